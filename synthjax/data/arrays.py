@@ -1,0 +1,183 @@
+"""What every reader hands over, and the checks that turn arrays of unknown origin into it.
+
+A `Source` is a data set as its files hold it, before this package cuts its splits: images as uint8 grey values
+(N, H, W, C), labels as int32 (N,). Every check answers with one line that names the file, the field and the row.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from synthjax.errors import InputError
+from synthjax.model import Column
+
+MAX_BYTES = 4 << 30
+"""Largest array that is read, in bytes: what a file claims to hold is compared with it before memory is asked for."""
+
+_ROWS = 4096  # rows checked at a time, which bounds the memory of a conversion
+
+
+class Part(NamedTuple):
+    """One split as its files hold it."""
+
+    x: np.ndarray
+    """(N, H, W, C) uint8 images, or (N, D) f32 rows of a table."""
+    y: np.ndarray | None
+    """(N,) int32 labels, all >= 0; None: unlabelled."""
+    where: str
+    """The file and field of the labels, for messages."""
+
+
+class Source(NamedTuple):
+    """A data set as its files hold it."""
+
+    train: Part
+    test: Part | None = None
+    """None: the files have no test split, and one is cut from `train`."""
+    classes: tuple[str, ...] | None = None
+    """Class names; None: the labels themselves are the names."""
+    levels: int = 256
+    """Grey values of an image; 0 for tables."""
+    columns: tuple[Column, ...] = ()
+    """The columns of a table."""
+
+
+def shown(text: object) -> str:
+    """`text` fit for one line of a message: control characters and line breaks of file names are escaped."""
+    line = str(text)
+    return line if line.isprintable() else ascii(line)
+
+
+def fault(where: object, what: str) -> InputError:
+    """The error whose one line says `what` is wrong with the file or field `where`."""
+    return InputError(f"{shown(where)}: {what}")
+
+
+def check_size(shape: tuple[int, ...], itemsize: int, where: object) -> int:
+    """The bytes of an array of `shape`, refused beyond `MAX_BYTES`; called before the array is read."""
+    size = itemsize
+    for length in shape:  # Python's integers: a hostile shape must not wrap around
+        size *= int(length)
+    if size > MAX_BYTES:
+        raise fault(where, f"claims an array of shape {shape}, {size:,} bytes; at most {MAX_BYTES:,} are read")
+    return size
+
+
+def as_images(x: np.ndarray, where: object) -> np.ndarray:
+    """Images of any usual form as (N, H, W, C) uint8.
+
+    Args:
+        x: (N, H, W) or (N, H, W, C) with C 1 or 3; integers in 0 ... 255, booleans (False 0, True 255), or floats in
+            [0, 1], which are rounded to the nearest of 256 levels.
+        where: the file and field, for messages.
+
+    Raises:
+        InputError: another shape or type, no image at all, or a row with NaN or a value out of range, which is named.
+    """
+    if x.ndim == 2:
+        raise fault(
+            where,
+            f"has shape {x.shape}: images are (N, H, W) or (N, H, W, C); tables are not supported by this version yet",
+        )
+    x = x[..., None] if x.ndim == 3 else x
+    if x.ndim != 4:
+        raise fault(where, f"has shape {x.shape}: images are (N, H, W) or (N, H, W, C)")
+    if 0 in x.shape:
+        raise fault(where, f"has shape {x.shape}: there is no image in it")
+    if x.shape[-1] not in (1, 3):
+        hint = "; channels come last: np.moveaxis(x, 1, -1)" if x.shape[1] in (1, 3) else ""
+        raise fault(where, f"has shape {x.shape}: an image has 1 or 3 channels{hint}")
+    if x.dtype == np.uint8:
+        return np.ascontiguousarray(x)
+    if x.dtype.kind == "b":
+        return x.astype(np.uint8) * np.uint8(255)
+    if x.dtype.kind not in "iuf":
+        raise fault(where, f"has type {x.dtype}: images are integers 0 ... 255 or floats in [0, 1]")
+    return _to_levels(x, where)
+
+
+def _to_levels(x: np.ndarray, where: object) -> np.ndarray:
+    """Integers in 0 ... 255 or floats in [0, 1], (N, H, W, C), as uint8; the first row out of range is named."""
+    top = 1 if x.dtype.kind == "f" else 255
+    out = np.empty(x.shape, np.uint8)
+    for start in range(0, len(x), _ROWS):
+        block = x[start : start + _ROWS]
+        low, high = block.min(axis=(1, 2, 3)), block.max(axis=(1, 2, 3))
+        bad = ~((low >= 0) & (high <= top))  # also true of NaN, which compares with nothing
+        if bad.any():
+            row = int(bad.argmax())
+            if np.isnan(low[row]):
+                raise fault(where, f"row {start + row} holds NaN")
+            value = low[row] if low[row] < 0 else high[row]
+            rule = "floats must be in [0, 1] (or store uint8)" if top == 1 else "integers must be in 0 ... 255"
+            raise fault(where, f"row {start + row} holds {value}: {rule}")
+        out[start : start + _ROWS] = np.rint(block.astype(np.float64) * 255) if top == 1 else block
+    return out
+
+
+def as_labels(y: np.ndarray, n: int, where: object) -> np.ndarray:
+    """Labels of any usual form as (N,) int32, all >= 0.
+
+    Args:
+        y: (n,) or (n, 1), integers, booleans or whole floats.
+        n: number of examples they belong to.
+        where: the file and field, for messages.
+
+    Raises:
+        InputError: another shape, type or length, or a row with a negative, fractional or NaN label, which is named.
+    """
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        hint = "; one-hot labels: y.argmax(1)" if y.ndim == 2 else ""
+        raise fault(where, f"has shape {y.shape}: labels are (N,) integers{hint}")
+    if y.dtype.kind not in "iufb":
+        raise fault(where, f"has type {y.dtype}: labels are integers 0 ... n_classes - 1")
+    if len(y) != n:
+        raise fault(where, f"has {len(y)} labels for {n} examples")
+    y = y.astype(np.uint8) if y.dtype.kind == "b" else y
+    good = (y >= 0) & (y < 2**31)
+    if y.dtype.kind == "f":
+        good &= y == np.floor(y)
+    if not good.all():
+        row = int(good.argmin())
+        raise fault(where, f"row {row} holds label {y[row]}: labels are integers 0 ... n_classes - 1")
+    return y.astype(np.int32)
+
+
+def class_names(source: Source) -> tuple[str, ...]:
+    """The class names of a source, () if it is unlabelled.
+
+    Raises:
+        InputError: a label beyond the classes, or a class without an example in train or test, which is named.
+    """
+    train = source.train
+    if train.y is None:
+        return ()
+    classes = source.classes
+    if classes is None:
+        present = np.unique(train.y)
+        if present[-1] >= len(present):  # a gap; found before anything of the largest label's size is made
+            gap = int((present != np.arange(len(present))).argmax())
+            row = int((train.y > gap).argmax())
+            raise fault(
+                train.where,
+                f"class {gap} has no examples, but row {row} holds label {train.y[row]}: "
+                "labels are 0 ... n_classes - 1, and each class needs examples",
+            )
+        classes = tuple(str(label) for label in range(len(present)))
+    for part in (train, source.test):
+        if part is not None and part.y is not None:
+            _check_range(part.y, classes, part.where)
+    return classes
+
+
+def _check_range(y: np.ndarray, classes: tuple[str, ...], where: str) -> None:
+    """Refuses labels beyond `classes` and classes that `y` lacks."""
+    if y.max() >= len(classes):
+        row = int((y >= len(classes)).argmax())
+        raise fault(where, f"row {row} holds label {y[row]}, out of range: there are classes 0 ... {len(classes) - 1}")
+    counts = np.bincount(y, minlength=len(classes))
+    if not counts.all():
+        empty = int(counts.argmin())
+        raise fault(where, f"class {empty} ({shown(classes[empty])}) has no examples")

@@ -1,0 +1,245 @@
+"""What goes with a synthetic data set: a card for people (Markdown) and Croissant metadata for programs (JSON-LD).
+
+Both are functions of the set's manifest (`data.writers.manifest`), so that they say what was done and nothing else.
+Source: Croissant 1.0, https://docs.mlcommons.org/croissant/docs/croissant-spec.html, and its RAI vocabulary 1.0 for
+use, limits and privacy.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from synthjax.data.writers import MANIFEST, to_json
+
+INTENDED = (
+    "Teaching, testing of software, and research on synthetic data; training of models where `synthjax.launch.eval` "
+    "shows that they then do as well on real data as the task needs."
+)
+FORBIDDEN = (
+    "Decisions about people; conclusions about the world that were not checked on real data; a claim that the data is "
+    "anonymous; medical, legal or safety-critical use of a model that was tested on this data alone."
+)
+PRIVACY = (
+    "Not differentially private. A generative model can memorise: examples may repeat or reveal training data. Run "
+    "`python -m synthjax.launch.eval` and read its privacy part before sharing the set if the training data is private."
+)
+BIAS = (
+    "The set repeats the faults and imbalances of its training data and adds the model's own: rare kinds of examples "
+    "may be missing, and nothing in it is a real observation."
+)
+
+
+def card(name: str, values: dict[str, Any]) -> str:
+    """The dataset card of a set.
+
+    Args:
+      name: title of the set.
+      values: its manifest, whose request is the record of a `data.requests.Request`.
+
+    Returns:
+      Markdown.
+    """
+    request = values["request"]
+    lines = [
+        f"# {name}",
+        "",
+        f"A synthetic data set: {values['rows']:,} examples drawn from a generative model that was trained on "
+        f"`{request['dataset']['name']}`. No example is a real observation.",
+        "",
+        *_origin_lines(request),
+        *_class_lines(request),
+        "## How to read it",
+        "",
+        "```python",
+        *_reader_lines(name, request),
+        "```",
+        "",
+        _values_line(request),
+        "",
+        "## Intended use",
+        "",
+        INTENDED,
+        "",
+        "## What it must not be used for",
+        "",
+        FORBIDDEN,
+        "",
+        "## Privacy",
+        "",
+        PRIVACY,
+        "",
+        "## Known limits",
+        "",
+        BIAS,
+        "",
+        "## Files",
+        "",
+        "| file | examples | sha256 |",
+        "|---|---|---|",
+        *[f"| {entry['name']} | {entry['rows']} | `{entry['sha256']}` |" for entry in values["files"][:_LISTED]],
+    ]
+    if len(values["files"]) > _LISTED:
+        lines += ["", f"and {len(values['files']) - _LISTED} more, in `{MANIFEST}`."]
+    return "\n".join(lines) + "\n"
+
+
+_LISTED = 20
+
+
+def _origin_lines(request: dict[str, Any]) -> list[str]:
+    """From what and how the set was made."""
+    model, dataset = request["model"], request["dataset"]
+    options = ", ".join(f"{key} = {value}" for key, value in request["options"].items())
+    rows = {
+        "training data": f"`{dataset['name']}`, fingerprint `{dataset['fingerprint']}`",
+        "model": f"`{model['name']}`",
+        "checkpoint": f"step {model['step']}, sha256 of the state `{model['sha256']}`",
+        "member of the ensemble": model["member"],
+        "sampling options": options or "the model's defaults",
+        "seed, block size": f"{request['seed']}, {request['block']}",
+        "shape of one example": " x ".join(map(str, request["spec"]["shape"])),
+        "software": ", ".join(f"{key} {value}" for key, value in request["software"].items()),
+    }
+    return [
+        "## How it was made",
+        "",
+        "| | |",
+        "|---|---|",
+        *[f"| {key} | {value} |" for key, value in rows.items()],
+        "",
+        "The same checkpoint, seed, block size, options and software draw the same bytes again on the same machine. "
+        "The model's configuration:",
+        "",
+        "```json",
+        to_json(model["config"]).rstrip(),
+        "```",
+        "",
+    ]
+
+
+def _reader_lines(name: str, request: dict[str, Any]) -> list[str]:
+    """Python that reads the set."""
+    path = json.dumps(name)
+    arrays = 'x, y = data["x"], data["y"]' if request["labelled"] else 'x = data["x"]'
+    if request["form"] == "npz":
+        return ["import numpy as np", "", f"with np.load({path}) as data:", f"    {arrays}"]
+    if request["form"] == "png":
+        return ["from synthjax import data", "", f"dataset = data.load({path})"]
+    loop = [f'for path in sorted(Path({path}).glob("part-*.npz")):', "    with np.load(path) as data:"]
+    return ["from pathlib import Path", "", "import numpy as np", "", *loop, f"        {arrays}"]
+
+
+def _class_lines(request: dict[str, Any]) -> list[str]:
+    classes, counts = request["spec"]["classes"], request["counts"]
+    if not request["labelled"]:
+        return ["The examples have no labels.", ""]
+    rows = [
+        f"| {label} | {_cell(name)} | {count} |"
+        for label, (name, count) in enumerate(zip(classes, counts, strict=True))
+    ]
+    return ["## Classes", "", "| label | class | examples |", "|---|---|---|", *rows, ""]
+
+
+def _values_line(request: dict[str, Any]) -> str:
+    top = request["spec"]["levels"] - 1
+    if request["form"] == "png":
+        return f"The grey values 0 ... {top} of the training data are spread evenly over 0 ... 255."
+    labels = "; `y` is (N,) int32" if request["labelled"] else ""
+    if request["spec"]["kind"] == "table":
+        return f"`x` is (N, D) float32, encoded as the model saw it{labels}."
+    return f"`x` is (N, H, W, C) uint8 with grey values 0 ... {top}{labels}."
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of a cell of a Markdown table."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;").split())
+
+
+def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Croissant metadata of a set.
+
+    A PNG folder gets a record set (image, label) that Croissant readers iterate; the arrays of npz files are beyond
+    what Croissant 1.0 can address, so those sets are described by their files.
+
+    Args:
+      name: of the set.
+      values: its manifest.
+
+    Returns:
+      The JSON-LD document as a dict.
+    """
+    request = values["request"]
+    made = (
+        f"{values['rows']} examples drawn by synthjax from the model {request['model']['name']} trained on "
+        f"{request['dataset']['name']}, with seed {request['seed']} in blocks of {request['block']}."
+    )
+    document = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
+        "name": name,
+        "description": f"A synthetic data set: {made} No example is a real observation. {PRIVACY}",
+        "keywords": ["synthetic data", request["model"]["name"], request["dataset"]["name"]],
+        "version": "1.0.0",
+        "isLiveDataset": False,
+        "rai:dataCollection": f"Generated: {made}",
+        "rai:dataUseCases": INTENDED,
+        "rai:dataLimitations": f"{BIAS} Not for: {FORBIDDEN}",
+        "rai:dataBiases": BIAS,
+        "rai:personalSensitiveInformation": PRIVACY,
+        "distribution": _distribution(values, request["form"]),
+    }
+    if request["form"] == "png":
+        document["recordSet"] = [_image_records(request["labelled"])]
+    return document
+
+
+def _distribution(values: dict[str, Any], form: str) -> list[dict[str, Any]]:
+    if form == "npz":
+        (entry,) = values["files"]
+        return [_file_object(entry["name"], "application/zip", entry["sha256"])]
+    listing = _file_object(MANIFEST, "application/json", hashlib.sha256(to_json(values).encode()).hexdigest())
+    kind, pattern, encoding = {
+        "png": ("images", "*/*.png" if values["request"]["labelled"] else "*.png", "image/png"),
+        "parts": ("parts", "part-*.npz", "application/zip"),
+    }[form]
+    files = {"@type": "cr:FileSet", "@id": kind, "name": kind, "encodingFormat": encoding, "includes": pattern}
+    return [listing, files]
+
+
+def _file_object(name: str, encoding: str, sha256: str) -> dict[str, Any]:
+    values = {"@id": name, "name": name, "contentUrl": name, "encodingFormat": encoding, "sha256": sha256}
+    return {"@type": "cr:FileObject", **values}
+
+
+def _image_records(labelled: bool) -> dict[str, Any]:
+    def field(name: str, kind: str, source: dict[str, Any]) -> dict[str, Any]:
+        values = {"@id": f"examples/{name}", "name": name, "dataType": kind}
+        return {"@type": "cr:Field", **values, "source": {"fileSet": {"@id": "images"}, **source}}
+
+    fields = [field("image", "sc:ImageObject", {"extract": {"fileProperty": "content"}})]
+    if labelled:
+        folder = {"extract": {"fileProperty": "fullpath"}, "transform": {"regex": "([^/]+)/[^/]+$"}}
+        fields.append(field("label", "sc:Text", folder))
+    return {"@type": "cr:RecordSet", "@id": "examples", "name": "examples", "field": fields}
+
+
+_TERMS = """
+    citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes isLiveDataset
+    jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator source subField
+    transform
+"""
+CONTEXT: dict[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "dct": "http://purl.org/dc/terms/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "sc": "https://schema.org/",
+    "conformsTo": "dct:conformsTo",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    **{term: f"cr:{term}" for term in _TERMS.split()},
+}
+"""The standard context of Croissant 1.0: what the short names mean."""

@@ -1,0 +1,289 @@
+"""Readers of image files: IDX (the format of MNIST), `.npz` archives and folders of PNGs by class.
+
+Files are not trusted. What a header claims is compared with `arrays.MAX_BYTES` and with what the file holds before
+memory is asked for, nothing is unpickled, and each fault is one `InputError` line that names the file.
+"""
+
+import contextlib
+import gzip
+import lzma
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from synthjax.data.arrays import Part, Source, as_images, as_labels, check_size, fault, shown
+from synthjax.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+"""The four files of MNIST and of the sets made in its likeness; each may be gzipped, `.gz`."""
+
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
+"""What the standard library and NumPy raise on damaged archives."""
+
+
+def _reason(error: Exception) -> str:
+    """An exception as one short line, without the path that the message names anyway."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return shown(text.strip().splitlines()[0]) if text.strip() else type(error).__name__
+
+
+# --- IDX ---------------------------------------------------------------------------------------------------------
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array of an IDX file of unsigned bytes, gzipped or not.
+
+    Format (http://yann.lecun.com/exdb/mnist): two zero bytes, the type code (8: unsigned byte), the number of
+    dimensions, each dimension as a big-endian u32, then the values.
+
+    Returns:
+        uint8 array of the file's shape, read-only.
+
+    Raises:
+        InputError: missing, damaged gzip, wrong magic number, truncated, or longer than its header says.
+    """
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if not packed:
+                return _read_idx(raw, path)
+            with gzip.open(raw) as unpacked:
+                return _read_idx(unpacked, path)  # type: ignore[arg-type]
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise fault(path, f"damaged gzip file: {_reason(error)}") from error
+    except OSError as error:
+        raise fault(path, _reason(error)) from error
+
+
+def _read_idx(file: BinaryIO, path: Path) -> np.ndarray:
+    """The array in an open IDX stream; reads one byte more than promised, so that gzip checks its checksum."""
+    magic = file.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 8 or magic[3] not in (1, 3, 4):
+        raise fault(
+            path,
+            f"wrong magic number {magic.hex() or '(empty file)'}: "
+            "IDX files of bytes begin with 00000803 (images) or 00000801 (labels)",
+        )
+    head = file.read(4 * magic[3])
+    if len(head) < 4 * magic[3]:
+        raise fault(path, "truncated within its header")
+    shape = struct.unpack(f">{magic[3]}I", head)
+    size = check_size(shape, 1, path)
+    data = file.read(size + 1)
+    if len(data) != size:
+        state = "truncated" if len(data) < size else "too long"
+        raise fault(path, f"{state}: the header promises {shape}, {size:,} bytes, and {len(data):,} or more follow")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def find_idx(folder: Path, name: str) -> Path | None:
+    """The file of one of `IDX_NAMES` in `folder`: unpacked or `.gz`, also spelt `train-images.idx3-ubyte`."""
+    for stem in (name, name.replace("-idx", ".idx")):
+        for path in (folder / stem, folder / f"{stem}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def holds_idx(folder: Path) -> bool:
+    """Whether `folder` holds any of the four IDX files."""
+    return any(find_idx(folder, name) for name in IDX_NAMES)
+
+
+def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> Source:
+    """Train and test from a folder with the four `IDX_NAMES`; `InputError` if one is missing or does not fit."""
+    paths = []
+    for name in IDX_NAMES:
+        path = find_idx(folder, name)
+        if path is None:
+            raise fault(folder, f"{name} (or {name}.gz) is missing; {', '.join(IDX_NAMES)} belong together")
+        paths.append(path)
+    train, test = (_idx_part(*pair) for pair in (paths[:2], paths[2:]))
+    _check_same_shape(train, test, paths[2])
+    return Source(train, test, classes)
+
+
+def read_idx_file(path: Path) -> Source:
+    """Images from one IDX file; labels from the file beside it that is named alike (`images` to `labels`), if any."""
+    beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
+    return Source(_idx_part(path, beside if beside != path and beside.is_file() else None))
+
+
+def _idx_part(images: Path, labels: Path | None) -> Part:
+    x = as_images(read_idx(images), images)
+    return Part(x, None if labels is None else as_labels(read_idx(labels), len(x), labels), str(labels or images))
+
+
+def _check_same_shape(train: Part, test: Part, where: object) -> None:
+    if train.x.shape[1:] != test.x.shape[1:]:
+        raise fault(where, f"test images are {test.x.shape[1:]}, train images are {train.x.shape[1:]}")
+
+
+# --- npz ---------------------------------------------------------------------------------------------------------
+
+
+def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Source:
+    """Images and labels from an `.npz` archive.
+
+    It holds `x` (and `y`), or `x_train` (and `y_train`), and with the latter perhaps `x_test` (and `y_test`); other
+    arrays are ignored. `as_images` and `as_labels` say which shapes and types are taken.
+
+    Raises:
+        InputError: not an archive, damaged, none of these arrays, arrays of Python objects, or beyond `MAX_BYTES`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+            suffix = "_train" if "x_train" in names else ""
+            if f"x{suffix}" not in names:
+                found = ", ".join(shown(name) for name in sorted(names)[:8]) or "no array"
+                raise fault(path, f"holds {found}; it needs x and y, or x_train and y_train (and x_test, y_test)")
+            train = _npz_part(archive, names, suffix, path)
+            if not suffix or "x_test" not in names:
+                return Source(train, classes=classes)
+            test = _npz_part(archive, names, "_test", path)
+    except InputError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise fault(path, f"not an .npz archive, or a damaged one: {_reason(error)}") from error
+    except _BROKEN as error:
+        raise fault(path, _reason(error)) from error
+    if (train.y is None) != (test.y is None):
+        raise fault(path, f"y_{'train' if train.y is None else 'test'} is missing; y_train and y_test go together")
+    _check_same_shape(train, test, f"{path}: x_test")
+    return Source(train, test, classes)
+
+
+def _npz_part(archive: zipfile.ZipFile, names: set[str], suffix: str, path: Path) -> Part:
+    x = as_images(_read_member(archive, f"x{suffix}", path), f"{path}: x{suffix}")
+    where = f"{path}: y{suffix}"
+    if f"y{suffix}" not in names:
+        return Part(x, None, where)
+    return Part(x, as_labels(_read_member(archive, f"y{suffix}", path), len(x), where), where)
+
+
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
+    """One array of an archive; its header is held against the member's size and the cap before it is read."""
+    where = f"{path}: {name}"
+    member = archive.getinfo(f"{name}.npy")
+    try:
+        with archive.open(member) as file:
+            version = np.lib.format.read_magic(file)
+            if version not in ((1, 0), (2, 0)):
+                raise fault(where, f"npy format version {version}; 1.0 and 2.0 are read")
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+            if dtype.hasobject:
+                raise fault(where, "is an array of Python objects, which is never unpickled; save plain numbers")
+            size = check_size(shape, dtype.itemsize, where)
+            held = member.file_size - file.tell()
+            if size != held:
+                raise fault(where, f"damaged: the header promises {shape}, {size:,} bytes; {held:,} are there")
+        with archive.open(member) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except InputError:  # a ValueError too
+        raise
+    except _BROKEN as error:
+        raise fault(where, f"cannot be read: {_reason(error)}") from error
+
+
+# --- folders of PNGs ---------------------------------------------------------------------------------------------
+
+
+def read_png_folder(folder: Path) -> Source:
+    """Images from a folder with one folder of `.png` files per class; class names are the sorted folder names.
+
+    Whole numbers sort by value. `train/` and `test/` at the top hold such folders each; `.png` files at the top and no
+    folder are an unlabelled set. Rows are numbered in the order of class, then file name. All images have one size and
+    are 8-bit grey (C = 1) or RGB or palette (C = 3).
+
+    Raises:
+        InputError: a class folder without images, an unreadable file, or one of another size or type, which is named.
+    """
+    top = _folders(folder)
+    if "train" not in top:
+        part, classes = _png_part(folder)
+        return Source(part, None, classes)
+    if extra := [name for name in top if name not in ("train", "test")]:
+        raise fault(folder / extra[0], "unexpected beside train/; only test/ may stand there")
+    train, classes = _png_part(folder / "train")
+    if "test" not in top:
+        return Source(train, None, classes)
+    test, test_classes = _png_part(folder / "test")
+    if test_classes != classes:
+        odd = min(set(test_classes or ()) ^ set(classes or ()))
+        raise fault(folder, f"class folder {shown(odd)} is in only one of train/ and test/")
+    _check_same_shape(train, test, folder / "test")
+    return Source(train, test, classes)
+
+
+def _folders(folder: Path) -> list[str]:
+    """Names of the folders in `folder`, sorted (whole numbers by value), without hidden ones and those of archivers."""
+    try:
+        names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    except OSError as error:
+        raise fault(folder, _reason(error)) from error
+    names = sorted(name for name in names if not name.startswith((".", "__MACOSX")))
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
+
+
+def _pngs(folder: Path) -> list[Path]:
+    return sorted(folder / name for name in os.listdir(folder) if name.lower().endswith(".png") and name[0] != ".")
+
+
+def _png_part(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
+    """The images under `folder`, and the class names; None where the images lie in `folder` itself."""
+    classes = tuple(_folders(folder))
+    if not classes:
+        if not (found := _pngs(folder)):
+            raise fault(folder, "no .png files and no folders of them, one per class")
+        return Part(_decode(found), None, str(folder)), None
+    files = [_pngs(folder / name) for name in classes]
+    for name, found in zip(classes, files, strict=True):
+        if not found:
+            raise fault(folder / name, "an empty class: no .png file in it")
+    x = _decode([path for found in files for path in found])
+    y = np.repeat(np.arange(len(classes), dtype=np.int32), [len(found) for found in files])
+    return Part(x, y, str(folder)), classes
+
+
+def _decode(paths: list[Path]) -> np.ndarray:
+    """(N, H, W, C) uint8 from PNG files of one size; each header is checked before its pixels are unpacked."""
+    x = np.empty(0, np.uint8)
+    for row, path in enumerate(paths):
+        with _opened(path) as image:
+            if image.mode not in ("1", "L", "P", "RGB"):
+                raise fault(path, f"PNG of mode {image.mode}; 8-bit grey and RGB without alpha are read")
+            channels = 1 if image.mode in ("1", "L") else 3
+            shape = (image.height, image.width, channels)
+            if row == 0:
+                check_size((len(paths), *shape), 1, path)
+                x = np.empty((len(paths), *shape), np.uint8)
+            elif shape != x.shape[1:]:
+                raise fault(path, f"image of {shape} (height, width, C), but {shown(paths[0])} is {x.shape[1:]}")
+            x[row] = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(shape)
+    return x
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["Image.Image"]:
+    """A PNG file, its header read; whatever Pillow raises while it is open becomes one line."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            yield image
+    except InputError:
+        raise
+    except (SyntaxError, struct.error, Image.DecompressionBombError, *_BROKEN) as error:
+        raise fault(path, f"not a readable PNG: {_reason(error)}") from error

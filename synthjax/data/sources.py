@@ -1,0 +1,295 @@
+"""`load`: from the name of a data set, or the path of one's own files, to arrays with fixed splits.
+
+Splits are fixed: they depend on the data alone, never on a run's seed, so that two runs, and two models, are judged on
+the same examples. Each is drawn per class (stratified) from the frozen stream of `numpy.random.RandomState`:
+
+- test: the source's own; where it has none, 20 % of its rows (`TEST_SEED`);
+- holdout: 10 % of what is left for training (`HOLDOUT_SEED`), never trained on: model selection and privacy need it;
+- train: the rest.
+
+Within a split, rows keep the order of their source; `Split.index` says which row each was.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from synthjax.data import tfds
+from synthjax.data.arrays import Part, Source, class_names, fault, shown
+from synthjax.data.files import IDX_NAMES, holds_idx, read_idx_file, read_idx_folder, read_npz, read_png_folder
+from synthjax.errors import InputError
+from synthjax.model import Column, DataSpec
+
+TEST_SEED = 1
+HOLDOUT_SEED = 2
+TEST_SHARE = 0.2
+
+_DIGITS = tuple("0123456789")
+_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_IDX_SETS = {"mnist": _DIGITS, "fashion_mnist": _FASHION}
+# Training labels per class of the two sets whose files have the same names, to tell them apart.
+_COUNTS = {
+    "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    "fashion_mnist": (6000,) * 10,
+}
+NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10")
+"""Data sets known by name, beside `tfds:NAME` and paths."""
+_FORMS = "tfds:NAME, or the path of an .npz file, an IDX file or folder, or a folder of PNGs by class"
+
+_NO_TABLES = "tables are not supported by this version yet, save for the one that is built in, breast_cancer"
+
+
+class Split(NamedTuple):
+    """Some examples of a data set."""
+
+    x: np.ndarray
+    """(N, *spec.shape): uint8 grey values 0 ... spec.levels - 1 of images, f32 encoded rows of a table."""
+    y: np.ndarray
+    """(N,) int32 labels 0 ... spec.n_classes - 1; zeros where there are none."""
+    index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, as in Batch
+    """(N,) int32: the row of the source (its train or its test split) that each example is."""
+
+
+class Dataset(NamedTuple):
+    """A data set with its splits."""
+
+    name: str
+    """Short name of letters, digits and `._-`, fit for a file name: `mnist`, `tfds-emnist-letters`, a path's stem."""
+    spec: DataSpec
+    train: Split
+    holdout: Split
+    """Never trained on; empty if it was not asked for."""
+    test: Split
+    fingerprint: str
+    """sha256, in hexadecimal, over the spec and all arrays of the three splits."""
+
+
+def load(name: str, data_dir: str | None = None, *, holdout: float = 0.1) -> Dataset:
+    """Reads a data set and cuts its fixed splits (see the module's docstring).
+
+    Args:
+        name: one of
+            `digits` (1,797 images 8x8x1, 17 levels) and `breast_cancer` (a table of 569 rows, 30 raw columns and the
+            diagnosis), which scikit-learn ships;
+            `mnist`, `fashion_mnist` (the four original IDX files, gzipped or not) and `cifar10` (one `cifar10*.npz`)
+            from `data_dir`, else from TFDS;
+            `tfds:NAME`, a labelled image set of TFDS;
+            a path, as it is or below `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train` (and
+            `x_test`, `y_test`), an IDX file of images (labels from the file beside it), a folder with the four IDX
+            files, or a folder of PNGs by class, perhaps in `train/` and `test/`.
+            Images are uint8 0 ... 255; floats in [0, 1] are rounded to 256 levels.
+        data_dir: a folder that holds the files of the data set, or folders named after data sets. Default: the
+            environment variable `SYNTHJAX_DATA_DIR`.
+        holdout: share of the training examples to hold out, in [0, 1); at least one of each class unless 0.
+
+    Raises:
+        InputError: one line that names the file, field and row, or the name and what there is instead.
+    """
+    if not 0 <= holdout < 1:
+        raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
+    data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
+    source = _read(name, data_dir)
+    return _dataset(_short_name(name), source, holdout)
+
+
+def _short_name(name: str) -> str:
+    known = name in NAMES or name.startswith("tfds:")
+    stem = name if known else re.sub(r"\.(npz|gz)$", "", Path(name).resolve().name)
+    return re.sub(r"[^\w.-]+", "-", stem, flags=re.ASCII).strip("-.") or "data"
+
+
+# --- from names to files -----------------------------------------------------------------------------------------
+
+
+def _read(name: str, data_dir: str | None) -> Source:
+    if name == "digits":
+        return _digits()
+    if name == "breast_cancer":
+        return _breast_cancer()
+    if name in NAMES:
+        return _files_or_tfds(name, data_dir)
+    if name.startswith("tfds:"):
+        return tfds.read(name.removeprefix("tfds:"), _existing(data_dir))
+    return _read_path(name, data_dir)
+
+
+def _existing(data_dir: str | None) -> str | None:
+    if data_dir is not None and not os.path.isdir(data_dir):
+        raise fault(data_dir, "no such folder, which --data_dir or SYNTHJAX_DATA_DIR names")
+    return data_dir
+
+
+def _files_or_tfds(name: str, data_dir: str | None) -> Source:
+    """`mnist`, `fashion_mnist` or `cifar10`: original files in `data_dir` or a folder of that name in it, else TFDS."""
+    folders = [Path(data_dir, name), Path(data_dir)] if _existing(data_dir) and data_dir else []
+    for folder in filter(Path.is_dir, folders):
+        if name == "cifar10":
+            found = sorted(folder.glob("cifar10*.npz"))
+            if len(found) > 1:
+                raise fault(folder, f"{len(found)} files are named cifar10*.npz; give the path of one as the data set")
+            if found:
+                return read_npz(found[0], _CIFAR10)
+        elif holds_idx(folder):
+            source = read_idx_folder(folder, _IDX_SETS[name])
+            _check_not_swapped(name, folder, source)
+            return source
+    try:
+        return tfds.read(name, data_dir)
+    except InputError as error:
+        files = "cifar10*.npz" if name == "cifar10" else ", ".join(f"{file}[.gz]" for file in IDX_NAMES)
+        looked = " or ".join(shown(folder) for folder in folders)
+        where = f"are not in {looked}" if looked else "can be given by --data_dir or SYNTHJAX_DATA_DIR"
+        raise InputError(f"{name}: its original files ({files}) {where}; {error}") from error
+
+
+def _check_not_swapped(name: str, folder: Path, source: Source) -> None:
+    """MNIST and Fashion-MNIST have files of the same names: refuse one in the other's place."""
+    counts = tuple(np.bincount(source.train.y).tolist()) if source.train.y is not None else ()
+    for other, theirs in _COUNTS.items():
+        if other != name and counts == theirs:
+            raise fault(folder, f"holds the files of {other}, not of {name}")
+
+
+def _read_path(name: str, data_dir: str | None) -> Source:
+    if _is_table(name):
+        raise fault(name, _NO_TABLES)
+    candidates = [os.path.abspath(path) for path in [name, os.path.join(data_dir or "", name)] if name]
+    found = next((path for path in candidates if os.path.exists(path)), None)
+    if found is None:
+        if Path(name).suffix or "/" in name or os.sep in name:
+            looked = " and ".join(shown(path) for path in dict.fromkeys(candidates))
+            raise fault(name, f"no such file or folder; looked at {looked}")
+        near = difflib.get_close_matches(name, NAMES, n=2)
+        hint = f"did you mean {' or '.join(near)}? If not, " if near else ""
+        raise InputError(f"unknown data set {name!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")
+    path = Path(found)
+    if path.is_dir():
+        if holds_idx(path):
+            return read_idx_folder(path)
+        if table := next((file for file in sorted(os.listdir(path)) if _is_table(file)), None):
+            raise fault(path / table, _NO_TABLES)
+        return read_png_folder(path)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path)
+    if path.suffix.lower() == ".gz" or "idx" in path.name:
+        return read_idx_file(path)
+    raise fault(path, f"this kind of file is not read; {_FORMS}")
+
+
+def _is_table(name: str) -> bool:
+    return any(suffix.lower() in (".csv", ".tsv", ".parquet", ".data") for suffix in Path(name).suffixes)
+
+
+def _digits() -> Source:
+    """The 8x8 test images of Alpaydin & Kaynak (1998), grey values 0 ... 16."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    images = x.reshape(-1, 8, 8, 1).astype(np.uint8)
+    return Source(Part(images, y.astype(np.int32), "digits"), classes=_DIGITS, levels=17)
+
+
+def _breast_cancer() -> Source:
+    """Wisconsin diagnostic breast cancer (Street, Wolberg & Mangasarian 1993): raw columns, the diagnosis one-hot."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    classes = tuple(str(name) for name in data.target_names)
+    onehot = np.eye(len(classes), dtype=np.float32)[data.target]
+    x = np.concatenate([data.data.astype(np.float32), onehot], axis=1)
+    n = data.data.shape[1]
+    columns = [Column(str(name), "continuous", i, 1) for i, name in enumerate(data.feature_names)]
+    columns.append(Column("diagnosis", "onehot", n, len(classes), target=True))
+    part = Part(x, data.target.astype(np.int32), "breast_cancer")
+    return Source(part, classes=classes, levels=0, columns=tuple(columns))
+
+
+# --- splits ------------------------------------------------------------------------------------------------------
+
+
+def stratified(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """A fixed sample of rows with each class in its share.
+
+    Args:
+        y: (N,) labels; each class needs two rows or more.
+        share: of the rows, in (0, 1).
+        seed: of `numpy.random.RandomState`, whose stream NumPy keeps frozen.
+
+    Returns:
+        (N,) bool, true for the rows drawn: round(share * N) of them, of each class within one of its share, at least
+        one and never all (which may change the total where classes are tiny).
+    """
+    order = np.random.RandomState(seed).permutation(len(y))
+    order = order[np.argsort(y[order], kind="stable")]
+    counts = np.unique(y, return_counts=True)[1]
+    ends = np.cumsum(counts)
+    # Rounding the running total, not each class, keeps the sum exact.
+    take = np.diff(np.rint(share * ends).astype(np.int64), prepend=0).clip(1, counts - 1)
+    chosen = np.zeros(len(y), bool)
+    for start, size in zip(ends - counts, take, strict=True):
+        chosen[order[start : start + size]] = True
+    return chosen
+
+
+def _dataset(name: str, source: Source, holdout: float) -> Dataset:
+    """Checks the labels, cuts the splits and says what the data is."""
+    classes = class_names(source)
+    _check_counts(source, classes, holdout)
+    train = _whole(source.train)
+    if source.test is None:
+        train, test = _cut(train, TEST_SHARE, TEST_SEED)
+    else:
+        test = _whole(source.test)
+    train, held = _cut(train, holdout, HOLDOUT_SEED)
+    counts = np.bincount(train.y, minlength=len(classes))
+    spec = DataSpec(
+        kind="table" if source.columns else "image",
+        shape=train.x.shape[1:],
+        levels=source.levels,
+        classes=classes,
+        frequencies=tuple((counts / counts.sum()).tolist()) if classes else (),
+        columns=source.columns,
+    )
+    return Dataset(name, spec, train, held, test, _fingerprint(spec, train, held, test))
+
+
+def _check_counts(source: Source, classes: tuple[str, ...], holdout: float) -> None:
+    """Refuses a class, or an unlabelled set, too small to give each split an example."""
+    splits = ["train"] + ["holdout"] * (holdout > 0) + ["test"] * (source.test is None)
+    y = source.train.y
+    counts = np.array([len(source.train.x)]) if y is None else np.bincount(y)
+    if counts.min() < len(splits):
+        smallest = int(counts.argmin())
+        what = f"class {smallest} ({shown(classes[smallest])})" if classes else "the data set"
+        raise fault(
+            source.train.where,
+            f"{what} has {counts[smallest]} examples, too few to split: one each is needed for {', '.join(splits)}",
+        )
+
+
+def _whole(part: Part) -> Split:
+    n = len(part.x)
+    return Split(part.x, np.zeros(n, np.int32) if part.y is None else part.y, np.arange(n, dtype=np.int32))
+
+
+def _cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:
+    """A split in two: what is left, and the stratified sample."""
+    chosen = stratified(split.y, share, seed) if share else np.zeros(len(split.y), bool)
+    left, drawn = (Split(*(array[rows] for array in split)) for rows in (~chosen, chosen))
+    return left, drawn
+
+
+def _fingerprint(spec: DataSpec, *splits: Split) -> str:
+    digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode())
+    for split in splits:
+        for array in split:
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,167 @@
+"""Fidelity: do the synthetic examples look like real ones, and are all kinds of real ones among them?
+
+In a feature space (the dense layer of a CNN that was trained on real data), let the ball of an example reach to its
+k-th nearest neighbour within its own set. With R real and S synthetic examples,
+
+    precision   share of S within the ball of some r          recall   share of R within the ball of some s
+    density     balls of R that hold an s, mean over S, / k   coverage share of R whose own ball holds some s
+
+(Kynkäänniemi et al., Improved precision and recall metric, 2019; Naeem et al., Reliable fidelity and diversity metrics,
+2020.) Density is 1 in expectation for S drawn as R is, and may exceed 1; precision and recall are swayed by single
+outliers, density and coverage are not. All four depend on the numbers of examples, so that figures compare only with
+a reference of the same numbers: real training examples in the place of S.
+
+Per class and in pixels, which no network stands between: with mean image mu and covariance C of pixels in [0, 1],
+
+    mean_distance         |mu_S - mu_R| / sqrt(D), the root mean square over the D values of an image
+    covariance_distance   |C_S - C_R|_F / |C_R|_F
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from synthjax.evals.utility import Examples, check
+from synthjax.model import DataSpec
+
+K = 5
+"""Neighbours that the radius of a ball is taken from, as Naeem et al. propose."""
+LIMIT = 10_000
+"""Examples of each set at most: time grows with the square of their number."""
+_BLOCK = 1024
+
+
+def evaluate(
+    synthetic: Examples,
+    test: Examples,
+    spec: DataSpec,
+    features: Callable[[np.ndarray], np.ndarray],
+    *,
+    train: Examples | None = None,
+    k: int = K,
+    limit: int = LIMIT,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compares a synthetic set with real examples.
+
+    Args:
+        synthetic: the set that is judged.
+        test: real examples to compare with.
+        spec: what the data is.
+        features: images (N, H, W, C) to their features (N, F), as `classifiers.features` gives them.
+        train: other real examples; `reference` is what they score in the place of the synthetic ones.
+        k: neighbours that the radius of a ball is taken from; lowered to what the smaller set has.
+        limit: examples of each set at most; more are subsampled.
+        seed: of the subsamples.
+
+    Returns:
+        Plain values: `precision`, `recall`, `density`, `coverage`; `frechet`, the squared Fréchet distance of
+        Gaussians with the features' moments; `reference`, the same five for `train` (None without); `per_class`, by
+        class name `mean_distance`, `covariance_distance` (None where a class has fewer than two examples, or real
+        ones that do not vary), `n_synthetic`, `n_real`; `k`, `n_synthetic`, `n_real`.
+
+    Raises:
+        InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
+    """
+    for name, part in {"synthetic": synthetic, "test": test, **({"train": train} if train is not None else {})}.items():
+        check(name, part, spec, at_least=2)
+    rng = np.random.default_rng(seed)
+    real = features(_sample(rng, test.x, limit))
+    fake = features(_sample(rng, synthetic.x, len(real)))
+    k = min(k, len(real) - 1, len(fake) - 1)
+    reference = None
+    if train is not None:
+        other = features(_sample(rng, train.x, len(fake)))
+        reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), "frechet": frechet(real, other)}
+    return {
+        **neighbourhoods(real, fake, k),
+        "frechet": frechet(real, fake),
+        "reference": reference,
+        "per_class": {
+            name: moments(synthetic.x[synthetic.y == label], test.x[test.y == label], spec)
+            for label, name in enumerate(spec.classes)
+        },
+        "k": k,
+        "n_synthetic": len(fake),
+        "n_real": len(real),
+    }
+
+
+def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
+    """Precision, recall, density and coverage of points `fake` (S, F) among points `real` (R, F), 1 <= k < R, S.
+
+    The edge of a ball belongs to it, as in the first paper: on data with duplicates a ball may have radius 0.
+    """
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
+    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    holders = np.zeros(len(fake))  # balls of R that hold this s
+    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for start in range(0, len(real), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        square = _squares(real[rows], fake)
+        within = square <= real_radii[rows, None]
+        holders += within.sum(0)
+        covered[rows] = within.any(1)
+        recalled[rows] = (square <= fake_radii).any(1)
+    return {
+        "precision": float((holders > 0).mean()),
+        "recall": float(recalled.mean()),
+        "density": float(holders.mean() / k),
+        "coverage": float(covered.mean()),
+    }
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Squared Fréchet distance of the Gaussians with the moments of points `a` (N, F) and `b` (M, F), N, M >= 2.
+
+    |mu_a - mu_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) (Dowson & Landau 1982; Heusel et al. 2017, where the points are
+    Inception features: figures in other feature spaces do not compare with theirs).
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(np.atleast_2d(cov_a))
+    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    product = np.linalg.eigvalsh(root @ np.atleast_2d(cov_b) @ root)
+    shift = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    trace = np.trace(np.atleast_2d(cov_a)) + np.trace(np.atleast_2d(cov_b)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
+    # Equal moments leave a rounding error of either sign.
+    return float(max(shift + trace, 0.0))
+
+
+def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any]:
+    """Distances between the moments of images `fake` and `real`, each (N, H, W, C) in 0 ... spec.levels - 1."""
+    found: dict[str, Any] = {
+        "mean_distance": None,
+        "covariance_distance": None,
+        "n_synthetic": len(fake),
+        "n_real": len(real),
+    }
+    if len(fake) and len(real):
+        s, r = (a.reshape(len(a), -1) / (spec.levels - 1) for a in (fake, real))
+        found["mean_distance"] = float(np.sqrt(((s.mean(0) - r.mean(0)) ** 2).mean()))
+        if len(s) > 1 and len(r) > 1:
+            target = np.cov(r, rowvar=False)
+            norm = np.linalg.norm(target)
+            if norm > 0:
+                found["covariance_distance"] = float(np.linalg.norm(np.cov(s, rowvar=False) - target) / norm)
+    return found
+
+
+def _sample(rng: np.random.Generator, x: np.ndarray, n: int) -> np.ndarray:
+    return x if n >= len(x) else x[np.sort(rng.choice(len(x), n, replace=False))]
+
+
+def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared distances (A, B) of rows; in float64 the product form is exact enough for features."""
+    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * (a @ b.T), 0)
+
+
+def _radii(points: np.ndarray, k: int) -> np.ndarray:
+    """Squared distance (N,) of each point to its k-th nearest other point."""
+    radii = np.empty(len(points))
+    for start in range(0, len(points), _BLOCK):
+        square = _squares(points[start : start + _BLOCK], points)
+        np.fill_diagonal(square[:, start:], -1.0)  # the point itself comes first, before its duplicates
+        radii[start : start + _BLOCK] = np.partition(square, k, axis=1)[:, k]
+    return radii

@@ -1,0 +1,273 @@
+"""The report: one JSON file for programs, one self-contained page for people (`synthjax.evals.page`).
+
+Keys of `report.json`. Within one `protocol_version` their names and meanings stay; new ones may come. Shares, rates and
+accuracies are in [0, 1]; distances are in stored units (grey values); intervals are [low, high] at 95 %.
+
+    protocol_version                 this protocol's number: figures of different versions do not compare
+    manifest.dataset                 name of the real data set;  .fingerprint  sha256 over its spec and splits
+    manifest.synthetic               file, sha256 of the file, examples, per_class (counts)
+    manifest.real                    train, holdout, test: numbers of examples
+    manifest.non_members             the split that the generator cannot have seen: "holdout", for a foreign file "test"
+    manifest.model                   workdir, name, state_sha256 of the model; null for a file alone
+    manifest.seeds, .epochs, .seed   settings of the classifiers, seed of every subsample
+    manifest.quick                   true: fewer seeds, epochs and examples than the protocol asks for
+    manifest.versions, .command      software, and the command line
+    manifest.created, .seconds       UTC time, and wall-clock seconds per part
+
+    utility                          null without labels
+    utility.cnn, utility.svm         for each classifier, accuracy on real test data (trts excepted):
+      .tstr.mean                       trained on synthetic data; .ci its interval, .values per seed, .n of them, .std
+      .trtr.mean                       ceiling: trained on as many real examples
+      .floor.mean                      floor: trained on a per-class mean image plus noise
+      .trts.mean                       trained on real, tested on synthetic data
+      .tstr_over_trtr                  the share of the ceiling that is reached
+    utility.cnn.tstr.confusion       real test examples by class (row) and answer (column), mean over seeds
+    utility.n, utility.protocol      sizes of the sets; the classifiers in words
+
+    fidelity                         null without labels; see `synthjax.evals.fidelity`
+      .precision, .recall              share of synthetic examples within the real ones' neighbourhoods, and vice versa
+      .density, .coverage              their robust forms
+      .frechet                         squared Fréchet distance in the same feature space
+      .reference                       the same five for real training examples in the place of synthetic ones
+      .per_class                       mean_distance, covariance_distance in pixels
+
+    privacy.n_synthetic              examples in the synthetic set
+    privacy.exact_matches            how many synthetic examples equal a training example
+    privacy.exact_matches_share      the same as a share;  .exact_matches_reference  of unseen real examples
+    privacy.near_matches             share closer to training data than threshold (the `quantile` of the distances of
+                                     unseen real examples), reference (of these, the share that is), examined
+    privacy.closest                  the closest pairs: rows synthetic and train, distance
+    privacy.dcr                      share_nearer_train (reference 0.5), interval, effective_n, n_synthetic, n_real,
+                                     median_train, median_holdout, histogram (edges, train, holdout)
+    privacy.mia.auc                  best membership attack from the files; auc_interval is simultaneous over attacks
+    privacy.mia.tpr_at_fpr_1pct      its true positive rate at a false positive rate of at most 1 %
+    privacy.mia.tpr_at_fpr_0p1pct    and of at most 0.1 %
+    privacy.mia.best                 which attack each of the three is from: the largest (see `synthjax.evals.privacy`)
+    privacy.mia.chance, .p_value     each of the three with membership shuffled: mean, q95; share of shuffles as large
+    privacy.mia.attacks              every attack: its figures, intervals and roc
+    privacy.mia.control_auc          the distance attack aimed at real data that holds no member: 0.5 without a bias
+    privacy.mia.model_auc            the attack that asks the model itself; null without a model;  .model  its figures
+    privacy.mia.n_members, .n_others examples attacked
+"""
+
+import difflib
+import json
+import operator
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from synthjax.errors import GateError
+
+PROTOCOL_VERSION = 1
+
+GATEABLE = (
+    *(f"utility.{c}.{k}" for c in ("cnn", "svm") for k in ("tstr.mean", "trtr.mean", "floor.mean", "trts.mean")),
+    *(f"utility.{c}.tstr_over_trtr" for c in ("cnn", "svm")),
+    *(f"fidelity.{k}" for k in ("precision", "recall", "density", "coverage")),
+    *(f"privacy.{k}" for k in ("exact_matches", "exact_matches_share", "exact_matches_reference")),
+    *(f"privacy.near_matches.{k}" for k in ("share", "reference")),
+    "privacy.dcr.share_nearer_train",
+    *(f"privacy.mia.{k}" for k in ("auc", "tpr_at_fpr_1pct", "tpr_at_fpr_0p1pct", "control_auc", "model_auc")),
+)
+"""The numbers that a gate may name."""
+NEEDS_MODEL = ("privacy.mia.model_auc",)
+
+_COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_GATE = re.compile(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*([-+.\deE]+)\s*")
+
+
+def assemble(
+    manifest: Mapping[str, Any],
+    *,
+    utility: Mapping[str, Any] | None,
+    fidelity: Mapping[str, Any] | None,
+    privacy: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The whole report as plain values; the parts are what `evaluate` of the modules of the same names returned."""
+    if utility is not None:
+        ratios = {kind: {**utility[kind], "tstr_over_trtr": _ratio(utility[kind])} for kind in ("cnn", "svm")}
+        utility = {**utility, **ratios}
+    return {
+        "protocol_version": PROTOCOL_VERSION,
+        "manifest": dict(manifest),
+        "utility": utility,
+        "fidelity": fidelity,
+        "privacy": dict(privacy),
+    }
+
+
+def _ratio(part: Mapping[str, Any]) -> float:
+    """The share of the ceiling that is reached; 0 where nothing can be learnt from real data either."""
+    ceiling = part["trtr"]["mean"]
+    return part["tstr"]["mean"] / ceiling if ceiling else 0.0
+
+
+def write(folder: Path, report: Mapping[str, Any], html: str) -> tuple[Path, Path]:
+    """Writes report.json and report.html into `folder`, each whole or not at all; returns their paths.
+
+    Raises:
+        ValueError: if the report holds a NaN or an infinity, which JSON does not know.
+    """
+    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / "report.json", folder / "report.html"
+    for path, content in zip(paths, (text, html), strict=True):
+        part = path.with_name(path.name + ".part")
+        part.write_text(content, encoding="utf-8")
+        os.replace(part, path)
+    return paths
+
+
+class Gate(NamedTuple):
+    """A condition under which an evaluation counts as failed."""
+
+    key: str
+    compare: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Gate":
+        """The gate that a text like `privacy.mia.auc>0.55` states.
+
+        Raises:
+            ValueError: if it cannot be read, or names no number of the report.
+        """
+        match = _GATE.fullmatch(text)
+        try:
+            key, compare, bound = match.groups() if match else ("", "", "")
+            gate = cls(key, compare, float(bound))
+        except ValueError:
+            raise ValueError(f"{text!r} is not KEY>NUMBER, e.g. privacy.mia.auc>0.55 (also <, >=, <=)") from None
+        if key not in GATEABLE:
+            near = difflib.get_close_matches(key, GATEABLE, n=1, cutoff=0.4)
+            raise ValueError(f"{key!r} is no number of the report" + (f"; did you mean {near[0]}?" if near else ""))
+        return gate
+
+    def failure(self, report: Mapping[str, Any]) -> str | None:
+        """Why the report fails this gate, or None if it passes; what was not measured does not pass."""
+        value: Any = report
+        for part in self.key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if value is None:
+            return f"{self.key} was not measured (gate {self})"
+        return f"{self.key} is {value:.6g} (gate {self})" if _COMPARE[self.compare](value, self.bound) else None
+
+    def __str__(self) -> str:
+        return f"{self.key}{self.compare}{self.bound:g}"
+
+
+def check_gates(gates: Sequence[Gate], report: Mapping[str, Any]) -> None:
+    """Does nothing if every condition is false.
+
+    Raises:
+        GateError: one line that names each one that holds: key, value and bound.
+    """
+    failures = [failure for gate in gates if (failure := gate.failure(report)) is not None]
+    if failures:
+        raise GateError("; ".join(failures))
+
+
+Level = Literal["good", "fair", "poor"]
+
+
+class Verdict(NamedTuple):
+    """The answer to one question, in words, with its evidence."""
+
+    question: str
+    level: Level
+    answer: str
+    evidence: list[str]
+    """Sentences, each number beside its reference."""
+
+
+def percent(share: float) -> str:
+    """A share as text: 96.8 %; one digit more where a tenth of a per cent is too coarse."""
+    return f"{100 * share:.2f} %" if 0 < share < 0.001 else f"{100 * share:.1f} %"
+
+
+def verdicts(report: Mapping[str, Any]) -> list[Verdict]:
+    """One verdict per question: is it useful, does it look right, does it give its training examples away."""
+    found = [useful(report["utility"])] if report["utility"] else []
+    found += [alike(report["fidelity"])] if report["fidelity"] else []
+    return [*found, private(report["privacy"])]
+
+
+def useful(utility: Mapping[str, Any]) -> Verdict:
+    """Can a classifier learn from it? What the utility part says."""
+    cnn, svm = utility["cnn"], utility["svm"]
+    ratio = _ratio(cnn)
+    level: Level
+    if ratio >= 0.98:
+        level, answer = "good", "Yes, nearly as well as on real data."
+    elif ratio >= 0.9:
+        level, answer = "fair", "Partly: a visible share of the accuracy is lost."
+    else:
+        level, answer = "poor", "No: far from what real data gives."
+    if cnn["tstr"]["mean"] <= cnn["floor"]["mean"]:
+        level, answer = "poor", "No: a mean image with noise would serve as well."
+    evidence = [
+        f"A CNN trained on this data alone scores {percent(cnn['tstr']['mean'])} on real test data, where as many real "
+        f"examples give {percent(cnn['trtr']['mean'])}: ratio {ratio:.3f}.",
+        f"The floor, a per-class mean image with noise, gives {percent(cnn['floor']['mean'])}.",
+        f"A support vector machine scores {percent(svm['tstr']['mean'])} instead of {percent(svm['trtr']['mean'])}: "
+        f"ratio {_ratio(svm):.3f}.",
+    ]
+    return Verdict("Can a classifier learn from it?", level, answer, evidence)
+
+
+def alike(fidelity: Mapping[str, Any]) -> Verdict:
+    """Does it look like the real data? What the fidelity part says."""
+    precision, coverage = fidelity["precision"], fidelity["coverage"]
+    reference = fidelity["reference"] or {}
+    beside = {k: f" (real data: {percent(reference[k])})" if k in reference else "" for k in ("precision", "coverage")}
+    level: Level
+    likely = precision >= 0.95 * reference.get("precision", 0.9)
+    varied = coverage >= 0.95 * reference.get("coverage", 0.9)
+    if likely and varied:
+        level, answer = "good", "Yes, in kind and in variety."
+    elif likely or varied:
+        level, answer = "fair", "In kind, but not in all its variety." if likely else "In variety, but some are off."
+    else:
+        level, answer = "poor", "No: some examples are off, and part of the real variety is missing."
+    evidence = [
+        f"{percent(precision)} of the synthetic examples lie where real ones do{beside['precision']}.",
+        f"{percent(coverage)} of the real examples have a synthetic one nearby{beside['coverage']}.",
+    ]
+    return Verdict("Does it look like the real data?", level, answer, evidence)
+
+
+def private(privacy: Mapping[str, Any]) -> Verdict:
+    """Does it give its training examples away? What the privacy part says."""
+    mia, dcr, near = privacy["mia"], privacy["dcr"], privacy["near_matches"]
+    traced = [key for key, p in mia["p_value"].items() if p < 0.01]
+    level: Level
+    copied = privacy["exact_matches_share"] > privacy["exact_matches_reference"]
+    if copied or mia["auc_interval"][0] > 0.55 or (traced and mia["tpr_at_fpr_0p1pct"] > 0.05):
+        level, answer = "poor", "Yes: training examples can be recognised from it."
+    elif traced or dcr["interval"][0] > 0.5:
+        level, answer = "fair", "There are traces of the training examples in it."
+    else:
+        level, answer = "good", "These attacks found nothing. That is no proof that nothing leaks."
+    low, high = mia["auc_interval"]
+    evidence = [
+        "Guessing from the file alone who was in the training set, the best attack reaches an AUC of "
+        f"{mia['auc']:.3f} (interval {low:.3f} to {high:.3f}; guessing gives 0.5, and with no leak the best attack "
+        f"would stay below {mia['chance']['auc']['q95']:.3f} nineteen times in twenty).",
+        f"With 1 % false alarms {percent(mia['tpr_at_fpr_1pct'])} of the members are found (no leak: "
+        f"{percent(mia['chance']['tpr_at_fpr_1pct']['mean'])}), with 0.1 % false alarms "
+        f"{percent(mia['tpr_at_fpr_0p1pct'])} (no leak: {percent(mia['chance']['tpr_at_fpr_0p1pct']['mean'])}).",
+        f"{privacy['exact_matches']:,} of {privacy['n_synthetic']:,} synthetic examples are exact "
+        f"copies of training examples ({percent(privacy['exact_matches_share'])}; unseen real examples: "
+        f"{percent(privacy['exact_matches_reference'])}), {percent(near['share'])} come very near to one "
+        f"(unseen real examples: {percent(near['reference'])}).",
+    ]
+    if mia["model_auc"] is not None:
+        low, high = mia["model"]["auc_interval"]
+        evidence.append(
+            f"Whoever gets the model itself reaches an AUC of {mia['model_auc']:.3f} (interval {low:.3f} to "
+            f"{high:.3f}): that is the price of publishing the model, not the file."
+        )
+    return Verdict("Does it give its training examples away?", level, answer, evidence)

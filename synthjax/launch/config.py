@@ -1,0 +1,199 @@
+"""An experiment: a model's Config, the data, and how the run is kept. Files in `configs/` hold one each, as CONFIG."""
+
+import dataclasses
+import difflib
+import importlib
+import pkgutil
+import runpy
+import types
+import typing
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import synthjax.models
+from synthjax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that decides a run. Every field can be overridden: `--config.FIELD=VALUE`, `--config.model.FIELD=VALUE`."""
+
+    name: str
+    """What `--model` knows the model by: a name in the PRESETS of a file in synthjax/models."""
+    model: Any
+    """That family's Config."""
+    dataset: str = "digits"
+    """See `synthjax.data.load`."""
+    data_dir: str | None = None
+    """Folder with the data's files; default: the environment variable SYNTHJAX_DATA_DIR."""
+    holdout: float = 0.1
+    """Share of the training set that is kept for privacy attacks and model selection; 0: none."""
+    seed: int = 0
+    seeds: int = 1
+    """Members trained at once by vmap, from keys split off `seed`; they see the same batches."""
+    feed: Literal["uniform", "balanced"] = "uniform"
+    """Shuffled epochs, or classes drawn equally often."""
+    accumulate: int = 1
+    """Slices that a batch is cut into to save memory; their gradients are added up."""
+    log_every: int = 50
+    """Steps that one line of metrics.jsonl averages over."""
+    checkpoint_every: int = 500
+    sample_every: int = 1000
+    """Steps between the grids in samples/; 0: none."""
+    keep: int = 3
+    """Checkpoints kept."""
+
+
+HOUSEKEEPING = ("data_dir", "log_every", "checkpoint_every", "sample_every", "keep")
+"""Fields that may change when a run goes on: they change no number in it."""
+
+
+def presets() -> dict[str, tuple[str, Any]]:
+    """Model name -> (module name of its family, Config), from the files in synthjax/models."""
+    found = {}
+    for module in pkgutil.iter_modules(synthjax.models.__path__):
+        family = importlib.import_module(f"synthjax.models.{module.name}")
+        found.update({name: (module.name, config) for name, config in family.PRESETS.items()})
+    return found
+
+
+def family(name: str) -> types.ModuleType:
+    """The module in synthjax/models that builds the model of that name.
+
+    Raises:
+      InputError: no file there knows it.
+    """
+    known = presets()
+    if name not in known:
+        raise InputError(f"--model={name}: unknown{_nearest(name, list(known))}; known: {', '.join(sorted(known))}")
+    return importlib.import_module(f"synthjax.models.{known[name][0]}")
+
+
+def experiment(path: str | None, name: str | None, dataset: str | None) -> Experiment:
+    """The experiment that the flags name, before overrides.
+
+    Args:
+      path: `--config`: a file, looked up from here, then among the installed configs.
+      name: `--model`. With it `configs/DATASET/MODEL.py` is used where there is one, else the model's preset.
+      dataset: `--dataset`, default digits.
+
+    Raises:
+      InputError: no such file or model, or both are given and disagree.
+    """
+    if path is not None:
+        config = _read_file(path)
+        if name is not None and name != config.name:
+            raise InputError(f"--model={name} and --config={path}, which is for {config.name}: give one of them")
+        return config if dataset is None else dataclasses.replace(config, dataset=dataset)
+    name, dataset = name or "ddpm", dataset or "digits"
+    module = family(name)
+    tuned = resources.files("synthjax.configs") / dataset / f"{name}.py"
+    if "/" not in dataset and tuned.is_file():
+        return _read_file(str(tuned))
+    return Experiment(name, module.PRESETS[name], dataset)
+
+
+def _read_file(path: str) -> Experiment:
+    places = [Path(path), Path(str(resources.files("synthjax.configs"))) / path.removeprefix("configs/")]
+    for place in places:
+        if place.is_file():
+            found = runpy.run_path(str(place)).get("CONFIG")
+            if not isinstance(found, Experiment):
+                raise InputError(f"--config={path}: must set CONFIG = Experiment(...)")
+            return found
+    raise InputError(f"--config={path}: no such file")
+
+
+def override(config: Any, path: str, text: str, flag: str) -> Any:
+    """The same (nested) dataclass with one field set from text, checked against the field's type.
+
+    Args:
+      path: "seed", or "model.width".
+      flag: what to call it in an error.
+
+    Raises:
+      InputError: no such field (the nearest is named), or the text is not of its type.
+    """
+    name, _, rest = path.partition(".")
+    names = [field.name for field in dataclasses.fields(config)]
+    if name not in names:
+        owner = type(config).__module__.removeprefix("synthjax.")
+        raise InputError(f"{flag}: {owner}.{type(config).__name__} has no field {name!r}{_nearest(name, names)}")
+    if rest:
+        if not dataclasses.is_dataclass(getattr(config, name)):
+            raise InputError(f"{flag}: {name} has no fields of its own")
+        return dataclasses.replace(config, **{name: override(getattr(config, name), rest, text, flag)})
+    if dataclasses.is_dataclass(getattr(config, name)):
+        raise InputError(f"{flag}: {name} is not one value; set {name}.FIELD")
+    kind = typing.get_type_hints(type(config))[name]
+    return dataclasses.replace(config, **{name: parse(text, kind, flag)})
+
+
+def parse(text: str, kind: Any, flag: str) -> Any:
+    """Text to a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...].
+
+    Raises:
+      InputError: it is none.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if text.lower() == "none":
+            return None
+        return parse(text, next(a for a in arguments if a is not type(None)), flag)
+    if origin is tuple:
+        items = text.strip("()[] ").rstrip(",")
+        return tuple(parse(item.strip(), arguments[0], flag) for item in items.split(",")) if items else ()
+    if origin is Literal:
+        if text not in arguments:
+            raise InputError(f"{flag}={text}: must be one of {', '.join(arguments)}{_nearest(text, list(arguments))}")
+        return text
+    if kind is bool:
+        if text.lower() in ("true", "false", "1", "0"):
+            return text.lower() in ("true", "1")
+        raise InputError(f"{flag}={text}: must be true or false")
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{flag}={text}: must be of type {kind.__name__}") from None
+
+
+def to_dict(config: Experiment) -> dict[str, Any]:
+    """Plain values for JSON; `from_dict` is the way back."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any]) -> Experiment:
+    """The experiment that `to_dict` wrote; JSON's lists become tuples again.
+
+    Raises:
+      InputError: its model or one of its fields is unknown here (a run of another version).
+    """
+    module = family(values["name"])
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in values["model"].items()}
+    try:
+        return Experiment(**{**values, "model": type(module.PRESETS[values["name"]])(**fields)})
+    except TypeError as error:
+        raise InputError(f"config.json of {values['name']}: written by another version of synthjax ({error})") from error
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two experiments as dicts, one "field: old -> new" each; housekeeping left out."""
+    found = []
+    for name in sorted({*old, *new} - set(HOUSEKEEPING)):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += differences(before, after, f"{prefix}{name}.")
+        elif _plain(before) != _plain(after):
+            found.append(f"{prefix}{name}: {before} -> {after}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,174 @@
+"""What an evaluation judges: a synthetic set, the real data beside it, and the run that it came from, if it is known.
+
+A set counts as a run's own when the manifest beside it names that run's model and the file is still the one that the
+manifest describes. Any other file is foreign: nothing is known about which real examples its generator has seen.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import synthjax
+from synthjax import data
+from synthjax.data import files, writers
+from synthjax.data.requests import Job
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.launch import cli, runs, sample
+from synthjax.model import DataSpec, Model, State
+
+
+class Synthetic(NamedTuple):
+    """A synthetic set: x (N, *shape) as stored, y (N,) i32 or None without labels."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+
+
+class Run(NamedTuple):
+    """A trained run and what `synthjax.load` found in it."""
+
+    workdir: Path
+    model: Model
+    state: State
+    spec: DataSpec
+    described: dict[str, Any]
+    """name, config, member and sha256 of the model."""
+
+
+class Subject(NamedTuple):
+    """What is judged, against what."""
+
+    real: data.Dataset
+    synthetic: Synthetic
+    file: Path
+    run: Run | None
+    """The run whose model made the file; None: made by who knows what, from who knows which examples."""
+
+    @property
+    def unseen(self) -> str:
+        """The split that the generator cannot have seen.
+
+        A foreign generator may have been trained on our holdout, which is part of everyone's training set.
+        """
+        return "holdout" if self.run is not None and len(self.real.holdout.x) else "test"
+
+
+def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synthetic:
+    """The examples of an `.npz` file, checked against the real data's spec.
+
+    Args:
+        path: holds `x` and `y` (or `x_train` and `y_train`).
+        spec: of the real data.
+        labelled: False: the file may lack `y`.
+
+    Raises:
+        InputError: the file is missing or damaged, its images are of another size or have grey values that the real
+            data cannot have, labels are missing or out of range, a class has no examples. One line that names the row.
+    """
+    if spec.kind != "image":
+        raise InputError(f"{path}: the real data is a table; this version judges images")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    part = files.read_npz(path).train
+    if part.x.shape[1:] != tuple(spec.shape):
+        raise InputError(
+            f"{path}: x holds examples of shape {part.x.shape[1:]}, the real data's are {tuple(spec.shape)}"
+        )
+    highest = part.x.reshape(len(part.x), -1).max(axis=1)
+    if highest.max() >= spec.levels:
+        row = int(np.argmax(highest >= spec.levels))
+        raise InputError(
+            f"{path}: x row {row} holds grey value {highest[row]}, the real data has integers 0 ... {spec.levels - 1}"
+        )
+    if part.y is None:
+        if labelled and spec.n_classes:
+            raise InputError(f"{path}: y is missing: a classifier needs labels 0 ... {spec.n_classes - 1}")
+        return Synthetic(part.x, None)
+    if part.y.max() >= max(spec.n_classes, 1):
+        row = int(np.argmax(part.y >= spec.n_classes))
+        raise InputError(f"{path}: y row {row} holds label {part.y[row]}, the real data has {spec.n_classes} classes")
+    counts = np.bincount(part.y, minlength=spec.n_classes)
+    if not counts.all():
+        empty = int(counts.argmin())
+        raise InputError(f"{path}: y: class {empty} ({spec.classes[empty]}) has no examples")
+    return Synthetic(part.x, part.y)
+
+
+def open_run(workdir: Path, member: int, data_dir: str | None) -> tuple[Run, data.Dataset]:
+    """A trained run and the data it was trained on.
+
+    Raises:
+        InputError: the data is not what the run was trained on.
+        CheckpointError: there is no usable checkpoint.
+    """
+    experiment, record = runs.read(workdir)
+    real = data.load(experiment.dataset, data_dir or experiment.data_dir, holdout=experiment.holdout)
+    if record["fingerprint"] != real.fingerprint:
+        raise InputError(
+            f"{workdir}: was trained on {experiment.dataset} with fingerprint {record['fingerprint'][:12]}, but the "
+            f"data has {real.fingerprint[:12]} now; --data_dir says where it is"
+        )
+    model, state, spec = synthjax.load(workdir, member)
+    described, _ = sample.describe_run(workdir, state, member)
+    return Run(workdir, model, state, spec, described), real
+
+
+def made_by(file: Path) -> str | None:
+    """The sha256 of the model that a synthetic file's manifest names, if the file is still the one it describes."""
+    values = writers.read_manifest(file.with_name(f"{file.name}.{writers.MANIFEST}"))
+    if values is None or writers.damaged(file.parent, values["files"]):
+        return None
+    return values["request"].get("model", {}).get("sha256")
+
+
+def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
+    """The run's own synthetic set, drawn if it is missing or from another checkpoint: as large as the training set."""
+    file = run.workdir / "synthetic.npz"
+    if file.exists() and made_by(file) == run.described["sha256"]:
+        return file
+    request = sample.make_request(
+        run.model,
+        run.spec,
+        sample.class_counts(run.spec, run.model.conditional, n=len(real.train.x), per_class=None),
+        described=run.described,
+        dataset={"name": real.name, "fingerprint": real.fingerprint},
+        seed=seed,
+        block=min(500, len(real.train.x)),
+    )
+    # What was drawn from another checkpoint makes room; a file that somebody put there does not.
+    replace = made_by(file) is not None
+    try:
+        Job(request, file).check(replace)
+    except InputError:
+        raise InputError(
+            f"{file}: was not drawn by this run's model; judge it with --synthetic={file}, or remove it"
+        ) from None
+    print(f"drawing {request.rows:,} examples into {file}", flush=True)
+    sample.fulfil(run.model, run.state, request, file, overwrite=replace)
+    return file
+
+
+def find(
+    *,
+    workdir: str | None,
+    real: str | None,
+    data_dir: str | None,
+    synthetic: str | None,
+    member: int,
+    seed: int,
+) -> Subject:
+    """What the flags of the same names ask to judge."""
+    if real is not None:
+        if workdir is not None or synthetic is None:
+            raise SynthjaxError("--real goes with --synthetic=FILE.npz and without --workdir")
+        dataset = data.load(real, data_dir)
+        return Subject(dataset, read_synthetic(Path(synthetic), dataset.spec), Path(synthetic), None)
+    run, dataset = open_run(cli.workdir(workdir), member, data_dir)
+    if synthetic is None:
+        file = draw_own(run, dataset, seed)
+        return Subject(dataset, read_synthetic(file, dataset.spec, labelled=run.model.conditional), file, run)
+    file = Path(synthetic)
+    own = made_by(file) == run.described["sha256"]
+    examples = read_synthetic(file, dataset.spec, labelled=not own or run.model.conditional)
+    return Subject(dataset, examples, file, run if own else None)

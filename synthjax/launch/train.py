@@ -1,0 +1,231 @@
+"""Trains a generative model.
+
+    python -m synthjax.launch.train --model=ddpm                                     the embedded digits
+    python -m synthjax.launch.train --model=ddpm --dataset=mnist --data_dir=DIR --config.model.width=48
+    python -m synthjax.launch.train --config=configs/mnist/vae.py --workdir=runs/vae --seeds=4
+
+Without --config, configs/DATASET/MODEL.py is used where there is one. The same command again continues a run that was
+interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE.
+"""
+
+import dataclasses
+import functools
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from synthjax import sampling
+from synthjax.data import Dataset, load
+from synthjax.data.feed import Feed
+from synthjax.errors import InputError
+from synthjax.launch import cli, config, distributed, runs
+from synthjax.launch.config import Experiment
+from synthjax.model import Model, State
+from synthjax.train import loop, metrics
+from synthjax.train.checkpoint import Checkpoints
+
+SHORT = {
+    "data_dir": "data_dir",
+    "holdout": "holdout",
+    "seed": "seed",
+    "seeds": "seeds",
+    "steps": "model.steps",
+    "batch_size": "model.batch_size",
+}
+"""Flags that are short for a field of the experiment."""
+PER_CLASS = 10  # examples of each class in a grid of samples
+
+
+def define_flags() -> None:
+    """Defines the flags of this launcher."""
+    flags.DEFINE_string("model", None, "Which model: a preset of a file in synthjax/models (default: ddpm).")
+    flags.DEFINE_string("dataset", None, "digits, mnist, fashion_mnist, cifar10, tfds:NAME, or a path (default: digits).")
+    flags.DEFINE_string("config", None, "An experiment's file, such as configs/mnist/vae.py.")
+    flags.DEFINE_string("workdir", None, "Folder of the run (default: runs/MODEL-DATASET).")
+    flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
+    flags.DEFINE_string("holdout", None, "Share of the training set kept for privacy attacks (default: 0.1).")
+    flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
+    flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
+    flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
+    flags.DEFINE_string("seeds", None, "Train that many members at once, by vmap (default: 1).")
+    flags.DEFINE_float("minutes", 0.0, "Stop after that many minutes, finished and checkpointed; 0: no limit.", 0.0)
+    distributed.define_flags()
+
+
+def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Splits `--config.FIELD=VALUE` off a command line: (the rest, [(FIELD, VALUE)]).
+
+    Raises:
+      InputError: one has no value.
+    """
+    rest, found = [], []
+    words = iter(argv)
+    for word in words:
+        name = word.lstrip("-")
+        if not (word.startswith("-") and name.startswith("config.")):
+            rest.append(word)
+            continue
+        field, equals, value = name.removeprefix("config.").partition("=")
+        if not equals:
+            value = next(words, "")
+            if not value or value.startswith("--"):
+                raise InputError(f"--config.{field}: needs a value, --config.{field}=VALUE")
+        found.append((field, value))
+    return rest, found
+
+
+def experiment(given: list[tuple[str, str]]) -> Experiment:
+    """The experiment that the flags ask for, checked as far as it can be without the data.
+
+    Raises:
+      InputError: a flag or field cannot be used.
+    """
+    asked = flags.FLAGS
+    chosen = config.experiment(asked.config, asked.model, asked.dataset)
+    for field, value in given:
+        chosen = config.override(chosen, field, value, f"--config.{field}")
+    for flag, field in SHORT.items():
+        if asked[flag].value is not None:
+            chosen = config.override(chosen, field, asked[flag].value, f"--{flag}")
+    for name, least in [("seeds", 1), ("seed", 0), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
+                        ("sample_every", 0), ("keep", 1)]:  # fmt: skip
+        if getattr(chosen, name) < least:
+            raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
+    for name in ("steps", "batch_size"):
+        if getattr(chosen.model, name) < 1:
+            raise InputError(f"{name}={getattr(chosen.model, name)}: must be at least 1")
+    if chosen.model.batch_size % chosen.accumulate:
+        raise InputError(f"accumulate={chosen.accumulate}: must divide batch_size={chosen.model.batch_size}")
+    return chosen
+
+
+def default_workdir(chosen: Experiment) -> Path:
+    """runs/MODEL-DATASET; a path or a TFDS name is cut down to its last word."""
+    return Path("runs") / f"{chosen.name}-{Path(chosen.dataset).stem.replace(':', '-')}"
+
+
+def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
+    """The trainer of an experiment on all devices.
+
+    Raises:
+      InputError: the data cannot be fed to the model.
+    """
+    weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else None
+    size = chosen.model.batch_size
+    feed = Feed(data.train.x, data.train.y, size, chosen.seed, model.minibatches, weights, jax.device_count())
+    feed.check()
+    return loop.Trainer(model, feed, data.spec, chosen.seeds)
+
+
+def show_samples(workdir: Path, chosen: Experiment, model: Model, data: Dataset, step: int, state: State) -> None:
+    """Writes samples/step_*.png, one row a class, and loss.png."""
+    from synthjax.evals import plots
+
+    if jax.process_index():
+        return
+    state = sampling.local_copy(state)
+    if chosen.seeds > 1:
+        state = jax.tree.map(lambda a: a[0], state)
+    labels = np.repeat(np.arange(max(data.spec.n_classes, 1), dtype=np.int32), PER_CLASS)
+    x = np.concatenate(list(sampling.draw(model, state, jax.random.key(chosen.seed), labels, block=len(labels))))
+    (workdir / "samples").mkdir(exist_ok=True)
+    stored = np.asarray(data.spec.decode(x)).reshape(-1, PER_CLASS, *data.spec.shape)
+    plots.grid(stored, workdir / "samples" / f"step_{step:07d}.png", levels=data.spec.levels)
+    plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
+
+
+class Progress:
+    """A bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, steps: int):
+        self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty())
+        self._steps, self._next = steps, 0.0
+
+    def say(self, line: str) -> None:
+        """A line of its own."""
+        if jax.process_index() == 0:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def log(self, writer: metrics.MetricsWriter | None, step: int, values: dict[str, np.ndarray]) -> None:
+        """Writes and shows the metrics of a step."""
+        if writer is None:
+            return
+        writer.write(step, values)
+        loss, rate = float(np.mean(values.get("loss", np.nan))), float(values["steps_per_second"])
+        self._bar.update(step - self._bar.n)
+        self._bar.set_postfix(loss=f"{loss:.4g}")
+        now = time.monotonic()
+        if self._bar.disable and (now >= self._next or step == self._steps):
+            self._next = now + 10
+            left = (self._steps - step) / max(rate, 1e-9) / 60
+            print(f"step {step}/{self._steps}  loss {loss:.4g}  {rate:.3g} steps/s  {left:.1f} min left", flush=True)
+
+
+def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path) -> str:
+    """What is about to run, in three lines."""
+    devices = jax.devices()
+    return (
+        f"{chosen.name} on {data.name}: {len(data.train.y):,} examples of shape {data.spec.shape}, "
+        f"{data.spec.n_classes} classes ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)\n"
+        f"{chosen.model.steps:,} steps of batch {chosen.model.batch_size}"
+        + (f", {chosen.seeds} seeds at once" if chosen.seeds > 1 else "")
+        + f", on {len(devices)} {devices[0].platform} device(s); {state_size:,} numbers in the state\n"
+        f"workdir {workdir}; compiling (once, some seconds) ..."
+    )
+
+
+def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+    """Trains; see the module's docstring."""
+    del argv
+    distributed.initialize()
+    asked = flags.FLAGS
+    chosen = experiment(given)
+    config.family(chosen.name)
+    data = load(chosen.dataset, chosen.data_dir, holdout=chosen.holdout)
+    workdir = Path(asked.workdir) if asked.workdir else default_workdir(chosen)
+    model = runs.build(chosen, data.spec)
+    coach = trainer(chosen, model, data)
+    runs.begin(workdir, chosen, data)
+    progress = Progress(chosen.model.steps)
+    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model, data.spec)))
+    progress.say(banner(chosen, data, size, workdir))
+    checkpoints = Checkpoints(workdir / "checkpoints", chosen.keep, progress.say)
+    first = jax.process_index() == 0
+    writer = metrics.MetricsWriter(workdir, checkpoints.newest() or 0) if first else None
+    show = functools.partial(show_samples, workdir, chosen, model, data)
+    plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, asked.minutes)
+    record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint}
+    step, state = loop.train(
+        coach,
+        plan,
+        jax.random.key(chosen.seed),
+        checkpoints,
+        record,
+        log=functools.partial(progress.log, writer),
+        show=show if data.spec.kind == "image" else None,
+        say=progress.say,
+    )
+    if data.spec.kind == "image":
+        show(step, state)
+    if writer is not None:
+        writer.close()
+    short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {asked.minutes:g} minutes are over"
+    progress.say(
+        f"finished at step {step}{short}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png, samples/\n"
+        f"next: python -m synthjax.launch.eval --workdir={workdir}   (or synthjax.launch.sample, same flag)"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.argv, _given = overrides(sys.argv)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    define_flags()
+    cli.run(functools.partial(main, given=_given), __doc__)

@@ -1,0 +1,141 @@
+"""The contract: what a generative model is, what it is fed, and what the data looks like.
+
+A model is a few pure functions, as an optimiser is in optax. Training, sampling, scoring and scaling out are written
+once against `Model` and never ask which model they have.
+
+    model = ddpm.build(ddpm.Config(), spec)
+    state = model.init(key, batch)
+    state, metrics = model.step(key, 0, state, batch)
+    x = model.sample(key, state, labels)
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+State = Any
+Metrics = dict[str, jax.Array]
+
+
+class Batch(NamedTuple):
+    """What one training step is fed; every leaf has the batch as its first axis."""
+
+    x: jax.Array
+    """(B, *spec.shape) f32 in the model's space: images in [-1, 1], tables as encoded."""
+    y: jax.Array
+    """(B,) i32 labels; zeros where `spec.n_classes` is 0."""
+    weight: jax.Array
+    """(B,) f32; 0 marks padding. Every loss, statistic and metric honours it."""
+    index: jax.Array  # type: ignore[assignment]
+    """(B,) i32 row in the training set: what attacks and audits name."""
+
+
+class Model(NamedTuple):
+    """A generative model. Every function is pure and can be passed to jit, vmap, scan, grad and pmap."""
+
+    init: Callable[[jax.Array, Batch], State]
+    """(key, batch) -> state: any pytree of arrays (parameters, optimisers, EMA, chains)."""
+    step: Callable[[jax.Array, Any, State, Batch], tuple[State, Metrics]]
+    """(key, i, state, batch) -> (state, metrics): training step `i`; metrics is a dict of f32 scalars."""
+    sample: Callable[..., jax.Array]
+    """(key, state, labels, **options) -> x: (B, *spec.shape) f32 in the space of `Batch.x`, one example per label."""
+    score: Callable[[jax.Array, State, Batch], jax.Array] | None = None
+    """(key, state, batch) -> (B,) f32: how surprised the model is by each example (-ELBO, denoising loss); low = known."""
+    conditional: bool = True
+    """False: `sample` takes only the number of examples from `labels`."""
+    minibatches: int | None = 1
+    """What one step takes: 1, a batch; n > 1, a batch stacked (n, B, ...); None, the whole training set."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where one column of a table lies in the encoded vector."""
+
+    name: str
+    kind: Literal["continuous", "onehot", "code"]
+    start: int
+    """First position in the vector."""
+    size: int
+    """Number of positions, the missing-value slot included."""
+    missing: int | None = None
+    """Position that says the value is missing; None: never missing."""
+    target: bool = False
+    """Whether a conditional sampler overwrites this slice with the label."""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What the data is. Built by `synthjax.data.load`, or by `from_arrays` for data of one's own."""
+
+    kind: Literal["image", "table"]
+    shape: tuple[int, ...]
+    """Shape of one example: (H, W, C) of an image, (D,) of an encoded row."""
+    levels: int = 256
+    """Grey values of an image, stored as integers 0 ... levels - 1; 0 for tables."""
+    classes: tuple[str, ...] = ()
+    """Class names; empty: unlabelled."""
+    frequencies: tuple[float, ...] = ()
+    """Share of each class in the training set, summing to 1."""
+    columns: tuple[Column, ...] = ()
+    """The columns of a table; empty for images."""
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes, 0 if unlabelled."""
+        return len(self.classes)
+
+    @property
+    def dims(self) -> int:
+        """Number of values in one example."""
+        return math.prod(self.shape)
+
+    @classmethod
+    def from_arrays(cls, x: np.ndarray, y: np.ndarray | None = None, levels: int = 256) -> Self:
+        """The spec of images `x` (N, H, W, C) or rows `x` (N, D), with labels `y` (N,) in 0 ... n_classes - 1."""
+        if x.ndim not in (2, 4):
+            raise ValueError(f"x must be (N, H, W, C) images or (N, D) rows, not of shape {x.shape}")
+        kind: Literal["image", "table"] = "image" if x.ndim == 4 else "table"
+        columns: tuple[Column, ...] = ()
+        if kind == "table":
+            columns = tuple(Column(f"x{i}", "continuous", i, 1) for i in range(x.shape[1]))
+            levels = 0
+        if y is None:
+            return cls(kind, x.shape[1:], levels, columns=columns)
+        counts = np.bincount(y)
+        return cls(
+            kind,
+            x.shape[1:],
+            levels,
+            classes=tuple(str(label) for label in range(len(counts))),
+            frequencies=tuple((counts / counts.sum()).tolist()),
+            columns=columns,
+        )
+
+    def encode(self, x):
+        """Stored values to the model's space: images 0 ... levels - 1 to f32 in [-1, 1]; tables are stored encoded."""
+        x = jnp.asarray(x, jnp.float32)
+        return x * (2 / (self.levels - 1)) - 1 if self.kind == "image" else x
+
+    def decode(self, x):
+        """The model's space to stored values: images to uint8 0 ... levels - 1, rounded and clipped."""
+        if self.kind != "image":
+            return jnp.asarray(x, jnp.float32)
+        top = self.levels - 1
+        return jnp.clip(jnp.round((x + 1) * (top / 2)), 0, top).astype(jnp.uint8)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the way back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The spec that `to_dict` wrote."""
+        lists = {name: tuple(values[name]) for name in ("shape", "classes", "frequencies")}
+        columns = tuple(Column(**column) for column in values["columns"])
+        return cls(**{**values, **lists, "columns": columns})

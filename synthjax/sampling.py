@@ -1,0 +1,99 @@
+"""Drawing from a trained model: a request of any size, in blocks of one fixed size.
+
+A request for N examples with block size B is cut into ceil(N / B) blocks. Block b is drawn from `fold_in(key, b)` and
+always at size B, the last one padded with label 0 and cut afterwards. So
+
+- one compilation serves every block of every request (same model, same B, same options);
+- a block depends on the key, on b, on B and on its own labels alone: not on N, not on which process or device draws it,
+  not on what was drawn before. Processes may share the blocks as they like, and a request that was interrupted goes on
+  with the blocks that are missing.
+
+    key = jax.random.key(0)
+    x = np.concatenate(list(draw(model, state, key, np.zeros(1200, np.int32), steps=25)))
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from synthjax.errors import InputError
+from synthjax.model import Model, State
+
+
+def draw(
+    model: Model, state: State, key: jax.Array, labels: np.ndarray, *, block: int = 500, **options: Any
+) -> Iterator[np.ndarray]:
+    """Draws one example per label, block by block.
+
+    Args:
+      model: whose `sample` is called.
+      state: a state of that model. Only the copy on this process's first device is read.
+      key: typed PRNG key, not used elsewhere.
+      labels: (N,) integers; only their number matters to an unconditional model.
+      block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
+      **options: sampling options of the model (`steps=25`), hashable values; each new set of them compiles once.
+
+    Yields:
+      (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
+
+    Raises:
+      InputError: the block size is below 1, or labels are not one row of integers.
+    """
+    labels = np.asarray(labels)
+    if block < 1:
+        raise InputError(f"block: must be at least 1, not {block}")
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
+    state = local_copy(state)
+    for b in range(-(-len(labels) // block)):
+        yield draw_block(model, state, key, b, labels[b * block : (b + 1) * block], block=block, **options)
+
+
+def draw_block(
+    model: Model, state: State, key: jax.Array, b: int, labels: np.ndarray, *, block: int, **options: Any
+) -> np.ndarray:
+    """Draws block `b` of a request: `draw` for those who share the blocks out themselves.
+
+    Args:
+      model: whose `sample` is called.
+      state: a state of that model.
+      key: the key of the whole request.
+      b: number of the block, from 0.
+      labels: (n,) integers, n <= `block`: the labels of this block alone.
+      block: size of every block of the request.
+      **options: sampling options of the model, hashable values.
+
+    Returns:
+      (n, *spec.shape) f32.
+    """
+    padded = np.zeros(block, np.int32)
+    padded[: len(labels)] = labels
+    x = _compiled(model.sample, **dict(sorted(options.items())))(key, np.uint32(b), state, padded)
+    return np.asarray(x)[: len(labels)]
+
+
+def local_copy(state: State) -> State:
+    """The state on this process's first device, where it is replicated over a mesh; no data moves.
+
+    A block is then drawn by one device, with the same program however many there are, and by one process alone.
+    """
+
+    def first(leaf: Any) -> Any:
+        replicated = isinstance(leaf, jax.Array) and leaf.is_fully_replicated and len(leaf.sharding.device_set) > 1
+        return leaf.addressable_data(0) if replicated else leaf
+
+    return jax.tree.map(first, state)
+
+
+@functools.lru_cache(maxsize=16, typed=True)
+def _compiled(sample: Callable[..., jax.Array], /, **options: Any) -> Callable[..., jax.Array]:
+    """`sample` under jit with its options bound: (key, b, state, labels) -> x. Kept, so that it compiles once."""
+
+    @jax.jit
+    def run(key: jax.Array, b: jax.Array, state: State, labels: jax.Array) -> jax.Array:
+        return sample(jax.random.fold_in(key, b), state, labels, **options)
+
+    return run

@@ -1,0 +1,285 @@
+"""The training loop, the only one: it runs any `Model` on one core, on all devices of a machine, or on a pod.
+
+One compiled function runs up to K steps, K known at compile time and the number asked for at run time, so that nothing
+is ever compiled twice. Batches come from the feed as a function of the step, keys from `fold_in(key, step)`: where the
+steps are cut into calls, where a run was interrupted, and how many processes share it do not show in the numbers.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from synthjax.data.feed import Feed
+from synthjax.errors import InputError, NonFiniteError, Preempted
+from synthjax.model import Batch, DataSpec, Metrics, Model, State
+from synthjax.train.checkpoint import Checkpoints
+
+Augment = Callable[[jax.Array, Batch], Batch]
+STEPS_PER_CALL = 50
+SECONDS_PER_CALL = 2.0
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A model, its data and the devices, with the compiled functions that training needs.
+
+    Batches are split over all devices, the state is replicated; with one device this is plain jit.
+    """
+
+    model: Model
+    feed: Feed
+    spec: DataSpec
+    seeds: int = 1
+    """Members trained at once, by vmap; the state has them as its first axis, metrics are (seeds,)."""
+    augment: Augment | None = None
+    """Compiled into each step: (key, batch in the model's space) -> batch."""
+    devices: list[Any] = field(default_factory=jax.devices)
+
+    def __post_init__(self):
+        mesh = jax.make_mesh((len(self.devices),), ("data",), axis_types=(AxisType.Auto,), devices=self.devices)
+        object.__setattr__(self, "_whole", NamedSharding(mesh, PartitionSpec()))
+        batch_axis = 1 if self.feed.minibatches in (None, 1) else 2
+        object.__setattr__(self, "_split", NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data")))
+        object.__setattr__(self, "_run", jax.jit(self._steps, donate_argnums=3, out_shardings=self._whole))
+        if self.feed.minibatches is not None and self.feed.batch_size % len(self.devices):
+            raise InputError(f"batch_size={self.feed.batch_size}: must be a multiple of {len(self.devices)} devices")
+
+    def init(self, key: jax.Array) -> State:
+        """The state before step 0, on every device."""
+
+        def init(keys, batch):
+            batch = jax.tree.map(lambda a: a[0] if self._split.spec[1] == "data" else a[0, 0], batch)
+            batch = batch._replace(x=self.spec.encode(batch.x))
+            return jax.vmap(self.model.init, (0, None))(keys, batch) if self.seeds > 1 else self.model.init(keys, batch)
+
+        return jax.jit(init, out_shardings=self._whole)(self.keys(key), self.batches(0, 1))
+
+    def keys(self, key: jax.Array) -> jax.Array:
+        """One key a member: (seeds,), or the key itself for a single one."""
+        return jax.random.split(key, self.seeds) if self.seeds > 1 else key
+
+    def batches(self, start: int, stop: int, size: int | None = None) -> Batch:
+        """Batches of steps start ... stop - 1, stacked and padded with zeros to `size`, laid over the devices."""
+        count, index = jax.process_count(), jax.process_index()
+        length = self.feed.batch_size if self.feed.minibatches is not None else len(self.feed.rows(0))
+        part = slice(index * length // count, (index + 1) * length // count)
+        drawn = [self.feed.batch(step, part) for step in range(start, stop)]
+
+        def place(*leaves):
+            stacked = np.zeros((size or len(leaves), *leaves[0].shape), leaves[0].dtype)
+            for i, leaf in enumerate(leaves):
+                stacked[i] = leaf
+            return jax.make_array_from_process_local_data(self._split, stacked)
+
+        return jax.tree.map(place, *drawn)
+
+    def run(self, keys: jax.Array, start: int, stop: int, state: State, size: int) -> tuple[State, Metrics]:
+        """Steps start ... stop - 1, at most `size`; donates `state`. Metrics are (size,) or (seeds, size)."""
+        return self._run(keys, np.int32(start), np.int32(stop), state, self.batches(start, stop, size))
+
+    def _steps(self, keys, start, stop, state, batches):
+        one = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
+
+        def at(i):
+            return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i - start, keepdims=False), batches)
+
+        shapes = jax.eval_shape(one, keys, start, state, at(start))[1]
+        length = len(jax.tree.leaves(batches)[0])
+        room = jax.tree.map(lambda m: jnp.zeros((*m.shape, length), m.dtype), shapes)
+
+        def body(i, carry):
+            state, room = carry
+            state, metrics = one(keys, i, state, at(i))
+            return state, jax.tree.map(lambda a, m: a.at[..., i - start].set(m), room, metrics)
+
+        return jax.lax.fori_loop(start, stop, body, (state, room))
+
+    def _step(self, key, i, state, batch):
+        key = jax.random.fold_in(key, i)
+        batch = batch._replace(x=self.spec.encode(batch.x))
+        if self.augment is not None:
+            key_augment, key = jax.random.split(key)
+            if self.feed.minibatches not in (None, 1):
+                batch = jax.vmap(self.augment)(jax.random.split(key_augment, self.feed.minibatches), batch)
+            else:
+                batch = self.augment(key_augment, batch)
+        return self.model.step(key, i, state, batch)
+
+
+class StopSignal:
+    """Whether the run was asked to stop (SIGTERM); `with StopSignal() as asked: ... asked(step)`.
+
+    One process has a handler of its own; several agree through JAX's preemption sync point.
+    """
+
+    def __enter__(self) -> "StopSignal":
+        self._asked = False
+        if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
+            self._old = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if hasattr(self, "_old"):
+            signal.signal(signal.SIGTERM, self._old)
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
+
+    def __call__(self, step: int) -> bool:
+        """True from the step on at which every process stops."""
+        if jax.process_count() > 1:
+            return multihost_utils.reached_preemption_sync_point(step)
+        return self._asked
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is and what happens along it; all in training steps."""
+
+    steps: int
+    log_every: int = 50
+    checkpoint_every: int = 500
+    sample_every: int = 0
+    minutes: float = 0.0
+    """Stop in time, finished and checkpointed; 0: no limit."""
+
+
+def train(
+    trainer: Trainer,
+    plan: Plan,
+    key: jax.Array,
+    checkpoints: Checkpoints,
+    record: dict[str, Any],
+    *,
+    log: Callable[[int, dict[str, np.ndarray]], None],
+    show: Callable[[int, State], None] | None = None,
+    say: Callable[[str], None] = print,
+) -> tuple[int, State]:
+    """Trains from the newest good checkpoint, or from the start, to `plan.steps`.
+
+    Args:
+      record: plain values that go into every checkpoint.
+      log: (step, metrics) every `log_every` steps, means over them; "steps_per_second" is added.
+      show: (step, state) every `sample_every` steps, for grids of samples.
+
+    Returns:
+      (steps done, state); fewer steps than planned only if `plan.minutes` ran out.
+
+    Raises:
+      NonFiniteError: a metric is NaN or infinite. The newest checkpoint is from before it.
+      Preempted: SIGTERM; what was done is in a checkpoint.
+      CheckpointError: a checkpoint cannot be written or does not fit.
+    """
+    deadline = time.monotonic() + 60 * plan.minutes if plan.minutes else None
+    keys = trainer.keys(key)
+    with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
+        step, state = _start(trainer, key, checkpoints, say)
+        saved = shown = step
+        window = _Window(plan, step, log, saved)
+        pending: tuple[int, int, Metrics] | None = None
+        while True:
+            stop = asked_to_stop(step)
+            done = stop or step >= plan.steps or _past(deadline)
+            save_now = step > saved and (done or step % plan.checkpoint_every == 0)
+            show_now = step > shown and plan.sample_every > 0 and step % plan.sample_every == 0
+            if pending and (save_now or show_now):
+                window.take(*pending)
+                pending = None
+            if save_now:
+                checkpoints.save(step, state, record | {"step": step})
+                window.saved = saved = step
+            if show_now and show is not None:
+                show(step, state)
+                shown = step
+            if done:
+                if stop and step < plan.steps:
+                    raise Preempted(f"asked to stop at step {step}; that step is saved, the same command continues")
+                return step, state
+            end = _next_end(step, window.steps_per_call, plan)
+            window.dispatched()
+            state, metrics = trainer.run(keys, step, end, state, STEPS_PER_CALL)
+            if pending:
+                window.take(*pending)
+            pending, step = (step, end, metrics), end
+
+
+def _next_end(step: int, length: int, plan: Plan) -> int:
+    """Where the next call ends: `length` steps on, or at the next checkpoint or grid if that comes first."""
+    marks = [every for every in (plan.checkpoint_every, plan.sample_every) if every > 0]
+    return min(step + length, plan.steps, *[(step // every + 1) * every for every in marks])
+
+
+def _past(deadline: float | None) -> bool:
+    """Whether the time is up, by process 0's clock."""
+    if deadline is None:
+        return False
+    late = time.monotonic() > deadline
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(late))) if jax.process_count() > 1 else late
+
+
+class _Window:
+    """Takes in the metrics of finished calls: checks them, averages and logs them, and sets the length of calls."""
+
+    def __init__(self, plan: Plan, step: int, log, saved: int):
+        self.saved = saved
+        self.steps_per_call = 1 if jax.process_count() == 1 else STEPS_PER_CALL
+        self._plan, self._log = plan, log
+        self._rows: dict[str, list[np.ndarray]] = {}
+        self._since = (step, time.monotonic())
+        self._finished = self._dispatched = 0.0
+        self._compiled = False
+
+    def dispatched(self) -> None:
+        """A call is about to be made."""
+        self._dispatched_before, self._dispatched = self._dispatched, time.monotonic()
+
+    def take(self, start: int, end: int, metrics: Metrics) -> None:
+        """Waits for the call of steps start ... end - 1 and takes its metrics in."""
+        values = {name: np.asarray(value)[..., : end - start] for name, value in metrics.items()}
+        self._pace(end - start)
+        for name, value in values.items():
+            bad = ~np.isfinite(value)
+            if bad.any():
+                step = start + int(np.argwhere(bad)[:, -1].min())
+                kept = f"the newest checkpoint is from step {self.saved}" if self.saved else "there is no checkpoint yet"
+                raise NonFiniteError(f"metric {name!r} is not finite at step {step}; {kept}")
+        for i in range(end - start):
+            for name, value in values.items():
+                self._rows.setdefault(name, []).append(value[..., i])
+            step = start + i + 1
+            if step % self._plan.log_every == 0 or step == self._plan.steps:
+                since, begun = self._since
+                self._since = (step, time.monotonic())
+                rate = (step - since) / max(time.monotonic() - begun, 1e-9)
+                means = {name: np.mean(rows, axis=0) for name, rows in self._rows.items()}
+                self._rows = {}
+                self._log(step, means | {"steps_per_second": np.float64(rate)})
+
+    def _pace(self, steps: int) -> None:
+        """Sets the length of calls to about SECONDS_PER_CALL; several processes must agree, so they keep the full one."""
+        now = time.monotonic()
+        seconds = (now - max(self._finished, self._dispatched_before or self._dispatched)) / steps
+        if self._compiled and jax.process_count() == 1:
+            self.steps_per_call = int(np.clip(SECONDS_PER_CALL / max(seconds, 1e-6), 1, STEPS_PER_CALL))
+        self._finished, self._compiled = now, True
+
+
+def _start(trainer: Trainer, key, checkpoints: Checkpoints, say) -> tuple[int, State]:
+    newest = checkpoints.newest()
+    key_init = jax.random.fold_in(key, np.uint32(2**32 - 1))  # steps fold in 0 ... steps - 1
+    if newest is None:
+        return 0, trainer.init(key_init)
+    say(f"continuing from step {newest}")
+    shapes = jax.eval_shape(trainer.init, key_init)
+    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=trainer._whole), shapes)
+    return newest, checkpoints.restore(newest, like)

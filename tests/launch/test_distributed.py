@@ -1,0 +1,152 @@
+"""Two local processes find each other as under each cluster manager, and end with the right exit codes."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+# Each process contributes its id + 1, so only a real exchange gives both of them the sum 3. Then each leaves with its
+# exit code of LEAVE; "hang" sleeps instead, as one that waits for a process that will never come.
+WORKER = """
+import os
+import time
+from absl import app
+from synthjax.launch import distributed
+
+distributed.define_flags()
+
+def main(argv):
+    distributed.initialize()
+    import jax
+    from jax.experimental import multihost_utils
+    me = jax.process_index()
+    total = int(multihost_utils.process_allgather(jax.numpy.asarray(me + 1)).sum())
+    print("RESULT", me, jax.process_count(), total, flush=True)
+    leave = os.environ["LEAVE"].split(",")[me]
+    time.sleep(60 if leave == "hang" else 0)
+    print("last words")
+    distributed.leave(int(leave))
+
+app.run(main)
+"""
+
+
+def slurm(index: int) -> dict[str, str]:
+    return {
+        "SLURM_JOB_ID": "77",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(index),
+        "SLURM_LOCALID": str(index),
+    }
+
+
+def open_mpi(index: int) -> dict[str, str]:
+    return {
+        "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(index),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+    }
+
+
+def gke_tpu(index: int) -> dict[str, str]:
+    return {
+        "JAX_FORCE_TPU_INIT": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost,localhost",
+        "TPU_WORKER_ID": str(index),
+        "MEGASCALE_COORDINATOR_ADDRESS": "localhost",
+        "MEGASCALE_NUM_SLICES": "1",
+        "MEGASCALE_SLICE_ID": "0",
+    }
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without proxies, virtual devices and cluster managers."""
+    foreign = ("SLURM_", "OMPI_", "TPU_", "MEGASCALE_", "XLA_FLAGS", "JAX_COORDINATOR")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and not k.lower().endswith("_proxy")}
+    return {**kept, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1"}
+
+
+def run_two(cluster, leave: str, *flags: str) -> tuple[list[str], list[int]]:
+    """The outputs and exit codes of two processes that `cluster` describes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {**clean_environment(), "LEAVE": leave, "JAX_COORDINATOR_PORT": port}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, "--distributed", *flags],
+            env={**shared, **cluster(index)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for out, err in outputs:
+        assert "RESULT" in out, err
+    return [out for out, _ in outputs], [process.returncode for process in processes]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "code"),
+    [(slurm, 0), (open_mpi, 42), (gke_tpu, 5)],
+    ids=["slurm-finished", "open_mpi-preempted", "gke_tpu-failed"],
+)
+def test_two_processes_find_each_other_and_keep_their_exit_code(cluster, code):
+    outputs, codes = run_two(cluster, f"{code},{code}")
+    for index, out in enumerate(outputs):
+        assert f"RESULT {index} 2 3\n" in out
+        assert "last words" in out  # flushed, although the output is a pipe
+    assert codes == [code, code]
+
+
+@pytest.mark.parametrize("leave", ["hang,6", "6,hang"])
+def test_one_fatal_error_ends_all_within_the_heartbeat(leave):
+    began = time.monotonic()
+    _, codes = run_two(slurm, leave, "--heartbeat_timeout=5")
+    expected = [-6 if word == "hang" else 6 for word in leave.split(",")]
+    assert codes == expected
+    assert time.monotonic() - began < 50  # not the 60 s that the other would have slept
+
+
+# `flagsaver` sets the flags as a command line would and puts them back.
+WRONG_FLAGS = """
+from absl import flags
+from absl.testing import flagsaver
+from synthjax.errors import InputError
+from synthjax.launch import distributed
+
+distributed.define_flags()
+flags.FLAGS(["program"])
+for wrong in (
+    dict(distributed=True),
+    dict(process_id=0),
+    dict(distributed=True, process_id=2, num_processes=2),
+    dict(distributed=True, coordinator_address="here"),
+):
+    with flagsaver.flagsaver(**wrong):
+        try:
+            distributed.initialize()
+        except InputError as error:
+            print(error)
+"""
+
+
+def test_wrong_flags_are_named():
+    command = [sys.executable, "-c", WRONG_FLAGS]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60)
+    nobody, alone, beyond, portless = done.stdout.splitlines()
+    assert nobody.startswith("--distributed: no Open MPI, SLURM or TPU environment tells where")
+    assert alone == "--process_id needs --distributed"
+    assert beyond == "--process_id=2 must be below --num_processes=2"
+    assert portless == "--coordinator_address must be HOST:PORT, not 'here'"

@@ -1,0 +1,145 @@
+"""The evaluation launcher: its parts on a small model, and one small evaluation from end to end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from synthjax import data
+from synthjax.errors import InputError, Preempted, SynthjaxError
+from synthjax.launch import eval as launcher
+from synthjax.launch.subjects import Run, Subject, Synthetic
+from synthjax.model import Batch, Model
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+def surprise(key, state, batch: Batch):
+    """How far an image is from a brightness; padding gives NaN, which must not get out."""
+    return jnp.mean((batch.x - state) ** 2, axis=(1, 2, 3)) * jnp.where(batch.weight > 0, 1, jnp.nan)
+
+
+@pytest.fixture
+def subject(digits, tmp_path):
+    """Noise, said to be drawn from a run's model that knows one brightness."""
+    model = Model(init=lambda *a: None, step=lambda *a: None, sample=lambda *a: None, score=surprise)
+    run = Run(tmp_path / "run", model, jnp.zeros(()), digits.spec, {"name": "toy", "sha256": "a" * 64})
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 17, (300, 8, 8, 1), dtype=np.uint8), np.arange(300, dtype=np.int32) % 10
+    run.workdir.mkdir()
+    return Subject(digits, Synthetic(x, y), save(run.workdir / "synthetic.npz", x=x, y=y), run)
+
+
+def test_surprise_is_the_models_score_of_just_these_rows(subject, digits):
+    rows = np.arange(3, 1200, 4)  # more than a block, and no whole number of them
+    found = launcher.surprise(subject.run, digits.train, rows, jax.random.key(0))
+    images = np.asarray(digits.spec.encode(digits.train.x[rows]))
+    np.testing.assert_allclose(found, (images**2).mean(axis=(1, 2, 3)), rtol=1e-6)
+
+
+def test_a_runs_own_set_is_held_against_its_holdout_and_its_model_is_attacked(subject):
+    found = launcher.judge_privacy(subject, seed=0, limit=200)
+    assert found["mia"]["n_others"] == len(subject.real.holdout.x)
+    assert found["mia"]["model_auc"] == pytest.approx(0.5, abs=0.15)
+    assert found["exact_matches"] == 0
+
+
+def test_a_foreign_set_is_held_against_the_test_split(subject):
+    found = launcher.judge_privacy(subject._replace(run=None), seed=0, limit=1000)
+    assert found["mia"]["n_others"] == len(subject.real.test.x)
+    assert found["mia"]["model_auc"] is None
+
+
+def test_the_manifest_says_what_was_judged(subject):
+    found = launcher.describe(subject, {"seeds": 5}, {"privacy": 1.23})
+    assert found["synthetic"]["examples"] == 300 and found["synthetic"]["per_class"] == [30] * 10
+    assert found["real"] == {name: len(getattr(subject.real, name).x) for name in ("train", "holdout", "test")}
+    assert found["model"]["name"] == "toy" and found["non_members"] == "holdout" and found["seeds"] == 5
+    assert launcher.describe(subject._replace(run=None), {}, {})["model"] is None
+
+
+def test_where_the_results_go(subject, tmp_path):
+    assert launcher.output_folder(subject, None) == tmp_path / "run" / "eval"
+    foreign = subject._replace(run=None, file=tmp_path / "other.npz")
+    assert launcher.output_folder(foreign, None) == tmp_path / "other-eval"
+    assert launcher.output_folder(subject, str(tmp_path / "a" / "b")).is_dir()
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("privacy.mia.auk>0.5", r"--fail_if: .* did you mean privacy\.mia\.auc"),
+        ("privacy.mia.auc", "--fail_if: .* is not KEY>NUMBER"),
+        ("privacy.mia.model_auc>0.6", "no model to attack"),
+    ],
+)
+def test_gates_are_read_before_any_work(text, message):
+    with pytest.raises(SynthjaxError, match=message):
+        launcher.parse_gates([text], has_model=False)
+
+
+def test_a_place_that_cannot_be_written_to_is_told_first(subject, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        launcher.output_folder(subject, str(tmp_path / "file" / "out"))
+
+
+def test_sigterm_ends_with_its_own_code():
+    with pytest.raises(Preempted):
+        launcher.leave(15, None)
+
+
+def command(*arguments, **environment):
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-m", "synthjax.launch.eval", *map(str, arguments)],
+        cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
+    """The whole command on a file that is useful and leaks everything: verdicts, report, page and gate say so."""
+    path = save(tmp_path / "copy.npz", x=digits.train.x[:600], y=digits.train.y[:600])
+    done = command("--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--quick", "--seeds=1",
+                   "--fail_if=privacy.mia.auc>0.55", "--fail_if=utility.svm.tstr.mean<0.5")  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert "privacy.mia.auc is" in done.stderr and "utility.svm" not in done.stderr
+    assert "Traceback" not in done.stderr
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert found["privacy"]["exact_matches"] == 600
+    assert found["privacy"]["mia"]["model_auc"] is None
+    assert found["manifest"]["non_members"] == "test" and found["manifest"]["quick"]
+    assert found["utility"]["svm"]["tstr"]["mean"] > 0.9
+    assert "Yes: training examples can be recognised" in done.stdout
+    assert str(tmp_path / "out" / "report.html") in done.stdout
+    assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_bad_file_ends_the_command_with_code_3(tmp_path):
+    path = save(tmp_path / "bad.npz", x=np.zeros((20, 9, 9), np.uint8), y=np.arange(20) % 10)
+    done = command("--real=digits", f"--synthetic={path}")
+    assert done.returncode == 3
+    assert len(done.stderr.strip().splitlines()) == 1 and "bad.npz" in done.stderr
+
+
+def test_a_misspelt_gate_ends_the_command_with_code_1(tmp_path):
+    done = command("--real=digits", f"--synthetic={tmp_path}/a.npz", "--fail_if=privacy.mia.auk>0.5")
+    assert done.returncode == 1
+    assert "did you mean privacy.mia.auc" in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,163 @@
+"""Which file an evaluation judges, against what, and which files it refuses."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from synthjax import data
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.launch import sample, subjects
+from synthjax.model import Model
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+# --- files that cannot be judged ---------------------------------------------------------------------------------
+
+
+def edited(digits, change):
+    x, y = digits.train.x.copy(), digits.train.y.copy()
+    arrays = {"x": x, "y": y}
+    change(arrays)
+    return {name: value for name, value in arrays.items() if value is not None}
+
+
+BAD = {
+    "another shape": (lambda a: a.update(x=a["x"][:, :7]), r"x holds examples of shape \(7, 8, 1\)"),
+    "no labels": (lambda a: a.update(y=None), "y is missing"),
+    "a class is missing": (lambda a: a.update(y=np.where(a["y"] == 3, 4, a["y"])), r"class 3 \(3\) has no examples"),
+    "a label out of range": (lambda a: a["y"].__setitem__(5, 10), "y row 5 holds label 10"),
+    "a negative label": (lambda a: a["y"].__setitem__(5, -1), "row 5 holds label -1"),
+    "too few labels": (lambda a: a.update(y=a["y"][1:]), "labels for"),
+    "a grey value out of range": (lambda a: a["x"].__setitem__((7, 0, 0, 0), 17), "x row 7 holds grey value 17"),
+    "NaN": (lambda a: a.update(x=np.where(np.arange(len(a["x"])) == 9, np.nan, 0.5)[:, None, None] * np.ones((8, 8))),
+            "row 9 holds NaN"),
+    "another archive": (lambda a: a.update(x=None, images=a["x"]), "it needs x and y"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_synthetic_file_is_one_clear_line(kind, digits, tmp_path):
+    change, message = BAD[kind]
+    path = save(tmp_path / "synthetic.npz", **edited(digits, change))
+    with pytest.raises(InputError, match=message) as caught:
+        subjects.read_synthetic(path, digits.spec)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_or_damaged_file_is_one_clear_line(digits, tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        subjects.read_synthetic(tmp_path / "nothing.npz", digits.spec)
+    (tmp_path / "damaged.npz").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(InputError, match="damaged.npz"):
+        subjects.read_synthetic(tmp_path / "damaged.npz", digits.spec)
+
+
+def test_an_unconditional_model_may_come_without_labels(digits, tmp_path):
+    path = save(tmp_path / "synthetic.npz", x=digits.train.x)
+    assert subjects.read_synthetic(path, digits.spec, labelled=False).y is None
+
+
+# --- what is judged ----------------------------------------------------------------------------------------------
+
+
+def ask(**given):
+    nothing = {"workdir": None, "real": None, "data_dir": None, "synthetic": None, "member": 0, "seed": 0}
+    return subjects.find(**{**nothing, **given})
+
+
+@pytest.mark.parametrize("given", [{"real": "digits"}, {"real": "digits", "synthetic": "a.npz", "workdir": "runs/a"}])
+def test_real_needs_a_file_and_no_run(given):
+    with pytest.raises(SynthjaxError, match="--real goes with --synthetic"):
+        ask(**given)
+
+
+def test_a_foreign_generator_may_have_seen_our_holdout(digits, tmp_path):
+    path = save(tmp_path / "other.npz", x=digits.train.x, y=digits.train.y)
+    subject = ask(real="digits", synthetic=str(path))
+    assert subject.run is None and subject.unseen == "test"
+
+
+def toy():
+    """A model whose state is one brightness, which it paints."""
+
+    def paint(key, state, labels):
+        noise = 0.1 * jax.random.normal(key, (len(labels), 8, 8, 1))
+        return jnp.clip(state["brightness"] + labels[:, None, None, None] / 10 + noise, -1, 1)
+
+    return Model(init=lambda *a: None, step=lambda *a: None, sample=paint)
+
+
+@pytest.fixture
+def run(digits, tmp_path, monkeypatch):
+    """A trained run of the toy, as `subjects.find` finds it; `run.state` is what its checkpoint holds."""
+    state = {"brightness": jnp.zeros(())}
+    made = SimpleNamespace(workdir=tmp_path / "run", state=state)
+    made.workdir.mkdir()
+    made.record = {"fingerprint": digits.fingerprint, "dataset": "digits"}
+    experiment = SimpleNamespace(dataset="digits", data_dir=None, holdout=0.1)
+    model = toy()
+
+    def describe(workdir, state, member):
+        described = {"name": "toy", "config": {}, "member": member, "step": 1, "sha256": sample.state_sha256(state)}
+        return described, made.record
+
+    monkeypatch.setattr(subjects.runs, "read", lambda workdir: (experiment, made.record))
+    monkeypatch.setattr(subjects.synthjax, "load", lambda *a: (model, made.state, digits.spec))
+    monkeypatch.setattr(subjects.sample, "describe_run", describe)
+    return made
+
+
+def test_the_runs_own_set_is_drawn_once_per_checkpoint(run, digits):
+    subject = ask(workdir=str(run.workdir))
+    file = run.workdir / "synthetic.npz"
+    assert subject.file == file and subject.run is not None and subject.unseen == "holdout"
+    assert len(subject.synthetic.x) == len(digits.train.x)
+    np.testing.assert_array_equal(np.bincount(subject.synthetic.y), np.bincount(digits.train.y))
+    before = file.stat().st_mtime_ns, file.read_bytes()
+    ask(workdir=str(run.workdir), seed=1)
+    assert (file.stat().st_mtime_ns, file.read_bytes()) == before
+    run.state = {"brightness": jnp.full((), 0.5)}
+    brighter = ask(workdir=str(run.workdir))
+    assert brighter.synthetic.x.mean() > subject.synthetic.x.mean() + 1
+
+
+def test_a_file_that_somebody_put_there_is_not_replaced(run, digits):
+    file = save(run.workdir / "synthetic.npz", x=digits.train.x[:50], y=digits.train.y[:50])
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"synthetic\.npz: was not drawn by this run's model"):
+        ask(workdir=str(run.workdir))
+    assert file.read_bytes() == before
+    # Nor is one that took the place of a drawn file.
+    file.unlink()
+    ask(workdir=str(run.workdir))
+    file.write_bytes(before)
+    with pytest.raises(InputError, match="was not drawn by this run's model"):
+        ask(workdir=str(run.workdir))
+    assert file.read_bytes() == before
+
+
+def test_a_file_of_the_runs_own_model_is_told_from_a_foreign_one(run, digits, tmp_path):
+    ask(workdir=str(run.workdir))
+    own = ask(workdir=str(run.workdir), synthetic=str(run.workdir / "synthetic.npz"))
+    assert own.run is not None
+    copy = save(tmp_path / "copy.npz", x=digits.train.x, y=digits.train.y)
+    foreign = ask(workdir=str(run.workdir), synthetic=str(copy))
+    assert foreign.run is None and foreign.unseen == "test"
+
+
+def test_data_that_has_changed_is_refused(run):
+    run.record = {"fingerprint": "0" * 64, "dataset": "digits"}
+    with pytest.raises(InputError, match="was trained on digits with fingerprint 000000000000"):
+        ask(workdir=str(run.workdir))

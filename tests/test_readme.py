@@ -1,0 +1,103 @@
+"""README's commands and programs run, the long ones shortened."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    command
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if not line.startswith("#")
+    for command in line.split(" && ")
+]
+
+# Arguments that shorten a command; behind its own, where the last one counts.
+SHORT = {
+    "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
+    "python -m synthjax.launch.sample": ["--per_class=2"],
+    "python -m synthjax.launch.eval": ["--quick"],
+    "python launch/local.py": ["--steps=4", "--batch_size=8"],
+}
+# What the tests themselves are run with, and `.ci/run` runs to the letter.
+INSTALL = ["pip install -e .", "pip install -e '.[test]'", "pytest"]
+
+
+def shortened(command: str) -> list[str]:
+    """The words of a README command, shortened, for this Python; SHORT must know the command."""
+    (extra,) = (extra for start, extra in SHORT.items() if command.startswith(start))
+    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
+    return [*words, *extra]
+
+
+def run(workplace: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a command in `workplace` with this checkout's synthjax."""
+    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    return subprocess.run(words, cwd=workplace, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def check(workplace: Path, command: str) -> None:
+    """Runs a README command, shortened, and expects success; a gate may also close, with so little training."""
+    done = run(workplace, shortened(command))
+    assert done.returncode in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder that looks like a checkout, in which README's first command was run."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("configs", "launch"):
+        (folder / name).symlink_to(ROOT / name)
+    assert COMMANDS[:3] == [
+        "pip install -e .",
+        "python -m synthjax.launch.train --model=ddpm",
+        "python -m synthjax.launch.eval",
+    ]
+    for command in COMMANDS[1:3]:
+        check(folder, command)
+    return folder
+
+
+def test_the_first_command_trains_and_scores(workplace):
+    assert (workplace / "runs/ddpm-digits/eval/report.html").stat().st_size > 0
+    assert (workplace / "runs/ddpm-digits/eval/report.json").stat().st_size > 0
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS[3:] if c not in INSTALL and "DIR" not in c])
+def test_commands_run(workplace, command):
+    check(workplace, command)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS[3:] if "DIR" in c])
+def test_commands_on_files_run(workplace, data_dir, command):
+    noise = np.random.default_rng(0)
+    x, y = noise.integers(256, size=(200, 28, 28, 1), dtype=np.uint8), np.arange(200, dtype=np.int32) % 10
+    np.savez(workplace / "anything.npz", x=x, y=y)
+    check(workplace, command.replace("DIR", str(data_dir)))
+
+
+def test_python_programs_run(workplace):
+    three_lines, loop = PYTHON
+    assert "range(2000)" in loop
+    expected = {three_lines: "assert images.shape == (10, 8, 8, 1), images.shape"}
+    expected[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16"
+    for program, claim in expected.items():
+        code = program.replace("range(2000)", "range(3)") + claim
+        done = run(workplace, [sys.executable, "-c", code])
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_folders_and_files_that_the_pages_link_to_exist():
+    for page in ("README.md", "BUILD.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+            assert (ROOT / target).exists(), f"{page}: {target}"

@@ -1,0 +1,96 @@
+"""Blocks of samples: the same whatever the size of the request, compiled once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from synthjax import sampling
+from synthjax.errors import InputError
+from synthjax.model import Model
+
+TRACES = []
+
+
+def noisy_labels(key, state, labels, *, scale=1.0):
+    """Label plus noise: what is drawn for a row says which key and which label it got."""
+    TRACES.append(scale)
+    return labels[:, None] * state["slope"] + scale * jax.random.uniform(key, (len(labels), 2))
+
+
+MODEL = Model(init=None, step=None, sample=noisy_labels)
+STATE = {"slope": jnp.float32(10)}
+LABELS = np.arange(23) % 4
+
+
+def drawn(labels, seed=0, **options):
+    return np.concatenate(list(sampling.draw(MODEL, STATE, jax.random.key(seed), labels, block=8, **options)))
+
+
+def test_each_row_answers_its_label():
+    x = drawn(LABELS)
+    assert x.shape == (23, 2)
+    np.testing.assert_array_equal(np.floor(x / 10), np.stack([LABELS, LABELS], 1))
+
+
+def test_blocks_are_full_but_for_the_last():
+    blocks = sampling.draw(MODEL, STATE, jax.random.key(0), LABELS, block=8)
+    assert [block.shape for block in blocks] == [(8, 2), (8, 2), (7, 2)]
+
+
+def test_block_b_is_drawn_with_the_key_folded_with_b():
+    key = jax.random.key(3)
+    x = np.concatenate(list(sampling.draw(MODEL, STATE, key, LABELS, block=8)))
+    expected = noisy_labels(jax.random.fold_in(key, 1), STATE, jnp.asarray(LABELS[8:16]))
+    np.testing.assert_allclose(x[8:16], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 20])
+def test_a_small_request_is_the_beginning_of_a_larger_one(n):
+    np.testing.assert_array_equal(drawn(LABELS[:n]), drawn(LABELS)[:n])
+
+
+def test_blocks_drawn_alone_and_in_any_order_are_those_of_the_whole():
+    whole = drawn(LABELS)
+    for b in (2, 0, 1):
+        rows = slice(8 * b, 8 * b + 8)
+        alone = sampling.draw_block(MODEL, STATE, jax.random.key(0), b, LABELS[rows], block=8)
+        np.testing.assert_array_equal(alone, whole[rows])
+
+
+def test_other_seeds_and_blocks_have_other_noise():
+    x = drawn(np.zeros(16, np.int32))
+    assert len(np.unique(x)) == x.size
+    assert not np.isin(drawn(np.zeros(16, np.int32), seed=1), x).any()
+
+
+def test_one_trace_per_set_of_options():
+    TRACES.clear()
+    for scale in (0.5, 0.5, 0.25):
+        drawn(LABELS, scale=scale)
+        drawn(LABELS[:3], seed=5, scale=scale)
+    assert TRACES == [0.5, 0.25]
+
+
+def test_no_labels_no_blocks():
+    assert list(sampling.draw(MODEL, STATE, jax.random.key(0), np.zeros(0, np.int32))) == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "block", "named"),
+    [(LABELS, 0, "block"), (LABELS.astype(float), 8, "labels"), (LABELS[:, None], 8, "labels")],
+)
+def test_bad_input_is_named(labels, block, named):
+    with pytest.raises(InputError, match=named):
+        next(sampling.draw(MODEL, STATE, jax.random.key(0), labels, block=block))
+
+
+def test_a_state_on_a_mesh_draws_what_one_device_draws():
+    devices = jax.devices()
+    if len(devices) < 2:
+        pytest.skip("needs several devices")
+    mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    everywhere = jax.device_put(STATE, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    (block,) = sampling.draw(MODEL, everywhere, jax.random.key(0), LABELS[:8], block=8)
+    np.testing.assert_array_equal(block, drawn(LABELS)[:8])
+    assert sampling.local_copy(everywhere)["slope"].devices() == {devices[0]}
