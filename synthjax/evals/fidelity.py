@@ -64,8 +64,9 @@ def evaluate(
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
     """
-    for name, part in {"synthetic": synthetic, "test": test, **({"train": train} if train is not None else {})}.items():
-        check(name, part, spec, at_least=2)
+    for name, part in (("synthetic", synthetic), ("test", test), ("train", train)):
+        if part is not None:
+            check(name, part, spec, at_least=2)
     rng = np.random.default_rng(seed)
     real = features(_sample(rng, test.x, limit))
     fake = features(_sample(rng, synthetic.x, len(real)))

@@ -16,6 +16,8 @@ import numpy as np
 
 _GAP = 2
 """Pixels of white between the images of a grid, before enlargement."""
+_SEEN = 56
+"""Height in pixels up to which small images are enlarged."""
 
 
 def _write(path: str | os.PathLike[str], content: bytes) -> None:
@@ -27,7 +29,12 @@ def _write(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def grid(
-    x: Any, path: str | os.PathLike[str] | None = None, *, columns: int | None = None, levels: int = 256, scale: int = 1
+    x: Any,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    columns: int | None = None,
+    levels: int = 256,
+    scale: int | None = None,
 ) -> np.ndarray:
     """Images side by side, one row of `x` per row of the picture (usually one class).
 
@@ -37,7 +44,7 @@ def grid(
         path: where the PNG goes; None: nowhere.
         columns: images per row of a 4-D `x`; default: as square as it gets.
         levels: grey values of an integer `x`.
-        scale: each pixel becomes scale x scale in the file.
+        scale: each pixel becomes scale x scale in the file; default: enough to see small images.
 
     Returns:
         (height, width, C) uint8 canvas at scale 1, white between the images.
@@ -62,7 +69,7 @@ def grid(
     canvas = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + _GAP), columns * (width + _GAP), channels)
     canvas = canvas[:-_GAP, :-_GAP]
     if path is not None:
-        _write(path, png(canvas, scale))
+        _write(path, png(canvas, scale or max(1, _SEEN // height)))
     return canvas
 
 

@@ -15,6 +15,7 @@ set is used once, for the figure.
     print(found["cnn"]["tstr"]["mean"], found["cnn"]["trtr"]["mean"])
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -82,7 +83,7 @@ def evaluate(
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range.
     """
-    for name, part in {"synthetic": synthetic, "train": train, "test": test}.items():
+    for name, part in (("synthetic", synthetic), ("train", train), ("test", test)):
         check(name, part, spec)
     if spec.n_classes == 0:
         return {"cnn": None, "svm": None, "n": {}, "protocol": {}, "reason": "the data has no labels"}
@@ -95,29 +96,20 @@ def evaluate(
     }
     real, fake = (test.x, test.y), (synthetic.x, synthetic.y)
 
-    def cnn_progress(share: float) -> None:
-        if progress is not None:
-            progress(_CNN_SHARE * share)
-
-    cnn = _judge_cnn(sets, real, fake, spec, seeds=seeds, epochs=epochs, seed=seed, progress=cnn_progress)
+    progress = progress or (lambda share: None)
+    cnn = _judge_cnn(sets, real, fake, spec, seeds=seeds, epochs=epochs, seed=seed, progress=progress)
     svm = _judge_svm(rng, sets, real, fake, spec)
-    if progress is not None:
-        progress(1.0)
+    progress(1.0)
     counts = np.bincount(synthetic.y, minlength=spec.n_classes)
-    return {
-        "cnn": cnn,
-        "svm": svm,
-        "n": {
-            "synthetic": len(synthetic.y),
-            "synthetic_per_class": counts.tolist(),
-            "missing_classes": [name for name, count in zip(spec.classes, counts, strict=True) if count == 0],
-            "ceiling": len(ceiling),
-            "ceiling_is_all_real": len(ceiling) == len(train.y),
-            "test": len(test.y),
-            "svm_rows": {name: min(len(y), SVM_ROWS) for name, (_, y) in sets.items()},
-        },
-        "protocol": _protocol(spec, seeds=seeds, epochs=epochs, seed=seed),
+    sizes = {
+        "synthetic": len(synthetic.y),
+        "synthetic_per_class": counts.tolist(),
+        "missing_classes": [name for name, count in zip(spec.classes, counts, strict=True) if count == 0],
+        "ceiling": len(ceiling),
+        "ceiling_is_all_real": len(ceiling) == len(train.y),
+        "test": len(test.y),
     }
+    return {"cnn": cnn, "svm": svm, "n": sizes, "protocol": _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)}
 
 
 def check(name: str, part: Examples, spec: DataSpec, at_least: int = 1) -> None:
@@ -210,6 +202,10 @@ def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict
     """The leaves of the CNN; `sets`, `real` and `fake` hold images and labels."""
     found: dict[str, Any] = {}
     rows = max(len(y) for _, y in sets.values())
+
+    def report(done: int, share: float) -> None:
+        progress(_CNN_SHARE * (done + share) / len(sets))
+
     for i, (name, (x, y)) in enumerate(sets.items()):
         nets = classifiers.train(
             jax.random.fold_in(jax.random.key(seed), i),
@@ -219,7 +215,7 @@ def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict
             seeds=seeds,
             epochs=epochs,
             pad_to=rows,
-            progress=lambda share, i=i: progress((i + share) / len(sets)),
+            progress=functools.partial(report, i),
         )
         tests = {name: real, "trts": fake} if name == "trtr" else {name: real}
         for key, (images, labels) in tests.items():
@@ -270,9 +266,11 @@ def svm(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return np.exp(k, out=k)
 
     machine = SVC(C=SVM_C, kernel="precomputed").fit(kernel(x), y)
-    return lambda rows: np.concatenate(
-        [machine.predict(kernel(rows[start : start + _BLOCK])) for start in range(0, len(rows), _BLOCK)]
-    )
+
+    def answer(rows: np.ndarray) -> np.ndarray:
+        return np.concatenate([machine.predict(kernel(rows[i : i + _BLOCK])) for i in range(0, len(rows), _BLOCK)])
+
+    return answer
 
 
 def _protocol(spec: DataSpec, *, seeds: int, epochs: int, seed: int) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What every launcher does the same: start absl, prepare JAX, end with one clear line and an exit code."""
 
+import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -8,11 +10,13 @@ from pathlib import Path
 from typing import NoReturn
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
-from synthjax.errors import InputError, Preempted, SynthjaxError
+from synthjax.errors import CheckpointError, InputError, Preempted, SynthjaxError
 from synthjax.launch import distributed, runs
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What writing to a full disk, or past a quota or limit, ends with."""
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -59,7 +63,7 @@ def _help() -> str:
     """The launcher's docstring and the flags that synthjax defines, without absl's own."""
     lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
     for module, defined in sorted(flags.FLAGS.flags_by_module_dict().items()):
-        if module.startswith("absl"):
+        if not module.startswith(("synthjax", "__main__", sys.argv[0])):  # absl's and Orbax's own
             continue
         for flag in defined:
             default = "" if flag.default in (None, False, "", []) else f" (default: {flag.default})"
@@ -68,20 +72,38 @@ def _help() -> str:
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
-    code = 0
+    code = 1
     try:
+        logging.set_verbosity(logging.WARNING)
+        signal.signal(signal.SIGTERM, _end)
         prepare_jax()
         main(argv)
     except SynthjaxError as error:
         print(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {error}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:
+        if error.errno not in FULL:
+            traceback.print_exc()
+        else:
+            print(f"error: {error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
+            code = CheckpointError.exit_code
     except KeyboardInterrupt:
         print("stopped: interrupted", file=sys.stderr)
         code = 130
     except Exception:
         traceback.print_exc()
-        code = 1
+    else:
+        code = 0
     distributed.leave(code)
+
+
+def _end(*_: object) -> None:
+    """Answers SIGTERM where a launcher has no answer of its own yet, or no more: nothing is lost then.
+
+    An exception could be swallowed by whatever library is running just now.
+    """
+    os.write(2, b"stopped: asked to end; the same command continues\n")
+    os._exit(Preempted.exit_code)
 
 
 def prepare_jax() -> None:

@@ -84,7 +84,7 @@ def parse_gates(texts: Sequence[str], *, has_model: bool) -> list[report.Gate]:
 
 def leave(number: int, frame: Any) -> None:
     """Answers SIGTERM. Every file is written whole or not at all, so work can end anywhere."""
-    raise Preempted("stopped as asked; what was drawn is kept, and the same command judges it")
+    raise Preempted("asked to end; what was drawn is kept, and the same command judges it")
 
 
 def surprise(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:

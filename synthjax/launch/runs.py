@@ -50,7 +50,8 @@ def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:
     """Writes the folder's records, or checks that those there are of the same run.
 
     Raises:
-      InputError: the folder belongs to another experiment or to other data; the difference is named.
+      InputError: the folder belongs to another experiment or to other data (the difference is named), or cannot be
+        written.
     """
     new = json.loads(json.dumps(config_lib.to_dict(experiment)))
     if (workdir / "config.json").exists():
@@ -64,11 +65,14 @@ def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:
             )
     if jax.process_index():
         return
-    workdir.mkdir(parents=True, exist_ok=True)
     record = {"dataset": data.name, "fingerprint": data.fingerprint, "spec": data.spec.to_dict()}
-    np.savez(workdir / "splits.npz", train=data.train.index, holdout=data.holdout.index)
-    write_atomically(workdir / "data.json", json.dumps(record, indent=1).encode())
-    write_atomically(workdir / "config.json", json.dumps(new, indent=1).encode())
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        np.savez(workdir / "splits.npz", train=data.train.index, holdout=data.holdout.index)
+        write_atomically(workdir / "data.json", json.dumps(record, indent=1).encode())
+        write_atomically(workdir / "config.json", json.dumps(new, indent=1).encode())
+    except OSError as error:
+        raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror or error})") from error
 
 
 def build(experiment: Experiment, spec: DataSpec) -> Model:

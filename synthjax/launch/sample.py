@@ -14,7 +14,6 @@ import functools
 import hashlib
 import importlib.metadata
 import inspect
-import json
 import math
 import signal
 import sys
@@ -33,8 +32,7 @@ import synthjax
 from synthjax import sampling
 from synthjax.data.requests import Job, Request, proportional_counts
 from synthjax.errors import InputError, NonFiniteError
-from synthjax.launch import cli, distributed
-from synthjax.launch.config import Experiment
+from synthjax.launch import cli, distributed, runs
 from synthjax.model import DataSpec, Model, State
 from synthjax.train.checkpoint import Checkpoints
 
@@ -162,18 +160,14 @@ def describe_run(workdir: Path, state: State, member: int) -> tuple[dict[str, An
       name, config, member, step and sha256 of the model; name and fingerprint of the data set.
 
     Raises:
-      InputError: the workdir's `data.json` cannot be read.
+      InputError: the workdir's records cannot be read.
     """
-    experiment = Experiment.read(workdir)
-    try:
-        data = json.loads((workdir / "data.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{workdir / 'data.json'}: cannot be read: {error}") from error
+    experiment, data = runs.read(workdir)
     # What was passed over on the way to the newest good checkpoint, `synthjax.load` has said already.
     step = Checkpoints(workdir / "checkpoints", say=lambda line: None).newest()
     config = dataclasses.asdict(experiment.model)
     model = {"name": experiment.name, "config": config, "member": member, "step": step, "sha256": state_sha256(state)}
-    return model, {"name": experiment.dataset, "fingerprint": data.get("fingerprint", "")}
+    return model, {"name": data["dataset"], "fingerprint": data["fingerprint"]}
 
 
 def make_request(

@@ -4,6 +4,7 @@ A set counts as a run's own when the manifest beside it names that run's model a
 manifest describes. Any other file is foreign: nothing is known about which real examples its generator has seen.
 """
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import cli, runs, sample
 from synthjax.model import DataSpec, Model, State
+
+BLOCK = 500
+"""Examples drawn at once at most."""
 
 
 class Synthetic(NamedTuple):
@@ -127,14 +131,15 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
     file = run.workdir / "synthetic.npz"
     if file.exists() and made_by(file) == run.described["sha256"]:
         return file
+    n = len(real.train.x)
     request = sample.make_request(
         run.model,
         run.spec,
-        sample.class_counts(run.spec, run.model.conditional, n=len(real.train.x), per_class=None),
+        sample.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
         described=run.described,
         dataset={"name": real.name, "fingerprint": real.fingerprint},
         seed=seed,
-        block=min(500, len(real.train.x)),
+        block=math.ceil(n / math.ceil(n / BLOCK)),  # the last block is drawn whole: leave little of it unused
     )
     # What was drawn from another checkpoint makes room; a file that somebody put there does not.
     replace = made_by(file) is not None

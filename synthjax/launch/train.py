@@ -197,7 +197,8 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     progress.say(banner(chosen, data, size, workdir))
     checkpoints = Checkpoints(workdir / "checkpoints", chosen.keep, progress.say)
     first = jax.process_index() == 0
-    writer = metrics.MetricsWriter(workdir, checkpoints.newest() or 0) if first else None
+    resume = checkpoints.newest() or 0  # a question to all processes
+    writer = metrics.MetricsWriter(workdir, resume) if first else None
     show = functools.partial(show_samples, workdir, chosen, model, data)
     plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, asked.minutes)
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint}

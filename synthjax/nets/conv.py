@@ -1,15 +1,17 @@
 """Convolution that is fast on CPU, with the parameters and the result of Linen's `Conv` and `ConvTranspose`.
 
-XLA:CPU has one fast kernel, the forward pass of an undilated, ungrouped convolution; the gradients that autodiff makes of
-it are dilated convolutions with the batch in a feature's place, which run 3 to 100 times slower, and `vmap` over
-kernels makes grouped ones. So on CPU everything is written with that one kernel and matrix products:
+XLA:CPU has one fast kernel: the forward pass of an undilated, ungrouped convolution. The gradients that autodiff makes
+of it are convolutions with a kernel as large as the image, or dilated ones, which run 3 times slower at best and, in
+the body of a scanned loop, 100 times; `vmap` over kernels makes grouped ones. So on CPU everything is written with that
+one kernel and matrix products:
 
 - The input gradient of a stride-1 convolution is a stride-1 convolution with the kernel flipped.
-- Its kernel gradient is a stride-1 convolution of x (C_in as the batch) with g as the kernel; both are transposed first.
-  The two operations are each other's derivatives, so every order of gradient stays within them.
-- A convolution of stride s is one of stride 1 over s x s pixels folded into channels, its kernel padded to a multiple of
-  s; a transposed convolution is the reverse, its s x s phases unfolded. A kernel no larger than its stride has
-  patches that do not overlap: a matrix product. So is a 1 x 1 convolution.
+- Its kernel gradient is one with C_in as the batch and the output's gradient as the kernel, over chunks of images; for
+  many channels, a matrix product per tap. Input and kernel gradient are bilinear, and each other's derivatives, so
+  gradients of any order (reverse mode) stay within them.
+- A convolution of stride s is one of stride 1 over s x s pixels folded into channels, its kernel padded to a multiple
+  of s; a transposed convolution is the reverse, its s x s phases unfolded. Where the kernel is no larger than the
+  stride, or 1 x 1, this is a matrix product.
 - Under `vmap` over kernels the members run one after the other instead of as a grouped convolution.
 
 GPU and TPU keep XLA's own. `python -m benchmarks.conv` measures the forms side by side.
@@ -109,15 +111,24 @@ def _pad(x: jax.Array, edges: Sequence[tuple[int, int]]) -> jax.Array:
     return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *((low, high, 0) for low, high in edges), (0, 0, 0)])
 
 
-def _slide(x: jax.Array, kernel: jax.Array, padding: Pads) -> jax.Array:
-    """XLA's stride-1 convolution, kept from two traps of XLA:CPU by padding or cutting `x` first.
+def _outside_fast_kernel(x: jax.Array, kernel: jax.Array, padding: Pads) -> bool:
+    """Whether XLA:CPU is 20 to 200 times slow (a kernel larger than its image) or wrong (negative padding).
 
-    With negative padding it has returned wrong values (jaxlib 0.10.2); with a kernel larger than its image it is slow.
+    The wrong values were seen with jaxlib 0.10.2, in the gradients of convolutions padded by the kernel's size or more.
     """
-    small = any(n < k for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True))
-    if small or min(*padding[0], *padding[1]) < 0:
-        x, padding = _pad(x, padding), ((0, 0), (0, 0))
-    return native(x, kernel, padding=padding)
+    larger = any(n < k for n, k in zip(x.shape[1:3], kernel.shape[:2], strict=True))
+    return larger or min(*padding[0], *padding[1]) < 0
+
+
+def _forward(x: jax.Array, kernel: jax.Array, padding: Pads) -> jax.Array:
+    """Stride-1 convolution: XLA's, or one matrix product over gathered taps."""
+    if not _outside_fast_kernel(x, kernel, padding):
+        return native(x, kernel, padding=padding)
+    x = _pad(x, padding)
+    kh, kw = kernel.shape[:2]
+    h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
+    columns = jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)], axis=-1)
+    return columns @ kernel.reshape(-1, kernel.shape[-1])
 
 
 def _fold(x: jax.Array, cell: tuple[int, int]) -> jax.Array:
@@ -139,7 +150,7 @@ def _unfold(x: jax.Array, cell: tuple[int, int]) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _conv(padding: Pads, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Stride-1 convolution on CPU, differentiable in reverse mode any number of times."""
-    return _members(functools.partial(_slide, padding=padding), batched_kernel_only=True)(x, kernel)
+    return _members(functools.partial(_forward, padding=padding), shared_second=True)(x, kernel)
 
 
 def _conv_fwd(padding, x, kernel):
@@ -158,7 +169,7 @@ _conv.defvjp(_conv_fwd, _conv_bwd)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _kernel_grad(padding: Pads, x: jax.Array, g: jax.Array) -> jax.Array:
     """Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel; `g` is (B, H', W', N)."""
-    return _members(functools.partial(_correlate_chunks, padding=padding))(x, g)
+    return _members(functools.partial(kernel_gradient, padding=padding))(x, g)
 
 
 def _kernel_grad_fwd(padding, x, g):
@@ -174,11 +185,12 @@ def _kernel_grad_bwd(padding, residuals, ct):
 _kernel_grad.defvjp(_kernel_grad_fwd, _kernel_grad_bwd)
 
 
-def _correlate_chunks(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
+def kernel_gradient(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     """The kernel gradient, summed over chunks of the batch small enough that their transposes stay in the cache."""
     batch = x.shape[0]
     steps = -(-batch * math.prod(x.shape[1:3]) // CHUNK_PIXELS)
-    one = _correlate_taps if x.shape[-1] * g.shape[-1] >= LARGE_KERNEL else _correlate
+    taps = x.shape[-1] * g.shape[-1] >= LARGE_KERNEL or _outside_fast_kernel(x, g, padding)
+    one = correlate_taps if taps else correlate
     if steps == 1:
         return one(x, g, padding)
     size = -(-batch // steps)
@@ -189,18 +201,19 @@ def _correlate_chunks(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     def add(total, i):
         return total + one(x[:, i], g[:, i], padding), None
 
-    taps = [n + sum(p) - m + 1 for n, p, m in zip(x.shape[2:4], padding, g.shape[2:4], strict=True)]
-    total = jnp.zeros((*taps, x.shape[-1], g.shape[-1]), x.dtype)
-    return lax.scan(add, total, jnp.arange(steps))[0]
+    kernel = [n + sum(p) - m + 1 for n, p, m in zip(x.shape[2:4], padding, g.shape[2:4], strict=True)]
+    # Hundreds of chunks would be lost in a bf16 sum.
+    total = jnp.zeros((*kernel, x.shape[-1], g.shape[-1]), jnp.promote_types(x.dtype, jnp.float32))
+    return lax.scan(add, total, jnp.arange(steps))[0].astype(x.dtype)
 
 
-def _correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
+def correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     """The kernel gradient as a convolution whose batch is C_in and whose kernel is `g`."""
-    dw = _slide(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding)
+    dw = native(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding=padding)
     return dw.transpose(1, 2, 0, 3)
 
 
-def _correlate_taps(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
+def correlate_taps(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     """The kernel gradient as one matrix product per tap."""
     h, w = g.shape[1:3]
     x = _pad(x, padding)
@@ -213,28 +226,38 @@ def _correlate_taps(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     return jnp.stack([jnp.stack([tap(i, j) for j in range(taps[1])]) for i in range(taps[0])])
 
 
-def _members(f: Callable[..., jax.Array], batched_kernel_only: bool = False) -> Callable[..., jax.Array]:
-    """`f` of two arrays, which under `vmap` loops over the members instead of grouping channels."""
+def _members(f: Callable[..., jax.Array], shared_second: bool = False) -> Callable[..., jax.Array]:
+    """`f` of two arrays, which `vmap` runs member by member, where XLA would group channels.
+
+    With `shared_second`, members that differ only in the first array (a batch of batches) run as one.
+    """
     g = custom_vmap(f)
 
     @g.def_vmap
-    def rule(axis_size, in_batched, a, b):
-        if batched_kernel_only and not in_batched[1]:
+    def rule(axis_size: int, in_batched: Sequence[bool], a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
+        if shared_second and not in_batched[1]:
             y = g(a.reshape(-1, *a.shape[2:]), b)
             return y.reshape(*a.shape[:2], *y.shape[1:]), True
-        outs = lax.map(lambda i: g(a[i] if in_batched[0] else a, b[i] if in_batched[1] else b), jnp.arange(axis_size))
-        return outs, True
+
+        def member(i):
+            return g(a[i] if in_batched[0] else a, b[i] if in_batched[1] else b)
+
+        return lax.map(member, jnp.arange(axis_size)), True
 
     return g
 
 
-def _explicit(padding: str | int | Sequence[Any]) -> str | Pads:
+def _pads(padding: str | int | Sequence[Any], named: Callable[[int, str], tuple[int, int]]) -> Pads:
+    """Explicit edges of rows and columns; `named(axis, padding)` gives those of "SAME" and "VALID"."""
     if isinstance(padding, str):
-        return padding.upper()
-    if isinstance(padding, int):
-        padding = (padding, padding)
-    low_high = [(p, p) if isinstance(p, int) else tuple(p) for p in padding]
-    return (low_high[0], low_high[1])
+        return named(0, padding.upper()), named(1, padding.upper())
+    rows, columns = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    return _edge(rows), _edge(columns)
+
+
+def _edge(padding: Any) -> tuple[int, int]:
+    low, high = (padding, padding) if isinstance(padding, int) else padding
+    return low, high
 
 
 class Conv(nn.Module):
@@ -266,10 +289,11 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) to (B, H', W', features)."""
         x, kernel, bias, strides = _parameters(self, x)
-        pads = _explicit(self.padding)
-        if isinstance(pads, str):
-            pads = tuple(lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, pads))
-        y = conv(x, kernel, strides, pads)
+
+        def named(axis: int, padding: str) -> tuple[int, int]:
+            return lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)[axis]
+
+        y = conv(x, kernel, strides, _pads(self.padding, named))
         return y if bias is None else y + bias
 
 
@@ -293,10 +317,11 @@ class ConvTranspose(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """(B, H, W, C) to (B, H', W', features): H' = s H for "SAME"."""
         x, kernel, bias, strides = _parameters(self, x)
-        pads = _explicit(self.padding)
-        if isinstance(pads, str):
-            pads = tuple(_transpose_pads(k, s, pads) for k, s in zip(kernel.shape[:2], strides, strict=True))
-        y = conv_transpose(x, kernel, strides, pads)
+
+        def named(axis: int, padding: str) -> tuple[int, int]:
+            return _transpose_pads(kernel.shape[axis], strides[axis], padding)
+
+        y = conv_transpose(x, kernel, strides, _pads(self.padding, named))
         return y if bias is None else y + bias
 
 

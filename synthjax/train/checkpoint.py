@@ -1,8 +1,9 @@
 """Checkpoints that can be trusted: written by Orbax, verified byte by byte before they are used.
 
-A step's folder holds the state and a JSON record (configuration, data fingerprint). When Orbax has committed it, process 0
-adds `sha256.json`, the hash of every file in it. A folder without that manifest is one whose writing was interrupted; a
-folder whose files differ from it is damaged. Both are passed over, with a word, for the one before.
+A step's folder holds the state and a JSON record (configuration, data fingerprint). When Orbax has committed it,
+process 0 adds `sha256.json`, the hash of every file in it. A folder without that manifest is one whose writing was
+interrupted; a folder whose files differ from it is damaged. Both are passed over, with a word, for the one before.
+Older checkpoints are removed only after the new one has its manifest, so that there is a good one at every instant.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ from synthjax.errors import CheckpointError
 from synthjax.model import State
 
 MANIFEST = "sha256.json"
+UNFINISHED = f"no {MANIFEST}: its writing was interrupted"
+_ALL_DAMAGED = -2
 
 
 class Checkpoints:
@@ -38,22 +41,40 @@ class Checkpoints:
         logging.getLogger("absl").addFilter(_quiet)
         self.directory = Path(directory).absolute()
         self._say = say
+        self._said: set[str] = set()
         self._keep = keep
         self._manager: ocp.CheckpointManager | None = None
 
     def newest(self) -> int | None:
-        """Step of the newest good checkpoint, None if there is none; every process gets process 0's answer."""
-        step = -1
-        if jax.process_index() == 0:
-            for candidate in reversed(self._steps()):
-                fault = damage(self.directory / str(candidate))
-                if fault is None:
-                    step = candidate
-                    break
-                self._say(f"checkpoint {candidate} in {self.directory} is not usable ({fault}); trying the one before")
+        """Step of the newest good checkpoint, None if there is none; every process gets process 0's answer.
+
+        Raises:
+          CheckpointError: there are checkpoints, and all of them are damaged.
+        """
+        step = self._newest_good() if jax.process_index() == 0 else -1
         if jax.process_count() > 1:
             step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        if step == _ALL_DAMAGED:
+            raise CheckpointError(
+                f"{self.directory}: every checkpoint is damaged ({', '.join(map(str, self._steps()))}); "
+                "restore one from a copy, or delete the folder to start over"
+            )
         return None if step < 0 else step
+
+    def _newest_good(self) -> int:
+        """The step, -1 if nothing was saved yet, or _ALL_DAMAGED."""
+        steps, begun = self._steps(), 0
+        for candidate in reversed(steps):
+            fault = damage(self.directory / str(candidate))
+            if fault is None:
+                return candidate
+            begun += fault == UNFINISHED
+            line = f"checkpoint {candidate} in {self.directory} is not usable ({fault}); trying the one before"
+            if line not in self._said:
+                self._said.add(line)
+                self._say(line)
+        # One that was never finished and nothing before it: the first commit was interrupted, and nothing is lost.
+        return -1 if len(steps) == begun <= 1 else _ALL_DAMAGED
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record that was saved with a step."""
@@ -67,21 +88,22 @@ class Checkpoints:
             try:
                 restored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
             except (ValueError, KeyError) as error:
-                reason = " ".join(str(error).split())[:200]
                 raise CheckpointError(
-                    f"checkpoint {step} in {self.directory} does not fit this model: {reason}"
+                    f"checkpoint {step} in {self.directory} does not fit this model: {_reason(error)}"
                 ) from error
             return restored["state"]
 
     def save(self, step: int, state: State, record: dict[str, Any]) -> None:
-        """Writes a step and waits until it is committed; a folder of that step or a later one is replaced."""
-        previous = self._steps()[-1:]
+        """Writes a step and waits until it is committed; a folder of that step or a later one is replaced.
+
+        Raises:
+          CheckpointError: it cannot be written. What was written of it is removed.
+        """
+        previous = [old for old in self._steps() if old < step]
         try:
             self._drop_from(step)
             if self._manager is None:
-                options = ocp.CheckpointManagerOptions(
-                    max_to_keep=self._keep, enable_async_checkpointing=False, cleanup_tmp_directories=True
-                )
+                options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, cleanup_tmp_directories=True)
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._manager = ocp.CheckpointManager(self.directory, options=options)
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
@@ -91,10 +113,17 @@ class Checkpoints:
                 raise OSError("Orbax skipped it")
             if jax.process_index() == 0:
                 _write_manifest(self.directory / str(step))
+                for old in self._steps()[: -self._keep]:
+                    _remove(self.directory / str(old))
         except Exception as error:
-            last = f"the last good one is step {previous[0]}" if previous else "there is none before it"
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"cannot write checkpoint {step} to {self.directory} ({reason}); {last}") from error
+            if jax.process_index() == 0:
+                for folder in self.directory.glob(f"{step}*"):
+                    if not folder.name.removeprefix(str(step))[:1].isdigit():
+                        shutil.rmtree(folder, ignore_errors=True)
+            last = f"the last good one is step {previous[-1]}" if previous else "there is none before it"
+            raise CheckpointError(
+                f"cannot write checkpoint {step} to {self.directory} ({_reason(error)}); {last}"
+            ) from error
 
     def close(self) -> None:
         """Ends Orbax's threads."""
@@ -108,31 +137,49 @@ class Checkpoints:
         return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
 
     def _drop_from(self, step: int) -> None:
-        """Removes what an earlier run left at `step` or after: interrupted, damaged, or ahead of where this one resumed."""
+        """Removes what lies at `step` or after: interrupted, damaged, or ahead of where this run resumed."""
         stale = [old for old in self._steps() if old >= step]
-        if stale and jax.process_index() == 0:
+        found = bool(stale)
+        if jax.process_count() > 1:  # the others may look when process 0 has already removed them
+            found = bool(multihost_utils.broadcast_one_to_all(np.int32(found)))
+        if not found:
+            return
+        if jax.process_index() == 0:
             for old in stale:
-                shutil.rmtree(self.directory / str(old))
-        if stale:
-            self.close()
-        if stale and jax.process_count() > 1:
+                _remove(self.directory / str(old))
+        self.close()
+        if jax.process_count() > 1:
             multihost_utils.sync_global_devices("stale checkpoints removed")
 
 
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint's folder, in a few words; None if every file has its recorded hash."""
     try:
-        expected = json.loads((folder / MANIFEST).read_text())
+        expected = dict(json.loads((folder / MANIFEST).read_text()))
     except FileNotFoundError:
-        return f"no {MANIFEST}: its writing was interrupted"
-    except (OSError, ValueError):
+        return UNFINISHED
+    except (OSError, ValueError, TypeError):
         return f"{MANIFEST} cannot be read"
     for name, digest in expected.items():
-        if not (folder / name).is_file():
+        try:
+            if _sha256(folder / name) != digest:
+                return f"{name} has changed"
+        except FileNotFoundError:
             return f"{name} is missing"
-        if _sha256(folder / name) != digest:
-            return f"{name} has changed"
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
     return None
+
+
+def _remove(folder: Path) -> None:
+    """Removes a checkpoint; what an interruption leaves of it counts as unfinished, not as damaged."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line."""
+    return " ".join(str(error).split())[:200]
 
 
 def _write_manifest(folder: Path) -> None:

@@ -50,6 +50,7 @@ class Trainer:
         object.__setattr__(self, "_whole", NamedSharding(mesh, PartitionSpec()))
         batch_axis = 1 if self.feed.minibatches in (None, 1) else 2
         object.__setattr__(self, "_split", NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data")))
+        object.__setattr__(self, "_init", jax.jit(self._first, out_shardings=self._whole))
         object.__setattr__(self, "_run", jax.jit(self._steps, donate_argnums=3, out_shardings=self._whole))
         if self.feed.minibatches is not None and self.feed.batch_size % len(self.devices):
             raise InputError(f"batch_size={self.feed.batch_size}: must be a multiple of {len(self.devices)} devices")
@@ -57,12 +58,7 @@ class Trainer:
     def init(self, key: jax.Array) -> State:
         """The state before step 0, on every device."""
 
-        def init(keys, batch):
-            batch = jax.tree.map(lambda a: a[0] if self._split.spec[1] == "data" else a[0, 0], batch)
-            batch = batch._replace(x=self.spec.encode(batch.x))
-            return jax.vmap(self.model.init, (0, None))(keys, batch) if self.seeds > 1 else self.model.init(keys, batch)
-
-        return jax.jit(init, out_shardings=self._whole)(self.keys(key), self.batches(0, 1))
+        return self._init(self.keys(key), self.batches(0, 1))
 
     def keys(self, key: jax.Array) -> jax.Array:
         """One key a member: (seeds,), or the key itself for a single one."""
@@ -86,6 +82,11 @@ class Trainer:
     def run(self, keys: jax.Array, start: int, stop: int, state: State, size: int) -> tuple[State, Metrics]:
         """Steps start ... stop - 1, at most `size`; donates `state`. Metrics are (size,) or (seeds, size)."""
         return self._run(keys, np.int32(start), np.int32(stop), state, self.batches(start, stop, size))
+
+    def _first(self, keys, batches):
+        batch = jax.tree.map(lambda a: a[0] if self._split.spec[1] == "data" else a[0, 0], batches)
+        batch = batch._replace(x=self.spec.encode(batch.x))
+        return jax.vmap(self.model.init, (0, None))(keys, batch) if self.seeds > 1 else self.model.init(keys, batch)
 
     def _steps(self, keys, start, stop, state, batches):
         one = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
@@ -203,7 +204,8 @@ def train(
                 shown = step
             if done:
                 if stop and step < plan.steps:
-                    raise Preempted(f"asked to stop at step {step}; that step is saved, the same command continues")
+                    done = f"at step {step}, which is saved" if step else "before the first step"
+                    raise Preempted(f"asked to stop {done}; the same command continues")
                 return step, state
             end = _next_end(step, window.steps_per_call, plan)
             window.dispatched()

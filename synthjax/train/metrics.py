@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from synthjax.train.checkpoint import write_atomically
+
 
 class MetricsWriter:
     """Appends one JSON object a line: {"step": int, NAME: float or list of floats (one a seed), ...}.
@@ -16,9 +18,8 @@ class MetricsWriter:
     def __init__(self, workdir: str | Path, resume: int = 0):
         self.path = Path(workdir) / "metrics.jsonl"
         kept = [row for row in read(workdir) if row["step"] <= resume]
-        self._file = open(self.path, "w")
-        for row in kept:
-            self._file.write(json.dumps(row) + "\n")
+        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
+        self._file = open(self.path, "a")
         self._board = None
         try:
             from tensorboardX import SummaryWriter

@@ -1,0 +1,114 @@
+"""Batches as a pure function of (seed, step)."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from synthjax.data.feed import Feed
+from synthjax.errors import InputError
+
+COUNT = 23
+X = np.arange(COUNT, dtype=np.uint8)[:, None] * np.ones((1, 3), np.uint8)
+Y = (np.arange(COUNT) % 3).astype(np.int32)
+
+
+def feed(**fields):
+    return Feed(**{"x": X, "y": Y, "batch_size": 4, **fields})
+
+
+def same(a, b):
+    for left, right in zip(a, b, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_a_batch_is_its_rows():
+    batch = feed().batch(3)
+    rows = feed().rows(3)
+    np.testing.assert_array_equal(batch.index, rows)
+    np.testing.assert_array_equal(batch.x, X[rows])
+    np.testing.assert_array_equal(batch.y, Y[rows])
+    np.testing.assert_array_equal(batch.weight, np.ones(4))
+    assert [a.dtype for a in batch] == [np.uint8, np.int32, np.float32, np.int32]
+
+
+@pytest.mark.parametrize(("size", "minibatches"), [(4, 1), (23, 1), (7, 3), (1, 1), (20, 5)])
+def test_every_epoch_is_a_permutation(size, minibatches):
+    """Also where a step reaches over the end of one, or over several."""
+    source = feed(batch_size=size, minibatches=minibatches)
+    rows = np.concatenate([source.rows(step) for step in range(6 * COUNT // (size * minibatches) + 6)])
+    epochs = rows[: len(rows) // COUNT * COUNT].reshape(-1, COUNT)
+    assert len(epochs) >= 5
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.broadcast_to(np.arange(COUNT), epochs.shape))
+    assert len({tuple(epoch) for epoch in epochs}) == len(epochs)
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 2.0, 3.0)])
+def test_batches_depend_on_seed_and_step_alone(weights):
+    one, other = feed(class_weights=weights), feed(class_weights=weights)
+    ahead = [one.batch(step) for step in (9, 2, 5)]
+    for step, batch in zip((9, 2, 5), ahead, strict=True):
+        same(batch, other.batch(step))
+    assert any((one.rows(s) != feed(class_weights=weights, seed=1).rows(s)).any() for s in range(3))
+    assert (one.rows(0) != one.rows(1)).any()
+
+
+@pytest.mark.parametrize("minibatches", [1, 3, None])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_the_parts_of_processes_make_up_the_batch(minibatches, parts):
+    source = feed(minibatches=minibatches, multiple=4)
+    whole = source.batch(1)
+    size = whole.y.shape[-1]
+    cuts = [source.batch(1, slice(i * size // parts, (i + 1) * size // parts)) for i in range(parts)]
+    axis = 1 if minibatches == 3 else 0
+    same(whole, [np.concatenate(leaves, axis=axis) for leaves in zip(*cuts, strict=True)])
+
+
+def test_minibatches_are_stacked():
+    batch = feed(minibatches=5).batch(0)
+    assert batch.x.shape == (5, 4, 3) and batch.y.shape == batch.weight.shape == batch.index.shape == (5, 4)
+    np.testing.assert_array_equal(batch.index.ravel(), feed(batch_size=20).rows(0))
+
+
+def test_the_whole_set_is_padded_with_weight_zero():
+    batch = feed(minibatches=None, multiple=8).batch(7)
+    assert batch.y.shape == (24,)
+    np.testing.assert_array_equal(batch.weight, np.arange(24) < COUNT)
+    np.testing.assert_array_equal(batch.index[:COUNT], np.arange(COUNT))
+    assert batch.index[-1] == -1
+    assert feed(minibatches=None, multiple=23).batch(0).weight.all()
+
+
+def test_class_weights_are_frequencies_of_classes_not_of_rows():
+    """Rows of a class, few or many, share its frequency equally."""
+    y = np.array([0] * 16 + [1] * 5 + [2] * 2, np.int32)
+    source = Feed(X, y, 50, class_weights=(1.0, 1.0, 2.0))
+    drawn = np.concatenate([source.rows(step) for step in range(200)])
+    expected = len(drawn) * np.array([1 / 4, 1 / 4, 1 / 2])
+    assert scipy.stats.chisquare(np.bincount(y[drawn]), expected).pvalue > 1e-3
+    for label in range(3):
+        counts = np.bincount(drawn, minlength=COUNT)[y == label]
+        assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_class_of_weight_zero_is_never_drawn():
+    drawn = np.concatenate([feed(class_weights=(1.0, 0.0, 1.0)).rows(step) for step in range(50)])
+    assert set(Y[drawn]) == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"batch_size": 24}, "batch_size=24: larger than the training set, which has 23 rows"),
+        ({"class_weights": (1.0, 1.0)}, "2 weights for 3 classes"),
+    ],
+)
+def test_what_cannot_be_fed_is_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        feed(**fields).check()
+
+
+def test_what_can_be_fed_is_not():
+    feed().check()
+    feed(batch_size=23, class_weights=(1.0, 1.0, 1.0)).check()
+    feed(batch_size=99, minibatches=None).check()

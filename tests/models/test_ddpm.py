@@ -1,0 +1,353 @@
+"""Diffusion against closed forms: the network is replaced by functions whose answers are known."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from synthjax.errors import InputError
+from synthjax.model import Batch, DataSpec
+from synthjax.models import ddpm
+
+PIXEL = DataSpec("image", (1, 1, 1), levels=17, classes=("low", "high"), frequencies=(0.5, 0.5))
+MEANS, STD = np.array([-0.3, 0.4]), 0.15  # of the one-pixel images of each class
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Replaces the network: network(f) makes it f(x_t, t, y), t (B,) f32 in [0, 1]."""
+
+    def replace(f):
+        def init(key, x, t, y):
+            return {"w": jnp.zeros(())}
+
+        def apply(params, x_t, t, y, train, rngs=None):
+            return f(x_t, t, y) + params["w"]
+
+        monkeypatch.setattr(ddpm, "UNet", lambda *arguments: types.SimpleNamespace(init=init, apply=apply))
+
+    return replace
+
+
+def amplitudes(config, t):
+    """a_t and s_t as (B, 1, 1, 1), of times in [0, 1]."""
+    a = jnp.asarray(ddpm.signal(config))[jnp.round(t * config.timesteps).astype(jnp.int32)].reshape(-1, 1, 1, 1)
+    return a, jnp.sqrt(1 - a**2)
+
+
+def answering(config, clean):
+    """A network whose prediction of x_0 is clean(x_t, a_t, s_t, y (B, 1, 1, 1))."""
+
+    def f(x_t, t, y):
+        a, s = amplitudes(config, t)
+        guess = clean(x_t, a, s, y.reshape(-1, 1, 1, 1))
+        return (a * x_t - guess) / s if config.prediction == "v" else (x_t - a * guess) / s
+
+    return f
+
+
+def gaussian(x_t, a, s, y):
+    """E[x_0 | x_t] where x_0 ~ N(MEANS[y], STD^2)."""
+    mean = jnp.asarray(MEANS)[jnp.minimum(y, 1)]
+    return mean + a * STD**2 / (a**2 * STD**2 + s**2) * (x_t - a * mean)
+
+
+def state():
+    params = {"w": jnp.zeros(())}
+    return ddpm.State(params, params, None)
+
+
+def batch(x, y):
+    count = len(x)
+    return Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y), jnp.ones(count), jnp.arange(count))
+
+
+# --- the chain ---------------------------------------------------------------------------------------------------
+
+
+def test_linear_schedule():
+    a, product = ddpm.signal(ddpm.Config(schedule="linear")), 1.0
+    assert len(a) == 1001 and a[0] == 1
+    for t in range(1, 1001):
+        product *= 1 - (1e-4 + (t - 1) * (0.02 - 1e-4) / 999)
+        assert a[t] ** 2 == pytest.approx(product, rel=1e-9)
+
+
+def test_cosine_schedule():
+    a = ddpm.signal(ddpm.Config())
+    t = np.arange(996)  # the last betas are cut off at 0.999
+    f = np.cos((t / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
+    np.testing.assert_allclose(a[:996] ** 2, f / f[0], rtol=1e-9)
+    assert a[-1] > 0
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("timesteps", [1, 20, 1000])
+def test_signal_falls_from_one(schedule, timesteps):
+    a = ddpm.signal(ddpm.Config(schedule=schedule, timesteps=timesteps))
+    assert a.shape == (timesteps + 1,) and a[0] == 1
+    assert (np.diff(a) < 0).all() and a[-1] > 0
+
+
+@pytest.mark.parametrize(("s", "t"), [(100, 101), (3, 500), (500, 900), (0, 10)])
+def test_posterior_is_bayes_rule(s, t):
+    """q(x_s | x_t, x_0) is proportional to q(x_t | x_s) q(x_s | x_0), here multiplied out on a grid."""
+    a = ddpm.signal(ddpm.Config())
+    x_0, x_t = 0.7, -0.4
+    c_0, c_t, variance = (float(value) for value in ddpm.posterior(jnp.float32(a[s]), jnp.float32(a[t])))
+    if s == 0:
+        assert (c_0, c_t, variance) == pytest.approx((1, 0, 0), abs=1e-6)
+        return
+    x_s = np.linspace(-6, 6, 200_001)
+    ratio = a[t] / a[s]
+    density = scipy.stats.norm.pdf(x_t, ratio * x_s, np.sqrt(1 - ratio**2))
+    density *= scipy.stats.norm.pdf(x_s, a[s] * x_0, np.sqrt(1 - a[s] ** 2))
+    density /= density.sum()
+    mean = density @ x_s
+    assert c_0 * x_0 + c_t * x_t == pytest.approx(mean, abs=2e-4)
+    assert variance == pytest.approx(density @ (x_s - mean) ** 2, rel=2e-3)
+
+
+@pytest.mark.parametrize("prediction", ["v", "eps"])
+def test_the_loss_has_its_target(network, prediction):
+    """A network that knows the image makes no error; one that says 0 is left with the target's power."""
+    config = ddpm.Config(prediction=prediction, label_dropout=0.0)
+    x = np.full((512, 1, 1, 1), 0.25)
+    losses = []
+    for f in (answering(config, lambda x_t, a, s, y: 0.25), lambda x_t, t, y: jnp.zeros_like(x_t)):
+        network(f)
+        losses.append(_losses(config, batch(x, np.zeros(512, np.int32))))
+    np.testing.assert_allclose(losses[0], 0, atol=1e-5)
+    a = ddpm.signal(config)[1:]
+    power = np.mean(a**2 + (1 - a**2) * 0.25**2) if prediction == "v" else 1.0
+    assert losses[1].mean() == pytest.approx(power, rel=0.2)
+
+
+def _losses(config, batch, spec=PIXEL, seed=0):
+    """The losses of one training step, which `build` hands to the gradient that it is given."""
+    found = {}
+
+    def grad(loss):
+        def zero(params, key, batch):
+            found["losses"] = loss(params, key, batch)[0]
+            return jax.tree.map(jnp.zeros_like, params), {}
+
+        return zero
+
+    model = ddpm.build(config, spec, grad)
+    model.step(jax.random.key(seed), 0, model.init(jax.random.key(0), batch), batch)
+    return np.asarray(found["losses"])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_labels_are_dropped_for_guidance(network, share):
+    """The network repeats its label, so that the loss says which one it got: 1, or 2 for none."""
+    network(lambda x_t, t, y: 100.0 * y.reshape(-1, 1, 1, 1))
+    config = ddpm.Config(prediction="eps", label_dropout=share)
+    losses = _losses(config, batch(np.zeros((2000, 1, 1, 1)), np.ones(2000, np.int32)))
+    dropped = np.sqrt(losses) > 150
+    assert abs(dropped.mean() - share) < 0.05
+    assert set(np.round(np.sqrt(losses) / 100).astype(int)) <= {1, 2}
+
+
+@pytest.mark.parametrize("prediction", ["v", "eps"])
+def test_predictions_of_image_and_noise_make_up_the_noisy_image(prediction):
+    """With the real network, its parameters moved off their zeros."""
+    config = ddpm.Config(width=16, multipliers=(1,), blocks=(1,), prediction=prediction)
+    spec = DataSpec("image", (4, 4, 1), classes=("a", "b"))
+    net, process = ddpm._process(config, spec)
+    x_t, y = jax.random.normal(jax.random.key(1), (3, 4, 4, 1)), jnp.array([0, 1, 2])
+    t = jnp.array([5, 500, 900])
+    a, s = amplitudes(config, t / 1000)
+
+    @jax.jit
+    def predict(key):
+        params = jax.tree.map(lambda p: p + 0.05, net.init(key, x_t, t / 1000, y))
+        return process.predict(params, x_t, t, y)
+
+    out, clean, noise = predict(jax.random.key(0))
+    assert np.abs(out).min() > 1e-3
+    np.testing.assert_allclose(a * clean + s * noise, x_t, atol=1e-4)
+    np.testing.assert_allclose(a * noise - s * clean if prediction == "v" else noise, out, atol=1e-4)
+
+
+# --- sampling ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_one_step_of_the_sampler(eta):
+    """From x_t ~ N(0, 1) with x_0 known: at eta = 1 the posterior's mean and variance, below it Song et al.'s."""
+    a_s, a_t, x_0 = 0.8, 0.5, 0.6
+    config = ddpm.Config(timesteps=1)
+
+    def predict(params, x_t, t, y):
+        return None, jnp.full_like(x_t, x_0), None
+
+    process = ddpm._Process(predict, jnp.array([a_s, a_t]), 2)  # the chain ends at s instead of at 0
+    x = ddpm._sample(config, PIXEL, process, jax.random.key(0), None, jnp.zeros(100_000, jnp.int32), 1, eta, 0.0, None)
+    c_0, c_t, variance = ddpm.posterior(a_s, a_t)
+    sigma2 = eta**2 * variance
+    mean = a_s * x_0 - np.sqrt(1 - a_s**2 - sigma2) * a_t * x_0 / np.sqrt(1 - a_t**2)
+    spread = (1 - a_s**2 - sigma2) / (1 - a_t**2) + sigma2
+    if eta == 1:
+        assert (mean, spread) == pytest.approx((c_0 * x_0, c_t**2 + variance))
+    assert np.mean(x) == pytest.approx(mean, abs=0.01)
+    assert np.var(x) == pytest.approx(spread, rel=0.02)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("prediction", ["v", "eps"])
+def test_a_perfect_network_samples_the_data(network, prediction, eta):
+    config = ddpm.Config(prediction=prediction)
+    network(answering(config, gaussian))
+    model = ddpm.build(config, PIXEL)
+    labels = np.arange(20_000, dtype=np.int32) % 2
+    sample = jax.jit(lambda key: model.sample(key, state(), jnp.asarray(labels), steps=250, eta=eta))
+    x = np.asarray(sample(jax.random.key(0))).ravel()
+    for label, mean in enumerate(MEANS):
+        mine = x[labels == label]
+        assert mine.mean() == pytest.approx(mean, abs=0.006)
+        assert mine.std() == pytest.approx(STD, rel=0.03)
+        assert scipy.stats.kurtosis(mine) == pytest.approx(0, abs=0.15)
+
+
+def test_guidance_weighs_against_no_label(network):
+    config = ddpm.Config()
+    network(answering(config, lambda x_t, a, s, y: jnp.array([0.1, 0.3, 0.05])[y]))
+    model = ddpm.build(config, PIXEL)
+    labels = jnp.array([0, 1, 1])
+
+    def drawn(w):
+        return np.asarray(model.sample(jax.random.key(0), state(), labels, steps=5, guidance=w)).ravel()
+
+    np.testing.assert_allclose(drawn(0.0), [0.1, 0.3, 0.3], atol=1e-4)
+    np.testing.assert_allclose(drawn(2.0), [0.2, 0.8, 0.8], atol=1e-4)  # 3 f(x, y) - 2 f(x, none)
+    np.testing.assert_allclose(drawn(9.0), [0.55, 1.0, 1.0], atol=1e-4)  # clipped
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_given_pixels_stay(network, eta):
+    spec = DataSpec("image", (4, 4, 1), classes=("a",))
+    config = ddpm.Config()
+    network(answering(config, lambda x_t, a, s, y: jnp.tanh(x_t)))
+    model = ddpm.build(config, spec)
+    mask = np.zeros((4, 4, 1), bool)
+    mask[:2] = True
+    known = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4, 1)
+    x = model.sample(jax.random.key(0), state(), jnp.zeros(3, jnp.int32), steps=4, eta=eta, given=(mask, known))
+    np.testing.assert_allclose(x[:, :2], np.broadcast_to(known[:2], (3, 2, 4, 1)), atol=1e-6)
+    assert np.abs(np.asarray(x[:, 2:]) - known[2:]).min() > 1e-4
+    assert len(np.unique(np.asarray(x[:, 3]))) == 12
+
+
+# --- the bound ---------------------------------------------------------------------------------------------------
+
+
+def test_the_bound_is_the_sum_of_its_terms(network):
+    """Against each term's expectation in closed form, for the perfect network and one image."""
+    config = ddpm.Config(timesteps=40)
+    network(answering(config, gaussian))
+    x, mean, count = 0.5, MEANS[1], 20_000
+    bits = jax.jit(lambda key, b: ddpm.bits_per_dim(config, PIXEL, key, state(), b))(
+        jax.random.key(0), batch(np.full((count, 1, 1, 1), x), np.ones(count, np.int32))
+    )
+    a = ddpm.signal(config)
+    s2 = 1 - a**2
+    gain = a * STD**2 / (a**2 * STD**2 + s2)
+    prior = 0.5 * (a[-1] ** 2 * x**2 + s2[-1] - 1 - np.log(s2[-1]))
+    middle = 0.0
+    for t in range(2, 41):
+        ratio2 = (a[t] / a[t - 1]) ** 2
+        c_0, variance = a[t - 1] * (1 - ratio2) / s2[t], (1 - ratio2) * s2[t - 1] / s2[t]
+        error = ((1 - gain[t] * a[t]) * (x - mean)) ** 2 + gain[t] ** 2 * s2[t]
+        middle += c_0**2 * error / (2 * variance)
+    noise = np.linspace(-8, 8, 4001)
+    clean = mean + gain[1] * (a[1] * x + np.sqrt(s2[1]) * noise - a[1] * mean)
+    mass = np.diff(scipy.stats.norm.cdf(np.stack([x - 1 / 16, x + 1 / 16])[:, None], clean, np.sqrt(s2[1])), axis=0)[0]
+    decoder = -np.average(np.log(np.maximum(mass, 1e-12)), weights=scipy.stats.norm.pdf(noise))
+    assert np.mean(bits) == pytest.approx((prior + middle + decoder) / np.log(2), rel=0.01)
+
+
+def test_the_bound_of_a_perfect_network_is_the_entropy(network):
+    """In bits of the grey value; a network that knows less, here not the label, needs more."""
+    config = ddpm.Config()
+    rng = np.random.default_rng(0)
+    y = np.arange(4000, dtype=np.int32) % 2
+    stored = np.clip(np.round((rng.normal(MEANS[y], STD) + 1) * 8), 0, 16)
+    edges = scipy.stats.norm.cdf(np.arange(-17, 18, 2) / 16, MEANS[1], STD)
+    mass = np.diff(edges) / np.diff(edges).sum()
+    entropy = -(mass * np.log2(mass)).sum()
+
+    def bits(clean, **options):
+        network(answering(config, clean))
+        bound = jax.jit(lambda key, b: ddpm.bits_per_dim(config, PIXEL, key, state(), b, **options))
+        return float(bound(jax.random.key(0), batch((stored / 8 - 1).reshape(-1, 1, 1, 1), y)).mean())
+
+    perfect = bits(gaussian)
+    assert entropy - 0.05 < perfect < entropy + 0.15
+    assert bits(gaussian, times=100) == pytest.approx(perfect, abs=0.1)
+    assert bits(lambda x_t, a, s, y: gaussian(x_t, a, s, jnp.zeros_like(y))) > perfect + 0.5
+
+
+def test_grey_values_share_out_all_mass():
+    grid = np.linspace(-1, 1, 17, dtype=np.float32)
+    mean, std = (g.ravel()[:, None] for g in np.meshgrid([-1.0, -0.3, 0.0, 0.9], [0.01, 0.1, 1.0]))
+    mass = np.exp(ddpm.discretised_log_likelihood(grid, mean, std, 17))
+    np.testing.assert_allclose(mass.sum(axis=1), 1, atol=1e-5)
+    inner = np.diff(scipy.stats.norm.cdf(np.arange(-17, 18, 2) / 16, mean, std), axis=1)[:, 1:-1]
+    np.testing.assert_allclose(mass[:, 1:-1], inner, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_grey_values_far_from_the_mean_keep_their_mass(side):
+    std = 0.1
+    found = ddpm.discretised_log_likelihood(jnp.float32(side * 0.5), 0.0, std, 17)
+    mass = scipy.stats.norm.cdf(-(0.5 - 1 / 16) / std) - scipy.stats.norm.cdf(-(0.5 + 1 / 16) / std)
+    assert float(found) == pytest.approx(np.log(mass), rel=1e-3)
+    assert np.isfinite(ddpm.discretised_log_likelihood(jnp.float32(side), -side, 1e-3, 256))
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"width": 24}, "model.width=24: must be a positive multiple of 16"),
+        ({"blocks": (1,)}, r"model.blocks=\(1,\)"),
+        ({"sample_steps": 0}, "model.sample_steps=0"),
+        ({"sample_steps": 11, "timesteps": 10}, "timesteps=10"),
+    ],
+)
+def test_a_bad_config_is_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        ddpm.build(ddpm.Config(**fields), PIXEL)
+
+
+def test_tables_are_refused():
+    with pytest.raises(InputError, match="a table of 3 values a row"):
+        ddpm.build(ddpm.Config(), DataSpec("table", (3,), 0))
+
+
+def test_sampling_steps_out_of_range_are_refused(network):
+    network(lambda x_t, t, y: x_t)
+    model = ddpm.build(ddpm.Config(timesteps=10, sample_steps=5), PIXEL)
+    with pytest.raises(InputError, match="sample.steps=11: must be in 1 ... timesteps=10"):
+        model.sample(jax.random.key(0), state(), jnp.zeros(1, jnp.int32), steps=11)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (7, 5, 2)])
+@pytest.mark.parametrize("classes", [(), ("a", "b")])
+def test_any_image_shape_labelled_or_not(shape, classes):
+    spec = DataSpec("image", shape, classes=classes)
+    model = ddpm.build(ddpm.Config(width=16), spec)
+    assert model.conditional == bool(classes)
+    like = Batch(
+        *(jax.ShapeDtypeStruct((4, *s), kind) for s, kind in ((shape, "f4"), ((), "i4"), ((), "f4"), ((), "i4")))
+    )
+    shapes = jax.eval_shape(model.init, jax.random.key(0), like)
+    assert jax.eval_shape(model.sample, jax.random.key(0), shapes, like.y).shape == (4, *shape)
+    assert jax.eval_shape(model.score, jax.random.key(0), shapes, like).shape == (4,)

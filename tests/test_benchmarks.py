@@ -1,0 +1,154 @@
+"""The benchmark's arithmetic, and that the networks it compares are the same ones."""
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
+
+from benchmarks import train_step
+from synthjax.data.feed import Feed
+from synthjax.model import Batch, DataSpec
+from synthjax.models import ddpm, vae
+from synthjax.train import optim
+
+UNET = ddpm.Config(width=16, multipliers=(1, 2), blocks=(1, 1), batch_size=4, steps=100, warmup=5)
+VAE = vae.Config(latents=3, channels=(4, 6), hidden=(8,), batch_size=4, steps=100, warmup=5)
+X = np.random.default_rng(0).integers(0, 256, (12, 12, 12, 1), np.uint8)
+Y = np.arange(12, dtype=np.int32) % 3
+SPEC = DataSpec.from_arrays(X, Y)
+
+
+def test_ratios_are_taken_round_by_round():
+    seconds = {train_step.OURS: [0.1, 0.4, 0.1], train_step.EAGER: [0.2, 0.4, 0.4]}
+    _, ours, eager = train_step.table(seconds, batch_size=64)
+    assert "100.0 (100.0..400.0)" in ours and "640" in ours
+    assert "400.0 (200.0..400.0)" in eager and "160" in eager and "0.50 (0.25..1.00)" in eager
+
+
+def test_contenders_take_turns_and_never_repeat_a_step():
+    calls = []
+
+    def run(name):
+        def steps(start, stop):
+            calls.append((name, start, stop))
+            time.sleep(0.02 * (stop - start))
+
+        return train_step.Contender(steps)
+
+    contenders = {"a": run("a"), "b": run("b")}
+    for contender in contenders.values():
+        contender.warm_up(seconds=0.1)
+    warm, calls[:] = list(calls), []
+    seconds = train_step.interleave(contenders, rounds=2)
+    assert [name for name, _, _ in calls] == ["a", "b", "a", "b"]
+    ends = [stop for name, _, stop in warm + calls if name == "a"]
+    assert [start for name, start, _ in warm + calls if name == "a"] == [0, *ends[:-1]]
+    # A turn is as many steps as fit the time asked for, and what comes out is per step.
+    assert all(2 <= stop - start <= 5 for _, start, stop in calls)
+    assert all(0.02 <= value < 0.2 for value in seconds["a"])
+
+
+@pytest.fixture(scope="module")
+def torch_models():
+    torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e '.[bench]')")
+    from benchmarks import torch_models
+
+    torch.set_num_threads(1)  # its threads wait for each other after every small operation
+
+    return torch_models
+
+
+def random_state(module, config):
+    """A model's state with every parameter random: those that start at zero would hide what they multiply."""
+    batch = Batch(SPEC.encode(X[:4]), jnp.asarray(Y[:4]), jnp.ones(4), jnp.arange(4))
+    params = jax.jit(module.build(config, SPEC).init)(jax.random.key(0), batch).params
+    leaves, tree = jax.tree.flatten(params)
+    random = np.random.default_rng(1)
+    return jax.tree.unflatten(tree, [0.3 * random.standard_normal(leaf.shape, np.float32) for leaf in leaves])
+
+
+def nchw(torch, x):
+    return torch.from_numpy(np.array(x)).permute(0, 3, 1, 2)
+
+
+def test_unet_is_the_same_in_torch(torch_models):
+    import torch
+
+    params = random_state(ddpm, UNET)
+    net = torch_models.UNet(UNET, SPEC)
+    assert sum(p.numel() for p in net.parameters()) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    torch_models.load(net, params)
+    x = np.asarray(SPEC.encode(X[:4, :10, :10]))  # sides that the folds do not divide
+    t, y = np.array([0.001, 0.3, 0.7, 1.0], np.float32), np.array([0, 1, 2, 3])
+    ours = jax.jit(ddpm._process(UNET, SPEC)[0].apply)(params, x, t, y)
+    with torch.no_grad():
+        theirs = net(nchw(torch, x), torch.from_numpy(t), torch.from_numpy(y)).permute(0, 2, 3, 1).numpy()
+    assert np.abs(ours).max() > 0.5
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4 * np.abs(ours).max())
+
+
+def test_vae_is_the_same_in_torch(torch_models):
+    import torch
+
+    params = random_state(vae, VAE)
+    net = torch_models.Vae(VAE, SPEC)
+    assert sum(p.numel() for p in net.parameters()) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    torch_models.load(net, params)
+    x, z = np.asarray(SPEC.encode(X[:4])), np.ones((4, 3), np.float32)
+    onehot = np.eye(3, dtype=np.float32)[[0, 1, 2, 2]]
+    moments = jax.jit(vae.Encoder(VAE).apply)(params["encoder"], x, onehot)
+    logits = jax.jit(vae.Decoder(VAE, SPEC.shape).apply)(params["decoder"], z, onehot)
+    with torch.no_grad():
+        labels = torch.from_numpy(onehot)
+        for ours, theirs in zip(moments, net.encoder(nchw(torch, x), labels), strict=True):
+            np.testing.assert_allclose(theirs.numpy(), ours, rtol=1e-4, atol=1e-4)
+        theirs = net.decoder(torch.from_numpy(z), labels).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(theirs, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_update_is_the_same_in_torch(torch_models):
+    """Three updates from gradients large enough to be clipped: schedule, clipping, Adam and the moving average."""
+    import torch
+
+    trainer = torch_models.Trainer(VAE, SPEC, Feed(X, Y, VAE.batch_size))
+    torch_parameters = list(trainer.net.parameters())
+    params = [p.detach().numpy().copy() for p in torch_parameters]
+    average = list(params)
+    adam = optim.adam(optim.schedule(VAE.learning_rate, VAE.steps, VAE.warmup, "cosine"), clip=VAE.clip)
+    opt = adam.init(params)
+
+    @jax.jit
+    def ours(i, gradient, opt, params, average):
+        update, opt = adam.update(gradient, opt, params)
+        params = optax.apply_updates(params, update)
+        return opt, params, optim.ema(average, params, i, VAE.ema_decay)
+
+    random = np.random.default_rng(0)
+    for step in range(3):
+        gradient = [200 * random.standard_normal(p.shape, np.float32) for p in params]
+        for parameter, g in zip(torch_parameters, gradient, strict=True):
+            parameter.grad = torch.from_numpy(g.copy())
+        trainer.update(step)
+        opt, params, average = ours(step, gradient, opt, params, average)
+    for mine, theirs in zip([*params, *average], [*torch_parameters, *trainer.ema], strict=True):
+        np.testing.assert_allclose(theirs.detach().numpy(), mine, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [UNET, VAE], ids=["ddpm", "vae"])
+def test_torch_training_learns(torch_models, config):
+    """The loss of bright images falls, so the step that is timed is one that trains."""
+    import torch
+
+    torch.manual_seed(0)
+    config = dataclasses.replace(config, learning_rate=1e-2)
+    trainer = torch_models.Trainer(config, SPEC, Feed(np.full_like(X[:4], 250), Y[:4], 4))
+    first = trainer.run(0, 1)
+    assert trainer.run(1, 60) < 0.7 * first

@@ -1,0 +1,309 @@
+"""Whatever happens to a run, the same command ends it with the same bits, or one clear line says why not."""
+
+import os
+import random
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from commands import (
+    EVERY,
+    SLOW,
+    STEPS,
+    TINY,
+    command,
+    end,
+    environment,
+    files,
+    finish,
+    newest,
+    outcome,
+    start,
+    steps,
+    wait_until,
+    write_toy,
+)
+
+import synthjax
+from synthjax import data
+from synthjax.errors import CheckpointError, InputError
+from synthjax.launch import config, runs
+
+DIE_IN_COMMIT = """
+import os, signal
+from synthjax.train import checkpoint
+_write = checkpoint._write_manifest
+checkpoint._write_manifest = lambda path: os.kill(os.getpid(), signal.SIGKILL) if path.name == "40" else _write(path)
+"""
+DIE_IN_WRITE = """
+import glob, os, signal, sys, threading
+folder = [word for word in sys.argv if word.startswith("--workdir=")][0].removeprefix("--workdir=") + "/checkpoints"
+def watch():
+    while not glob.glob(folder + "/50*"):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=watch, daemon=True).start()
+"""
+NAN_AT_33 = """
+from synthjax.data.feed import Feed
+_batch = Feed.batch
+def batch(self, step, *args):
+    found = _batch(self, step, *args)
+    return found._replace(weight=found.weight * float("nan")) if step == 33 else found
+Feed.batch = batch
+"""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return write_toy(tmp_path_factory.mktemp("toy") / "toy.npz")
+
+
+@pytest.fixture(scope="module")
+def train(toy):
+    """(workdir, more flags, hook) -> command line."""
+    return lambda workdir, *more, hook="": command(
+        "train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, hook=hook
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(train, tmp_path_factory):
+    """The run that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("straight")
+    code, _, err = finish(train(workdir))
+    assert code == 0, err
+    found = outcome(workdir)
+    assert found["step"] == STEPS
+    assert [row["step"] for row in found["rows"]] == list(range(EVERY, STEPS + 1, EVERY))
+    return found
+
+
+@pytest.fixture(scope="module")
+def killed(straight, train, tmp_path_factory):
+    """A run that was killed inside the commit of step 40: 10, 20 and 30 are good."""
+    workdir = tmp_path_factory.mktemp("killed")
+    code, _, err = finish(train(workdir, hook=DIE_IN_COMMIT))
+    assert code == -signal.SIGKILL, err
+    assert steps(workdir) == [10, 20, 30, 40]
+    return workdir
+
+
+@pytest.fixture
+def workdir(killed, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(killed, tmp_path / "run")
+
+
+def flip(folder: Path) -> None:
+    """Changes one bit in the largest file."""
+    path = max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def one_line(err: str) -> str:
+    """The only line on standard error that is not a library's warning."""
+    assert "Traceback" not in err, err
+    (line,) = [line for line in err.splitlines() if line.startswith(("error:", "stopped:"))]
+    return line
+
+
+def test_killed_inside_a_commit_and_inside_a_write_ends_with_the_same_bits(workdir, train, straight):
+    code, _, err = finish(train(workdir, hook=DIE_IN_WRITE))
+    assert code == -signal.SIGKILL, err
+    assert newest(workdir) == 40
+    code, out, err = finish(train(workdir))
+    assert code == 0, err
+    assert "continuing from step 40" in out
+    assert outcome(workdir) == straight
+    assert [p.name for p in (workdir / "checkpoints").iterdir() if not p.name.isdigit()] == []
+
+
+def test_a_damaged_checkpoint_is_said_and_passed_over(workdir, train, straight):
+    flip(workdir / "checkpoints" / "30")
+    code, out, err = finish(train(workdir))
+    assert code == 0, err
+    assert "continuing from step 20" in out
+    said = [line for line in out.splitlines() if "is not usable" in line]
+    assert len(said) == 2
+    assert "checkpoint 40" in said[0] and "interrupted" in said[0]
+    assert "checkpoint 30" in said[1] and "has changed" in said[1]
+    assert outcome(workdir) == straight
+
+
+def test_nothing_but_damaged_checkpoints_is_exit_6_and_destroys_nothing(workdir, train):
+    for step in (10, 20, 30):
+        flip(workdir / "checkpoints" / str(step))
+    before = files(workdir / "checkpoints") | files(workdir / "samples")
+    metrics = (workdir / "metrics.jsonl").read_bytes()
+    code, _, err = finish(train(workdir))
+    assert code == 6
+    assert "10, 20, 30" in one_line(err)
+    assert files(workdir / "checkpoints") | files(workdir / "samples") == before
+    assert (workdir / "metrics.jsonl").read_bytes() == metrics
+    with pytest.raises(CheckpointError, match="damaged"):
+        synthjax.load(workdir)
+
+
+def test_sigterm_in_start_and_in_training_is_exit_42_and_ends_with_the_same_bits(tmp_path, train, straight):
+    process = start(train(tmp_path))
+    for line in process.stdout:
+        if "compiling" in line:
+            break
+    process.terminate()
+    code, _, err = end(process)
+    assert code == 42, err
+    assert "the same command continues" in one_line(err)
+
+    process = start(train(tmp_path, hook=SLOW))
+    wait_until(lambda: len(steps(tmp_path)) >= 2, [process])
+    process.terminate()
+    code, _, err = end(process)
+    assert code == 42, err
+    stopped = newest(tmp_path)
+    assert f"at step {stopped}, which is saved" in one_line(err)
+    assert 20 <= stopped < STEPS
+
+    code, out, err = finish(train(tmp_path))
+    assert code == 0, err
+    assert f"continuing from step {stopped}" in out
+    found = outcome(tmp_path)
+    assert (found["step"], found["state"]) == (straight["step"], straight["state"])
+
+
+def test_a_nan_is_exit_5_and_names_step_and_metric(workdir, train):
+    code, _, err = finish(train(workdir, hook=NAN_AT_33))
+    assert code == 5, err
+    line = one_line(err)
+    assert "step 33" in line and "'loss'" in line and "step 30" in line
+    assert newest(workdir) == 30
+    _, state, _ = synthjax.load(workdir)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_a_full_disk_is_exit_6_and_leaves_no_broken_checkpoint(workdir, train):
+    limit = 12_000  # bytes a file: less than the arrays of a checkpoint, more than the small files before it
+    arrays = max(path.stat().st_size for path in (workdir / "checkpoints" / "30").rglob("*"))
+    assert arrays > limit
+    code, _, err = finish(train(workdir), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert code == 6, err
+    line = one_line(err)
+    assert "cannot write checkpoint 40" in line and "the last good one is step 30" in line
+    assert [path.name for path in sorted((workdir / "checkpoints").iterdir())] == ["10", "20", "30"]
+    assert newest(workdir) == 30
+
+
+def test_a_truncated_compilation_cache_is_no_fault(workdir, train, straight, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    shared = Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    for name in ("jit__steps-*", "jit__first-*", "jit_run-*"):
+        for entry in shared.glob(name):
+            (cache / entry.name).write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
+    assert list(cache.glob("*-cache"))
+    code, _, err = finish(train(workdir), env=environment(JAX_COMPILATION_CACHE_DIR=str(cache)))
+    assert code == 0, err
+    assert outcome(workdir) == straight
+
+
+def test_a_folder_of_another_experiment_is_exit_3_and_shows_the_difference(workdir, train):
+    before = files(workdir)
+    code, _, err = finish(train(workdir, "--config.model.hidden=8", "--seed=7"))
+    assert code == 3
+    line = one_line(err)
+    assert "model.hidden: [16] -> [8]" in line and "seed: 0 -> 7" in line and str(workdir) in line
+    assert files(workdir) == before
+
+
+def test_a_folder_of_other_data_is_refused(workdir, toy, tmp_path):
+    experiment, _ = runs.read(workdir)
+    loaded = data.load(str(toy))
+    runs.begin(workdir, experiment, loaded)
+    with pytest.raises(InputError, match="content of data set"):
+        runs.begin(workdir, experiment, loaded._replace(fingerprint="0" * 64))
+
+
+def test_a_folder_that_cannot_be_written_is_named(toy, tmp_path):
+    experiment, loaded = config.experiment(None, "vae", str(toy)), data.load(str(toy))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="--workdir=.*file/run: cannot be written"):
+        runs.begin(tmp_path / "file" / "run", experiment, loaded)
+    if os.getuid() == 0:
+        pytest.skip("root writes everywhere")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(InputError, match="closed/run: cannot be written .Permission denied"):
+        runs.begin(tmp_path / "closed" / "run", experiment, loaded)
+
+
+DDPM = [
+    "--model=ddpm",
+    "--dataset=digits",
+    "--config.model.width=16",
+    "--config.model.multipliers=1",
+    "--config.model.blocks=1",
+    "--config.model.folding=2",
+    "--batch_size=32",
+    "--steps=300",
+    "--config.checkpoint_every=10",
+    "--config.log_every=10",
+    "--config.sample_every=0",
+]
+
+
+def drawn(workdir: Path) -> bytes:
+    """The file that `launch.sample` draws from a run."""
+    out = workdir / "drawn.npz"
+    line = command(
+        "sample", f"--workdir={workdir}", "--per_class=2", "--batch_size=20", "--sample.steps=4", f"--out={out}"
+    )
+    code, _, err = finish(line)
+    assert code == 0, err
+    return out.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def straight_ddpm(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("ddpm")
+    code, _, err = finish(command("train", *DDPM, f"--workdir={workdir}"))
+    assert code == 0, err
+    return outcome(workdir), drawn(workdir)
+
+
+def kill_at_random(line: list[str], workdir: Path, chance: random.Random) -> int:
+    """Starts it, kills it at a random instant, once it has written one to five more checkpoints; its exit code."""
+    process = start(line)
+    goal = max(steps(workdir), default=0) + 10 * chance.randint(1, 5)
+    wait_until(lambda: max(steps(workdir), default=0) >= goal, [process])
+    time.sleep(chance.uniform(0, 0.2))
+    process.kill()
+    return end(process)[0]
+
+
+def kill_and_compare(workdir: Path, kills: int, seed: int, straight_ddpm) -> None:
+    chance = random.Random(seed)
+    line = command("train", *DDPM, f"--workdir={workdir}")
+    codes = [kill_at_random(line, workdir, chance) for _ in range(kills)]
+    assert codes == [-signal.SIGKILL] * kills, seed
+    code, out, err = finish(line)
+    assert code == 0, (seed, err)
+    assert "continuing from step" in out
+    expected, expected_file = straight_ddpm
+    assert outcome(workdir) == expected, seed
+    assert drawn(workdir) == expected_file, seed
+
+
+def test_kill_9_at_random_instants_ends_with_the_same_bits(tmp_path, straight_ddpm):
+    kill_and_compare(tmp_path, 2, time.time_ns() % 2**32, straight_ddpm)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("repetition", range(5))
+def test_kill_9_again_and_again_ends_with_the_same_bits(tmp_path, straight_ddpm, repetition):
+    kill_and_compare(tmp_path, 4, time.time_ns() % 2**32, straight_ddpm)
