@@ -3,8 +3,8 @@
     python -m benchmarks.likelihood --workdir=runs/vae-mnist --split=holdout         while choosing
     python -m benchmarks.likelihood --workdir=runs/vae-mnist --split=test            once
 
-A VAE's figure is the importance-weighted bound with 1,000 samples; where it was trained on binarised images, the split is
-binarised once, each pixel white with its grey value as probability (NumPy's default_rng, seed 0). A DDPM's is its
+A VAE's figure is the importance-weighted bound with 1,000 samples; where it was trained on binarised images, the split
+is binarised once, each pixel white with its grey value as probability (NumPy's default_rng, seed 0). A DDPM's is its
 variational bound, with 100 of the 999 transitions standing for all, evenly spread.
 """
 

@@ -46,7 +46,9 @@ class Model(NamedTuple):
     sample: Callable[..., jax.Array]
     """(key, state, labels, **options) -> x: (B, *spec.shape) f32 in the space of `Batch.x`, one example per label."""
     score: Callable[[jax.Array, State, Batch], jax.Array] | None = None
-    """(key, state, batch) -> (B,) f32: how surprised the model is by each example (-ELBO, denoising loss); low = known."""
+    """(key, state, batch) -> (B,) f32: how surprised the model is by each example; low: well known.
+
+    (-ELBO, denoising loss, free energy, -critic.)"""
     conditional: bool = True
     """False: `sample` takes only the number of examples from `labels`."""
     minibatches: int | None = 1

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
 
 from synthjax import data, sampling
 from synthjax.data.feed import Feed
@@ -254,9 +253,9 @@ def test_no_key_is_used_twice(subject, key_reuse):
 
 @pytest.mark.parametrize("devices", [2, 4])
 def test_several_devices_agree_with_one(subject, devices):
-    mesh = subject.trainer(devices).batches(0, 1).y.sharding.mesh
-    assert mesh.size == devices
-    start = jax.device_put(subject.start, NamedSharding(mesh, PartitionSpec()))
+    sharding = subject.trainer(devices).replicated
+    assert len(sharding.device_set) == devices
+    start = jax.device_put(subject.start, sharding)
     state, metrics = subject.run(0, 3, start, devices=devices)
     expected_state, expected = subject.early
     for name, value in metrics.items():

@@ -5,6 +5,6 @@ from synthjax.models import ddpm
 
 CONFIG = Experiment(
     name="ddpm",
-    model=ddpm.Config(width=32, multipliers=(1, 2), folding=1, blocks=(1, 1), batch_size=64, steps=4000),
+    model=ddpm.Config(multipliers=(1, 2), folding=1, blocks=(1, 1), batch_size=64, steps=4000),
     dataset="digits",
 )

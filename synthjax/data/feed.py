@@ -52,7 +52,7 @@ class Feed(NamedTuple):
         if self.minibatches is not None and self.minibatches > 1:
             rows = rows.reshape(self.minibatches, self.batch_size)
         rows = rows[..., part]
-        return Batch(self.x[rows], self.y[rows], (rows >= 0).astype(np.float32), rows.astype(np.int32))
+        return Batch(self.x[rows], self.y[rows], (rows >= 0).astype(np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
 
     def check(self) -> None:
         """Raises InputError if no batch can be drawn."""

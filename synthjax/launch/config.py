@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import importlib
+import math
 import pkgutil
 import runpy
 import types
@@ -154,9 +155,12 @@ def parse(text: str, kind: Any, flag: str) -> Any:
             return text.lower() in ("true", "1")
         raise InputError(f"{flag}={text}: must be true or false")
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
         raise InputError(f"{flag}={text}: must be of type {kind.__name__}") from None
+    if kind is float and not math.isfinite(value):
+        raise InputError(f"{flag}={text}: must be a finite number")
+    return value
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:
@@ -175,7 +179,7 @@ def from_dict(values: dict[str, Any]) -> Experiment:
     try:
         return Experiment(**{**values, "model": type(module.PRESETS[values["name"]])(**fields)})
     except TypeError as error:
-        raise InputError(f"config.json of {values['name']}: written by another version of synthjax ({error})") from error
+        raise InputError(f"config.json of {values['name']}: of another version of synthjax ({error})") from error
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

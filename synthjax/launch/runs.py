@@ -1,8 +1,8 @@
 """What lies in a run's folder, and the way back from it to a model.
 
-    config.json      the experiment               metrics.jsonl, loss.png, samples/   how it went
-    data.json        data set, spec, fingerprint  checkpoints/STEP/                   state and record
-    splits.npz       rows of train and holdout    synthetic.npz, eval/                what was drawn and what it is worth
+config.json      the experiment               metrics.jsonl, loss.png, samples/  how it went
+data.json        data set, spec, fingerprint  checkpoints/STEP/                  state and record
+splits.npz       rows of train and holdout    synthetic.npz, eval/               what was drawn, what it is worth
 """
 
 import json

@@ -8,7 +8,6 @@ Without --config, configs/DATASET/MODEL.py is used where there is one. The same 
 interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE.
 """
 
-import dataclasses
 import functools
 import sys
 import time
@@ -44,7 +43,7 @@ PER_CLASS = 10  # examples of each class in a grid of samples
 def define_flags() -> None:
     """Defines the flags of this launcher."""
     flags.DEFINE_string("model", None, "Which model: a preset of a file in synthjax/models (default: ddpm).")
-    flags.DEFINE_string("dataset", None, "digits, mnist, fashion_mnist, cifar10, tfds:NAME, or a path (default: digits).")
+    flags.DEFINE_string("dataset", None, "digits, mnist, fashion_mnist, cifar10, tfds:NAME, a path (default: digits).")
     flags.DEFINE_string("config", None, "An experiment's file, such as configs/mnist/vae.py.")
     flags.DEFINE_string("workdir", None, "Folder of the run (default: runs/MODEL-DATASET).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
@@ -90,8 +89,9 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     for field, value in given:
         chosen = config.override(chosen, field, value, f"--config.{field}")
     for flag, field in SHORT.items():
-        if asked[flag].value is not None:
-            chosen = config.override(chosen, field, asked[flag].value, f"--{flag}")
+        text = asked[flag].value
+        if text is not None:
+            chosen = config.override(chosen, field, text, f"--{flag}")
     for name, least in [("seeds", 1), ("seed", 0), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
                         ("sample_every", 0), ("keep", 1)]:  # fmt: skip
         if getattr(chosen, name) < least:

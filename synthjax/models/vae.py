@@ -1,13 +1,13 @@
 r"""Variational auto-encoder, convolutional, conditional on a label or not (Kingma & Welling 2014, arXiv:1312.6114).
 
     z ~ N(0, I),  x ~ p(x | z, y);   q(z | x, y) = N(mean(x, y), diag std(x, y)^2)
-    log p(x | y)  >=  E_q [ log w ],   log w = log p(x | z, y) + log p(z) - log q(z | x, y)              the ELBO
-    log p(x | y)  >=  E_q [ log 1/K sum_k w_k ]                  the importance-weighted bound, tight as K grows
-                                                                 (Burda et al. 2016, arXiv:1509.00519)
+    log p(x | y)  >=  E_q [ log w ],   log w = log p(x | z, y) + log p(z) - log q(z | x, y)    the ELBO
+    log p(x | y)  >=  E_q [ log 1/K sum_k w_k ]    the importance-weighted bound, tight as K grows (Burda et al. 2016,
+                                                   arXiv:1509.00519)
 
-p(x | z, y) is Bernoulli per pixel, read either as the grey value's expectation or, with `binarise`, over images that are
-drawn black and white afresh each time they are seen; or a logistic distribution over the grey values, discretised (Kingma
-et al. 2016, arXiv:1606.04934), with one learnt scale per channel. Units are nats per image.
+p(x | z, y) is Bernoulli per pixel, read either as the grey value's expectation or, with `binarise`, over images that
+are drawn black and white afresh each time they are seen; or a logistic distribution over the grey values, discretised
+(Kingma et al. 2016, arXiv:1606.04934), with one learnt scale per channel. Units are nats per image.
 
     model = build(Config(latents=16), spec)
     state = model.init(key, batch)
@@ -247,7 +247,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def sample(key, state: State, labels, *, mean: bool = config.sample_mean):
         key_z, key_x = jax.random.split(key)
         z = jax.random.normal(key_z, (len(labels), config.latents))
-        out = nets.decoder.apply(state.ema["decoder"], z, nets.onehot(labels))
+        out: jax.Array = nets.decoder.apply(state.ema["decoder"], z, nets.onehot(labels))  # type: ignore[assignment]
         if config.likelihood == "discretised":
             noise = 0.0 if mean else jnp.exp(state.ema["log_scale"]) * jax.random.logistic(key_x, out.shape)
             return jnp.clip(out + noise, -1, 1)
@@ -272,7 +272,8 @@ def negative_log_likelihood(
     """
     nets = _nets(config, spec)
     onehot = nets.onehot(batch.y)
-    mean, log_var = nets.encoder.apply(state.ema["encoder"], batch.x, onehot)
+    moments: Any = nets.encoder.apply(state.ema["encoder"], batch.x, onehot)
+    mean, log_var = moments
 
     def log_likelihood(z):
         return nets.log_likelihood(state.ema, nets.decoder.apply(state.ema["decoder"], z, onehot), batch.x)

@@ -4,8 +4,8 @@ Everything is a matrix product over (examples x patches) rows, which every backe
 
     x + g_1 attention(modulated norm(x)),   x + g_2 mlp(modulated norm(x))
 
-with scale, shift and gate of every norm a linear function of the conditioning vector; gates start at zero, so that a new
-network is the identity. Positions are learnt.
+with scale, shift and gate of every norm a linear function of the conditioning vector; gates start at zero, so that a
+new network is the identity. Positions are learnt.
 """
 
 import flax.linen as nn
@@ -56,7 +56,7 @@ class DiT(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array, train: bool = False) -> jax.Array:
         """x (B, H, W, C) f32, t (B,) f32 in [0, 1], label (B,) i32 -> (B, H, W, C) f32."""
-        height, width, channels = x.shape[1:]
+        height, width, _ = x.shape[1:]
         padded = jnp.pad(x, ((0, 0), (0, -height % self.patch), (0, -width % self.patch), (0, 0)))
         patches = fold(padded, self.patch)
         batch, rows, columns, size = patches.shape

@@ -3,8 +3,8 @@ r"""A U-Net that folds pixels into channels first, so that it spends its time in
 An image (B, H, W, C) becomes (B, H/f, W/f, f f C): nothing is lost, and every later layer costs f^2 less (the fold of
 sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158). Then, as in Ho et al. 2020 (arXiv:2006.11239) and Dhariwal &
 Nichol 2021 (arXiv:2105.05233): residual blocks, modulated by a conditioning vector after the norm, on each resolution;
-self-attention in the middle, on the coarsest; skips from the way down to the way up. Resolutions are changed by folding too, and skips
-are added rather than concatenated, which halves the cost of the way up.
+self-attention in the middle, on the coarsest; skips from the way down to the way up. Resolutions are changed by folding
+too, and skips are added rather than concatenated, which halves the cost of the way up.
 
 Sides that the folds do not divide (28 -> 14 -> 7 -> 3.5) are padded with zeros at the entrance and cut at the exit.
 """

@@ -9,8 +9,8 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -29,35 +29,45 @@ STEPS_PER_CALL = 50
 SECONDS_PER_CALL = 2.0
 
 
-@dataclass(frozen=True)
 class Trainer:
     """A model, its data and the devices, with the compiled functions that training needs.
 
     Batches are split over all devices, the state is replicated; with one device this is plain jit.
+
+    Args:
+      model: what is trained.
+      feed: where its batches come from.
+      spec: of the data.
+      seeds: members trained at once, by vmap; the state has them as its first axis, metrics are (seeds,).
+      augment: compiled into each step: (key, batch in the model's space) -> batch.
+      devices: default: all there are.
+
+    Raises:
+      InputError: the batch cannot be split evenly over the devices.
     """
 
-    model: Model
-    feed: Feed
-    spec: DataSpec
-    seeds: int = 1
-    """Members trained at once, by vmap; the state has them as its first axis, metrics are (seeds,)."""
-    augment: Augment | None = None
-    """Compiled into each step: (key, batch in the model's space) -> batch."""
-    devices: list[Any] = field(default_factory=jax.devices)
-
-    def __post_init__(self):
-        mesh = jax.make_mesh((len(self.devices),), ("data",), axis_types=(AxisType.Auto,), devices=self.devices)
-        object.__setattr__(self, "_whole", NamedSharding(mesh, PartitionSpec()))
-        batch_axis = 1 if self.feed.minibatches in (None, 1) else 2
-        object.__setattr__(self, "_split", NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data")))
-        object.__setattr__(self, "_init", jax.jit(self._first, out_shardings=self._whole))
-        object.__setattr__(self, "_run", jax.jit(self._steps, donate_argnums=3, out_shardings=self._whole))
-        if self.feed.minibatches is not None and self.feed.batch_size % len(self.devices):
-            raise InputError(f"batch_size={self.feed.batch_size}: must be a multiple of {len(self.devices)} devices")
+    def __init__(
+        self,
+        model: Model,
+        feed: Feed,
+        spec: DataSpec,
+        seeds: int = 1,
+        augment: Augment | None = None,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        devices = list(devices or jax.devices())
+        if feed.minibatches is not None and feed.batch_size % len(devices):
+            raise InputError(f"batch_size={feed.batch_size}: must be a multiple of {len(devices)} devices")
+        self.model, self.feed, self.spec, self.seeds, self.augment = model, feed, spec, seeds, augment
+        mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        batch_axis = 1 if feed.minibatches in (None, 1) else 2
+        self.replicated = NamedSharding(mesh, PartitionSpec())
+        self._split = NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data"))
+        self._init = jax.jit(self._first, out_shardings=self.replicated)
+        self._run = jax.jit(self._steps, donate_argnums=3, out_shardings=self.replicated)
 
     def init(self, key: jax.Array) -> State:
         """The state before step 0, on every device."""
-
         return self._init(self.keys(key), self.batches(0, 1))
 
     def keys(self, key: jax.Array) -> jax.Array:
@@ -192,7 +202,7 @@ def train(
             stop = asked_to_stop(step)
             done = stop or step >= plan.steps or _past(deadline)
             save_now = step > saved and (done or step % plan.checkpoint_every == 0)
-            show_now = step > shown and plan.sample_every > 0 and step % plan.sample_every == 0
+            show_now = not done and step > shown and plan.sample_every > 0 and step % plan.sample_every == 0
             if pending and (save_now or show_now):
                 window.take(*pending)
                 pending = None
@@ -204,8 +214,8 @@ def train(
                 shown = step
             if done:
                 if stop and step < plan.steps:
-                    done = f"at step {step}, which is saved" if step else "before the first step"
-                    raise Preempted(f"asked to stop {done}; the same command continues")
+                    where = f"at step {step}, which is saved" if step else "before the first step"
+                    raise Preempted(f"asked to stop {where}; the same command continues")
                 return step, state
             end = _next_end(step, window.steps_per_call, plan)
             window.dispatched()
@@ -253,7 +263,7 @@ class _Window:
             bad = ~np.isfinite(value)
             if bad.any():
                 step = start + int(np.argwhere(bad)[:, -1].min())
-                kept = f"the newest checkpoint is from step {self.saved}" if self.saved else "there is no checkpoint yet"
+                kept = f"the newest checkpoint is of step {self.saved}" if self.saved else "there is no checkpoint yet"
                 raise NonFiniteError(f"metric {name!r} is not finite at step {step}; {kept}")
         for i in range(end - start):
             for name, value in values.items():
@@ -268,7 +278,7 @@ class _Window:
                 self._log(step, means | {"steps_per_second": np.float64(rate)})
 
     def _pace(self, steps: int) -> None:
-        """Sets the length of calls to about SECONDS_PER_CALL; several processes must agree, so they keep the full one."""
+        """Sets the length of calls to SECONDS_PER_CALL or so; several processes must agree: they keep the full one."""
         now = time.monotonic()
         seconds = (now - max(self._finished, self._dispatched_before or self._dispatched)) / steps
         if self._compiled and jax.process_count() == 1:
@@ -283,5 +293,5 @@ def _start(trainer: Trainer, key, checkpoints: Checkpoints, say) -> tuple[int, S
         return 0, trainer.init(key_init)
     say(f"continuing from step {newest}")
     shapes = jax.eval_shape(trainer.init, key_init)
-    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=trainer._whole), shapes)
+    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=trainer.replicated), shapes)
     return newest, checkpoints.restore(newest, like)

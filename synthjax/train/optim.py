@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from synthjax.model import Batch, Metrics
+from synthjax.model import Batch
 
 Params = Any
 Loss = Callable[..., tuple]
@@ -96,7 +96,7 @@ def adam(
 
 
 def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
-    """The moving average after step `i` (from 0): average + (1 - d) (params - average), d = min(decay, (1 + i) / (10 + i)).
+    """The moving average after step `i` (from 0): a + (1 - d) (p - a), with d = min(decay, (1 + i) / (10 + i)).
 
     The decay warms up, so that early averages forget the initial parameters (Abadi et al.,
     `tf.train.ExponentialMovingAverage`): with a flat 0.999 samples after 1,000 steps would still be noise.

@@ -1,0 +1,6 @@
+"""Class-conditional convolutional VAE on Fashion-MNIST."""
+
+from synthjax.launch.config import Experiment
+from synthjax.models import vae
+
+CONFIG = Experiment(name="vae", model=vae.Config(steps=8000), dataset="fashion_mnist")

@@ -1,0 +1,231 @@
+"""The training launcher as its users start it: a run from end to end, and what it refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synthjax
+from synthjax import data
+from synthjax.errors import InputError
+from synthjax.launch import runs, train
+
+TINY = (
+    "--model=vae",
+    "--steps=8",
+    "--batch_size=16",
+    "--config.model.channels=()",
+    "--config.model.hidden=16",
+    "--config.model.latents=2",
+    "--config.log_every=2",
+    "--config.checkpoint_every=4",
+    "--config.sample_every=4",
+)
+
+
+def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Runs the launcher in `folder`, on one device."""
+    environment = {**os.environ, "XLA_FLAGS": "", "PJRT_NPROC": "1"}
+    return subprocess.run(
+        [sys.executable, "-m", "synthjax.launch.train", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("launch")
+
+
+@pytest.fixture(scope="module")
+def finished(folder) -> subprocess.CompletedProcess:
+    """A finished run in the default workdir."""
+    done = launch(folder, *TINY)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def workdir(folder, finished) -> Path:
+    return folder / "runs" / "vae-digits"
+
+
+def test_a_run_says_what_it_does_and_what_comes_next(finished):
+    lines = finished.stdout.splitlines()
+    assert lines[0].startswith("vae on digits: 1,294 examples of shape (8, 8, 1), 10 classes")
+    assert "8 steps of batch 16, on 1 cpu device(s)" in lines[1]
+    assert any(line.startswith("step 8/8  loss ") for line in lines)
+    assert "finished at step 8; wrote runs/vae-digits/checkpoints" in finished.stdout
+    assert "next: python -m synthjax.launch.eval --workdir=runs/vae-digits" in lines[-1]
+    assert "Traceback" not in finished.stderr
+
+
+def test_a_run_leaves_its_records(workdir):
+    experiment, record = runs.read(workdir)
+    assert (experiment.name, experiment.dataset, experiment.model.steps, experiment.model.channels) == (
+        "vae",
+        "digits",
+        8,
+        (),
+    )
+    digits = data.load("digits")
+    assert record["fingerprint"] == digits.fingerprint and record["dataset"] == "digits"
+    with np.load(workdir / "splits.npz") as splits:
+        np.testing.assert_array_equal(splits["train"], digits.train.index)
+        np.testing.assert_array_equal(splits["holdout"], digits.holdout.index)
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert {"loss", "kl", "grad_norm", "learning_rate", "steps_per_second"} <= set(rows[0])
+    pictures = sorted(path.name for path in (workdir / "samples").iterdir())
+    assert pictures == ["step_0000004.png", "step_0000008.png"]
+    for path in (workdir / "loss.png", workdir / "samples" / pictures[0]):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in (workdir / "checkpoints").iterdir()) == ["4", "8"]
+
+
+def test_a_run_is_read_back_in_three_lines(workdir):
+    import jax
+
+    model, state, spec = synthjax.load(workdir)
+    x = spec.decode(model.sample(jax.random.key(0), state, np.arange(10)))
+    assert x.shape == (10, 8, 8, 1) and x.dtype == np.uint8 and x.max() <= 16
+
+
+def test_the_same_command_has_nothing_left_to_do(folder, workdir, finished):
+    before = (workdir / "metrics.jsonl").read_text()
+    again = launch(folder, *TINY)
+    assert again.returncode == 0, again.stderr
+    assert "continuing from step 8" in again.stdout and "finished at step 8" in again.stdout
+    assert (workdir / "metrics.jsonl").read_text() == before
+
+
+def test_another_experiment_is_refused_with_the_difference(folder, workdir, finished):
+    other = launch(folder, *TINY, "--seed=3", "--config.model.latents=4")
+    assert other.returncode == 3
+    assert one_line(other) == (
+        "error: runs/vae-digits belongs to another run (model.latents: 2 -> 4; seed: 0 -> 3); "
+        "give another --workdir, or delete it"
+    )
+
+
+def test_other_data_are_refused(workdir, tmp_path):
+    experiment, _ = runs.read(workdir)
+    digits = data.load("digits")
+    with pytest.raises(
+        InputError, match=r"belongs to another run \(content of data set digits: \w{12} -> 000000000000\)"
+    ):
+        runs.begin(workdir, experiment, digits._replace(fingerprint="0" * 64))
+
+
+def one_line(done: subprocess.CompletedProcess) -> str:
+    """What stands on stderr, which has to be one line."""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--batch_size=5000",), 3, "batch_size=5000: larger than the training set, which has 1294 rows"),
+        (("--stepz=3",), 1, "Unknown command line flag 'stepz'. Did you mean: steps ?"),
+        (("--config.seed",), 1, "--config.seed: needs a value, --config.seed=VALUE"),
+    ],
+)
+def test_what_cannot_be_used_ends_in_one_line_and_a_code(arguments, code, message, tmp_path):
+    done = launch(tmp_path, *arguments)
+    assert (done.returncode, one_line(done)) == (code, f"error: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+REFUSED = {
+    "0 steps": (["--steps=0"], "steps=0: must be at least 1"),
+    "0 examples a batch": (["--batch_size=0"], "batch_size=0: must be at least 1"),
+    "0 seeds": (["--seeds=0"], "seeds=0: must be at least 1"),
+    "slices that do not fit": (["--config.accumulate=3"], "accumulate=3: must divide batch_size=64"),
+    "an unknown model": (["--model=dppm"], "--model=dppm: unknown; did you mean 'ddpm'?"),
+    "an unknown data set": (["--dataset=digitz"], "digitz"),
+    "a missing config": (["--config=nothing.py"], "--config=nothing.py: no such file"),
+    "an unknown field": (["--config.model.wdith=2"], "has no field 'wdith'; did you mean 'width'?"),
+    "a value of the wrong type": (["--steps=many"], "--steps=many: must be of type int"),
+    "a share above one": (["--holdout=1.5"], "holdout=1.5"),
+    "a model of images for a table": (["--dataset=breast_cancer"], "model ddpm makes images; the data is a table"),
+}
+DRIVER = """
+import json, sys
+from absl import flags
+from synthjax.errors import InputError
+from synthjax.launch import train
+train.define_flags()
+found = {}
+for kind, words in json.loads(sys.argv[1]).items():
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+    try:
+        rest, given = train.overrides(["train", *words])
+        flags.FLAGS(rest)
+        train.main(rest, given)
+    except InputError as error:
+        found[kind] = str(error)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory) -> dict[str, str]:
+    """The message of each command line in REFUSED, from one process for all of them."""
+    folder = tmp_path_factory.mktemp("refused")
+    lines = json.dumps({kind: words for kind, (words, _) in REFUSED.items()})
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, lines], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(folder.iterdir())
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_used_is_named(kind, refusals):
+    assert REFUSED[kind][1] in refusals[kind] and "\n" not in refusals[kind]
+
+
+def test_help_is_short_and_has_examples(tmp_path):
+    done = launch(tmp_path, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "python -m synthjax.launch.train --model=ddpm" in done.stdout
+    assert "--seeds" in done.stdout and "alsologtostderr" not in done.stdout
+    assert len(done.stdout.splitlines()) < 40
+
+
+# --- the same, without a process each ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "found"),
+    [
+        (["p", "--config.seed=3", "--model=vae"], ["p", "--model=vae"], [("seed", "3")]),
+        (["p", "--config.model.blocks", "1,2"], ["p"], [("model.blocks", "1,2")]),
+        (["p", "-config.seed=3"], ["p"], [("seed", "3")]),
+        (["p", "--config=a.py", "--config.data_dir=a=b"], ["p", "--config=a.py"], [("data_dir", "a=b")]),
+        (["p", "--config.model.channels="], ["p"], [("model.channels", "")]),
+        (["p"], ["p"], []),
+    ],
+)
+def test_overrides_are_split_off_the_command_line(words, rest, found):
+    assert train.overrides(words) == (rest, found)
+
+
+@pytest.mark.parametrize("words", [["p", "--config.seed"], ["p", "--config.seed", "--model=vae"]])
+def test_an_override_needs_a_value(words):
+    with pytest.raises(InputError, match="--config.seed: needs a value, --config.seed=VALUE"):
+        train.overrides(words)
