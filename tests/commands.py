@@ -1,4 +1,4 @@
-"""Starts `synthjax.launch` as real processes, with a tiny experiment, for the tests of faults and of several processes."""
+"""Starts `synthjax.launch` as real processes, with a tiny experiment: for tests of faults and of several processes."""
 
 import hashlib
 import json
@@ -66,12 +66,12 @@ def start(line: list[str], **options) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def finish(line: list[str], timeout: float = 300, **options) -> tuple[int, str, str]:
+def finish(line: list[str], timeout: float = 400, **options) -> tuple[int, str, str]:
     """Runs it to its end: (exit code, output, errors)."""
     return end(start(line, **options), timeout)
 
 
-def end(process: subprocess.Popen[str], timeout: float = 300) -> tuple[int, str, str]:
+def end(process: subprocess.Popen[str], timeout: float = 400) -> tuple[int, str, str]:
     """Waits for its end: (exit code, output, errors); kills it when the time is over."""
     try:
         out, err = process.communicate(timeout=timeout)
@@ -82,7 +82,7 @@ def end(process: subprocess.Popen[str], timeout: float = 300) -> tuple[int, str,
     return process.returncode, out, err
 
 
-def wait_until(ready, processes: list[subprocess.Popen[str]], timeout: float = 200) -> None:
+def wait_until(ready, processes: list[subprocess.Popen[str]], timeout: float = 400) -> None:
     """Waits until `ready()`; fails if a process ends before, or when the time is over."""
     deadline = time.monotonic() + timeout
     while not ready():

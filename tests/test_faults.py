@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -181,8 +182,7 @@ def test_sigterm_in_start_and_in_training_is_exit_42_and_ends_with_the_same_bits
 def test_a_nan_is_exit_5_and_names_step_and_metric(workdir, train):
     code, _, err = finish(train(workdir, hook=NAN_AT_33))
     assert code == 5, err
-    line = one_line(err)
-    assert "step 33" in line and "'loss'" in line and "step 30" in line
+    assert re.match(r"error: metric '(loss|grad_norm)' is not finite at step 33; .* step 30$", one_line(err))
     assert newest(workdir) == 30
     _, state, _ = synthjax.load(workdir)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
@@ -195,7 +195,7 @@ def test_a_full_disk_is_exit_6_and_leaves_no_broken_checkpoint(workdir, train):
     code, _, err = finish(train(workdir), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert code == 6, err
     line = one_line(err)
-    assert "cannot write checkpoint 40" in line and "the last good one is step 30" in line
+    assert "cannot write checkpoint 40" in line and "File too large" in line and "the last good one is step 30" in line
     assert [path.name for path in sorted((workdir / "checkpoints").iterdir())] == ["10", "20", "30"]
     assert newest(workdir) == 30
 

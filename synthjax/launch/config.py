@@ -147,9 +147,10 @@ def parse(text: str, kind: Any, flag: str) -> Any:
         items = text.strip("()[] ").rstrip(",")
         return tuple(parse(item.strip(), arguments[0], flag) for item in items.split(",")) if items else ()
     if origin is Literal:
-        if text not in arguments:
-            raise InputError(f"{flag}={text}: must be one of {', '.join(arguments)}{_nearest(text, list(arguments))}")
-        return text
+        options = {str(option): option for option in arguments}
+        if text not in options:
+            raise InputError(f"{flag}={text}: must be one of {', '.join(options)}{_nearest(text, list(options))}")
+        return options[text]
     if kind is bool:
         if text.lower() in ("true", "false", "1", "0"):
             return text.lower() in ("true", "1")

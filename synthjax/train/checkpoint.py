@@ -28,6 +28,13 @@ UNFINISHED = f"no {MANIFEST}: its writing was interrupted"
 _ALL_DAMAGED = -2
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's, but for its question to JAX about preemption: it would put its steps among the calls of `StopSignal`."""
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The checkpoints in one folder, `<directory>/<step>`.
 
@@ -105,7 +112,7 @@ class Checkpoints:
             if self._manager is None:
                 options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, cleanup_tmp_directories=True)
                 self.directory.mkdir(parents=True, exist_ok=True)
-                self._manager = ocp.CheckpointManager(self.directory, options=options)
+                self._manager = _Manager(self.directory, options=options)
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
             saved = self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
@@ -178,8 +185,9 @@ def _remove(folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, on one line."""
-    return " ".join(str(error).split())[:200]
+    """What went wrong, on one line; of a long message both ends, since the cause comes last in Orbax's."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 250 else f"{text[:100]} ... {text[-145:]}"
 
 
 def _write_manifest(folder: Path) -> None:
@@ -204,5 +212,5 @@ def _sha256(path: Path) -> str:
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Keeps Orbax's many info lines out of a user's terminal."""
-    return record.levelno >= logging.ERROR or "orbax" not in record.pathname
+    """Keeps Orbax's log out of a user's terminal: what goes wrong there comes to us as an exception as well."""
+    return "orbax" not in record.pathname

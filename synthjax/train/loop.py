@@ -128,13 +128,13 @@ class Trainer:
 
 
 class StopSignal:
-    """Whether the run was asked to stop (SIGTERM); `with StopSignal() as asked: ... asked(step)`.
+    """Whether the run was asked to stop (SIGTERM); `with StopSignal() as asked: ... asked()`.
 
     One process has a handler of its own; several agree through JAX's preemption sync point.
     """
 
     def __enter__(self) -> "StopSignal":
-        self._asked = False
+        self._asked, self._calls = False, 0
         if jax.process_count() == 1 and threading.current_thread() is threading.main_thread():
             self._old = signal.signal(signal.SIGTERM, self._note)
         return self
@@ -146,10 +146,12 @@ class StopSignal:
     def _note(self, *_: object) -> None:
         self._asked = True
 
-    def __call__(self, step: int) -> bool:
-        """True from the step on at which every process stops."""
+    def __call__(self) -> bool:
+        """Whether to stop now; every process makes the same calls and gets the same answers."""
         if jax.process_count() > 1:
-            return multihost_utils.reached_preemption_sync_point(step)
+            # JAX names the call after the latest one as the point to stop at, so calls are counted, not steps.
+            self._calls += 1
+            return multihost_utils.reached_preemption_sync_point(self._calls)
         return self._asked
 
 
@@ -199,7 +201,7 @@ def train(
         window = _Window(plan, step, log, saved)
         pending: tuple[int, int, Metrics] | None = None
         while True:
-            stop = asked_to_stop(step)
+            stop = asked_to_stop()
             done = stop or step >= plan.steps or _past(deadline)
             save_now = step > saved and (done or step % plan.checkpoint_every == 0)
             show_now = not done and step > shown and plan.sample_every > 0 and step % plan.sample_every == 0

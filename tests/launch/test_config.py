@@ -34,6 +34,7 @@ class Everything:
     text: str = "a"
     switch: bool = True
     choice: Literal["one", "two"] = "one"
+    size: Literal[1, 2] = 1
     maybe: float | None = None
     maybe_words: tuple[str, ...] | None = ("a",)
     numbers: tuple[int, ...] = (1, 2)
@@ -54,6 +55,7 @@ class Everything:
         ("switch", "True", True),
         ("switch", "0", False),
         ("choice", "two", "two"),
+        ("size", "2", 2),
         ("maybe", "0.5", 0.5),
         ("maybe", "None", None),
         ("maybe", "none", None),
@@ -88,6 +90,7 @@ def test_text_becomes_a_value_of_the_field_s_type(name, text, value):
         ("reals", "1,nan", "--f=nan: must be a finite number"),
         ("switch", "yes", "--f=yes: must be true or false"),
         ("choice", "tow", "--f=tow: must be one of one, two; did you mean 'two'?"),
+        ("size", "3", "--f=3: must be one of 1, 2"),
         ("maybe", "fast", "--f=fast: must be of type float"),
         ("numbers", "1,b", "--f=b: must be of type int"),
         ("numbers", "1,,2", "--f=: must be of type int"),

@@ -198,20 +198,41 @@ def test_one_step_of_the_sampler(eta):
     assert np.var(x) == pytest.approx(spread, rel=0.02)
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
-@pytest.mark.parametrize("prediction", ["v", "eps"])
-def test_a_perfect_network_samples_the_data(network, prediction, eta):
-    config = ddpm.Config(prediction=prediction)
-    network(answering(config, gaussian))
-    model = ddpm.build(config, PIXEL)
+@pytest.mark.parametrize(
+    ("prediction", "eta", "order"), [("v", 0.0, 2), ("v", 1.0, 1), ("eps", 0.0, 1), ("eps", 1.0, 2)]
+)
+def test_a_perfect_network_samples_the_data(network, prediction, eta, order):
     labels = np.arange(20_000, dtype=np.int32) % 2
-    sample = jax.jit(lambda key: model.sample(key, state(), jnp.asarray(labels), steps=250, eta=eta))
-    x = np.asarray(sample(jax.random.key(0))).ravel()
+    x = _drawn(network, ddpm.Config(prediction=prediction), labels, steps=1000, eta=eta, order=order)
     for label, mean in enumerate(MEANS):
         mine = x[labels == label]
         assert mine.mean() == pytest.approx(mean, abs=0.006)
         assert mine.std() == pytest.approx(STD, rel=0.03)
         assert scipy.stats.kurtosis(mine) == pytest.approx(0, abs=0.15)
+
+
+def _drawn(network, config, labels, **options):
+    """One-pixel images, drawn with the perfect network."""
+    network(answering(config, gaussian))
+    model = ddpm.build(config, PIXEL)
+    sample = jax.jit(lambda key: model.sample(key, state(), jnp.asarray(labels), **options))
+    return np.asarray(sample(jax.random.key(0))).ravel()
+
+
+def test_the_order_is_that_of_the_error(network, monkeypatch):
+    """Twice the steps divide the error by 2^order. The chain ends before t = 0, where its ODE is singular."""
+    signal = ddpm.signal
+    monkeypatch.setattr(ddpm, "signal", lambda config: 0.95 * signal(config))
+    config, labels = ddpm.Config(), np.zeros(2000, np.int32)
+    solution = _drawn(network, config, labels, steps=1000, order=1)
+
+    def error(order, steps):
+        return np.abs(_drawn(network, config, labels, steps=steps, order=order) - solution).mean()
+
+    first, second = error(1, 15), error(2, 15)
+    assert second < first / 3
+    assert first / error(1, 30) == pytest.approx(2, rel=0.2)
+    assert second / error(2, 30) > 3.5
 
 
 def test_guidance_weighs_against_no_label(network):
@@ -273,23 +294,33 @@ def test_the_bound_is_the_sum_of_its_terms(network):
 
 def test_the_bound_of_a_perfect_network_is_the_entropy(network):
     """In bits of the grey value; a network that knows less, here not the label, needs more."""
-    config = ddpm.Config()
+    config, grid = ddpm.Config(), np.linspace(-1, 1, 17)
+    mass = np.diff(scipy.stats.norm.cdf(np.arange(-17, 18, 2) / 16, MEANS[:, None], STD), axis=1)
+    mass /= mass.sum(axis=1, keepdims=True)
+    entropy = -(mass * np.log2(mass)).sum(axis=1).mean()
     rng = np.random.default_rng(0)
     y = np.arange(4000, dtype=np.int32) % 2
-    stored = np.clip(np.round((rng.normal(MEANS[y], STD) + 1) * 8), 0, 16)
-    edges = scipy.stats.norm.cdf(np.arange(-17, 18, 2) / 16, MEANS[1], STD)
-    mass = np.diff(edges) / np.diff(edges).sum()
-    entropy = -(mass * np.log2(mass)).sum()
+    x = np.where(y == 0, *(rng.choice(grid, len(y), p=row) for row in mass))
 
-    def bits(clean, **options):
-        network(answering(config, clean))
+    def exact(prior):
+        """E[x_0 | x_t] of grey values with that prior (2 or 1, 17)."""
+
+        def clean(x_t, a, s, y):
+            weight = jnp.log(jnp.asarray(prior))[jnp.minimum(y, len(prior) - 1)[..., 0]]
+            weight = jax.nn.softmax(weight - (x_t - a * grid) ** 2 / (2 * s**2), axis=-1)
+            return (weight * grid).sum(axis=-1, keepdims=True)
+
+        return clean
+
+    def bits(prior, **options):
+        network(answering(config, exact(prior)))
         bound = jax.jit(lambda key, b: ddpm.bits_per_dim(config, PIXEL, key, state(), b, **options))
-        return float(bound(jax.random.key(0), batch((stored / 8 - 1).reshape(-1, 1, 1, 1), y)).mean())
+        return float(bound(jax.random.key(0), batch(x.reshape(-1, 1, 1, 1), y)).mean())
 
-    perfect = bits(gaussian)
-    assert entropy - 0.05 < perfect < entropy + 0.15
-    assert bits(gaussian, times=100) == pytest.approx(perfect, abs=0.1)
-    assert bits(lambda x_t, a, s, y: gaussian(x_t, a, s, jnp.zeros_like(y))) > perfect + 0.5
+    perfect = bits(mass)
+    assert perfect == pytest.approx(entropy, abs=0.1)
+    assert bits(mass, times=200) == pytest.approx(perfect, abs=0.1)
+    assert bits(mass.mean(axis=0, keepdims=True)) > perfect + 0.3
 
 
 def test_grey_values_share_out_all_mass():
@@ -337,10 +368,13 @@ def test_sampling_steps_out_of_range_are_refused(network):
     model = ddpm.build(ddpm.Config(timesteps=10, sample_steps=5), PIXEL)
     with pytest.raises(InputError, match="sample.steps=11: must be in 1 ... timesteps=10"):
         model.sample(jax.random.key(0), state(), jnp.zeros(1, jnp.int32), steps=11)
+    with pytest.raises(InputError, match="sample.order=3: must be 1 or 2"):
+        model.sample(jax.random.key(0), state(), jnp.zeros(1, jnp.int32), order=3)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (7, 5, 2)])
-@pytest.mark.parametrize("classes", [(), ("a", "b")])
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((8, 8, 1), ("a", "b")), ((28, 28, 1), ()), ((32, 32, 3), ("a",)), ((7, 5, 2), ())]
+)
 def test_any_image_shape_labelled_or_not(shape, classes):
     spec = DataSpec("image", shape, classes=classes)
     model = ddpm.build(ddpm.Config(width=16), spec)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.integrate
+import scipy.special
 import scipy.stats
 
 from synthjax.errors import InputError
@@ -44,7 +45,7 @@ class Linear:
         self.s = 0.7
         self.x = rng.normal(size=(count, 2)) @ self.w.T + self.s * rng.normal(size=(count, 6))
         covariance = self.w @ self.w.T + self.s**2 * np.eye(6)
-        self.log_p = scipy.stats.multivariate_normal.logpdf(self.x, np.zeros(6), covariance)
+        self.log_p = np.atleast_1d(scipy.stats.multivariate_normal.logpdf(self.x, np.zeros(6), covariance))
         precision = 1 + (self.w**2).sum(0) / self.s**2
         self.mean = self.x @ self.w / self.s**2 / precision
         self.log_var = np.broadcast_to(-np.log(precision), self.mean.shape)
@@ -232,8 +233,9 @@ def test_samples_are_means_or_draws():
     assert np.abs(drawn).max() <= 1 and np.median(noise) == pytest.approx(0, abs=0.03) and noise.std() > 0.1
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (7, 5, 2)])
-@pytest.mark.parametrize("channels", [(), (8,), (8, 16)])
+@pytest.mark.parametrize(
+    ("shape", "channels"), [((8, 8, 1), ()), ((28, 28, 1), (8, 16)), ((32, 32, 3), (8,)), ((7, 5, 2), (8, 16))]
+)
 def test_any_image_shape(shape, channels):
     spec = DataSpec("image", shape, classes=("a", "b"))
     model = vae.build(vae.Config(channels=channels, likelihood="discretised"), spec)

@@ -1,0 +1,128 @@
+"""Two real processes train as one does, write one log, and survive the loss of either."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from commands import (
+    EVERY,
+    SLOW,
+    STEPS,
+    TINY,
+    command,
+    end,
+    environment,
+    finish,
+    newest,
+    outcome,
+    start,
+    steps,
+    wait_until,
+    write_toy,
+)
+
+import synthjax
+
+STARTER = Path(__file__).parents[1] / "launch" / "local.py"
+SECONDS_TO_DIE = 30
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """(workdir, more flags, hook) -> command line."""
+    toy = write_toy(tmp_path_factory.mktemp("toy") / "toy.npz")
+    return lambda workdir, *more, hook="": command(
+        "train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, hook=hook
+    )
+
+
+def through_starter(line: list[str]) -> tuple[int, str, str]:
+    """Runs it as two processes by launch/local.py."""
+    return finish([sys.executable, str(STARTER), "--processes=2", "--", *line, "--heartbeat_timeout=20"])
+
+
+@pytest.fixture(scope="module")
+def two(train, tmp_path_factory):
+    """The workdir and the output of two processes that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("two")
+    code, out, err = through_starter(train(workdir))
+    assert code == 0, out + err
+    return workdir, out
+
+
+def test_two_processes_agree_with_one(two, train, tmp_path):
+    code, _, err = finish(train(tmp_path))
+    assert code == 0, err
+    alone, together = outcome(tmp_path), outcome(two[0])
+    assert [row["step"] for row in together["rows"]] == list(range(EVERY, STEPS + 1, EVERY))
+    for one, other in zip(alone["rows"], together["rows"], strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert other[name] == pytest.approx(value, rel=1e-4, abs=1e-5), (name, one["step"])
+    _, state, _ = synthjax.load(tmp_path)
+    _, state_of_two, _ = synthjax.load(two[0])
+    for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(state_of_two), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_only_process_0_speaks_and_logs(two):
+    workdir, out = two
+    assert "[0] finished at step 60" in out
+    assert not re.search(r"^\[1\] (step|finished|workdir|vae on)", out, re.MULTILINE)
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(EVERY, STEPS + 1, EVERY))
+    assert newest(workdir) == STEPS
+    assert len(list((workdir / "tensorboard").glob("*"))) <= 1
+
+
+def start_two(line: list[str]) -> list[subprocess.Popen[str]]:
+    """Starts it as two processes that count each other dead after 5 s of silence."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = ["--distributed", f"--coordinator_address=127.0.0.1:{port}", "--num_processes=2", "--heartbeat_timeout=5"]
+    return [start([*line, *shared, f"--process_id={index}"], env=environment()) for index in range(2)]
+
+
+def hit(line: list[str], workdir: Path, index: int, number: int) -> list[tuple[int, str, str]]:
+    """Sends one of two processes a signal when they have written one more checkpoint: how both end."""
+    before = steps(workdir)
+    processes = start_two(line)
+    try:
+        wait_until(lambda: max(steps(workdir), default=0) > max(before, default=0), processes)
+        processes[index].send_signal(number)
+        began = time.monotonic()
+        ends = [end(process, SECONDS_TO_DIE + 30) for process in processes]
+        assert time.monotonic() - began < SECONDS_TO_DIE
+        return ends
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def test_two_processes_survive_sigterm_and_the_death_of_either(two, train, tmp_path):
+    line = train(tmp_path, hook=SLOW)
+    ends = hit(line, tmp_path, 1, signal.SIGTERM)
+    assert [code for code, _, _ in ends] == [42, 42], ends
+    stopped = newest(tmp_path)
+    assert all(f"at step {stopped}, which is saved" in err for _, _, err in ends), ends
+
+    for index in (1, 0):
+        ends = hit(line, tmp_path, index, signal.SIGKILL)
+        assert ends[index][0] == -signal.SIGKILL
+        assert ends[1 - index][0] not in (0, 42), ends
+        assert newest(tmp_path) >= stopped
+
+    code, out, err = through_starter(train(tmp_path))
+    assert code == 0, out + err
+    assert "continuing from step" in out
+    straight, found = outcome(two[0]), outcome(tmp_path)
+    assert (found["step"], found["state"]) == (straight["step"], straight["state"])
