@@ -118,7 +118,6 @@ def compile_seconds(make: Callable[[], Ours]) -> tuple[Ours, float, float]:
     """The run, and seconds of its first call: cold, and once more from the persistent compilation cache."""
     seconds = []
     for _ in range(2):
-        jax.clear_caches()
         ours = make()
         begun = time.perf_counter()
         ours.run(0, 1)

@@ -1,8 +1,10 @@
 """The benchmark's arithmetic, and that the networks it compares are the same ones."""
 
 import dataclasses
+import importlib.util
 import sys
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -54,6 +56,19 @@ def test_contenders_take_turns_and_never_repeat_a_step():
     # A turn is as many steps as fit the time asked for, and what comes out is per step.
     assert all(2 <= stop - start <= 5 for _, start, stop in calls)
     assert all(0.02 <= value < 0.2 for value in seconds["a"])
+
+
+def test_compare_prints_the_whole_table(monkeypatch, capsys):
+    """One tiny model through everything; beside torch where it is installed, alone elsewhere."""
+    monkeypatch.setattr(train_step, "experiment", lambda *_: types.SimpleNamespace(model=VAE))
+    monkeypatch.setattr(train_step, "SECONDS", 0.02)
+    monkeypatch.setattr(train_step, "SAMPLES", 20)
+    train_step.compare("vae", rounds=2, compiled=False)
+    out = capsys.readouterr().out
+    beside = train_step.EAGER if importlib.util.find_spec("torch") else "torch is not installed: ours alone"
+    assert all(
+        words in out for words in ("parameters, batch 4", train_step.OURS, beside, "with compilation", "sampling")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -211,7 +211,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         params = {
             "encoder": nets.encoder.init(key_encoder, batch.x, onehot),
             "decoder": nets.decoder.init(key_decoder, z, onehot),
-            "log_scale": jnp.full(spec.shape[-1], -2.0),
+            "log_scale": jnp.full(spec.shape[-1], -2.0, jnp.float32),
         }
         return State(params, jax.tree.map(jnp.copy, params), adam.init(params))
 
