@@ -27,7 +27,7 @@ setup(
         "matplotlib",
         "ml_collections>=1.1",
         "numpy>=2",
-        "optax>=0.2.5",
+        "optax>=0.2.6",
         "orbax-checkpoint>=0.12",
         "pandas",
         "pillow",

@@ -182,7 +182,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         gradient, metrics = grad(loss)(state.params, key, batch)
         update, opt = adam.update(gradient, state.opt, state.params)
         params = optax.apply_updates(state.params, update)
-        metrics |= {"grad_norm": optax.global_norm(gradient), "learning_rate": rate(i)}
+        metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
         return State(params, optim.ema(state.ema, params, i, config.ema_decay), opt), metrics
 
     def sample(

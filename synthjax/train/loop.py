@@ -64,7 +64,7 @@ class Trainer:
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data"))
         self._init = jax.jit(self._first, out_shardings=self.replicated)
-        self._run = jax.jit(self._steps, donate_argnums=3, out_shardings=self.replicated)
+        self._run = jax.jit(self._steps, donate_argnums=3, static_argnums=5, out_shardings=self.replicated)
 
     def init(self, key: jax.Array) -> State:
         """The state before step 0, on every device."""
@@ -75,10 +75,15 @@ class Trainer:
         return jax.random.split(key, self.seeds) if self.seeds > 1 else key
 
     def batches(self, start: int, stop: int, size: int | None = None) -> Batch:
-        """Batches of steps start ... stop - 1, stacked and padded with zeros to `size`, laid over the devices."""
+        """Batches of steps start ... stop - 1, stacked and padded with zeros to `size`, laid over the devices.
+
+        A feed of the whole training set gives every step the same batch: it is there once.
+        """
         count, index = jax.process_count(), jax.process_index()
         length = self.feed.batch_size if self.feed.minibatches is not None else len(self.feed.rows(0))
         part = slice(index * length // count, (index + 1) * length // count)
+        if self.feed.minibatches is None:
+            stop, size = start + 1, 1
         drawn = [self.feed.batch(step, part) for step in range(start, stop)]
 
         def place(*leaves):
@@ -91,22 +96,22 @@ class Trainer:
 
     def run(self, keys: jax.Array, start: int, stop: int, state: State, size: int) -> tuple[State, Metrics]:
         """Steps start ... stop - 1, at most `size`; donates `state`. Metrics are (size,) or (seeds, size)."""
-        return self._run(keys, np.int32(start), np.int32(stop), state, self.batches(start, stop, size))
+        return self._run(keys, np.int32(start), np.int32(stop), state, self.batches(start, stop, size), size)
 
     def _first(self, keys, batches):
         batch = jax.tree.map(lambda a: a[0] if self._split.spec[1] == "data" else a[0, 0], batches)
         batch = batch._replace(x=self.spec.encode(batch.x))
         return jax.vmap(self.model.init, (0, None))(keys, batch) if self.seeds > 1 else self.model.init(keys, batch)
 
-    def _steps(self, keys, start, stop, state, batches):
+    def _steps(self, keys, start, stop, state, batches, size):
         one = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
 
         def at(i):
-            return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i - start, keepdims=False), batches)
+            place = 0 if self.feed.minibatches is None else i - start
+            return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, place, keepdims=False), batches)
 
         shapes = jax.eval_shape(one, keys, start, state, at(start))[1]
-        length = len(jax.tree.leaves(batches)[0])
-        room = jax.tree.map(lambda m: jnp.zeros((*m.shape, length), m.dtype), shapes)
+        room = jax.tree.map(lambda m: jnp.zeros((*m.shape, size), m.dtype), shapes)
 
         def body(i, carry):
             state, room = carry
@@ -197,12 +202,12 @@ def train(
     keys = trainer.keys(key)
     with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
         step, state = _start(trainer, key, checkpoints, say)
-        saved = shown = step
+        first = saved = shown = step
         window = _Window(plan, step, log, saved)
         pending: tuple[int, int, Metrics] | None = None
         while True:
             stop = asked_to_stop()
-            done = stop or step >= plan.steps or _past(deadline)
+            done = stop or step >= plan.steps or (_past(deadline) and step > first)
             save_now = step > saved and (done or step % plan.checkpoint_every == 0)
             show_now = not done and step > shown and plan.sample_every > 0 and step % plan.sample_every == 0
             if pending and (save_now or show_now):
