@@ -39,7 +39,7 @@ from synthjax.model import Batch
 
 SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "numpy", "scikit-learn")
 PROTOCOL = {"seeds": 5, "epochs": classifiers.EPOCHS, "limit": 10_000}
-"""Networks per classifier, passes through the training set, examples attacked at most."""
+"""Networks per classifier, passes through the training set, examples attacked and shown to the feature net at most."""
 QUICK = {"seeds": 2, "epochs": 4, "limit": 1_000}
 """The same for a first look."""
 SCORE_BLOCK = 256
@@ -152,10 +152,12 @@ def describe(subject: Subject, settings: dict[str, Any], seconds: dict[str, floa
     }
 
 
-def judge_likeness(subject: Subject, *, epochs: int, seed: int) -> dict[str, Any]:
-    """The fidelity part of the report, in the feature space of a CNN trained on the real training set."""
+def judge_likeness(subject: Subject, *, epochs: int, seed: int, limit: int) -> dict[str, Any]:
+    """The fidelity part of the report, in the features of a CNN trained on at most `limit` real training examples."""
     real = subject.real
-    cnn = classifiers.train(jax.random.key(seed), real.train.x, real.train.y, real.spec, seeds=1, epochs=epochs)
+    rows = utility.stratified(np.random.default_rng(seed), real.train.y, limit)
+    x, y = real.train.x[rows], real.train.y[rows]
+    cnn = classifiers.train(jax.random.key(seed), x, y, real.spec, seeds=1, epochs=epochs)
     features = functools.partial(classifiers.features, cnn)
     labelled = cast(utility.Examples, subject.synthetic)
     return fidelity.evaluate(labelled, real.test, real.spec, features, train=real.train, seed=seed)
@@ -191,7 +193,7 @@ def judge(subject: Subject, *, seeds: int, epochs: int, seed: int, limit: int, q
     if subject.synthetic.y is None:
         say("the synthetic set has no labels: usefulness and likeness are not measured")
     else:
-        timed("fidelity", lambda: judge_likeness(subject, epochs=epochs, seed=seed))
+        timed("fidelity", lambda: judge_likeness(subject, epochs=epochs, seed=seed, limit=limit))
         tell(report.alike(parts["fidelity"]), seconds["fidelity"])
         timed("utility", lambda: judge_usefulness(subject, seeds=seeds, epochs=epochs, seed=seed))
         tell(report.useful(parts["utility"]), seconds["utility"])
