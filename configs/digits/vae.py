@@ -1,4 +1,4 @@
-"""VAE on scikit-learn's 8x8 digits."""
+"""VAE on scikit-learn's 8x8 digits; not measured yet."""
 
 from synthjax.launch.config import Experiment
 from synthjax.models import vae

@@ -1,4 +1,4 @@
-"""Class-conditional convolutional VAE on MNIST."""
+"""Class-conditional convolutional VAE on MNIST; not measured yet."""
 
 from synthjax.launch.config import Experiment
 from synthjax.models import vae
