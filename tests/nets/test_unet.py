@@ -1,18 +1,14 @@
-"""The U-Net and the transformer over patches, and the blocks that both stand on."""
+"""The U-Net, and the blocks that it stands on."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthjax.nets.dit import DiT
 from synthjax.nets.embeddings import TimeLabel, fourier
 from synthjax.nets.unet import ResidualBlock, UNet, fold, unfold
 
-NETS = {
-    "unet": UNet(widths=(16, 32), blocks=(1, 1), n_labels=3),
-    "dit": DiT(width=16, depth=1, heads=2, patch=4, n_labels=3),
-}
+NET = UNet(widths=(16, 32), blocks=(1, 1), n_labels=3)
 
 
 def test_fold_by_hand():
@@ -55,17 +51,15 @@ def test_time_and_label_both_count():
     np.testing.assert_array_equal(blind.apply(params, t, label), blind.apply(params, t, jnp.zeros(3, int)))
 
 
-@pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (7, 5, 2)])
-def test_the_output_has_the_shape_of_the_image(name, shape):
+def test_the_output_has_the_shape_of_the_image(shape):
     arguments = jnp.zeros((2, *shape)), jnp.zeros(2), jnp.zeros(2, int)
-    out, _ = jax.eval_shape(NETS[name].init_with_output, jax.random.key(0), *arguments)
+    out, _ = jax.eval_shape(NET.init_with_output, jax.random.key(0), *arguments)
     assert out.shape == (2, *shape) and out.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", NETS)
-def test_a_new_network_is_zero_and_then_sees_all_its_inputs(name):
-    net = NETS[name]
+def test_a_new_network_is_zero_and_then_sees_all_its_inputs():
+    net = NET
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1)).at[1:3].set(0).at[1].add(1).at[2].add(1)
     x = x.at[3].set(x[0])
     t, label = jnp.array([0.2, 0.2, 0.9, 0.2]), jnp.array([0, 1, 1, 2])
