@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ class Checkpoints:
                 options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, cleanup_tmp_directories=True)
                 self.directory.mkdir(parents=True, exist_ok=True)
                 self._manager = _Manager(self.directory, options=options)
+            if jax.process_index() == 0:
+                _reserve(self.directory, state)
             items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
             saved = self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
@@ -188,6 +191,14 @@ def _reason(error: Exception) -> str:
     """What went wrong, on one line; of a long message both ends, since the cause comes last in Orbax's."""
     text = " ".join(str(error).split())
     return text if len(text) <= 250 else f"{text[:100]} ... {text[-145:]}"
+
+
+def _reserve(directory: Path, state: State) -> None:
+    """Raises OSError where there is no room for the state: Orbax would find out midway, in several threads at once."""
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    if hasattr(os, "posix_fallocate"):
+        with tempfile.TemporaryFile(dir=directory) as file:
+            os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 def _write_manifest(folder: Path) -> None:
