@@ -25,7 +25,6 @@ setup(
         "importlib_resources",  # TensorFlow Datasets needs it (and pillow) and does not say so
         "jax>=0.10",
         "matplotlib",
-        "ml_collections>=1.1",
         "numpy>=2",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.12",
