@@ -1,6 +1,7 @@
 """Diffusion on scikit-learn's 8x8 digits.
 
-A CNN trained on its samples alone scores 97.9 % on the real test set, 0.991 of the ceiling; a few minutes on two cores.
+A CNN trained on its samples alone scores 98.1 % on the real test set, 0.993 of the ceiling; three minutes on two
+cores, the report included.
 """
 
 from synthjax.launch.config import Experiment
