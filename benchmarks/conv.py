@@ -1,10 +1,10 @@
 """The lowerings of a convolution side by side: `python -m benchmarks.conv`.
 
 Prints, per shape, the median milliseconds of the forward pass and both gradients: XLA's own ("xla"), the package's
-("synthjax"), and PyTorch's where it is installed ("torch"); then the forms of the kernel gradient that the rule in
-`synthjax.nets.conv` chooses from. All are timed in turn, so that a busy machine slows them alike, and inside a scanned
-loop (3 turns), as training runs them: XLA:CPU compiles a loop's body differently from a top-level program. XLA's own
-takes up to minutes on some shapes: `--skip=xla` leaves it out.
+("synthjax"), and PyTorch's where it is installed ("torch"); then those of three forms of the kernel gradient, of which
+`synthjax.nets.conv` uses the first. All are timed in turn, so that a busy machine slows them alike, and inside a
+scanned loop (3 turns), as training runs them: XLA:CPU compiles a loop's body differently from a top-level program.
+XLA's own takes up to minutes on some shapes: `--skip=xla` leaves it out.
 """
 
 import functools
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from absl import app, flags
 from jax import lax
 
+from synthjax.jit import jit
 from synthjax.nets import conv
 
 FLAGS = flags.FLAGS
@@ -69,10 +70,27 @@ SHAPES = [
     Shape(64, 14, 64, 1, 4, 2, transpose=True),
 ]
 
+
+def correlate(x: jax.Array, g: jax.Array, padding: conv.Pads) -> jax.Array:
+    """The kernel gradient as a convolution whose batch is C_in and whose kernel is `g`."""
+    dw = conv.native(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding=padding)
+    return dw.transpose(1, 2, 0, 3)
+
+
+def correlate_taps(x: jax.Array, g: jax.Array, padding: conv.Pads) -> jax.Array:
+    """The kernel gradient as one matrix product per tap."""
+    h, w = g.shape[1:3]
+    rows, columns = (n + sum(p) - m + 1 for n, p, m in zip(x.shape[1:3], padding, (h, w), strict=True))
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    taps = [x[:, i : i + h, j : j + w].reshape(-1, x.shape[-1]).T for i in range(rows) for j in range(columns)]
+    dw = jnp.stack([tap @ g.reshape(-1, g.shape[-1]) for tap in taps])
+    return dw.reshape(rows, columns, x.shape[-1], g.shape[-1])
+
+
 KERNEL_GRADIENTS = {
-    "chosen": conv.kernel_gradient,
-    "correlate": conv.correlate,
-    "taps": conv.correlate_taps,
+    "rows": conv.kernel_gradient,
+    "correlate": correlate,
+    "taps": correlate_taps,
 }
 
 
@@ -86,7 +104,7 @@ def scanned(f: Callable[..., tuple[jax.Array, ...]]) -> Callable[..., jax.Array]
 
         return lax.scan(turn, jnp.zeros(()), length=TURNS)[0]
 
-    return jax.jit(run)
+    return jit(run)
 
 
 def arrays(shape: Shape) -> tuple[jax.Array, jax.Array]:

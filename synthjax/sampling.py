@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from synthjax.errors import InputError
+from synthjax.jit import jit
 from synthjax.model import Model, State
 
 
@@ -92,7 +93,7 @@ def local_copy(state: State) -> State:
 def _compiled(sample: Callable[..., jax.Array], /, **options: Any) -> Callable[..., jax.Array]:
     """`sample` under jit with its options bound: (key, b, state, labels) -> x. Kept, so that it compiles once."""
 
-    @jax.jit
+    @jit
     def run(key: jax.Array, b: jax.Array, state: State, labels: jax.Array) -> jax.Array:
         return sample(jax.random.fold_in(key, b), state, labels, **options)
 

@@ -14,12 +14,13 @@ PACKAGE = ROOT / "synthjax"
 ALLOWED = {
     "errors": set(),
     "model": set(),
-    "sampling": {"model", "errors"},
+    "jit": set(),
+    "sampling": {"model", "errors", "jit"},
     "nets": {"nets", "model", "errors"},
     "adversarial": {"model", "errors", "train.optim"},
     "models": {"model", "errors", "nets", "adversarial", "train.optim"},
     "data": {"data", "model", "errors"},
-    "train": {"train", "model", "errors", "data.feed", "sampling", "evals.plots"},
+    "train": {"train", "model", "errors", "jit", "data.feed", "sampling", "evals.plots"},
     "evals": {"evals", "model", "errors", "nets", "train.optim"},
 }
 # `launch` and the package's own __init__ put everything together.

@@ -33,6 +33,7 @@ from synthjax import data
 from synthjax.data import writers
 from synthjax.errors import InputError, Preempted, SynthjaxError
 from synthjax.evals import classifiers, fidelity, page, privacy, report, utility
+from synthjax.jit import jit
 from synthjax.launch import cli, subjects
 from synthjax.launch.subjects import Run, Subject
 from synthjax.model import Batch
@@ -90,7 +91,7 @@ def leave(number: int, frame: Any) -> None:
 def surprise(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:
     """The model's score of some rows of a split, (n,) f32, in blocks of one size."""
     assert run.model.score is not None
-    score = jax.jit(run.model.score)
+    score = jit(run.model.score)
     found = []
     for b in range(math.ceil(len(rows) / SCORE_BLOCK)):
         taken = rows[b * SCORE_BLOCK : (b + 1) * SCORE_BLOCK]

@@ -6,9 +6,9 @@ the body of a scanned loop, 100 times; `vmap` over kernels makes grouped ones. S
 one kernel and matrix products:
 
 - The input gradient of a stride-1 convolution is a stride-1 convolution with the kernel flipped.
-- Its kernel gradient is one with C_in as the batch and the output's gradient as the kernel, over chunks of images; for
-  many channels, a matrix product per tap. Input and kernel gradient are bilinear, and each other's derivatives, so
-  gradients of any order (reverse mode) stay within them.
+- Its kernel gradient is a matrix product per row of the kernel: the input, shifted by that row, transposed, times the
+  output's gradient gathered over the kernel's columns. Input and kernel gradient are bilinear, and each other's
+  derivatives, so gradients of any order (reverse mode) stay within them.
 - A convolution of stride s is one of stride 1 over s x s pixels folded into channels, its kernel padded to a multiple
   of s; a transposed convolution is the reverse, its s x s phases unfolded. Where the kernel is no larger than the
   stride, or 1 x 1, this is a matrix product.
@@ -33,11 +33,8 @@ from jax.custom_batching import custom_vmap
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
-# The rule that `python -m benchmarks.conv` led to.
-CHUNK_PIXELS = 3200
-"""Pixels of the input, over all images of a chunk, up to which a kernel gradient is computed in one piece."""
-LARGE_KERNEL = 2**15
-"""C_in * C_out from which a kernel gradient is one matrix product per tap."""
+CHUNK_VALUES = 2**24
+"""Values that a kernel gradient may gather at once; larger batches are taken in chunks."""
 
 
 def conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pads) -> jax.Array:
@@ -186,44 +183,40 @@ _kernel_grad.defvjp(_kernel_grad_fwd, _kernel_grad_bwd)
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
-    """The kernel gradient, summed over chunks of the batch small enough that their transposes stay in the cache."""
+    """Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel, over chunks of a large batch."""
     batch = x.shape[0]
-    steps = -(-batch * math.prod(x.shape[1:3]) // CHUNK_PIXELS)
-    taps = x.shape[-1] * g.shape[-1] >= LARGE_KERNEL or _outside_fast_kernel(x, g, padding)
-    one = correlate_taps if taps else correlate
+    size = _kernel_size(x, g, padding)
+    steps = -(-g.size * size[1] // CHUNK_VALUES)
     if steps == 1:
-        return one(x, g, padding)
-    size = -(-batch // steps)
+        return _correlate(x, g, padding)
+    length = -(-batch // steps)
     # Chunk i takes images i, i + steps, ...: the split leaves a batch that is sharded over devices where it is.
-    x, g = (jnp.pad(a, [(0, size * steps - batch), (0, 0), (0, 0), (0, 0)]) for a in (x, g))
-    x, g = (a.reshape(size, steps, *a.shape[1:]) for a in (x, g))
+    x, g = (jnp.pad(a, [(0, length * steps - batch), (0, 0), (0, 0), (0, 0)]) for a in (x, g))
+    x, g = (a.reshape(length, steps, *a.shape[1:]) for a in (x, g))
 
     def add(total, i):
-        return total + one(x[:, i], g[:, i], padding), None
+        return total + _correlate(x[:, i], g[:, i], padding), None
 
-    kernel = [n + sum(p) - m + 1 for n, p, m in zip(x.shape[2:4], padding, g.shape[2:4], strict=True)]
     # Hundreds of chunks would be lost in a bf16 sum.
-    total = jnp.zeros((*kernel, x.shape[-1], g.shape[-1]), jnp.promote_types(x.dtype, jnp.float32))
+    total = jnp.zeros((*size, x.shape[-1], g.shape[-1]), jnp.promote_types(x.dtype, jnp.float32))
     return lax.scan(add, total, jnp.arange(steps))[0].astype(x.dtype)
 
 
-def correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
-    """The kernel gradient as a convolution whose batch is C_in and whose kernel is `g`."""
-    dw = native(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3), padding=padding)
-    return dw.transpose(1, 2, 0, 3)
+def _kernel_size(x: jax.Array, g: jax.Array, padding: Pads) -> tuple[int, int]:
+    rows, columns = (n + sum(p) - m + 1 for n, p, m in zip(x.shape[1:3], padding, g.shape[1:3], strict=True))
+    return rows, columns
 
 
-def correlate_taps(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
-    """The kernel gradient as one matrix product per tap."""
-    h, w = g.shape[1:3]
-    x = _pad(x, padding)
-    columns = g.reshape(-1, g.shape[-1])
-
-    def tap(i, j):
-        return x[:, i : i + h, j : j + w].reshape(-1, x.shape[-1]).T @ columns
-
-    taps = (x.shape[1] - h + 1, x.shape[2] - w + 1)
-    return jnp.stack([jnp.stack([tap(i, j) for j in range(taps[1])]) for i in range(taps[0])])
+def _correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
+    """The kernel gradient of one chunk: a matrix product per row of the kernel."""
+    (rows, columns), h, w = _kernel_size(x, g, padding), g.shape[1], x.shape[2]
+    x = _pad(x, (padding[0], (0, 0)))
+    low, high = padding[1]
+    g = _pad(g, ((0, 0), (columns - 1 - low, columns - 1 - high)))
+    taps = jnp.concatenate([g[:, :, j : j + w] for j in reversed(range(columns))], axis=-1)
+    taps = taps.reshape(-1, taps.shape[-1])
+    dw = jnp.stack([x[:, i : i + h].reshape(-1, x.shape[-1]).T @ taps for i in range(rows)])
+    return dw.reshape(rows, x.shape[-1], columns, g.shape[-1]).swapaxes(1, 2)
 
 
 def _members(f: Callable[..., jax.Array], shared_second: bool = False) -> Callable[..., jax.Array]:

@@ -21,6 +21,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError, Preempted
+from synthjax.jit import jit
 from synthjax.model import Batch, DataSpec, Metrics, Model, State
 from synthjax.train.checkpoint import Checkpoints
 
@@ -64,7 +65,7 @@ class Trainer:
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data"))
         self._init = jax.jit(self._first, out_shardings=self.replicated)
-        self._run = jax.jit(self._steps, donate_argnums=3, static_argnums=5, out_shardings=self.replicated)
+        self._run = jit(self._steps, donate_argnums=3, static_argnums=5, out_shardings=self.replicated)
 
     def init(self, key: jax.Array) -> State:
         """The state before step 0, on every device."""
