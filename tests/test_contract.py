@@ -26,6 +26,8 @@ STEPS = 300
 COMMON = {"steps": STEPS, "batch_size": 32, "warmup": 20}
 """Set in every Config that has the field."""
 SMALL = {
+    "cgan": {"noise": 16, "learning_rate": 1e-3},
+    "dcgan": {"noise": 16, "channels": (8, 16), "learning_rate": 2e-3},
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
 }

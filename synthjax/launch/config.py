@@ -36,6 +36,12 @@ class Experiment:
     """Members trained at once by vmap, from keys split off `seed`; they see the same batches."""
     feed: Literal["uniform", "balanced"] = "uniform"
     """Shuffled epochs, or classes drawn equally often."""
+    noise_components: int = 0
+    """Directed noise: principal components of each class that training images are moved along; 0: none.
+
+    See `synthjax.data.transforms`."""
+    noise_scale: float = 20.0
+    """Its c: largest move along a component that holds all the variance; pixels are in [-1, 1]."""
     accumulate: int = 1
     """Slices that a batch is cut into to save memory; their gradients are added up."""
     log_every: int = 50
@@ -176,11 +182,23 @@ def from_dict(values: dict[str, Any]) -> Experiment:
       InputError: its model or one of its fields is unknown here (a run of another version).
     """
     module = family(values["name"])
-    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in values["model"].items()}
     try:
-        return Experiment(**{**values, "model": type(module.PRESETS[values["name"]])(**fields)})
+        model = _from_plain(type(module.PRESETS[values["name"]]), values["model"])
+        return Experiment(**{**values, "model": model})
     except TypeError as error:
         raise InputError(f"config.json of {values['name']}: of another version of synthjax ({error})") from error
+
+
+def _from_plain(kind: Any, values: dict[str, Any]) -> Any:
+    """A dataclass from the plain values of its fields, dataclasses among them included."""
+    kinds = typing.get_type_hints(kind)
+
+    def value(name: str, plain: Any) -> Any:
+        if isinstance(plain, dict):
+            return _from_plain(kinds[name], plain) if name in kinds else plain
+        return tuple(plain) if isinstance(plain, list) else plain
+
+    return kind(**{name: value(name, plain) for name, plain in values.items()})
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from absl import flags
 from tqdm import tqdm
 
 from synthjax import sampling
-from synthjax.data import Dataset, load
+from synthjax.data import Dataset, load, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError
 from synthjax.launch import cli, config, distributed, runs
@@ -93,7 +93,7 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
         if text is not None:
             chosen = config.override(chosen, field, text, f"--{flag}")
     for name, least in [("seeds", 1), ("seed", 0), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
-                        ("sample_every", 0), ("keep", 1)]:  # fmt: skip
+                        ("sample_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
         if getattr(chosen, name) < least:
             raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
     for name in ("steps", "batch_size"):
@@ -119,7 +119,11 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
     size = chosen.model.batch_size
     feed = Feed(data.train.x, data.train.y, size, chosen.seed, model.minibatches, weights, jax.device_count())
     feed.check()
-    return loop.Trainer(model, feed, data.spec, chosen.seeds)
+    augment = None
+    if chosen.noise_components:
+        parts = transforms.class_components(data.train.x, data.train.y, data.spec.n_classes, chosen.noise_components)
+        augment = transforms.directed_noise(parts, chosen.noise_scale)
+    return loop.Trainer(model, feed, data.spec, chosen.seeds, augment)
 
 
 def show_samples(workdir: Path, chosen: Experiment, model: Model, data: Dataset, step: int, state: State) -> None:
@@ -157,14 +161,16 @@ class Progress:
         if writer is None:
             return
         writer.write(step, values)
-        loss, rate = float(np.mean(values.get("loss", np.nan))), float(values["steps_per_second"])
+        losses = {n.replace("_", " "): f"{np.mean(v):.4g}" for n, v in values.items() if n.endswith("loss")}
+        rate = float(values["steps_per_second"])
         self._bar.update(step - self._bar.n)
-        self._bar.set_postfix(loss=f"{loss:.4g}")
+        self._bar.set_postfix(losses)
         now = time.monotonic()
         if self._bar.disable and (now >= self._next or step == self._steps):
             self._next = now + 10
             left = (self._steps - step) / max(rate, 1e-9) / 60
-            print(f"step {step}/{self._steps}  loss {loss:.4g}  {rate:.3g} steps/s  {left:.1f} min left", flush=True)
+            shown = "  ".join(f"{name} {value}" for name, value in losses.items())
+            print(f"step {step}/{self._steps}  {shown}  {rate:.3g} steps/s  {left:.1f} min left", flush=True)
 
 
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path) -> str:

@@ -1,0 +1,195 @@
+r"""Four conditional GANs: dense or convolutional players, cross-entropy or Wasserstein loss.
+
+They are those of Clinton & Teeter, "Exploration of Data Synthesis with GANs" (University of Massachusetts Amherst),
+sections 3.1.1 to 3.1.4 and Table 1, layer by layer:
+
+    dense         generator  [z, one-hot y] -> 256 -> 512 -> 1024 (linear, batch norm, leaky 0.2) -> linear, tanh
+                  critic     [x, one-hot y] -> 1024 -> 512 -> 256 (linear, leaky 0.3, dropout 0.2) -> linear
+    convolutional generator  z * e(y) -> linear to 14x14x128, leaky 0.2, batch norm -> transposed 4x4 s2, 64, leaky 0.1,
+                             dropout 0.4 -> transposed 4x4 s2, 16, leaky 0.1 -> 4x4 s2, tanh
+                  critic     x * e(y) -> linear to 7x7x128, leaky 0.2 -> 3x3, 64, leaky 0.1, pool -> 3x3, 32, leaky 0.1,
+                             pool -> linear, from 800 values; pools are 2x2 maxima of stride 1
+
+e(y) is a learnt embedding as large as what it multiplies. Sizes are those at 28x28; other images have 14 and 7 replaced
+by half and a quarter of their sides (3 at least, for the pools). The study gives no batch size, no number of steps and
+no n_critic; batch norm of the convolutional generator is taken over channels. It draws from the generator itself, so
+`ema_decay` is 0.
+
+    model = build(PRESETS["cwgan"], spec)
+    state = model.init(key, batch)
+    state, metrics = model.step(key, 0, state, stacked)   # n_critic batches, (n_critic, B, ...)
+    x = model.sample(key, state, labels)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from synthjax import adversarial
+from synthjax.adversarial import Rules
+from synthjax.errors import InputError
+from synthjax.model import DataSpec, Model
+from synthjax.nets.conv import Conv, ConvTranspose
+from synthjax.train import optim
+
+WASSERSTEIN = Rules(loss="wasserstein", gradient_penalty=5.0, n_critic=5)
+"""The study's penalty coefficient; n_critic as in Gulrajani et al. 2017."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Players, game and optimiser; the defaults are the study's cDCGAN."""
+
+    layers: Literal["dense", "convolutional"] = "convolutional"
+    """Of both players."""
+    embedding: Literal["product", "stacked"] = "product"
+    """How the label enters the convolutional generator; "stacked", the study's first try: as a 14x14 map of its own."""
+    pools: bool = True
+    """Whether the convolutional critic has its pools; without them the study found it "too scrupulous"."""
+    noise: int = 50
+    """Length of z ~ N(0, I)."""
+    rules: Rules = Rules()
+    """Loss, penalties, number of critic updates."""
+    optimiser: Literal["adam", "rmsprop"] = "adam"
+    """Of both players, with PyTorch's other constants."""
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-5
+    """Added to the gradient, times the parameters (L2, as PyTorch's Adam has it; not AdamW's)."""
+    batch_size: int = 64
+    steps: int = 15_000
+    """Updates of the generator."""
+    ema_decay: float = 0.0
+    """Of the generator that samples are drawn from; 0: as it is."""
+
+
+PRESETS = {
+    "cgan": Config(layers="dense", learning_rate=1e-3, weight_decay=0.0),
+    "cwgan": Config(layers="dense", rules=WASSERSTEIN, optimiser="rmsprop", learning_rate=1e-5, weight_decay=0.0),
+    "cdcgan": Config(),
+    "cwdcgan": Config(rules=WASSERSTEIN),
+}
+
+
+class DenseGenerator(nn.Module):
+    """Section 3.1.1."""
+
+    shape: tuple[int, ...]
+    n_classes: int
+
+    @nn.compact
+    def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
+        """z (B, noise), y (B,), weight (B,) -> (B, *shape) in [-1, 1]. Examples of weight 0 leave no trace."""
+        h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        for width in (256, 512, 1024):
+            # "Momentum 0.8" counts the new batch's share; Flax counts the old average's.
+            norm = nn.BatchNorm(not train, momentum=0.2)
+            h = nn.leaky_relu(norm(nn.Dense(width)(h), mask=(weight > 0)[:, None]), 0.2)
+        return nn.tanh(nn.Dense(math.prod(self.shape))(h)).reshape(len(z), *self.shape)
+
+
+class DenseCritic(nn.Module):
+    """Section 3.1.2; the sigmoid is part of the loss."""
+
+    n_classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """x (B, *shape), y (B,) -> logits (B,), features (B, 256)."""
+        h = jnp.concatenate([x.reshape(len(x), -1), jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        for width in (1024, 512, 256):
+            h = nn.Dropout(0.2, deterministic=not train)(nn.leaky_relu(nn.Dense(width)(h), 0.3))
+        return nn.Dense(1)(h)[:, 0], h
+
+
+class ConvolutionalGenerator(nn.Module):
+    """Section 3.1.3."""
+
+    shape: tuple[int, ...]
+    n_classes: int
+    embedding: str = "product"
+
+    @nn.compact
+    def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
+        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Examples of weight 0 leave no trace."""
+        height, width, channels = self.shape
+        rows, columns = -(-height // 2), -(-width // 2)
+        label = nn.Embed(self.n_classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))(y)
+        if self.embedding == "product":
+            h = nn.Dense(rows * columns * 128)(z * label).reshape(len(z), rows, columns, 128)
+        else:
+            maps = nn.Dense(rows * columns * 127)(z), nn.Dense(rows * columns, name="label_map")(label)
+            h = jnp.concatenate([a.reshape(len(z), rows, columns, -1) for a in maps], axis=-1)
+        norm = nn.BatchNorm(not train, momentum=0.9)
+        h = norm(nn.leaky_relu(h, 0.2), mask=(weight > 0)[:, None, None, None])
+        h = nn.leaky_relu(ConvTranspose(64, (4, 4), strides=(2, 2))(h), 0.1)
+        h = nn.Dropout(0.4, deterministic=not train)(h)
+        h = nn.leaky_relu(ConvTranspose(16, (4, 4), strides=(2, 2))(h), 0.1)
+        return nn.tanh(Conv(channels, (4, 4), strides=(2, 2))(h))[:, :height, :width]
+
+
+class ConvolutionalCritic(nn.Module):
+    """Section 3.1.4; the sigmoid is part of the loss."""
+
+    n_classes: int
+    pools: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """x (B, H, W, C), y (B,) -> logits (B,), features (B, F); F is 800 for 28x28 pixels."""
+        rows, columns = (max(-(-side // 4), 3) for side in x.shape[1:3])
+        flat = x.reshape(len(x), -1)
+        label = nn.Embed(self.n_classes, flat.shape[-1], embedding_init=nn.initializers.normal(1.0))(y)
+        h = nn.leaky_relu(nn.Dense(rows * columns * 128)(flat * label), 0.2).reshape(len(x), rows, columns, 128)
+        for size in (64, 32):
+            h = nn.leaky_relu(Conv(size, (3, 3))(h), 0.1)
+            h = _pool(h) if self.pools else h
+        features = h.reshape(len(x), -1)
+        return nn.Dense(1)(features)[:, 0], features
+
+
+def _pool(x: jax.Array) -> jax.Array:
+    """2x2 maxima of stride 1: (B, H, W, C) to (B, H - 1, W - 1, C)."""
+    rows = jnp.maximum(x[:, 1:], x[:, :-1])
+    return jnp.maximum(rows[:, :, 1:], rows[:, :, :-1])
+
+
+def _optimiser(config: Config) -> optax.GradientTransformation:
+    """With PyTorch's defaults where the study names none."""
+    rate = config.learning_rate
+    update = optax.adam(rate) if config.optimiser == "adam" else optax.rmsprop(rate, 0.99, eps_in_sqrt=False)
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), update) if config.weight_decay else update
+
+
+def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
+    """A conditional GAN of labelled images of that shape.
+
+    Raises:
+      InputError: the data is no image or has no labels, or fields of the Config contradict each other.
+    """
+    if spec.kind != "image":
+        raise InputError(f"models cgan to cwdcgan make images; the data is a {spec.kind} of {spec.dims} values a row")
+    if not spec.n_classes:
+        raise InputError("models cgan to cwdcgan are conditional, and the data has no labels")
+    generator: nn.Module
+    critic: nn.Module
+    if config.layers == "dense":
+        generator, critic = DenseGenerator(spec.shape, spec.n_classes), DenseCritic(spec.n_classes)
+    else:
+        generator = ConvolutionalGenerator(spec.shape, spec.n_classes, config.embedding)
+        critic = ConvolutionalCritic(spec.n_classes, config.pools)
+    return adversarial.game(
+        config.rules,
+        generator,
+        critic,
+        (_optimiser(config), _optimiser(config)),
+        noise=config.noise,
+        steps=config.steps,
+        ema_decay=config.ema_decay,
+        conditional=True,
+        grad=grad,
+    )
