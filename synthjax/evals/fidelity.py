@@ -15,6 +15,12 @@ Per class and in pixels, which no network stands between: with mean image mu and
 
     mean_distance         |mu_S - mu_R| / sqrt(D), the root mean square over the D values of an image
     covariance_distance   |C_S - C_R|_F / |C_R|_F
+
+and again in the feature space,
+
+    diversity             mean distance of two synthetic examples, over that of two real ones
+
+which falls towards 0 where a generator makes the same few examples of a class again and again.
 """
 
 from collections.abc import Callable
@@ -27,6 +33,10 @@ from synthjax.model import DataSpec
 
 K = 5
 """Neighbours that the radius of a ball is taken from, as Naeem et al. propose."""
+COLLAPSED = 0.5
+"""Diversity below which a class is reported as collapsed."""
+PAIRED = 500
+"""Examples of each class that are paired with one another for its diversity."""
 LIMIT = 10_000
 """Examples of each set at most: time grows with the square of their number."""
 _BLOCK = 1024
@@ -58,8 +68,9 @@ def evaluate(
     Returns:
         Plain values: `precision`, `recall`, `density`, `coverage`; `frechet`, the squared Fréchet distance of
         Gaussians with the features' moments; `reference`, the same five for `train` (None without); `per_class`, by
-        class name `mean_distance`, `covariance_distance` (None where a class has fewer than two examples, or real
-        ones that do not vary), `n_synthetic`, `n_real`; `k`, `n_synthetic`, `n_real`.
+        class name `mean_distance`, `covariance_distance`, `diversity` (None where a class has fewer than two
+        examples, or real ones that do not vary), `n_synthetic`, `n_real`; `collapsed`, the names of the classes whose
+        diversity is below 0.5; `k`, `n_synthetic`, `n_real`.
 
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
@@ -75,14 +86,19 @@ def evaluate(
     if train is not None:
         other = features(_sample(rng, train.x, len(fake)))
         reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), "frechet": frechet(real, other)}
+    per_class = {}
+    for label, name in enumerate(spec.classes):
+        of_class = synthetic.x[synthetic.y == label], test.x[test.y == label]
+        few = [features(_sample(rng, x, PAIRED)) if len(x) > 1 else None for x in of_class]
+        per_class[name] = {**moments(*of_class, spec), "diversity": diversity(*few)}
     return {
         **neighbourhoods(real, fake, k),
         "frechet": frechet(real, fake),
         "reference": reference,
-        "per_class": {
-            name: moments(synthetic.x[synthetic.y == label], test.x[test.y == label], spec)
-            for label, name in enumerate(spec.classes)
-        },
+        "per_class": per_class,
+        "collapsed": [
+            name for name, of in per_class.items() if of["diversity"] is not None and of["diversity"] < COLLAPSED
+        ],
         "k": k,
         "n_synthetic": len(fake),
         "n_real": len(real),
@@ -128,6 +144,20 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     trace = np.trace(np.atleast_2d(cov_a)) + np.trace(np.atleast_2d(cov_b)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
     # Equal moments leave a rounding error of either sign.
     return float(max(shift + trace, 0.0))
+
+
+def diversity(fake: np.ndarray | None, real: np.ndarray | None) -> float | None:
+    """Mean distance between two points of `fake` (N, F) over that between two of `real` (M, F).
+
+    None where either is missing or the points of `real` are all the same.
+    """
+    if fake is None or real is None:
+        return None
+    spread_fake, spread_real = (
+        float(np.sqrt(_squares(a, a)).sum() / (len(a) * (len(a) - 1)))
+        for a in (fake.astype(np.float64), real.astype(np.float64))
+    )
+    return spread_fake / spread_real if spread_real > 1e-6 else None
 
 
 def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any]:

@@ -215,11 +215,14 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
     for name in spec.classes:
         found = fidelity["per_class"][name]
         distances = [found["mean_distance"], found["covariance_distance"]]
-        per_class.append([escape(name), *("–" if d is None else f"{d:.3f}" for d in distances)])
-    head = ["class", "mean image", "covariance"]
-    details = _table(
-        "Distance of synthetic from real pixels: root mean square; relative Frobenius norm", head, per_class
+        figures = [*distances, found.get("diversity")]
+        per_class.append([escape(name), *("–" if d is None else f"{d:.3f}" for d in figures)])
+    head = ["class", "mean image", "covariance", "diversity"]
+    title = (
+        "Distance of synthetic from real pixels: root mean square; relative Frobenius norm. Diversity: mean distance "
+        "of two synthetic examples over that of two real ones, in feature space"
     )
+    details = _table(title, head, per_class)
     return f"{table}<details><summary>Class by class</summary>{details}</details>"
 
 

@@ -29,7 +29,8 @@ accuracies are in [0, 1]; distances are in stored units (grey values); intervals
       .density, .coverage              their robust forms
       .frechet                         squared Fréchet distance in the same feature space
       .reference                       the same five for real training examples in the place of synthetic ones
-      .per_class                       mean_distance, covariance_distance in pixels
+      .per_class                       mean_distance, covariance_distance in pixels; diversity in feature space
+      .collapsed                       classes of which the same few examples are made again and again
 
     privacy.n_synthetic              examples in the synthetic set
     privacy.exact_matches            how many synthetic examples equal a training example
@@ -236,6 +237,9 @@ def alike(fidelity: Mapping[str, Any]) -> Verdict:
         f"{percent(precision)} of the synthetic examples lie where real ones do{beside['precision']}.",
         f"{percent(coverage)} of the real examples have a synthetic one nearby{beside['coverage']}.",
     ]
+    if collapsed := fidelity.get("collapsed"):
+        level, answer = "poor", "No: some classes have collapsed to a few examples."
+        evidence.append(f"Collapsed: {', '.join(collapsed)}; less than half as varied as the real class.")
     return Verdict("Does it look like the real data?", level, answer, evidence)
 
 

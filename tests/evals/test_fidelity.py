@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from scipy import linalg
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.neighbors import NearestNeighbors
 
 from synthjax.data import Split
@@ -145,6 +145,23 @@ def test_evaluate():
     # Class c is missing: what is there looks real, but less of the real data is covered than by other real data.
     assert found["coverage"] < found["reference"]["coverage"] - 0.1
     assert found["frechet"] > 2 * found["reference"]["frechet"]
+
+
+def test_diversity_is_the_ratio_of_mean_pairwise_distances():
+    rng = np.random.default_rng(0)
+    fake, real = rng.normal(size=(30, 4)), 3 * rng.normal(size=(20, 4))
+    expected = pdist(fake).mean() / pdist(real).mean()
+    np.testing.assert_allclose(fidelity.diversity(fake, real), expected, rtol=1e-6)
+    assert fidelity.diversity(None, real) is None and fidelity.diversity(fake, np.ones((5, 4))) is None
+
+
+def test_a_collapsed_class_is_named():
+    synthetic = images(0, 90)
+    x = synthetic.x.copy()
+    x[synthetic.y == 1] = x[synthetic.y == 1][:1]
+    found = fidelity.evaluate(synthetic._replace(x=x), images(1, 60), SPEC, flat)
+    assert found["collapsed"] == ["b"] and found["per_class"]["b"]["diversity"] < 1e-3
+    assert 0.8 < found["per_class"]["a"]["diversity"] < 1.2
 
 
 def test_evaluate_limits_and_small_sets():

@@ -156,6 +156,8 @@ def test_verdicts_name_figures_beside_their_references(full):
     assert "ratio 0.986" in useful.evidence[0] and "87.3 %" in useful.evidence[1]
     assert "93.0 %" in alike.evidence[0] and "95.0 %" in alike.evidence[0] and alike.level == "fair"
     assert "90.0 %" in alike.evidence[1] and "96.0 %" in alike.evidence[1]
+    collapsed = report.alike({**FIDELITY, "collapsed": ["a"]})
+    assert collapsed.level == "poor" and "Collapsed: a;" in collapsed.evidence[-1]
     assert private.level == "good" and "no proof" in private.answer
 
 
