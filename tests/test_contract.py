@@ -26,7 +26,7 @@ STEPS = 300
 COMMON = {"steps": STEPS, "batch_size": 32, "warmup": 20}
 """Set in every Config that has the field."""
 SMALL = {
-    "cgan": {"noise": 16, "learning_rate": 1e-3},
+    "cgan": {"noise": 16, "learning_rate": 2e-4},
     "dcgan": {"noise": 16, "channels": (8, 16), "learning_rate": 2e-3},
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
@@ -156,6 +156,14 @@ def assert_same_way(a, b, start, share=0.02):
     assert np.linalg.norm(vector(a) - vector(b)) < share * way
 
 
+def assert_same_metrics(a, b):
+    """The first step closely, the second by what Adam makes of rounding errors; beyond that the state says more."""
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name][0], b[name][0], rtol=1e-3, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(a[name][1], b[name][1], rtol=1e-2, atol=1e-4, err_msg=name)
+
+
 def assert_same_bits(a, b):
     for left, right in zip(arrays(a), arrays(b), strict=True):
         np.testing.assert_array_equal(left, right)
@@ -260,8 +268,7 @@ def test_several_devices_agree_with_one(subject, devices):
     start = jax.device_put(subject.start, sharding)
     state, metrics = subject.run(0, 3, start, devices=devices)
     expected_state, expected = subject.early
-    for name, value in metrics.items():
-        np.testing.assert_allclose(value, expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    assert_same_metrics(metrics, expected)
     assert_same_way(state, expected_state, subject.start)
 
 
@@ -272,8 +279,7 @@ def test_seeds_under_vmap_equal_separate_runs(subject):
     for member, (k, k_init) in enumerate(zip(pair.keys(key), pair.keys(key_init), strict=True)):
         start = single.init(k_init)
         alone, expected = subject.run(0, 3, start, k)
-        for name, value in metrics.items():
-            np.testing.assert_allclose(value[member], expected[name], rtol=1e-3, atol=1e-5, err_msg=name)
+        assert_same_metrics({name: value[member] for name, value in metrics.items()}, expected)
         assert_same_way(jax.tree.map(lambda a, m=member: a[m], together), alone, start)
 
 
@@ -291,9 +297,7 @@ def test_seeds_under_pmap_equal_separate_runs(subject):
         losses.append(metrics)
     for member, key in enumerate(keys):
         alone, expected = subject.run(0, 2, subject.start, key)
-        for name, value in expected.items():
-            found = [metrics[name][member] for metrics in losses]
-            np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-5, err_msg=name)
+        assert_same_metrics({name: [m[name][member] for m in losses] for name in expected}, expected)
         assert_same_way(jax.tree.map(lambda a, m=member: a[m], state), alone, subject.start)
 
 

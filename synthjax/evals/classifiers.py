@@ -13,6 +13,9 @@ The pool stands before batch norm and ReLU: it commutes with ReLU, and normalisi
 the step fast. The data stays on the device as uint8. Arrays may be padded, and the number of examples is no part of
 what is compiled: all training sets of one evaluation share one compilation of a loop over steps.
 
+All this is one `Protocol`, STANDARD. `train` takes any other, such as those of published studies in
+`synthjax.evals.networks`, through the same loop.
+
 The seeds are a `vmap`. On a CPU that loses to training them apart, as many at once as there are cores: networks this
 small do not keep two cores busy with one operation at a time (MNIST, two cores, images/s over
 all seeds: 1,800 as a `vmap`, 2,300 one after the other, 4,000 in two threads).
@@ -23,6 +26,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -68,87 +72,12 @@ class CNN(nn.Module):
         mask = None if weight is None else (weight > 0)[:, None, None, None]
         for width in WIDTHS:
             x = Conv(width, (3, 3), use_bias=False)(x)
-            x = _pool(x)
+            x = max_pool(x)
             x = nn.relu(nn.BatchNorm(use_running_average=weight is None, momentum=0.9)(x, mask=mask))
         x = x.reshape(len(x), -1)
         x = nn.Dropout(DROPOUT, deterministic=weight is None)(x)
         features = nn.relu(nn.Dense(FEATURES)(x))
         return nn.Dense(self.n_classes)(features), features
-
-
-class Classifiers(NamedTuple):
-    """Networks trained from several seeds on one training set."""
-
-    net: CNN
-    levels: int
-    """Grey values of the images: 0 ... levels - 1."""
-    variables: Any
-    """Linen variables (`params`, `batch_stats`), every leaf with the seeds as its first axis."""
-
-
-def train(
-    key: jax.Array,
-    x: np.ndarray,
-    y: np.ndarray,
-    spec: DataSpec,
-    *,
-    seeds: int = 5,
-    epochs: int = EPOCHS,
-    shift: int | None = None,
-    pad_to: int = 0,
-    progress: Callable[[float], None] | None = None,
-) -> Classifiers:
-    """Trains the standard CNN from several seeds.
-
-    Args:
-        key: typed PRNG key; every seed has its own start, order of examples, shifts and dropout.
-        x: (N, H, W, C) integers in 0 ... spec.levels - 1, N >= 1.
-        y: (N,) integers in 0 ... spec.n_classes - 1.
-        spec: what the data is.
-        seeds: number of networks.
-        epochs: passes through the set. A pass takes N // 128 batches; a smaller set is one padded batch.
-        shift: largest shift in pixels; None: `largest_shift(spec)`.
-        pad_to: rows to pad the arrays to; sets padded alike share one compilation.
-        progress: called with the share of the epochs that are done, in (0, 1].
-
-    Raises:
-        InputError: the images are too small for two pools.
-    """
-    if min(spec.shape[:2]) < MIN_SIDE:
-        raise InputError(f"images of {spec.shape[0]}x{spec.shape[1]} pixels are too small for the standard CNN")
-    shift = largest_shift(spec) if shift is None else shift
-    rows = max(len(x), pad_to, BATCH)
-    images = jnp.asarray(_pad(np.asarray(x, np.uint8), rows))
-    labels = jnp.asarray(_pad(np.asarray(y, np.int32), rows))
-    net = CNN(spec.n_classes)
-    groups = jnp.split(jax.random.split(key, seeds), seeds if _on_cpu() else 1)
-    steps = max(len(x) // BATCH, 1)
-    chunks = [(e, i, min(i + CHUNK, steps)) for e in range(epochs) for i in range(0, steps, CHUNK)]
-
-    def advance(keys: jax.Array, state: Any, chunk: tuple[int, int, int]) -> Any:
-        epoch, start, stop = chunk
-        state = _steps(net, spec.levels, shift, keys, state, images, labels, len(x), epoch, epochs, start, stop)
-        return jax.block_until_ready(state)
-
-    states = _in_threads(lambda keys: _init(net, keys, images[:1]), advance, groups, chunks, progress)
-    variables = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[state[0] for state in states])
-    return Classifiers(net, spec.levels, variables)
-
-
-def predict(classifiers: Classifiers, x: np.ndarray) -> np.ndarray:
-    """Logits (seeds, N, n_classes) f32 of images (N, H, W, C) integers."""
-    return _forward_blocks(classifiers, x)[0]
-
-
-def features(classifiers: Classifiers, x: np.ndarray) -> np.ndarray:
-    """Activations (N, 128) f32 before the last layer, of the first seed's network, for images (N, H, W, C) integers."""
-    first = classifiers._replace(variables=jax.tree.map(lambda leaf: leaf[:1], classifiers.variables))
-    return _forward_blocks(first, x)[1][0]
-
-
-def largest_shift(spec: DataSpec) -> int:
-    """The shift of the protocol in pixels: 2 of 28, in proportion to the shorter side and rounded down."""
-    return int(SHIFT * min(spec.shape[:2]))
 
 
 def one_cycle(share: jax.Array) -> jax.Array:
@@ -162,8 +91,134 @@ def one_cycle(share: jax.Array) -> jax.Array:
     return jnp.where(share < top, up, down)
 
 
+@dataclass(frozen=True)
+class Protocol:
+    """How a classifier is trained: all of it but the data and the seeds.
+
+    A static argument: every function that is compiled for one protocol is compiled anew for another.
+    """
+
+    name: str
+    """As it stands in a sentence, with its article."""
+    net: Callable[[int], nn.Module]
+    """Number of classes to a network, which is called as `CNN` is: images and, in training, weights to logits (B,
+    n_classes) and features (B, F). Beside `params` it may hold `batch_stats`; it may ask for `dropout` keys."""
+    optimiser: optax.GradientTransformation
+    """Gradients to updates, before the rate: `optax.scale_by_adam()`, not `optax.adam(...)`."""
+    rate: Callable[[jax.Array], Any]
+    """Learning rate at a share of the training in [0, 1), () f32."""
+    batch: int
+    """Examples per step."""
+    epochs: int
+    """Passes through the training set."""
+    min_side: int
+    """Smaller images leave nothing after the network's convolutions and pools."""
+    shift: float = 0.0
+    """Largest shift of a training image, as a share of its shorter side, in whole pixels rounded down."""
+    flip: bool = False
+    """Whether a training image is mirrored left to right with probability 1/2."""
+
+
+STANDARD = Protocol(
+    name="the standard CNN",
+    net=CNN,
+    optimiser=optax.scale_by_adam(),
+    rate=one_cycle,
+    batch=BATCH,
+    epochs=EPOCHS,
+    min_side=MIN_SIDE,
+    shift=SHIFT,
+)
+
+
+class Classifiers(NamedTuple):
+    """Networks trained from several seeds on one training set."""
+
+    net: nn.Module
+    levels: int
+    """Grey values of the images: 0 ... levels - 1."""
+    variables: Any
+    """Linen variables (`params`, `batch_stats`), every leaf with the seeds as its first axis."""
+
+
+def train(
+    key: jax.Array,
+    x: np.ndarray,
+    y: np.ndarray,
+    spec: DataSpec,
+    *,
+    protocol: Protocol = STANDARD,
+    seeds: int = 5,
+    epochs: int | None = None,
+    shift: int | None = None,
+    pad_to: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Classifiers:
+    """Trains the standard CNN, or the network of another protocol, from several seeds.
+
+    Args:
+        key: typed PRNG key; every seed has its own start, order of examples, shifts and dropout.
+        x: (N, H, W, C) integers in 0 ... spec.levels - 1, N >= 1.
+        y: (N,) integers in 0 ... spec.n_classes - 1.
+        spec: what the data is.
+        protocol: network, optimiser, augmentation.
+        seeds: number of networks.
+        epochs: passes through the set; None: the protocol's. A pass takes N // batch batches of examples in a new
+            order, and leaves out the rest; a set smaller than a batch is one padded batch.
+        shift: largest shift in pixels; None: `largest_shift(spec, protocol)`.
+        pad_to: rows to pad the arrays to; sets padded alike share one compilation.
+        progress: called with the share of the epochs that are done, in (0, 1].
+
+    Raises:
+        InputError: the images are too small for the network.
+    """
+    if min(spec.shape[:2]) < protocol.min_side:
+        raise InputError(f"images of {spec.shape[0]}x{spec.shape[1]} pixels are too small for {protocol.name}")
+    shift = largest_shift(spec, protocol) if shift is None else shift
+    epochs = protocol.epochs if epochs is None else epochs
+    rows = max(len(x), pad_to, protocol.batch)
+    images = jnp.asarray(_pad(np.asarray(x, np.uint8), rows))
+    labels = jnp.asarray(_pad(np.asarray(y, np.int32), rows))
+    net = protocol.net(spec.n_classes)
+    groups = jnp.split(jax.random.split(key, seeds), seeds if _on_cpu() else 1)
+    steps = max(len(x) // protocol.batch, 1)
+    chunks = [(e, i, min(i + CHUNK, steps)) for e in range(epochs) for i in range(0, steps, CHUNK)]
+
+    def init(keys: jax.Array) -> Any:
+        return _init(net, keys, images[:1], protocol.optimiser)
+
+    def advance(keys: jax.Array, state: Any, chunk: tuple[int, int, int]) -> Any:
+        epoch, start, stop = chunk
+        numbers = (len(x), epoch, epochs, start, stop)
+        state = _steps(net, spec.levels, shift, keys, state, images, labels, *numbers, protocol)
+        return jax.block_until_ready(state)
+
+    states = _in_threads(init, advance, groups, chunks, progress)
+    variables = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[state[0] for state in states])
+    return Classifiers(net, spec.levels, variables)
+
+
+def predict(classifiers: Classifiers, x: np.ndarray) -> np.ndarray:
+    """Logits (seeds, N, n_classes) f32 of images (N, H, W, C) integers."""
+    return _forward_blocks(classifiers, x)[0]
+
+
+def features(classifiers: Classifiers, x: np.ndarray) -> np.ndarray:
+    """Activations (N, F) f32 before the last layer, of the first seed's network, for images (N, H, W, C) integers.
+
+    F is 128 in the standard CNN.
+    """
+    first = classifiers._replace(variables=jax.tree.map(lambda leaf: leaf[:1], classifiers.variables))
+    return _forward_blocks(first, x)[1][0]
+
+
+def largest_shift(spec: DataSpec, protocol: Protocol = STANDARD) -> int:
+    """The shift of the protocol in pixels, in proportion to the shorter side and rounded down; 2 of 28 by STANDARD."""
+    return int(protocol.shift * min(spec.shape[:2]))
+
+
 @jax.custom_vjp
-def _pool(x: jax.Array) -> jax.Array:
+def max_pool(x: jax.Array) -> jax.Array:
     """2x2 max-pool of (B, H, W, C), an odd last row or column dropped; the gradient is shared out equally over ties.
 
     The same as `nn.max_pool` up to ties, whose gradient takes XLA:CPU 25 times as long.
@@ -180,7 +235,7 @@ def _cells(x: jax.Array) -> jax.Array:
 
 
 def _pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = _pool(x)
+    y = max_pool(x)
     return y, (x, y)
 
 
@@ -192,7 +247,7 @@ def _pool_backward(residuals: tuple[jax.Array, jax.Array], g: jax.Array) -> tupl
     return (jnp.pad(grad, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0))),)
 
 
-_pool.defvjp(_pool_forward, _pool_backward)
+max_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def _pad(a: np.ndarray, rows: int) -> np.ndarray:
@@ -234,43 +289,45 @@ def _in_threads(
     return [state.result() for state in states]
 
 
-@functools.partial(jax.jit, static_argnames="net")
-def _init(net: CNN, keys: jax.Array, x: jax.Array) -> tuple[Any, Any]:
-    """Variables and Adam's moments, one of each per key."""
+@functools.partial(jax.jit, static_argnames=("net", "optimiser"))
+def _init(net, keys, x, optimiser=STANDARD.optimiser):
+    """Variables and the optimiser's state, one of each per key."""
 
     def one(key: jax.Array) -> tuple[Any, Any]:
         variables = net.init(jax.random.fold_in(key, 0), x.astype(jnp.float32))
-        return variables, optax.scale_by_adam().init(variables["params"])
+        return variables, optimiser.init(variables["params"])
 
     return jax.vmap(one)(keys)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "levels", "shift"), donate_argnames="state")
-def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop):
+@functools.partial(jax.jit, static_argnames=("net", "levels", "shift", "protocol"), donate_argnames="state")
+def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop, protocol=STANDARD):
     """Steps `start` ... `stop` - 1 of an epoch over the first `n` rows, for every seed; these numbers are dynamic."""
-    steps = jnp.maximum(n // BATCH, 1)
+    steps = jnp.maximum(n // protocol.batch, 1)
 
     def run(key, state):
         key_order, key_steps = jax.random.split(jax.random.fold_in(key, 1 + epoch))
         order = jnp.argsort(jnp.where(jnp.arange(len(x)) < n, jax.random.uniform(key_order, (len(x),)), jnp.inf))
 
         def step(i, state):
-            place = i * BATCH + jnp.arange(BATCH)
+            place = i * protocol.batch + jnp.arange(protocol.batch)
             rows = order[place]
-            rate = one_cycle((epoch * steps + i) / (epochs * steps))
+            rate = protocol.rate((epoch * steps + i) / (epochs * steps))
             weight = (place < n).astype(jnp.float32)
-            return _step(net, levels, shift, jax.random.fold_in(key_steps, i), state, x[rows], y[rows], weight, rate)
+            key_step = jax.random.fold_in(key_steps, i)
+            return _step(net, protocol, levels, shift, key_step, state, (x[rows], y[rows], weight), rate)
 
         return jax.lax.fori_loop(start, stop, step, state)
 
     return jax.vmap(run)(keys, state)
 
 
-def _step(net, levels, shift, key, state, x, y, weight, rate):
-    """One step of Adam on images x (B, H, W, C) u8; examples of weight 0 change nothing."""
-    variables, adam = state
-    key_shift, key_dropout = jax.random.split(key)
-    images = _shift(key_shift, x, shift).astype(jnp.float32) / (levels - 1)
+def _step(net, protocol, levels, shift, key, state, batch, rate):
+    """One step on a batch: images (B, H, W, C) u8, labels, weights. Examples of weight 0 change nothing."""
+    variables, moments = state
+    x, y, weight = batch
+    key_images, key_dropout = jax.random.split(key)
+    images = _augment(key_images, x, shift, protocol.flip).astype(jnp.float32) / (levels - 1)
 
     def loss(params):
         (logits, _), new = net.apply(
@@ -280,9 +337,18 @@ def _step(net, levels, shift, key, state, x, y, weight, rate):
         return (losses * weight).sum() / weight.sum(), new
 
     gradient, new = jax.grad(loss, has_aux=True)(variables["params"])
-    update, adam = optax.scale_by_adam().update(gradient, adam)
+    update, moments = protocol.optimiser.update(gradient, moments)
     params = jax.tree.map(lambda p, u: p - rate * u, variables["params"], update)
-    return {"params": params, **new}, adam
+    return {"params": params, **new}, moments
+
+
+def _augment(key: jax.Array, x: jax.Array, shift: int, flip: bool) -> jax.Array:
+    """Images (B, H, W, C), each moved by `_shift` and, where `flip`, mirrored with probability 1/2."""
+    if not flip:
+        return _shift(key, x, shift)
+    key_shift, key_flip = jax.random.split(key)
+    x = _shift(key_shift, x, shift)
+    return jnp.where(jax.random.bernoulli(key_flip, shape=(len(x), 1, 1, 1)), x[:, :, ::-1], x)
 
 
 def _shift(key: jax.Array, x: jax.Array, largest: int) -> jax.Array:
@@ -301,7 +367,7 @@ def _forward(net, levels, variables, x):
 
 
 def _forward_blocks(classifiers: Classifiers, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits (seeds, N, n_classes) and features (seeds, N, 128), in blocks of one size."""
+    """Logits (seeds, N, n_classes) and features (seeds, N, F), in blocks of one size."""
     parts = []
     for start in range(0, len(x), _BLOCK):
         block = np.asarray(x[start : start + _BLOCK], np.uint8)

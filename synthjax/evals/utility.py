@@ -29,6 +29,8 @@ from synthjax.model import DataSpec
 SVM_ROWS = 10_000
 """Examples that the support vector machine is trained and tested on at most: its time grows with their square."""
 SVM_C = 5.0
+"""C and gamma are those of Lee, Rothenberg & Shah, "An Analysis of Synthetic Dataset Creation Using Deep Generative
+Models", section 3.2, which does not state the range of its pixels."""
 SVM_GAMMA = 0.05
 """Width of the kernel, for pixels in [0, 1]; images of more than `SVM_DIMS` values take scikit-learn's "scale"."""
 SVM_DIMS = 28 * 28
@@ -154,6 +156,25 @@ def interval(values: np.ndarray, examples: int) -> list[float]:
     return [float(max(middle - half, 0.0)), float(min(middle + half, 1.0))]
 
 
+def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
+    """Counts (n_classes, n_classes) of examples by class (row) and answer (column).
+
+    Args:
+        y: (N,) integers in 0 ... n_classes - 1, the classes.
+        predicted: (N,) integers in 0 ... n_classes - 1, the answers.
+        n_classes: as many as the data has, whether or not they occur.
+    """
+    return np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def recall(counts: np.ndarray) -> list[float | None]:
+    """Share of each class's examples that were answered rightly, from `confusion`; None for a class without examples.
+
+    None is null in JSON and, in `np.array(..., float)`, nan.
+    """
+    return [float(row[label] / row.sum()) if row.sum() else None for label, row in enumerate(counts)]
+
+
 def stratified(rng: np.random.Generator, y: np.ndarray, n: int) -> np.ndarray:
     """Rows (n,) drawn without replacement so that the classes of `y` (N,) keep their shares, to within one example.
 
@@ -222,8 +243,7 @@ def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict
             answers = classifiers.predict(nets, images).argmax(-1)
             found[key] = _summary((answers == labels).mean(1).tolist(), len(labels))
             if key == "tstr":
-                counts = np.zeros((spec.n_classes, spec.n_classes))
-                np.add.at(counts, (np.broadcast_to(labels, answers.shape), answers), 1 / len(answers))
+                counts = np.mean([confusion(labels, answer, spec.n_classes) for answer in answers], axis=0)
                 found[key]["confusion"] = counts.round(3).tolist()
     return found
 

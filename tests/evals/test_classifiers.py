@@ -115,13 +115,13 @@ def test_pool_is_max_pool(shape):
     def weighted(f):
         return lambda x: (f(x) * jnp.arange(f(x).size).reshape(f(x).shape)).sum()
 
-    np.testing.assert_array_equal(classifiers._pool(x), reference(x))
-    np.testing.assert_array_equal(jax.grad(weighted(classifiers._pool))(x), jax.grad(weighted(reference))(x))
+    np.testing.assert_array_equal(classifiers.max_pool(x), reference(x))
+    np.testing.assert_array_equal(jax.grad(weighted(classifiers.max_pool))(x), jax.grad(weighted(reference))(x))
 
 
 def test_pool_shares_the_gradient_over_ties():
     x = jnp.array([[1.0, 1.0], [0.0, 1.0]])[None, :, :, None]
-    grad = jax.grad(lambda x: 6 * classifiers._pool(x).sum())(x)
+    grad = jax.grad(lambda x: 6 * classifiers.max_pool(x).sum())(x)
     np.testing.assert_allclose(grad[0, :, :, 0], [[2, 2], [0, 2]])
 
 
@@ -144,6 +144,23 @@ def test_shift_moves_each_image_by_whole_pixels():
         counts[fits[0]] = counts.get(fits[0], 0) + 1
     assert len(counts) == 9 and min(counts.values()) > 20
     np.testing.assert_array_equal(classifiers._shift(jax.random.key(0), x, 0), x)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_augmentation_moves_and_where_asked_mirrors(flip):
+    x = np.random.default_rng(0).integers(1, 256, (400, 5, 6, 1)).astype(np.uint8)
+    results = np.asarray(classifiers._augment(jax.random.key(0), jnp.asarray(x), 1, flip))
+    mirrored, places = 0, set()
+    for image, result in zip(x, results, strict=True):
+        padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+        moved = {(i, j): padded[i : i + 5, j : j + 6] for i in range(3) for j in range(3)}
+        found = [(at, k) for at, m in moved.items() for k in (1, -1) if np.array_equal(m[:, ::k], result)]
+        assert len(found) == 1
+        places.add(found[0])
+        mirrored += found[0][1] == -1
+    # Five standard deviations of a fair coin's 400 throws.
+    assert abs(mirrored - 200) < 50 if flip else mirrored == 0
+    assert len(places) == (18 if flip else 9)
 
 
 @pytest.mark.parametrize(("side", "pixels"), [(28, 2), (32, 2), (8, 0), (14, 1)])

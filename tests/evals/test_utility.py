@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn import metrics
 from sklearn.svm import SVC
 
 from synthjax import data
@@ -87,6 +88,23 @@ def test_interval_of_several_seeds_is_students(values):
 def test_interval_of_one_value_is_wilsons(hits, n):
     theirs = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert utility.interval(np.array([hits / n]), n) == pytest.approx([theirs.low, theirs.high])
+
+
+def test_confusion_and_recall_are_scikit_learns():
+    rng = np.random.default_rng(0)
+    y, predicted = rng.integers(0, 5, (2, 400), dtype=np.int32)
+    counts = utility.confusion(y, predicted, 5)
+    np.testing.assert_array_equal(counts, metrics.confusion_matrix(y, predicted))
+    assert utility.recall(counts) == pytest.approx(metrics.recall_score(y, predicted, average=None))
+
+
+def test_recall_of_a_class_without_examples_is_none():
+    counts = utility.confusion(np.array([0, 2, 2, 2]), np.array([0, 1, 2, 2]), 4)
+    assert counts.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
+    found = utility.recall(counts)
+    assert found == [1, None, pytest.approx(2 / 3), None]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert utility.recall(counts / 5) == pytest.approx(found)
 
 
 def test_stratified_keeps_shares():
