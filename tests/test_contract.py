@@ -32,6 +32,8 @@ SMALL = {
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
 }
 """Further fields, by the file in synthjax/models."""
+MOST_COMPLEX = {"cgan": "cwdcgan", "dcgan": "wgan_gp"}
+"""The preset that stands for its file where a test is slow; default: the first."""
 DATASETS = ("digits", "breast_cancer")
 """A model is tried on the first that it can be built for."""
 
@@ -111,9 +113,30 @@ class Subject:
         return np.arange(count, dtype=np.int32) % max(self.spec.n_classes, 1)
 
 
+@functools.cache
+def made(preset: str) -> Subject:
+    return Subject(preset)
+
+
+def one_a_file() -> list:
+    """The presets; of each file all but one, the most complex, are slow."""
+    families: dict[str, list[str]] = {}
+    for preset, (family, _) in sorted(presets().items()):
+        families.setdefault(family, []).append(preset)
+    chosen = {MOST_COMPLEX.get(family, names[0]) for family, names in families.items()}
+    slow = pytest.mark.slow
+    return [name if name in chosen else pytest.param(name, marks=slow) for name in sorted(presets())]
+
+
 @pytest.fixture(scope="module", params=sorted(presets()))
 def subject(request) -> Subject:
-    return Subject(request.param)
+    return made(request.param)
+
+
+@pytest.fixture(scope="module", params=one_a_file())
+def compiled_often(request) -> Subject:
+    """For tests that compile the step anew: one preset a file, the others with `-m slow`."""
+    return made(request.param)
 
 
 def copied(tree):
@@ -262,7 +285,8 @@ def test_no_key_is_used_twice(subject, key_reuse):
 
 
 @pytest.mark.parametrize("devices", [2, 4])
-def test_several_devices_agree_with_one(subject, devices):
+def test_several_devices_agree_with_one(compiled_often, devices):
+    subject = compiled_often
     sharding = subject.trainer(devices).replicated
     assert len(sharding.device_set) == devices
     start = jax.device_put(subject.start, sharding)
@@ -272,7 +296,8 @@ def test_several_devices_agree_with_one(subject, devices):
     assert_same_way(state, expected_state, subject.start)
 
 
-def test_seeds_under_vmap_equal_separate_runs(subject):
+def test_seeds_under_vmap_equal_separate_runs(compiled_often):
+    subject = compiled_often
     single, pair = subject.trainer(), subject.trainer(seeds=2)
     key, key_init = jax.random.key(5), jax.random.key(6)
     together, metrics = subject.run(0, 3, pair.init(key_init), pair.keys(key), seeds=2)
@@ -283,7 +308,8 @@ def test_seeds_under_vmap_equal_separate_runs(subject):
         assert_same_way(jax.tree.map(lambda a, m=member: a[m], together), alone, start)
 
 
-def test_seeds_under_pmap_equal_separate_runs(subject):
+def test_seeds_under_pmap_equal_separate_runs(compiled_often):
+    subject = compiled_often
     devices = jax.devices()[:2]
     keys = subject.trainer(seeds=2).keys(jax.random.key(7))
     state = jax.tree.map(lambda a: jnp.stack([a, a]), on_no_device(subject.start))
