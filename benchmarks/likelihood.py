@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from synthjax import data, load
+from synthjax.jit import jit
 from synthjax.launch import cli, runs
 from synthjax.model import Batch
 from synthjax.models import ddpm, vae
@@ -44,7 +45,7 @@ def main() -> None:
     else:
         unit = "bits per dimension"
         bound = functools.partial(ddpm.bits_per_dim, config, spec, times=100)
-    bound = jax.jit(bound)
+    bound = jit(bound)
     found = []
     for start in range(0, len(x) - len(x) % BLOCK, BLOCK):
         rows = slice(start, start + BLOCK)
