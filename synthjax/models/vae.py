@@ -195,6 +195,35 @@ def _nets(config: Config, spec: DataSpec) -> _Nets:
     return _Nets(Encoder(config), Decoder(config, spec.shape), onehot, log_likelihood, observe)
 
 
+def _encode(nets: _Nets, params: Any, batch: Batch, x: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
+    """Moments of q(z | x, y), each (B, latents), and z -> log p(x | z, y), for x as observed."""
+    onehot = nets.onehot(batch.y)
+    moments: Any = nets.encoder.apply(params["encoder"], x, onehot)
+
+    def log_likelihood(z):
+        return nets.log_likelihood(params, nets.decoder.apply(params["decoder"], z, onehot), x)
+
+    return *moments, log_likelihood
+
+
+def _loss(config: Config, nets: _Nets) -> optim.Loss:
+    """(params, key, batch) -> (minus the bound that training maximises (B,), terms)."""
+
+    def loss(params, key, batch: Batch):
+        key_x, key_z = jax.random.split(key)
+        mean, log_var, log_likelihood = _encode(nets, params, batch, nets.observe(key_x, batch.x))
+        if config.importance_samples > 1:
+            keys = jax.random.split(key_z, config.importance_samples)
+            weights = jax.vmap(lambda key: log_weight(key, mean, log_var, log_likelihood))(keys)
+            bound = jax.nn.logsumexp(weights, axis=0) - math.log(config.importance_samples)
+            return -bound, {"elbo": weights.mean(axis=0), "kl": kl(mean, log_var)}
+        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape)
+        reconstruction, divergence = log_likelihood(z), kl(mean, log_var)
+        return divergence - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
+
+    return loss
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """A VAE of images of that shape.
 
@@ -215,30 +244,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         }
         return State(params, jax.tree.map(jnp.copy, params), adam.init(params))
 
-    def encode(params, key, batch: Batch):
-        """x as observed, the moments of q, and z -> log p(x | z, y)."""
-        x, onehot = nets.observe(key, batch.x), nets.onehot(batch.y)
-        mean, log_var = nets.encoder.apply(params["encoder"], x, onehot)
-
-        def log_likelihood(z):
-            return nets.log_likelihood(params, nets.decoder.apply(params["decoder"], z, onehot), x)
-
-        return mean, log_var, log_likelihood
-
-    def loss(params, key, batch: Batch):
-        key_x, key_z = jax.random.split(key)
-        mean, log_var, log_likelihood = encode(params, key_x, batch)
-        if config.importance_samples > 1:
-            keys = jax.random.split(key_z, config.importance_samples)
-            weights = jax.vmap(lambda key: log_weight(key, mean, log_var, log_likelihood))(keys)
-            bound = jax.nn.logsumexp(weights, axis=0) - math.log(config.importance_samples)
-            return -bound, {"elbo": weights.mean(axis=0), "kl": kl(mean, log_var)}
-        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape)
-        reconstruction, divergence = log_likelihood(z), kl(mean, log_var)
-        return divergence - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
-
     def step(key, i, state: State, batch: Batch):
-        gradient, metrics = grad(loss)(state.params, key, batch)
+        gradient, metrics = grad(_loss(config, nets))(state.params, key, batch)
         update, opt = adam.update(gradient, state.opt, state.params)
         params = optax.apply_updates(state.params, update)
         metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
@@ -256,7 +263,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def score(key, state: State, batch: Batch):
         """-ELBO with the KL in closed form, from one draw of z."""
         key_x, key_z = jax.random.split(key)
-        mean, log_var, log_likelihood = encode(state.ema, key_x, batch)
+        mean, log_var, log_likelihood = _encode(nets, state.ema, batch, nets.observe(key_x, batch.x))
         z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape)
         return kl(mean, log_var) - log_likelihood(z)
 
@@ -270,12 +277,4 @@ def negative_log_likelihood(
 
     With `config.binarise` the images are to be black and white already (-1 and 1): they are taken as they are.
     """
-    nets = _nets(config, spec)
-    onehot = nets.onehot(batch.y)
-    moments: Any = nets.encoder.apply(state.ema["encoder"], batch.x, onehot)
-    mean, log_var = moments
-
-    def log_likelihood(z):
-        return nets.log_likelihood(state.ema, nets.decoder.apply(state.ema["decoder"], z, onehot), batch.x)
-
-    return -importance_bound(key, mean, log_var, log_likelihood, samples)
+    return -importance_bound(key, *_encode(_nets(config, spec), state.ema, batch, batch.x), samples)
