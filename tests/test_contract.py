@@ -180,11 +180,14 @@ def assert_same_way(a, b, start, share=0.02):
 
 
 def assert_same_metrics(a, b):
-    """The first step closely, the second by what Adam makes of rounding errors; beyond that the state says more."""
+    """The first step closely, the second by what Adam makes of rounding errors; beyond that the state says more.
+
+    Even the first may hold five updates of a critic, and a loss near zero is the difference of two that are not.
+    """
     assert a.keys() == b.keys()
     for name in a:
-        np.testing.assert_allclose(a[name][0], b[name][0], rtol=1e-3, atol=1e-5, err_msg=name)
-        np.testing.assert_allclose(a[name][1], b[name][1], rtol=1e-2, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(a[name][0], b[name][0], rtol=1e-3, atol=1e-3, err_msg=name)
+        np.testing.assert_allclose(a[name][1], b[name][1], rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 def assert_same_bits(a, b):
