@@ -86,11 +86,7 @@ def evaluate(
     if train is not None:
         other = features(_sample(rng, train.x, len(fake)))
         reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), "frechet": frechet(real, other)}
-    per_class = {}
-    for label, name in enumerate(spec.classes):
-        of_class = synthetic.x[synthetic.y == label], test.x[test.y == label]
-        few = [features(_sample(rng, x, PAIRED)) if len(x) > 1 else None for x in of_class]
-        per_class[name] = {**moments(*of_class, spec), "diversity": diversity(*few)}
+    per_class = _per_class(rng, synthetic, test, spec, features)
     return {
         **neighbourhoods(real, fake, k),
         "frechet": frechet(real, fake),
@@ -103,6 +99,16 @@ def evaluate(
         "n_synthetic": len(fake),
         "n_real": len(real),
     }
+
+
+def _per_class(rng, synthetic: Examples, test: Examples, spec: DataSpec, features) -> dict[str, dict[str, Any]]:
+    """Moments in pixels and diversity in feature space, by class name."""
+    found = {}
+    for label, name in enumerate(spec.classes):
+        both = synthetic.x[synthetic.y == label], test.x[test.y == label]
+        few = [features(_sample(rng, x, PAIRED)) if len(x) > 1 else None for x in both]
+        found[name] = {**moments(*both, spec), "diversity": diversity(*few)}
+    return found
 
 
 def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
