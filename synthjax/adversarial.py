@@ -93,7 +93,8 @@ def check(rules: Rules, mixed: str = "") -> None:
     """
     if rules.n_critic < 1:
         raise InputError(f"model.rules.n_critic={rules.n_critic}: must be at least 1")
-    for name in ("critic_warmup", "gradient_penalty", "weight_clip", "r1", "feature_matching", "instance_noise"):
+    for name in ("critic_warmup", "gradient_penalty", "weight_clip", "r1", "feature_matching", "historical_averaging",
+                 "instance_noise"):  # fmt: skip
         if getattr(rules, name) < 0:
             raise InputError(f"model.rules.{name}={getattr(rules, name)}: must not be negative")
     for name in ("gradient_penalty", "r1"):
@@ -229,7 +230,7 @@ class _Game:
         rules = self.rules
 
         def loss(params, key, pair: Pair):
-            key_judge, key_between, key_slopes = jax.random.split(key, 3)
+            key_judge, key_between, key_slopes, key_real = jax.random.split(key, 4)
             critic = {**statistics, "params": params}
             values, features, new = self.judge(key_judge, i, critic, [pair.x, *pair.made], pair.y, pair.weight)
             anchor = features[-1]
@@ -244,7 +245,7 @@ class _Game:
                 terms["gradient_penalty"] = (self.slopes(key_slopes, critic, between, pair, anchor) - 1) ** 2
                 losses = losses + rules.gradient_penalty * terms["gradient_penalty"]
             if rules.r1:
-                terms["r1"] = self.slopes(key_between, critic, pair.x, pair, anchor) ** 2
+                terms["r1"] = self.slopes(key_real, critic, pair.x, pair, anchor) ** 2
                 losses = losses + rules.r1 / 2 * terms["r1"]
             return losses, terms, new
 

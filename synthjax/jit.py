@@ -1,4 +1,4 @@
-"""`jax.jit` with the compiler options that fast networks need; everything heavy in synthjax is compiled through it.
+"""`jax.jit` with the compiler options that fast networks need: for training steps, sampling and scores of models.
 
 XLA:CPU (jaxlib 0.10) gives a convolution that it cannot fuse with its neighbours to a kernel that runs on one thread;
 without that rule Eigen computes it on all of them, and a training step of the U-Net takes a sixth less time. Nothing is

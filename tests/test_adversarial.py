@@ -242,6 +242,7 @@ def test_samples_come_from_the_average_and_score_is_the_negative_critic():
     ("rules", "mixed", "words"),
     [
         (Rules(n_critic=0), "", "n_critic=0: must be at least 1"),
+        (Rules(historical_averaging=-1.0), "", "historical_averaging=-1.0: must not be negative"),
         (Rules(r1=-1.0), "", "r1=-1.0: must not be negative"),
         (Rules(r1=1.0), "batch norm", "r1: the slope at one example means nothing through the critic's batch norm"),
         (Rules(gradient_penalty=1.0), "minibatch standard deviation", "gradient_penalty: the slope"),

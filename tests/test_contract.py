@@ -34,6 +34,8 @@ SMALL = {
 """Further fields, by the file in synthjax/models."""
 MOST_COMPLEX = {"cgan": "cwdcgan", "dcgan": "wgan_gp"}
 """The preset that stands for its file where a test is slow; default: the first."""
+ROUGH = ("cgan",)
+"""Files whose optimisers move each weight by the sign of its first gradients: rounding errors grow fast there."""
 DATASETS = ("digits", "breast_cancer")
 """A model is tried on the first that it can be built for."""
 
@@ -43,6 +45,7 @@ class Subject:
 
     def __init__(self, preset: str):
         family, config = presets()[preset]
+        self.family = family
         self.module = importlib.import_module(f"synthjax.models.{family}")
         fields = {field.name for field in dataclasses.fields(config)}
         small = {name: value for name, value in COMMON.items() if name in fields} | SMALL.get(family, {})
@@ -179,13 +182,13 @@ def assert_same_way(a, b, start, share=0.02):
     assert np.linalg.norm(vector(a) - vector(b)) < share * way
 
 
-def assert_same_metrics(a, b):
-    """The first step closely, the second by what Adam makes of rounding errors; beyond that the state says more.
-
-    Even the first may hold five updates of a critic, and a loss near zero is the difference of two that are not.
-    """
+def assert_same_metrics(a, b, subject):
+    """All steps closely; of the models in ROUGH the first two, by what their optimisers make of rounding errors."""
     assert a.keys() == b.keys()
     for name in a:
+        if subject.family not in ROUGH:
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-3, atol=1e-5, err_msg=name)
+            continue
         np.testing.assert_allclose(a[name][0], b[name][0], rtol=1e-3, atol=1e-3, err_msg=name)
         np.testing.assert_allclose(a[name][1], b[name][1], rtol=1e-2, atol=1e-3, err_msg=name)
 
@@ -295,7 +298,7 @@ def test_several_devices_agree_with_one(compiled_often, devices):
     start = jax.device_put(subject.start, sharding)
     state, metrics = subject.run(0, 3, start, devices=devices)
     expected_state, expected = subject.early
-    assert_same_metrics(metrics, expected)
+    assert_same_metrics(metrics, expected, subject)
     assert_same_way(state, expected_state, subject.start)
 
 
@@ -307,7 +310,7 @@ def test_seeds_under_vmap_equal_separate_runs(compiled_often):
     for member, (k, k_init) in enumerate(zip(pair.keys(key), pair.keys(key_init), strict=True)):
         start = single.init(k_init)
         alone, expected = subject.run(0, 3, start, k)
-        assert_same_metrics({name: value[member] for name, value in metrics.items()}, expected)
+        assert_same_metrics({name: value[member] for name, value in metrics.items()}, expected, subject)
         assert_same_way(jax.tree.map(lambda a, m=member: a[m], together), alone, start)
 
 
@@ -326,7 +329,7 @@ def test_seeds_under_pmap_equal_separate_runs(compiled_often):
         losses.append(metrics)
     for member, key in enumerate(keys):
         alone, expected = subject.run(0, 2, subject.start, key)
-        assert_same_metrics({name: [m[name][member] for m in losses] for name in expected}, expected)
+        assert_same_metrics({name: [m[name][member] for m in losses] for name in expected}, expected, subject)
         assert_same_way(jax.tree.map(lambda a, m=member: a[m], state), alone, subject.start)
 
 
