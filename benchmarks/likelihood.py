@@ -9,12 +9,13 @@ variational bound, with 100 of the 999 transitions standing for all, evenly spre
 """
 
 import argparse
+import dataclasses
 import functools
 
 import jax
 import numpy as np
 
-from synthjax import data, load
+from synthjax import load
 from synthjax.jit import jit
 from synthjax.launch import cli, runs
 from synthjax.model import Batch
@@ -34,7 +35,7 @@ def main() -> None:
     cli.prepare_jax()
     experiment, _ = runs.read(given.workdir)
     _, state, spec = load(given.workdir)
-    split = getattr(data.load(experiment.dataset, experiment.data_dir, holdout=experiment.holdout or 0.1), given.split)
+    split = getattr(runs.data(dataclasses.replace(experiment, holdout=experiment.holdout or 0.1)), given.split)
     config = experiment.model
     x = np.asarray(spec.encode(split.x))[: given.limit]
     if isinstance(config, vae.Config):

@@ -1,10 +1,10 @@
 """Our training step beside the same network in torch, measured in turns in one run.
 
 Per model, with the Config of its MNIST experiment: milliseconds a step of ours inside the real loop (feed, gradient,
-clipping, Adam, moving average of the parameters; many steps a call), of eager torch with the same parts, and of
-torch.compile where it works; the ratio ours / torch, round by round; seconds to compile; images a second of training
-and of 25-step sampling. Both sides draw their batches from the same feed and use the same cores. The images are noise:
-speed does not depend on what they show.
+clipping, optimiser, moving average of the parameters, of a GAN all updates of both players; many steps a call), of
+eager torch with the same parts, and of torch.compile where it works; the ratio ours / torch, round by round; seconds to
+compile; images a second of training and of 25-step sampling. Both sides draw their batches from the same feed and use
+the same cores. The images are noise: speed does not depend on what they show.
 
     python -m benchmarks.train_step --models=ddpm --rounds=9
 """
@@ -113,6 +113,12 @@ class Ours:
         self.state, metrics = self._trainer.run(self._key, start, stop, self.state, STEPS_PER_CALL)
         jax.block_until_ready(metrics)
 
+    def size(self) -> int:
+        """How many parameters are trained: those of both players, of a GAN."""
+        state = self.state
+        params = state.params if hasattr(state, "params") else (state.generator["params"], state.critic["params"])
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
 
 def compile_seconds(make: Callable[[], Ours]) -> tuple[Ours, float, float]:
     """The run, and seconds of its first call: cold, and once more from the persistent compilation cache."""
@@ -142,19 +148,19 @@ def torch_contenders(config: Any, spec: DataSpec, feed: Feed, ours: Ours, compil
     try:
         import torch
 
-        from benchmarks import torch_models
+        from benchmarks import torch_gans, torch_models
     except ModuleNotFoundError as error:
         print(f"  {error.name} is not installed: ours alone; for the comparison: pip install -e '.[bench]'")
         return {}
     torch.set_num_threads(threads())
-    eager = torch_models.Trainer(config, spec, feed)
-    count = sum(parameter.numel() for parameter in eager.net.parameters())
-    own = sum(leaf.size for leaf in jax.tree.leaves(ours.state.params))
+    make: Any = torch_gans.Trainer if hasattr(config, "rules") else torch_models.Trainer
+    eager = make(config, spec, feed)
+    count, own = sum(parameter.numel() for parameter in eager.net.parameters()), ours.size()
     if count != own:
         raise AssertionError(f"the networks differ: {own} parameters here, {count} in torch")
     contenders = {EAGER: Contender(eager.run)}
     if compiled:
-        trainer = torch_models.Trainer(config, spec, feed, compiled=True)
+        trainer = make(config, spec, feed, compiled=True)
         begun = time.perf_counter()
         try:
             trainer.run(0, 1)
@@ -172,14 +178,14 @@ def compare(name: str, rounds: int, compiled: bool) -> None:
     random = np.random.default_rng(0)
     x = random.integers(0, 256, (2048, 28, 28, 1), np.uint8)
     y = np.arange(len(x), dtype=np.int32) % 10
-    spec, feed = DataSpec.from_arrays(x, y), Feed(x, y, config.batch_size)
+    spec = DataSpec.from_arrays(x, y)
+    feed = Feed(x, y, config.batch_size, minibatches=family(name).build(config, spec).minibatches)
     ours, cold, cached = compile_seconds(lambda: Ours(name, config, spec, feed))
-    count = sum(leaf.size for leaf in jax.tree.leaves(ours.state.params))
-    print(f"{name}: {count:,} parameters, batch {config.batch_size}, {threads()} threads", flush=True)
+    print(f"{name}: {ours.size():,} parameters, batch {config.batch_size}, {threads()} threads", flush=True)
     contenders = {OURS: Contender(ours.run), **torch_contenders(config, spec, feed, ours, compiled)}
     for contender in contenders.values():
         contender.warm_up(SECONDS)
-    print("\n".join(table(interleave(contenders, rounds), config.batch_size)))
+    print("\n".join(table(interleave(contenders, rounds), config.batch_size * (feed.minibatches or 1))))
     print(f"  first step of ours: {cold:.1f} s with compilation, {cached:.1f} s from the persistent cache")
     rate = samples_per_second(ours, config, spec.n_classes)
     print(f"  sampling of ours: {rate:.0f} images/s" + f" in {SAMPLE_STEPS} steps" * hasattr(config, "sample_steps"))

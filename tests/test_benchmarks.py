@@ -1,6 +1,7 @@
 """The benchmark's arithmetic, and that the networks it compares are the same ones."""
 
 import dataclasses
+import functools
 import importlib.util
 import sys
 import time
@@ -16,13 +17,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
 from benchmarks import train_step
+from synthjax import adversarial
 from synthjax.data.feed import Feed
+from synthjax.launch.config import family
 from synthjax.model import Batch, DataSpec
-from synthjax.models import ddpm, vae
+from synthjax.models import cgan, dcgan, ddpm, vae
 from synthjax.train import optim
 
 UNET = ddpm.Config(width=16, multipliers=(1, 2), blocks=(1, 1), batch_size=4, steps=100, warmup=5)
 VAE = vae.Config(latents=3, channels=(4, 6), hidden=(8,), batch_size=4, steps=100, warmup=5)
+GANS = {
+    **{name: dataclasses.replace(preset, channels=(4, 6), batch_size=4) for name, preset in dcgan.PRESETS.items()},
+    **{name: dataclasses.replace(preset, batch_size=4) for name, preset in cgan.PRESETS.items()},
+}
 X = np.random.default_rng(0).integers(0, 256, (12, 12, 12, 1), np.uint8)
 Y = np.arange(12, dtype=np.int32) % 3
 SPEC = DataSpec.from_arrays(X, Y)
@@ -81,13 +88,19 @@ def torch_models():
     return torch_models
 
 
-def random_state(module, config):
-    """A model's state with every parameter random: those that start at zero would hide what they multiply."""
-    batch = Batch(SPEC.encode(X[:4]), jnp.asarray(Y[:4]), jnp.ones(4), jnp.arange(4))
-    params = jax.jit(module.build(config, SPEC).init)(jax.random.key(0), batch).params
-    leaves, tree = jax.tree.flatten(params)
+BATCH = Batch(SPEC.encode(X[:4]), jnp.asarray(Y[:4]), jnp.ones(4), jnp.arange(4))
+
+
+def randomised(shapes):
+    """Every parameter random: those that start at zero would hide what they multiply."""
+    leaves, tree = jax.tree.flatten(shapes)
     random = np.random.default_rng(1)
     return jax.tree.unflatten(tree, [0.3 * random.standard_normal(leaf.shape, np.float32) for leaf in leaves])
+
+
+def random_state(module, config):
+    """A model's parameters, all of them random."""
+    return randomised(jax.eval_shape(module.build(config, SPEC).init, jax.random.key(0), BATCH).params)
 
 
 def nchw(torch, x):
@@ -167,3 +180,91 @@ def test_torch_training_learns(torch_models, config):
     trainer = torch_models.Trainer(config, SPEC, Feed(np.full_like(X[:4], 250), Y[:4], 4))
     first = trainer.run(0, 1)
     assert trainer.run(1, 60) < 0.7 * first
+
+
+@pytest.fixture(params=GANS)
+def games(request, torch_models):
+    """The same game with the same parameters: (ours, variables of generator and critic, torch's)."""
+    from benchmarks import torch_gans
+
+    config = GANS[request.param]
+    ours = family(request.param).build(config, SPEC).init.__self__
+    theirs = torch_gans.Trainer(config, SPEC, Feed(X, Y, 4, minibatches=config.rules.n_critic))
+    shapes = jax.eval_shape(ours.init, jax.random.key(0), BATCH)
+    first = functools.partial(jax.tree.map_with_path, lambda path, a: np.full(a.shape, path[-1].key == "var", a.dtype))
+    variables = [{**first(v), "params": randomised(v["params"])} for v in (shapes.generator, shapes.critic)]
+    for net, v in zip((theirs.generator, theirs.critic), variables, strict=True):
+        assert sum(p.numel() for p in net.parameters()) == sum(leaf.size for leaf in jax.tree.leaves(v["params"]))
+        torch_models.load(net, v["params"])
+    return ours, variables, theirs
+
+
+def test_gan_is_the_same_in_torch(games, monkeypatch):
+    """What the generator makes, the critic's values, and where nothing is dropped its loss, with the penalty."""
+    import torch
+
+    ours, (generator, critic), theirs = games
+    train = [not any(isinstance(m, torch.nn.Dropout) for m in net.modules()) for net in theirs.net]
+    for net, flag in zip(theirs.net, train, strict=True):
+        net.train(flag)
+    z = np.random.default_rng(2).standard_normal((4, ours.noise), np.float32)
+    key, new = jax.random.key(3), {"mutable": ["batch_stats"]}
+
+    @jax.jit
+    def play(generator, critic, z):
+        made, _ = ours.generator.apply(generator, z, BATCH.y, BATCH.weight, train[0], **new)
+        (values, _), _ = ours.critic.apply(critic, BATCH.x, BATCH.y, BATCH.weight, train[1], **new)
+        if not train[1]:
+            return made, values
+        statistics = {"batch_stats": critic["batch_stats"]} if "batch_stats" in critic else {}
+        pair = adversarial.Pair(*BATCH, (made,))
+        return made, values, ours.critic_loss(0, statistics)(critic["params"], key, pair)[0].mean()
+
+    x, y = nchw(torch, BATCH.x), torch.from_numpy(Y[:4]).long()
+    share = np.array(jax.random.uniform(jax.random.split(key, 4)[1], (4, 1, 1, 1)))
+    monkeypatch.setattr(torch, "rand", lambda *_: torch.from_numpy(share))
+    made = theirs.generator(torch.from_numpy(z), y).detach()
+    other = [made.permute(0, 2, 3, 1), theirs.critic(x, y).detach(), theirs.critic_loss(x, made, y).detach()]
+    expected = play(generator, critic, z)
+    for mine, there in zip(expected, other[: len(expected)], strict=True):
+        np.testing.assert_allclose(there.numpy(), mine, rtol=1e-4, atol=1e-4 * np.abs(mine).max())
+
+
+def test_gan_updates_are_the_same_in_torch(games):
+    """Three updates from the same gradients, and the moving average of parameters and statistics."""
+    import torch
+
+    from benchmarks import torch_gans
+
+    ours, _, theirs = games
+    random = np.random.default_rng(0)
+    params = [random.standard_normal(shape, np.float32) for shape in ((3, 4), (5,))]
+    moving = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in params]
+    optimiser, opt, update = torch_gans.optimiser(theirs.config, moving), ours.opt_critic.init(params), None
+    average, values = [value.numpy().copy() for value in theirs.ema], theirs.averaged()
+    for step in range(3):
+        gradient = [random.standard_normal(p.shape, np.float32) for p in params]
+        for parameter, g in zip(moving, gradient, strict=True):
+            parameter.grad = torch.from_numpy(g.copy())
+        optimiser.step()
+        update, opt = ours.opt_critic.update(gradient, opt, params)
+        params = optax.apply_updates(params, update)
+        theirs.average(step)
+        average = optim.ema(average, [value.numpy() for value in values], step, ours.ema_decay)
+    for mine, there in zip([*params, *average], [*moving, *theirs.ema], strict=True):
+        np.testing.assert_allclose(there.detach().numpy(), mine, rtol=1e-5, atol=1e-6)
+    assert len(theirs.ema) == (ours.ema_decay > 0) * len(jax.tree.leaves(games[1][0]))
+
+
+def test_torch_gan_plays_by_the_rules(games):
+    """A step moves both players (biases may cancel); the generator's update moves nothing of the critic's."""
+    import torch
+
+    _, _, theirs = games
+    before = [p.detach().clone() for p in theirs.net.parameters()]
+    assert np.isfinite(theirs.run(0, 2))
+    assert all((p != old).any() for p, old in zip(theirs.net.parameters(), before, strict=True) if p.ndim > 1)
+    critic = [p.detach().clone() for p in theirs.critic.parameters()]
+    y = torch.from_numpy(Y[:4]).long()
+    theirs.update_generator(theirs.make(y), y)
+    assert all(torch.equal(p, old) for p, old in zip(theirs.critic.parameters(), critic, strict=True))

@@ -4,6 +4,7 @@ Batches stay as stored (uint8 images) until they are on the device; `spec.encode
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,9 @@ class Feed(NamedTuple):
     minibatches: int | None = 1
     """As in `synthjax.model.Model`."""
     class_weights: tuple[float, ...] | None = None
-    """Relative frequency of each class in a batch, drawn with replacement; None: shuffled epochs, without."""
+    """Relative frequency of each class in a batch, drawn with replacement; None: shuffled epochs, without.
+
+    What the rows of a class, few or many, share equally; 0: never drawn."""
     multiple: int = 1
     """Whole-set batches are padded with weight 0 to a multiple of this (the number of devices)."""
 
@@ -54,16 +57,39 @@ class Feed(NamedTuple):
         rows = rows[..., part]
         return Batch(self.x[rows], self.y[rows], (rows >= 0).astype(np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
 
-    def check(self) -> None:
-        """Raises InputError if no batch can be drawn."""
+    def check(self, n_classes: int) -> None:
+        """Checks that batches can be drawn as asked.
+
+        Args:
+          n_classes: of the data, 0 if it is unlabelled. The labels alone do not tell: the last class may be empty.
+
+        Raises:
+          InputError: they cannot.
+        """
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size}: must be at least 1")
         if self.minibatches is not None and self.batch_size > len(self.y):
             raise InputError(
                 f"batch_size={self.batch_size}: larger than the training set, which has {len(self.y)} rows"
             )
-        if self.class_weights is not None and len(self.class_weights) != self.y.max() + 1:
-            raise InputError(f"class_weights: {len(self.class_weights)} weights for {self.y.max() + 1} classes")
+        if self.class_weights is not None:
+            self._check_weights(n_classes, self.class_weights)
+
+    def _check_weights(self, n_classes: int, weights: tuple[float, ...]) -> None:
+        if not n_classes:
+            raise InputError("class_weights, or feed=balanced: the data has no labels")
+        if self.minibatches is None:
+            raise InputError("class_weights, or feed=balanced: the model sees the whole training set in every step")
+        if len(weights) != n_classes:
+            raise InputError(f"class_weights: {len(weights)} weights for {n_classes} classes")
+        counts = np.bincount(self.y, minlength=n_classes)
+        for label, (weight, count) in enumerate(zip(weights, counts.tolist(), strict=True)):
+            if not 0 <= weight < math.inf:
+                raise InputError(f"class_weights: {weight} of class {label} must be a finite number, at least 0")
+            if weight and not count:
+                raise InputError(f"class_weights: {weight} of class {label}, which has no examples to draw, must be 0")
+        if not any(weights):
+            raise InputError("class_weights: all are 0, so that nothing can be drawn")
 
 
 @functools.lru_cache(maxsize=4)

@@ -257,7 +257,7 @@ def _dataset(name: str, source: Source, holdout: float) -> Dataset:
         frequencies=tuple((counts / counts.sum()).tolist()) if classes else (),
         columns=source.columns,
     )
-    return Dataset(name, spec, train, held, test, _fingerprint(spec, train, held, test))
+    return Dataset(name, spec, train, held, test, fingerprint(spec, train, held, test))
 
 
 def _check_counts(source: Source, classes: tuple[str, ...], holdout: float) -> None:
@@ -286,7 +286,8 @@ def _cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     return left, drawn
 
 
-def _fingerprint(spec: DataSpec, *splits: Split) -> str:
+def fingerprint(spec: DataSpec, *splits: Split) -> str:
+    """Hex sha256 over a spec and all arrays of splits: the same data gives the same, wherever it lies."""
     digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode())
     for split in splits:
         for array in split:

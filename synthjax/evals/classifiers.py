@@ -139,6 +139,9 @@ class Classifiers(NamedTuple):
     """Grey values of the images: 0 ... levels - 1."""
     variables: Any
     """Linen variables (`params`, `batch_stats`), every leaf with the seeds as its first axis."""
+    losses: np.ndarray
+    """(seeds, epochs) f32, >= 0: cross-entropy in nats, the mean over the examples of each epoch, each example as the
+    network saw it: augmented, under dropout, before the step that it had a part in."""
 
 
 def train(
@@ -184,18 +187,21 @@ def train(
     steps = max(len(x) // protocol.batch, 1)
     chunks = [(e, i, min(i + CHUNK, steps)) for e in range(epochs) for i in range(0, steps, CHUNK)]
 
-    def init(keys: jax.Array) -> Any:
-        return _init(net, keys, images[:1], protocol.optimiser)
+    def init(keys: jax.Array) -> tuple[Any, np.ndarray]:
+        return _init(net, keys, images[:1], protocol.optimiser), np.zeros((len(keys), epochs), np.float32)
 
-    def advance(keys: jax.Array, state: Any, chunk: tuple[int, int, int]) -> Any:
+    def advance(keys: jax.Array, before: tuple[Any, np.ndarray], chunk: tuple[int, int, int]) -> tuple[Any, np.ndarray]:
+        state, losses = before
         epoch, start, stop = chunk
         numbers = (len(x), epoch, epochs, start, stop)
         state = _steps(net, spec.levels, shift, keys, state, images, labels, *numbers, protocol)
-        return jax.block_until_ready(state)
+        _, (_, total) = jax.block_until_ready(state)
+        losses[:, epoch] = total / steps  # complete with the epoch's last chunk
+        return state, losses
 
-    states = _in_threads(init, advance, groups, chunks, progress)
-    variables = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[state[0] for state in states])
-    return Classifiers(net, spec.levels, variables)
+    states, losses = zip(*_in_threads(init, advance, groups, chunks, progress), strict=True)
+    variables = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *[variables for variables, _ in states])
+    return Classifiers(net, spec.levels, variables, np.concatenate(losses))
 
 
 def predict(classifiers: Classifiers, x: np.ndarray) -> np.ndarray:
@@ -291,18 +297,21 @@ def _in_threads(
 
 @functools.partial(jax.jit, static_argnames=("net", "optimiser"))
 def _init(net, keys, x, optimiser=STANDARD.optimiser):
-    """Variables and the optimiser's state, one of each per key."""
+    """Variables, and beside them the optimiser's state and the epoch's sum of losses; one of each per key."""
 
-    def one(key: jax.Array) -> tuple[Any, Any]:
+    def one(key: jax.Array) -> tuple[Any, tuple[Any, jax.Array]]:
         variables = net.init(jax.random.fold_in(key, 0), x.astype(jnp.float32))
-        return variables, optimiser.init(variables["params"])
+        return variables, (optimiser.init(variables["params"]), jnp.float32(0))
 
     return jax.vmap(one)(keys)
 
 
 @functools.partial(jax.jit, static_argnames=("net", "levels", "shift", "protocol"), donate_argnames="state")
 def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop, protocol=STANDARD):
-    """Steps `start` ... `stop` - 1 of an epoch over the first `n` rows, for every seed; these numbers are dynamic."""
+    """Steps `start` ... `stop` - 1 of an epoch over the first `n` rows, for every seed; these numbers are dynamic.
+
+    The sum of losses in the state is that of the epoch's steps so far.
+    """
     steps = jnp.maximum(n // protocol.batch, 1)
 
     def run(key, state):
@@ -317,6 +326,8 @@ def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop,
             key_step = jax.random.fold_in(key_steps, i)
             return _step(net, protocol, levels, shift, key_step, state, (x[rows], y[rows], weight), rate)
 
+        variables, (moments, total) = state
+        state = variables, (moments, jnp.where(start == 0, 0.0, total))
         return jax.lax.fori_loop(start, stop, step, state)
 
     return jax.vmap(run)(keys, state)
@@ -324,7 +335,7 @@ def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop,
 
 def _step(net, protocol, levels, shift, key, state, batch, rate):
     """One step on a batch: images (B, H, W, C) u8, labels, weights. Examples of weight 0 change nothing."""
-    variables, moments = state
+    variables, (moments, total) = state
     x, y, weight = batch
     key_images, key_dropout = jax.random.split(key)
     images = _augment(key_images, x, shift, protocol.flip).astype(jnp.float32) / (levels - 1)
@@ -336,10 +347,10 @@ def _step(net, protocol, levels, shift, key, state, batch, rate):
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         return (losses * weight).sum() / weight.sum(), new
 
-    gradient, new = jax.grad(loss, has_aux=True)(variables["params"])
+    (value, new), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
     update, moments = protocol.optimiser.update(gradient, moments)
     params = jax.tree.map(lambda p, u: p - rate * u, variables["params"], update)
-    return {"params": params, **new}, moments
+    return {"params": params, **new}, (moments, total + value)
 
 
 def _augment(key: jax.Array, x: jax.Array, shift: int, flip: bool) -> jax.Array:

@@ -20,7 +20,7 @@ _SEEN = 56
 """Height in pixels up to which small images are enlarged."""
 
 
-def _write(path: str | os.PathLike[str], content: bytes) -> None:
+def write(path: str | os.PathLike[str], content: bytes) -> None:
     """The file appears whole or not at all: a viewer that watches it never sees half."""
     part = f"{os.fspath(path)}.part"
     with open(part, "wb") as file:
@@ -69,7 +69,7 @@ def grid(
     canvas = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + _GAP), columns * (width + _GAP), channels)
     canvas = canvas[:-_GAP, :-_GAP]
     if path is not None:
-        _write(path, png(canvas, scale or max(1, _SEEN // height)))
+        write(path, png(canvas, scale or max(1, _SEEN // height)))
     return canvas
 
 
@@ -129,7 +129,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], 
         axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    _write(path, buffer.getvalue())
+    write(path, buffer.getvalue())
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -36,6 +36,14 @@ class Experiment:
     """Members trained at once by vmap, from keys split off `seed`; they see the same batches."""
     feed: Literal["uniform", "balanced"] = "uniform"
     """Shuffled epochs, or classes drawn equally often."""
+    class_weights: tuple[float, ...] = ()
+    """Relative frequency of each class in a batch, drawn with replacement; empty: as `feed` says."""
+    rare_class: str = ""
+    """Name of a class that is under-sampled in the training set (the Low-Zero variant: "0"); empty: none.
+
+    See `synthjax.launch.runs.data`."""
+    rare_factor: float = 1.0
+    """By how much, at least 1: of its n examples round(n / rare_factor) are kept, at least one."""
     noise_components: int = 0
     """Directed noise: principal components of each class that training images are moved along; 0: none.
 
@@ -184,7 +192,7 @@ def from_dict(values: dict[str, Any]) -> Experiment:
     module = family(values["name"])
     try:
         model = _from_plain(type(module.PRESETS[values["name"]]), values["model"])
-        return Experiment(**{**values, "model": model})
+        return _from_plain(Experiment, {**values, "model": model})
     except TypeError as error:
         raise InputError(f"config.json of {values['name']}: of another version of synthjax ({error})") from error
 

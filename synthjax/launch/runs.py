@@ -5,7 +5,9 @@ data.json        data set, spec, fingerprint  checkpoints/STEP/                 
 splits.npz       rows of train and holdout    synthetic.npz, eval/               what was drawn, what it is worth
 """
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax.data import Dataset
+from synthjax.data import Dataset, Split, sources, transforms
 from synthjax.errors import CheckpointError, InputError
 from synthjax.launch import config as config_lib
 from synthjax.launch.config import Experiment
 from synthjax.model import Batch, DataSpec, Model, State
 from synthjax.train import optim
 from synthjax.train.checkpoint import Checkpoints, write_atomically
+
+RARE_SEED = 0
+"""Draws the examples that a rare class keeps: fixed as all splits are, so that runs of all seeds have the same data."""
 
 
 def newest() -> Path | None:
@@ -44,6 +49,58 @@ def read(workdir: str | Path) -> tuple[Experiment, dict[str, Any]]:
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: cannot be read ({error})") from None
     return config_lib.from_dict(texts[0]), texts[1]
+
+
+def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
+    """The data of an experiment: its data set, the rare class of the training split cut down if there is one.
+
+    Of n examples of `rare_class` round(n / rare_factor) are kept, at least one; a larger factor keeps some of those
+    that a smaller one keeps. Frequencies and fingerprint are of what is left. Holdout and test stay whole.
+
+    Args:
+      experiment: names the data set and the rare class.
+      data_dir: where the data is now, if not in the experiment's own.
+
+    Raises:
+      InputError: as `synthjax.data.load`; no such class, unlabelled data, a factor below 1 or without a class.
+    """
+    name, factor = experiment.rare_class, experiment.rare_factor
+    if not 1 <= factor < math.inf:
+        raise InputError(f"rare_factor={factor}: must be a finite number, at least 1")
+    if factor > 1 and not name:
+        raise InputError(f"rare_factor={factor}: goes with rare_class, the name of the class to under-sample")
+    whole = sources.load(experiment.dataset, data_dir or experiment.data_dir, holdout=experiment.holdout)
+    if not name:
+        return whole
+    if name not in whole.spec.classes:
+        there = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
+        raise InputError(f"rare_class={name}: {whole.name} has {there}")
+    rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(name), factor, RARE_SEED)
+    train = Split(*(array[rows] for array in whole.train))
+    counts = np.bincount(train.y, minlength=whole.spec.n_classes)
+    spec = dataclasses.replace(whole.spec, frequencies=tuple((counts / counts.sum()).tolist()))
+    fingerprint = sources.fingerprint(spec, train, whole.holdout, whole.test)
+    return whole._replace(spec=spec, train=train, fingerprint=fingerprint)
+
+
+def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
+    """The data that a run was trained on.
+
+    Args:
+      workdir: of the run.
+      data_dir: where the data is now, if not where it was.
+
+    Raises:
+      InputError: it is not there, or not what the run was trained on.
+    """
+    experiment, record = read(workdir)
+    found = data(experiment, data_dir)
+    if record["fingerprint"] != found.fingerprint:
+        raise InputError(
+            f"{workdir}: was trained on {experiment.dataset} with fingerprint {record['fingerprint'][:12]}, but the "
+            f"data has {found.fingerprint[:12]} now; --data_dir says where it is"
+        )
+    return found
 
 
 def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:

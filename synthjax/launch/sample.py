@@ -3,6 +3,7 @@
   python -m synthjax.launch.sample --workdir=runs/ddpm-digits --per_class=1000 --out=synthetic.npz
   python -m synthjax.launch.sample --workdir=runs/ddpm-digits --n=5000 --out=pngs/ --sample.steps=25
   python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --n=1000000 --out=big --format=parts
+  python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --top_up
 
 --sample.NAME=VALUE sets an option of the model's sampler. The same checkpoint, seed, batch size and options draw the
 same bytes. An interrupted job goes on when the same command is given again. A dataset card and Croissant metadata are
@@ -30,9 +31,10 @@ from tqdm import tqdm
 
 import synthjax
 from synthjax import sampling
-from synthjax.data.requests import Job, Request, proportional_counts
+from synthjax.data.requests import Job, Request
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.launch import cli, distributed, runs
+from synthjax.launch.counts import class_counts, top_up_line
 from synthjax.model import DataSpec, Model, State
 from synthjax.train.checkpoint import Checkpoints
 
@@ -103,44 +105,6 @@ def _as_kind(kind: type, text: str) -> Any:
         return None
 
 
-def class_counts(
-    spec: DataSpec, conditional: bool, *, n: int | None, per_class: int | None, classes: Sequence[str] = ()
-) -> tuple[int, ...]:
-    """How many examples of each class to draw.
-
-    Args:
-      spec: of the training data.
-      conditional: whether the model takes labels.
-      n: examples in all, in the proportions of the training set; or
-      per_class: examples of each class.
-      classes: names of the classes to draw from; empty for all.
-
-    Returns:
-      One count per class of `spec`; a single count where the set will have no labels.
-
-    Raises:
-      InputError: neither or both of the numbers, one below 1, classes that the data or the model does not have.
-    """
-    if (n is None) == (per_class is None):
-        raise InputError("give either --per_class (examples of each class) or --n (examples in all)")
-    for name, value in (("n", n), ("per_class", per_class)):
-        if value is not None and value < 1:
-            raise InputError(f"--{name} must be at least 1, not {value}")
-    if not (conditional and spec.n_classes):
-        why = "the model is unconditional" if spec.n_classes else "the training data has no labels"
-        if per_class is not None or classes:
-            raise InputError(f"--{'classes' if classes else 'per_class'}: {why}; give --n alone")
-        assert n is not None
-        return (n,)
-    if unknown := [name for name in classes if name not in spec.classes]:
-        raise InputError(f"--classes: no class {unknown[0]!r}; there are {', '.join(spec.classes)}")
-    chosen = [not classes or name in classes for name in spec.classes]
-    if per_class is not None:
-        return tuple(per_class if yes else 0 for yes in chosen)
-    assert n is not None
-    return proportional_counts(n, np.where(chosen, spec.frequencies, 0.0).tolist())
-
-
 def state_sha256(state: State) -> str:
     """Hex digest over the paths, types, shapes and bytes of a state's arrays."""
     digest = hashlib.sha256()
@@ -188,7 +152,7 @@ def make_request(
     Args:
       model: to draw from.
       spec: of its training data.
-      counts: as `class_counts` gives them.
+      counts: as `synthjax.launch.counts.class_counts` gives them.
       described: of the model, and
       dataset: of its training data, as `describe_run` gives them.
       form: npz, png or parts.
@@ -326,11 +290,13 @@ def output_form(out: str, form: str | None) -> Form:
 def define_flags() -> None:
     """Defines the flags of this launcher."""
     flags.DEFINE_string("workdir", None, "Folder of the trained run; default: the newest one in runs/.")
-    flags.DEFINE_string("out", None, "FILE.npz, or FOLDER/ for PNG files; default: synthetic.npz in the workdir.")
+    flags.DEFINE_string("out", None, "FILE.npz, or FOLDER/ of PNGs; default: synthetic.npz or top_up.npz in workdir.")
     flags.DEFINE_enum("format", None, FORMATS, "npz, png or parts (a folder of npz files, for large sets).")
     flags.DEFINE_integer("per_class", None, "Examples of each class.")
     flags.DEFINE_integer("n", None, "Examples in all, in the classes' proportions of the training set.")
     flags.DEFINE_list("classes", [], "Names of the classes to draw; default: all.")
+    flags.DEFINE_bool("top_up", False, "Of each class, what it has less than the largest one in the training set.")
+    flags.DEFINE_string("data_dir", None, "For --top_up: folder with the data's files, if not where training found it.")
     flags.DEFINE_integer("seed", 0, "Seed of the samples.", lower_bound=0)
     flags.DEFINE_integer("batch_size", 500, "Examples drawn at once; another size draws other examples.", lower_bound=1)
     flags.DEFINE_integer("part_rows", 10_000, "Examples in a part, rounded up to whole batches.", lower_bound=1)
@@ -348,10 +314,18 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
     came: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
     workdir = cli.workdir(given.workdir)
-    out = given.out or str(workdir / "synthetic.npz")
+    # A file of its own: `eval` takes synthetic.npz for the run's whole set, with examples of every class.
+    out = given.out or str(workdir / ("top_up.npz" if given.top_up else "synthetic.npz"))
     form = output_form(out, given.format)
     model, state, spec = synthjax.load(workdir, given.member)
-    counts = class_counts(spec, model.conditional, n=given.n, per_class=given.per_class, classes=given.classes)
+    labels = runs.trained_on(workdir, given.data_dir).train.y if given.top_up else None
+    counts = class_counts(
+        spec, model.conditional, n=given.n, per_class=given.per_class, classes=given.classes, top_up=labels
+    )
+    if labels is not None and jax.process_index() == 0:
+        print(top_up_line(spec, labels, counts), flush=True)
+    if not any(counts):
+        return
     typed = typed_options(model.sample, options)
     described, dataset = describe_run(workdir, state, given.member)
     request = make_request(

@@ -15,7 +15,7 @@ from synthjax import data
 from synthjax.data import files, writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.launch import cli, runs, sample
+from synthjax.launch import cli, counts, runs, sample
 from synthjax.model import DataSpec, Model, State
 
 BLOCK = 500
@@ -103,16 +103,10 @@ def open_run(workdir: Path, member: int, data_dir: str | None) -> tuple[Run, dat
     """A trained run and the data it was trained on.
 
     Raises:
-        InputError: the data is not what the run was trained on.
+        InputError: the data is missing, or not what the run was trained on.
         CheckpointError: there is no usable checkpoint.
     """
-    experiment, record = runs.read(workdir)
-    real = data.load(experiment.dataset, data_dir or experiment.data_dir, holdout=experiment.holdout)
-    if record["fingerprint"] != real.fingerprint:
-        raise InputError(
-            f"{workdir}: was trained on {experiment.dataset} with fingerprint {record['fingerprint'][:12]}, but the "
-            f"data has {real.fingerprint[:12]} now; --data_dir says where it is"
-        )
+    real = runs.trained_on(workdir, data_dir)
     model, state, spec = synthjax.load(workdir, member)
     described, _ = sample.describe_run(workdir, state, member)
     return Run(workdir, model, state, spec, described), real
@@ -135,7 +129,7 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
     request = sample.make_request(
         run.model,
         run.spec,
-        sample.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
+        counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
         described=run.described,
         dataset={"name": real.name, "fingerprint": real.fingerprint},
         seed=seed,

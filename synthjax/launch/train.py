@@ -5,7 +5,9 @@
     python -m synthjax.launch.train --config=configs/mnist/vae.py --workdir=runs/vae --seeds=4
 
 Without --config, configs/DATASET/MODEL.py is used where there is one. The same command again continues a run that was
-interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE.
+interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. Of classes:
+--config.feed=balanced, or --config.class_weights=1,1,2 (one each), draws them as often as that;
+--config.rare_class=0 --config.rare_factor=100 keeps a hundredth of class 0 (launch.sample --top_up fills it up).
 """
 
 import functools
@@ -19,7 +21,7 @@ from absl import flags
 from tqdm import tqdm
 
 from synthjax import sampling
-from synthjax.data import Dataset, load, transforms
+from synthjax.data import Dataset, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError
 from synthjax.launch import cli, config, distributed, runs
@@ -101,6 +103,8 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
             raise InputError(f"{name}={getattr(chosen.model, name)}: must be at least 1")
     if chosen.model.batch_size % chosen.accumulate:
         raise InputError(f"accumulate={chosen.accumulate}: must divide batch_size={chosen.model.batch_size}")
+    if chosen.class_weights and chosen.feed == "balanced":
+        raise InputError("class_weights and feed=balanced: give one of them")
     return chosen
 
 
@@ -115,10 +119,10 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
     Raises:
       InputError: the data cannot be fed to the model.
     """
-    weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else None
+    weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else tuple(chosen.class_weights) or None
     size = chosen.model.batch_size
     feed = Feed(data.train.x, data.train.y, size, chosen.seed, model.minibatches, weights, jax.device_count())
-    feed.check()
+    feed.check(data.spec.n_classes)
     augment = None
     if chosen.noise_components:
         parts = transforms.class_components(data.train.x, data.train.y, data.spec.n_classes, chosen.noise_components)
@@ -176,10 +180,12 @@ class Progress:
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path) -> str:
     """What is about to run, in three lines."""
     devices = jax.devices()
+    rare = chosen.rare_class and int((data.train.y == data.spec.classes.index(chosen.rare_class)).sum())
     return (
         f"{chosen.name} on {data.name}: {len(data.train.y):,} examples of shape {data.spec.shape}, "
-        f"{data.spec.n_classes} classes ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)\n"
-        f"{chosen.model.steps:,} steps of batch {chosen.model.batch_size}"
+        f"{data.spec.n_classes} classes ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
+        + (f"; {rare:,} of class {chosen.rare_class}, under-sampled" if chosen.rare_class else "")
+        + f"\n{chosen.model.steps:,} steps of batch {chosen.model.batch_size}"
         + (f", {chosen.seeds} seeds at once" if chosen.seeds > 1 else "")
         + f", on {len(devices)} {devices[0].platform} device(s); {state_size:,} numbers in the state\n"
         f"workdir {workdir}; compiling (once, some seconds) ..."
@@ -193,8 +199,25 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     asked = flags.FLAGS
     chosen = experiment(given)
     config.family(chosen.name)
-    data = load(chosen.dataset, chosen.data_dir, holdout=chosen.holdout)
-    workdir = Path(asked.workdir) if asked.workdir else default_workdir(chosen)
+    run(chosen, runs.data(chosen), Path(asked.workdir) if asked.workdir else default_workdir(chosen), asked.minutes)
+
+
+def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
+    """Trains, or goes on training, in a run's folder.
+
+    Args:
+      chosen: the experiment.
+      data: as `runs.data` gives it.
+      workdir: of the run.
+      minutes: stop in time, finished and checkpointed; 0: no limit.
+
+    Returns:
+      Steps done.
+
+    Raises:
+      InputError: the folder belongs to another run, or the data cannot be fed to the model.
+      NonFiniteError, Preempted, CheckpointError: as `loop.train`.
+    """
     model = runs.build(chosen, data.spec)
     coach = trainer(chosen, model, data)
     runs.begin(workdir, chosen, data)
@@ -206,7 +229,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     resume = checkpoints.newest() or 0  # a question to all processes
     writer = metrics.MetricsWriter(workdir, resume) if first else None
     show = functools.partial(show_samples, workdir, chosen, model, data)
-    plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, asked.minutes)
+    plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, minutes)
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint}
     step, state = loop.train(
         coach,
@@ -222,11 +245,12 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
         show(step, state)
     if writer is not None:
         writer.close()
-    short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {asked.minutes:g} minutes are over"
+    short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
     progress.say(
         f"finished at step {step}{short}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png, samples/\n"
         f"next: python -m synthjax.launch.eval --workdir={workdir}   (or synthjax.launch.sample, same flag)"
     )
+    return step
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ one kernel and matrix products:
 
 - The input gradient of a stride-1 convolution is a stride-1 convolution with the kernel flipped.
 - Its kernel gradient is a matrix product per row of the kernel: the input, shifted by that row, transposed, times the
-  output's gradient gathered over the kernel's columns. Input and kernel gradient are bilinear, and each other's
-  derivatives, so gradients of any order (reverse mode) stay within them.
+  output's gradient gathered over the kernel's columns; or, where few channels enter (images), one product of the input
+  gathered over all taps. Input and kernel gradient are bilinear, and each other's derivatives, so gradients of any
+  order (reverse mode) stay within them.
 - A convolution of stride s is one of stride 1 over s x s pixels folded into channels, its kernel padded to a multiple
   of s; a transposed convolution is the reverse, its s x s phases unfolded. Where the kernel is no larger than the
   stride, or 1 x 1, this is a matrix product.
@@ -121,11 +122,13 @@ def _forward(x: jax.Array, kernel: jax.Array, padding: Pads) -> jax.Array:
     """Stride-1 convolution: XLA's, or one matrix product over gathered taps."""
     if not _outside_fast_kernel(x, kernel, padding):
         return native(x, kernel, padding=padding)
-    x = _pad(x, padding)
-    kh, kw = kernel.shape[:2]
+    return _gather(_pad(x, padding), *kernel.shape[:2]) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _gather(x: jax.Array, kh: int, kw: int) -> jax.Array:
+    """(B, H, W, C) to (B, H - kh + 1, W - kw + 1, kh kw C): what each tap of a kernel meets."""
     h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    columns = jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)], axis=-1)
-    return columns @ kernel.reshape(-1, kernel.shape[-1])
+    return jnp.concatenate([x[:, i : i + h, j : j + w] for i in range(kh) for j in range(kw)], axis=-1)
 
 
 def _fold(x: jax.Array, cell: tuple[int, int]) -> jax.Array:
@@ -186,7 +189,8 @@ def kernel_gradient(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     """Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel, over chunks of a large batch."""
     batch = x.shape[0]
     size = _kernel_size(x, g, padding)
-    steps = -(-g.size * size[1] // CHUNK_VALUES)
+    gathered = min(g.size, g.size // g.shape[-1] * size[0] * x.shape[-1]) * size[1]
+    steps = -(-gathered // CHUNK_VALUES)
     if steps == 1:
         return _correlate(x, g, padding)
     length = -(-batch // steps)
@@ -208,8 +212,12 @@ def _kernel_size(x: jax.Array, g: jax.Array, padding: Pads) -> tuple[int, int]:
 
 
 def _correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
-    """The kernel gradient of one chunk: a matrix product per row of the kernel."""
+    """The kernel gradient of one chunk, gathering over taps what is smaller so: x in one product, or g row by row."""
     (rows, columns), h, w = _kernel_size(x, g, padding), g.shape[1], x.shape[2]
+    if rows * x.shape[-1] <= g.shape[-1]:
+        x = _pad(x, padding)
+        dw = _gather(x, rows, columns).reshape(-1, rows * columns * x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+        return dw.reshape(rows, columns, x.shape[-1], g.shape[-1])
     x = _pad(x, (padding[0], (0, 0)))
     low, high = padding[1]
     g = _pad(g, ((0, 0), (columns - 1 - low, columns - 1 - high)))

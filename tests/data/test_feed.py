@@ -100,15 +100,36 @@ def test_a_class_of_weight_zero_is_never_drawn():
     [
         ({"batch_size": 0}, "batch_size=0: must be at least 1"),
         ({"batch_size": 24}, "batch_size=24: larger than the training set, which has 23 rows"),
-        ({"class_weights": (1.0, 1.0)}, "2 weights for 3 classes"),
+        ({"class_weights": (1.0, 1.0)}, "class_weights: 2 weights for 3 classes"),
+        ({"class_weights": (1.0, 1.0, 1.0, 1.0)}, "class_weights: 4 weights for 3 classes"),
+        ({"class_weights": (1.0, -0.5, 1.0)}, "class_weights: -0.5 of class 1 must be a finite number, at least 0"),
+        ({"class_weights": (1.0, 1.0, np.nan)}, "class_weights: nan of class 2 must be a finite number"),
+        ({"class_weights": (np.inf, 1.0, 1.0)}, "class_weights: inf of class 0 must be a finite number"),
+        ({"class_weights": (0.0, 0.0, 0.0)}, "class_weights: all are 0"),
+        ({"class_weights": (1.0, 1.0, 2.0), "y": Y % 2}, "2.0 of class 2, which has no examples to draw, must be 0"),
+        ({"class_weights": (1.0, 1.0, 1.0), "minibatches": None}, "the model sees the whole training set in every"),
     ],
 )
 def test_what_cannot_be_fed_is_refused(fields, message):
     with pytest.raises(InputError, match=message):
-        feed(**fields).check()
+        feed(**fields).check(n_classes=3)
+
+
+def test_classes_of_unlabelled_data_cannot_be_drawn():
+    with pytest.raises(InputError, match="class_weights, or feed=balanced: the data has no labels"):
+        feed(y=np.zeros_like(Y), class_weights=()).check(n_classes=0)
 
 
 def test_what_can_be_fed_is_not():
-    feed().check()
-    feed(batch_size=23, class_weights=(1.0, 1.0, 1.0)).check()
-    feed(batch_size=99, minibatches=None).check()
+    feed().check(n_classes=3)
+    feed(y=np.zeros_like(Y)).check(n_classes=0)
+    feed(batch_size=23, class_weights=(1.0, 1.0, 1.0)).check(n_classes=3)
+    feed(batch_size=99, minibatches=None).check(n_classes=3)
+
+
+def test_the_last_class_may_be_empty():
+    """The labels alone do not tell how many classes there are."""
+    source = feed(y=Y % 2, class_weights=(1.0, 3.0, 0.0))
+    source.check(n_classes=3)
+    drawn = np.concatenate([source.rows(step) for step in range(500)])
+    assert scipy.stats.chisquare(np.bincount(source.y[drawn]), [500, 1500]).pvalue > 1e-3

@@ -1,8 +1,11 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
 from flax import linen as nn
 
 from synthjax.errors import InputError
@@ -70,6 +73,58 @@ def test_features_are_what_the_last_layer_reads(toy):
 def test_progress_rises_to_one(toy):
     _, seen = toy
     assert (np.diff(seen) > 0).all() and seen[0] > 0 and seen[-1] == 1
+
+
+class Linear(nn.Module):
+    """Softmax regression from a start of zeros."""
+
+    n_classes: int
+
+    @nn.compact
+    def __call__(self, x, weight=None):
+        x = x.reshape(len(x), -1)
+        return nn.Dense(self.n_classes, kernel_init=nn.initializers.zeros)(x), x
+
+
+def descent(x, y, rate):
+    """The mean loss of each batch of x (steps, B, H, W, C) under gradient descent on softmax regression, in f64."""
+    pixels = x.reshape(*x.shape[:2], -1) / 255
+    pixels = np.concatenate([pixels, np.ones((*pixels.shape[:2], 1))], -1)
+    weights, losses = np.zeros((pixels.shape[-1], 3)), []
+    for batch, labels in zip(pixels, y, strict=True):
+        chances = scipy.special.softmax(batch @ weights, -1)
+        losses.append(-np.log(chances[np.arange(len(labels)), labels]).mean())
+        weights -= rate * batch.T @ (chances - np.eye(3)[labels]) / len(labels)
+    return np.array(losses)
+
+
+def linear(batch, rate):
+    return dataclasses.replace(
+        classifiers.STANDARD, net=Linear, optimiser=optax.identity(), rate=lambda share: rate, batch=batch, shift=0
+    )
+
+
+def test_losses_are_each_epochs_mean_before_its_steps(toy):
+    nets, _ = toy
+    assert nets.losses.shape == (3, 8) and nets.losses.dtype == np.float32
+    assert (nets.losses[:, -1] < 0.3 * nets.losses[:, 0]).all() and len(np.unique(nets.losses)) == 24
+    # A set smaller than a batch: every epoch is one step on all examples, and the padding has no part in the mean.
+    x, y = halves(3, 50)
+    nets = classifiers.train(jax.random.key(0), x, y, SPEC, protocol=linear(64, 0.5), seeds=2, epochs=6, pad_to=70)
+    want = descent(np.stack([x] * 6), np.stack([y] * 6), 0.5)
+    assert want[0] == pytest.approx(np.log(3)) and want[-1] < 0.9
+    np.testing.assert_allclose(nets.losses, [want, want], rtol=1e-5)
+
+
+def test_losses_of_an_epoch_of_many_calls():
+    # All examples are the same, so that their order is of no importance: 75 steps an epoch, in two calls.
+    x, y = halves(3, 1)
+    assert 75 > classifiers.CHUNK
+    x, y = np.repeat(x, 300, 0), np.repeat(y, 300)
+    nets = classifiers.train(jax.random.key(0), x, y, SPEC, protocol=linear(4, 1e-3), seeds=1, epochs=2)
+    want = descent(x[:4][None].repeat(150, 0), y[:4][None].repeat(150, 0), 1e-3).reshape(2, 75).mean(1)
+    assert want[1] < 0.8 * want[0]
+    np.testing.assert_allclose(nets.losses, want[None], rtol=1e-4)
 
 
 def test_an_exception_in_the_caller_ends_the_training(monkeypatch):

@@ -106,6 +106,15 @@ def test_what_does_not_fit_is_refused_in_one_line(name, text, message):
     assert ("did you mean" in message) == ("did you mean" in str(caught.value))
 
 
+def test_the_classes_of_an_experiment_are_set_by_text():
+    changed = config.override(EXPERIMENT, "class_weights", "1,1,0.5", "--config.class_weights")
+    changed = config.override(changed, "rare_class", "0", "--config.rare_class")
+    changed = config.override(changed, "rare_factor", "100", "--config.rare_factor")
+    assert (changed.class_weights, changed.rare_class, changed.rare_factor) == ((1.0, 1.0, 0.5), "0", 100.0)
+    with pytest.raises(InputError, match="--config.class_weights=one: must be of type float"):
+        config.override(EXPERIMENT, "class_weights", "1,one", "--config.class_weights")
+
+
 def test_fields_of_the_model_are_reached_through_it():
     changed = config.override(EXPERIMENT, "model.width", "48", "--config.model.width")
     assert changed.model == dataclasses.replace(EXPERIMENT.model, width=48)
@@ -201,9 +210,10 @@ def test_every_config_loads_and_builds_for_its_data(path):
 @pytest.mark.parametrize("name", sorted(config.presets()))
 def test_an_experiment_survives_json(name):
     _, preset = config.presets()[name]
-    original = Experiment(name, preset, "mnist", data_dir="/data", seeds=3, feed="balanced")
+    original = Experiment(name, preset, "mnist", data_dir="/data", seeds=3, class_weights=(1.0, 0.5), rare_class="0")
     read = config.from_dict(json.loads(json.dumps(config.to_dict(original))))
     assert read == original and type(read.model) is type(original.model)
+    assert isinstance(read.class_weights, tuple)
     for field in dataclasses.fields(preset):
         kind = typing.get_type_hints(type(preset))[field.name]
         if typing.get_origin(kind) is tuple:
@@ -218,6 +228,13 @@ def test_a_record_of_another_version_is_refused():
         config.from_dict({**values, "colour": 1})
     with pytest.raises(InputError, match="unknown"):
         config.from_dict({**values, "name": "nothing"})
+
+
+def test_a_record_from_before_a_field_was_there_has_its_default():
+    values = config.to_dict(EXPERIMENT)
+    for name in ("class_weights", "rare_class", "rare_factor"):
+        del values[name]
+    assert config.from_dict(values) == EXPERIMENT
 
 
 def test_differences_are_named_by_field():

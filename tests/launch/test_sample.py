@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from synthjax.errors import InputError, NonFiniteError
-from synthjax.launch import sample
+from synthjax.launch import runs, sample
+from synthjax.launch.config import Experiment
 from synthjax.model import DataSpec, Model
+from synthjax.models import vae
 
 SPEC = DataSpec("image", (4, 4, 1), 17, ("a", "b", "c"), (0.5, 0.3, 0.2))
 STATE = {"shift": np.float32(0.1)}  # no JAX array: two processes must first find each other
@@ -82,32 +84,6 @@ def test_wrong_options_are_named(options, message):
     with pytest.raises(InputError) as error:
         sample.typed_options(draw_fake, options)
     assert str(error.value) == message
-
-
-def test_counts():
-    assert sample.class_counts(SPEC, True, n=None, per_class=7) == (7, 7, 7)
-    assert sample.class_counts(SPEC, True, n=10, per_class=None) == (5, 3, 2)
-    assert sample.class_counts(SPEC, True, n=7, per_class=None, classes=["a", "c"]) == (5, 0, 2)
-    assert sample.class_counts(SPEC, True, n=None, per_class=7, classes=["b"]) == (0, 7, 0)
-    assert sample.class_counts(SPEC, False, n=9, per_class=None) == (9,)
-    assert sample.class_counts(DataSpec("table", (3,)), True, n=9, per_class=None) == (9,)
-
-
-@pytest.mark.parametrize(
-    ("conditional", "asked", "message"),
-    [
-        (True, {}, "either --per_class"),
-        (True, {"n": 3, "per_class": 3}, "either --per_class"),
-        (True, {"n": 0}, "--n must be at least 1, not 0"),
-        (True, {"per_class": -4}, "--per_class must be at least 1, not -4"),
-        (True, {"n": 3, "classes": ["a", "z"]}, "--classes: no class 'z'; there are a, b, c"),
-        (False, {"per_class": 3}, "--per_class: the model is unconditional; give --n alone"),
-        (False, {"n": 3, "classes": ["a"]}, "--classes: the model is unconditional; give --n alone"),
-    ],
-)
-def test_counts_that_cannot_be_met(conditional, asked, message):
-    with pytest.raises(InputError, match=message):
-        sample.class_counts(SPEC, conditional, **({"n": None, "per_class": None} | asked))
 
 
 def test_the_format_follows_from_the_name():
@@ -214,7 +190,7 @@ def start(folder, *flags, slow=0.0, **environment):
     kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     added = {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1", "PYTHONPATH": path, "SLOW": str(slow), **environment}
     return subprocess.Popen(
-        [sys.executable, str(script), f"--workdir={folder}", "--n=35", "--batch_size=4", *flags],
+        [sys.executable, str(script), f"--workdir={folder}", "--batch_size=4", *flags],
         cwd=folder,
         env=kept | added,
         stdout=subprocess.PIPE,
@@ -245,7 +221,10 @@ def straight(tmp_path_factory):
     return folders
 
 
-FORMS = {"npz": ["--out=set.npz"], "parts": ["--out=set", "--format=parts", "--part_rows=10"]}
+FORMS = {
+    "npz": ["--n=35", "--out=set.npz"],
+    "parts": ["--n=35", "--out=set", "--format=parts", "--part_rows=10"],
+}
 
 
 def outputs(folder):
@@ -299,3 +278,21 @@ def test_another_set_is_not_replaced(straight):
     assert err.endswith("--out=set.npz exists, drawn with another seed; --overwrite replaces it\n")
     assert "Traceback" not in err
     assert tree(folder) == before
+
+
+def test_classes_of_one_size_leave_nothing_to_top_up(tmp_path):
+    """Which is said, and is no error. A flag too many, or data that is not there any more, is one."""
+    x = np.random.default_rng(0).integers(0, 17, (75, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "toy.npz", x=x, y=np.arange(75, dtype=np.int32) % 3)
+    experiment = Experiment("vae", vae.Config(), "toy.npz", str(tmp_path), holdout=0.0)
+    runs.begin(tmp_path / "run", experiment, runs.data(experiment))
+    flags = [f"--workdir={tmp_path / 'run'}", "--top_up"]
+    before = tree(tmp_path)
+    out, err = finish(start(tmp_path, *flags))
+    assert out == "nothing to top up: each class has 20 examples; no file is written\n" and err == ""
+    _, err = finish(start(tmp_path, *flags, "--per_class=3"), 3)
+    assert err == "error: --top_up says how many of which classes: it goes without --per_class\n"
+    (tmp_path / "toy.npz").rename(tmp_path / "gone.npz")
+    _, err = finish(start(tmp_path, *flags), 3)
+    assert err.startswith("error: toy.npz: no such file or folder") and err.count("\n") == 1
+    assert tree(tmp_path).keys() - {"command.py", "gone.npz"} == before.keys() - {"toy.npz"}

@@ -1,5 +1,6 @@
 """Which file an evaluation judges, against what, and which files it refuses."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import jax
@@ -9,8 +10,10 @@ import pytest
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.launch import sample, subjects
+from synthjax.launch import runs, sample, subjects
+from synthjax.launch.config import Experiment
 from synthjax.model import Model
+from synthjax.models import vae
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +106,18 @@ def toy():
 def run(digits, tmp_path, monkeypatch):
     """A trained run of the toy, as `subjects.find` finds it; `run.state` is what its checkpoint holds."""
     state = {"brightness": jnp.zeros(())}
-    made = SimpleNamespace(workdir=tmp_path / "run", state=state)
+    made = SimpleNamespace(workdir=tmp_path / "run", state=state, spec=digits.spec)
     made.workdir.mkdir()
     made.record = {"fingerprint": digits.fingerprint, "dataset": "digits"}
-    experiment = SimpleNamespace(dataset="digits", data_dir=None, holdout=0.1)
+    made.experiment = Experiment("vae", vae.Config())
     model = toy()
 
     def describe(workdir, state, member):
         described = {"name": "toy", "config": {}, "member": member, "step": 1, "sha256": sample.state_sha256(state)}
         return described, made.record
 
-    monkeypatch.setattr(subjects.runs, "read", lambda workdir: (experiment, made.record))
-    monkeypatch.setattr(subjects.synthjax, "load", lambda *a: (model, made.state, digits.spec))
+    monkeypatch.setattr(subjects.runs, "read", lambda workdir: (made.experiment, made.record))
+    monkeypatch.setattr(subjects.synthjax, "load", lambda *a: (model, made.state, made.spec))
     monkeypatch.setattr(subjects.sample, "describe_run", describe)
     return made
 
@@ -161,3 +164,17 @@ def test_data_that_has_changed_is_refused(run):
     run.record = {"fingerprint": "0" * 64, "dataset": "digits"}
     with pytest.raises(InputError, match="was trained on digits with fingerprint 000000000000"):
         ask(workdir=str(run.workdir))
+
+
+def test_a_run_with_a_rare_class_is_judged_by_what_it_was_trained_on(run, digits):
+    run.experiment = dataclasses.replace(run.experiment, rare_class="3", rare_factor=20.0)
+    with pytest.raises(InputError, match="was trained on digits with fingerprint"):  # of all rows, by run.record
+        ask(workdir=str(run.workdir))
+    trained = runs.data(run.experiment)
+    run.record, run.spec = {"fingerprint": trained.fingerprint, "dataset": "digits"}, trained.spec
+    subject = ask(workdir=str(run.workdir))
+    counts = np.bincount(digits.train.y)
+    counts[3] = round(counts[3] / 20)
+    np.testing.assert_array_equal(np.bincount(subject.real.train.y), counts)
+    np.testing.assert_array_equal(np.bincount(subject.synthetic.y), counts)
+    np.testing.assert_array_equal(subject.real.test.y, digits.test.y)

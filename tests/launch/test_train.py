@@ -13,6 +13,8 @@ import synthjax
 from synthjax import data
 from synthjax.errors import InputError
 from synthjax.launch import runs, train
+from synthjax.launch.config import Experiment
+from synthjax.models import vae
 
 TINY = (
     "--model=vae",
@@ -27,11 +29,11 @@ TINY = (
 )
 
 
-def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Runs the launcher in `folder`, on one device."""
+def launch(folder: Path, *arguments: str, name: str = "train") -> subprocess.CompletedProcess:
+    """Runs a launcher in `folder`, on one device."""
     environment = {**os.environ, "XLA_FLAGS": "", "PJRT_NPROC": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "synthjax.launch.train", *arguments],
+        [sys.executable, "-m", f"synthjax.launch.{name}", *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -126,6 +128,61 @@ def test_other_data_are_refused(workdir, tmp_path):
         runs.begin(workdir, experiment, digits._replace(fingerprint="0" * 64))
 
 
+# --- classes made rare, drawn by weight, and filled up ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rare(folder) -> Path:
+    """A run whose class 0 is cut to a twentieth, and drawn as often as the others all the same."""
+    flags = ["--config.rare_class=0", "--config.rare_factor=20", "--config.class_weights=1,1,1,1,1,1,1,1,1,1"]
+    done = launch(folder, *TINY, "--workdir=rare", "--config.sample_every=0", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "1,172 examples" in done.stdout and "; 6 of class 0, under-sampled" in done.stdout.splitlines()[0]
+    return folder / "rare"
+
+
+def test_a_rare_class_is_in_the_records(rare):
+    digits = data.load("digits")
+    with np.load(rare / "splits.npz") as splits:
+        kept = np.isin(digits.train.index, splits["train"])
+        assert len(splits["train"]) == kept.sum()
+        np.testing.assert_array_equal(splits["holdout"], digits.holdout.index)
+    counts = np.bincount(digits.train.y[kept])
+    np.testing.assert_array_equal(counts[1:], np.bincount(digits.train.y)[1:])
+    _, _, spec = synthjax.load(rare)
+    np.testing.assert_allclose(spec.frequencies, counts / counts.sum())
+
+
+def test_a_top_up_makes_all_classes_as_large_as_the_largest(folder, rare):
+    done = launch(folder, "--workdir=rare", "--top_up", name="sample")
+    assert done.returncode == 0, done.stderr
+    counts = np.bincount(runs.trained_on(rare).train.y)
+    with np.load(rare / "top_up.npz") as drawn:
+        lacking = np.bincount(drawn["y"], minlength=10)
+        assert len(drawn["x"]) == lacking.sum()
+    np.testing.assert_array_equal(counts + lacking, counts.max())
+    assert done.stdout.splitlines()[0].startswith(
+        f"topping up each class to {counts.max()} examples: {lacking[0]} of 0, {lacking[1]} of 1, "
+    )
+    assert not (rare / "synthetic.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [({}, None), ({"feed": "balanced"}, (1.0,) * 10), ({"class_weights": (0.0, 2.0) * 5}, (0.0, 2.0) * 5)],
+)
+def test_the_feed_draws_classes_as_the_experiment_says(fields, expected):
+    chosen = Experiment("vae", vae.Config(channels=(), hidden=16, batch_size=500), **fields)
+    digits = data.load("digits")
+    feed = train.trainer(chosen, runs.build(chosen, digits.spec), digits).feed
+    assert feed.class_weights == expected
+    if expected == (0.0, 2.0) * 5:
+        assert set(feed.batch(0).y) == {1, 3, 5, 7, 9}
+
+
+# --- what it refuses ----------------------------------------------------------------------------------------------
+
+
 def one_line(done: subprocess.CompletedProcess) -> str:
     """What stands on stderr, which has to be one line."""
     lines = done.stderr.strip().splitlines()
@@ -158,6 +215,11 @@ REFUSED = {
     "an unknown field": (["--config.model.wdith=2"], "has no field 'wdith'; did you mean 'width'?"),
     "a value of the wrong type": (["--steps=many"], "--steps=many: must be of type int"),
     "a share above one": (["--holdout=1.5"], "holdout=1.5"),
+    "an unknown rare class": (["--config.rare_class=zero"], "rare_class=zero: digits has no such class; there are 0"),
+    "a rare class that grows": (["--config.rare_class=0", "--config.rare_factor=0.5"], "rare_factor=0.5: must be a"),
+    "too few weights": (["--config.class_weights=1,1"], "class_weights: 2 weights for 10 classes"),
+    "weights below 0": (["--config.class_weights=1,1,1,1,1,1,1,1,1,-1"], "class_weights: -1.0 of class 9 must be a"),
+    "weights twice": (["--config.class_weights=1", "--config.feed=balanced"], "class_weights and feed=balanced: give"),
     "a model of images for a table": (["--dataset=breast_cancer"], "model ddpm makes images; the data is a table"),
 }
 DRIVER = """

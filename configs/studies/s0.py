@@ -1,0 +1,8 @@
+"""S0, small training sets: `python -m synthjax.launch.reproduce --study=s0`; results in RESULTS.md."""
+
+from synthjax.launch.studies.s0 import Config
+
+CONFIG = Config()
+QUICK = Config(
+    dataset="digits", epochs=4, trials=2, size=20, large=40, steps=10, folds=2, cnn_epochs=(2,), test_size=100
+)

@@ -1,0 +1,81 @@
+"""How many examples of each class a synthetic set gets: as the flags of `synthjax.launch.sample` ask."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from synthjax.data import transforms
+from synthjax.data.requests import proportional_counts
+from synthjax.errors import InputError
+from synthjax.model import DataSpec
+
+
+def class_counts(
+    spec: DataSpec,
+    conditional: bool,
+    *,
+    n: int | None,
+    per_class: int | None,
+    classes: Sequence[str] = (),
+    top_up: np.ndarray | None = None,
+) -> tuple[int, ...]:
+    """How many examples of each class to draw.
+
+    Args:
+      spec: of the training data.
+      conditional: whether the model takes labels.
+      n: examples in all, in the proportions of the training set; or
+      per_class: examples of each class; or
+      top_up: (N,) i32 labels of the training set, to draw of each class what it has less than the largest.
+      classes: names of the classes to draw from; empty for all. Not with `top_up`.
+
+    Returns:
+      One count per class of `spec`, all 0 if `top_up` has classes of one size; a single count where the set will have
+      no labels.
+
+    Raises:
+      InputError: not one of the three, a number below 1, classes beside `top_up`, classes that the data or the model
+        does not have.
+    """
+    numbers = {"n": n, "per_class": per_class}
+    beside = [name for name, value in [*numbers.items(), ("classes", classes or None)] if value is not None]
+    if top_up is not None and beside:
+        raise InputError(f"--top_up says how many of which classes: it goes without --{beside[0]}")
+    if top_up is None and (n is None) == (per_class is None):
+        raise InputError(
+            "give either --per_class (examples of each class), --n (examples in all) or --top_up (what classes lack)"
+        )
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1, not {value}")
+    if not (conditional and spec.n_classes):
+        why = "the model is unconditional" if spec.n_classes else "the training data has no labels"
+        if n is None or classes:
+            flag = "top_up" if top_up is not None else "classes" if classes else "per_class"
+            raise InputError(f"--{flag}: {why}; give --n alone")
+        return (n,)
+    if top_up is not None:
+        missing = transforms.top_up(top_up, spec.n_classes)
+        return tuple(np.bincount(missing, minlength=spec.n_classes).tolist())
+    if unknown := [name for name in classes if name not in spec.classes]:
+        raise InputError(f"--classes: no class {unknown[0]!r}; there are {', '.join(spec.classes)}")
+    chosen = [not classes or name in classes for name in spec.classes]
+    if per_class is not None:
+        return tuple(per_class if yes else 0 for yes in chosen)
+    assert n is not None
+    return proportional_counts(n, np.where(chosen, spec.frequencies, 0.0).tolist())
+
+
+def top_up_line(spec: DataSpec, y: np.ndarray, counts: tuple[int, ...]) -> str:
+    """What `--top_up` does, in a line for people.
+
+    Args:
+      spec: of the training data.
+      y: (N,) i32 labels of the training set.
+      counts: what `class_counts` makes of them.
+    """
+    largest = np.bincount(y).max()
+    if not any(counts):
+        return f"nothing to top up: each class has {largest:,} examples; no file is written"
+    lacks = ", ".join(f"{count:,} of {name}" for name, count in zip(spec.classes, counts, strict=True))
+    return f"topping up each class to {largest:,} examples: {lacks}"

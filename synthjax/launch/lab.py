@@ -1,0 +1,205 @@
+"""The folder of a study: what is computed once stays, so that an interrupted study goes on where it stopped.
+
+generators/NAME/   training runs                results/NAME.json  figures, one file a unit of work
+sets/NAME.npz      synthetic sets               *.png              pictures
+study.json         what the study was asked     tables.md          its tables, beside the study's own figures
+"""
+
+import dataclasses
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import synthjax
+from synthjax.data import Dataset
+from synthjax.errors import InputError
+from synthjax.evals import classifiers, utility
+from synthjax.launch import runs, sample, train
+from synthjax.launch.config import Experiment
+from synthjax.launch.subjects import BLOCK, Synthetic
+from synthjax.model import DataSpec, Model, State
+from synthjax.train import metrics
+from synthjax.train.checkpoint import Checkpoints, write_atomically
+
+
+class Table(NamedTuple):
+    """A table of a study, ready to be shown."""
+
+    number: str
+    """What the study calls it."""
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    notes: tuple[str, ...] = ()
+    """Sentences below it."""
+
+    def markdown(self) -> str:
+        """The table as Markdown."""
+        head = [f"**{self.number}. {self.title}**", ""]
+        body = ["| " + " | ".join(row) + " |" for row in (self.columns, ("---",) * len(self.columns), *self.rows)]
+        return "\n".join([*head, *body, *(["", " ".join(self.notes)] if self.notes else [])])
+
+
+class Generator(NamedTuple):
+    """A trained generator."""
+
+    name: str
+    workdir: Path
+    experiment: Experiment
+    model: Model
+    state: State
+    spec: DataSpec
+
+    def minutes(self) -> float:
+        """Of training, without compilation: the sum over the lines of its metrics."""
+        rows = list(metrics.read(self.workdir))
+        steps = np.diff([0, *(row["step"] for row in rows)])
+        return float(sum(n / max(row["steps_per_second"], 1e-9) for n, row in zip(steps, rows, strict=True)) / 60)
+
+    def parameters(self) -> int:
+        """Numbers that sampling needs: of the averaged generator, where there is one."""
+        kept = getattr(self.state, "ema", None)
+        kept = getattr(self.state, "params", self.state) if kept is None else kept
+        return sum(a.size for a in jax.tree.leaves(kept))
+
+
+class Lab:
+    """The folder, and the work that is done in it."""
+
+    def __init__(self, folder: Path, data_dir: str | None, study: dict[str, Any], say: Callable[[str], None] = print):
+        """Opens the folder of a study, or begins it.
+
+        Args:
+          folder: of the study.
+          data_dir: folder with the data's files.
+          study: plain values that decide its figures.
+          say: takes a line of progress.
+
+        Raises:
+          InputError: the folder belongs to another study, or to this one with other settings.
+        """
+        self.folder, self.data_dir, self.say = folder, data_dir, say
+        record = folder / "study.json"
+        text = json.dumps(study, indent=1)
+        if record.exists() and json.loads(record.read_text()) != json.loads(text):
+            raise InputError(f"{folder} belongs to another study, or to other settings; give another --workdir")
+        for part in ("generators", "sets", "results"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        write_atomically(record, text.encode())
+
+    def data(self, experiment: Experiment) -> Dataset:
+        """The data of an experiment."""
+        return runs.data(experiment, self.data_dir)
+
+    def result(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Plain values: those of an earlier run, or what `compute` returns."""
+        path = self.folder / "results" / f"{name}.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        begun = time.monotonic()
+        self.say(f"{name} ...")
+        text = json.dumps(compute(), indent=1)
+        write_atomically(path, text.encode())
+        self.say(f"{name}: done in {time.monotonic() - begun:.0f} s")
+        return json.loads(text)
+
+    def train(self, name: str, experiment: Experiment) -> Generator:
+        """The generator of that name, trained to the end of its experiment.
+
+        Raises:
+          Preempted: asked to stop; the same call goes on.
+        """
+        workdir = self.folder / "generators" / name
+        experiment = dataclasses.replace(experiment, data_dir=self.data_dir)
+        steps = experiment.model.steps
+        data = self.data(experiment)
+        runs.begin(workdir, experiment, data)
+        if Checkpoints(workdir / "checkpoints").newest() != steps:
+            self.say(f"generator {name}: {steps:,} steps")
+            train.run(experiment, data, workdir)
+        return Generator(name, workdir, experiment, *synthjax.load(workdir))
+
+    def draw(self, generator: Generator, counts: Iterable[int], *, seed: int = 0, name: str | None = None) -> Synthetic:
+        """`counts` examples of each class from a generator, drawn once, kept in sets/NAME.npz."""
+        described, dataset = sample.describe_run(generator.workdir, generator.state, 0)
+        wanted = tuple(int(count) for count in counts)
+        rows = sum(wanted)
+        request = sample.make_request(
+            generator.model,
+            generator.spec,
+            wanted if generator.model.conditional else (rows,),
+            described=described,
+            dataset=dataset,
+            seed=seed,
+            block=math.ceil(rows / math.ceil(rows / BLOCK)),
+        )
+        path = self.folder / "sets" / f"{name or generator.name}.npz"
+        sample.fulfil(generator.model, generator.state, request, path)
+        with np.load(path) as arrays:
+            return Synthetic(arrays["x"], arrays["y"])
+
+
+def judge(
+    examples: tuple[np.ndarray, np.ndarray],
+    tests: dict[str, tuple[np.ndarray, np.ndarray]],
+    spec: DataSpec,
+    protocol: classifiers.Protocol,
+    *,
+    seeds: int,
+    seed: int,
+    epochs: int | None = None,
+    pad_to: int = 0,
+) -> dict[str, Any]:
+    """Trains classifiers on examples (x, y) and asks them about other ones.
+
+    Args:
+      examples: x (N, H, W, C) integers, y (N,).
+      tests: name -> (x, y).
+      spec: of both.
+      protocol: of the classifier.
+      seeds: networks.
+      seed: of everything random in their training.
+      epochs: None: the protocol's.
+      pad_to: sets padded alike share one compilation.
+
+    Returns:
+      name -> {"accuracy": one a network, "confusion": counts averaged over them}, and "losses": mean over the
+      networks, one an epoch.
+    """
+    key = jax.random.key(seed)
+    nets = classifiers.train(key, *examples, spec, protocol=protocol, seeds=seeds, epochs=epochs, pad_to=pad_to)
+    found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
+    for name, (x, y) in tests.items():
+        answers = classifiers.predict(nets, x).argmax(-1)
+        counts = np.mean([utility.confusion(y, answer, spec.n_classes) for answer in answers], axis=0)
+        found[name] = {"accuracy": (answers == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
+    return found
+
+
+def cell(values: Sequence[float]) -> str:
+    """ "mean ± standard deviation (n)", or the one value there is."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} (n={len(values)})"
+
+
+def update(path: Path, study: str, text: str) -> None:
+    """Puts the text between the marks of a study in RESULTS.md, at its end if there are none.
+
+    Raises:
+      InputError: there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not there; --update_results is for a checkout of synthjax")
+    start, end = f"<!-- study {study} -->", f"<!-- end of study {study} -->"
+    block, old = f"{start}\n{text}\n{end}", path.read_text()
+    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
+    new = pattern.sub(lambda _: block, old) if pattern.search(old) else f"{old.rstrip()}\n\n{block}\n"
+    write_atomically(path, new.encode())

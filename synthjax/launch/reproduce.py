@@ -1,0 +1,84 @@
+"""Runs the experiment of a published study, and shows each figure beside the study's own.
+
+  python -m synthjax.launch.reproduce --study=s0 --data_dir=DIR           small training sets (Lee et al.)
+  python -m synthjax.launch.reproduce --study=s1 --data_dir=DIR --table=2 four conditional GANs (Clinton & Teeter)
+  python -m synthjax.launch.reproduce --study=s3 --data_dir=DIR           VAE, GAN, DDPM side by side (Nayal)
+  python -m synthjax.launch.reproduce --study=s1 --quick                  the same code on scikit-learn's digits
+
+A study takes hours. It can be interrupted: the same command goes on where it stopped. Tables go to tables.md in the
+workdir, pictures beside it. Settings are those of configs/studies/STUDY.py; --config.FIELD=VALUE changes one.
+"""
+
+import dataclasses
+import functools
+import importlib
+import runpy
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from synthjax.errors import InputError
+from synthjax.launch import cli, config, train
+from synthjax.launch.lab import Lab, Table, update
+from synthjax.train.checkpoint import write_atomically
+
+STUDIES = ("s0", "s1", "s3")
+
+
+def define_flags() -> None:
+    """Defines the flags of this launcher."""
+    flags.DEFINE_enum("study", None, STUDIES, "Which study.", required=True)
+    flags.DEFINE_list("table", [], "Only these tables, by the study's numbers; default: all.")
+    flags.DEFINE_bool("quick", False, "The same code on the embedded digits, in minutes: a check, not a result.")
+    flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
+    flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
+    flags.DEFINE_bool("update_results", False, "Write the tables into ./RESULTS.md too.")
+
+
+def settings(study: str, quick: bool, given: list[tuple[str, str]]) -> Any:
+    """The Config of a study: that of its file in configs/studies, changed as the command line says.
+
+    Raises:
+      InputError: a field cannot be set so.
+    """
+    found = runpy.run_path(str(resources.files("synthjax.configs") / "studies" / f"{study}.py"))
+    chosen = found["QUICK" if quick else "CONFIG"]
+    for field, value in given:
+        chosen = config.override(chosen, field, value, f"--config.{field}")
+    return chosen
+
+
+def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+    """Runs a study; see the module's docstring."""
+    del argv
+    asked = flags.FLAGS
+    study = importlib.import_module(f"synthjax.launch.studies.{asked.study}")
+    chosen = settings(asked.study, asked.quick, given)
+    if unknown := [name for name in asked.table if name not in study.TABLES]:
+        raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
+    folder = Path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
+    lab = Lab(folder, asked.data_dir, {"study": asked.study, **dataclasses.asdict(chosen)})
+    tables: list[Table] = []
+    for name, make in study.TABLES.items():
+        if asked.table and name not in asked.table:
+            continue
+        for table in make(lab, chosen):
+            tables.append(table)
+            print(f"\n{table.markdown()}\n", flush=True)
+    text = "\n\n".join(table.markdown() for table in tables)
+    write_atomically(folder / "tables.md", f"{text}\n".encode())
+    if asked.update_results:
+        update(Path("RESULTS.md"), asked.study, text)
+    print(f"wrote {folder}/tables.md and the pictures beside it")
+
+
+if __name__ == "__main__":
+    try:
+        sys.argv, _given = train.overrides(sys.argv)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    define_flags()
+    cli.run(functools.partial(main, given=_given), __doc__)

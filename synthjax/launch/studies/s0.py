@@ -1,0 +1,376 @@
+"""S0: small training sets of real and of generated digits.
+
+Lee, Rothenberg & Shah, "An Analysis of Synthetic Dataset Creation Using Deep Generative Models" (Swarthmore College).
+A DCGAN, 7 epochs in batches of 64; ten training sets of 100 images, of 1,000 images, and learning curves, for an RBF
+support vector machine and a CNN (`synthjax.evals.networks.KERAS`), tested on all real test images.
+
+The study samples in batches of one label and keeps the first image of each. Our batch norm samples with running
+averages, so that an image does not depend on its batch; both ways are there, and should agree. Not stated: whether sets
+of 100 hold each class equally often. Both are run. A control tells the study's explanation of its surprise (generated
+images regularise, being "fuzzier") from that one: real images, blurred.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synthjax.data import transforms
+from synthjax.evals import figures, networks, plots, utility
+from synthjax.launch.config import Experiment, experiment
+from synthjax.launch.lab import Generator, Lab, Table, cell, judge
+from synthjax.model import Model, State
+
+RANDOM, STRATIFIED, BLURRED = "real, at random", "real, stratified", "real, stratified, blurred"
+FIRST = "one of each batch"
+"""Generated as the study did it: the first image of each batch of one label."""
+PAIRS = "Trials are paired by number: same number, same start of the network."
+
+CNN_REAL = (0.6290, 0.5608, 0.6754, 0.6042, 0.6647, 0.5433, 0.6162, 0.6027, 0.5579, 0.6518)
+CNN_GENERATED = (0.6039, 0.6106, 0.6200, 0.5578, 0.6015, 0.5605, 0.6160, 0.5647, 0.6745, 0.6338)
+SVM_REAL = (0.6177, 0.7073, 0.6949, 0.6015, 0.7426, 0.5983, 0.6478, 0.6122, 0.6448, 0.6587)
+SVM_GENERATED = (0.7458, 0.6967, 0.7446, 0.7762, 0.7478, 0.7405, 0.7585, 0.7378, 0.7558, 0.719)
+"""The study's Tables 3 and 4, trial by trial; its Table 1 is their mean ± standard deviation."""
+CURVE_REAL = (0.3914, 0.5228, 0.5575, 0.6457, 0.6512, 0.5969, 0.6478, 0.6217, 0.6276, 0.6477)
+CURVE_GENERATED = (0.505, 0.498, 0.541, 0.552, 0.636, 0.626, 0.624, 0.589, 0.608, 0.604, 0.615)
+"""Averages of its Tables 5 (10 ... 100 real images) and 6 (0 ... 100 generated ones beside 10 real ones)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the study leaves open, and how much of it is run."""
+
+    dataset: str = "mnist"
+    models: tuple[str, ...] = ("dcgan",)
+    """Generators; all but dcgan are trained as their config of the data set says."""
+    epochs: int = 7
+    """Of the DCGAN; batches of 64."""
+    trials: int = 10
+    size: int = 100
+    """Images in a small training set."""
+    large: int = 1000
+    """Images in a large one (Table 2)."""
+    steps: int = 10
+    """Images between two points of the learning curves."""
+    folds: int = 3
+    """Trials at each point of the learning curves."""
+    cnn_epochs: tuple[int, ...] = (12, 36)
+    """Passes of the CNN, a row of results each. The study states none; the Keras example has 12, of 60,000 images."""
+    blur: float = 1.0
+    """Standard deviation, in pixels, of the blur of the control."""
+    test_size: int = 0
+    """Test images, the first ones; 0: all."""
+    seed: int = 0
+
+
+def generator(lab: Lab, config: Config, name: str) -> Generator:
+    """The trained generator of that name."""
+    chosen = experiment(None, name, config.dataset)
+    if name == "dcgan":
+        rows = len(lab.data(Experiment(name, chosen.model, config.dataset)).train.y)
+        steps = max(config.epochs * rows // 64, 1)
+        model = dataclasses.replace(chosen.model, batch_size=64, steps=steps)
+        chosen = Experiment(name, model, config.dataset, seed=config.seed)
+    return lab.train(name, chosen)
+
+
+def first_of_each(model: Model, state: State, key: jax.Array, labels: np.ndarray, size: int = 64) -> np.ndarray:
+    """For each label the first example of a batch of `size` with that label alone: (N, *shape) f32."""
+
+    @jax.jit
+    def some(keys, labels):
+        one = jax.vmap(lambda key, label: model.sample(key, state, jnp.full(size, label))[0])
+        return one(keys, labels)
+
+    block = 10
+    padded = np.concatenate([labels, np.zeros(-len(labels) % block, np.int32)])
+    keys = jax.random.split(key, len(padded))
+    parts = [some(keys[i : i + block], padded[i : i + block]) for i in range(0, len(padded), block)]
+    return np.concatenate(parts)[: len(labels)]
+
+
+def generated(lab: Lab, config: Config, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training sets x (trials, size, ...), y (trials, size) of a generator, each class equally often, to within one."""
+    made = generator(lab, config, name)
+    n_classes = made.spec.n_classes
+    labels = np.arange(config.trials * size, dtype=np.int32) % n_classes
+    x, y = lab.draw(made, np.bincount(labels, minlength=n_classes), seed=config.seed, name=f"{name}-{size}")
+    assert y is not None
+    rows = transforms.folds(y, config.trials, size, config.seed, True)
+    return x[rows], y[rows]
+
+
+def training_sets(lab: Lab, config: Config, name: str) -> dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
+    """Source -> the training sets of `size` images, as of `generated`; those of the generator come last."""
+    data = lab.data(experiment(None, name, config.dataset))
+
+    def real(stratified: bool) -> tuple[np.ndarray, np.ndarray]:
+        rows = transforms.folds(data.train.y, config.trials, config.size, config.seed, stratified)
+        return data.train.x[rows], data.train.y[rows]
+
+    def blurred() -> tuple[np.ndarray, np.ndarray]:
+        from scipy import ndimage
+
+        x, y = real(True)
+        soft = ndimage.gaussian_filter(x.astype(np.float32), (0, 0, config.blur, config.blur, 0))
+        return np.rint(soft).astype(np.uint8), y
+
+    def first() -> tuple[np.ndarray, np.ndarray]:
+        made = generator(lab, config, name)
+        labels = np.arange(config.trials * config.size, dtype=np.int32) % made.spec.n_classes
+        x = first_of_each(made.model, made.state, jax.random.key(config.seed), labels)
+        rows = transforms.folds(labels, config.trials, config.size, config.seed, True)
+        return np.asarray(made.spec.decode(x))[rows], labels[rows]
+
+    sources = {RANDOM: lambda: real(False), STRATIFIED: lambda: real(True), BLURRED: blurred}
+    if name == config.models[0]:
+        sources[f"{name}, {FIRST}"] = first
+    return {**sources, name: lambda: generated(lab, config, name, config.size)}
+
+
+class Judges:
+    """The support vector machine and the CNN, which answer with their accuracy on the test images."""
+
+    def __init__(self, lab: Lab, config: Config):
+        self.config = config
+        data = lab.data(experiment(None, config.models[0], config.dataset))
+        self.spec = data.spec
+        rows = slice(config.test_size or None)
+        self.test = data.test.x[rows], data.test.y[rows]
+
+    def svm(self, x: np.ndarray, y: np.ndarray) -> float:
+        """Accuracy of the machine that learnt from x (N, H, W, C) integers, y (N,)."""
+
+        def flat(a: np.ndarray) -> np.ndarray:
+            return a.reshape(len(a), -1) / (self.spec.levels - 1)
+
+        return float((utility.svm(flat(x), y)(flat(self.test[0])) == self.test[1]).mean())
+
+    def cnn(self, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> float:
+        """Accuracy of the CNN after so many epochs of x, y."""
+        # One size for all sets, one compilation.
+        rows = max(self.config.size + self.spec.n_classes, networks.KERAS.batch)
+        found = judge(
+            (x, y), {"test": self.test}, self.spec, networks.KERAS, seeds=1, seed=seed, epochs=epochs, pad_to=rows
+        )
+        return found["test"]["accuracy"][0]
+
+    def all(self, x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
+        """Accuracy of each judge, by name."""
+        cnns = {cnn_name(epochs): self.cnn(x, y, epochs, seed) for epochs in self.config.cnn_epochs}
+        return {"SVM": self.svm(x, y), **cnns}
+
+
+def cnn_name(epochs: int) -> str:
+    """What the CNN that was trained for so many epochs is called in tables."""
+    return f"CNN, {epochs} epochs"
+
+
+def accuracies(lab: Lab, config: Config) -> dict[str, dict[str, list[float]]]:
+    """Source -> judge -> accuracy of each trial: what Tables 1, 3 and 4 are made of."""
+    found: dict[str, dict[str, list[float]]] = {}
+    judges = Judges(lab, config)
+    for name in config.models:
+        for source, make in training_sets(lab, config, name).items():
+            if source in found:
+                continue
+
+            def trials(make: Callable[[], tuple[np.ndarray, np.ndarray]] = make) -> dict[str, list[float]]:
+                x, y = make()
+                all_judged = [judges.all(x[i], y[i], config.seed + i) for i in range(config.trials)]
+                return {judge: [one[judge] for one in all_judged] for judge in all_judged[0]}
+
+            found[source] = lab.result(f"size-{config.size}, {source}", trials)
+    return found
+
+
+def table_1(lab: Lab, config: Config) -> list[Table]:
+    """Real against generated sets of 100, with paired tests."""
+    from scipy import stats
+
+    found = accuracies(lab, config)
+    judges = list(found[STRATIFIED])
+    study = {
+        "SVM": {RANDOM: cell(SVM_REAL), STRATIFIED: cell(SVM_REAL)},
+        **{cnn_name(n): {RANDOM: cell(CNN_REAL), STRATIFIED: cell(CNN_REAL)} for n in config.cnn_epochs},
+    }
+    first = f"{config.models[0]}, {FIRST}"
+    for judge_name in judges:
+        study[judge_name][first] = cell(SVM_GENERATED if judge_name == "SVM" else CNN_GENERATED)
+    rows, tests = [], []
+    for judge_name in judges:
+        for source, values in found.items():
+            rows.append((judge_name, source, study[judge_name].get(source, ""), cell(values[judge_name])))
+            if source != STRATIFIED:
+                change = np.array(values[judge_name]) - found[STRATIFIED][judge_name]
+                p = stats.ttest_rel(values[judge_name], found[STRATIFIED][judge_name]).pvalue
+                tests.append((judge_name, source, f"{change.mean():+.3f}", f"{p:.2g}"))
+    figures.bars(
+        lab.folder / "figure_6.png",
+        {j: {source: float(np.mean(values[j])) for source, values in found.items()} for j in judges},
+        {j: {source: float(np.std(values[j], ddof=1)) for source, values in found.items()} for j in judges},
+        y_name="accuracy on real test images",
+        title=f"Training sets of {config.size}: real and generated, {config.trials} trials",
+    )
+    set_size = f"training sets of {config.size} images, {config.trials} of them"
+    return [
+        Table("1", f"Accuracy, {set_size}", ("judge", "trained on", "study", "measured"), rows),
+        Table(
+            "1, tests", f"Against {STRATIFIED}: paired t-test", ("judge", "trained on", "change", "p"), tests, (PAIRS,)
+        ),
+    ]
+
+
+def _by_trial(lab: Lab, config: Config, judge_name: str, number: str, study: tuple[Any, Any]) -> list[Table]:
+    found = accuracies(lab, config)
+    first = f"{config.models[0]}, {FIRST}"
+    rows = [
+        (str(i + 1), *(f"{values[i]:.4f}" if i < len(values) else "" for values in study),
+         *(f"{found[source][judge_name][i]:.4f}" for source in (RANDOM, STRATIFIED, first)))
+        for i in range(config.trials)
+    ]  # fmt: skip
+    columns = ("trial", "study, real", "study, generated", *(f"measured, {s}" for s in (RANDOM, STRATIFIED, first)))
+    return [Table(number, f"{judge_name}, trial by trial", columns, rows)]
+
+
+def table_2(lab: Lab, config: Config) -> list[Table]:
+    """The support vector machine with 1,000 examples."""
+    judges = Judges(lab, config)
+    data = lab.data(experiment(None, config.models[0], config.dataset))
+    rows = []
+    for source, stratified in ((RANDOM, False), (STRATIFIED, True)):
+
+        def real(stratified: bool = stratified) -> list[float]:
+            folds = transforms.folds(data.train.y, config.trials, config.large, config.seed, stratified)
+            return [judges.svm(data.train.x[fold], data.train.y[fold]) for fold in folds]
+
+        rows.append(("SVM", source, ".903 ± .008", cell(lab.result(f"size-{config.large}, {source}", real))))
+    for name in config.models:
+
+        def made(name: str = name) -> list[float]:
+            return [judges.svm(*one) for one in zip(*generated(lab, config, name, config.large), strict=True)]
+
+        values = lab.result(f"size-{config.large}, {name}", made)
+        rows.append(("SVM", name, ".899 (n=1)" if name == config.models[0] else "", cell(values)))
+    return [Table("2", f"Accuracy, training sets of {config.large} images, {config.trials} of them",
+                  ("judge", "trained on", "study", "measured"), rows)]  # fmt: skip
+
+
+def curves(lab: Lab, config: Config) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """ "real" or a generator -> CNN -> images -> accuracy of each fold.
+
+    Real sets are nested: 10 images, one of each class, are the beginning of 20, and what generated ones are added to.
+    """
+    judges = Judges(lab, config)
+    data = lab.data(experiment(None, config.models[0], config.dataset))
+    base = data.spec.n_classes
+    folds = transforms.folds(data.train.y, config.folds, config.size + base, config.seed + 1, True)
+
+    def measure(fold: int, rows: np.ndarray, extra: tuple[np.ndarray, np.ndarray] | None) -> dict[str, float]:
+        x, y = data.train.x[rows], data.train.y[rows]
+        if extra is not None:
+            x, y = np.concatenate([x, extra[0]]), np.concatenate([y, extra[1]])
+        return {cnn_name(n): judges.cnn(x, y, n, config.seed + fold) for n in config.cnn_epochs}
+
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for name in ("real", *config.models):
+
+        def curve(name: str = name) -> dict[str, dict[str, list[float]]]:
+            made = None if name == "real" else generated(lab, config, name, config.size)
+            out: dict[str, dict[str, list[float]]] = {cnn_name(n): {} for n in config.cnn_epochs}
+            for n in range(config.steps if made is None else 0, config.size + 1, config.steps):
+                for fold, rows in enumerate(folds):
+                    if made is None:
+                        values = measure(fold, rows[:n], None)
+                    else:
+                        values = measure(fold, rows[:base], (made[0][fold, :n], made[1][fold, :n]))
+                    for judge_name, value in values.items():
+                        out[judge_name].setdefault(str(n), []).append(value)
+            return out
+
+        found[name] = lab.result(f"curve, {name}", curve)
+    return found
+
+
+def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
+    found = curves(lab, config)
+    points = {"5": np.arange(10, 101, 10), "6": np.arange(0, 101, 10)}[number]
+    published = dict(zip(points.tolist(), CURVE_REAL if number == "5" else CURVE_GENERATED, strict=True))
+    names = ("real",) if number == "5" else config.models
+    tables = []
+    for name in names:
+        judges = list(found[name])
+        rows = [
+            (n, f"{published[int(n)]:.3f}" if int(n) in published and name in ("real", config.models[0]) else "",
+             *(cell(found[name][j][n]) for j in judges))
+            for n in found[name][judges[0]]
+        ]  # fmt: skip
+        title = "CNN, real images" if number == "5" else f"CNN, one real image a class and so many of {name}"
+        tables.append(Table(number, title, ("images", "study", *(f"measured, {j}" for j in judges)), rows))
+    for judge_name in found["real"]:
+        series = {}
+        for name, curve in found.items():
+            x = np.array([int(n) for n in curve[judge_name]])
+            values = list(curve[judge_name].values())
+            shown = name if name == "real" else f"10 real and {name}"
+            series[shown] = x, np.array([np.mean(v) for v in values]), np.array([np.std(v, ddof=1) for v in values])
+        figures.lines(
+            lab.folder / f"figures_4_5, {judge_name}.png",
+            series,
+            x_name="images (of generated ones: beside one real image a class)",
+            y_name="accuracy on real test images",
+            title=f"{judge_name}: learning curves, {config.folds} folds",
+            references={
+                "real": (np.arange(10, 101, 10), np.array(CURVE_REAL)),
+                f"10 real and {config.models[0]}": (np.arange(0, 101, 10), np.array(CURVE_GENERATED)),
+            },
+        )
+    return tables
+
+
+def cifar10(lab: Lab, config: Config) -> list[Table]:
+    """A DCGAN on the part of CIFAR-10 that there is, where the study got nothing usable: a grid, and the SVM's gap."""
+    chosen = Experiment("dcgan", experiment(None, "dcgan", "digits").model, "cifar10", seed=config.seed)
+    data = lab.data(chosen)
+    n = len(data.train.y)
+    chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, steps=max(40 * n // 64, 1)))
+    made = lab.train("dcgan-cifar10", chosen)
+    counts = np.bincount(data.train.y, minlength=data.spec.n_classes).tolist()
+    x, y = lab.draw(made, counts, seed=config.seed)
+    assert y is not None
+    rows = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(data.spec.n_classes)])
+    plots.grid(x[rows], lab.folder / "cifar10.png", columns=10, levels=data.spec.levels)
+
+    def accuracy() -> list[float]:
+        def flat(a: np.ndarray) -> np.ndarray:
+            return a.reshape(len(a), -1) / (data.spec.levels - 1)
+
+        tests = flat(data.test.x), data.test.y
+        return [
+            float((utility.svm(flat(a), b)(tests[0]) == tests[1]).mean())
+            for a, b in ((data.train.x, data.train.y), (x, y))
+        ]
+
+    real, fake = lab.result("cifar10", accuracy)
+    row = ("SVM", f"{n:,}", f"{real:.3f}", f"{fake:.3f}", f"{real - fake:+.3f}")
+    return [Table("CIFAR-10", "DCGAN on a part of CIFAR-10 (partial: few images)",
+                  ("judge", "images", "real", "generated", "gap"), [row])]  # fmt: skip
+
+
+TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {
+    "1": table_1,
+    "2": table_2,
+    "3": lambda lab, config: [
+        table
+        for n in config.cnn_epochs
+        for table in _by_trial(lab, config, cnn_name(n), "3", (CNN_REAL, CNN_GENERATED))
+    ],
+    "4": lambda lab, config: _by_trial(lab, config, "SVM", "4", (SVM_REAL, SVM_GENERATED)),
+    "5": lambda lab, config: _curve_tables(lab, config, "5"),
+    "6": lambda lab, config: _curve_tables(lab, config, "6"),
+    "cifar10": cifar10,
+}

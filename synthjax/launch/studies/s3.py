@@ -1,0 +1,195 @@
+"""S3: VAE, GAN and DDPM side by side.
+
+Nayal, "A Study on Synthetic Data Generation" (2023). The study trains the three on MNIST for 100 epochs and shows loss
+curves and grids; it has no scores. Here all three have the same number of epochs, and again the same time: the longest
+that one of them took. The study's claims, put to the test: the VAE is the fastest, its samples are the most varied and
+blurry; the DDPM is slow to sample.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from synthjax import sampling
+from synthjax.evals import classifiers, fidelity, figures, plots, utility
+from synthjax.launch.config import Experiment, experiment
+from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.train import metrics
+
+LOSSES = {"vae": ("loss",), "dcgan": ("generator_loss", "critic_loss"), "ddpm": ("loss",)}
+"""What the study's figures show of each."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the study leaves open, and how much of it is run."""
+
+    dataset: str = "mnist"
+    models: tuple[str, ...] = ("vae", "dcgan", "ddpm")
+    epochs: int = 5
+    """Of each; the study's 100 take days on two cores."""
+    equal_time: bool = True
+    """Whether the faster ones are trained once more, for as long as the slowest took."""
+    samples: int = 10_000
+    """Synthetic examples that are judged."""
+    networks: int = 3
+    """Classifiers per training set."""
+    classifier_epochs: int = classifiers.EPOCHS
+    timed: int = 1000
+    """Examples that sampling is timed with."""
+    seed: int = 0
+
+
+def of(lab: Lab, config: Config, name: str, steps: int | None = None) -> Experiment:
+    """The experiment of a model, for the epochs of the Config or so many steps; batches of 64 for all."""
+    chosen = experiment(None, name, config.dataset)
+    rows = len(lab.data(chosen).train.y)
+    size = min(64, rows)
+    model = dataclasses.replace(chosen.model, batch_size=size, steps=steps or max(config.epochs * rows // size, 1))
+    return dataclasses.replace(chosen, model=model, seed=config.seed)
+
+
+def generators(lab: Lab, config: Config) -> dict[str, dict[str, Generator]]:
+    """ "same epochs", "same time" -> model -> generator."""
+    same = {name: lab.train(name, of(lab, config, name)) for name in config.models}
+    if not config.equal_time:
+        return {"same epochs": same}
+    steps = lab.result("steps of the same time", lambda: _steps(same))
+    longer = {
+        name: lab.train(f"{name}-same-time", of(lab, config, name, n)) if n > made.experiment.model.steps else made
+        for (name, made), n in zip(same.items(), (steps[name] for name in same), strict=True)
+    }
+    return {"same epochs": same, "same time": longer}
+
+
+def _steps(same: dict[str, Generator]) -> dict[str, int]:
+    """Steps that each does in the time that the slowest took for its own."""
+    minutes = {name: made.minutes() for name, made in same.items()}
+    return {
+        name: int(made.experiment.model.steps * max(minutes.values()) / minutes[name]) for name, made in same.items()
+    }
+
+
+def sharpness(x: np.ndarray) -> float:
+    """Mean squared difference of neighbouring pixels over the variance of images (N, H, W, C): falls with blur."""
+    x = x.astype(np.float64)
+    steps = (np.diff(x, axis=1) ** 2).mean() + (np.diff(x, axis=2) ** 2).mean()
+    return float(steps / max(x.reshape(len(x), -1).var(axis=1).mean(), 1e-12))
+
+
+def seconds_per_1000(lab: Lab, config: Config, made: Generator) -> float:
+    """Sampling time of 1,000 examples, compilation not counted, the least of two."""
+    labels = (np.arange(config.timed) % max(made.spec.n_classes, 1)).astype(np.int32)
+    block = min(500, config.timed)
+    list(sampling.draw(made.model, made.state, jax.random.key(0), labels[:1], block=block))
+    seconds = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        list(sampling.draw(made.model, made.state, jax.random.key(0), labels, block=block))
+        seconds.append(time.perf_counter() - begun)
+    return 1000 * min(seconds) / config.timed
+
+
+def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+    """What a generator's samples are worth: TSTR, fidelity, sharpness."""
+    data = lab.data(made.experiment)
+    spec = data.spec
+    rng = np.random.default_rng(config.seed)
+    x, y = lab.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
+    assert y is not None
+    real = utility.stratified(rng, data.train.y, len(y))
+    real_x, real_y = data.train.x[real], data.train.y[real]
+
+    def trained(x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
+        key = jax.random.key(config.seed)
+        return classifiers.train(key, x, y, spec, seeds=config.networks, epochs=config.classifier_epochs, pad_to=len(y))
+
+    def accuracy(nets: classifiers.Classifiers) -> list[float]:
+        return (classifiers.predict(nets, data.test.x).argmax(-1) == data.test.y).mean(axis=1).tolist()
+
+    def judge_of_features() -> classifiers.Classifiers:
+        return trained(real_x, real_y)
+
+    nets = judge_of_features()
+    synthetic, test = type(data.test)(x, y, np.arange(len(y))), data.test
+    found = fidelity.evaluate(synthetic, test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
+    diversity = [one["diversity"] for one in found["per_class"].values() if one["diversity"] is not None]
+    return {
+        "tstr": accuracy(trained(x, y)),
+        "ceiling": accuracy(nets),
+        "precision": found["precision"],
+        "recall": found["recall"],
+        "diversity": float(np.mean(diversity)),
+        "collapsed": found["collapsed"],
+        "sharpness": sharpness(x) / sharpness(real_x),
+    }
+
+
+def table(lab: Lab, config: Config) -> list[Table]:
+    """The table that the study's conclusion lacks, and its claims."""
+    rows, measured = [], {}
+    for budget, made in generators(lab, config).items():
+        for name, one in made.items():
+            found = lab.result(f"scores, {one.name}", functools.partial(scores, lab, config, one))
+            seconds = lab.result(f"sampling, {one.name}", functools.partial(seconds_per_1000, lab, config, one))
+            measured[budget, name] = {**found, "minutes": one.minutes(), "seconds": seconds}
+            steps = one.experiment.model.steps
+            rows.append(
+                (budget, name, f"{steps:,}", f"{one.minutes():.1f}", cell(found["tstr"]), cell(found["ceiling"]),
+                 f"{found['precision']:.3f}", f"{found['recall']:.3f}", f"{found['diversity']:.2f}",
+                 f"{found['sharpness']:.2f}", f"{seconds:.2f}", f"{one.parameters():,}")
+            )  # fmt: skip
+    columns = ("budget", "model", "steps", "minutes", "TSTR", "ceiling", "precision", "recall", "diversity",
+               "sharpness", "s per 1,000", "numbers")  # fmt: skip
+    notes = (
+        "TSTR and its ceiling (as many real images): the standard CNN on real test images.",
+        "Precision, recall, diversity (of real: 1): in its features. Sharpness: over that of real images.",
+    )
+    curves(lab, config)
+    return [Table("S3", "Three generators on the same data", columns, rows, notes), claims(config, measured)]
+
+
+def claims(config: Config, measured: dict[tuple[str, str], dict[str, Any]]) -> Table:
+    """Whether what the study says holds, in the columns above."""
+    tests: tuple[tuple[str, str, str, Callable], ...] = (
+        ("The VAE is the fastest to train", "vae", "minutes", min),
+        ("The VAE is the fastest to sample", "vae", "seconds", min),
+        ("The VAE's samples are the most varied", "vae", "diversity", max),
+        ("The VAE's samples are the blurriest", "vae", "sharpness", min),
+        ("The DDPM is the slowest to sample", "ddpm", "seconds", max),
+    )
+    rows = []
+    for claim, who, what, extreme in tests:
+        values = {name: measured["same epochs", name][what] for name in config.models}
+        holds = who in values and extreme(values, key=values.__getitem__) == who
+        rows.append((claim, "yes" if holds else "no", ", ".join(f"{n} {v:.3g}" for n, v in values.items())))
+    return Table("S3, claims", "What the study says, at the same epochs", ("claim", "holds", "measured"), rows)
+
+
+def curves(lab: Lab, config: Config) -> None:
+    """Loss against epoch, and a grid of samples, of each model (the study's Figures 2 to 9)."""
+    for name, made in generators(lab, config)["same epochs"].items():
+        rows = list(metrics.read(made.workdir))
+        data = lab.data(made.experiment)
+        epoch = np.array([row["step"] for row in rows]) * made.experiment.model.batch_size / len(data.train.y)
+        series = {
+            metric: (epoch, np.array([row[metric] for row in rows]), None)
+            for metric in LOSSES.get(name, ("loss",))
+            if metric in rows[0]
+        }
+        figures.lines(
+            lab.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
+        )
+        x, y = lab.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
+        if y is not None:
+            first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
+            plots.grid(x[first], lab.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
+
+
+TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"S3": table}
