@@ -21,7 +21,7 @@ ALLOWED = {
     "models": {"model", "errors", "nets", "adversarial", "train.optim"},
     "data": {"data", "model", "errors"},
     "train": {"train", "model", "errors", "jit", "data.feed", "sampling", "evals.plots"},
-    "evals": {"evals", "model", "errors", "nets", "train.optim"},
+    "evals": {"evals", "model", "errors", "jit", "nets", "train.optim"},
 }
 # `launch` and the package's own __init__ put everything together.
 UNRESTRICTED = {"launch", "__init__"}

@@ -4,5 +4,14 @@ from synthjax.launch.studies.s0 import Config
 
 CONFIG = Config()
 QUICK = Config(
-    dataset="digits", epochs=4, trials=2, size=20, large=40, steps=10, folds=2, cnn_epochs=(2,), test_size=100
+    dataset="digits",
+    epochs=4,
+    trials=2,
+    size=20,
+    large=40,
+    folds=2,
+    cnn_epochs=(2,),
+    test_size=100,
+    colour="digits",
+    colour_epochs=1,
 )

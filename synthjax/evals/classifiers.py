@@ -36,6 +36,7 @@ import numpy as np
 import optax
 
 from synthjax.errors import InputError
+from synthjax.jit import jit
 from synthjax.model import DataSpec
 from synthjax.nets.conv import Conv
 
@@ -295,7 +296,7 @@ def _in_threads(
     return [state.result() for state in states]
 
 
-@functools.partial(jax.jit, static_argnames=("net", "optimiser"))
+@functools.partial(jit, static_argnames=("net", "optimiser"))
 def _init(net, keys, x, optimiser=STANDARD.optimiser):
     """Variables, and beside them the optimiser's state and the epoch's sum of losses; one of each per key."""
 
@@ -306,7 +307,7 @@ def _init(net, keys, x, optimiser=STANDARD.optimiser):
     return jax.vmap(one)(keys)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "levels", "shift", "protocol"), donate_argnames="state")
+@functools.partial(jit, static_argnames=("net", "levels", "shift", "protocol"), donate_argnames="state")
 def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop, protocol=STANDARD):
     """Steps `start` ... `stop` - 1 of an epoch over the first `n` rows, for every seed; these numbers are dynamic.
 
@@ -371,7 +372,7 @@ def _shift(key: jax.Array, x: jax.Array, largest: int) -> jax.Array:
     return jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), x.shape[1:]))(padded, corner)
 
 
-@functools.partial(jax.jit, static_argnames=("net", "levels"))
+@functools.partial(jit, static_argnames=("net", "levels"))
 def _forward(net, levels, variables, x):
     images = x.astype(jnp.float32) / (levels - 1)
     return jax.vmap(lambda variables: net.apply(variables, images))(variables)

@@ -277,7 +277,7 @@ def directed_noise(
     moved: np.ndarray,
     components: np.ndarray,
     *,
-    shape: tuple[int, int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     title: str = "Directed noise in one class, along its first two principal components",
 ) -> None:
     """The examples of one class before and after directed noise, on the plane of its two largest components.

@@ -100,7 +100,7 @@ class Lab:
 
     def result(self, name: str, compute: Callable[[], Any]) -> Any:
         """Plain values: those of an earlier run, or what `compute` returns."""
-        path = self.folder / "results" / f"{name}.json"
+        path = self.folder / "results" / f"{slug(name)}.json"
         if path.exists():
             return json.loads(path.read_text())
         begun = time.monotonic()
@@ -181,6 +181,11 @@ def judge(
         counts = np.mean([utility.confusion(y, answer, spec.n_classes) for answer in answers], axis=0)
         found[name] = {"accuracy": (answers == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
     return found
+
+
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 def cell(values: Sequence[float]) -> str:

@@ -7,9 +7,9 @@ one kernel and matrix products:
 
 - The input gradient of a stride-1 convolution is a stride-1 convolution with the kernel flipped.
 - Its kernel gradient is a matrix product per row of the kernel: the input, shifted by that row, transposed, times the
-  output's gradient gathered over the kernel's columns; or, where few channels enter (images), one product of the input
-  gathered over all taps. Input and kernel gradient are bilinear, and each other's derivatives, so gradients of any
-  order (reverse mode) stay within them.
+  output's gradient gathered over the kernel's columns. Where few channels enter or leave (images), it is one product,
+  with that side gathered over all taps. Input and kernel gradient are bilinear, and each other's derivatives, so
+  gradients of any order (reverse mode) stay within them.
 - A convolution of stride s is one of stride 1 over s x s pixels folded into channels, its kernel padded to a multiple
   of s; a transposed convolution is the reverse, its s x s phases unfolded. Where the kernel is no larger than the
   stride, or 1 x 1, this is a matrix product.
@@ -189,8 +189,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     """Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel, over chunks of a large batch."""
     batch = x.shape[0]
     size = _kernel_size(x, g, padding)
-    gathered = min(g.size, g.size // g.shape[-1] * size[0] * x.shape[-1]) * size[1]
-    steps = -(-gathered // CHUNK_VALUES)
+    steps = -(-g.size * size[1] // CHUNK_VALUES)
     if steps == 1:
         return _correlate(x, g, padding)
     length = -(-batch // steps)
@@ -212,19 +211,25 @@ def _kernel_size(x: jax.Array, g: jax.Array, padding: Pads) -> tuple[int, int]:
 
 
 def _correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
-    """The kernel gradient of one chunk, gathering over taps what is smaller so: x in one product, or g row by row."""
+    """The kernel gradient of one chunk: one matrix product where few channels enter or leave, else one per row."""
     (rows, columns), h, w = _kernel_size(x, g, padding), g.shape[1], x.shape[2]
-    if rows * x.shape[-1] <= g.shape[-1]:
-        x = _pad(x, padding)
-        dw = _gather(x, rows, columns).reshape(-1, rows * columns * x.shape[-1]).T @ g.reshape(-1, g.shape[-1])
-        return dw.reshape(rows, columns, x.shape[-1], g.shape[-1])
+    c, n = x.shape[-1], g.shape[-1]
+    if rows * columns * c <= n:
+        return (_flat(_gather(_pad(x, padding), rows, columns)).T @ _flat(g)).reshape(rows, columns, c, n)
+    full = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), padding, strict=True)]
+    if rows * columns * n <= c:
+        dw = _flat(x).T @ _flat(_gather(_pad(g, full), rows, columns))
+        return dw.reshape(c, rows, columns, n).transpose(1, 2, 0, 3)[::-1, ::-1]
     x = _pad(x, (padding[0], (0, 0)))
-    low, high = padding[1]
-    g = _pad(g, ((0, 0), (columns - 1 - low, columns - 1 - high)))
-    taps = jnp.concatenate([g[:, :, j : j + w] for j in reversed(range(columns))], axis=-1)
-    taps = taps.reshape(-1, taps.shape[-1])
-    dw = jnp.stack([x[:, i : i + h].reshape(-1, x.shape[-1]).T @ taps for i in range(rows)])
-    return dw.reshape(rows, x.shape[-1], columns, g.shape[-1]).swapaxes(1, 2)
+    g = _pad(g, ((0, 0), full[1]))
+    taps = _flat(jnp.concatenate([g[:, :, j : j + w] for j in reversed(range(columns))], axis=-1))
+    dw = jnp.stack([_flat(x[:, i : i + h]).T @ taps for i in range(rows)])
+    return dw.reshape(rows, c, columns, n).swapaxes(1, 2)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    """(B, H, W, C) to (B H W, C)."""
+    return x.reshape(-1, x.shape[-1])
 
 
 def _members(f: Callable[..., jax.Array], shared_second: bool = False) -> Callable[..., jax.Array]:

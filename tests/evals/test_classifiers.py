@@ -140,7 +140,7 @@ def test_an_exception_in_the_caller_ends_the_training(monkeypatch):
     assert len(calls) < 300, "of 3000"
 
 
-def test_padding_changes_nothing_and_the_count_is_not_compiled():
+def test_padding_changes_nothing_and_the_count_is_not_compiled(monkeypatch):
     x, y = halves(0, 300)
     net = classifiers.CNN(3)
     keys = jax.random.split(jax.random.key(1), 1)
@@ -152,12 +152,11 @@ def test_padding_changes_nothing_and_the_count_is_not_compiled():
     zeros, noise = x.copy(), x.copy()
     zeros[90:] = 0
     a = run(zeros, 90)
-    traced = classifiers._steps._cache_size()
+    monkeypatch.delattr(classifiers, "_step")  # whoever traces again will miss it
     b, more = run(noise, 90), run(noise, 91)
     # Rows past the count differ between a and b: neither the loss nor batch norm's statistics may see them.
     assert all(np.array_equal(p, q) for p, q in zip(*map(jax.tree.leaves, (a, b)), strict=True))
     assert not all(np.array_equal(p, q) for p, q in zip(*map(jax.tree.leaves, (b, more)), strict=True))
-    assert classifiers._steps._cache_size() == traced
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 3), (2, 7, 9, 1)])

@@ -139,16 +139,15 @@ def one_step(protocol, x, n):
 
 
 @pytest.mark.parametrize("protocol", [networks.KERAS, FAST_S1], ids=lambda p: p.net.__name__)
-def test_padding_changes_nothing_and_the_count_is_not_compiled(protocol):
+def test_padding_changes_nothing_and_the_count_is_not_compiled(protocol, monkeypatch):
     x = DIGITS.train.x
     zeros = x.copy()
     zeros[90:] = 0
     _, a = one_step(protocol, zeros, 90)
-    traced = classifiers._steps._cache_size()
+    monkeypatch.delattr(classifiers, "_step")  # whoever traces again will miss it
     (_, b), (_, more) = one_step(protocol, x, 90), one_step(protocol, x, 91)
     assert all(np.array_equal(p, q) for p, q in zip(*map(jax.tree.leaves, (a, b)), strict=True))
     assert not all(np.array_equal(p, q) for p, q in zip(*map(jax.tree.leaves, (b, more)), strict=True))
-    assert classifiers._steps._cache_size() == traced
 
 
 def test_start_of_the_weights_and_first_step_of_adam():

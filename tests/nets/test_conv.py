@@ -55,8 +55,8 @@ def test_agrees_with_linen(kind, kernel_size, strides, padding):
 
 @pytest.mark.parametrize(
     "batch, side, channels, features",
-    [(67, 14, 3, 4), (67, 14, 1, 4), (40, 9, 160, 208), (3, 2, 4, 5), (2, 1, 4, 5)],
-    ids=["chunks-padded", "chunks-of-few-channels", "many-channels", "image-below-kernel", "one-pixel"],
+    [(67, 14, 3, 4), (67, 14, 1, 9), (67, 14, 9, 1), (40, 9, 160, 208), (3, 2, 4, 5), (2, 1, 4, 5)],
+    ids=["chunks-padded", "few-entering", "few-leaving", "many-channels", "image-below-kernel", "one-pixel"],
 )
 def test_every_branch_of_the_rule_agrees_with_linen(batch, side, channels, features, monkeypatch):
     monkeypatch.setattr(conv, "CHUNK_VALUES", 2**15)
