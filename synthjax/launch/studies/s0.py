@@ -252,13 +252,13 @@ def table_2(lab: Lab, config: Config) -> list[Table]:
             folds = transforms.folds(data.train.y, config.trials, config.large, config.seed, stratified)
             return [judges.svm(data.train.x[fold], data.train.y[fold]) for fold in folds]
 
-        rows.append(("SVM", source, ".903 ± .008", cell(lab.result(f"size-{config.large}, {source}", real))))
+        rows.append(("SVM", source, ".903 ± .008", cell(lab.result(f"SVM-{config.large}, {source}", real))))
     for name in config.models:
 
         def made(name: str = name) -> list[float]:
             return [judges.svm(*one) for one in zip(*generated(lab, config, name, config.large), strict=True)]
 
-        values = lab.result(f"size-{config.large}, {name}", made)
+        values = lab.result(f"SVM-{config.large}, {name}", made)
         rows.append(("SVM", name, ".899 (n=1)" if name == config.models[0] else "", cell(values)))
     return [Table("2", f"Accuracy, training sets of {config.large} images, {config.trials} of them",
                   ("judge", "trained on", "study", "measured"), rows)]  # fmt: skip

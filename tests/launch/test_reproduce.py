@@ -1,0 +1,188 @@
+"""The studies: their folder, their tables, and the command that runs them, on scikit-learn's digits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from synthjax.errors import InputError
+from synthjax.launch import lab, reproduce
+from synthjax.launch.config import Experiment
+from synthjax.launch.studies import s0, s1, s3
+from synthjax.model import Model
+
+TINY = {
+    "s0": (
+        "--config.epochs=1",
+        "--config.trials=2",
+        "--config.size=20",
+        "--config.large=20",
+        "--config.cnn_epochs=1",
+        "--config.test_size=50",
+    ),
+    "s1": ("--config.models=cgan", "--config.steps=4", "--config.per_class=4", "--config.nearest=2"),
+    "s3": ("--config.models=vae", "--config.samples=60", "--config.timed=20"),
+}
+"""What makes --quick quicker still: fewer networks to compile."""
+
+
+def launch(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "XLA_FLAGS": "", "PJRT_NPROC": "1"}
+    command = [sys.executable, "-m", "synthjax.launch.reproduce", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def test_a_study_goes_on_where_it_stopped(tmp_path):
+    first = launch(tmp_path, "--study=s0", "--quick", "--table=2", *TINY["s0"])
+    assert first.returncode == 0, first.stderr
+    study = tmp_path / "runs/s0-quick"
+    kept = study / "results/SVM-20-dcgan.json"
+    kept.write_text(json.dumps([0.25, 0.75]))
+    again = launch(tmp_path, "--study=s0", "--quick", "--table=1,2,4", *TINY["s0"])
+    assert again.returncode == 0, again.stderr
+    assert "generator dcgan" in first.stdout and "generator dcgan" not in again.stdout
+    text = (study / "tables.md").read_text()
+    assert "| SVM | dcgan | .899 (n=1) | 0.500 ± 0.354 (n=2) |" in text
+    assert "| SVM | real, at random | 0.653 ± 0.049 (n=10) |" in text
+    assert "| 1 | 0.6177 | 0.7458 |" in text
+    assert (study / "figure_6.png").stat().st_size > 1000
+
+    other = launch(tmp_path, "--study=s0", "--quick", "--config.seed=1", *TINY["s0"])
+    assert other.returncode == 3 and "belongs to another study" in other.stderr
+
+
+@pytest.mark.parametrize("study", ["s1", "s3"])
+def test_a_study_runs(tmp_path, study):
+    done = launch(tmp_path, f"--study={study}", "--quick", *TINY[study])
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / f"runs/{study}-quick"
+    assert list(folder.glob("*.png")) and list((folder / "sets").glob("*.npz"))
+    pictures, tables = {
+        "s1": (("figure_1.png", "figure_8.png", "confusions_low-zero.png"), 5),
+        "s3": (("loss_vae.png",), 2),
+    }[study]
+    assert all((folder / name).stat().st_size > 1000 for name in pictures)
+    assert (folder / "tables.md").read_text().count("| --- |") >= tables - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", reproduce.STUDIES)
+def test_quick_runs_the_whole_study(tmp_path, study):
+    done = launch(tmp_path, f"--study={study}", "--quick")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        (("--study=s0", "--table=7"), "--table=7: s0 has 1, 2, 3, 4, 5, 6, colour"),
+        (("--study=s1", "--config.rare_facto=2"), "rare_factor"),
+        (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
+        (("--study=s1", "--data_dir=nowhere"), "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path, arguments, complaint):
+    done = launch(tmp_path, *arguments)
+    assert done.returncode == 3 and complaint in done.stderr and "Traceback" not in done.stderr
+
+
+def test_update_replaces_its_own_part_alone(tmp_path):
+    page = tmp_path / "RESULTS.md"
+    with pytest.raises(InputError, match=r"RESULTS\.md"):
+        lab.update(page, "s1", "x")
+    page.write_text("# Results\n\nbefore\n")
+    lab.update(page, "s1", r"one \1")
+    lab.update(page, "s0", "other")
+    lab.update(page, "s1", "two")
+    text = page.read_text()
+    assert text.startswith("# Results\n\nbefore\n") and "one" not in text
+    assert "<!-- study s1 -->\ntwo\n<!-- end of study s1 -->" in text and "\nother\n" in text
+
+
+def test_a_cell_and_a_table():
+    assert lab.cell([0.5]) == "0.500"
+    assert lab.cell([0.25, 0.75]) == "0.500 ± 0.354 (n=2)"
+    table = lab.Table("2", "Title", ("a", "b"), [("1", "2")], ("Note.",))
+    assert table.markdown() == "**2. Title**\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nNote."
+
+
+def test_the_first_of_each_batch():
+    """Of a model whose examples depend on their whole batch, labels and key."""
+
+    def sample(key, state, labels):
+        return jax.random.normal(key, (len(labels), 2)) + labels.sum() + state
+
+    model = Model(lambda *_: None, lambda *_: None, sample)
+    labels = np.arange(13, dtype=np.int32)
+    key = jax.random.key(0)
+    found = s0.first_of_each(model, np.float32(0.5), key, labels, size=4)
+    keys = jax.random.split(key, 20)
+    expected = [sample(keys[i], 0.5, np.full(4, label))[0] for i, label in enumerate(labels)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_blurred_images_are_less_sharp():
+    from scipy import ndimage
+
+    x = np.random.default_rng(0).random((5, 12, 12, 1))
+    soft = ndimage.gaussian_filter(x, (0, 1, 1, 0))
+    assert s3.sharpness(soft) < 0.5 * s3.sharpness(x)
+    assert s3.sharpness(3 * x) == pytest.approx(s3.sharpness(x))
+    # Two grey values side by side, +-1: each horizontal step is 4, vertical ones are 0, the variance is 1.
+    stripes = np.tile([1.0, -1.0], (1, 4, 4))[..., None]
+    assert s3.sharpness(stripes) == pytest.approx(4)
+
+
+class Made(NamedTuple):
+    """What `s3._steps` looks at."""
+
+    experiment: Experiment
+    time: float
+
+    def minutes(self) -> float:
+        return self.time
+
+
+class Steps(NamedTuple):
+    """A Config with nothing but steps."""
+
+    steps: int
+
+
+def test_the_same_time_is_that_of_the_slowest():
+    same = {"a": Made(Experiment("a", Steps(100)), 2.0), "b": Made(Experiment("b", Steps(100)), 5.0)}
+    assert s3._steps(same) == {"a": 250, "b": 100}
+
+
+def test_claims_are_put_to_the_test():
+    keys = ("minutes", "seconds", "diversity", "sharpness")
+    measured = {
+        ("same epochs", "vae"): dict(zip(keys, (1, 2, 0.9, 0.5), strict=True)),
+        ("same epochs", "ddpm"): dict(zip(keys, (2, 1, 0.8, 1.0), strict=True)),
+    }
+    table = s3.claims(s3.Config(models=("vae", "ddpm")), measured)
+    assert [row[1] for row in table.rows] == ["yes", "no", "yes", "yes", "no"]
+
+
+def test_the_best_gan_is_chosen_on_the_holdout(monkeypatch):
+    accuracy = {
+        ("cgan", False): (0.9, 0.1),
+        ("cgan", True): (0.2, 0.8),
+        ("cdcgan", False): (0.5, 0.7),
+        ("cdcgan", True): (0.6, 0.6),
+    }
+    monkeypatch.setattr(s1, "generator", lambda lab, config, name, noise: (name, noise))
+    monkeypatch.setattr(
+        s1,
+        "synthetic",
+        lambda lab, config, made: {
+            split: {"accuracy": [value]} for split, value in zip(("test", "holdout"), accuracy[made], strict=True)
+        },
+    )
+    assert s1.best(None, s1.Config(models=("cgan", "cdcgan"))) == ("cgan", True)  # type: ignore[arg-type]
