@@ -148,23 +148,18 @@ def minibatch_stddev(h: jax.Array, weight: jax.Array) -> jax.Array:
     return jnp.concatenate([h, jnp.full((len(h), 1), deviation)], axis=-1)
 
 
+@dataclass(frozen=True, eq=False)
 class _Game:
-    """The rules, the players and what they share; its methods are the functions of the Model."""
+    """The rules, the players and what they share (see `game`); its methods are the functions of the Model."""
 
-    def __init__(
-        self,
-        rules: Rules,
-        generator: nn.Module,
-        critic: nn.Module,
-        optimisers: tuple[optax.GradientTransformation, optax.GradientTransformation],
-        noise: int,
-        steps: int,
-        ema_decay: float,
-        grad: optim.Grad,
-    ):
-        self.rules, self.generator, self.critic = rules, generator, critic
-        self.opt_generator, self.opt_critic = optimisers
-        self.noise, self.steps, self.ema_decay, self.grad = noise, steps, ema_decay, grad
+    rules: Rules
+    generator: nn.Module
+    critic: nn.Module
+    optimisers: tuple[optax.GradientTransformation, optax.GradientTransformation]
+    noise: int
+    steps: int
+    ema_decay: float
+    grad: optim.Grad
 
     def init(self, key: jax.Array, batch: Batch) -> State:
         key_generator, key_critic = jax.random.split(key)
@@ -173,7 +168,7 @@ class _Game:
         critic = self.critic.init(key_critic, batch.x, batch.y, batch.weight, False)
         both = generator["params"], critic["params"]
         history = jax.tree.map(jnp.copy, both) if self.rules.historical_averaging else ()
-        opts = self.opt_generator.init(both[0]), self.opt_critic.init(both[1])
+        opts = self.optimisers[0].init(both[0]), self.optimisers[1].init(both[1])
         return State(generator, critic, jax.tree.map(jnp.copy, generator), *opts, history)
 
     # --- the moves -------------------------------------------------------------------------------------------------
@@ -260,7 +255,7 @@ class _Game:
         metrics["critic_grad_norm"] = optax.tree.norm(gradient)
         if self.rules.historical_averaging:
             gradient = self.pull(gradient, critic["params"], history[1])
-        update, opt = self.opt_critic.update(gradient, opt, critic["params"])
+        update, opt = self.optimisers[1].update(gradient, opt, critic["params"])
         params = optax.apply_updates(critic["params"], update)
         if box := self.rules.weight_clip:
             params = jax.tree.map(lambda a: jnp.clip(a, -box, box), params)
@@ -296,7 +291,7 @@ class _Game:
         params = state.generator["params"]
         if self.rules.historical_averaging:
             gradient = self.pull(gradient, params, state.history[0])
-        update, opt = self.opt_generator.update(gradient, state.opt_generator, params)
+        update, opt = self.optimisers[0].update(gradient, state.opt_generator, params)
         generator = {**statistics, "params": optax.apply_updates(params, update)}
         return generator, optim.ema(state.ema, generator, i, self.ema_decay), opt, metrics
 
