@@ -26,6 +26,7 @@ SHORT = {
     "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
     "python -m synthjax.launch.sample": ["--per_class=2"],
     "python -m synthjax.launch.eval": ["--quick"],
+    "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
     "python launch/local.py": ["--steps=4", "--batch_size=8"],
 }
 # What the tests themselves are run with, and `.ci/run` runs to the letter.
