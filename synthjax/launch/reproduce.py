@@ -35,6 +35,7 @@ def define_flags() -> None:
     flags.DEFINE_bool("quick", False, "The same code on the embedded digits, in minutes: a check, not a result.")
     flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
+    flags.DEFINE_float("minutes", None, "s3: time for all training (default: the epochs of its config).", 0.0)
     flags.DEFINE_bool("update_results", False, "Write the tables into ./RESULTS.md too.")
 
 
@@ -56,6 +57,8 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     del argv
     asked = flags.FLAGS
     study = importlib.import_module(f"synthjax.launch.studies.{asked.study}")
+    if asked.minutes is not None:
+        given = [*given, ("minutes", str(asked.minutes))]
     chosen = settings(asked.study, asked.quick, given)
     if unknown := [name for name in asked.table if name not in study.TABLES]:
         raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from synthjax import data
 from synthjax.errors import InputError
 from synthjax.launch import lab, reproduce
 from synthjax.launch.config import Experiment
@@ -158,6 +159,28 @@ class Steps(NamedTuple):
 def test_the_same_time_is_that_of_the_slowest():
     same = {"a": Made(Experiment("a", Steps(100)), 2.0), "b": Made(Experiment("b", Steps(100)), 5.0)}
     assert s3._steps(same) == {"a": 250, "b": 100}
+
+
+def test_epochs_fit_into_the_minutes(tmp_path, monkeypatch):
+    """64 examples a step: digits have 1,294 rows, 20.2 steps an epoch."""
+    speeds = {"a": 10.0, "b": 2.0}
+    monkeypatch.setattr(s3, "of", lambda lab, config, name, steps: None)
+
+    class Shop:
+        def train(self, name, chosen):
+            (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "steps_per_second": speeds[name[0]]}) + "\n")
+            return lab.Generator(name, tmp_path, chosen, *[None] * 3)
+
+        def data(self, chosen):
+            return data.load("digits")
+
+    def epochs(**changes):
+        return s3.epochs_within(Shop(), s3.Config(dataset="digits", models=("a", "b"), **changes))
+
+    seconds = 1294 / 64
+    expected = int(600 / (seconds * (0.1 + 0.5))), int(600 / (seconds * 2 * 0.5)), 1
+    found = epochs(minutes=10, equal_time=False), epochs(minutes=10), epochs(minutes=0.01)
+    assert found == expected
 
 
 def test_claims_are_put_to_the_test():

@@ -24,6 +24,9 @@ from synthjax.train import metrics
 
 LOSSES = {"vae": ("loss",), "dcgan": ("generator_loss", "critic_loss"), "ddpm": ("loss",)}
 """What the study's figures show of each."""
+BATCH = 64
+SPEED_STEPS = 50
+"""Steps between two lines of metrics, the last of which tell how fast a model trains."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Config:
     dataset: str = "mnist"
     models: tuple[str, ...] = ("vae", "dcgan", "ddpm")
     epochs: int = 5
-    """Of each; the study's 100 take days on two cores."""
+    """Of each, where `minutes` is 0; the study's 100 take days on two cores."""
+    minutes: float = 0.0
+    """Time for all training: as many epochs of each as fit, at least one."""
     equal_time: bool = True
     """Whether the faster ones are trained once more, for as long as the slowest took."""
     samples: int = 10_000
@@ -46,24 +51,36 @@ class Config:
     seed: int = 0
 
 
-def of(lab: Lab, config: Config, name: str, steps: int | None = None) -> Experiment:
-    """The experiment of a model, for the epochs of the Config or so many steps; batches of 64 for all."""
+def of(lab: Lab, config: Config, name: str, steps: int) -> Experiment:
+    """The experiment of a model, for so many steps, in batches of 64."""
     chosen = experiment(None, name, config.dataset)
-    rows = len(lab.data(chosen).train.y)
-    size = min(64, rows)
-    model = dataclasses.replace(chosen.model, batch_size=size, steps=steps or max(config.epochs * rows // size, 1))
+    model = dataclasses.replace(chosen.model, batch_size=BATCH, steps=steps)
     return dataclasses.replace(chosen, model=model, seed=config.seed)
+
+
+def epochs_within(lab: Lab, config: Config) -> int:
+    """Epochs of each model that fit into the minutes of the Config, by the speed of a few steps of each."""
+    seconds = []
+    for name in config.models:
+        made = lab.train(f"{name}-speed", of(lab, config, name, 3 * SPEED_STEPS))
+        seconds.append(SPEED_STEPS / list(metrics.read(made.workdir))[-1]["steps_per_second"])
+    once = len(seconds) * max(seconds) if config.equal_time else sum(seconds)
+    steps = len(lab.data(made.experiment).train.y) / BATCH
+    return max(int(60 * config.minutes / (once / SPEED_STEPS * steps)), 1)
 
 
 def generators(lab: Lab, config: Config) -> dict[str, dict[str, Generator]]:
     """ "same epochs", "same time" -> model -> generator."""
-    same = {name: lab.train(name, of(lab, config, name)) for name in config.models}
+    epochs = lab.result("epochs", lambda: epochs_within(lab, config)) if config.minutes else config.epochs
+    rows = len(lab.data(experiment(None, config.models[0], config.dataset)).train.y)
+    steps = max(epochs * rows // BATCH, 1)
+    same = {name: lab.train(name, of(lab, config, name, steps)) for name in config.models}
     if not config.equal_time:
         return {"same epochs": same}
-    steps = lab.result("steps of the same time", lambda: _steps(same))
+    times = lab.result("steps of the same time", lambda: _steps(same))
     longer = {
         name: lab.train(f"{name}-same-time", of(lab, config, name, n)) if n > made.experiment.model.steps else made
-        for (name, made), n in zip(same.items(), (steps[name] for name in same), strict=True)
+        for (name, made), n in zip(same.items(), (times[name] for name in same), strict=True)
     }
     return {"same epochs": same, "same time": longer}
 
