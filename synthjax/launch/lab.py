@@ -64,7 +64,7 @@ class Generator(NamedTuple):
         return float(sum(n / max(row["steps_per_second"], 1e-9) for n, row in zip(steps, rows, strict=True)) / 60)
 
     def parameters(self) -> int:
-        """Numbers that sampling needs: of the averaged generator, where there is one."""
+        """Numbers in the network that samples are drawn from; a VAE's encoder counts."""
         kept = getattr(self.state, "ema", None)
         kept = getattr(self.state, "params", self.state) if kept is None else kept
         return sum(a.size for a in jax.tree.leaves(kept))

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from synthjax import sampling
+from synthjax.data import Split
 from synthjax.evals import classifiers, fidelity, figures, plots, utility
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell
@@ -130,12 +131,9 @@ def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
     def accuracy(nets: classifiers.Classifiers) -> list[float]:
         return (classifiers.predict(nets, data.test.x).argmax(-1) == data.test.y).mean(axis=1).tolist()
 
-    def judge_of_features() -> classifiers.Classifiers:
-        return trained(real_x, real_y)
-
-    nets = judge_of_features()
-    synthetic, test = type(data.test)(x, y, np.arange(len(y))), data.test
-    found = fidelity.evaluate(synthetic, test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
+    nets = trained(real_x, real_y)
+    made_set = Split(x, y, np.arange(len(y), dtype=np.int32))
+    found = fidelity.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
     diversity = [one["diversity"] for one in found["per_class"].values() if one["diversity"] is not None]
     return {
         "tstr": accuracy(trained(x, y)),
