@@ -30,7 +30,7 @@ STUDIES = ("s0", "s1", "s3")
 
 def define_flags() -> None:
     """Defines the flags of this launcher."""
-    flags.DEFINE_enum("study", None, STUDIES, "Which study.", required=True)
+    flags.DEFINE_enum("study", None, STUDIES, "Which study.")
     flags.DEFINE_list("table", [], "Only these tables, by the study's numbers; default: all.")
     flags.DEFINE_bool("quick", False, "The same code on the embedded digits, in minutes: a check, not a result.")
     flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
@@ -56,6 +56,8 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     """Runs a study; see the module's docstring."""
     del argv
     asked = flags.FLAGS
+    if asked.study is None:
+        raise InputError(f"--study: say which one, of {', '.join(STUDIES)}")
     study = importlib.import_module(f"synthjax.launch.studies.{asked.study}")
     if asked.minutes is not None:
         given = [*given, ("minutes", str(asked.minutes))]

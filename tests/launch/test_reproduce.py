@@ -82,6 +82,7 @@ def test_quick_runs_the_whole_study(tmp_path, study):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
+        ((), "--study: say which one, of s0, s1, s3"),
         (("--study=s0", "--table=7"), "--table=7: s0 has 1, 2, 3, 4, 5, 6, colour"),
         (("--study=s1", "--config.rare_facto=2"), "rare_factor"),
         (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
