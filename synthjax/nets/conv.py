@@ -34,8 +34,8 @@ from jax.custom_batching import custom_vmap
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
-CHUNK_VALUES = 2**24
-"""Values that a kernel gradient may gather at once; larger batches are taken in chunks."""
+CHUNK_VALUES = 2**21
+"""Values that a kernel gradient gathers at once where it would be more than twice as many: what a core's cache holds."""
 
 
 def conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pads) -> jax.Array:
@@ -190,7 +190,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     batch = x.shape[0]
     size = _kernel_size(x, g, padding)
     steps = -(-g.size * size[1] // CHUNK_VALUES)
-    if steps == 1:
+    if steps <= 2:
         return _correlate(x, g, padding)
     length = -(-batch // steps)
     # Chunk i takes images i, i + steps, ...: the split leaves a batch that is sharded over devices where it is.
