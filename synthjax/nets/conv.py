@@ -35,7 +35,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 CHUNK_VALUES = 2**21
-"""Values that a kernel gradient gathers at once where it would be more than twice as many: what a core's cache holds."""
+"""Values that a kernel gradient gathers at once where there are more than twice as many: what a core's cache holds."""
 
 
 def conv(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pads) -> jax.Array:

@@ -198,17 +198,16 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
 
     found = accuracies(lab, config)
     judges = list(found[STRATIFIED])
-    study = {
-        "SVM": {RANDOM: cell(SVM_REAL), STRATIFIED: cell(SVM_REAL)},
-        **{cnn_name(n): {RANDOM: cell(CNN_REAL), STRATIFIED: cell(CNN_REAL)} for n in config.cnn_epochs},
-    }
     first = f"{config.models[0]}, {FIRST}"
+    study: dict[str, dict[str, tuple[float, ...]]] = {}
     for judge_name in judges:
-        study[judge_name][first] = cell(SVM_GENERATED if judge_name == "SVM" else CNN_GENERATED)
+        real, made = (SVM_REAL, SVM_GENERATED) if judge_name == "SVM" else (CNN_REAL, CNN_GENERATED)
+        study[judge_name] = {RANDOM: real, STRATIFIED: real, first: made}
     rows, tests = [], []
     for judge_name in judges:
         for source, values in found.items():
-            rows.append((judge_name, source, study[judge_name].get(source, ""), cell(values[judge_name])))
+            published = cell(study[judge_name][source]) if source in study[judge_name] else ""
+            rows.append((judge_name, source, published, cell(values[judge_name])))
             if source != STRATIFIED:
                 change = np.array(values[judge_name]) - found[STRATIFIED][judge_name]
                 p = stats.ttest_rel(values[judge_name], found[STRATIFIED][judge_name]).pvalue
@@ -219,6 +218,7 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
         {j: {source: float(np.std(values[j], ddof=1)) for source, values in found.items()} for j in judges},
         y_name="accuracy on real test images",
         title=f"Training sets of {config.size}: real and generated, {config.trials} trials",
+        references={j: {source: float(np.mean(values)) for source, values in study[j].items()} for j in judges},
     )
     set_size = f"training sets of {config.size} images, {config.trials} of them"
     return [
