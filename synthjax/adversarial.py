@@ -131,9 +131,13 @@ def norm(a: jax.Array) -> jax.Array:
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
-def slopes(f: Callable[..., jax.Array], x: jax.Array, *args: jax.Array) -> jax.Array:
-    """|grad_x f(x, ...)| of each example by itself: (B,). `f` takes one example, without the batch axis."""
-    gradient = jax.vmap(jax.grad(f))(x, *args)
+def slopes(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """|grad_x f(x)_b| of each example b: (B,).
+
+    `f` gives (B,) values, each of its own example alone: the gradient of their sum then holds that of each. A second
+    derivative takes whole batches so, where `vmap(grad)` makes a kernel gradient for every example by itself.
+    """
+    gradient = jax.grad(lambda x: f(x).sum())(x)
     return norm(gradient.reshape(len(x), -1))
 
 
@@ -211,12 +215,10 @@ class _Game:
     def slopes(self, key, critic, x: jax.Array, pair: Pair, anchor: jax.Array) -> jax.Array:
         """How steep the critic is at each of x (B, ...): (B,)."""
 
-        def f(x, y, weight, key, anchor):
-            rngs = {"dropout": key}
-            values, features = self.judged(critic, x[None], y[None], weight[None], True, rngs=rngs)
-            return self.value(values, features, anchor)[0]
+        def f(x):
+            return self.value(*self.judged(critic, x, pair.y, pair.weight, True, rngs={"dropout": key}), anchor)
 
-        return slopes(f, x, pair.y, pair.weight, jax.random.split(key, len(x)), anchor)
+        return slopes(f, x)
 
     # --- the critic ------------------------------------------------------------------------------------------------
 

@@ -90,10 +90,10 @@ def test_slopes_agree_with_finite_differences():
     x = points(5)
 
     def f(x, scale):
-        return jnp.sin(scale * x[0]) * x[1] ** 2 + x[0]
+        return jnp.sin(scale * x[..., 0]) * x[..., 1] ** 2 + x[..., 0]
 
     scale = jnp.arange(1.0, 6.0)
-    found = adversarial.slopes(f, x, scale)
+    found = adversarial.slopes(lambda x: f(x, scale), x)
     for i in range(5):
         with jax.enable_x64(True):
             point, step = np.asarray(x[i], np.float64), 1e-6
