@@ -16,7 +16,7 @@ from synthjax.model import DataSpec
 from synthjax.models import ddpm, vae
 
 EXPERIMENT = Experiment("ddpm", ddpm.Config())
-CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*/*.py"))
+CONFIGS = sorted(path for path in Path(__file__).parents[2].glob("configs/*/*.py") if path.parent.name != "studies")
 SPECS = {
     "digits": DataSpec("image", (8, 8, 1), 17, tuple("0123456789"), (0.1,) * 10),
     "mnist": DataSpec("image", (28, 28, 1), 256, tuple("0123456789"), (0.1,) * 10),

@@ -94,6 +94,13 @@ def test_bad_input_is_one_line(tmp_path, arguments, complaint):
     assert done.returncode == 3 and complaint in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("study", reproduce.STUDIES)
+def test_every_study_has_both_settings(study):
+    whole, quick = (reproduce.settings(study, small, [("seed", "3")]) for small in (False, True))
+    assert type(whole) is type(quick) and whole.seed == quick.seed == 3
+    assert whole.dataset == "mnist" and quick.dataset == "digits"
+
+
 def test_update_replaces_its_own_part_alone(tmp_path):
     page = tmp_path / "RESULTS.md"
     with pytest.raises(InputError, match=r"RESULTS\.md"):
