@@ -23,7 +23,7 @@ from synthjax.errors import InputError
 from synthjax.evals import classifiers, utility
 from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
-from synthjax.launch.subjects import BLOCK, Synthetic
+from synthjax.launch.subjects import BLOCK
 from synthjax.model import DataSpec, Model, State
 from synthjax.train import metrics
 from synthjax.train.checkpoint import Checkpoints, write_atomically
@@ -126,15 +126,20 @@ class Lab:
             train.run(experiment, data, workdir)
         return Generator(name, workdir, experiment, *synthjax.load(workdir))
 
-    def draw(self, generator: Generator, counts: Iterable[int], *, seed: int = 0, name: str | None = None) -> Synthetic:
-        """`counts` examples of each class from a generator, drawn once, kept in sets/NAME.npz."""
+    def draw(
+        self, generator: Generator, counts: Iterable[int], *, seed: int = 0, name: str | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """So many examples of each class from a conditional generator: x (N, *shape) as stored, y (N,) i32.
+
+        Drawn once and kept in sets/NAME.npz; the name is the generator's by default.
+        """
         described, dataset = sample.describe_run(generator.workdir, generator.state, 0)
         wanted = tuple(int(count) for count in counts)
         rows = sum(wanted)
         request = sample.make_request(
             generator.model,
             generator.spec,
-            wanted if generator.model.conditional else (rows,),
+            wanted,
             described=described,
             dataset=dataset,
             seed=seed,
@@ -143,7 +148,7 @@ class Lab:
         path = self.folder / "sets" / f"{name or generator.name}.npz"
         sample.fulfil(generator.model, generator.state, request, path)
         with np.load(path) as arrays:
-            return Synthetic(arrays["x"], arrays["y"])
+            return arrays["x"], arrays["y"]
 
 
 def judge(

@@ -103,7 +103,6 @@ def generated(lab: Lab, config: Config, name: str, size: int) -> tuple[np.ndarra
     n_classes = made.spec.n_classes
     labels = np.arange(config.trials * size, dtype=np.int32) % n_classes
     x, y = lab.draw(made, np.bincount(labels, minlength=n_classes), seed=config.seed, name=f"{name}-{size}")
-    assert y is not None
     rows = transforms.folds(y, config.trials, size, config.seed, True)
     return x[rows], y[rows]
 
@@ -344,7 +343,6 @@ def colour(lab: Lab, config: Config) -> list[Table]:
     model = dataclasses.replace(chosen.model, batch_size=64, steps=max(config.colour_epochs * n // 64, 1))
     made = lab.train(f"dcgan-{slug(config.colour)}", dataclasses.replace(chosen, model=model))
     x, y = lab.draw(made, np.bincount(data.train.y, minlength=spec.n_classes), seed=config.seed)
-    assert y is not None
     rows = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(spec.n_classes)])
     plots.grid(x[rows], lab.folder / f"{slug(config.colour)}.png", columns=10, levels=spec.levels)
 

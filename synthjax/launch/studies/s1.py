@@ -106,7 +106,6 @@ def synthetic(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
 
     def draw() -> tuple[np.ndarray, np.ndarray]:
         x, y = lab.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
-        assert y is not None
         return x, y
 
     return judged(lab, config, f"synthetic, {made.name}", draw)
@@ -171,7 +170,6 @@ def three_ways(lab: Lab, config: Config, *, rare: bool) -> tuple[dict[str, dict[
         if not len(labels):
             return data.train.x, data.train.y
         x, y = lab.draw(made, counts, seed=config.seed + 1, name=f"{made.name}-top-up")
-        assert y is not None
         return np.concatenate([data.train.x, x]), np.concatenate([data.train.y, y])
 
     found = {

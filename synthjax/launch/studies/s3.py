@@ -120,7 +120,6 @@ def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
     spec = data.spec
     rng = np.random.default_rng(config.seed)
     x, y = lab.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
-    assert y is not None
     real = utility.stratified(rng, data.train.y, len(y))
     real_x, real_y = data.train.x[real], data.train.y[real]
 
@@ -202,9 +201,8 @@ def curves(lab: Lab, config: Config) -> None:
             lab.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
         )
         x, y = lab.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
-        if y is not None:
-            first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
-            plots.grid(x[first], lab.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
+        first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
+        plots.grid(x[first], lab.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
 
 
 TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"S3": table}
