@@ -110,6 +110,15 @@ class Lab:
         self.say(f"{name}: done in {time.monotonic() - begun:.0f} s")
         return json.loads(text)
 
+    def keep_table(self, name: str, text: str) -> None:
+        """Keeps a finished table, in Markdown, beside those of earlier runs."""
+        write_atomically(self.folder / "results" / f"table-{slug(name)}.md", text.encode())
+
+    def tables(self, names: Iterable[str]) -> str:
+        """All tables of those names that were ever finished here, in that order."""
+        paths = [self.folder / "results" / f"table-{slug(name)}.md" for name in names]
+        return "\n\n".join(path.read_text() for path in paths if path.exists() and path.stat().st_size)
+
     def train(self, name: str, experiment: Experiment) -> Generator:
         """The generator of that name, trained to the end of its experiment.
 

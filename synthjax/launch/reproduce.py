@@ -22,7 +22,7 @@ from absl import flags
 
 from synthjax.errors import InputError
 from synthjax.launch import cli, config, train
-from synthjax.launch.lab import Lab, Table, update
+from synthjax.launch.lab import Lab, update
 from synthjax.train.checkpoint import write_atomically
 
 STUDIES = ("s0", "s1", "s3")
@@ -66,14 +66,13 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
         raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
     folder = Path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
     lab = Lab(folder, asked.data_dir, {"study": asked.study, **dataclasses.asdict(chosen)})
-    tables: list[Table] = []
     for name, make in study.TABLES.items():
         if asked.table and name not in asked.table:
             continue
-        for table in make(lab, chosen):
-            tables.append(table)
-            print(f"\n{table.markdown()}\n", flush=True)
-    text = "\n\n".join(table.markdown() for table in tables)
+        text = "\n\n".join(table.markdown() for table in make(lab, chosen))
+        print(f"\n{text}\n", flush=True)
+        lab.keep_table(name, text)
+    text = lab.tables(study.TABLES)
     write_atomically(folder / "tables.md", f"{text}\n".encode())
     if asked.update_results:
         update(Path("RESULTS.md"), asked.study, text)
