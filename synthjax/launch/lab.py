@@ -1,8 +1,8 @@
 """The folder of a study: what is computed once stays, so that an interrupted study goes on where it stopped.
 
-generators/NAME/   training runs                results/NAME.json  figures, one file a unit of work
-sets/NAME.npz      synthetic sets               *.png              pictures
-study.json         what the study was asked     tables.md          its tables, beside the study's own figures
+generators/NAME/   training runs                results/        figures, one file a unit of work; finished tables
+sets/NAME.npz      synthetic sets               *.png           pictures
+study.json         what the study was asked     tables.md       its tables, beside the study's own figures
 """
 
 import dataclasses
