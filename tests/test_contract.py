@@ -45,7 +45,6 @@ class Subject:
 
     def __init__(self, preset: str, gentle: bool = False):
         family, config = presets()[preset]
-        self.family = family
         self.module = importlib.import_module(f"synthjax.models.{family}")
         fields = {field.name for field in dataclasses.fields(config)}
         small = {name: value for name, value in COMMON.items() if name in fields} | SMALL.get(family, {})

@@ -1,4 +1,8 @@
-"""S1's convolutional GAN with cross-entropy on MNIST; what a classifier learns from it is in RESULTS.md, study S1."""
+"""S1's convolutional GAN with cross-entropy on MNIST.
+
+With directed noise (k = 10, c = 20), S1's CNN trained on 60,000 of its samples alone scores 92.6 % on the real test set
+(one network; weights started in another way, see RESULTS.md). Without noise it is not measured yet.
+"""
 
 import dataclasses
 

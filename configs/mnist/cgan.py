@@ -1,4 +1,7 @@
-"""S1's dense GAN with cross-entropy on MNIST; what a classifier learns from it is in RESULTS.md, study S1."""
+"""S1's dense GAN with cross-entropy on MNIST.
+
+A CNN trained on 10,000 of its samples alone scores 90.4 % on the holdout (one network).
+"""
 
 from synthjax.launch.config import Experiment
 from synthjax.models import cgan
