@@ -24,6 +24,7 @@ from synthjax.evals import figures, networks, plots, utility
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell, judge, slug
 from synthjax.model import Model, State
+from synthjax.models import dcgan
 
 RANDOM, STRATIFIED, BLURRED = "real, at random", "real, stratified", "real, stratified, blurred"
 FIRST = "one of each batch"
@@ -74,10 +75,9 @@ class Config:
 def generator(lab: Lab, config: Config, name: str) -> Generator:
     """The trained generator of that name."""
     chosen = experiment(None, name, config.dataset)
-    if name == "dcgan":
-        rows = len(lab.data(Experiment(name, chosen.model, config.dataset)).train.y)
-        steps = max(config.epochs * rows // 64, 1)
-        model = dataclasses.replace(chosen.model, batch_size=64, steps=steps)
+    if name == "dcgan":  # the study's, as published
+        rows = len(lab.data(chosen).train.y)
+        model = dcgan.Config(batch_size=64, steps=max(config.epochs * rows // 64, 1))
         chosen = Experiment(name, model, config.dataset, seed=config.seed)
     return lab.train(name, chosen)
 
@@ -337,10 +337,10 @@ def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
 
 def colour(lab: Lab, config: Config) -> list[Table]:
     """A DCGAN on colour images, where the study got nothing usable: a grid, and the support vector machine's gap."""
-    chosen = Experiment("dcgan", experiment(None, "dcgan", config.dataset).model, config.colour, seed=config.seed)
+    chosen = Experiment("dcgan", dcgan.Config(batch_size=64), config.colour, seed=config.seed)
     data = lab.data(chosen)
     spec, n = data.spec, len(data.train.y)
-    model = dataclasses.replace(chosen.model, batch_size=64, steps=max(config.colour_epochs * n // 64, 1))
+    model = dataclasses.replace(chosen.model, steps=max(config.colour_epochs * n // 64, 1))
     made = lab.train(f"dcgan-{slug(config.colour)}", dataclasses.replace(chosen, model=model))
     x, y = lab.draw(made, np.bincount(data.train.y, minlength=spec.n_classes), seed=config.seed)
     rows = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(spec.n_classes)])

@@ -1,0 +1,13 @@
+"""DCGAN on Fashion-MNIST, with layer norm and R1 in the critic instead of batch norm."""
+
+from synthjax.adversarial import Rules
+from synthjax.launch.config import Experiment
+from synthjax.models import dcgan
+
+CONFIG = Experiment(
+    name="dcgan",
+    model=dcgan.Config(norm="layer", rules=Rules(r1=1.0), steps=15_000),
+    dataset="fashion_mnist",
+    checkpoint_every=2000,
+    sample_every=5000,
+)
