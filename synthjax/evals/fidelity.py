@@ -23,7 +23,7 @@ and again in the feature space,
 which falls towards 0 where a generator makes the same few examples of a class again and again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -92,9 +92,7 @@ def evaluate(
         "frechet": frechet(real, fake),
         "reference": reference,
         "per_class": per_class,
-        "collapsed": [
-            name for name, of in per_class.items() if of["diversity"] is not None and of["diversity"] < COLLAPSED
-        ],
+        "collapsed": collapsed({name: of["diversity"] for name, of in per_class.items()}),
         "k": k,
         "n_synthetic": len(fake),
         "n_real": len(real),
@@ -155,15 +153,20 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 def diversity(fake: np.ndarray | None, real: np.ndarray | None) -> float | None:
     """Mean distance between two points of `fake` (N, F) over that between two of `real` (M, F).
 
-    None where either is missing or the points of `real` are all the same.
+    None where either is missing or has fewer than two points, or those of `real` are all the same.
     """
-    if fake is None or real is None:
+    if fake is None or real is None or min(len(fake), len(real)) < 2:
         return None
     spread_fake, spread_real = (
         float(np.sqrt(_squares(a, a)).sum() / (len(a) * (len(a) - 1)))
         for a in (fake.astype(np.float64), real.astype(np.float64))
     )
     return spread_fake / spread_real if spread_real > 1e-6 else None
+
+
+def collapsed(diversities: Mapping[str, float | None]) -> list[str]:
+    """Names of the classes whose `diversity` is below COLLAPSED, in order; None, not measured, is not."""
+    return [name for name, value in diversities.items() if value is not None and value < COLLAPSED]
 
 
 def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any]:

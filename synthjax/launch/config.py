@@ -56,7 +56,7 @@ class Experiment:
     """Steps that one line of metrics.jsonl averages over."""
     checkpoint_every: int = 500
     sample_every: int = 1000
-    """Steps between the grids in samples/; 0: none."""
+    """Steps between the grids in samples/ and measures of diversity; 0: at the end only."""
     keep: int = 3
     """Checkpoints kept."""
 

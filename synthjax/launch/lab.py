@@ -59,7 +59,7 @@ class Generator(NamedTuple):
 
     def minutes(self) -> float:
         """Of training, without compilation: the sum over the lines of its metrics."""
-        rows = list(metrics.read(self.workdir))
+        rows = list(metrics.read(self.workdir, "steps_per_second"))
         steps = np.diff([0, *(row["step"] for row in rows)])
         return float(sum(n / max(row["steps_per_second"], 1e-9) for n, row in zip(steps, rows, strict=True)) / 60)
 

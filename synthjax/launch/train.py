@@ -8,6 +8,9 @@ Without --config, configs/DATASET/MODEL.py is used where there is one. The same 
 interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. Of classes:
 --config.feed=balanced, or --config.class_weights=1,1,2 (one each), draws them as often as that;
 --config.rare_class=0 --config.rare_factor=100 keeps a hundredth of class 0 (launch.sample --top_up fills it up).
+
+Every --config.sample_every steps and at the end a grid of samples is drawn, and how varied each class is, measured: a
+class of which the same few examples are made again and again is reported by name. metrics.jsonl has the figures.
 """
 
 import functools
@@ -20,13 +23,12 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from synthjax import sampling
 from synthjax.data import Dataset, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError
-from synthjax.launch import cli, config, distributed, runs
+from synthjax.launch import cli, config, distributed, runs, watch
 from synthjax.launch.config import Experiment
-from synthjax.model import Model, State
+from synthjax.model import Model
 from synthjax.train import loop, metrics
 from synthjax.train.checkpoint import Checkpoints
 
@@ -39,7 +41,6 @@ SHORT = {
     "batch_size": "model.batch_size",
 }
 """Flags that are short for a field of the experiment."""
-PER_CLASS = 10  # examples of each class in a grid of samples
 
 
 def define_flags() -> None:
@@ -130,23 +131,6 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
     return loop.Trainer(model, feed, data.spec, chosen.seeds, augment)
 
 
-def show_samples(workdir: Path, chosen: Experiment, model: Model, data: Dataset, step: int, state: State) -> None:
-    """Writes samples/step_*.png, one row a class, and loss.png."""
-    from synthjax.evals import plots
-
-    if jax.process_index():
-        return
-    state = sampling.local_copy(state)
-    if chosen.seeds > 1:
-        state = jax.tree.map(lambda a: a[0], state)
-    labels = np.repeat(np.arange(max(data.spec.n_classes, 1), dtype=np.int32), PER_CLASS)
-    x = np.concatenate(list(sampling.draw(model, state, jax.random.key(chosen.seed), labels, block=len(labels))))
-    (workdir / "samples").mkdir(exist_ok=True)
-    stored = np.asarray(data.spec.decode(x)).reshape(-1, PER_CLASS, *data.spec.shape)
-    plots.grid(stored, workdir / "samples" / f"step_{step:07d}.png", levels=data.spec.levels)
-    plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
-
-
 class Progress:
     """A bar on a terminal, a line every ten seconds elsewhere."""
 
@@ -228,7 +212,7 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     first = jax.process_index() == 0
     resume = checkpoints.newest() or 0  # a question to all processes
     writer = metrics.MetricsWriter(workdir, resume) if first else None
-    show = functools.partial(show_samples, workdir, chosen, model, data)
+    show = watch.Watch(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, minutes)
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint}
     step, state = loop.train(
@@ -238,10 +222,10 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
         checkpoints,
         record,
         log=functools.partial(progress.log, writer),
-        show=show if data.spec.kind == "image" else None,
+        show=show,
         say=progress.say,
     )
-    if data.spec.kind == "image":
+    if show is not None:
         show(step, state)
     if writer is not None:
         writer.close()

@@ -189,7 +189,8 @@ def train(
     Args:
       record: plain values that go into every checkpoint.
       log: (step, metrics) every `log_every` steps, means over them; "steps_per_second" is added.
-      show: (step, state) every `sample_every` steps, for grids of samples.
+      show: (step, state) every `sample_every` steps, for grids of samples; called once more for the step that a run
+        goes on from.
 
     Returns:
       (steps done, state); fewer steps than planned only if `plan.minutes` ran out.
@@ -203,7 +204,8 @@ def train(
     keys = trainer.keys(key)
     with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
         step, state = _start(trainer, key, checkpoints, say)
-        first = saved = shown = step
+        first = saved = step
+        shown = 0  # a grid of the very step that a run goes on from may not have been finished
         window = _Window(plan, step, log, saved)
         pending: tuple[int, int, Metrics] | None = None
         while True:
@@ -218,7 +220,9 @@ def train(
                 checkpoints.save(step, state, record | {"step": step})
                 window.saved = saved = step
             if show_now and show is not None:
+                begun = time.monotonic()
                 show(step, state)
+                window.paused(time.monotonic() - begun)
                 shown = step
             if done:
                 if stop and step < plan.steps:
@@ -262,6 +266,11 @@ class _Window:
     def dispatched(self) -> None:
         """A call is about to be made."""
         self._dispatched_before, self._dispatched = self._dispatched, time.monotonic()
+
+    def paused(self, seconds: float) -> None:
+        """Training stood still that long: "steps_per_second" leaves it out."""
+        step, begun = self._since
+        self._since = (step, begun + seconds)
 
     def take(self, start: int, end: int, metrics: Metrics) -> None:
         """Waits for the call of steps start ... end - 1 and takes its metrics in."""

@@ -44,8 +44,15 @@ class MetricsWriter:
             self._board.close()
 
 
-def read(workdir: str | Path) -> Iterator[dict]:
-    """The rows of a run's `metrics.jsonl`; an unfinished last line is left out."""
+def read(workdir: str | Path, having: str | None = None) -> Iterator[dict]:
+    """The rows of a run's `metrics.jsonl`; an unfinished last line is left out.
+
+    Not every row has every metric: what is measured only now and then has rows of its own.
+
+    Args:
+      workdir: of the run.
+      having: leaves out rows without this metric; "steps_per_second" is in all those that average over steps.
+    """
     path = Path(workdir) / "metrics.jsonl"
     rows = []
     if path.exists():
@@ -54,4 +61,4 @@ def read(workdir: str | Path) -> Iterator[dict]:
                 rows.append(json.loads(line))
             except ValueError:
                 break
-    return iter(rows)
+    return (row for row in rows if having is None or having in row)

@@ -178,7 +178,8 @@ def test_epochs_fit_into_the_minutes(tmp_path, monkeypatch):
 
     class Shop:
         def train(self, name, chosen):
-            (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "steps_per_second": speeds[name[0]]}) + "\n")
+            rows = {"step": 1, "steps_per_second": speeds[name[0]]}, {"step": 1, "diversity": 0.9}
+            (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             return lab.Generator(name, tmp_path, chosen, *[None] * 3)
 
         def data(self, chosen):
@@ -191,6 +192,12 @@ def test_epochs_fit_into_the_minutes(tmp_path, monkeypatch):
     expected = int(600 / (seconds * (0.1 + 0.5))), int(600 / (seconds * 2 * 0.5)), 1
     found = epochs(minutes=10, equal_time=False), epochs(minutes=10), epochs(minutes=0.01)
     assert found == expected
+
+
+def test_minutes_are_those_of_training(tmp_path):
+    rows = [{"step": 50, "steps_per_second": 1.0}, {"step": 50, "diversity": 0.9}, {"step": 80, "steps_per_second": 3}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"step": 80, "d": 1}]))
+    assert lab.Generator("a", tmp_path, *[None] * 4).minutes() == pytest.approx((50 + 30 / 3) / 60)
 
 
 def test_claims_are_put_to_the_test():

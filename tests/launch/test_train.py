@@ -14,6 +14,7 @@ from synthjax import data
 from synthjax.errors import InputError
 from synthjax.launch import runs, train
 from synthjax.launch.config import Experiment
+from synthjax.launch.sample import state_sha256
 from synthjax.models import vae
 
 TINY = (
@@ -63,6 +64,9 @@ def workdir(folder, finished) -> Path:
 def test_a_run_says_what_it_does_and_what_comes_next(finished):
     lines = finished.stdout.splitlines()
     assert lines[0].startswith("vae on digits: 1,294 examples of shape (8, 8, 1), 10 classes")
+    assert lines.count("training a small CNN on 1,294 real examples, to watch how varied each class is drawn") == 1
+    # After eight steps of a network with two latents every class is one blurred image.
+    assert any(line.startswith("step 8: all 10 classes have collapsed (diversity 0.") for line in lines)
     assert "8 steps of batch 16, on 1 cpu device(s)" in lines[1]
     assert any(line.startswith("step 8/8  loss ") for line in lines)
     assert "finished at step 8; wrote runs/vae-digits/checkpoints" in finished.stdout
@@ -84,8 +88,12 @@ def test_a_run_leaves_its_records(workdir):
         np.testing.assert_array_equal(splits["train"], digits.train.index)
         np.testing.assert_array_equal(splits["holdout"], digits.holdout.index)
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
     assert all(np.isfinite(value) for row in rows for value in row.values())
+    varied = [row for row in rows if "diversity" in row]
+    assert [set(row) for row in varied] == [{"step", "diversity", "diversity_least"}] * 2
+    assert [row["step"] for row in varied] == [4, 8]
+    assert all(0 <= row["diversity_least"] <= row["diversity"] for row in varied)
     assert {"loss", "kl", "grad_norm", "learning_rate", "steps_per_second"} <= set(rows[0])
     pictures = sorted(path.name for path in (workdir / "samples").iterdir())
     assert pictures == ["step_0000004.png", "step_0000008.png"]
@@ -102,11 +110,21 @@ def test_a_run_is_read_back_in_three_lines(workdir):
     assert x.shape == (10, 8, 8, 1) and x.dtype == np.uint8 and x.max() <= 16
 
 
+def test_what_is_watched_changes_nothing_in_training(folder, workdir):
+    done = launch(folder, *TINY, "--workdir=unwatched", "--config.sample_every=0")
+    assert done.returncode == 0, done.stderr
+    (_, watched, _), (_, other, _) = synthjax.load(workdir), synthjax.load(folder / "unwatched")
+    assert state_sha256(watched) == state_sha256(other)
+    rows = [json.loads(line) for line in (folder / "unwatched" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "diversity" in row] == [8]
+
+
 def test_the_same_command_has_nothing_left_to_do(folder, workdir, finished):
     before = (workdir / "metrics.jsonl").read_text()
     again = launch(folder, *TINY)
     assert again.returncode == 0, again.stderr
     assert "continuing from step 8" in again.stdout and "finished at step 8" in again.stdout
+    assert "small CNN" not in again.stdout and "collapsed" not in again.stdout
     assert (workdir / "metrics.jsonl").read_text() == before
 
 

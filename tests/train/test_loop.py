@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -146,6 +148,23 @@ def test_samples_are_shown_as_training_goes(coach, tmp_path):
     shown = []
     Run(coach, tmp_path, steps=10, sample_every=4, show=lambda step, state: shown.append((step, int(state["step"]))))()
     assert shown == [(4, 3), (8, 7)]
+
+
+def test_a_grid_of_the_step_that_a_run_goes_on_from_is_shown_again(coach, tmp_path):
+    """Whatever ended the run may have ended it inside that grid."""
+    shown = []
+    Run(coach, tmp_path, steps=4, sample_every=4)()
+    Run(coach, tmp_path, steps=10, sample_every=4, show=lambda step, state: shown.append((step, int(state["step"]))))()
+    assert shown == [(4, 3), (8, 7)]
+
+
+def test_what_a_grid_takes_is_no_training_time(coach, tmp_path, monkeypatch):
+    slept = []
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 1000 * len(slept))
+    monkeypatch.setattr(loop, "time", clock)
+    run = Run(coach, tmp_path, steps=8, log_every=4, sample_every=4, show=lambda step, state: slept.append(step))()
+    assert [step for step, _ in run.logged] == [4, 8] and slept == [4]
+    assert run.logged[1][1]["steps_per_second"] > 4 / 500
 
 
 def test_another_key_is_another_run(coach, tmp_path):

@@ -24,6 +24,15 @@ def test_rows_are_read_back(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [10, 20]
 
 
+def test_rows_without_a_metric_are_left_out_on_demand(tmp_path):
+    writer = metrics.MetricsWriter(tmp_path)
+    writer.write(10, {"loss": np.float32(1)})
+    writer.write(10, {"diversity": np.float32(0.5)})
+    writer.close()
+    assert list(metrics.read(tmp_path, "loss")) == [{"step": 10, "loss": 1.0}]
+    assert [set(row) for row in metrics.read(tmp_path)] == [{"step", "loss"}, {"step", "diversity"}]
+
+
 def test_each_line_is_on_disk_at_once(tmp_path):
     writer = metrics.MetricsWriter(tmp_path)
     writer.write(1, {"loss": np.float32(1)})

@@ -64,7 +64,8 @@ def epochs_within(lab: Lab, config: Config) -> int:
     seconds = []
     for name in config.models:
         made = lab.train(f"{name}-speed", of(lab, config, name, 3 * SPEED_STEPS))
-        seconds.append(SPEED_STEPS / list(metrics.read(made.workdir))[-1]["steps_per_second"])
+        rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
+        seconds.append(SPEED_STEPS / rates[-1])
     once = len(seconds) * max(seconds) if config.equal_time else sum(seconds)
     steps = len(lab.data(made.experiment).train.y) / BATCH
     return max(int(60 * config.minutes / (once / SPEED_STEPS * steps)), 1)
@@ -189,7 +190,7 @@ def claims(config: Config, measured: dict[tuple[str, str], dict[str, Any]]) -> T
 def curves(lab: Lab, config: Config) -> None:
     """Loss against epoch, and a grid of samples, of each model (the study's Figures 2 to 9)."""
     for name, made in generators(lab, config)["same epochs"].items():
-        rows = list(metrics.read(made.workdir))
+        rows = list(metrics.read(made.workdir, "steps_per_second"))
         data = lab.data(made.experiment)
         epoch = np.array([row["step"] for row in rows]) * made.experiment.model.batch_size / len(data.train.y)
         series = {

@@ -1,0 +1,186 @@
+"""What a run says of its samples: grids, and the diversity of each class, on generators whose diversity is known."""
+
+import dataclasses
+import json
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from synthjax import data
+from synthjax.data import Split
+from synthjax.evals import classifiers, plots
+from synthjax.launch import watch
+from synthjax.launch.config import Experiment
+from synthjax.model import Model
+from synthjax.train import metrics
+
+CHOSEN = Experiment("toy", None, seed=3)
+
+
+class Data(NamedTuple):
+    """What a watch needs of a data set."""
+
+    spec: object
+    train: Split
+
+
+@pytest.fixture(scope="module")
+def three() -> Data:
+    """The digits 0, 1 and 2."""
+    digits = data.load("digits")
+    rows = digits.train.y < 3
+    spec = dataclasses.replace(digits.spec, classes=("zero", "one", "two"), frequencies=(1 / 3,) * 3)
+    return Data(spec, Split(*(array[rows] for array in digits.train)))
+
+
+def generator(conditional: bool = True) -> Model:
+    """Draws of class c the holdings of its state, (classes, n, 8, 8, 1), each as often as any other."""
+
+    def sample(key, state, labels):
+        return state[labels, jax.random.randint(key, (len(labels),), 0, state.shape[1])]
+
+    return Model(lambda *_: None, lambda *_: None, sample, conditional=conditional)
+
+
+def holdings(three: Data, *collapsed: int) -> jax.Array:
+    """A hundred training images of each class, of the collapsed ones always the same."""
+    kept = [three.train.x[three.train.y == label][:100] for label in range(3)]
+    kept = [x[:1].repeat(100, axis=0) if label in collapsed else x for label, x in enumerate(kept)]
+    return jnp.asarray(three.spec.encode(np.stack(kept)))
+
+
+class Run:
+    """A watch and what it said."""
+
+    def __init__(self, folder, three, model=None, first=True, **fields):
+        self.said, self.folder = [], folder
+        self.writer = metrics.MetricsWriter(folder) if first else None
+        chosen = dataclasses.replace(CHOSEN, **fields)
+        self.watch = watch.Watch(folder, chosen, model or generator(), three, self.writer, self.said.append)
+
+    def rows(self):
+        return [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(three, tmp_path_factory) -> Run:
+    """Three grids: of all that there is, of a collapsed class, of three."""
+    found = Run(tmp_path_factory.mktemp("run"), three)
+    found.watch(10, holdings(three))
+    found.writer.write(20, {"loss": np.float32(1)})
+    found.watch(20, holdings(three, 1))
+    found.watch(30, holdings(three, 0, 1, 2))
+    return found
+
+
+def test_real_images_are_as_varied_as_real_images(run):
+    row = run.rows()[0]
+    assert set(row) == {"step", "diversity", "diversity_least"} and row["step"] == 10
+    # Two draws of 60 from one class: 1, give or take what 60 examples of three classes leave open.
+    assert row["diversity"] == pytest.approx(1, abs=0.08)
+    assert 0.8 < row["diversity_least"] <= row["diversity"]
+    assert not any("step 10" in line for line in run.said)
+
+
+def test_a_class_of_one_image_is_named(run):
+    _, _, row, last = run.rows()
+    whole = run.rows()[0]
+    assert row["step"] == 20 and row["diversity_least"] == pytest.approx(0, abs=1e-3)
+    # One of three classes fell from some x near 1 to 0, the others drew the same images as before.
+    assert whole["diversity"] - row["diversity"] == pytest.approx(1 / 3, abs=0.06)
+    assert (last["diversity"], last["diversity_least"]) == pytest.approx((0, 0), abs=1e-3)
+    assert run.said[1:] == [
+        "step 20: class one has collapsed (diversity 0.00 of real)",
+        "step 30: all 3 classes have collapsed (diversity 0.00 to 0.00 of real)",
+    ]
+
+
+def test_the_network_is_trained_once_and_said_so(run, three):
+    assert [line for line in run.said if "CNN" in line] == run.said[:1]
+    assert f"on {len(three.train.y)} real examples" in run.said[0]
+
+
+def test_the_network_knows_the_classes_and_real_examples_are_as_many(run, three):
+    cnn, _, real_y = run.watch._judge
+    assert (classifiers.predict(cnn, three.train.x)[0].argmax(-1) == three.train.y).mean() > 0.9
+    np.testing.assert_array_equal(np.bincount(real_y), [60] * 3)
+
+
+def test_the_picture_shows_the_first_of_what_is_measured(run, three, monkeypatch):
+    pictures = []
+    monkeypatch.setattr(plots, "grid", lambda x, path, **_: pictures.append(x))
+    labels = np.repeat(np.arange(3, dtype=np.int32), 10)
+    measured = run.watch._draw(holdings(three), np.tile(labels, 6))
+    run.watch(10, holdings(three))
+    assert len(measured) == 180
+    np.testing.assert_array_equal(pictures[0].reshape(30, 8, 8, 1), measured[:30])
+    # The next thirty are others, and of the same classes.
+    assert (measured[30:60] != measured[:30]).any()
+    owners = [{x.tobytes() for x in three.train.x[three.train.y == label]} for label in range(3)]
+    assert all(x.tobytes() in owners[label] for x, label in zip(measured, np.tile(labels, 6), strict=True))
+
+
+def test_a_step_is_measured_once(run, three):
+    before, said = (run.folder / "metrics.jsonl").read_bytes(), list(run.said)
+    picture = (run.folder / "samples" / "step_0000020.png").read_bytes()
+    run.watch(20, holdings(three, 1))
+    assert (run.folder / "metrics.jsonl").read_bytes() == before and run.said == said
+    assert (run.folder / "samples" / "step_0000020.png").read_bytes() == picture
+
+
+def test_another_process_finds_the_same(run, three, tmp_path):
+    again = Run(tmp_path, three)
+    again.watch(20, holdings(three, 1))
+    assert again.rows()[0] == pytest.approx(run.rows()[2], rel=1e-5, abs=1e-6)
+
+
+def test_of_several_members_the_first_is_watched(run, three, tmp_path):
+    members = Run(tmp_path, three, seeds=2)
+    members.watch.__dict__["_judge"] = run.watch._judge
+    members.watch(5, jnp.stack([holdings(three, 2), holdings(three, 0)]))
+    assert members.said == ["step 5: class two has collapsed (diversity 0.00 of real)"]
+
+
+@pytest.mark.parametrize("kind", ["unlabelled", "unconditional", "tiny"])
+def test_where_there_is_nothing_to_measure_only_the_grid_is_drawn(kind, three, tmp_path, monkeypatch):
+    monkeypatch.setattr(classifiers, "train", lambda *_, **__: pytest.fail("trained a network"))
+    spec, state = three.spec, holdings(three)
+    if kind == "unlabelled":
+        spec = dataclasses.replace(spec, classes=(), frequencies=())
+    if kind == "tiny":
+        spec, state = dataclasses.replace(spec, shape=(3, 3, 1)), state[:, :, :3, :3]
+    one = Run(tmp_path, Data(spec, three.train), generator(conditional=kind != "unconditional"))
+    one.watch(10, state)
+    assert one.rows() == [] and one.said == []
+    assert (tmp_path / "samples" / "step_0000010.png").exists()
+
+
+def test_all_processes_but_the_first_do_nothing(three, tmp_path):
+    other = Run(tmp_path, three, Model(None, None, lambda *_: pytest.fail("drew")), first=False)
+    other.watch(10, None)
+    assert list(tmp_path.iterdir()) == [] and other.said == []
+
+
+def test_a_class_too_small_to_compare_is_left_out(run, three, tmp_path):
+    """Of class 1 there is one real example: its diversity is unknown, not low."""
+    cnn, real, real_y = run.watch._judge
+    kept = (real_y != 1) | (np.arange(len(real_y)) == np.flatnonzero(real_y == 1)[0])
+    one = Run(tmp_path, three)
+    one.watch.__dict__["_judge"] = cnn, real[kept], real_y[kept]
+    one.watch(10, holdings(three, 1))
+    assert one.said == [] and 0.8 < one.rows()[0]["diversity_least"]
+
+
+@pytest.mark.parametrize(("n_classes", "grids"), [(2, 6), (10, 6), (20, 5), (100, 1), (300, 1)])
+def test_many_classes_are_measured_on_fewer_examples(n_classes, grids, three, tmp_path):
+    spec = dataclasses.replace(three.spec, classes=tuple(map(str, range(n_classes))))
+    assert Run(tmp_path, Data(spec, three.train)).watch._grids == grids
+
+
+def test_collapsed_classes_are_named_with_their_figures():
+    assert watch.sentence({"7": 0.123}, 10) == "class 7 has collapsed (diversity 0.12 of real)"
+    assert watch.sentence({"3": 0.1, "b": 0.456}, 3).startswith("classes 3 (0.10), b (0.46) have collapsed")
+    assert watch.sentence({"3": 0.3, "b": 0.1}, 2) == "all 2 classes have collapsed (diversity 0.10 to 0.30 of real)"
