@@ -189,8 +189,8 @@ def train(
     Args:
       record: plain values that go into every checkpoint.
       log: (step, metrics) every `log_every` steps, means over them; "steps_per_second" is added.
-      show: (step, state) every `sample_every` steps, for grids of samples; called once more for the step that a run
-        goes on from.
+      show: (step, state) every `sample_every` steps, for grids of samples; again for such a step that a run goes on
+        from, since whatever ended the run may have ended that call.
 
     Returns:
       (steps done, state); fewer steps than planned only if `plan.minutes` ran out.
@@ -205,7 +205,7 @@ def train(
     with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
         step, state = _start(trainer, key, checkpoints, say)
         first = saved = step
-        shown = 0  # a grid of the very step that a run goes on from may not have been finished
+        shown = 0
         window = _Window(plan, step, log, saved)
         pending: tuple[int, int, Metrics] | None = None
         while True:
