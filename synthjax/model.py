@@ -69,6 +69,8 @@ class Column:
     """Position that says the value is missing; None: never missing."""
     target: bool = False
     """Whether a conditional sampler overwrites this slice with the label."""
+    codes: int = 0
+    """Number of codes, 0 ... codes - 1, of a `code` column; 0 for the other kinds."""
 
 
 @dataclass(frozen=True)

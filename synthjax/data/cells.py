@@ -1,0 +1,294 @@
+"""Cells of a table: text as files hold it, typed values as analysis wants them, and the way back.
+
+    text (pyarrow table of strings)  --typed-->  pandas DataFrame  --written-->  text, as the file spelt it
+
+A typed frame holds, by the kind of the schema's field: continuous f64; integer i64, or f64 where values are missing;
+datetime datetime64[us]; all else strings. A missing value is NaN, NaT or None. Row numbers in messages are the first
+column's: row 1 is the first one below the header.
+"""
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthjax.data.arrays import fault, shown
+from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBER = r"^-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
+"""What counts as a number: no leading zeros (a code), no plus sign, no more than 15 digits before the point."""
+INFINITE = r"(?i)^[+-]?(inf|infinity)$"
+_DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y")
+_TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f")
+FORMATS = tuple(date + time + zone for date in _DATES for time in _TIMES for zone in (("", "Z") if time else ("",)))
+"""Forms of dates that are recognised, in the order in which they are tried."""
+_CODES = {"Y": r"\d{4}", "f": r"\d{1,6}", "b": "[A-Za-z]{3}"}
+_EXACT = 9  # digits after the point up to which a decimal number is written from its rounded value
+_INJECTION = r"^[=+\-@\t]"
+
+
+class Chunk(NamedTuple):
+    """Some rows of a table."""
+
+    cells: pa.Table
+    """Strings only; no nulls."""
+    rows: np.ndarray
+    """(n,) i64: number of each row, from 0."""
+
+    def take(self, chosen: np.ndarray) -> "Chunk":
+        """The rows where `chosen` (n,) bool."""
+        return Chunk(self.cells.filter(pa.array(chosen)), self.rows[chosen])
+
+
+def as_text(table: pa.Table, where: object = "table") -> pa.Table:
+    """Typed Arrow columns as strings, missing values as empty ones.
+
+    Raises:
+        InputError: a column of lists, structures or bytes, which is named.
+    """
+    columns = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise fault(where, f"column {shown(name)} holds {kind}: numbers, text, truth values and times are read")
+        if pa.types.is_date(kind):
+            text = pc.strftime(column, format="%Y-%m-%d")
+        elif pa.types.is_timestamp(kind):
+            text = _timestamp_text(column)
+        else:
+            text = column.cast(pa.string())
+        columns.append(pc.fill_null(text, ""))
+    return pa.table(columns, names=table.column_names)
+
+
+def _timestamp_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times to the second, or to the microsecond where any has a fraction (nanoseconds are cut off)."""
+    micro = column.cast(pa.timestamp("us"), safe=False)
+    whole = not np.any(np.asarray(micro.cast(pa.int64()).fill_null(0)) % 1_000_000)
+    return pc.strftime(micro.cast(pa.timestamp("s" if whole else "us"), safe=False), format="%Y-%m-%d %H:%M:%S")
+
+
+def from_frame(frame: "pd.DataFrame", where: object = "table") -> pa.Table:
+    """A DataFrame of any types as text."""
+    frame = frame.rename(columns=str)
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise fault(where, f"mixed types in a column: {' '.join(str(error).split())}") from error
+    return as_text(table, where)
+
+
+# --- text to values ----------------------------------------------------------------------------------------------
+
+
+def to_numbers(cells: pa.Array) -> np.ndarray:
+    """Cells that all match NUMBER as f64; a chunked array is taken too."""
+    return np.asarray(cells.cast(pa.float64()))
+
+
+def to_seconds(cells: pa.Array, form: str) -> np.ndarray:
+    """Cells as seconds since 1970-01-01, f64; NaN where they are no date of the form, or one that no calendar has."""
+    import pandas as pd
+
+    text = cells.to_pandas()
+    times = pd.to_datetime(text, format=plain_format(form), errors="coerce").astype("datetime64[us]")
+    numbers = times.to_numpy().astype(np.int64) / 1e6
+    return np.where(times.isna(), np.nan, numbers)
+
+
+def plain_format(form: str) -> str:
+    """The form as `strptime` reads it, which takes numbers with or without padding."""
+    return form.replace("%-", "%")
+
+
+def date_formats(cell: str) -> list[str]:
+    """Those of FORMATS that fit a cell, by shape."""
+    return [form for form in FORMATS if re.fullmatch(shape(form), cell)]
+
+
+def shape(form: str) -> str:
+    """A regular expression for dates of a form, padded or not."""
+    pieces = re.split(r"%-?(\w)", form)
+    return "".join(_CODES.get(piece, r"\d{1,2}") if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+
+
+def resolution(field: Field) -> float:
+    """Seconds between two dates that a field's form can tell apart."""
+    for code, seconds in (("f", 10.0 ** -field.decimals[1] if field.decimals else 1e-6), ("S", 1.0), ("M", 60.0)):
+        if re.search(f"%-?{code}", field.format):
+            return seconds
+    return 86400.0
+
+
+def missing_in(cells: pa.Array, tokens: tuple[str, ...]) -> np.ndarray:
+    """(n,) bool: where a cell says that its value is missing."""
+    return np.asarray(pc.is_in(cells, value_set=pa.array(tokens)))
+
+
+def typed(chunk: Chunk, schema: Schema, tokens: tuple[str, ...], where: object) -> "pd.DataFrame":
+    """Text as a typed frame whose index is the row number, from 0.
+
+    Args:
+        chunk: rows with all columns of the schema.
+        schema: of the columns.
+        tokens: cells that say that a value is missing.
+        where: the file, for messages.
+
+    Raises:
+        InputError: a cell that does not fit its column's kind; file, row and column are named.
+    """
+    import pandas as pd
+
+    columns = {}
+    for field in schema.fields:
+        cells = chunk.cells.column(field.name).combine_chunks()
+        absent = missing_in(cells, tokens)
+        if field.kind in NUMERIC:
+            columns[field.name] = pd.Series(_numeric(cells, absent, field, chunk.rows, where))
+        else:
+            text = pc.if_else(pa.array(absent), pa.scalar(None, pa.string()), cells) if absent.any() else cells
+            columns[field.name] = text.to_pandas()
+    return pd.DataFrame(columns).set_axis(chunk.rows, axis=0)
+
+
+def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray, where: object) -> np.ndarray:
+    """One column of a typed frame: i64, f64 or datetime64[us]."""
+    present = cells.filter(pa.array(~absent)) if absent.any() else cells
+    if field.kind == "datetime":
+        values = to_seconds(present, field.format)
+        good = ~np.isnan(values)
+    else:
+        good = np.asarray(pc.match_substring_regex(present, NUMBER))
+        values = to_numbers(present) if good.all() else np.empty(0)
+        good = np.isfinite(values) if good.all() else good
+    if not good.all():
+        place = int(np.argmin(good))
+        what = f"a date like {field.format}" if field.kind == "datetime" else "a finite number"
+        raise cell_fault(where, int(rows[~absent][place]), field.name, present[place].as_py(), f"not {what}")
+    full = np.full(len(cells), np.nan)
+    full[~absent] = values
+    if field.kind == "datetime":
+        return as_times(full)
+    whole = field.kind == "integer" and not absent.any() and np.array_equal(full, np.rint(full))
+    return full.astype(np.int64) if whole else full
+
+
+def as_times(seconds: np.ndarray) -> np.ndarray:
+    """Seconds since 1970-01-01, f64, as datetime64[us]; NaN as NaT."""
+    absent = np.isnan(seconds)
+    times = np.rint(np.where(absent, 0, seconds) * 1e6).astype(np.int64).astype("datetime64[us]")
+    times[absent] = np.datetime64("NaT")
+    return times
+
+
+def cell_fault(where: object, row: int, column: str, cell: str, what: str):
+    """The error whose one line names the file, the row (counted from 0 here, from 1 there) and the column."""
+    return fault(where, f"row {row + 1}, column {shown(column)!r}: {shown(cell)!r} is {what}")
+
+
+# --- values to text ----------------------------------------------------------------------------------------------
+
+
+def written(frame: "pd.DataFrame", schema: Schema, safe: bool = False) -> pa.Table:
+    """A typed frame as text, each value as the schema's file spelt it.
+
+    Args:
+        frame: some or all columns of the schema.
+        schema: of the columns.
+        safe: put a `'` before text that a spreadsheet would run as a formula, which begins with = + - @ or a tab;
+            never before numbers.
+    """
+    columns = []
+    for name in frame.columns:
+        field = schema[str(name)]
+        if field.kind in NUMERIC:
+            text = number_text(frame[name].to_numpy(), field)
+        else:
+            text = pa.array(frame[name], pa.string(), from_pandas=True)
+            text = _guarded(text) if safe else text
+        columns.append(pc.fill_null(text, field.token))
+    return pa.table(columns, names=[_guard_name(name) if safe else str(name) for name in frame.columns])
+
+
+def number_text(values: np.ndarray, field: Field) -> pa.Array:
+    """Numbers or times as the field spells them; null where missing."""
+    if field.kind == "datetime":
+        return _time_text(values.astype("datetime64[us]"), field)
+    values = np.asarray(values, np.float64)
+    absent = np.isnan(values)
+    if field.decimals is None:
+        return pa.array(values, pa.float64(), mask=absent).cast(pa.string())
+    least, most = field.decimals
+    if most == 0:
+        return pa.array(np.rint(np.where(absent, 0, values)).astype(np.int64), pa.int64(), mask=absent).cast(
+            pa.string()
+        )
+    if most > _EXACT:
+        return _shortest(values, absent, least, most)
+    fixed = pa.array(values, pa.float64(), mask=absent).cast(pa.decimal128(38, most), safe=False).cast(pa.string())
+    fixed = _positional(fixed, values, most)
+    if least == most:
+        return fixed
+    short = pc.replace_substring_regex(fixed, rf"(\.\d{{{least}}}\d*?)0+$", r"\1")
+    return pc.replace_substring_regex(short, r"\.$", "")
+
+
+def _shortest(values: np.ndarray, absent: np.ndarray, least: int, most: int) -> pa.Array:
+    """Numbers of so many digits that their last ones are a double's own: as few as tell it from its neighbours."""
+    text = pa.array(values, pa.float64(), mask=absent).cast(pa.string())
+    text = _positional(text, values, most)
+    return pc.replace_substring_regex(text, r"^(-?\d+)$", r"\1.0") if least else text
+
+
+def _positional(text: pa.Array, values: np.ndarray, most: int) -> pa.Array:
+    """The same numbers, without the exponents in which Arrow writes those near 0 or huge."""
+    if not pc.any(pc.match_substring_regex(text, "[eE]")).as_py():
+        return text
+    cells = text.to_pylist()
+    return pa.array(
+        [
+            f"{value:.{most}f}" if cell and "E" in cell.upper() else cell
+            for cell, value in zip(cells, values, strict=True)
+        ]
+    )
+
+
+def _time_text(times: np.ndarray, field: Field) -> pa.Array:
+    """Times as `field.format`, piece by piece: Arrow knows neither `%-d` nor `%f`."""
+    digits = field.decimals[1] if field.decimals else 6
+    micro = pa.array(times, pa.timestamp("us"))
+    whole = micro.cast(pa.timestamp("s"), safe=False)
+    pieces = []
+    for piece in filter(None, re.split(r"(%-\w|%f)", field.format)):
+        if piece == "%f":
+            fraction = pc.strftime(micro, format="%S")
+            pieces.append(pc.utf8_slice_codeunits(fraction, 3, 3 + digits))
+        else:
+            text = pc.strftime(whole, format=plain_format(piece))
+            pieces.append(pc.replace_substring_regex(text, "^0", "") if piece.startswith("%-") else text)
+    return pc.binary_join_element_wise(*pieces, "")
+
+
+def _guarded(text: pa.Array) -> pa.Array:
+    """Text with a `'` before what a spreadsheet would take for a formula."""
+    risky = pc.and_(pc.match_substring_regex(text, _INJECTION), pc.invert(pc.match_substring_regex(text, NUMBER)))
+    return pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'"), text, ""), text)
+
+
+def _guard_name(name: object) -> str:
+    return f"'{name}" if re.match(_INJECTION, str(name)) else str(name)
+
+
+def storage_type(field: Field) -> pa.DataType:
+    """The Arrow type in which a Parquet file holds a field's values."""
+    if field.kind in DISCRETE and RARE in field.categories:
+        return pa.string()
+    try:
+        return pa.type_for_alias(field.storage)
+    except ValueError:
+        return pa.string()
