@@ -1,0 +1,193 @@
+"""Columns of a frame as units of `scalers`, and units as the typed columns of a frame.
+
+Text, dates, rounding and identifiers are handled here, in f64 and on the host, so that what `scalers` sees are plain
+f32 numbers.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthjax.data.arrays import shown
+from synthjax.data.cells import as_times, resolution, to_seconds
+from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema, check_known
+from synthjax.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LETTERS = {"9": "0123456789", "a": "abcdefghijklmnopqrstuvwxyz", "A": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def column(frame: "pd.DataFrame", field: Field) -> "pd.Series":
+    """The frame's column for a field; InputError if it has none."""
+    if field.name not in frame.columns:
+        check_known(field.name, map(str, frame.columns), "the rows to encode", "column")
+    return frame[field.name]
+
+
+def units(values: "pd.Series", field: Field) -> np.ndarray:
+    """(n,) f32: places in [0, 1] of numbers and dates (NaN: missing), codes of categories.
+
+    Raises:
+        InputError: an infinity, or a value that is not of the field's kind; row and column are named.
+    """
+    if field.kind in DISCRETE:
+        return codes(values, field)[0].astype(np.float32)
+    numbers = _numbers(values, field)
+    if (odd := np.isinf(numbers)).any():
+        raise _fault(values, field, odd, "not a finite number")
+    spread = field.high - field.low
+    return np.clip((numbers - field.low) / (spread or 1.0), 0, 1).astype(np.float32)
+
+
+def _numbers(values: "pd.Series", field: Field) -> np.ndarray:
+    """(n,) f64 numbers, of dates in seconds since 1970-01-01; NaN where missing."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        times = values.to_numpy().astype("datetime64[us]")
+        return np.where(np.isnat(times), np.nan, times.astype(np.int64) / 1e6)
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return values.to_numpy(np.float64, na_value=np.nan)
+    absent = values.isna().to_numpy()
+    if field.kind == "datetime":
+        numbers = to_seconds(pa.array(values, pa.string(), from_pandas=True), field.format)
+    else:
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    if (odd := np.isnan(numbers) & ~absent).any():
+        raise _fault(values, field, odd, f"not of kind {field.kind}")
+    return numbers
+
+
+def codes(values: "pd.Series", field: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of categories and whether training knew each.
+
+    A missing value has the code after the last category. What training never saw, or too rarely, is RARE where that is
+    a category, else missing where training rows lack values, else the most frequent category.
+
+    Returns:
+        (n,) i64, (n,) bool.
+    """
+    text = _texts(values)
+    names = list(field.categories)
+    if field.kind == "boolean":  # pandas turns `true` into True
+        text, names = pc.utf8_lower(text), [name.lower() for name in names]
+    index = pc.index_in(text, value_set=pa.array(names, pa.string()))
+    absent = np.asarray(text.is_null())
+    known = np.asarray(index.is_valid()) & ~absent | (absent & (field.missing > 0))
+    found = np.asarray(pc.fill_null(index, -1)).astype(np.int64)
+    if field.missing:
+        found[absent] = len(names)
+    if not known.all():
+        other = names.index(RARE) if RARE in names else len(names) if field.missing else int(np.argmax(field.counts))
+        found[~known] = other
+    return found, known
+
+
+def _texts(values: "pd.Series") -> pa.Array:
+    """Values of any type as text; null where missing."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
+        return pa.array(values, from_pandas=True).cast(pa.string())
+    if not pd.api.types.is_string_dtype(values.dtype):
+        values = values.astype(object).map(str, na_action="ignore")
+    return _single(pa.array(values, pa.string(), from_pandas=True))
+
+
+def _single(array: Any) -> pa.Array:
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _fault(values: "pd.Series", field: Field, odd: np.ndarray, what: str) -> InputError:
+    place = int(np.argmax(odd))
+    row = values.index[place]
+    number = row + 1 if isinstance(row, int | np.integer) else row
+    return InputError(f"row {number}, column {shown(field.name)!r}: {str(values.iloc[place])!r} is {what}")
+
+
+def decoded(schema: Schema, names: tuple[str, ...], units: np.ndarray, seed: int, start: int) -> "pd.DataFrame":
+    """A typed frame from units.
+
+    Args:
+        schema: of the table.
+        names: of the columns of `units`.
+        units: (n, len(names)) f32.
+        seed: of identifiers.
+        start: number of the first row, from 0.
+    """
+    import pandas as pd
+
+    place = {name: i for i, name in enumerate(names)}
+    index = pd.RangeIndex(start, start + len(units))
+    columns: dict[str, Any] = {}
+    for number, field in enumerate(schema.fields):
+        if field.kind in NUMERIC:
+            columns[field.name] = _values(units[:, place[field.name]].astype(np.float64), field)
+        elif field.kind in DISCRETE:
+            texts = pa.array([*field.categories, None], pa.string())
+            columns[field.name] = texts.take(pa.array(units[:, place[field.name]].astype(np.int64))).to_pandas().array
+        elif field.kind == "constant":
+            value = field.categories[0] if field.categories else None
+            columns[field.name] = pa.repeat(pa.scalar(value, pa.string()), len(units)).to_pandas().array
+        elif field.kind == "id":
+            columns[field.name] = _identifiers(field, len(units), (seed, number), start)
+    return pd.DataFrame(columns, index=index)
+
+
+def _values(u: np.ndarray, field: Field) -> np.ndarray:
+    """Numbers or times of places u (n,) f64 in [0, 1], rounded as training rows are."""
+    numbers = field.low + u * (field.high - field.low)
+    if field.kind == "datetime":
+        step = resolution(field)
+        return as_times(np.clip(np.rint(numbers / step) * step, field.low, field.high))
+    if field.kind == "integer":
+        numbers = np.clip(np.rint(numbers), field.low, field.high)
+        return numbers if np.isnan(numbers).any() else numbers.astype(np.int64)
+    digits = field.decimals[1] if field.decimals else 15
+    return np.clip(np.round(numbers, digits) if digits <= 15 else numbers, field.low, field.high)
+
+
+def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:
+    """Identifiers of rows start ... start + n - 1, different for as long as the pattern has room."""
+    import pandas as pd
+
+    rows = np.arange(start, start + n)
+    absent = np.random.default_rng((*seed, start)).random(n) < field.rate
+    if not field.pattern:
+        numbers = rows + 1
+        return np.where(absent, np.nan, numbers) if absent.any() else numbers
+    choices = _pattern(field.pattern)
+    text = np.empty((n, len(choices)), "U1")
+    rng, anew = np.random.default_rng(seed), np.random.default_rng((*seed, start, 1))
+    # The last places hold the digits of a number below `room`, which rows are sent to one to one.
+    room, last = 1, len(choices)
+    while last and room * len(choices[last - 1]) < 2**31:
+        last -= 1
+        room *= len(choices[last])
+    factor = int(rng.integers(room)) or 1
+    while math.gcd(factor, room) != 1:
+        factor += 1
+    number = (rows % room * factor + int(rng.integers(room))) % room
+    for i in range(len(choices) - 1, -1, -1):
+        letters = np.array(list(choices[i]))
+        text[:, i] = letters[number % len(letters) if i >= last else anew.integers(len(letters), size=n)]
+        number = number // len(letters)
+    joined = pd.Series(text.view(f"U{len(choices)}")[:, 0] if n else [], dtype="str")
+    return joined.mask(absent).array
+
+
+def _pattern(pattern: str) -> list[str]:
+    """The letters that each place of a pattern may hold."""
+    choices, literal = [], False
+    for letter in pattern:
+        if letter == "\\" and not literal:
+            literal = True
+            continue
+        choices.append(letter if literal else _LETTERS.get(letter, letter))
+        literal = False
+    return choices
