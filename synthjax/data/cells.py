@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
 from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema
+from synthjax.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,19 +59,12 @@ def as_text(table: pa.Table, where: object = "table") -> pa.Table:
             raise fault(where, f"column {shown(name)} holds {kind}: numbers, text, truth values and times are read")
         if pa.types.is_date(kind):
             text = pc.strftime(column, format="%Y-%m-%d")
-        elif pa.types.is_timestamp(kind):
-            text = _timestamp_text(column)
+        elif pa.types.is_timestamp(kind):  # nanoseconds are cut off
+            text = pc.strftime(column.cast(pa.timestamp("us"), safe=False), format="%Y-%m-%d %H:%M:%S")
         else:
             text = column.cast(pa.string())
         columns.append(pc.fill_null(text, ""))
     return pa.table(columns, names=table.column_names)
-
-
-def _timestamp_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times to the second, or to the microsecond where any has a fraction (nanoseconds are cut off)."""
-    micro = column.cast(pa.timestamp("us"), safe=False)
-    whole = not np.any(np.asarray(micro.cast(pa.int64()).fill_null(0)) % 1_000_000)
-    return pc.strftime(micro.cast(pa.timestamp("s" if whole else "us"), safe=False), format="%Y-%m-%d %H:%M:%S")
 
 
 def from_frame(frame: "pd.DataFrame", where: object = "table") -> pa.Table:
@@ -95,6 +89,8 @@ def to_seconds(cells: pa.Array, form: str) -> np.ndarray:
     """Cells as seconds since 1970-01-01, f64; NaN where they are no date of the form, or one that no calendar has."""
     import pandas as pd
 
+    if "%f" not in form:  # times of Parquet files always have a fraction, and dates a time
+        cells = pc.replace_substring_regex(cells, r"\.0+$" if "H" in form else r" 00:00:00(\.0+)?$", "")
     text = cells.to_pandas()
     times = pd.to_datetime(text, format=plain_format(form), errors="coerce").astype("datetime64[us]")
     numbers = times.to_numpy().astype(np.int64) / 1e6
@@ -169,7 +165,8 @@ def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray
     if not good.all():
         place = int(np.argmin(good))
         what = f"a date like {field.format}" if field.kind == "datetime" else "a finite number"
-        raise cell_fault(where, int(rows[~absent][place]), field.name, present[place].as_py(), f"not {what}")
+        found = int(rows[~absent][place]), present[place].as_py()
+        raise cell_fault(where, found, field.name, f"not {what}")
     full = np.full(len(cells), np.nan)
     full[~absent] = values
     if field.kind == "datetime":
@@ -186,8 +183,9 @@ def as_times(seconds: np.ndarray) -> np.ndarray:
     return times
 
 
-def cell_fault(where: object, row: int, column: str, cell: str, what: str):
-    """The error whose one line names the file, the row (counted from 0 here, from 1 there) and the column."""
+def cell_fault(where: object, found: tuple[int, str], column: str, what: str) -> InputError:
+    """The error whose line names file, row (counted from 0 in `found`, from 1 there), column and cell."""
+    row, cell = found
     return fault(where, f"row {row + 1}, column {shown(column)!r}: {shown(cell)!r} is {what}")
 
 

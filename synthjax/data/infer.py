@@ -81,6 +81,7 @@ class _Tally:
         self.scientific = False
         self.whole = self.rising = True
         self.last = -math.inf
+        self.finest = 86400.0
         self.number_ends, self.date_ends = _Extremes(min_count), _Extremes(min_count)
 
     def add(self, cells: pa.Array, rows: np.ndarray) -> None:
@@ -159,6 +160,7 @@ class _Tally:
         if "%f" in self.forms[0]:
             fraction = pc.replace_substring_regex(texts, r"^.*\.|Z$", "")
             self.digits[1] = max(self.digits[1], pc.max(pc.utf8_length(fraction)).as_py())
+            self.finest = min(self.finest, _finest(seconds[good]))
 
     def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool) -> None:
         if self.counts is None:
@@ -200,7 +202,7 @@ class _Tally:
         if forced or not self.present:
             return self._checked(forced, where) if forced and self.present else "constant"
         if self.infinite and self.numbers and self._numbers_and_infinities():
-            raise cell_fault(where, *_at(self.infinite, self.name), "not a finite number")
+            raise cell_fault(where, self.infinite, self.name, "not a finite number")
         if distinct == 1 and not self.missing and self.present >= min_count:
             return "constant"
         if distinct == 2 and self.counts and {cell.lower() for cell in self.counts} in _TRUTHS:
@@ -211,13 +213,9 @@ class _Tally:
             return "datetime"
         for good, bad, what in ((self.numbers, self.no_number, "number"), (self.dates, self.no_date, "date")):
             if bad and good >= 0.9 * self.present and distinct > MANY:
-                row, cell = bad
-                raise cell_fault(
-                    where,
-                    *_at((row, cell), self.name),
-                    f"not a {what}, as {good:,} of the {self.present:,} values are: mend it, or say "
-                    "`kind: categorical` of the column in a schema file",
-                )
+                advice = "mend it, or say `kind: categorical` of the column in a schema file"
+                most = f"as {good:,} of the {self.present:,} values are"
+                raise cell_fault(where, bad, self.name, f"not a {what}, {most}: {advice}")
         return self._text_kind(distinct)
 
     def _numbers_and_infinities(self) -> bool:
@@ -232,7 +230,7 @@ class _Tally:
         """A kind that a person chose, if the cells allow it."""
         bad = self.no_number or self.infinite if forced in ("continuous", "integer") else self.no_date
         if forced in NUMERIC and bad:
-            raise cell_fault(where, *_at(bad, self.name), f"not of kind {forced}, which the schema file asks for")
+            raise cell_fault(where, bad, self.name, f"not of kind {forced}, which the schema file asks for")
         if forced == "datetime" and self.dates < self.present:
             raise fault(where, f"column {shown(self.name)!r} holds no dates that are recognised; give their format")
         if forced == "constant" and len(self.counts or ()) != 1:
@@ -270,12 +268,14 @@ class _Tally:
         if low > high:
             raise fault(where, f"column {shown(self.name)!r}: the values lie outside {public[0]} ... {public[1]}")
         decimals = None if self.scientific and field.kind != "datetime" else (min(self.digits), self.digits[1])
-        form = self._form() if field.kind == "datetime" else ""
+        form = self._form(field.storage) if field.kind == "datetime" else ""
         clipped = clipped if public == [None, None] else 0
         return replace(field, low=low, high=high, clipped=clipped, decimals=decimals, format=form)
 
-    def _form(self) -> str:
+    def _form(self, storage: str) -> str:
         form = (self.forms or [""])[0]
+        if storage.startswith("timestamp") and self.finest >= 1:  # written to the microsecond, whatever it means
+            form = form[: form.index(" ")] if self.finest == 86400 else form.replace(".%f", "")
         if "date" in self.unpadded:
             form = form.replace("%d", "%-d").replace("%m", "%-m")
         return form.replace("%H", "%-H") if "hour" in self.unpadded else form
@@ -302,6 +302,11 @@ class _Tally:
         return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else mask for mask, letters in columns)
 
 
+def _finest(seconds: np.ndarray) -> float:
+    """Whether all are whole days, 86400, whole seconds, 1, or neither, 0."""
+    return next((step for step in (86400.0, 1.0) if not (seconds % step).any()), 0.0)
+
+
 def _mask(cell: str) -> str:
     """9 for a digit, a and A for letters, punctuation as it is; what is beyond ASCII is a letter."""
     return re.sub(r"[^\x00-\x7f]", "a", re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub("[0-9]", "9", cell))))
@@ -313,10 +318,6 @@ def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarra
         return None
     place = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
     return int(rows[place]), cells[place].as_py()
-
-
-def _at(found: tuple[int, str], name: str) -> tuple[int, str, str]:
-    return found[0], name, found[1]
 
 
 def infer(
@@ -371,7 +372,7 @@ def infer(
 def _target(field: Field, tally: _Tally, min_count: int, classes: tuple[str, ...] | None, where: object) -> Field:
     """The target's field with its classes in order, if it can be a target at all."""
     where = f"{shown(where)}: target {shown(field.name)!r}"
-    if field.kind == "constant" or field.kind in ("id", "text"):
+    if field.kind in ("constant", "id", "text"):
         held = f"always {shown(field.categories[0])!r}" if field.categories else f"of kind {field.kind}"
         raise InputError(f"{where} is {held}: there is nothing to predict")
     if field.missing:
@@ -387,10 +388,11 @@ def _target(field: Field, tally: _Tally, min_count: int, classes: tuple[str, ...
             f"{where}: class {shown(smallest)!r} has {counts[smallest]} training rows; classes of fewer than "
             f"{min_count} (min_count) would single people out: merge or drop it, or set min_count=1"
         )
-    order = list(classes or sorted(counts, key=_class_order))
+    order = list(classes or sorted(counts, key=class_order))
     return replace(field, categories=tuple(order), counts=tuple(counts[name] for name in order))
 
 
-def _class_order(name: str) -> tuple[bool, float, str]:
+def class_order(name: str) -> tuple[bool, float, str]:
+    """What classes are sorted by: numbers by value, then words."""
     number = bool(re.fullmatch(NUMBER, name))
     return (not number, float(name) if number else 0.0, name)

@@ -7,7 +7,8 @@ the same examples. Each is drawn per class (stratified) from the frozen stream o
 - holdout: 10 % of what is left for training (`HOLDOUT_SEED`), never trained on: model selection and privacy need it;
 - train: the rest.
 
-Within a split, rows keep the order of their source; `Split.index` says which row each was.
+Within a split, rows keep the order of their source; `Split.index` says which row each was. Rows of a table whose target
+is a quantity, or that has none, are drawn alike instead of per class.
 """
 
 import difflib
@@ -16,7 +17,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,13 @@ from synthjax.data import tfds
 from synthjax.data.arrays import Part, Source, class_names, fault, shown
 from synthjax.data.files import IDX_NAMES, holds_idx, read_idx_file, read_idx_folder, read_npz, read_png_folder
 from synthjax.errors import InputError
-from synthjax.model import Column, DataSpec
+from synthjax.model import DataSpec
+
+if TYPE_CHECKING:  # tables bring pyarrow with them, which images need not wait for
+    import pandas as pd
+
+    from synthjax.data.encoding import Encoder
+    from synthjax.data.tabular import Table
 
 TEST_SEED = 1
 HOLDOUT_SEED = 2
@@ -39,11 +46,11 @@ _COUNTS = {
     "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "fashion_mnist": (6000,) * 10,
 }
-NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10")
+_TABLES = ("adult", "breast_cancer", "creditcard", "nyc_taxi")
+NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10", "adult", "creditcard", "nyc_taxi")
 """Data sets known by name, beside `tfds:NAME` and paths."""
-_FORMS = "tfds:NAME, or the path of an .npz file, an IDX file or folder, or a folder of PNGs by class"
-
-_NO_TABLES = "tables are not supported by this version yet, save for the one that is built in, breast_cancer"
+_FORMS = "tfds:NAME, or the path of an .npz, .csv or .parquet file, an IDX file or folder, or a folder of PNGs by class"
+_TABLE_ENDINGS = (".csv", ".tsv", ".data", ".parquet")
 
 
 class Split(NamedTuple):
@@ -69,25 +76,54 @@ class Dataset(NamedTuple):
     test: Split
     fingerprint: str
     """sha256, in hexadecimal, over the spec and all arrays of the three splits."""
+    encoder: "Encoder | None" = None
+    """Of a table: from rows to vectors and back."""
+    table: "Table | None" = None
+    """Of a table: the rows themselves, its schema, and notes for the user."""
+
+    def frame(self, split: str) -> "pd.DataFrame":
+        """The raw rows of a table's split, "train", "holdout" or "test": typed, nothing clipped or merged.
+
+        They are read anew, row i being that of `x[i]`, `y[i]`, `index[i]`; the frame's index is `index`.
+        """
+        if self.table is None:
+            raise ValueError(f"{self.name} is no table")
+        return self.table.frame(getattr(self, split).index, test=split == "test")
 
 
-def load(name: str, data_dir: str | None = None, *, holdout: float = 0.1) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    holdout: float = 0.1,
+    target: str | None = None,
+    encoding: str = "quantile",
+    schema: str | None = None,
+    min_count: int = 5,
+) -> Dataset:
     """Reads a data set and cuts its fixed splits (see the module's docstring).
 
     Args:
         name: one of
-            `digits` (1,797 images 8x8x1, 17 levels) and `breast_cancer` (a table of 569 rows, 30 raw columns and the
+            `digits` (1,797 images 8x8x1, 17 levels) and `breast_cancer` (a table of 569 rows, 30 numbers and the
             diagnosis), which scikit-learn ships;
+            `adult`, `creditcard`, `nyc_taxi`, tables from `data_dir` (see `synthjax.data.tabular`);
             `mnist`, `fashion_mnist` (the four original IDX files, gzipped or not) and `cifar10` (one `cifar10*.npz`)
             from `data_dir`, else from TFDS;
             `tfds:NAME`, a labelled image set of TFDS;
             a path, as it is or below `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train` (and
             `x_test`, `y_test`), an IDX file of images (labels from the file beside it), a folder with the four IDX
             files, or a folder of PNGs by class, perhaps in `train/` and `test/`.
-            Images are uint8 0 ... 255; floats in [0, 1] are rounded to 256 levels.
+            Images are uint8 0 ... 255; floats in [0, 1] are rounded to 256 levels;
+            a table, `.csv` (also `.tsv`, `.data`, gzipped or not) or `.parquet`.
         data_dir: a folder that holds the files of the data set, or folders named after data sets. Default: the
             environment variable `SYNTHJAX_DATA_DIR`.
         holdout: share of the training examples to hold out, in [0, 1); at least one of each class unless 0.
+        target: of a table, the column to predict; one of numbers makes it a regression, without classes. Default: that
+            of a data set known by name, none of a file.
+        encoding: of a table, a preset of `synthjax.data.encoding`.
+        schema: of a table, a YAML or JSON file that corrects what is inferred, see `synthjax.data.schema`.
+        min_count: of a table, fewest rows that must share a category or an extreme value; 1 gives every value away.
 
     Raises:
         InputError: one line that names the file, field and row, or the name and what there is instead.
@@ -95,13 +131,17 @@ def load(name: str, data_dir: str | None = None, *, holdout: float = 0.1) -> Dat
     if not 0 <= holdout < 1:
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
+    if name in _TABLES or _is_table(name):
+        return _load_table(name, data_dir, holdout, target, encoding, schema, min_count)
+    if target or schema:
+        raise InputError(f"target and schema are for tables; {shown(name)} holds images")
     source = _read(name, data_dir)
     return _dataset(_short_name(name), source, holdout)
 
 
 def _short_name(name: str) -> str:
     known = name in NAMES or name.startswith("tfds:")
-    stem = name if known else re.sub(r"\.(npz|gz)$", "", Path(name).resolve().name)
+    stem = name if known else re.sub(r"(\.(npz|csv|tsv|data|parquet))?(\.gz)?$", "", Path(name).resolve().name)
     return re.sub(r"[^\w.-]+", "-", stem, flags=re.ASCII).strip("-.") or "data"
 
 
@@ -111,8 +151,6 @@ def _short_name(name: str) -> str:
 def _read(name: str, data_dir: str | None) -> Source:
     if name == "digits":
         return _digits()
-    if name == "breast_cancer":
-        return _breast_cancer()
     if name in NAMES:
         return _files_or_tfds(name, data_dir)
     if name.startswith("tfds:"):
@@ -157,9 +195,8 @@ def _check_not_swapped(name: str, folder: Path, source: Source) -> None:
             raise fault(folder, f"holds the files of {other}, not of {name}")
 
 
-def _read_path(name: str, data_dir: str | None) -> Source:
-    if _is_table(name):
-        raise fault(name, _NO_TABLES)
+def _locate(name: str, data_dir: str | None) -> Path:
+    """The file or folder `name`, as it is or below `data_dir`."""
     candidates = [os.path.abspath(path) for path in [name, os.path.join(data_dir or "", name)] if name]
     found = next((path for path in candidates if os.path.exists(path)), None)
     if found is None:
@@ -169,12 +206,16 @@ def _read_path(name: str, data_dir: str | None) -> Source:
         near = difflib.get_close_matches(name, NAMES, n=2)
         hint = f"did you mean {' or '.join(near)}? If not, " if near else ""
         raise InputError(f"unknown data set {name!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")
-    path = Path(found)
+    return Path(found)
+
+
+def _read_path(name: str, data_dir: str | None) -> Source:
+    path = _locate(name, data_dir)
     if path.is_dir():
         if holds_idx(path):
             return read_idx_folder(path)
         if table := next((file for file in sorted(os.listdir(path)) if _is_table(file)), None):
-            raise fault(path / table, _NO_TABLES)
+            raise fault(path, f"a folder with tables; give the path of one, such as {shown(path / table)}")
         return read_png_folder(path)
     if path.suffix.lower() == ".npz":
         return read_npz(path)
@@ -184,7 +225,38 @@ def _read_path(name: str, data_dir: str | None) -> Source:
 
 
 def _is_table(name: str) -> bool:
-    return any(suffix.lower() in (".csv", ".tsv", ".parquet", ".data") for suffix in Path(name).suffixes)
+    return any(suffix.lower() in _TABLE_ENDINGS for suffix in Path(name).suffixes)
+
+
+def _load_table(
+    name: str,
+    data_dir: str | None,
+    holdout: float,
+    target: str | None,
+    encoding: str,
+    schema: str | None,
+    min_count: int,
+) -> Dataset:
+    """A table with its splits cut, measured and encoded."""
+    from synthjax.data import tables, tabular
+
+    if name in _TABLES:
+        found = tabular.find(name, _existing(data_dir))
+    else:
+        found = tabular.Found(tables.open_table(_locate(name, data_dir)))
+    found = found._replace(target=target or found.target)
+    y, classes = tabular.strata(found)
+    where = f"{found.train.where}: {found.target}" if classes else found.train.where
+    _check_counts(y, classes, where, holdout, found.test is None)
+    whole = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
+    left, test = (whole, None) if found.test else _cut(whole, TEST_SHARE, TEST_SEED)
+    train, held = _cut(left, holdout, HOLDOUT_SEED)
+    splits = {"train": train.index, "holdout": held.index} | ({"test": test.index} if test else {})
+    rows, encoder, table = tabular.encode(found, splits, encoding=encoding, overrides=schema, min_count=min_count)
+    train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
+    spec = encoder.spec()
+    digest = fingerprint(spec, train, held, test)
+    return Dataset(_short_name(name), spec, train, held, test, digest, encoder, table)
 
 
 def _digits() -> Source:
@@ -194,21 +266,6 @@ def _digits() -> Source:
     x, y = load_digits(return_X_y=True)
     images = x.reshape(-1, 8, 8, 1).astype(np.uint8)
     return Source(Part(images, y.astype(np.int32), "digits"), classes=_DIGITS, levels=17)
-
-
-def _breast_cancer() -> Source:
-    """Wisconsin diagnostic breast cancer (Street, Wolberg & Mangasarian 1993): raw columns, the diagnosis one-hot."""
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer()
-    classes = tuple(str(name) for name in data.target_names)
-    onehot = np.eye(len(classes), dtype=np.float32)[data.target]
-    x = np.concatenate([data.data.astype(np.float32), onehot], axis=1)
-    n = data.data.shape[1]
-    columns = [Column(str(name), "continuous", i, 1) for i, name in enumerate(data.feature_names)]
-    columns.append(Column("diagnosis", "onehot", n, len(classes), target=True))
-    part = Part(x, data.target.astype(np.int32), "breast_cancer")
-    return Source(part, classes=classes, levels=0, columns=tuple(columns))
 
 
 # --- splits ------------------------------------------------------------------------------------------------------
@@ -241,7 +298,9 @@ def stratified(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 def _dataset(name: str, source: Source, holdout: float) -> Dataset:
     """Checks the labels, cuts the splits and says what the data is."""
     classes = class_names(source)
-    _check_counts(source, classes, holdout)
+    y = source.train.y
+    counted = np.zeros(len(source.train.x), np.int32) if y is None else y
+    _check_counts(counted, classes, source.train.where, holdout, source.test is None)
     train = _whole(source.train)
     if source.test is None:
         train, test = _cut(train, TEST_SHARE, TEST_SEED)
@@ -260,16 +319,15 @@ def _dataset(name: str, source: Source, holdout: float) -> Dataset:
     return Dataset(name, spec, train, held, test, fingerprint(spec, train, held, test))
 
 
-def _check_counts(source: Source, classes: tuple[str, ...], holdout: float) -> None:
+def _check_counts(y: np.ndarray, classes: tuple[str, ...], where: str, holdout: float, cut_test: bool) -> None:
     """Refuses a class, or an unlabelled set, too small to give each split an example."""
-    splits = ["train"] + ["holdout"] * (holdout > 0) + ["test"] * (source.test is None)
-    y = source.train.y
-    counts = np.array([len(source.train.x)]) if y is None else np.bincount(y)
+    splits = ["train"] + ["holdout"] * (holdout > 0) + ["test"] * cut_test
+    counts = np.bincount(y)
     if counts.min() < len(splits):
         smallest = int(counts.argmin())
         what = f"class {smallest} ({shown(classes[smallest])})" if classes else "the data set"
         raise fault(
-            source.train.where,
+            where,
             f"{what} has {counts[smallest]} examples, too few to split: one each is needed for {', '.join(splits)}",
         )
 

@@ -228,7 +228,7 @@ def test_frames_of_any_types_become_text():
     text = from_frame(frame)
     assert text.to_pydict() == {
         "f": ["1.5", ""],
-        "t": ["2016-03-01 00:00:00", "2016-03-02 01:02:03"],
+        "t": ["2016-03-01 00:00:00.000000", "2016-03-02 01:02:03.000000"],
         "b": ["true", "false"],
     }
     with pytest.raises(InputError, match="column l holds list"):

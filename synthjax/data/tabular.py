@@ -1,0 +1,277 @@
+"""From a table in files to a `Dataset`: splits, schema, encoder and encoded rows, each chunk in memory by itself.
+
+The file is read three times: for the target, which the splits are cut by; for the schema, from training rows only; and
+to encode. What is kept is the encoded rows (f32) and, for fitting, a sample of at most 100,000 training rows.
+
+Data sets known by name, from `data_dir` or a folder of that name in it:
+
+    adult          UCI Adult (Becker & Kohavi 1996): adult.data and adult.test, which is the test split; target
+                   `income`; `?` is missing, here alone; the dots behind the labels of adult.test are taken off
+    creditcard     credit card frauds (Dal Pozzolo et al. 2015): creditcard*.csv, target `Class`
+    nyc_taxi       New York yellow taxi trips: yellow_tripdata*.csv, no target unless one is named
+    breast_cancer  Wisconsin diagnostic breast cancer (Street et al. 1993), from scikit-learn, target `diagnosis`
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthjax.data.arrays import fault, shown
+from synthjax.data.cells import NUMBER, Chunk, missing_in, typed
+from synthjax.data.encoding import PRESETS, Encoder
+from synthjax.data.infer import CLASSES, class_order, infer
+from synthjax.data.schema import Schema, check_known, read_overrides
+from synthjax.data.tables import Reader, frame_reader, open_table
+from synthjax.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SAMPLE = 100_000
+"""Training rows that encodings are fitted on at most; a fixed random sample of more."""
+_SAMPLE_SEED = 3
+_ADULT = (
+    "age workclass fnlwgt education education-num marital-status occupation relationship race sex capital-gain "
+    "capital-loss hours-per-week native-country income"
+)
+_FILES = {"adult": "adult.data", "creditcard": "creditcard*.csv", "nyc_taxi": "yellow_tripdata*.csv"}
+NAMES = ("adult", "breast_cancer", "creditcard", "nyc_taxi")
+"""Tables known by name."""
+
+
+class Found(NamedTuple):
+    """A table before its splits are cut."""
+
+    train: Reader
+    test: Reader | None = None
+    """None: the files have no test split."""
+    target: str | None = None
+    classes: tuple[str, ...] | None = None
+    """Order of the classes; None: alphabetical."""
+
+
+class Rows(NamedTuple):
+    """One split of a table, encoded."""
+
+    x: np.ndarray
+    """(n, D) f32."""
+    y: np.ndarray
+    """(n,) i32; zeros for regression."""
+    index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, as in Batch
+    """(n,) i32 row of the source."""
+
+
+class Table(NamedTuple):
+    """The rows behind a data set, as people see them."""
+
+    train: Reader
+    """Of the train and holdout splits, and of the test split where the files have none."""
+    test: Reader | None
+    schema: Schema
+    notes: tuple[str, ...] = ()
+    """What had to be changed in rows that training never saw, and what encoding takes: a line each."""
+
+    def frame(self, index: np.ndarray, test: bool = False) -> "pd.DataFrame":
+        """Rows as a typed frame (see `cells`), nothing clipped or merged.
+
+        Args:
+            index: (n,) numbers of rows, increasing.
+            test: of the test file, where there is one.
+
+        Returns:
+            (n, columns), indexed by row number; `cells` says of what types.
+        """
+        reader = self.test if test and self.test else self.train
+        return _selected(reader, index, self.schema)
+
+
+def find(name: str, data_dir: str | None) -> Found:
+    """The files of a data set known by name; InputError if they are not there."""
+    if name == "breast_cancer":
+        return _breast_cancer()
+    folders = [Path(data_dir, name), Path(data_dir)] if data_dir else []
+    for folder in filter(Path.is_dir, folders):
+        found = _named(folder, _FILES[name])
+        if len(found) > 1:
+            raise fault(folder, f"{len(found)} files are named {_FILES[name]}; give the path of one as the data set")
+        if found and name == "adult":
+            return _adult(found[0], folder)
+        if found:
+            return Found(open_table(found[0]), target="Class" if name == "creditcard" else None)
+    looked = " and ".join(map(shown, folders)) or "no folder: give one by --data_dir or SYNTHJAX_DATA_DIR"
+    raise InputError(f"{name}: its file {_FILES[name]}[.gz] is not there; looked in {looked}")
+
+
+def _named(folder: Path, pattern: str) -> list[Path]:
+    return sorted({*folder.glob(pattern), *folder.glob(f"{pattern}.gz")})
+
+
+def _adult(data: Path, folder: Path) -> Found:
+    tests = _named(folder, "adult.test")
+    if not tests:
+        raise fault(folder, "adult.test (or adult.test.gz) is missing; it belongs to adult.data")
+    names = tuple(_ADULT.split())
+
+    def clean(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+        return pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"^([<>]=?50K)\.$", r"\1")
+
+    train = open_table(data, names=names, tokens=("?",), clean=clean)
+    return Found(train, open_table(tests[0], names=names, skip=1, tokens=("?",), clean=clean), "income")
+
+
+def _breast_cancer() -> Found:
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer(as_frame=True)
+    classes = tuple(str(name) for name in data.target_names)
+    frame = data.data.assign(diagnosis=np.array(classes)[data.target])
+    return Found(frame_reader(frame, "breast_cancer"), target="diagnosis", classes=classes)
+
+
+# --- the target, which splits are cut by -------------------------------------------------------------------------
+
+
+def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What splits are stratified by: the target's classes, or nothing where it is a quantity or absent.
+
+    Returns:
+        (N,) i32 labels, zeros without classes; the classes' names, () without.
+
+    Raises:
+        InputError: there is no such column, or a row whose label is missing.
+    """
+    reader, target = found.train, found.target
+    if target:
+        check_known(target, reader.names, reader.where, "target")
+    parts = []
+    for chunk in reader.chunks([target or reader.names[0]]):
+        cells = chunk.cells.column(0).combine_chunks()
+        if target and (absent := missing_in(cells, reader.tokens)).any():
+            row = int(chunk.rows[np.argmax(absent)]) + 1
+            raise fault(reader.where, f"row {row}, target {shown(target)!r}: no label; leave such rows out")
+        parts.append(cells.dictionary_encode() if target else pa.nulls(len(cells)))
+    n = sum(map(len, parts))
+    if not target:
+        return np.zeros(n, np.int32), ()
+    joined = pa.chunked_array(parts).unify_dictionaries()
+    names = joined.chunk(0).dictionary
+    quantity = len(names) > CLASSES and pc.all(pc.match_substring_regex(names, NUMBER)).as_py()
+    if quantity:
+        return np.zeros(n, np.int32), ()
+    order = list(found.classes or sorted(names.to_pylist(), key=class_order))
+    places = {name: i for i, name in enumerate(order)}
+    place = np.array([places[name] for name in names.to_pylist()], np.int32)
+    return place[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
+
+
+# --- encoding ----------------------------------------------------------------------------------------------------
+
+
+def encode(
+    found: Found,
+    splits: dict[str, np.ndarray],
+    *,
+    encoding: str,
+    overrides: str | Path | None,
+    min_count: int,
+) -> tuple[dict[str, Rows], Encoder, Table]:
+    """Measures and encodes a table whose splits are known.
+
+    Args:
+        found: the table.
+        splits: "train", "holdout", "test" -> increasing row numbers; "test" is absent where the files have their own.
+        encoding: one of `encoding.PRESETS`.
+        overrides: a schema file, see `schema.read_overrides`.
+        min_count: see `schema`.
+
+    Raises:
+        InputError: as `infer`, `Encoder.fit` and `Encoder.preflight` do; a test file with other columns.
+    """
+    if encoding not in PRESETS:
+        raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
+    if min_count < 1:
+        raise InputError(f"min_count={min_count}: at least 1 is needed, which gives every value away")
+    if found.test and set(found.test.names) != set(found.train.names):
+        odd = sorted(set(found.test.names) ^ set(found.train.names))[0]
+        raise fault(found.test.where, f"column {shown(odd)!r} is in only one of the train and the test file")
+    reader, train = found.train, splits["train"]
+    sample = train
+    if len(train) > SAMPLE:
+        sample = np.sort(np.random.default_rng(_SAMPLE_SEED).choice(train, SAMPLE, replace=False))
+    kept: list[pa.Table] = []
+
+    def training() -> Iterator[Chunk]:
+        for chunk in reader.chunks():
+            kept.append(_taken(chunk, sample).cells)
+            part = _taken(chunk, train)
+            if len(part.rows):
+                yield part
+
+    schema = infer(
+        training(),
+        target=found.target,
+        min_count=min_count,
+        overrides=read_overrides(overrides) if overrides else None,
+        tokens=reader.tokens,
+        classes=found.classes,
+        storage=reader.storage,
+        where=reader.where,
+    )
+    frame = typed(Chunk(pa.concat_tables(kept), sample), schema, reader.tokens, reader.where)
+    kept.clear()
+    encoder = Encoder.fit(frame, schema, encoding)
+    notes = [encoder.preflight(sum(map(len, splits.values())))]
+    rows, unseen = _encoded(reader, splits, encoder)
+    if found.test:
+        extra, more = _encoded(found.test, {"test": None}, encoder)
+        rows, unseen = {**rows, **extra}, {**unseen, **more}
+    for split, counts in unseen.items():
+        told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
+        notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
+    return rows, encoder, Table(found.train, found.test, schema, tuple(notes))
+
+
+def _taken(chunk: Chunk, index: np.ndarray) -> Chunk:
+    """The chunk's rows that are in `index`, which increases."""
+    first, last = np.searchsorted(index, [chunk.rows[0], chunk.rows[-1] + 1])
+    chosen = index[first:last] - chunk.rows[0]
+    return Chunk(chunk.cells.take(pa.array(chosen)), index[first:last])
+
+
+def _encoded(
+    reader: Reader, splits: Mapping[str, np.ndarray | None], encoder: Encoder
+) -> tuple[dict[str, Rows], dict[str, dict[str, int]]]:
+    """All rows of the splits (None: every row), encoded; and per split the categories that training never saw."""
+    parts: dict[str, list[Rows]] = {split: [] for split in splits}
+    unseen: dict[str, dict[str, int]] = {split: {} for split in splits}
+    for chunk in reader.chunks():
+        for split, index in splits.items():
+            part = chunk if index is None else _taken(chunk, index)
+            if not len(part.rows):
+                continue
+            frame = typed(part, encoder.schema, reader.tokens, reader.where)
+            x = encoder.encode(frame, seed=int(part.rows[0]))
+            try:
+                y = encoder.labels(frame)
+            except InputError as error:
+                raise fault(reader.where, str(error)) from error
+            parts[split].append(Rows(x, y, part.rows.astype(np.int32)))
+            if split != "train":
+                for name, count in encoder.unseen(frame).items():
+                    unseen[split][name] = unseen[split].get(name, 0) + count
+    empty = Rows(np.empty((0, encoder.width), np.float32), np.empty(0, np.int32), np.empty(0, np.int32))
+    joined = {
+        split: Rows(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True))) if rows else empty
+        for split, rows in parts.items()
+    }
+    return joined, unseen
+
+
+def _selected(reader: Reader, index: np.ndarray, schema: Schema) -> "pd.DataFrame":
+    parts = [_taken(chunk, index) for chunk in reader.chunks()]
+    cells = pa.concat_tables([part.cells for part in parts])
+    return typed(Chunk(cells, np.asarray(index)), schema, reader.tokens, reader.where)
