@@ -137,7 +137,7 @@ def _header(path: Path, skip: int, names: tuple[str, ...] | None) -> tuple[tuple
     lines = text.split("\n", skip)[-1] if text.count("\n") >= skip else ""
     if not lines.strip():
         raise fault(path, "an empty file")
-    first = lines.splitlines()[0]
+    first = lines.partition("\n")[0]
     bare = re.sub(r'"[^"]*"', "", first)
     delimiter = max(_DELIMITERS, key=bare.count)
     delimiter = delimiter if delimiter in bare else ","
