@@ -29,10 +29,11 @@ SMALL = {
     "cgan": {"noise": 16, "learning_rate": 2e-4},
     "dcgan": {"noise": 16, "channels": (8, 16), "learning_rate": 2e-3},
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
+    "table_gan": {"hidden": (64, 64, 64), "learning_rate": 1e-3},
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
 }
 """Further fields, by the file in synthjax/models."""
-MOST_COMPLEX = {"cgan": "cwdcgan", "dcgan": "wgan_gp"}
+MOST_COMPLEX = {"cgan": "cwdcgan", "dcgan": "wgan_gp", "table_gan": "table_wcgan"}
 """The preset that stands for its file where a test is slow; default: the first."""
 GENTLE = {"cgan": {"learning_rate": 1e-6}}
 """Fields for comparisons: its optimisers make whole steps of gradients that are rounding errors."""

@@ -1,0 +1,194 @@
+r"""Four GANs of tables: cross-entropy or Wasserstein loss, with the label handed to both players or not.
+
+They are the GAN, WGAN, CGAN and WCGAN of C. Joshi, "Generative adversarial networks (GANs) for synthetic dataset
+generation with binary classes" (ONS Data Science Campus, 2019), sections 4 and 5 and Table 2:
+
+    generator   [z, one-hot y] -> 3 hidden ReLU layers -> v       as many inputs z as v has values ("n -> n")
+    critic      [v, one-hot y] -> 3 hidden ReLU layers -> 1
+    batches of 128, learning rate 5e-5, 5,000 training steps after 100 of the critic alone
+
+where v is the row as `synthjax.nets.columns` lays it out. The study feeds numbers in [0, 1], categories as intervals
+among them; any encoding will do here, and one-hot columns and codes are made by softmax heads with Gumbel noise
+(Jang et al. 2017, arXiv:1611.01144), which have a gradient. A critic may see choices through entity embeddings, the
+study's plan (Guo & Berkhahn 2016, arXiv:1604.06737): one learnt vector a category, their length that of `embedding`.
+
+The study gives no widths, optimiser, n_critic, clipping or penalty: those of the presets are ours, from Gulrajani et
+al. 2017 (arXiv:1704.00028) and from the holdout split of Adult; see `Config`.
+
+    model = build(PRESETS["table_wcgan"], spec)
+    state = model.init(key, batch)
+    state, metrics = model.step(key, 0, state, stacked)   # n_critic batches, (n_critic, B, D)
+    x = model.sample(key, state, labels)
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from synthjax import adversarial
+from synthjax.adversarial import Rules
+from synthjax.errors import InputError
+from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets.columns import Columns, Scale, scaling
+from synthjax.train import optim
+
+CROSS_ENTROPY = Rules(critic_warmup=100)
+WASSERSTEIN = Rules(loss="wasserstein", gradient_penalty=10.0, n_critic=5, critic_warmup=100)
+"""Penalty and n_critic of Gulrajani et al. 2017; the study's pre-training of the critic."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Players, game and optimiser; the defaults are the study's WCGAN (Table 2), what it leaves out chosen by us."""
+
+    conditional: bool = True
+    """Both players see the label, and its column is written, not learnt."""
+    hidden: tuple[int, ...] = (256, 256, 256)
+    """Widths of the hidden layers of both players."""
+    noise: int = 0
+    """Length of z ~ N(0, I); 0: as many as the row has values to make, the study's n."""
+    rules: Rules = WASSERSTEIN
+    """Loss, penalties, number of critic updates, warm-up of the critic."""
+    heads: Literal["soft", "straight_through"] = "soft"
+    """What the critic sees of made categories: relaxed draws, or exact ones with the gradient of the relaxed."""
+    temperature: float = 0.2
+    """Of the relaxed draws; CTGAN's (Xu et al. 2019, arXiv:1907.00503)."""
+    embedding: int = 0
+    """The critic sees choices of more than so many categories as learnt vectors of that length; 0: all one-hot."""
+    learning_rate: float = 5e-5
+    """Adam's, of both players (Table 2 names no optimiser)."""
+    b1: float = 0.5
+    b2: float = 0.9
+    batch_size: int = 128
+    steps: int = 5_100
+    """Steps, the critic's warm-up among them."""
+    ema_decay: float = 0.999
+    """Of the generator that samples are drawn from; warms up, see `optim.ema`."""
+
+
+PRESETS = {
+    "table_gan": Config(conditional=False, rules=CROSS_ENTROPY),
+    "table_wgan": Config(conditional=False),
+    "table_cgan": Config(rules=CROSS_ENTROPY),
+    "table_wcgan": Config(),
+}
+
+
+class State(NamedTuple):
+    """What training carries along."""
+
+    game: adversarial.State
+    scale: Scale
+    """Of the continuous columns, from the first batch."""
+
+
+class Generator(nn.Module):
+    """Noise and label to a row as networks see it."""
+
+    config: Config
+    columns: Columns
+    n_classes: int
+    """0: it sees no label."""
+
+    @nn.compact
+    def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
+        """z (B, noise), y (B,) -> v (B, width): relaxed choices in training, else exact ones.
+
+        Choices are drawn with the rng "dropout"; without it they are the likeliest.
+        """
+        h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        for width in self.config.hidden:
+            h = nn.relu(nn.Dense(width)(h))
+        raw = nn.Dense(self.columns.width)(h)
+        key = self.make_rng("dropout") if self.has_rng("dropout") else None
+        if not train:
+            return self.columns.draw(key, raw)
+        return self.columns.relax(key, raw, self.config.temperature, self.config.heads == "straight_through")
+
+
+class Critic(nn.Module):
+    """A row as networks see it, and its label, to one number."""
+
+    config: Config
+    columns: Columns
+    n_classes: int
+    """0: it sees no label."""
+
+    @nn.compact
+    def __call__(self, v: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        """v (B, width), y (B,) -> logits (B,), features (B, F)."""
+        h = jnp.concatenate([self.embedded(v), jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        for width in self.config.hidden:
+            h = nn.relu(nn.Dense(width)(h))
+        return nn.Dense(1)(h)[:, 0], h
+
+    def embedded(self, v: jax.Array) -> jax.Array:
+        """v with a learnt vector in place of each choice of more than `config.embedding` categories."""
+        length = self.config.embedding
+        if not length:
+            return v
+        real, parts = self.columns.split(v)
+        for place, part in enumerate(parts):
+            if part.shape[-1] > length:
+                shape = (*part.shape[1:], length)
+                vectors = self.param(f"embedding_{place}", nn.initializers.normal(1.0), shape)
+                parts[place] = jnp.einsum("bcs,cse->bce", part, vectors)
+        return self.columns.join(real, parts)
+
+
+def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
+    """A GAN of tables of those columns.
+
+    Raises:
+      InputError: the data is no table, a conditional model is asked for and there are no labels, or fields of the
+        Config contradict each other.
+    """
+    if config.conditional and not spec.n_classes:
+        raise InputError("table_cgan and table_wcgan are conditional, and the data has no labels; take table_wgan")
+    if config.temperature <= 0:
+        raise InputError(f"model.temperature={config.temperature}: must be above 0")
+    columns = Columns(spec, config.conditional)
+    classes = spec.n_classes if config.conditional else 0
+    noise = config.noise or columns.width
+    generator = Generator(config, columns, classes)
+    game = adversarial.game(
+        config.rules,
+        generator,
+        Critic(config, columns, classes),
+        (
+            optax.adam(config.learning_rate, config.b1, config.b2),
+            optax.adam(config.learning_rate, config.b1, config.b2),
+        ),
+        noise=noise,
+        steps=config.steps,
+        ema_decay=config.ema_decay,
+        conditional=config.conditional,
+        grad=grad,
+    )
+
+    def inside(batch: Batch, scale: Scale) -> Batch:
+        return batch._replace(x=columns.enter(batch.x, scale))
+
+    def init(key, batch: Batch) -> State:
+        scale = scaling(columns, batch.x, batch.weight)
+        return State(game.init(key, inside(batch, scale)), scale)
+
+    def step(key, i, state: State, batch: Batch):
+        played, metrics = game.step(key, i, state.game, inside(batch, state.scale))
+        return State(played, state.scale), metrics
+
+    def sample(key, state: State, labels):
+        key_z, key_choices = jax.random.split(key)
+        z, weight = jax.random.normal(key_z, (len(labels), noise)), jnp.ones(len(labels))
+        v = generator.apply(state.game.ema, z, labels, weight, False, rngs={"dropout": key_choices})
+        return columns.leave(v, state.scale, labels)
+
+    def score(key, state: State, batch: Batch):
+        """-D(x), or -f(x) of the Cramér distance."""
+        return game.score(key, state.game, inside(batch, state.scale))
+
+    return Model(init, step, sample, score, config.conditional, game.minibatches)

@@ -1,0 +1,258 @@
+r"""The columns of a table as networks take and make them: standardised reals first, then choices.
+
+A row x (D,) of a table, laid out by `DataSpec.columns`, becomes a row v (width,) of a network, and back:
+
+    v = [ reals | present-or-missing pairs | choices of the smallest size | ... | choices of the largest size ]
+
+    continuous   one real, (x - shift) / scale; where values can be missing, also a pair (present, missing), one of
+                 which is 1: the real of a missing value is 0
+    onehot       one choice among its `size` positions, "missing" being one of them
+    code         one choice per digit of the code, to a base of at most 256: 300,000 categories are three choices among
+                 67; a code of up to 256 categories is one choice
+    the target   nothing where the model is conditional: the label is handed to networks by itself, `leave` writes it
+
+All choices of one size are one array (B, count, size), so that a table costs as many operations as it has sizes, not
+columns. A network's output of that width is read as the mean of each real and logits of each choice:
+
+    draws      argmax(logits + g), g ~ Gumbel(0, 1), which is a draw from softmax(logits)
+    relaxed    softmax((logits + g) / temperature) (Jang et al. 2017, arXiv:1611.01144; Maddison et al. 2017,
+               arXiv:1611.00712); "straight through": the draw forwards, the gradient of the relaxed one backwards
+
+    columns = Columns(spec, conditional=True)
+    v = columns.enter(x, scaling(columns, x, weight))
+    v = columns.draw(key, raw)                        # raw (B, columns.width), from a network
+    x = columns.leave(v, scale, labels)
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synthjax.errors import InputError
+from synthjax.model import Column, DataSpec
+
+BASE = 256
+"""Most categories that one choice has, of a `code` column."""
+
+
+class Scale(NamedTuple):
+    """How the reals are standardised, each (reals,) f32."""
+
+    shift: jax.Array
+    scale: jax.Array
+
+
+class Choices(NamedTuple):
+    """The choices of one kind and size, side by side in v."""
+
+    kind: str
+    """"pair" (present, missing), "onehot" or "digit"."""
+    size: int
+    """Categories of each."""
+    start: int
+    """First position in v."""
+    positions: np.ndarray
+    """In x: (count, size) of a onehot column, (count,) of the missing-value slot or of the code."""
+    divisors: np.ndarray
+    """(count,) of digits: a code is the sum of digit * divisor; empty for others."""
+
+    @property
+    def count(self) -> int:
+        """Number of choices."""
+        return len(self.positions)
+
+    @property
+    def stop(self) -> int:
+        """First position in v behind them."""
+        return self.start + self.count * self.size
+
+
+def digits(codes: int) -> list[tuple[int, int]]:
+    """(base, divisor) of each digit of a code 0 ... codes - 1, the last digit first; bases are about equal."""
+    count = max(math.ceil(math.log(codes) / math.log(BASE) - 1e-9), 1)
+    base = math.ceil(codes ** (1 / count) - 1e-9)
+    lower = [(base, base**k) for k in range(count - 1)]
+    return [*lower, (-(-codes // base ** (count - 1)), base ** (count - 1))]
+
+
+class Columns:
+    """The way from x to v and back, and heads, for one DataSpec.
+
+    Args:
+      spec: of a table.
+      conditional: whether the target's slice is the label's, and no part of v.
+
+    Raises:
+      InputError: the data is no table, or a `code` column does not say how many codes there are.
+    """
+
+    def __init__(self, spec: DataSpec, conditional: bool):
+        if spec.kind != "table":
+            raise InputError(f"this model makes tables; the data are images of shape {spec.shape}")
+        self.target = next((c for c in spec.columns if c.target), None) if conditional else None
+        columns = [c for c in spec.columns if c is not self.target]
+        reals = sorted((c for c in columns if c.kind == "continuous"), key=lambda c: c.missing is None)
+        self.reals = np.array([c.start for c in reals], int)
+        """Positions of the reals in x, those that can be missing first, in the order of their pairs."""
+        self.codes = [c for c in columns if c.kind == "code"]
+        self.pairs = sum(c.missing is not None for c in reals)
+        """How many reals can be missing."""
+        self.choices: list[Choices] = []
+        self.width = len(reals)
+        """Length of v."""
+        self._add("pair", 2, [c.missing for c in reals if c.missing is not None])
+        for size in sorted({c.size for c in columns if c.kind == "onehot"}):
+            self._add("onehot", size, [range(c.start, c.start + size) for c in columns if _is_onehot(c, size)])
+        parts = [(base, c.start, divisor) for c in self.codes for base, divisor in digits(_codes(c))]
+        for base in sorted({part[0] for part in parts}):
+            here = [part for part in parts if part[0] == base]
+            self._add("digit", base, [p[1] for p in here], [p[2] for p in here])
+        self._order = np.argsort(self._positions(), kind="stable")
+
+    def _add(self, kind: str, size: int, positions: list, divisors: list | None = None) -> None:
+        if positions:
+            self.choices.append(Choices(kind, size, self.width, np.array(positions), np.array(divisors or [], int)))
+            self.width = self.choices[-1].stop
+
+    def _positions(self) -> np.ndarray:
+        """The position in x of each value in the order in which `leave` has them."""
+        kinds = [c.positions.ravel() for c in self.choices if c.kind != "digit"]
+        codes = np.array([c.start for c in self.codes], int)
+        label = np.arange(self.target.start, self.target.start + self.target.size) if self.target else np.array([], int)
+        return np.concatenate([self.reals, *kinds, codes, label])
+
+    # --- between x and v -------------------------------------------------------------------------------------------
+
+    def enter(self, x: jax.Array, scale: Scale) -> jax.Array:
+        """x (..., D) to v (..., width); leading axes are kept."""
+        real = (x[..., self.reals] - scale.shift) / scale.scale
+        parts = []
+        for choice in self.choices:
+            if choice.kind == "onehot":
+                part = x[..., choice.positions]
+            elif choice.kind == "pair":
+                missing = x[..., choice.positions]
+                part = jnp.stack([1 - missing, missing], axis=-1)
+            else:
+                digit = x[..., choice.positions].astype(jnp.int32) // choice.divisors % choice.size
+                part = jax.nn.one_hot(digit, choice.size)
+            parts.append(part)
+        return self.join(self._present(real, parts), parts)
+
+    def leave(self, v: jax.Array, scale: Scale, labels: jax.Array) -> jax.Array:
+        """v (B, width), whose choices are exact, to x (B, D); the target of a conditional model is the label's."""
+        real, parts = self.split(v)
+        out = [self._present(scale.shift + scale.scale * real, parts)]
+        codes = jnp.zeros((len(v), len(self.codes)))
+        places = {column.start: place for place, column in enumerate(self.codes)}
+        for choice, part in zip(self.choices, parts, strict=True):
+            if choice.kind == "onehot":
+                out.append(part.reshape(len(v), -1))
+            elif choice.kind == "pair":
+                out.append(part[:, :, 1])
+            else:
+                owner = np.array([places[start] for start in choice.positions])
+                codes = codes.at[:, owner].add((part.argmax(axis=-1) * choice.divisors).astype(jnp.float32))
+        out.append(jnp.minimum(codes, np.array([c.codes - 1.0 for c in self.codes], np.float32)))
+        if self.target is not None:
+            code = labels[:, None].astype(jnp.float32)
+            out.append(jax.nn.one_hot(labels, self.target.size) if self.target.kind == "onehot" else code)
+        return jnp.concatenate(out, axis=-1)[:, self._order]
+
+    def _present(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
+        """Numbers of the reals (..., reals), each times how much it is present by the pairs among `parts`."""
+        if not self.pairs:
+            return real
+        return jnp.concatenate([real[..., : self.pairs] * parts[0][..., 0], real[..., self.pairs :]], axis=-1)
+
+    # --- parts of v ------------------------------------------------------------------------------------------------
+
+    def split(self, v: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        """v (..., width) to reals (..., reals) and, for each of `choices`, (..., count, size)."""
+        shape = v.shape[:-1]
+        return v[..., : len(self.reals)], [
+            v[..., c.start : c.stop].reshape(*shape, c.count, c.size) for c in self.choices
+        ]
+
+    def join(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
+        """The inverse of `split`."""
+        flat = [part.reshape(*part.shape[:-2], -1) for part in parts]
+        return jnp.concatenate([real, *flat], axis=-1)
+
+    def over_choices(self, head: Callable[..., jax.Array], key: jax.Array | None, raw: jax.Array) -> jax.Array:
+        """v with `head(key, logits (B, count, size))` in place of the logits; reals that are missing become 0."""
+        real, parts = self.split(raw)
+        keys = [None] * len(parts) if key is None else list(jax.random.split(key, max(len(parts), 1)))
+        made = [head(key, logits) for key, logits in zip(keys, parts, strict=False)]
+        return self.join(self._present(real, made), made)
+
+    def draw(self, key: jax.Array | None, raw: jax.Array) -> jax.Array:
+        """v whose choices are drawn from softmax(logits), or the likeliest without a key; reals as they are."""
+        return self.over_choices(draw, key, raw)
+
+    def relax(self, key: jax.Array | None, raw: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
+        """v whose choices are relaxed draws, with a gradient; without a key, of no noise."""
+
+        def head(key, logits):
+            return relax(key, logits, temperature, straight_through)
+
+        return self.over_choices(head, key, raw)
+
+    def log_likelihood(self, raw: jax.Array, log_scale: jax.Array, v: jax.Array) -> jax.Array:
+        """log p of each real and each choice of v: (B, reals + choices), nats.
+
+        Args:
+          raw: (B, width): means of the reals, logits of the choices.
+          log_scale: (reals,) or (B, reals), log of the reals' standard deviation.
+          v: (B, width); where a value is missing its real has no density, and log p is 0.
+        """
+        means, logits = self.split(raw)
+        real, parts = self.split(v)
+        density = -0.5 * (math.log(2 * math.pi) + ((real - means) * jnp.exp(-log_scale)) ** 2) - log_scale
+        chosen = [(part * jax.nn.log_softmax(logit)).sum(axis=-1) for part, logit in zip(parts, logits, strict=True)]
+        return jnp.concatenate([self._present(density, parts), *chosen], axis=-1)
+
+
+def _is_onehot(column: Column, size: int) -> bool:
+    return column.kind == "onehot" and column.size == size
+
+
+def _codes(column: Column) -> int:
+    if column.codes < 1:
+        raise InputError(f"column {column.name!r}: holds codes, and its Column.codes does not say how many there are")
+    return column.codes
+
+
+def scaling(columns: Columns, x: jax.Array, weight: jax.Array) -> Scale:
+    """Mean and deviation of the reals of x (B, D) where they are present, by weight (B,); a constant's scale is 1.
+
+    The networks need numbers of size 1, whatever they are handed. These statistics of one batch are not private.
+    """
+    real = x[:, columns.reals]
+    missing = x[:, columns.choices[0].positions] if columns.pairs else jnp.zeros((len(x), 0))
+    present = jnp.pad(1 - missing, ((0, 0), (0, len(columns.reals) - columns.pairs)), constant_values=1.0)
+    share = weight[:, None] * present
+    share = share / jnp.maximum(share.sum(axis=0), 1e-8)
+    mean = (share * real).sum(axis=0)
+    deviation = jnp.sqrt((share * (real - mean) ** 2).sum(axis=0))
+    return Scale(mean, jnp.where(deviation > 1e-6 * (1 + jnp.abs(mean)), deviation, 1.0))
+
+
+def draw(key: jax.Array | None, logits: jax.Array) -> jax.Array:
+    """One-hot draws from softmax(logits) over the last axis, or its mode without a key."""
+    noisy = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
+    return jax.nn.one_hot(noisy.argmax(axis=-1), logits.shape[-1])
+
+
+def relax(key: jax.Array | None, logits: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
+    """Gumbel-softmax over the last axis; see the module's docstring."""
+    noisy = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
+    soft = jax.nn.softmax(noisy / temperature)
+    if not straight_through:
+        return soft
+    hard = jax.nn.one_hot(noisy.argmax(axis=-1), logits.shape[-1])
+    return soft + jax.lax.stop_gradient(hard - soft)
