@@ -55,7 +55,7 @@ setup(
             "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
         ],
         "tensorboard": TENSORBOARD,
-        "bench": ["torch"],
+        "bench": ["sdmetrics", "torch"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },
