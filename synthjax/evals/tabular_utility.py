@@ -1,0 +1,387 @@
+"""Utility of a synthetic table: how well is the target predicted by what has seen nothing but synthetic rows?
+
+    tstr    train on synthetic, test on real: the figure
+    trtr    train on real, test on real: its ceiling, with as many real rows as there are synthetic ones
+    floor   train on columns that were drawn alone, test on real: what a generator must beat
+    trts    train on real, test on synthetic: do the synthetic rows carry the target that they claim?
+
+Two parts. `judges` are the study's set (logistic regression, RBF support vector machine, k nearest neighbours, random
+forest, gradient boosting, multi-layer perceptron), each with balanced classes: by class weights, and where a judge
+knows none (neighbours, perceptron) by drawing its rows so that all classes are equally frequent. They see at most
+`LIMIT` rows, since the machine's time grows with their square. `boosting` is gradient boosting of histograms with the
+classes as they are, on all rows: what published figures (AUC, macro-F1) are made with.
+
+A numeric target is regressed by the same six (ridge regression in the place of the logistic one), scored by R2 and
+RMSE in the target's unit. Rows without a target are left out. Features are encoded by `synthjax.evals.encoders`, fitted
+on the rows that a judge trains on; an answer is the class of the largest score. Every seed has its own draws of rows,
+its own floor and its own start. Nothing is chosen on the data that judges.
+
+    found = tabular_utility.evaluate(tables["synthetic"], tables["train"], tables["test"])
+    print(found["boosting"]["tstr"]["roc_auc"]["mean"], found["boosting"]["trtr"]["roc_auc"]["mean"])
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from synthjax.errors import InputError
+from synthjax.evals import encoders, frames
+from synthjax.evals.frames import Table
+from synthjax.evals.utility import LEVEL, stratified
+
+JUDGES = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
+"""linear: logistic or ridge regression."""
+CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
+REGRESSION = ("r2", "rmse")
+LIMIT = 5_000
+"""Rows that the six judges train on, and are tested on, at most."""
+BOOSTING_LIMIT = 200_000
+SEEDS = 5
+NEIGHBOURS = 15
+SMALLEST = 10
+"""Rows with a target that a table must have."""
+
+PERCEPTRON: dict[str, Any] = {"hidden_layer_sizes": (64,), "max_iter": 30}
+BOOSTING_COLUMNS = 0.8
+"""Share of the columns that a split of the boosting may use."""
+ALL_ROWS = "all rows"
+"""The boosting of the part of that name."""
+
+Answer = Callable[[Table], np.ndarray]
+
+
+def evaluate(
+    synthetic: Table,
+    train: Table,
+    test: Table,
+    *,
+    seeds: int = SEEDS,
+    limit: int = LIMIT,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
+    """Scores a synthetic table, with ceiling and floor.
+
+    Args:
+        synthetic: the table that is judged.
+        train: real rows that the generator may have seen; the ceiling and the floor come from them.
+        test: real rows that nothing has seen.
+        seeds: judges of each kind per training set.
+        limit: rows that the six judges train on, and are tested on, at most.
+        seed: of everything random here.
+        progress: called with the share of the work that is done, in (0, 1].
+
+    Returns:
+        Plain values: `boosting` and, by name, `judges`, each with `tstr`, `trtr`, `floor`, `trts`, each with a leaf
+        per measure (`CLASSIFICATION` or `REGRESSION`); `mean`, the same over the six judges; a leaf has `mean`, `std`
+        (ddof 1), `values` per seed and `ci`, 95 % by Student's t over the seeds (None for one seed). A leaf is None
+        where the measure does not exist: areas where all rows tested are of one class. `task`, "classification" or
+        "regression"; `positive`, of two classes the rarer, which `roc_auc` and `pr_auc` (average precision) look for;
+        of more classes they are the mean of each against the rest, and `positive` is None; `n`, rows with a target;
+        `protocol` in words. A table without target has but `reason`, and None for the rest.
+
+    Raises:
+        InputError: a table has fewer than 10 rows with a target, or the real ones a single class.
+    """
+    if train.schema.target is None:
+        return {
+            **dict.fromkeys(("boosting", "judges", "mean", "task", "positive", "n")),
+            "reason": "there is no target",
+        }
+    synthetic, train, test = (
+        _answered(name, table) for name, table in (("synthetic", synthetic), ("train", train), ("test", test))
+    )
+    positive = None if train.schema.regression else _positive(train)
+    scores: dict[tuple[str, str], list[dict[str, float | None]]] = {}
+    with _threads() as pool:
+        for number in range(seeds):
+            rng = np.random.default_rng([seed, 3, number])
+            sets = {
+                "tstr": synthetic,
+                "trtr": _fewer(rng, train, len(synthetic)),
+                "floor": frames.alone(rng, train, len(synthetic)),
+            }
+            for place, (key, table) in enumerate(sets.items()):
+                tests = {key: test, "trts": synthetic} if key == "trtr" else {key: test}
+                for judge, found in _judged(rng, pool, table, tests, positive, limit).items():
+                    for name, values in found.items():
+                        scores.setdefault((judge, name), []).append(values)
+                if progress is not None:
+                    progress((number * len(sets) + place + 1) / (seeds * len(sets)))
+    leaves: dict[str, dict[str, Any]] = {}
+    for (judge, name), of_seeds in scores.items():
+        leaves.setdefault(judge, {})[name] = summary(of_seeds)
+    return {
+        "boosting": leaves.pop(ALL_ROWS),
+        "judges": leaves,
+        "mean": _over_judges(scores),
+        "task": "regression" if train.schema.regression else "classification",
+        "positive": None if positive is None else train.schema.classes[positive],
+        "n": {"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
+        "protocol": _protocol(seeds, limit, seed),
+    }
+
+
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """A thread per core, in each of which scikit-learn works alone.
+
+    Judges this small do not keep two cores busy, and scikit-learn's own threads, on cores that something else keeps
+    busy, wait for one another twenty times as long as they work.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's epochs are part of the protocol
+        # OpenMP's limit is the thread's own, BLAS's is that of the process.
+        pool = ThreadPoolExecutor(cores, initializer=threadpool_limits, initargs=(1,))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)  # leaving early must not wait for the rest
+
+
+def _judged(
+    rng: np.random.Generator,
+    pool: ThreadPoolExecutor,
+    table: Table,
+    tests: dict[str, Table],
+    positive: int | None,
+    limit: int,
+) -> dict[str, dict[str, Any]]:
+    """Scores of all that is trained on one table: judge, or `ALL_ROWS`, -> name of the tested table -> `score`."""
+    all_rows = _fewer(rng, table, BOOSTING_LIMIT), tests
+    fewer = _fewer(rng, table, limit), {name: _fewer(rng, rows, limit) for name, rows in tests.items()}
+    seeds = rng.integers(2**31, size=1 + len(JUDGES))
+
+    def work(judge: str, seed: np.integer) -> dict[str, Any]:
+        fit_on, tested = all_rows if judge == ALL_ROWS else fewer
+        answer = train_judge(judge, fit_on, int(seed))
+        return {name: score(rows, answer(rows), positive) for name, rows in tested.items()}
+
+    judges = (ALL_ROWS, *JUDGES)
+    return dict(zip(judges, pool.map(work, judges, seeds), strict=True))
+
+
+def train_judge(judge: str, table: Table, seed: int) -> Answer:
+    """Trains one judge of `JUDGES`, or `ALL_ROWS`, on rows that all have a target.
+
+    Returns:
+        Table of N rows to scores (N, K) over the K classes of the schema, higher: likelier (a class that the judge has
+        never seen is the least likely); in regression to values (N,) in the target's unit.
+    """
+    y = table.answers()
+    if judge in (ALL_ROWS, "boosting"):
+        encode, categorical = encoders.ordinal(table)
+    else:
+        encode, categorical = encoders.dense(table), None
+    x = encode(table)
+    if table.schema.regression:
+        middle, spread = y.mean(), y.std() or 1.0
+        model = _regressor(judge, categorical, seed)
+        model.fit(x, (y - middle) / spread)
+        return lambda rows: middle + spread * model.predict(encode(rows))
+    present, k = np.unique(y), len(table.schema.classes)
+    if len(present) == 1:
+        return lambda rows: np.tile(np.arange(k) == present[0], (len(rows), 1)).astype(np.float64)
+    if judge in ("neighbours", "perceptron"):
+        rows = _balanced_rows(np.random.default_rng(seed), y)
+        x, y = x[rows], y[rows]
+    model = _classifier(judge, categorical, seed)
+    model.fit(x, y)
+
+    def answer(rows: Table) -> np.ndarray:
+        found = (model.decision_function if judge == "svm" else model.predict_proba)(encode(rows))
+        if found.ndim == 1:
+            found = np.stack([-found, found], 1)
+        scores = np.full((len(rows), k), found.min(initial=0) - 1)
+        scores[:, model.classes_] = found
+        return scores
+
+    return answer
+
+
+def _classifier(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.svm import SVC
+
+    weights = {"class_weight": "balanced"}
+    return {
+        "linear": lambda: LogisticRegression(max_iter=300, **weights),
+        "svm": lambda: _Kernel(SVC(kernel="precomputed", **weights)),
+        "neighbours": lambda: KNeighborsClassifier(NEIGHBOURS),
+        "forest": lambda: RandomForestClassifier(random_state=seed, **weights),
+        "boosting": lambda: HistGradientBoostingClassifier(**_boosting(categorical, seed), **weights),
+        "perceptron": lambda: MLPClassifier(**PERCEPTRON, random_state=seed),
+        ALL_ROWS: lambda: HistGradientBoostingClassifier(**_boosting(categorical, seed)),
+    }[judge]()
+
+
+def _regressor(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.neighbors import KNeighborsRegressor
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.svm import SVR
+
+    return {
+        "linear": lambda: Ridge(),
+        "svm": lambda: _Kernel(SVR(kernel="precomputed")),
+        "neighbours": lambda: KNeighborsRegressor(NEIGHBOURS),
+        "forest": lambda: RandomForestRegressor(max_features=1 / 3, random_state=seed),
+        "boosting": lambda: HistGradientBoostingRegressor(**_boosting(categorical, seed)),
+        "perceptron": lambda: MLPRegressor(**PERCEPTRON, random_state=seed),
+        ALL_ROWS: lambda: HistGradientBoostingRegressor(**_boosting(categorical, seed)),
+    }[judge]()
+
+
+def _boosting(categorical: np.ndarray | None, seed: int) -> dict[str, Any]:
+    # Without the draw of columns every seed would give the same trees; stopping early needs two rows of each class.
+    return {
+        "categorical_features": categorical,
+        "max_features": BOOSTING_COLUMNS,
+        "early_stopping": False,
+        "random_state": seed,
+    }
+
+
+class _Kernel:
+    """A support vector machine whose kernel, exp(-|a - b|^2 / (F var)), comes from a matrix product.
+
+    libsvm's own takes ten times as long.
+    """
+
+    def __init__(self, machine: Any):
+        self.machine = machine
+
+    def _kernel(self, rows: np.ndarray) -> np.ndarray:
+        k = 2 * rows @ self.x.T - (rows**2).sum(1)[:, None] - (self.x**2).sum(1)
+        k *= self.gamma
+        return np.exp(k, out=k)
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> None:
+        self.x, self.gamma = x, 1 / max(x.shape[1] * x.var(), 1e-12)
+        self.machine.fit(self._kernel(x), y)
+        self.classes_ = getattr(self.machine, "classes_", None)
+
+    def decision_function(self, rows: np.ndarray) -> np.ndarray:
+        return self.machine.decision_function(self._kernel(rows))
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        return self.machine.predict(self._kernel(rows))
+
+
+def score(rows: Table, answers: np.ndarray, positive: int | None) -> dict[str, float | None]:
+    """The measures of one judge's answers for `rows`: as `train_judge` gives them; `positive`: see `evaluate`."""
+    from sklearn import metrics
+
+    y = rows.answers()
+    if rows.schema.regression:
+        varies = len(y) > 1 and np.ptp(y) > 0
+        return {
+            "r2": float(metrics.r2_score(y, answers)) if varies else None,
+            "rmse": float(metrics.root_mean_squared_error(y, answers)),
+        }
+    present, predicted = np.unique(y), answers.argmax(1)
+    recalls = [(predicted[y == label] == label).mean() for label in present]
+    # Of two classes one is looked for; of more each, and a class that no row has cannot be.
+    wanted = present if positive is None else [positive]
+    areas = [(y == label, answers[:, label]) for label in wanted if 0 < (y == label).sum() < len(y)]
+    return {
+        "accuracy": float((predicted == y).mean()),
+        "balanced_accuracy": float(np.mean(recalls)),
+        "macro_f1": float(metrics.f1_score(y, predicted, average="macro", zero_division=0)),
+        "roc_auc": float(np.mean([metrics.roc_auc_score(*area) for area in areas])) if areas else None,
+        "pr_auc": float(np.mean([metrics.average_precision_score(*area) for area in areas])) if areas else None,
+    }
+
+
+def summary(values: list[dict[str, float | None]]) -> dict[str, Any]:
+    """One leaf per measure, from a dict of measures per seed."""
+    from scipy import special
+
+    leaves: dict[str, Any] = {}
+    for name in values[0]:
+        column = [of[name] for of in values]
+        if any(value is None for value in column):
+            leaves[name] = None
+            continue
+        numbers = np.array(column, np.float64)
+        n, mean = len(numbers), float(numbers.mean())
+        std = float(numbers.std(ddof=1)) if n > 1 else 0.0
+        half = float(special.stdtrit(n - 1, (1 + LEVEL) / 2) * std / np.sqrt(n)) if n > 1 else None
+        ci = None if half is None else [mean - half, mean + half]
+        leaves[name] = {"mean": mean, "std": std, "values": numbers.tolist(), "ci": ci}
+    return leaves
+
+
+def _over_judges(scores: dict[tuple[str, str], list[dict[str, float | None]]]) -> dict[str, Any]:
+    """Leaves of the means over the six judges, seed by seed."""
+    found = {}
+    for key in ("tstr", "trtr", "floor", "trts"):
+        each = [scores[judge, key] for judge in JUDGES]
+        means: list[dict[str, float | None]] = []
+        for row in zip(*each, strict=True):
+            columns = {name: [of[name] for of in row] for name in row[0]}
+            means.append({name: None if None in column else np.mean(column) for name, column in columns.items()})
+        found[key] = summary(means)
+    return found
+
+
+def _answered(name: str, table: Table) -> Table:
+    """The rows that have a target."""
+    answers = table.answers()
+    rows = np.flatnonzero(~np.isnan(answers) if table.schema.regression else answers >= 0)
+    if len(rows) < SMALLEST:
+        raise InputError(f"{name}: {len(rows)} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
+    return table if len(rows) == len(table) else table.take(rows)
+
+
+def _positive(train: Table) -> int | None:
+    """Code of the rarer of two classes; None where there are more."""
+    counts = np.bincount(train.answers(), minlength=len(train.schema.classes))
+    present = np.flatnonzero(counts)
+    if len(present) < 2:
+        raise InputError(f"train: target {train.schema.target!r} is {train.schema.classes[present[0]]!r} in every row")
+    return int(present[np.argmin(counts[present])]) if len(present) == 2 else None
+
+
+def _fewer(rng: np.random.Generator, table: Table, n: int) -> Table:
+    """At most `n` rows; the classes of a categorical target keep their shares."""
+    if n >= len(table) or table.schema.regression:
+        return frames.sample(rng, table, n)
+    return table.take(stratified(rng, table.answers(), n))
+
+
+def _balanced_rows(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
+    """Rows (N,) drawn with replacement so that all classes of `y` (N,) are equally frequent in expectation."""
+    counts = np.bincount(y)
+    chance = 1 / counts[y]
+    return rng.choice(len(y), len(y), p=chance / chance.sum())
+
+
+def _protocol(seeds: int, limit: int, seed: int) -> dict[str, Any]:
+    """What was done, for those who read the figures."""
+    return {
+        "seeds": seeds,
+        "seed": seed,
+        "limit": limit,
+        "judges": f"logistic or ridge regression; RBF support vector machine; {NEIGHBOURS} nearest neighbours; random "
+        f"forest of 100; gradient boosting of 100 trees; perceptron with {PERCEPTRON['hidden_layer_sizes'][0]} hidden "
+        f"units, {PERCEPTRON['max_iter']} epochs; classes balanced; trained and tested on at most {limit} rows",
+        "boosting": f"gradient boosting of 100 trees, {BOOSTING_COLUMNS} of the columns at each split, all rows (at "
+        f"most {BOOSTING_LIMIT}), classes as they are",
+        "ceiling": "as many real training rows as synthetic ones, all of them where there are fewer",
+        "floor": "as many rows, each column drawn from the training table alone",
+        "interval": "95 %, Student's t over the seeds",
+    }
