@@ -1,0 +1,333 @@
+r"""Mixtures over the columns of a table, fitted by EM: one latent cluster a row, or a tree of them.
+
+    product   z ~ prior,  x_c ~ p_c(. | z)                            one latent class with K values (Lazarsfeld)
+    tree      z_r ~ prior,  z_c ~ T_c(. | z_parent(c)),  x_c ~ p_c(. | z_c)        one latent a column, K values each
+
+The tree is that of Chow & Liu (1968): of largest total mutual information between columns; with hidden nodes (Choi et
+al. 2011, JMLR 12; as a probabilistic circuit Liu & Van den Broeck 2021, NeurIPS) its K^2 entries an edge carry more of
+the dependence between columns than a product's K, for far fewer parameters: columns share what they do not depend on,
+so that less of a single row is remembered at the same fidelity. The product is the tree whose latents are all equal.
+Its root is the label, where the data has one. Columns are states (`nets.bins`); numbers come back uniform in their bin.
+
+A step is one iteration of EM. With messages up from the leaves, a_c(z) = p_c(x_c | z) prod_children up_child(z) and
+up_c(z') = sum_z T_c(z | z') a_c(z), and posteriors down from the root, expected counts N of emissions and transitions
+are matrix products. The M step is the mode under Dirichlet priors that pull to the marginals,
+
+    p_c(s | z) ~ N_c(s, z) + smoothing * p_c(s),      T_c(z | z') ~ N_c(z', z) + coupling * N_c(z) / N.
+
+Sampling is ancestral; given a label, the root is drawn from its posterior. The likelihood is exact.
+
+    model = build(Config(components=64), spec)
+    state = model.init(key, batch)                                     # batch: the whole training set
+    for i in range(config.steps): state, metrics = model.step(key, i, state, batch)
+    x = model.sample(key, state, labels)
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from synthjax.errors import InputError
+from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets.bins import Bins, Layout, check, choose, fit
+from synthjax.train import optim
+
+_TINY = 1e-30
+_COARSE = 10  # groups that a numeric column is cut into where dependence is measured
+
+
+@dataclass(frozen=True)
+class Config:
+    """Structure, capacity and priors."""
+
+    structure: Literal["product", "tree"] = "tree"
+    components: int = 64
+    """K: values of each latent."""
+    bins: int = 128
+    """Most bins of a numeric column."""
+    smoothing: float = 1.0
+    """Rows, spread as the column's marginal, that are added to each component of each column."""
+    coupling: float = 1.0
+    """Rows, spread as the latent's marginal, that are added to each row of each transition matrix."""
+    conditional: bool = True
+    """Samples take the labels they are given, where the data has any."""
+    batch_size: int = 2048
+    """Rows in memory at once; a step sees the whole training set all the same."""
+    steps: int = 60
+    """Iterations of EM; fewer are a regulariser of their own."""
+
+
+PRESETS = {"mixture": Config(), "mixture_product": Config(structure="product", components=100)}
+
+
+class State(NamedTuple):
+    """Parameters and structure. Nodes are in the order in which the tree grew, from its root; G = 1 or C."""
+
+    bins: Bins
+    order: jax.Array
+    """(G,) i32 the column of each node; a product's one node stands for all."""
+    parent: jax.Array
+    """(G - 1,) i32 the earlier node that nodes 1 ... hang on."""
+    marginal: jax.Array
+    """(W,) frequency of each state of each column."""
+    prior: jax.Array
+    """(K,) of the root."""
+    transition: jax.Array
+    """(G - 1, K, K) T(z | z_parent) as [z_parent, z]."""
+    emission: jax.Array
+    """(W, K) p(state | z)."""
+
+
+class Messages(NamedTuple):
+    """What the upward pass leaves for the downward one; each scaled to a largest value of 1 over z."""
+
+    log_p: jax.Array
+    """(B,) log p(x)."""
+    inside: jax.Array
+    """(G, B, K) a(z), of the subtree below each node."""
+    up: jax.Array
+    """(G - 1, B, K) to the parents of nodes 1 ..."""
+
+
+def total(function: Any, rows: Any, size: int) -> Any:
+    """The sum of `function(part)` over parts of at most `size` rows; `rows`: pytree of (N, ...) with 0 as padding."""
+    count = jax.tree.leaves(rows)[0].shape[0]
+    parts = -(-count // size)
+
+    def cut(a: jax.Array) -> jax.Array:
+        padded = jnp.pad(a, [(0, -count % parts)] + [(0, 0)] * (a.ndim - 1))
+        return jnp.moveaxis(padded.reshape(-1, parts, *a.shape[1:]), 1, 0)  # each part spans all devices
+
+    stacked = jax.tree.map(cut, rows)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[0], stacked))
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(part)), None), zeros, stacked)[0]
+
+
+# --- the tree ----------------------------------------------------------------------------------------------------
+
+
+def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:
+    """(W, W) counts of pairs of states -> (C, C) nats, less the bias (r - 1)(c - 1) / 2N of r x c states in use."""
+
+    def blocks(a: jax.Array) -> jax.Array:
+        sums = jax.ops.segment_sum(a, layout.flat[0], len(layout.sizes))
+        return jax.ops.segment_sum(sums.T, layout.flat[0], len(layout.sizes)).T
+
+    alone, rows = jnp.diagonal(pairs), jnp.maximum(blocks(pairs)[0, 0], 1e-9)
+    expected = alone[:, None] * alone / rows
+    log_ratio = jnp.log(jnp.maximum(pairs, _TINY) / jnp.maximum(expected, _TINY))
+    used = jax.ops.segment_sum((alone > 0) * 1.0, layout.flat[0], len(layout.sizes)) - 1
+    return blocks(jnp.where(pairs > 0, pairs * log_ratio, 0.0)) / rows - used[:, None] * used / (2 * rows)
+
+
+def spanning_tree(gain: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The spanning tree of largest total gain (C, C), grown from column 0 (Prim): order (C,), parent (C - 1,)."""
+    count = len(gain)
+    order = jnp.zeros(count, jnp.int32)
+    inside = jnp.arange(count) == 0
+
+    def grow(carry, n):
+        order, inside, best, by = carry
+        new = jnp.where(inside, -jnp.inf, best).argmax().astype(jnp.int32)
+        parent = by[new]
+        nearer = gain[new] > best
+        carry = order.at[n].set(new), inside.at[new].set(True), jnp.where(nearer, gain[new], best), by
+        return (*carry[:3], jnp.where(nearer, n, by)), parent
+
+    start = (order, inside, gain[0], jnp.zeros(count, jnp.int32))
+    (order, *_), parent = jax.lax.scan(grow, start, jnp.arange(1, count, dtype=jnp.int32))
+    return order, parent
+
+
+def _coarse(layout: Layout, marginal: jax.Array, states: jax.Array) -> jax.Array:
+    """States (B, C) with numeric columns in at most `_COARSE` groups of about equal numbers of rows."""
+    share = layout.pad(marginal)
+    middle = jnp.cumsum(share, axis=1) - share / 2
+    numeric = jnp.asarray([0] * layout.labelled + [column.kind != "onehot" for column in layout.columns], bool)
+    group = jnp.minimum(jnp.floor(_COARSE * middle), _COARSE - 1).astype(jnp.int32)
+    grouped = jnp.take_along_axis(group, states.T, axis=1).T
+    return jnp.where(numeric, jnp.where(states == layout.bins, _COARSE, grouped), states)
+
+
+def _tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Array, size: int):
+    """Order and parent of the Chow-Liu tree."""
+    narrow = Layout(layout.spec, _COARSE)
+
+    def count(part):
+        onehot = narrow.onehot(_coarse(layout, marginal, part[0]))
+        return (onehot * part[1][:, None]).T @ onehot
+
+    return spanning_tree(mutual_information(total(count, (states, weight), size), narrow))
+
+
+# --- expectation -------------------------------------------------------------------------------------------------
+
+
+def _places(layout: Layout, states: jax.Array) -> jax.Array:
+    """(B, C) states -> their places in the flat vector."""
+    return layout.padded[:, 0] + states
+
+
+def _scaled(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    top = jnp.maximum(a.max(axis=-1), _TINY)
+    return a / top[..., None], jnp.log(top)
+
+
+def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
+    """Messages from the leaves to the root for rows of states (B, C)."""
+    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[_places(layout, states).T]
+    log_leaf = log_leaf.sum(axis=0, keepdims=True) if len(state.order) == 1 else log_leaf[state.order]
+    top = log_leaf.max(axis=-1)
+    leaf, log_p = jnp.exp(log_leaf - top[..., None]), top.sum(axis=0)
+
+    def visit(carry, node):
+        inside, log_p = carry
+        index, parent, transition = node
+        a, scale = _scaled(inside[index])
+        up = a @ transition.T
+        return (inside.at[index].set(a).at[parent].multiply(up), log_p + scale), up
+
+    nodes = (jnp.arange(1, len(leaf)), state.parent, state.transition)
+    (inside, log_p), up = jax.lax.scan(visit, (leaf, log_p), nodes, reverse=True)
+    root, scale = _scaled(inside[0])
+    return Messages(log_p + scale + jnp.log(jnp.maximum(root @ state.prior, _TINY)), inside.at[0].set(root), up)
+
+
+def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Posteriors of every latent, (G, B, K), and expected counts of transitions (G - 1, K, K)."""
+    root = messages.inside[0] * state.prior
+    posterior = jnp.zeros_like(messages.inside).at[0].set(root / jnp.maximum(root.sum(-1, keepdims=True), _TINY))
+
+    def visit(posterior, node):
+        index, parent, transition, up = node
+        outside = posterior[parent] / jnp.maximum(up, _TINY)
+        a = messages.inside[index]
+        counts = ((outside * weight[:, None]).T @ a) * transition
+        return posterior.at[index].set((outside @ transition) * a), counts
+
+    nodes = (jnp.arange(1, len(posterior)), state.parent, state.transition, messages.up)
+    return jax.lax.scan(visit, posterior, nodes)
+
+
+class Counts(NamedTuple):
+    """Expected counts over the training set."""
+
+    log_p: jax.Array
+    """Sum of log p(x)."""
+    root: jax.Array
+    """(K,)"""
+    transition: jax.Array
+    """(G - 1, K, K)"""
+    emission: jax.Array
+    """(W, K)"""
+
+
+def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -> Counts:
+    """Expected counts of rows of states (B, C) with weights (B,)."""
+    messages = upward(layout, state, states)
+    posterior, transition = downward(state, messages, weight)
+    weighted = posterior * weight[:, None]
+    of_column = jnp.zeros_like(weighted).at[state.order].set(weighted) if len(posterior) > 1 else weighted
+    rows = jnp.broadcast_to(of_column, (len(layout.sizes), *of_column.shape[1:]))
+    emission = jnp.zeros_like(state.emission).at[_places(layout, states).T].add(rows)
+    return Counts(weight @ messages.log_p, weighted[0].sum(axis=0), transition, emission)
+
+
+def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> State:
+    """The parameters that expected counts and priors ask for."""
+    emission = layout.normalise(counts.emission + config.smoothing * state.marginal[:, None])
+    latent = counts.transition.sum(axis=1, keepdims=True)
+    latent = latent / jnp.maximum(latent.sum(axis=-1, keepdims=True), _TINY)
+    transition = counts.transition + config.coupling * latent
+    transition = transition / jnp.maximum(transition.sum(axis=-1, keepdims=True), _TINY)
+    prior = counts.root / jnp.maximum(counts.root.sum(), _TINY)
+    return state._replace(prior=prior, transition=transition, emission=emission)
+
+
+# --- the model ---------------------------------------------------------------------------------------------------
+
+
+def _check(config: Config, spec: DataSpec) -> None:
+    check("mixture", spec, config.bins)
+    for name in ("components", "batch_size"):
+        if getattr(config, name) < 1:
+            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
+    for name in ("smoothing", "coupling"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise InputError(f"model.{name}={getattr(config, name)}: must be above 0")
+
+
+def _rows(batch: Batch) -> jax.Array:
+    """Weights that sum to the number of rows that have any, (B,)."""
+    return batch.weight * ((batch.weight > 0).sum() / jnp.maximum(batch.weight.sum(), 1e-9))
+
+
+def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
+    """A mixture for that table. It is fitted by EM: `grad` is not called.
+
+    Raises:
+      InputError: the data is no table, or a field of the Config is out of range.
+    """
+    _check(config, spec)
+    layout = Layout(spec, config.bins)
+    k = config.components
+
+    def init(key, batch: Batch) -> State:
+        """Latents all equal, or nearly: each value is a training row drawn at random, mixed with the marginals."""
+        key_row, key_prior = jax.random.split(key)
+        bins, weight = fit(layout, batch.x, batch.weight), _rows(batch)
+        states = layout.states(bins, batch.x, batch.y)
+        counts = total(lambda part: part[1] @ layout.onehot(part[0]), (states, weight), config.batch_size)
+        marginal = layout.normalise(counts)
+        if config.structure == "tree":
+            order, parent = _tree(layout, marginal, states, weight, config.batch_size)
+        else:
+            order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(0, jnp.int32)
+        seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(k,))
+        emission = 0.5 * marginal[:, None] + 0.5 * layout.onehot(states[seeds]).T
+        prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0))
+        transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (len(parent), k, k))
+        return State(bins, order, parent, marginal, prior, transition, emission)
+
+    def step(key, i, state: State, batch: Batch):
+        states, weight = layout.states(state.bins, batch.x, batch.y), _rows(batch)
+        counts = total(lambda part: expect(layout, state, *part), (states, weight), config.batch_size)
+        return maximise(config, layout, state, counts), {"loss": -counts.log_p / jnp.maximum(weight.sum(), 1e-9)}
+
+    conditional = config.conditional and spec.n_classes > 0
+
+    def sample(key, state: State, labels):
+        key_root, key_latent, key_state, key_value = jax.random.split(key, 4)
+        root = jnp.broadcast_to(state.prior, (len(labels), k))
+        root = root * state.emission[:spec.n_classes][labels] if conditional else root
+        latents = _latents(key_root, key_latent, state, root)
+        cdf = jnp.cumsum(layout.pad(state.emission.T), axis=-1).swapaxes(0, 1)
+        states = choose(key_state, jax.vmap(lambda table, z: table[z], (0, 1), 1)(cdf, latents))
+        states = states.at[:, 0].set(labels) if conditional else states
+        return layout.decode(state.bins, key_value, states)
+
+    def _latents(key_root, key_latent, state: State, root: jax.Array) -> jax.Array:
+        """Latents of every column, (B, C), with the root's drawn by weights (B, K)."""
+        first = choose(key_root, jnp.cumsum(root, axis=-1))
+        cdf = jnp.cumsum(state.transition, axis=-1)
+        drawn = jnp.zeros((len(state.order), len(root)), jnp.int32).at[0].set(first)
+
+        def visit(drawn, node):
+            key, index, parent, cdf = node
+            return drawn.at[index].set(choose(key, cdf[drawn[parent]])), None
+
+        keys = jax.random.split(key_latent, len(state.order))[1:]
+        drawn = jax.lax.scan(visit, drawn, (keys, jnp.arange(1, len(drawn)), state.parent, cdf))[0]
+        if len(drawn) == 1:
+            return jnp.broadcast_to(drawn.T, (len(root), len(layout.sizes)))
+        return jnp.zeros_like(drawn).at[state.order].set(drawn).T
+
+    def score(key, state: State, batch: Batch):
+        """-log p(x, y) of the states, nats."""
+        return -upward(layout, state, layout.states(state.bins, batch.x, batch.y)).log_p
+
+    return Model(init, step, sample, score, conditional=conditional, minibatches=None)
