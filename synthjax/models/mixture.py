@@ -70,13 +70,11 @@ class State(NamedTuple):
     order: jax.Array
     """(G,) i32 the column of each node; a product's one node stands for all."""
     parent: jax.Array
-    """(G - 1,) i32 the earlier node that nodes 1 ... hang on."""
+    """(G,) i32 the earlier node that each hangs on; 0 for the root, which is node 0."""
     marginal: jax.Array
     """(W,) frequency of each state of each column."""
-    prior: jax.Array
-    """(K,) of the root."""
     transition: jax.Array
-    """(G - 1, K, K) T(z | z_parent) as [z_parent, z]."""
+    """(G, K, K) T(z | z_parent) as [z_parent, z]; every row of the root's is its prior."""
     emission: jax.Array
     """(W, K) p(state | z)."""
 
@@ -125,12 +123,12 @@ def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:
 
 
 def spanning_tree(gain: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The spanning tree of largest total gain (C, C), grown from column 0 (Prim): order (C,), parent (C - 1,)."""
+    """The spanning tree of largest total gain (C, C), grown from column 0 (Prim): order and parent as in `State`."""
     count = len(gain)
     order = jnp.zeros(count, jnp.int32)
     inside = jnp.arange(count) == 0
 
-    def grow(carry, n):
+    def grow(carry: tuple, n):
         order, inside, best, by = carry
         new = jnp.where(inside, -jnp.inf, best).argmax().astype(jnp.int32)
         parent = by[new]
@@ -139,8 +137,8 @@ def spanning_tree(gain: jax.Array) -> tuple[jax.Array, jax.Array]:
         return (*carry[:3], jnp.where(nearer, n, by)), parent
 
     start = (order, inside, gain[0], jnp.zeros(count, jnp.int32))
-    (order, *_), parent = jax.lax.scan(grow, start, jnp.arange(1, count, dtype=jnp.int32))
-    return order, parent
+    grown, parent = jax.lax.scan(grow, start, jnp.arange(1, count, dtype=jnp.int32))
+    return grown[0], jnp.pad(parent, (1, 0))
 
 
 def _coarse(layout: Layout, marginal: jax.Array, states: jax.Array) -> jax.Array:
@@ -169,7 +167,16 @@ def _tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Ar
 
 def _places(layout: Layout, states: jax.Array) -> jax.Array:
     """(B, C) states -> their places in the flat vector."""
-    return layout.padded[:, 0] + states
+    return jnp.asarray(layout.padded[:, 0]) + states
+
+
+def _at(a: jax.Array, index: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_index_in_dim(a, index, keepdims=False)
+
+
+def _put(a: jax.Array, row: jax.Array, index: jax.Array) -> jax.Array:
+    """`a` with a row replaced, in place; `a.at[index].set` of a traced index would become a slow scatter."""
+    return jax.lax.dynamic_update_index_in_dim(a, row, index, 0)
 
 
 def _scaled(a: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -187,30 +194,35 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
     def visit(carry, node):
         inside, log_p = carry
         index, parent, transition = node
-        a, scale = _scaled(inside[index])
+        a, scale = _scaled(_at(inside, index))
         up = a @ transition.T
-        return (inside.at[index].set(a).at[parent].multiply(up), log_p + scale), up
+        inside = _put(_put(inside, a, index), _at(inside, parent) * up, parent)
+        return (inside, log_p + scale), up
 
-    nodes = (jnp.arange(1, len(leaf)), state.parent, state.transition)
+    nodes = (jnp.arange(1, len(leaf)), state.parent[1:], state.transition[1:])
     (inside, log_p), up = jax.lax.scan(visit, (leaf, log_p), nodes, reverse=True)
     root, scale = _scaled(inside[0])
-    return Messages(log_p + scale + jnp.log(jnp.maximum(root @ state.prior, _TINY)), inside.at[0].set(root), up)
+    return Messages(
+        log_p + scale + jnp.log(jnp.maximum(root @ state.transition[0, 0], _TINY)), inside.at[0].set(root), up
+    )
 
 
 def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Posteriors of every latent, (G, B, K), and expected counts of transitions (G - 1, K, K)."""
-    root = messages.inside[0] * state.prior
+    """Posteriors of every latent, (G, B, K), and expected counts of transitions (G, K, K)."""
+    root = messages.inside[0] * state.transition[0, 0]
     posterior = jnp.zeros_like(messages.inside).at[0].set(root / jnp.maximum(root.sum(-1, keepdims=True), _TINY))
 
     def visit(posterior, node):
         index, parent, transition, up = node
-        outside = posterior[parent] / jnp.maximum(up, _TINY)
-        a = messages.inside[index]
+        outside = _at(posterior, parent) / jnp.maximum(up, _TINY)
+        a = _at(messages.inside, index)
         counts = ((outside * weight[:, None]).T @ a) * transition
-        return posterior.at[index].set((outside @ transition) * a), counts
+        return _put(posterior, (outside @ transition) * a, index), counts
 
-    nodes = (jnp.arange(1, len(posterior)), state.parent, state.transition, messages.up)
-    return jax.lax.scan(visit, posterior, nodes)
+    nodes = (jnp.arange(1, len(posterior)), state.parent[1:], state.transition[1:], messages.up)
+    posterior, counts = jax.lax.scan(visit, posterior, nodes)
+    prior = jnp.broadcast_to(weight @ posterior[0], (1, *state.transition.shape[1:]))
+    return posterior, jnp.concatenate([prior, counts])
 
 
 class Counts(NamedTuple):
@@ -218,10 +230,8 @@ class Counts(NamedTuple):
 
     log_p: jax.Array
     """Sum of log p(x)."""
-    root: jax.Array
-    """(K,)"""
     transition: jax.Array
-    """(G - 1, K, K)"""
+    """(G, K, K)"""
     emission: jax.Array
     """(W, K)"""
 
@@ -234,7 +244,7 @@ def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -
     of_column = jnp.zeros_like(weighted).at[state.order].set(weighted) if len(posterior) > 1 else weighted
     rows = jnp.broadcast_to(of_column, (len(layout.sizes), *of_column.shape[1:]))
     emission = jnp.zeros_like(state.emission).at[_places(layout, states).T].add(rows)
-    return Counts(weight @ messages.log_p, weighted[0].sum(axis=0), transition, emission)
+    return Counts(weight @ messages.log_p, transition, emission)
 
 
 def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> State:
@@ -244,8 +254,7 @@ def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> St
     latent = latent / jnp.maximum(latent.sum(axis=-1, keepdims=True), _TINY)
     transition = counts.transition + config.coupling * latent
     transition = transition / jnp.maximum(transition.sum(axis=-1, keepdims=True), _TINY)
-    prior = counts.root / jnp.maximum(counts.root.sum(), _TINY)
-    return state._replace(prior=prior, transition=transition, emission=emission)
+    return state._replace(transition=transition, emission=emission)
 
 
 # --- the model ---------------------------------------------------------------------------------------------------
@@ -286,12 +295,12 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         if config.structure == "tree":
             order, parent = _tree(layout, marginal, states, weight, config.batch_size)
         else:
-            order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(0, jnp.int32)
+            order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
         seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(k,))
         emission = 0.5 * marginal[:, None] + 0.5 * layout.onehot(states[seeds]).T
         prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0))
         transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (len(parent), k, k))
-        return State(bins, order, parent, marginal, prior, transition, emission)
+        return State(bins, order, parent, marginal, transition.at[0].set(prior), emission)
 
     def step(key, i, state: State, batch: Batch):
         states, weight = layout.states(state.bins, batch.x, batch.y), _rows(batch)
@@ -302,8 +311,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def sample(key, state: State, labels):
         key_root, key_latent, key_state, key_value = jax.random.split(key, 4)
-        root = jnp.broadcast_to(state.prior, (len(labels), k))
-        root = root * state.emission[:spec.n_classes][labels] if conditional else root
+        root = jnp.broadcast_to(state.transition[0, 0], (len(labels), k))
+        root = root * state.emission[: spec.n_classes][labels] if conditional else root
         latents = _latents(key_root, key_latent, state, root)
         cdf = jnp.cumsum(layout.pad(state.emission.T), axis=-1).swapaxes(0, 1)
         states = choose(key_state, jax.vmap(lambda table, z: table[z], (0, 1), 1)(cdf, latents))
@@ -318,10 +327,11 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
         def visit(drawn, node):
             key, index, parent, cdf = node
-            return drawn.at[index].set(choose(key, cdf[drawn[parent]])), None
+            return _put(drawn, choose(key, cdf[_at(drawn, parent)]), index), None
 
-        keys = jax.random.split(key_latent, len(state.order))[1:]
-        drawn = jax.lax.scan(visit, drawn, (keys, jnp.arange(1, len(drawn)), state.parent, cdf))[0]
+        keys = jax.random.split(key_latent, len(drawn))
+        nodes = (keys, jnp.arange(len(drawn)), state.parent, cdf)
+        drawn = jax.lax.scan(visit, drawn, jax.tree.map(lambda a: a[1:], nodes))[0]
         if len(drawn) == 1:
             return jnp.broadcast_to(drawn.T, (len(root), len(layout.sizes)))
         return jnp.zeros_like(drawn).at[state.order].set(drawn).T

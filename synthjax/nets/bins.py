@@ -33,13 +33,18 @@ LEAST = 5
 
 
 class Bins(NamedTuple):
-    """The bins of the numeric columns, (N, M) f32 each: N columns of at most M bins, in ascending order."""
+    """The bins of the N numeric columns, at most M each, in ascending order; places past the last repeat it.
 
+    One column of nothing stands for none."""
+
+    used: jax.Array
+    """(N,) i32 bins of each column."""
     first: jax.Array
-    """Smallest training value of each bin; infinite where there is no bin."""
+    """(N, M) smallest training value of each bin."""
     low: jax.Array
-    """Edges that values are drawn between; equal for an atom."""
+    """(N, M) edges that values are drawn between; equal for an atom."""
     high: jax.Array
+    """(N, M)"""
 
 
 @dataclass(frozen=True)
@@ -101,9 +106,9 @@ class Layout:
 
     def states(self, bins: Bins, x: jax.Array, y: jax.Array) -> jax.Array:
         """x (B, D), y (B,) -> (B, C) i32. A value that training did not see takes the bin below it."""
-        values = x[:, [column.start for column in self.numeric]]
+        values = x[:, np.asarray([column.start for column in self.numeric] or [0])]
         index = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(bins.first, values) - 1
-        numeric = iter(jnp.clip(index, 0, self.bins - 1).T) if self.numeric else iter(())
+        numeric = iter(jnp.clip(index, 0, bins.used - 1).T)
 
         def state(column: Column) -> jax.Array:
             if column.kind == "onehot":
@@ -137,7 +142,8 @@ class Layout:
         x = jnp.where(state_of >= 0, states[:, column_of] == state_of, states[:, column_of]).astype(jnp.float32)
         if not self.numeric:
             return x
-        index = states[:, [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]]
+        places = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
+        index = states[:, np.asarray(places)]
         low, high = (jax.vmap(lambda edge, i: edge[i], (0, 1), 1)(edge, index) for edge in (bins.low, bins.high))
         values = low + (high - low) * jax.random.uniform(key, index.shape)
         values = jnp.where(np.asarray([c.kind == "code" for c in self.numeric]), jnp.round(values), values)
@@ -162,8 +168,8 @@ def absent(x: jax.Array, column: Column) -> jax.Array:
 
 def empty(layout: Layout) -> Bins:
     """Bins of no data, of the right shape: every value is 0."""
-    zeros = jnp.zeros((len(layout.numeric), layout.bins), jnp.float32)
-    return Bins(zeros, zeros, zeros)
+    zeros = jnp.zeros((max(len(layout.numeric), 1), layout.bins), jnp.float32)
+    return Bins(jnp.ones(len(zeros), jnp.int32), zeros, zeros, zeros)
 
 
 def fit(layout: Layout, x: jax.Array, weight: jax.Array) -> Bins:
@@ -176,7 +182,7 @@ def fit(layout: Layout, x: jax.Array, weight: jax.Array) -> Bins:
     values = jnp.stack([x[:, column.start] for column in layout.numeric])
     present = jnp.stack([(weight > 0) & ~absent(x, column) for column in layout.numeric])
     cells = max(1.0, min(layout.bins, math.sqrt(len(x))))
-    return Bins(*jax.lax.map(lambda column: _fit_column(*column, layout.bins, cells), (values, present)))
+    return Bins(*jax.lax.map(lambda of: _fit_column(of[0], of[1], layout.bins, cells), (values, present)))
 
 
 def _fit_column(value: jax.Array, present: jax.Array, bins: int, cells: float) -> tuple[jax.Array, ...]:
@@ -202,14 +208,16 @@ def _fit_column(value: jax.Array, present: jax.Array, bins: int, cells: float) -
     grain = jax.lax.while_loop(lambda g: cut(g)[0].sum() > bins, lambda g: 1.25 * g, jnp.float32(LEAST))
     new, atom = cut(grain)
     place = jnp.where(valid, jnp.cumsum(new) - 1, bins)  # out of bounds is dropped
-    first = jnp.full(bins, jnp.inf).at[place].min(s, mode="drop")
-    last = jnp.full(bins, -jnp.inf).at[place].max(s, mode="drop")
+    first = jnp.full(bins, jnp.inf, jnp.float32).at[place].min(s, mode="drop")
+    last = jnp.full(bins, -jnp.inf, jnp.float32).at[place].max(s, mode="drop")
     exact = jnp.zeros(bins, bool).at[place].max(atom, mode="drop")
+    count = jnp.maximum(new.sum(), 1).astype(jnp.int32)
     after = jnp.append(first[1:], jnp.inf)
-    middle = jnp.where(jnp.isfinite(after), (last + after) / 2, last)
+    middle = jnp.where(jnp.arange(bins) + 1 < count, (last + after) / 2, last)
     low = jnp.where(exact, first, jnp.append(first[:1], middle[:-1]))
     high = jnp.where(exact, first, middle)
-    return first, *(jnp.where(jnp.isfinite(first), edge, 0.0) for edge in (low, high))
+    place = jnp.minimum(jnp.arange(bins), count - 1)
+    return count, *(jnp.where(valid.any(), edge, 0.0)[place] for edge in (first, low, high))
 
 
 def choose(key: jax.Array, cdf: jax.Array) -> jax.Array:
