@@ -1,0 +1,180 @@
+"""Trees of latents against enumeration, automatic differentiation and SciPy; EM and samples on a table that is known."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mixed import SPEC, assert_depends, mixed
+from scipy.sparse.csgraph import minimum_spanning_tree
+
+from synthjax.errors import InputError
+from synthjax.model import Batch, Column, DataSpec
+from synthjax.models import independent, mixture
+from synthjax.nets import bins
+
+SMALL = DataSpec(
+    "table",
+    (7,),
+    0,
+    ("n", "y"),
+    (0.5, 0.5),
+    (Column("u", "onehot", 0, 3), Column("v", "onehot", 3, 2), Column("t", "onehot", 5, 2, target=True)),
+)
+LAYOUT = bins.Layout(SMALL, 4)
+ALL = np.array(list(itertools.product(range(2), range(3), range(2))))
+"""Every row of SMALL, as states: label, u, v."""
+K = 2
+
+
+def known(structure, seed=0):
+    """A state with random parameters; the tree is label - v - u."""
+    rng = np.random.default_rng(seed)
+    emission = LAYOUT.normalise(jnp.asarray(rng.gamma(1.0, size=(7, K)), jnp.float32))
+    if structure == "product":
+        prior = jnp.broadcast_to(jnp.asarray([0.3, 0.7]), (1, K, K))
+        return mixture.State(
+            bins.empty(LAYOUT), jnp.zeros(1, int), jnp.zeros(1, int), jnp.full(7, 0.4), prior, emission
+        )
+    transition = jnp.asarray(rng.dirichlet(np.ones(K), (3, K)), jnp.float32)
+    transition = transition.at[0].set(transition[0, 0])
+    order, parent = jnp.asarray([0, 2, 1]), jnp.asarray([0, 0, 1])
+    return mixture.State(bins.empty(LAYOUT), order, parent, jnp.full(7, 0.4), transition, emission)
+
+
+def enumerated(state):
+    """p of every row of ALL, summed over all values of all latents."""
+    emission = [np.asarray(part, np.float64) for part in np.split(np.asarray(state.emission), [2, 5])]
+    order, transition = np.asarray(state.order), np.asarray(state.transition, np.float64)
+    p = np.zeros(len(ALL))
+    for z in itertools.product(range(K), repeat=len(order)):
+        weight = transition[0, 0, z[0]]
+        for node in range(1, len(order)):
+            weight *= transition[node, z[int(state.parent[node])], z[node]]
+        of_column = (
+            {int(c): z[node] for node, c in enumerate(order)} if len(order) > 1 else dict.fromkeys(range(3), z[0])
+        )
+        p += weight * np.prod([emission[c][ALL[:, c], of_column[c]] for c in range(3)], axis=0)
+    return p
+
+
+@pytest.mark.parametrize("structure", ["product", "tree"])
+def test_the_likelihood_is_that_of_enumeration(structure):
+    state = known(structure)
+    p = np.exp(mixture.upward(LAYOUT, state, jnp.asarray(ALL)).log_p)
+    np.testing.assert_allclose(p, enumerated(state), rtol=1e-5)
+    assert p.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("structure", ["product", "tree"])
+def test_expected_counts_are_the_slopes_of_the_likelihood(structure):
+    """N(theta) = d log p / d log theta, for every probability theta; one the root's prior."""
+    state, weight = known(structure), jnp.asarray(np.linspace(0, 2, len(ALL)), jnp.float32)
+
+    def log_p(logs):
+        moved = state._replace(transition=jnp.exp(logs[0]), emission=jnp.exp(logs[1]))
+        return weight @ mixture.upward(LAYOUT, moved, jnp.asarray(ALL)).log_p
+
+    transition, emission = jax.grad(log_p)((jnp.log(state.transition), jnp.log(state.emission)))
+    counts = mixture.expect(LAYOUT, state, jnp.asarray(ALL), weight)
+    np.testing.assert_allclose(counts.emission, emission, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(counts.transition[1:], transition[1:], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(counts.transition[0, 0], transition[0, 0], rtol=1e-3, atol=1e-4)
+    assert float(counts.log_p) == pytest.approx(float(log_p((jnp.log(state.transition), jnp.log(state.emission)))))
+
+
+@pytest.mark.parametrize("structure", ["product", "tree"])
+def test_samples_of_a_label_follow_the_enumerated_distribution(structure):
+    model = mixture.build(mixture.Config(structure=structure, components=K, bins=4), SMALL)
+    labels = np.repeat([0, 1], 10_000)
+    x = np.asarray(model.sample(jax.random.key(0), known(structure), jnp.asarray(labels)))
+    p = enumerated(known(structure)).reshape(2, 6)
+    drawn = 2 * x[:, :3].argmax(axis=1) + x[:, 3:5].argmax(axis=1)
+    np.testing.assert_array_equal(x[:, 5:].argmax(axis=1), labels)
+    for label in range(2):
+        share = np.bincount(drawn[labels == label], minlength=6) / 10_000
+        np.testing.assert_allclose(share, p[label] / p[label].sum(), atol=0.02)
+
+
+def test_without_a_condition_labels_are_drawn_too():
+    model = mixture.build(mixture.Config(components=K, bins=4, conditional=False), SMALL)
+    x = np.asarray(model.sample(jax.random.key(0), known("tree"), jnp.zeros(10_000, jnp.int32)))
+    assert not model.conditional
+    assert x[:, 6].mean() == pytest.approx(enumerated(known("tree")).reshape(2, 6)[1].sum(), abs=0.02)
+
+
+def test_the_tree_has_the_largest_total_gain():
+    rng = np.random.default_rng(0)
+    gain = rng.uniform(size=(8, 8))
+    gain += gain.T
+    order, parent = map(np.asarray, mixture.spanning_tree(jnp.asarray(gain)))
+    assert sorted(order) == list(range(8)) and order[0] == 0 and (parent[1:] < np.arange(1, 8)).all()
+    total = sum(gain[order[node], order[parent[node]]] for node in range(1, 8))
+    assert total == pytest.approx(-minimum_spanning_tree(-np.triu(gain, 1)).sum(), rel=1e-5)
+
+
+def test_mutual_information_is_that_of_scikit_learn():
+    from sklearn.metrics import mutual_info_score
+
+    rng = np.random.default_rng(0)
+    u = rng.integers(0, 3, 500)
+    states = np.column_stack([(u + rng.integers(0, 2, 500)) % 2, u, rng.integers(0, 2, 500)])
+    onehot = LAYOUT.onehot(jnp.asarray(states))
+    found = np.asarray(mixture.mutual_information(onehot.T @ onehot, LAYOUT))
+    for a, b, free in ((0, 1, 2), (0, 2, 1), (1, 2, 2)):
+        expected = mutual_info_score(states[:, a], states[:, b]) - free / 1000
+        assert found[a, b] == found[b, a] == pytest.approx(expected, abs=1e-4)
+
+
+# --- on a table that is known ------------------------------------------------------------------------------------
+
+
+def trained(rows, steps, **fields):
+    model = mixture.build(mixture.Config(**{"components": 12, "bins": 24, "batch_size": 1024, **fields}), SPEC)
+    state, losses = jax.jit(model.init)(jax.random.key(0), rows), []
+    step = jax.jit(model.step)
+    for i in range(steps):
+        state, metrics = step(jax.random.key(1), i, state, rows)
+        losses.append(float(metrics["loss"]))
+    return model, state, losses
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return jax.tree.map(jnp.asarray, mixed(3000))
+
+
+@pytest.mark.parametrize("structure", ["product", "tree"])
+def test_it_gets_the_known_dependence_back(rows, structure):
+    model, state, losses = trained(rows, 25, structure=structure)
+    labels = np.random.default_rng(0).integers(0, 2, 6000).astype(np.int32)
+    assert_depends(np.asarray(jax.jit(model.sample)(jax.random.key(2), state, labels)), labels)
+    alone = independent.build(independent.Config(bins=24), SPEC)
+    floor = alone.step(jax.random.key(0), 0, alone.init(jax.random.key(0), rows), rows)[0]
+    held = jax.tree.map(jnp.asarray, mixed(1000, seed=1))
+    gain = (alone.score(jax.random.key(0), floor, held) - model.score(jax.random.key(0), state, held)).mean()
+    assert gain > 1.5  # nats; the label alone tells shop and amount apart, about 0.6 each
+
+
+def test_em_never_lowers_the_likelihood(rows):
+    """Without priors: with them it climbs the posterior."""
+    _, _, losses = trained(rows, 10, smoothing=1e-6, coupling=1e-6)
+    assert (np.diff(losses) < 1e-4).all() and losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [({"components": 0}, "model.components=0"), ({"smoothing": 0.0}, "model.smoothing=0.0"), ({"bins": 1}, "bins=1")],
+)
+def test_what_cannot_be_built_is_said(fields, message):
+    with pytest.raises(InputError, match=message):
+        mixture.build(mixture.Config(**fields), SPEC)
+
+
+def test_padding_is_no_seed(rows):
+    """Rows of weight 0 are never where a component starts: their label would be seen in its emissions."""
+    weight = jnp.asarray(rows.y == 0, jnp.float32)
+    model = mixture.build(mixture.Config(components=12, bins=8), SPEC)
+    state = jax.jit(model.init)(jax.random.key(0), Batch(rows.x, rows.y, weight, rows.index))
+    np.testing.assert_allclose(state.emission[:2], [[1.0] * 12, [0.0] * 12], atol=1e-6)
