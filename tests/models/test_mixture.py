@@ -1,4 +1,4 @@
-"""Trees of latents against enumeration, automatic differentiation and SciPy; EM and samples on a table that is known."""
+"""Trees of latents against enumeration, automatic differentiation and SciPy; EM on a table that is known."""
 
 import itertools
 
@@ -147,7 +147,7 @@ def rows():
 
 @pytest.mark.parametrize("structure", ["product", "tree"])
 def test_it_gets_the_known_dependence_back(rows, structure):
-    model, state, losses = trained(rows, 25, structure=structure)
+    model, state, _ = trained(rows, 25, structure=structure)
     labels = np.random.default_rng(0).integers(0, 2, 6000).astype(np.int32)
     assert_depends(np.asarray(jax.jit(model.sample)(jax.random.key(2), state, labels)), labels)
     alone = independent.build(independent.Config(bins=24), SPEC)

@@ -72,7 +72,7 @@ def test_an_atom_in_a_wide_column_stands_alone():
 def test_bins_are_at_most_so_many_and_in_order(seed):
     rng = np.random.default_rng(seed)
     values = np.round(rng.standard_t(2, size=700), rng.integers(0, 3))
-    layout, found, _, states = fitted(values, most=9)
+    _, found, _, states = fitted(values, most=9)
     used = int(found.used[0])
     assert used <= 9 and states.max() == used - 1
     assert (np.diff(found.first[0, :used]) > 0).all() and (found.low <= found.high).all()
@@ -85,7 +85,7 @@ def test_bins_are_at_most_so_many_and_in_order(seed):
 
 def test_codes_come_back_whole_and_evenly():
     values = np.random.default_rng(0).integers(0, 400, 4000)
-    layout, found, x, states = fitted(values, kind="code")
+    layout, found, _, states = fitted(values, kind="code")
     again = np.asarray(layout.decode(found, jax.random.key(0), jnp.asarray(states)[:, None]))[:, 0]
     assert (again == np.round(again)).all() and again.min() >= 0 and again.max() <= 399
     assert len(np.unique(again)) > 390 and scipy.stats.ks_2samp(again, values).pvalue > 0.01

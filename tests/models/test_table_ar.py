@@ -1,0 +1,105 @@
+"""The chain of columns against enumeration, its order, and a table whose dependence is known."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from mixed import SPEC, assert_depends, mixed
+
+from synthjax.errors import InputError
+from synthjax.model import Batch, Column, DataSpec
+from synthjax.models import table_ar
+from synthjax.nets import bins
+
+SMALL = DataSpec(
+    "table",
+    (7,),
+    0,
+    ("n", "y"),
+    (0.5, 0.5),
+    (Column("u", "onehot", 0, 3), Column("v", "onehot", 3, 2), Column("t", "onehot", 5, 2, target=True)),
+)
+ALL = np.array(list(itertools.product(range(2), range(3), range(2))))
+"""Every row of SMALL, as states: label, u, v."""
+CONFIG = table_ar.Config(order=("v",), bins=4, embedding=3, hidden=5)
+LAYOUT = bins.Layout(SMALL, 4)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """(state, p of every row) with random parameters; the order is label, v, u."""
+    x = np.concatenate([np.eye(3)[ALL[:, 1]], np.eye(2)[ALL[:, 2]], np.eye(2)[ALL[:, 0]]], axis=1)
+    batch = Batch(jnp.asarray(x, jnp.float32), jnp.asarray(ALL[:, 0]), jnp.ones(12), jnp.arange(12))
+    state = table_ar.build(CONFIG, SMALL).init(jax.random.key(0), batch)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: a + 0.7 * rng.normal(size=a.shape).astype(np.float32), state.params)
+    state = state._replace(params=params, ema=params)
+    return state, np.exp(parts(state, ALL).sum(axis=0))
+
+
+def parts(state, states):
+    """log p of each column given those before, (C, B)."""
+    sequence = table_ar.order(CONFIG, LAYOUT)
+    return np.asarray(table_ar.log_p(LAYOUT, sequence, state, state.ema, jnp.asarray(states), None))
+
+
+def test_probabilities_sum_to_1_and_follow_the_order(known):
+    state, p = known
+    assert p.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_array_equal(table_ar.order(CONFIG, LAYOUT), [0, 2, 1])
+    label, u, v = parts(state, ALL)
+    for y in range(2):
+        assert np.ptp(label[ALL[:, 0] == y]) < 1e-6
+        for value in range(2):
+            assert np.ptp(v[(ALL[:, 0] == y) & (ALL[:, 2] == value)]) < 1e-6  # v does not see u
+    assert np.ptp(u[ALL[:, 1] == 0]) > 0.01  # u sees both
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_samples_follow_the_enumerated_distribution(known, conditional):
+    state, p = known
+    config = table_ar.Config(order=("v",), bins=4, embedding=3, hidden=5, conditional=conditional)
+    labels = np.repeat([0, 1], 10_000).astype(np.int32)
+    x = np.asarray(jax.jit(table_ar.build(config, SMALL).sample)(jax.random.key(0), state, labels))
+    drawn = 6 * x[:, 5:].argmax(axis=1) + 2 * x[:, :3].argmax(axis=1) + x[:, 3:5].argmax(axis=1)
+    if conditional:
+        np.testing.assert_array_equal(x[:, 5:].argmax(axis=1), labels)
+        p = (p.reshape(2, 6) / p.reshape(2, 6).sum(axis=1, keepdims=True)).ravel() / 2
+    np.testing.assert_allclose(np.bincount(drawn, minlength=12) / 20_000, p, atol=0.012)
+
+
+def test_it_starts_as_independent_columns_and_learns_the_dependence():
+    rows, held = (jax.tree.map(jnp.asarray, mixed(count, seed)) for count, seed in ((3000, 0), (500, 1)))
+    config = table_ar.Config(bins=24, embedding=8, hidden=32, batch_size=128, steps=300, warmup=20, learning_rate=5e-3)
+    model = table_ar.build(config, SPEC)
+    start = jax.jit(model.init)(jax.random.key(0), rows)
+    layout = bins.Layout(SPEC, 24)
+    onehot = np.asarray(layout.onehot(layout.states(start.bins, held.x, held.y)))
+    share = np.asarray(layout.onehot(layout.states(start.bins, rows.x, rows.y))).mean(axis=0)
+    score = jax.jit(model.score)
+    before = np.asarray(score(jax.random.key(0), start, held))
+    np.testing.assert_allclose(before, -onehot @ np.log(np.maximum(share, 1e-6)), rtol=1e-3)
+
+    def body(i, state):
+        return model.step(jax.random.fold_in(jax.random.key(1), i), i, state, rows)[0]
+
+    state = jax.jit(lambda state: jax.lax.fori_loop(0, config.steps, body, state))(start)
+    assert before.mean() - float(score(jax.random.key(0), state, held).mean()) > 1.5
+    labels = np.random.default_rng(0).integers(0, 2, 4000).astype(np.int32)
+    assert_depends(np.asarray(jax.jit(model.sample)(jax.random.key(2), state, labels)), labels)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"hidden": 0}, "model.hidden=0"),
+        ({"dropout": 1.0}, "model.dropout=1.0"),
+        ({"order": ("height",)}, "'height' is no column"),
+        ({"order": ("shop", "shop")}, "'shop' is named twice"),
+    ],
+)
+def test_what_cannot_be_built_is_said(fields, message):
+    with pytest.raises(InputError, match=message):
+        table_ar.build(table_ar.Config(**fields), SPEC)
