@@ -32,6 +32,7 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets.diffusion import even_times, extrapolation, leap, posterior, signal
 from synthjax.nets.unet import UNet
 from synthjax.train import optim
 
@@ -86,24 +87,6 @@ class State(NamedTuple):
     params: Any
     ema: Any
     opt: optax.OptState
-
-
-def signal(config: Config) -> np.ndarray:
-    """a_t for t = 0 ... T: (T + 1,) f64 in [0, 1], falling from a_0 = 1."""
-    t = np.arange(config.timesteps + 1) / config.timesteps
-    if config.schedule == "cosine":
-        f = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2
-        betas = np.minimum(1 - f[1:] / f[:-1], 0.999)
-    else:  # the betas of the 1000-step chain, spread over T steps
-        betas = np.minimum(np.linspace(1e-4, 0.02, config.timesteps) * 1000 / config.timesteps, 0.999)
-    return np.concatenate([[1.0], np.sqrt(np.cumprod(1 - betas))])
-
-
-def posterior(a_s: jax.Array, a_t: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """q(x_s | x_t, x_0) = N(c_0 x_0 + c_t x_t, variance): (c_0, c_t, variance), each shaped like the arguments."""
-    s_s2, s_t2, ratio = 1 - a_s**2, 1 - a_t**2, a_t / a_s
-    noise = 1 - ratio**2
-    return a_s * noise / s_t2, ratio * s_s2 / s_t2, noise * s_s2 / s_t2
 
 
 def _check(config: Config, spec: DataSpec) -> None:
@@ -170,9 +153,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def loss(params, key, batch: Batch):
         key_time, key_noise, key_label, key_net = jax.random.split(key, 4)
         count = len(batch.x)
-        # Times are spread evenly with one random offset (Kingma et al. 2021, arXiv:2107.00630): less variance.
-        u = (jax.random.uniform(key_time) + jnp.arange(count) / count) % 1.0
-        t = 1 + jnp.minimum((u * config.timesteps).astype(jnp.int32), config.timesteps - 1)
+        t = even_times(key_time, count, config.timesteps)
         dropped = jax.random.bernoulli(key_label, config.label_dropout, (count,))
         y = jnp.where(dropped, process.null, batch.y)
         train_key = key_net if config.dropout else None
@@ -220,7 +201,7 @@ def _sample(config, spec, process, key, params, labels, steps, eta, guidance, gi
         raise InputError(f"sample.order={order}: must be 1 or 2")
     grid = np.round(np.linspace(config.timesteps, 0, steps + 1)).astype(np.int32)
     times = jnp.asarray(grid)
-    extrapolation = _extrapolation(config, grid) if order == 2 and not eta else jnp.zeros(steps)
+    ahead = extrapolation(signal(config)[grid[:-1]]) if order == 2 and not eta else jnp.zeros(steps)
     key, key_start = jax.random.split(key)
     count = len(labels)
     x = jax.random.normal(key_start, (count, *spec.shape))
@@ -239,23 +220,10 @@ def _sample(config, spec, process, key, params, labels, steps, eta, guidance, gi
         clean = jnp.clip(guided(x_t, jnp.full(count, t)), -1, 1)
         if given is not None:
             clean = jnp.where(given[0], given[1], clean)
-        before, clean = clean, clean + extrapolation[k] * (clean - before)
-        noise = (x_t - a_t * clean) / jnp.sqrt(1 - a_t**2)
-        variance = eta**2 * posterior(a_s, a_t)[2]
-        fresh = jax.random.normal(jax.random.fold_in(key, k), x_t.shape)
-        kept = jnp.sqrt(jnp.maximum(1 - a_s**2 - variance, 0))
-        return a_s * clean + kept * noise + jnp.sqrt(variance) * fresh, before
+        before, clean = clean, clean + ahead[k] * (clean - before)
+        return leap(jax.random.fold_in(key, k), x_t, clean, a_t, a_s, eta), before
 
     return jax.lax.fori_loop(0, steps, body, (x, jnp.zeros_like(x)))[0]
-
-
-def _extrapolation(config: Config, times: np.ndarray) -> jax.Array:
-    """h_k / (2 h_(k-1)) of each step k, h_k its length in log(a_t / s_t); 0 for first and last: (steps,) f32."""
-    a = signal(config)[times[:-1]]
-    h = np.diff(np.log(a / np.sqrt(1 - a**2)))
-    factors = np.zeros(len(a))
-    factors[1:-1] = h[1:] / (2 * h[:-1])
-    return jnp.asarray(factors, jnp.float32)
 
 
 def bits_per_dim(config: Config, spec: DataSpec, key, state: State, batch: Batch, times: int = 0) -> jax.Array:

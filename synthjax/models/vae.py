@@ -27,6 +27,7 @@ import optax
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets.conv import Conv, ConvTranspose
+from synthjax.nets.gaussian import kl
 from synthjax.train import optim
 
 
@@ -133,11 +134,6 @@ def discretised_logistic(mean: jax.Array, log_scale: jax.Array, x: jax.Array, le
     # log(sigmoid(a) - sigmoid(b)) = a - b + log(1 - e^(b - a)) + log sigmoid(b) ... kept finite by its closed form:
     inside = jnp.log(-jnp.expm1(below - above)) + jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below)
     return _sum(jnp.where(first, jax.nn.log_sigmoid(above), jnp.where(last, jax.nn.log_sigmoid(-below), inside)))
-
-
-def kl(mean: jax.Array, log_var: jax.Array) -> jax.Array:
-    """KL( N(mean, e^log_var) || N(0, I) ): (B,), nats; arguments (B, latents)."""
-    return 0.5 * (jnp.exp(log_var) + mean**2 - 1 - log_var).sum(axis=-1)
 
 
 def log_normal(z: jax.Array, mean: jax.Array | float = 0.0, log_var: jax.Array | float = 0.0) -> jax.Array:

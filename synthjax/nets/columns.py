@@ -141,12 +141,12 @@ class Columns:
                 digit = x[..., choice.positions].astype(jnp.int32) // choice.divisors % choice.size
                 part = jax.nn.one_hot(digit, choice.size)
             parts.append(part)
-        return self.join(self._present(real, parts), parts)
+        return self.join(self.present(real, parts), parts)
 
     def leave(self, v: jax.Array, scale: Scale, labels: jax.Array) -> jax.Array:
         """v (B, width), whose choices are exact, to x (B, D); the target of a conditional model is the label's."""
         real, parts = self.split(v)
-        out = [self._present(scale.shift + scale.scale * real, parts)]
+        out = [self.present(scale.shift + scale.scale * real, parts)]
         codes = jnp.zeros((len(v), len(self.codes)))
         places = {column.start: place for place, column in enumerate(self.codes)}
         for choice, part in zip(self.choices, parts, strict=True):
@@ -163,7 +163,7 @@ class Columns:
             out.append(jax.nn.one_hot(labels, self.target.size) if self.target.kind == "onehot" else code)
         return jnp.concatenate(out, axis=-1)[:, self._order]
 
-    def _present(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
+    def present(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
         """Numbers of the reals (..., reals), each times how much it is present by the pairs among `parts`."""
         if not self.pairs:
             return real
@@ -188,7 +188,7 @@ class Columns:
         real, parts = self.split(raw)
         keys = [None] * len(parts) if key is None else list(jax.random.split(key, max(len(parts), 1)))
         made = [head(key, logits) for key, logits in zip(keys, parts, strict=False)]
-        return self.join(self._present(real, made), made)
+        return self.join(self.present(real, made), made)
 
     def draw(self, key: jax.Array | None, raw: jax.Array) -> jax.Array:
         """v whose choices are drawn from softmax(logits), or the likeliest without a key; reals as they are."""
@@ -210,11 +210,15 @@ class Columns:
           log_scale: (reals,) or (B, reals), log of the reals' standard deviation.
           v: (B, width); where a value is missing its real has no density, and log p is 0.
         """
-        means, logits = self.split(raw)
-        real, parts = self.split(v)
+        (means, _), (real, parts) = self.split(raw), self.split(v)
         density = -0.5 * (math.log(2 * math.pi) + ((real - means) * jnp.exp(-log_scale)) ** 2) - log_scale
-        chosen = [(part * jax.nn.log_softmax(logit)).sum(axis=-1) for part, logit in zip(parts, logits, strict=True)]
-        return jnp.concatenate([self._present(density, parts), *chosen], axis=-1)
+        return jnp.concatenate([self.present(density, parts), self.log_chosen(raw, v)], axis=-1)
+
+    def log_chosen(self, raw: jax.Array, v: jax.Array) -> jax.Array:
+        """log softmax(logits) of the category that each choice of v has: (B, choices), nats."""
+        pairs = zip(self.split(raw)[1], self.split(v)[1], strict=True)
+        chosen = [(part * jax.nn.log_softmax(logits)).sum(axis=-1) for logits, part in pairs]
+        return jnp.concatenate([jnp.zeros((len(v), 0)), *chosen], axis=-1)
 
 
 def _is_onehot(column: Column, size: int) -> bool:
