@@ -5,26 +5,20 @@ published is dashed. The colours are those of Okabe and Ito, which people who se
 every curve has a marker of its own beside. matplotlib is imported when a function needs it, not before.
 """
 
-import io
 import math
-import os
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import plots
+from synthjax.evals import canvas, plots
+from synthjax.evals.canvas import Path
 
-Path = str | os.PathLike[str]
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """Abscissae, means and spreads, each (N,)."""
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-_MARKERS = "os^Dv*P"
-_INK, _SOFT, _GRID = "#222222", "#6b6b6b", "#dddddd"
-_GREYS = (_SOFT, "#a0a0a0")
+_GREYS = (canvas.SOFT, "#a0a0a0")
 _DASHED = (0, (4, 2))
 _FEW = 25  # points up to which a curve has markers and error bars; longer ones have a band
 _LABELLED = 40  # bars up to which each has its value written above it
@@ -57,23 +51,26 @@ def lines(
     """
     if not series:
         raise InputError("lines: there is no series to draw")
-    figure = _figure(7.6, 4.6, title)
+    figure = canvas.figure(7.6, 4.6, title)
     axes = figure.add_subplot()
     names = _draw_lines(axes, series, references or {})
     axes.set(xlabel=x_name, ylabel=y_name)
-    _legend(figure, axes, names)
-    _save(figure, path)
+    canvas.legend(figure, axes, names)
+    canvas.save(figure, path)
 
 
 def _draw_lines(
     axes: Any, series: Mapping[str, Curve], references: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> list[str]:
     """Draws all, and returns the names for the legend."""
-    _style(axes, grid="both")
+    canvas.style(axes, grid="both")
     looks = {}
     for number, (name, curve) in enumerate(series.items()):
         x, mean, spread = _curve(name, *curve)
-        looks[name] = _pick(_COLOURS, number), _pick(_MARKERS, number + number // len(_COLOURS))
+        looks[name] = (
+            canvas.pick(canvas.COLOURS, number),
+            canvas.pick(canvas.MARKERS, number + number // len(canvas.COLOURS)),
+        )
         colour, marker = looks[name]
         look = {"color": colour, "linewidth": 1.7, "zorder": 3}
         if len(x) > _FEW:
@@ -89,7 +86,7 @@ def _draw_lines(
     for number, (name, points) in enumerate(references.items()):
         x, y, _ = _curve(name, *points, None)
         labels.append(f"{name}, published" if name in looks else name)
-        colour, marker = looks.get(name, (_pick(_GREYS, number), _pick(_MARKERS, number)))
+        colour, marker = looks.get(name, (canvas.pick(_GREYS, number), canvas.pick(canvas.MARKERS, number)))
         look = {"marker": marker if 2 < len(x) <= _FEW else None, "markersize": 4.5, "markerfacecolor": "white"}
         axes.plot(x, y, label=labels[-1], color=colour, linewidth=1.2, linestyle=_DASHED, **look)
     return labels
@@ -131,16 +128,16 @@ def confusions(
     side = max(2.4, _CELL * len(classes)) + 0.3
     across = min(3, len(tables))
     down = -(-len(tables) // across)
-    figure = _figure(side * across + 0.4, (side + 0.45) * down + 0.4, title)
+    figure = canvas.figure(side * across + 0.4, (side + 0.45) * down + 0.4, title)
     for place, (name, table) in enumerate(counts.items()):
         axes = figure.add_subplot(down, across, place + 1)
         _draw_confusion(axes, table, classes)
         right = np.trace(table) / max(table.sum(), 1)
-        axes.set_title(f"{name}: {100 * right:.1f} % right", fontsize=10, color=_INK)
+        axes.set_title(f"{name}: {100 * right:.1f} % right", fontsize=10, color=canvas.INK)
         axes.set_xlabel("answer")
         if place % across == 0:
             axes.set_ylabel("true class")
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def _draw_confusion(axes: Any, table: np.ndarray, classes: Sequence[str]) -> None:
@@ -150,15 +147,15 @@ def _draw_confusion(axes: Any, table: np.ndarray, classes: Sequence[str]) -> Non
     size = 6.5 if len(classes) > 5 else 9
     for (row, column), value in np.ndenumerate(share):
         if value:
-            colour = "white" if value > 30 else _INK
+            colour = "white" if value > 30 else canvas.INK
             axes.text(column, row, _percent(value), ha="center", va="center", fontsize=size, color=colour)
-    axes.set_xticks(range(len(classes)), classes, fontsize=8, **_turn(classes, _CELL))
+    axes.set_xticks(range(len(classes)), classes, fontsize=8, **canvas.turn(classes, _CELL))
     axes.set_yticks(range(len(classes)), classes, fontsize=8)
     axes.set_xticks(np.arange(len(classes) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(classes) + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color=_GRID, linewidth=0.5)
-    axes.tick_params(which="both", length=0, colors=_INK)
-    axes.spines[:].set_color(_GRID)
+    axes.grid(which="minor", color=canvas.GRID, linewidth=0.5)
+    axes.tick_params(which="both", length=0, colors=canvas.INK)
+    axes.spines[:].set_color(canvas.GRID)
 
 
 def _percent(value: float) -> str:
@@ -187,14 +184,14 @@ def frequencies(
     if not counts:
         raise InputError("frequencies: there are no counts to draw")
     heights = np.stack([_counts(name, values, (len(classes),)) for name, values in counts.items()])
-    figure = _figure(min(max(6.5, 0.42 * heights.size + 1), 12), 4.2, title)
+    figure = canvas.figure(min(max(6.5, 0.42 * heights.size + 1), 12), 4.2, title)
     axes = figure.add_subplot()
     none = np.full_like(heights, math.nan)
     _draw_groups(axes, classes, list(counts), np.stack([heights, none, none]), "{:,.0f}")
     axes.set(xlabel="class", ylabel="number of examples")
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    _legend(figure, axes, list(counts))
-    _save(figure, path)
+    canvas.legend(figure, axes, list(counts))
+    canvas.save(figure, path)
 
 
 def bars(
@@ -229,12 +226,12 @@ def bars(
     table = np.array(
         [[[kind.get(g, {}).get(n, math.nan) for g in values] for n in names] for kind in (values, spreads, references)]
     )
-    figure = _figure(min(max(6.5, 0.6 * table[0].size + 1.2), 12), 4.4, title)
+    figure = canvas.figure(min(max(6.5, 0.6 * table[0].size + 1.2), 12), 4.4, title)
     axes = figure.add_subplot()
     _draw_groups(axes, list(values), names, table, "{:#.3g}")
     axes.set_ylabel(y_name)
-    _legend(figure, axes, [*names, "published"] if np.isfinite(table[2]).any() else names)
-    _save(figure, path)
+    canvas.legend(figure, axes, [*names, "published"] if np.isfinite(table[2]).any() else names)
+    canvas.save(figure, path)
 
 
 def _draw_groups(
@@ -246,17 +243,17 @@ def _draw_groups(
 ) -> None:
     """Bars side by side. `table` (3, names, groups): heights, errors, marks, NaN: none; `label`: heights' format."""
     heights, errors, marks = table
-    _style(axes, grid="y")
+    canvas.style(axes, grid="y")
     width = (0.8 if len(names) > 1 else 0.6) / len(names)
     places = np.arange(len(groups)) + (np.arange(len(names))[:, None] - (len(names) - 1) / 2) * width
     for number, (name, at, height) in enumerate(zip(names, places, heights, strict=True)):
-        hatch = "//" if number >= len(_COLOURS) else None
-        fill = {"color": _pick(_COLOURS, number), "edgecolor": "white", "linewidth": 0}
+        hatch = "//" if number >= len(canvas.COLOURS) else None
+        fill = {"color": canvas.pick(canvas.COLOURS, number), "edgecolor": "white", "linewidth": 0}
         axes.bar(at, height, 0.92 * width, hatch=hatch, label=name, zorder=2, **fill)
     seen = np.isfinite(errors)
-    axes.errorbar(places[seen], heights[seen], errors[seen], fmt="none", ecolor=_INK, elinewidth=1, capsize=3)
+    axes.errorbar(places[seen], heights[seen], errors[seen], fmt="none", ecolor=canvas.INK, elinewidth=1, capsize=3)
     seen = np.isfinite(marks)
-    look = {"color": _INK, "linestyle": (0, (3, 1.5)), "linewidth": 1.6, "zorder": 4, "label": "published"}
+    look = {"color": canvas.INK, "linestyle": (0, (3, 1.5)), "linewidth": 1.6, "zorder": 4, "label": "published"}
     axes.hlines(marks[seen], places[seen] - 0.46 * width, places[seen] + 0.46 * width, **look)
     tops = heights + np.nan_to_num(errors)
     crowded = heights.size > 24
@@ -265,7 +262,7 @@ def _draw_groups(
         for x, y, height in zip(places.flat, tops.flat, heights.flat, strict=True):
             if math.isfinite(height):
                 axes.annotate(label.format(height), (x, y), (0, 4), **look)
-    axes.set_xticks(range(len(groups)), groups, **_turn(groups, 0.85 * axes.figure.get_figwidth() / len(groups)))
+    axes.set_xticks(range(len(groups)), groups, **canvas.turn(groups, 0.85 * axes.figure.get_figwidth() / len(groups)))
     axes.margins(x=0.02, y=0.14 if crowded else 0.08)
     axes.set_ylim(bottom=0)
     axes.tick_params(axis="x", length=0)
@@ -302,32 +299,34 @@ def directed_noise(
     if shape is not None and math.prod(shape) != x.shape[1]:
         raise InputError(f"directed_noise: {x.shape[1]} values are no images of shape {shape}")
     ratios = [1.0] if shape is None else [3.0, 1.0]
-    figure = _figure(2.2 * sum(ratios) if shape else 6.6, 5.6, title)
+    figure = canvas.figure(2.2 * sum(ratios) if shape else 6.6, 5.6, title)
     axes, *beside = figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0]
     names = _draw_noise(axes, (x - x.mean(0)) @ components.T, (moved - x.mean(0)) @ components.T)
-    _legend(figure, axes, names)
+    canvas.legend(figure, axes, names)
     if shape is not None:
         _draw_pairs(beside[0], x[:6].reshape(-1, *shape), moved[:6].reshape(-1, *shape))
-    _save(figure, path)
+    canvas.save(figure, path)
 
 
 def _draw_noise(axes: Any, before: np.ndarray, after: np.ndarray) -> list[str]:
     """Points (N, 2) and their ellipses; returns the names for the legend."""
     from matplotlib.patches import Ellipse
 
-    _style(axes, grid="both")
+    canvas.style(axes, grid="both")
     names = []
     size = min(16.0, max(4.0, 8000 / len(before)))
     # Those after lie below, since they reach further.
     for order, (name, points) in enumerate({"before": before, "after": after}.items()):
         deviations = points.std(0, ddof=1)
         names.append(f"{name}: standard deviations {deviations[0]:#.3g} and {deviations[1]:#.3g}")
-        look = {"color": _COLOURS[order], "alpha": 0.5, "linewidths": 0, "zorder": 3 - order}
+        look = {"color": canvas.COLOURS[order], "alpha": 0.5, "linewidths": 0, "zorder": 3 - order}
         axes.scatter(*points.T, s=size, label=names[-1], **look)
         variances, directions = np.linalg.eigh(np.cov(points.T))
         angle = math.degrees(math.atan2(directions[1, 1], directions[0, 1]))
         sizes = 4 * np.sqrt(variances[::-1].clip(0))
-        ellipse = Ellipse(points.mean(0), *sizes, angle=angle, fill=False, edgecolor=_COLOURS[order], linewidth=1.8)
+        ellipse = Ellipse(
+            points.mean(0), *sizes, angle=angle, fill=False, edgecolor=canvas.COLOURS[order], linewidth=1.8
+        )
         axes.add_patch(ellipse).set_zorder(4)
     axes.set_aspect("equal")
     unit = "principal component (units of the data)"
@@ -337,11 +336,11 @@ def _draw_noise(axes: Any, before: np.ndarray, after: np.ndarray) -> list[str]:
 
 def _draw_pairs(axes: Any, before: np.ndarray, after: np.ndarray) -> None:
     """Images (n, H, W, C) in two columns."""
-    canvas = plots.grid(np.stack([before, after], 1))
-    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    picture = plots.grid(np.stack([before, after], 1))
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.axis("off")
     for place, name in ((0.25, "before"), (0.75, "after")):
-        axes.text(place, 1.015, name, transform=axes.transAxes, ha="center", fontsize=9, color=_INK)
+        axes.text(place, 1.015, name, transform=axes.transAxes, ha="center", fontsize=9, color=canvas.INK)
 
 
 def _counts(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -349,52 +348,3 @@ def _counts(name: str, values: Any, shape: tuple[int, ...]) -> np.ndarray:
     if values.shape != shape or not (values >= 0).all():
         raise InputError(f"{name}: expected counts of shape {shape}, none negative, for {shape[0]} classes")
     return values
-
-
-def _turn(names: Sequence[str], room: float) -> dict[str, Any]:
-    """How the names of ticks are written that have `room` inches each: slanting where one is longer."""
-    return {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if 0.09 * max(map(len, names)) > room else {}
-
-
-def _pick(among: Sequence[str], number: int) -> str:
-    return among[number % len(among)]
-
-
-def _figure(width: float, height: float, title: str) -> Any:
-    """Figure and canvas by hand: pyplot keeps global state and may pick a backend that needs a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08, compress=True)
-    figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    figure.suptitle(textwrap.fill(title, int(12 * width)), fontsize=12, color=_INK)
-    return figure
-
-
-def _style(axes: Any, grid: str) -> None:
-    """Thin grid behind the data, no box around it."""
-    axes.grid(axis=grid, color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_SOFT)
-    axes.tick_params(colors=_INK, labelsize=9)
-
-
-def _legend(figure: Any, axes: Any, names: Sequence[str]) -> None:
-    """Below the axes, where it hides nothing, in as few rows as fit; none for one name."""
-    if len(names) < 2:
-        return
-    handles, labels = axes.get_legend_handles_labels()
-    found = dict(zip(labels, handles, strict=True))
-    room = max(1, int(14 * figure.get_figwidth() / (max(map(len, names)) + 7)))
-    rows = -(-len(names) // room)
-    look = {"ncols": -(-len(names) // rows), "frameon": False, "fontsize": 9}
-    figure.legend([found[name] for name in names], names, loc="outside lower center", **look)
-
-
-def _save(figure: Any, path: Path) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", pad_inches=0.12)
-    plots.write(path, buffer.getvalue())

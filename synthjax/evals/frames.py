@@ -38,6 +38,8 @@ class Schema:
     """What the codes of each discrete column stand for: every value that any of the frames has, sorted."""
     target: str | None = None
     """The column that classifiers predict; None: there is none."""
+    dates: tuple[str, ...] = ()
+    """Those of `numeric` that hold seconds since 1970."""
     left_out: tuple[str, ...] = ()
     """Columns that are not looked at."""
 
@@ -116,8 +118,9 @@ def read(frames: Mapping[str, Any], kinds: Mapping[str, str], target: str | None
             lookup = np.array([*(index[value] for value in values), -1], np.int32)
             codes[frame_name][:, place] = lookup[local]
         categories.append(tuple(known))
+    dates = tuple(name for name in numeric if kinds[name] == "datetime")
     left_out = tuple(name for name, kind in kinds.items() if kind in LEFT_OUT)
-    schema = Schema(numeric, discrete, tuple(categories), target, left_out)
+    schema = Schema(numeric, discrete, tuple(categories), target, dates, left_out)
     return {frame_name: Table(schema, numbers[frame_name], codes[frame_name]) for frame_name in frames}
 
 

@@ -26,10 +26,12 @@ drawn alone (`floor`).
 """
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from synthjax.errors import InputError
 from synthjax.evals import encoders, fidelity, frames
 from synthjax.evals.frames import Table
 
@@ -42,6 +44,9 @@ LIMIT = 50_000
 """Rows of each table that the two-sample test is made with at most."""
 NEIGHBOUR_LIMIT = 5_000
 """Rows of each table whose neighbours are looked for at most."""
+EMBEDDED = 500
+"""Rows of each table in a t-SNE at most: in three dimensions 1,000 rows take ten seconds."""
+PERPLEXITY = 30
 
 
 def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
@@ -263,6 +268,36 @@ def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEI
         return {**dict.fromkeys(("precision", "recall", "density", "coverage")), "k": k, "n": n}
     here, there = (encode(frames.sample(rng, table, n)) for table in (real, synthetic))
     return {**fidelity.neighbourhoods(here, there, k), "k": k, "n": n}
+
+
+def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) -> dict[str, np.ndarray]:
+    """t-SNE (van der Maaten & Hinton 2008) of several tables at once, in three dimensions.
+
+    Args:
+        tables: name -> table; the first, the real one, gives the vectors (`encoders.metric`) their scale.
+        seed: of the subsample and of the map.
+        limit: rows of each table at most.
+
+    Returns:
+        Name -> places (n, 3) f64.
+
+    Raises:
+        InputError: fewer than 5 rows in all.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    encode = encoders.metric(next(iter(tables.values())))
+    rng = np.random.default_rng(seed)
+    rows = [encode(frames.sample(rng, table, limit)) for table in tables.values()]
+    points = np.concatenate(rows)
+    if len(points) < 5:
+        raise InputError(f"embed: {len(points)} rows are too few for a map")
+    perplexity = min(PERPLEXITY, (len(points) - 1) / 4)
+    with threadpool_limits(1):  # as in `c2st`
+        places = TSNE(3, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    parts = np.split(places.astype(np.float64), np.cumsum([len(part) for part in rows])[:-1])
+    return dict(zip(tables, parts, strict=True))
 
 
 def _ks_complement(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -9,7 +9,7 @@ from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
 from synthjax.errors import InputError
-from synthjax.evals import figures
+from synthjax.evals import canvas, figures
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -18,8 +18,8 @@ DIGITS = [str(digit) for digit in range(10)]
 def drawn(monkeypatch, tmp_path):
     """Calls a function of `figures` with a path; returns the Figure, once its file has proved to be a PNG."""
     kept = []
-    save = figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
+    save = canvas.save
+    monkeypatch.setattr(canvas, "save", lambda figure, path: (kept.append(figure), save(figure, path)))
 
     def draw(function, *args, **options):
         path = tmp_path / "figure.png"
