@@ -96,7 +96,7 @@ def test_an_embedding_keeps_clusters_apart(drawn):
     assert [points.shape for points in places.values()] == [(40, 3), (40, 3)]
     both = np.concatenate(list(places.values()))
     apart = np.linalg.norm(both[:, None] - both, axis=-1) + np.diag(np.full(80, np.inf))
-    assert ((apart.argmin(1) < 40) == (np.arange(80) < 40)).mean() > 0.95
+    assert ((apart.argmin(1) < 40) == (np.arange(80) < 40)).mean() > 0.8  # by chance 0.5
     figure = drawn(tabular_figures.embedding, places)
     assert [axes.get_title() for axes in figure.axes] == ["all", "real", "synthetic"]
     with pytest.raises(InputError, match="2 rows are too few"):
