@@ -77,7 +77,7 @@ def as_images(x: np.ndarray, where: object) -> np.ndarray:
     if x.ndim == 2:
         raise fault(
             where,
-            f"has shape {x.shape}: images are (N, H, W) or (N, H, W, C); tables are not supported by this version yet",
+            f"has shape {x.shape}: images are (N, H, W) or (N, H, W, C); tables are read from .csv and .parquet",
         )
     x = x[..., None] if x.ndim == 3 else x
     if x.ndim != 4:

@@ -53,7 +53,7 @@ def test_the_row_of_a_bad_integer_is_named(value):
 @pytest.mark.parametrize(
     "shape, message",
     [
-        ((5, 784), "tables are not supported"),
+        ((5, 784), "tables are read from .csv and .parquet"),
         ((5,), r"images are \(N, H, W\)"),
         ((0, 8, 8), "there is no image"),
         ((5, 8, 0), "there is no image"),

@@ -144,7 +144,10 @@ def test_the_table_of_breast_cancer_ends_with_its_target():
     assert [column.name for column in data.spec.columns] == [*raw.feature_names, "diagnosis"]
     target = data.spec.columns[-1]
     assert (target.kind, target.start, target.size, target.target) == ("onehot", 30, 2, True)
-    np.testing.assert_array_equal(data.train.x[:, :30], raw.data[data.train.index].astype(np.float32))
+    frame = data.frame("train")
+    assert list(frame.columns) == [column.name for column in data.spec.columns]
+    np.testing.assert_array_equal(frame.iloc[:, :30], raw.data[data.train.index])
+    assert np.abs(data.train.x[:, :30].mean(0)).max() < 0.01  # normal scores
     np.testing.assert_array_equal(data.train.x[:, 30:].argmax(1), raw.target[data.train.index])
     assert sum(column.size for column in data.spec.columns) == 32 and data.train.x.dtype == np.float32
 
@@ -200,9 +203,9 @@ def test_a_folder_of_class_folders_is_found_by_its_name(tmp_path):
         ("xyzzy", "unknown data set 'xyzzy'; there are digits"),
         ("", "unknown data set ''"),
         ("none.npz", "none.npz: no such file or folder; looked at .*none.npz and .*data.*none.npz"),
-        ("people.csv", "people.csv: tables are not supported by this version yet"),
-        ("people.parquet", "tables are not supported by this version yet"),
-        ("adult", "adult.data.gz: tables are not supported by this version yet"),
+        ("people.csv", "people.csv: no such file or folder; looked at .*people.csv and .*data.*people.csv"),
+        ("people.parquet", "people.parquet: no such file or folder"),
+        ("adult", "adult: adult.test .*is missing; it belongs to adult.data"),
         ("notes.txt", "notes.txt: this kind of file is not read"),
         ("nothing", "nothing: no .png files"),
         ("a\0b\n.npz", "no such file"),
