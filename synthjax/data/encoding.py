@@ -109,7 +109,9 @@ class Encoder:
         count = sum(name == "quantile" for name in chosen.values())
         knots = int(np.clip(_KNOTS // max(count, 1), 32, 1000))
         codings = tuple(
-            _coding(field, chosen[field.name], frame, knots) for field in schema.fields if chosen[field.name]
+            _coding(field, chosen[field.name], frame, knots, schema.min_count)
+            for field in schema.fields
+            if chosen[field.name]
         )
         if not codings:
             raise InputError("the table has no column to learn: all are constant, identifiers or free text")
@@ -213,9 +215,17 @@ class Encoder:
             x: (n, D) of any real numbers.
             seed: of the letters of identifiers.
             start: rows of the synthetic table before these: identifiers go on from there and do not repeat.
+
+        Raises:
+            InputError: a NaN, whose row and column are named.
         """
+        x = np.asarray(x, np.float32)
+        if np.isnan(x).any():
+            row, position = np.argwhere(np.isnan(x))[0]
+            name = next(column.name for column in self.columns if position < column.start + column.size)
+            raise InputError(f"row {start + row + 1}, column {shown(name)!r}: NaN, which no value is encoded as")
         names = tuple(coding.name for coding in self.codings)
-        return frames.decoded(self.schema, names, self.inverse(np.asarray(x, np.float32)), seed, start)
+        return frames.decoded(self.schema, names, self.inverse(x), seed, start)
 
     @functools.cached_property
     def _fields(self) -> dict[str, Field]:
@@ -302,7 +312,7 @@ def _choice(field: Field, schema: Schema, preset: str) -> str:
     return "code" if wide else name
 
 
-def _coding(field: Field, encoding: str, frame: "pd.DataFrame", knots: int) -> Coding:
+def _coding(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_count: int) -> Coding:
     missing = field.missing > 0
     if field.kind in DISCRETE:
         codes = len(field.categories) + missing
@@ -318,7 +328,7 @@ def _coding(field: Field, encoding: str, frame: "pd.DataFrame", knots: int) -> C
     u = u if len(u) else np.zeros(1, np.float32)  # a sample may miss the few values there are
     if encoding == "mode":
         return Coding(field.name, encoding, missing=missing, modes=_tuples(scalers.fit_modes(u)))
-    forward, inverse = scalers.quantile_tables(u, knots)
+    forward, inverse = scalers.quantile_tables(u, knots, min_count)
     return Coding(field.name, encoding, missing=missing, forward=_tuples(forward), inverse=_tuples(inverse))
 
 

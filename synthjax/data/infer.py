@@ -247,15 +247,15 @@ class _Tally:
         return "id" if dense or named else "integer"
 
     def _text_kind(self, distinct: int) -> Kind:
-        """Categories, unless nearly every row holds another text: identifiers are single words, each of them once."""
+        """Categories, unless most rows hold a text of their own: identifiers if single words, each of them once."""
         counts: Mapping[str, int] = self.counts or {}
-        if not self.pruned and (self.present < MANY or distinct <= 0.5 * self.present):
+        kept = sum(counts.values())  # less than `present` where the rarest were no longer counted
+        repeated = kept > 0.5 * self.present if self.pruned else distinct <= 0.5 * self.present
+        if self.present < MANY or repeated:
             return "categorical"
-        if self.pruned and len(counts) and sum(counts.values()) > 0.5 * self.present:
-            return "categorical"
-        some = list(counts)[:1000]
-        single = all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in some)
-        return "id" if single and (distinct == self.present or self.pruned) else "text"
+        if not all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in list(counts)[:1000]):
+            return "text"
+        return "id" if self.pruned or distinct == self.present else "categorical"
 
     def _numeric(self, field: Field, where: object) -> Field:
         ends = self.date_ends if field.kind == "datetime" else self.number_ends

@@ -200,12 +200,13 @@ def _from_modes(plan: Plan, places: Array, codes: Array, xp: Any) -> Array:
 # --- fitting -----------------------------------------------------------------------------------------------------
 
 
-def quantile_tables(u: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def quantile_tables(u: np.ndarray, limit: int, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """The two tables of the quantile encoding.
 
     Args:
         u: (n,) f32 in [0, 1], training values.
         limit: of the number of values that own an interval, and of the quantiles between them.
+        least: rows that must share a value for it to own an interval.
 
     Returns:
         Forward (2, K), u and z; inverse (2, L), z and u; f32, each row not decreasing.
@@ -215,7 +216,7 @@ def quantile_tables(u: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
     values, counts = np.unique(np.asarray(u, np.float32), return_counts=True)
     n = counts.sum()
     above = np.cumsum(counts)
-    shared = counts >= max(2, n / limit)
+    shared = counts >= max(2, least, n / limit)
     shared[[0, -1]] = True
     alone = np.cumsum(np.where(shared, 0, counts))
     step = max(alone[-1] / limit, 1)

@@ -20,7 +20,7 @@ from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
 N = 400
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def table(columns, encoding="quantile", **options):
@@ -305,6 +305,15 @@ def test_frames_that_do_not_fit_are_refused():
         encoder.encode(frame.assign(count=["1", "many"] + ["0"] * (N - 2)))
     with pytest.raises(InputError, match="row 1, target 'class': 'z' is none of the classes a, b"):
         encoder.labels(frame.assign(**{"class": ["z"] + ["a"] * (N - 1)}))
+
+
+def test_what_a_broken_model_draws_is_refused_or_decoded():
+    encoder, frame, _ = table(mixed(), target="class")
+    x = encoder.encode(frame)
+    x[4, 0] = np.nan
+    with pytest.raises(InputError, match="row 15, column 'money': NaN"):
+        encoder.decode(x, start=10)
+    assert encoder.decode(np.full((3, encoder.width), np.inf)).shape == (3, len(frame.columns))
 
 
 def test_frames_as_pandas_reads_them_are_taken():

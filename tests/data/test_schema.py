@@ -58,6 +58,8 @@ def test_every_kind_is_recognised_whatever_the_chunks():
         (["9999-12-31", "0001-01-01"] * 20, "datetime"),
         (["?", "a"] * 20, "categorical"),  # a question mark is a word, save where a data set says otherwise
         (["", "NA"] * 20, "constant"),
+        ([f"w{i % 70}" for i in range(100)], "categorical"),  # words that come back, if rarely
+        ([f"w{i % 70} and more" for i in range(100)], "text"),
         (["x"] * 3, "categorical"),  # too few rows share it to give it away
     ],
 )
