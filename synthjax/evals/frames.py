@@ -9,7 +9,7 @@ or -1. Nothing is scaled or binned here.
     tables["train"].codes     # (N, C) i32, -1 where missing
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,22 @@ class Table:
     def take(self, rows: np.ndarray) -> "Table":
         """The rows with these indices, or where a mask (N,) is True."""
         return Table(self.schema, self.numbers[rows], self.codes[rows])
+
+    def select(self, names: Collection[str]) -> "Table":
+        """The columns with these names, in their order; the target is forgotten if it is not among them."""
+        numeric, discrete = (
+            [place for place, name in enumerate(kind) if name in names]
+            for kind in (self.schema.numeric, self.schema.discrete)
+        )
+        schema = Schema(
+            tuple(self.schema.numeric[place] for place in numeric),
+            tuple(self.schema.discrete[place] for place in discrete),
+            tuple(self.schema.categories[place] for place in discrete),
+            self.schema.target if self.schema.target in names else None,
+            tuple(name for name in self.schema.dates if name in names),
+            self.schema.left_out,
+        )
+        return Table(schema, self.numbers[:, numeric], self.codes[:, discrete])
 
     def answers(self) -> np.ndarray:
         """Values (N,) of the target: f64, NaN where missing, or codes, -1 where missing."""

@@ -18,6 +18,8 @@ from synthjax.evals.frames import Table
 
 POINTS = 1500
 """Rows that a scatter plot shows at most."""
+PAIRED = 8
+"""Columns that `pair_plots` shows at most."""
 COLUMNS = 30
 """Columns that `histograms` shows at most."""
 CATEGORIES = 12
@@ -32,7 +34,7 @@ def pair_plots(
     groups: str | None = None,
     title: str = "Pairs of numeric columns, scaled to [0, 1]",
 ) -> None:
-    """Each numeric column against each other, one block per table; on the diagonal the column alone.
+    """Each of the first 8 numeric columns against each other, a block per table; on the diagonal the column alone.
 
     Args:
         path: where the PNG goes.
@@ -49,8 +51,9 @@ def pair_plots(
         raise InputError("pair_plots: there are fewer than two numeric columns")
     if groups is not None and groups not in schema.discrete:
         raise InputError(f"pair_plots: {groups!r} is no discrete column")
-    low, width = _range(first.numbers)
-    across = len(schema.numeric)
+    columns = schema.numeric[:PAIRED]
+    low, width = _range(first.numbers[:, :PAIRED])
+    across = len(columns)
     side = 0.9 if across > 4 else 1.3
     figure = canvas.figure(side * across * len(tables) + 1, side * across + 1, title)
     blocks = np.atleast_1d(figure.subfigures(1, len(tables)))
@@ -59,7 +62,7 @@ def pair_plots(
         few = frames.sample(np.random.default_rng(0), table, POINTS)
         chosen = np.zeros(len(few), int) if groups is None else few.codes[:, schema.discrete.index(groups)]
         cells = block.subplots(across, across, squeeze=False)
-        _draw_pairs(cells, (few.numbers - low) / width, chosen, names, schema.numeric)
+        _draw_pairs(cells, (few.numbers[:, :PAIRED] - low) / width, chosen, names, columns)
         block.suptitle(name, fontsize=10, color=canvas.INK)
     if groups is not None:
         _colour_legend(figure, [f"{groups}: {name}" for name in names])
@@ -111,7 +114,8 @@ def correlations(path: Path, found: Mapping[str, Any], *, title: str | None = No
     colours = colormaps["RdBu_r"].with_extremes(bad="#eeeeee")
     if title is None:
         title = f"Pearson's r: |difference| {found['mean']:.3f} on average, {found['max']:.3f} at most"
-    side = max(2.2, 0.42 * len(columns)) + 0.8
+    side = min(max(2.2, 0.42 * len(columns)), 4.5) + 0.8
+    size = 7 if len(columns) <= 12 else max(2.5, 7 * 12 / len(columns))
     figure = canvas.figure(3 * side + 0.6, side + 0.9, title)
     names = {"real": "real", "synthetic": "synthetic", "difference": "synthetic - real"}
     for place, axes in enumerate(figure.subplots(1, 3)):
@@ -126,8 +130,8 @@ def correlations(path: Path, found: Mapping[str, Any], *, title: str | None = No
                     label = f"{value:.2f}".replace("0.", ".").removeprefix("-.00") or ".00"
                     axes.text(column, row, label, ha="center", va="center", fontsize=6.5, color=colour)
         axes.set_title(names[key], fontsize=10, color=canvas.INK)
-        axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(columns)), columns if place == 0 else [], fontsize=7)
+        axes.set_xticks(range(len(columns)), columns, fontsize=size, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(columns)), columns if place == 0 else [], fontsize=size)
         axes.tick_params(length=0, colors=canvas.INK)
         axes.spines[:].set_color(canvas.GRID)
         bar = figure.colorbar(image, ax=axes, shrink=0.8)

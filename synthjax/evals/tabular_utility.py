@@ -53,6 +53,8 @@ ALL_ROWS = "all rows"
 """The boosting of the part of that name."""
 
 Answer = Callable[[Table], np.ndarray]
+Scores = dict[tuple[str, str], list[dict[str, float | None]]]
+"""(Judge, name of the tested set) -> `score` per seed."""
 
 
 def evaluate(
@@ -97,22 +99,7 @@ def evaluate(
         _answered(name, table) for name, table in (("synthetic", synthetic), ("train", train), ("test", test))
     )
     positive = None if train.schema.regression else _positive(train)
-    scores: dict[tuple[str, str], list[dict[str, float | None]]] = {}
-    with _threads() as pool:
-        for number in range(seeds):
-            rng = np.random.default_rng([seed, 3, number])
-            sets = {
-                "tstr": synthetic,
-                "trtr": _fewer(rng, train, len(synthetic)),
-                "floor": frames.alone(rng, train, len(synthetic)),
-            }
-            for place, (key, table) in enumerate(sets.items()):
-                tests = {key: test, "trts": synthetic} if key == "trtr" else {key: test}
-                for judge, found in _judged(rng, pool, table, tests, positive, limit).items():
-                    for name, values in found.items():
-                        scores.setdefault((judge, name), []).append(values)
-                if progress is not None:
-                    progress((number * len(sets) + place + 1) / (seeds * len(sets)))
+    scores = _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress or (lambda share: None))
     leaves: dict[str, dict[str, Any]] = {}
     for (judge, name), of_seeds in scores.items():
         leaves.setdefault(judge, {})[name] = summary(of_seeds)
@@ -125,6 +112,26 @@ def evaluate(
         "n": {"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
         "protocol": _protocol(seeds, limit, seed),
     }
+
+
+def _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress) -> Scores:
+    """Trains every judge on every set, seed by seed."""
+    scores: Scores = {}
+    with _threads() as pool:
+        for number in range(seeds):
+            rng = np.random.default_rng([seed, 3, number])
+            sets = {
+                "tstr": synthetic,
+                "trtr": _fewer(rng, train, len(synthetic)),
+                "floor": frames.alone(rng, train, len(synthetic)),
+            }
+            for place, (key, table) in enumerate(sets.items(), start=number * len(sets) + 1):
+                tests = {key: test, "trts": synthetic} if key == "trtr" else {key: test}
+                for judge, found in _judged(rng, pool, table, tests, positive, limit).items():
+                    for name, values in found.items():
+                        scores.setdefault((judge, name), []).append(values)
+                progress(place / (seeds * len(sets)))
+    return scores
 
 
 @contextlib.contextmanager
@@ -325,7 +332,7 @@ def summary(values: list[dict[str, float | None]]) -> dict[str, Any]:
     return leaves
 
 
-def _over_judges(scores: dict[tuple[str, str], list[dict[str, float | None]]]) -> dict[str, Any]:
+def _over_judges(scores: Scores) -> dict[str, Any]:
     """Leaves of the means over the six judges, seed by seed."""
     found = {}
     for key in ("tstr", "trtr", "floor", "trts"):

@@ -60,6 +60,15 @@ def test_the_floor_keeps_columns_and_breaks_pairs():
     assert np.corrcoef(table.numbers.T)[0, 1] > 0.7 > 0.1 > abs(np.corrcoef(floor.numbers.T)[0, 1])
 
 
+def test_columns_can_be_selected():
+    (table,) = frames.read({"t": customers(0)}, KINDS, "churned").values()
+    few = table.select({"member", "joined", "id"})
+    assert few.schema == frames.Schema(("joined",), ("member",), (("False", "True"),), None, ("joined",), ("id",))
+    np.testing.assert_array_equal(few.numbers, table.numbers[:, [2]])
+    np.testing.assert_array_equal(few.codes, table.codes[:, [1]])
+    assert table.select(KINDS).schema == table.schema
+
+
 def changed(**columns):
     return customers(1, 5).assign(**columns)
 

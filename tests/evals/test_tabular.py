@@ -175,6 +175,13 @@ def test_evaluate_stands_between_floor_and_ceiling(both):
     assert found["ceiling"]["c2st"]["score"] > found["synthetic"]["c2st"]["score"]
 
 
+def test_many_columns_are_compared_in_part(monkeypatch, both):
+    monkeypatch.setattr(tabular, "PAIRED_COLUMNS", 3)
+    real, fake = read(*both)
+    found = tabular.compare(real.take(np.arange(2)), fake)
+    assert len(found["shapes"]["columns"]) == 6 and len(found["trends"]["pairs"]) == 3
+
+
 def test_columns_of_one_kind_and_no_values():
     kinds = {"a": "categorical", "n": "continuous"}
     real = pd.DataFrame({"a": ["x", "y"], "n": [1.0, 2.0]})
