@@ -147,8 +147,7 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's epochs are part of the protocol
-        # OpenMP's limit is the thread's own, BLAS's is that of the process.
-        pool = ThreadPoolExecutor(cores, initializer=threadpool_limits, initargs=(1,))
+        pool = ThreadPoolExecutor(cores)
         try:
             yield pool
         finally:
@@ -164,14 +163,18 @@ def _judged(
     limit: int,
 ) -> dict[str, dict[str, Any]]:
     """Scores of all that is trained on one table: judge, or `ALL_ROWS`, -> name of the tested table -> `score`."""
+    from threadpoolctl import threadpool_limits
+
     all_rows = _fewer(rng, table, BOOSTING_LIMIT), tests
     fewer = _fewer(rng, table, limit), {name: _fewer(rng, rows, limit) for name, rows in tests.items()}
     seeds = rng.integers(2**31, size=1 + len(JUDGES))
 
     def work(judge: str, seed: np.integer) -> dict[str, Any]:
         fit_on, tested = all_rows if judge == ALL_ROWS else fewer
-        answer = train_judge(judge, fit_on, int(seed))
-        return {name: score(rows, answer(rows), positive) for name, rows in tested.items()}
+        # OpenMP's limit is the thread's own, BLAS's that of the process.
+        with threadpool_limits(1, "openmp"):
+            answer = train_judge(judge, fit_on, int(seed))
+            return {name: score(rows, answer(rows), positive) for name, rows in tested.items()}
 
     judges = (ALL_ROWS, *JUDGES)
     return dict(zip(judges, pool.map(work, judges, seeds), strict=True))
