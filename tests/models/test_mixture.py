@@ -131,7 +131,7 @@ def test_mutual_information_is_that_of_scikit_learn():
 
 
 def trained(rows, steps, **fields):
-    model = mixture.build(mixture.Config(**{"components": 12, "bins": 24, "batch_size": 1024, **fields}), SPEC)
+    model = mixture.build(mixture.Config(**{"components": 16, "bins": 64, "batch_size": 1024, **fields}), SPEC)
     state, losses = jax.jit(model.init)(jax.random.key(0), rows), []
     step = jax.jit(model.step)
     for i in range(steps):
@@ -150,7 +150,7 @@ def test_it_gets_the_known_dependence_back(rows, structure):
     model, state, _ = trained(rows, 25, structure=structure)
     labels = np.random.default_rng(0).integers(0, 2, 6000).astype(np.int32)
     assert_depends(np.asarray(jax.jit(model.sample)(jax.random.key(2), state, labels)), labels)
-    alone = independent.build(independent.Config(bins=24), SPEC)
+    alone = independent.build(independent.Config(bins=64), SPEC)
     floor = alone.step(jax.random.key(0), 0, alone.init(jax.random.key(0), rows), rows)[0]
     held = jax.tree.map(jnp.asarray, mixed(1000, seed=1))
     gain = (alone.score(jax.random.key(0), floor, held) - model.score(jax.random.key(0), state, held)).mean()
