@@ -38,7 +38,7 @@ from synthjax.train import optim
 
 @dataclass(frozen=True)
 class Config:
-    """The diffusion process, its network and how both are trained. Defaults suit tables of ten thousands of rows."""
+    """The diffusion process, its network and how both are trained. The defaults are not tuned yet."""
 
     conditional: bool = True
     """The network sees the label, where the data has one."""

@@ -12,8 +12,8 @@ among them; any encoding will do here, and one-hot columns and codes are made by
 (Jang et al. 2017, arXiv:1611.01144), which have a gradient. A critic may see choices through entity embeddings, the
 study's plan (Guo & Berkhahn 2016, arXiv:1604.06737): one learnt vector a category, their length that of `embedding`.
 
-The study gives no widths, optimiser, n_critic, clipping or penalty: those of the presets are ours, from Gulrajani et
-al. 2017 (arXiv:1704.00028) and from the holdout split of Adult; see `Config`.
+The study gives no widths, optimiser, n_critic, clipping or penalty. Penalty, n_critic and Adam's decays of the presets
+are those of Gulrajani et al. 2017 (arXiv:1704.00028); the widths are a first choice that was compared with no other.
 
     model = build(PRESETS["table_wcgan"], spec)
     state = model.init(key, batch)

@@ -36,7 +36,7 @@ LEAST_LOG_SCALE = -4.0
 
 @dataclass(frozen=True)
 class Config:
-    """The networks and how they are trained. Defaults suit tables of ten thousands of rows."""
+    """The networks and how they are trained. The defaults are not tuned yet."""
 
     conditional: bool = True
     """Encoder and decoder see the label, where the data has one."""
