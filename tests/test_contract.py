@@ -30,6 +30,7 @@ SMALL = {
     "dcgan": {"noise": 16, "channels": (8, 16), "learning_rate": 2e-3},
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
     "mixture": {"components": 4, "smoothing": 4.0, "batch_size": 512},
+    "rbm": {"hidden": 64, "learning_rate": 0.05, "sample_steps": 20, "anneal": 20},
     "smote": {"batch_size": 512},
     "table_ddpm": {"width": 64, "sample_steps": 10, "learning_rate": 5e-3},
     "table_gan": {"hidden": (64, 64, 64), "learning_rate": 4e-3, "ema_decay": 0.9},

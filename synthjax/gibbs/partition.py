@@ -1,0 +1,174 @@
+r"""The partition function of a Boltzmann machine: by enumeration, and by annealed importance sampling (AIS).
+
+AIS (Neal 2001; Salakhutdinov & Murray 2008, ICML) walks from the machine without couplings, p_0, whose Z_0 is known, to
+the whole one through p_t of `machine.Temper`, f_t being p_t not normalised:
+
+    x_1 ~ p_0,  x_(k+1) ~ T_k(x_k),   log w = sum_k log f_k(x_k) - log f_(k-1)(x_k),    E[w] = Z / Z_0
+
+T_k is one block-Gibbs sweep at t_k. The same walk back from exact draws of the whole machine gives E[w'] = Z_0 / Z. By Jensen's
+inequality forward log weights lie below log Z in the mean, and backward ones above (Burda et al. 2015,
+arXiv:1412.8566): their gap bounds the error of either. One half of the layers is always summed out in closed form.
+
+    weights = forward(machine, key, params, base, times(1000), runs=100)
+    log_z = estimate(weights, log_z_base(machine, params, base))
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from synthjax.errors import InputError
+from synthjax.gibbs.machine import Layers, Machine, Params, Temper
+
+MOST = 24
+"""Units of the smaller half that enumeration takes on: 2^24 states."""
+BLOCK = 2**12
+
+
+class Estimate(NamedTuple):
+    """log Z with its error bar."""
+
+    log_z: jax.Array
+    """log of the mean weight, + log Z_0."""
+    low: jax.Array
+    """log of the mean weight less three standard errors; -inf where that is negative."""
+    high: jax.Array
+    """log of the mean weight and three standard errors."""
+    mean_log: jax.Array
+    """Mean log weight + log Z_0: a lower bound of log Z from forward runs, an upper one from backward runs."""
+    effective: jax.Array
+    """(sum w)^2 / sum w^2, of the runs: near 1, one run is all there is."""
+
+
+def times(count: int) -> jax.Array:
+    """t_0 = 0 ... t_count = 1, denser near 0 and near 1: (count + 1,) f32.
+
+    Half of them are even, the others' steps shrink towards both ends, where the distributions change most.
+    """
+    even = jnp.linspace(0.0, 1.0, count + 1)
+    return 0.5 * even + 0.5 * (3 * even**2 - 2 * even**3)
+
+
+def base_params(machine: Machine, params: Params, base: tuple[jax.Array, ...]) -> Params:
+    """The machine without couplings."""
+    return Params(tuple(jnp.zeros_like(w) for w in params.weights), base, params.log_var)
+
+
+def log_z_base(machine: Machine, params: Params, base: tuple[jax.Array, ...]) -> jax.Array:
+    """log Z_0 of the machine without couplings and with biases `base`: a scalar."""
+    total = jnp.float32(0)
+    for j, b in enumerate(base):
+        total = total + machine.log_sum(params, j, b[None], b[None])[0]
+    return total
+
+
+def summed(machine: Machine) -> int:
+    """The parity of the half with more units, which is the better one to sum out."""
+    even, odd = (sum(machine.sizes[j] for j in machine.parity(p)) for p in (0, 1))
+    return int(odd > even)
+
+
+def enumerated(machine: Machine, kept: int, index: jax.Array) -> Layers:
+    """States number `index` (B,) of the layers of one parity, the others 0: a tuple of (B, n_j) f32."""
+    layers = [jnp.zeros((len(index), n)) for n in machine.sizes]
+    for j in machine.parity(kept):
+        n = machine.sizes[j]
+        if machine.units[j] == "softmax":
+            layers[j] = jax.nn.one_hot(index % n, n)
+            index = index // n
+        else:
+            layers[j] = jnp.float32(index[:, None] >> jnp.arange(n) & 1)
+            index = index >> n
+    return tuple(layers)
+
+
+def state_count(machine: Machine, parity: int) -> int:
+    """States that the layers of one parity have together.
+
+    Raises:
+      InputError: more than 2^MOST, or layers that cannot be counted (Gaussian).
+    """
+    count = 1
+    for j in machine.parity(parity):
+        if machine.units[j] == "gaussian":
+            raise InputError("Gaussian units cannot be enumerated")
+        count *= machine.sizes[j] if machine.units[j] == "softmax" else 2 ** machine.sizes[j]
+    if count > 2**MOST:
+        raise InputError(f"enumeration: 2^{math.log2(count):.0f} states of the smaller half, at most 2^{MOST}")
+    return count
+
+
+def log_z(machine: Machine, params: Params) -> jax.Array:
+    """log Z, exactly: one half of the layers is enumerated, the other summed out. A scalar, nats.
+
+    Raises:
+      InputError: too many units.
+    """
+    kept = 1 if machine.units[0] == "gaussian" else 1 - summed(machine)
+    count = state_count(machine, kept)
+    block = min(count, BLOCK)
+
+    def body(k, total):
+        index = k * block + jnp.arange(block)
+        free = machine.free_energy(params, enumerated(machine, kept, index), kept)
+        return jnp.logaddexp(total, jax.nn.logsumexp(jnp.where(index < count, -free, -jnp.inf)))
+
+    return jax.lax.fori_loop(0, -(-count // block), body, jnp.float32(-jnp.inf))
+
+
+def forward(
+    machine: Machine, key: jax.Array, params: Params, base: tuple[jax.Array, ...], t: jax.Array, runs: int
+) -> jax.Array:
+    """Log weights of AIS from the machine without couplings to the whole one: (runs,) f32.
+
+    Args:
+      machine: and
+      key: typed.
+      params: of the machine.
+      base: biases without couplings: the data's for layer 0, zeros elsewhere.
+      t: (K + 1,) rising from 0 to 1.
+      runs: independent chains, the rows of one matrix product.
+    """
+    key_start, key_walk = jax.random.split(key)
+    return _walk(machine, key_walk, params, base, t, machine.start(key_start, params, base, runs))
+
+
+def backward(
+    machine: Machine, key: jax.Array, params: Params, base: tuple[jax.Array, ...], t: jax.Array, layers: Layers
+) -> jax.Array:
+    """Log weights of the walk from the whole machine to the one without couplings, minus them: (B,) f32.
+
+    Their mean is an upper bound of log Z - log Z_0 for `layers` (B, n_j) drawn from the machine exactly; with draws
+    from chains that have not mixed it is none.
+    """
+    return -_walk(machine, key, params, base, t[::-1], layers)
+
+
+def _walk(machine: Machine, key, params: Params, base, t: jax.Array, layers: Layers) -> jax.Array:
+    """Sum of log f_k(x_k) - log f_(k-1)(x_k) along t, from x_1 = layers."""
+    drop = summed(machine)
+    kept = 1 - drop
+
+    def body(carry, inputs):
+        layers, total = carry
+        k, before, now = inputs
+        energies = [machine.free_energy(params, layers, kept, Temper(at, base)) for at in (before, now)]
+        layers = machine.sweep(jax.random.fold_in(key, k), params, layers, temper=Temper(now, base), first=drop)
+        return (layers, total + energies[0] - energies[1]), None
+
+    steps = jnp.arange(len(t) - 1), t[:-1], t[1:]
+    return jax.lax.scan(body, (layers, jnp.zeros(len(layers[0]))), steps)[0][1]
+
+
+def estimate(log_weights: jax.Array, log_z_base: jax.Array) -> Estimate:
+    """log Z from the log weights (runs,) of `forward`."""
+    runs = len(log_weights)
+    top = log_weights.max()
+    w = jnp.exp(log_weights - top)
+    mean, error = w.mean(), 3 * w.std(ddof=1) / math.sqrt(runs)
+    ends = [jnp.log(mean), jnp.log(jnp.maximum(mean - error, 0.0)), jnp.log(mean + error)]
+    return Estimate(
+        *(top + end + log_z_base for end in ends), log_weights.mean() + log_z_base, w.sum() ** 2 / (w**2).sum()
+    )

@@ -1,0 +1,100 @@
+r"""What the training of every Boltzmann machine needs besides its gradient: state, momentum, centring, alarms.
+
+The gradient of -log p is that of the energy, data minus model: <dE>_data - <dE>_model. Centred units x - o make its
+parts nearly orthogonal (Montavon & Müller 2012, Melchior et al. 2016, JMLR 17:99). In the parameters of the machine as
+it stands that is the gradient g with
+
+    g'(W_j) = g(W_j) - o_(j-1) g(b_j)^T - g(b_(j-1)) o_j^T
+    g'(b_j) = g(b_j) - g'(W_j)^T o_(j-1) - g'(W_(j+1)) o_(j+1)
+
+for the means o of the layers, kept as moving averages. It vanishes where g does.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from synthjax.gibbs.machine import Layers, Machine, Params
+from synthjax.model import Batch
+
+LARGEST = 100.0
+"""A weight beyond this is a run that blew up: its metric becomes infinite, at which the loop stops and names it."""
+OFFSET_RATE = 0.01
+"""Of the moving averages of the layers' means (Melchior et al. 2016, section 4.3)."""
+
+
+class State(NamedTuple):
+    """What training carries along."""
+
+    params: Params
+    ema: Params
+    velocity: Params
+    """Of momentum."""
+    base: tuple[jax.Array, ...]
+    """Biases of the machine without couplings that annealing starts from."""
+    offsets: tuple[jax.Array, ...]
+    """Moving averages of the layers' means over the data, (n_j,) each."""
+    chains: Layers
+    """Of persistent sampling: (chains, n_j) each; () where there are none."""
+
+
+def first(machine: Machine, params: Params, base: tuple[jax.Array, ...], chains: Layers) -> State:
+    """The state before the first step."""
+    offsets = tuple(machine.mean(j, b) for j, b in enumerate(params.biases))
+    zero = jax.tree.map(jnp.zeros_like, params)
+    return State(params, jax.tree.map(jnp.copy, params), zero, base, offsets, chains)
+
+
+def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[jax.Array, ...]) -> Params:
+    """g' of the module's docstring. A layer is centred as its neighbours see it (`Machine.seen`)."""
+    seen = [machine.seen(params, j, o) for j, o in enumerate(offsets)]
+    weights, biases = [], list(gradient.biases)
+    for j, g in enumerate(gradient.weights):
+        below, above = gradient.biases[j], gradient.biases[j + 1]
+        g = g - jnp.outer(seen[j], above) - jnp.outer(below, seen[j + 1])
+        weights.append(g)
+        biases[j] = biases[j] - g @ seen[j + 1]
+        biases[j + 1] = biases[j + 1] - seen[j] @ g
+    return Params(tuple(weights), tuple(biases), gradient.log_var)
+
+
+def moved(offsets: tuple[jax.Array, ...], layers: Layers, batch: Batch) -> tuple[jax.Array, ...]:
+    """The averages after one more batch, whose layers have means (B, n_j)."""
+    share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-8)
+    return tuple(o + OFFSET_RATE * (share @ x - o) for o, x in zip(offsets, layers, strict=True))
+
+
+def momentum(i: jax.Array, ends: tuple[float, float], ramp: int) -> jax.Array:
+    """From the first to the second of `ends`, linear over `ramp` steps (Hinton 2010, section 9)."""
+    return ends[0] + (ends[1] - ends[0]) * jnp.minimum(i / max(ramp, 1), 1.0)
+
+
+def moving(velocity: Params, gradient: Params, rate: jax.Array, inertia: jax.Array) -> Params:
+    """The velocity after this gradient: v <- m v - rate g."""
+    return jax.tree.map(lambda v, g: inertia * v - rate * g, velocity, gradient)
+
+
+def decayed(gradient: Params, params: Params, decay: float) -> Params:
+    """The gradient with that of decay / 2 |W|^2; biases do not decay."""
+    weights = tuple(g + decay * w for g, w in zip(gradient.weights, params.weights, strict=True))
+    return gradient._replace(weights=weights)
+
+
+def sparsity(activity: jax.Array, target: float) -> jax.Array:
+    """Cross-entropy of hidden units with their target, less its minimum: (B, n) logits -> (B,), nats.
+
+    Its gradient is p - target, as if the penalty were on the mean over all data (Hinton 2010, section 11), yet each
+    example has its own.
+    """
+    entropy = jax.scipy.special.entr(jnp.float32(target)) + jax.scipy.special.entr(jnp.float32(1 - target))
+    return (jax.nn.softplus(activity) - target * activity - entropy).sum(axis=-1)
+
+
+def sizes(params: Params) -> dict[str, Any]:
+    """Metrics "largest_weight_1" ...: of each layer's couplings, infinite where they blew up."""
+    found = {}
+    for j, w in enumerate(params.weights):
+        largest = jnp.abs(w).max()
+        found[f"largest_weight_{j + 1}"] = jnp.where(largest < LARGEST, largest, jnp.inf)
+    return found
