@@ -132,9 +132,8 @@ def sampler(machine: Machine, pictures: Pictures, defaults: Defaults) -> Callabl
         key_pixels, key_start, key_walk = jax.random.split(key, 3)
         inputs = labels, mask, pictures.observe(key_pixels, x)
         walk = _Walk(machine, pictures, state, method, mean)
-        _, shown = walk.run(
-            key_start, key_walk, jax.tree.map(in_rounds, inputs), (anneal, steps, thin), given is not None
-        )
+        rows = jax.tree.map(in_rounds, inputs)
+        _, shown = walk.run(key_start, key_walk, rows, (anneal, steps, thin), given is not None)
         shown = pictures.show(shown.reshape(rounds * count, -1)[: len(labels)])
         return shown if given is None else jnp.where(mask.reshape(shown.shape), x, shown)
 
@@ -151,7 +150,8 @@ class _Walk:
     method: str
     mean: bool
 
-    def clamped(self, labels, mask, values, inpaint: bool) -> Clamped:
+    def clamped(self, inputs, inpaint: bool) -> Clamped:
+        labels, mask, values = inputs
         found: Clamped = {0: (mask, values)} if inpaint else {}
         if self.pictures.classes:
             found[len(self.machine.sizes) - 1] = (None, self.pictures.label(labels)[0])
@@ -167,10 +167,10 @@ class _Walk:
         return self.fixed(tuple(layers), clamped)
 
     def fixed(self, layers: Layers, clamped: Clamped) -> Layers:
-        put = {
-            j: values if mask is None else jnp.where(mask, values, layers[j]) for j, (mask, values) in clamped.items()
-        }
-        return tuple(put.get(j, x) for j, x in enumerate(layers))
+        fixed = list(layers)
+        for j, (mask, values) in clamped.items():
+            fixed[j] = values if mask is None else jnp.where(mask, values, layers[j])
+        return tuple(fixed)
 
     def sweep(self, key, layers: Layers, clamped: Clamped, temper: Temper | None = None) -> Layers:
         if self.method == "mean_field":
@@ -180,7 +180,7 @@ class _Walk:
     def run(self, key_start, key, inputs, lengths: tuple[int, int, int], inpaint: bool):
         """inputs (rounds, count, ...) of labels, masks, values -> the last layers, images (rounds, count, n_0)."""
         anneal, steps, thin = lengths
-        clamped = self.clamped(*jax.tree.map(lambda a: a[0], inputs), inpaint)
+        clamped = self.clamped(jax.tree.map(lambda a: a[0], inputs), inpaint)
         layers = self.start(key_start, clamped, inputs[0].shape[1])
         key_anneal, key_steps, key_rounds = jax.random.split(key, 3)
         if self.method == "gibbs" and anneal:
@@ -200,7 +200,7 @@ class _Walk:
 
         def turn(layers, inputs):
             k, *of_round = inputs
-            clamped = self.clamped(*of_round, inpaint)
+            clamped = self.clamped(of_round, inpaint)
             layers = self.fixed(layers, clamped)
             layers = goes_on(jax.random.fold_in(key_rounds, k), layers, clamped, jnp.where(k == 0, 0, thin))
             pixels = self.machine.mean(0, self.machine.field(self.state.ema, layers, 0)) if self.mean else layers[0]

@@ -5,8 +5,8 @@ the whole one through p_t of `machine.Temper`, f_t being p_t not normalised:
 
     x_1 ~ p_0,  x_(k+1) ~ T_k(x_k),   log w = sum_k log f_k(x_k) - log f_(k-1)(x_k),    E[w] = Z / Z_0
 
-T_k is one block-Gibbs sweep at t_k. The same walk back from exact draws of the whole machine gives E[w'] = Z_0 / Z. By Jensen's
-inequality forward log weights lie below log Z in the mean, and backward ones above (Burda et al. 2015,
+T_k is one block-Gibbs sweep at t_k. The same walk back from exact draws of the whole machine gives E[w'] = Z_0 / Z. By
+Jensen's inequality forward log weights lie below log Z in the mean, and backward ones above (Burda et al. 2015,
 arXiv:1412.8566): their gap bounds the error of either. One half of the layers is always summed out in closed form.
 
     weights = forward(machine, key, params, base, times(1000), runs=100)
@@ -168,7 +168,11 @@ def estimate(log_weights: jax.Array, log_z_base: jax.Array) -> Estimate:
     top = log_weights.max()
     w = jnp.exp(log_weights - top)
     mean, error = w.mean(), 3 * w.std(ddof=1) / math.sqrt(runs)
-    ends = [jnp.log(mean), jnp.log(jnp.maximum(mean - error, 0.0)), jnp.log(mean + error)]
+    offset = top + log_z_base
     return Estimate(
-        *(top + end + log_z_base for end in ends), log_weights.mean() + log_z_base, w.sum() ** 2 / (w**2).sum()
+        log_z=offset + jnp.log(mean),
+        low=offset + jnp.log(jnp.maximum(mean - error, 0.0)),
+        high=offset + jnp.log(mean + error),
+        mean_log=log_weights.mean() + log_z_base,
+        effective=w.sum() ** 2 / (w**2).sum(),
     )

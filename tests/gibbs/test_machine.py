@@ -1,0 +1,141 @@
+"""The machine against brute-force enumeration, and Gaussian units against closed forms."""
+
+
+import brute
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+from brute import DBM, DEEP, IDS, LABELLED, MACHINES, RBM, B, G, Mixture, S
+
+from synthjax.errors import InputError
+from synthjax.gibbs.machine import Machine, Temper
+
+
+def test_energy_against_the_definition():
+    for machine in MACHINES:
+        params, layers = brute.params(machine), brute.states(machine)
+        found = machine.energy(params, tuple(map(jnp.asarray, layers)))
+        np.testing.assert_allclose(found, brute.energy(params, layers), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
+def test_free_energy_sums_out_the_other_half(machine, kept):
+    params, layers = brute.params(machine), brute.states(machine)
+    minus = -brute.energy(params, layers)
+    halves = [np.concatenate([layers[j] for j in machine.parity(p)], axis=1) for p in (0, 1)]
+    found = np.asarray(machine.free_energy(params, tuple(map(jnp.asarray, layers)), kept))
+    for row in np.unique(halves[kept], axis=0):
+        same = (halves[kept] == row).all(axis=1)
+        expected = -scipy.special.logsumexp(minus[same])
+        np.testing.assert_allclose(found[same], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
+def test_gibbs_sampling_reaches_the_joint_distribution(machine):
+    """Total variation over all states; marginals and pair moments beside it."""
+    params = brute.params(machine, seed=1)
+    start = machine.start(jax.random.key(0), params, machine.flat(), 150_000)
+    layers = jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 40)
+    expected = brute.probabilities(machine, params)
+    assert brute.total_variation(machine, start, expected) > 0.2
+    assert brute.total_variation(machine, layers, expected) < 0.02
+    drawn, exact = np.concatenate(layers, axis=1), np.concatenate(brute.states(machine), axis=1)
+    np.testing.assert_allclose(drawn.mean(axis=0), expected @ exact, atol=0.01)
+    np.testing.assert_allclose(drawn.T @ drawn / len(drawn), (exact.T * expected) @ exact, atol=0.01)
+
+
+@pytest.mark.parametrize("machine", [LABELLED, DBM], ids=["rbm", "dbm"])
+def test_clamped_labels_and_pixels_give_the_conditional_distribution(machine):
+    params, count = brute.params(machine, seed=2), 40_000
+    layers = list(machine.start(jax.random.key(0), params, machine.flat(), count))
+    label = jnp.tile(jnp.eye(machine.sizes[-1])[1], (count, 1))
+    pixels = jnp.tile(jnp.array([1.0, 0.0, 0.0]), (count, 1))
+    mask = jnp.array([True, True, False])
+    layers[-1], layers[0] = label, jnp.where(mask, pixels, layers[0])
+    clamped = {0: (mask, pixels), len(layers) - 1: (None, label)}
+    drawn = machine.chain(jax.random.key(1), params, tuple(layers), 50, clamped)
+    states, expected = brute.states(machine), brute.probabilities(machine, params)
+    fits = (states[-1][:, 1] == 1) & (states[0][:, 0] == 1) & (states[0][:, 1] == 0)
+    expected = np.where(fits, expected, 0.0)
+    assert brute.total_variation(machine, drawn, expected / expected.sum()) < 0.02
+
+
+def test_a_mean_field_sweep_sets_each_layer_to_its_mean():
+    params = brute.params(RBM)
+    v = jnp.array([[0.2, 0.9, 0.0, 1.0]])
+    v_new, h = RBM.sweep(None, params, (v, jnp.full((1, 3), jnp.nan)))
+    expected = scipy.special.expit(params.biases[1] + v @ params.weights[0])
+    np.testing.assert_allclose(h, expected, rtol=1e-5)
+    np.testing.assert_allclose(v_new, scipy.special.expit(params.biases[0] + h @ params.weights[0].T), rtol=1e-5)
+
+
+@pytest.mark.parametrize("machine", [LABELLED, DBM, DEEP], ids=["rbm", "dbm_labelled", "dbm"])
+def test_inference_is_exact_with_one_hidden_layer_and_a_bound_with_more(machine):
+    params = brute.params(machine, seed=3)
+    states, energy = brute.states(machine), brute.energy(params, brute.states(machine))
+    labelled = machine.units[-1] == S
+    known = np.concatenate([states[0], states[-1]], axis=1) if labelled else states[0]
+    rows = np.unique(known, axis=0)
+    free = np.array([-scipy.special.logsumexp(-energy[(known == row).all(axis=1)]) for row in rows])
+    v, label = jnp.asarray(rows[:, : machine.sizes[0]]), jnp.asarray(rows[:, machine.sizes[0] :])
+    q, again = (machine.infer(params, v, label if labelled else None, steps) for steps in (40, 41))
+    for a, b in zip(q, again, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    bound = np.asarray(machine.variational_free_energy(params, q, labelled))
+    if machine is LABELLED:
+        np.testing.assert_allclose(bound, free, atol=1e-3)
+    else:
+        assert (bound > free).all() and (bound < free + 1).all()
+
+
+def test_temper_leads_from_base_to_the_whole_machine():
+    params, layers = brute.params(DBM), tuple(map(jnp.asarray, brute.states(DBM)))
+    base = tuple(b + 0.5 for b in params.biases)
+    without = sum(-np.asarray(x) @ np.asarray(b) for x, b in zip(layers, base, strict=True))
+    whole = brute.energy(params, layers)
+    for t in (0.0, 0.3, 1.0):
+        found = DBM.energy(params, layers, Temper(jnp.float32(t), base))
+        np.testing.assert_allclose(found, (1 - t) * without + t * whole, rtol=1e-4, atol=1e-4)
+    rows = jnp.linspace(0, 1, len(whole))[:, None]
+    found = DBM.energy(params, layers, Temper(rows, base))
+    np.testing.assert_allclose(found, (1 - rows[:, 0]) * without + rows[:, 0] * whole, rtol=1e-4, atol=1e-4)
+
+
+# --- Gaussian units ----------------------------------------------------------------------------------------------
+
+
+def test_gaussian_units_are_a_mixture_of_gaussians():
+    machine = Machine((3, 2), (G, B))
+    params = brute.params(machine, seed=3, scale=0.7)
+    mixture = Mixture(machine, params)
+    v = np.random.default_rng(0).normal(size=(5, 3)) * 2
+    found = -machine.free_energy(params, (jnp.asarray(v), jnp.zeros((5, 2))))
+    np.testing.assert_allclose(found, mixture.log_p(v) + mixture.log_z, rtol=1e-4)
+    by_hidden = -machine.free_energy(params, (jnp.zeros((4, 3)), jnp.asarray(mixture.h)), kept=1)
+    np.testing.assert_allclose(np.exp(by_hidden - mixture.log_z), mixture.shares, rtol=1e-3)
+    start = machine.start(jax.random.key(0), params, machine.flat(), 50_000)
+    drawn, _ = machine.chain(jax.random.key(1), params, start, 40)
+    mean = mixture.shares @ mixture.means
+    spread = mixture.means - mean
+    covariance = np.diag(mixture.variance) + (spread.T * mixture.shares) @ spread
+    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=0.05)
+    np.testing.assert_allclose(np.cov(drawn.T), covariance, rtol=0.05, atol=0.05)
+
+
+# --- form --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "units", "message"),
+    [
+        ((3,), (B,), "at least one hidden layer"),
+        ((3, 0), (B, B), "layer 1 of a Boltzmann machine has 0 units"),
+        ((3, 2), (B, G), "only layer 0"),
+    ],
+)
+def test_a_bad_form_is_named(sizes, units, message):
+    with pytest.raises(InputError, match=message):
+        Machine(sizes, units)

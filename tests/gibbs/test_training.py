@@ -1,0 +1,82 @@
+"""Centring against automatic differentiation in centred parameters; the small parts by hand."""
+
+import brute
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from brute import DBM, LABELLED, B, G
+
+from synthjax.gibbs import partition, training
+from synthjax.gibbs.machine import Machine, Params
+from synthjax.model import Batch
+
+
+@pytest.mark.parametrize("machine", [LABELLED, DBM, Machine((3, 2), (G, B))], ids=["rbm", "dbm", "gaussian"])
+def test_centred_gradient_is_the_gradient_in_centred_parameters(machine):
+    """In b'_j = b_j + W o (both neighbours), a step along the gradient moves W and b as `centred` says."""
+    params = brute.params(machine, scale=0.5)
+    rng = np.random.default_rng(1)
+    offsets = tuple(jnp.asarray(rng.uniform(size=n), jnp.float32) for n in machine.sizes)
+    seen = [machine.seen(params, j, o) for j, o in enumerate(offsets)]
+
+    def shifts(weights):
+        found = [jnp.zeros(n) for n in machine.sizes]
+        for j, w in enumerate(weights):
+            found[j] += w @ seen[j + 1]
+            found[j + 1] += seen[j] @ w
+        return found
+
+    def plain(weights, centred_biases):
+        return Params(
+            weights, tuple(c - s for c, s in zip(centred_biases, shifts(weights), strict=True)), params.log_var
+        )
+
+    data = tuple(jnp.asarray(rng.normal(size=(5, n)), jnp.float32) for n in machine.sizes)
+
+    def loss(params):  # minus log-likelihood of fully observed states: any function of the parameters would do
+        return machine.energy(params, data).mean() + partition.log_z(machine, params)
+
+    weights = params.weights
+    biases = tuple(b + s for b, s in zip(params.biases, shifts(weights), strict=True))
+    toward, toward_biases = jax.grad(lambda w, b: loss(plain(w, b)), (0, 1))(weights, biases)
+    # The way that a step moves the plain parameters: the Jacobian of `plain` times the gradient.
+    _, moved = jax.jvp(plain, (weights, biases), (toward, toward_biases))
+    found = training.centred(machine, params, jax.grad(loss)(params), offsets)
+    for a, b in zip((*found.weights, *found.biases), (*moved.weights, *moved.biases), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-4)
+
+
+def test_momentum_rises_and_moves():
+    values = [float(training.momentum(jnp.asarray(i), (0.5, 0.9), 10)) for i in (0, 5, 10, 100)]
+    np.testing.assert_allclose(values, [0.5, 0.7, 0.9, 0.9], rtol=1e-6)
+    one = Params((jnp.ones((1, 1)),), (jnp.ones(1),), jnp.zeros(0))
+    moved = training.moving(one, one, jnp.float32(0.1), jnp.float32(0.5))
+    assert float(moved.weights[0][0, 0]) == pytest.approx(0.4)
+    decayed = training.decayed(one, jax.tree.map(lambda a: 2 * a, one), 0.25)
+    assert float(decayed.weights[0][0, 0]) == 1.5 and float(decayed.biases[0][0]) == 1
+
+
+def test_sparsity_pulls_towards_its_target():
+    logits = jnp.array([[-3.0, 0.0, 2.0]])
+    gradient = jax.grad(lambda a: training.sparsity(a, 0.1).sum())(logits)
+    np.testing.assert_allclose(gradient, jax.nn.sigmoid(logits) - 0.1, rtol=1e-5)
+    at_target = jnp.log(jnp.array([[0.1 / 0.9]]))
+    assert float(training.sparsity(at_target, 0.1)[0]) == pytest.approx(0, abs=1e-6)
+
+
+def test_offsets_follow_the_weighted_mean():
+    batch = Batch(jnp.zeros((3, 1)), jnp.zeros(3, int), jnp.array([2.0, 2.0, 0.0]), jnp.arange(3))
+    (found,) = training.moved((jnp.zeros(1),), (jnp.array([[1.0], [3.0], [99.0]]),), batch)
+    assert float(found[0]) == pytest.approx(2 * training.OFFSET_RATE)
+
+
+def test_the_layer_that_blew_up_is_infinite():
+    params = brute.params(DBM)
+    weights = list(params.weights)
+    weights[1] = weights[1] + 1e3
+    found = training.sizes(params._replace(weights=tuple(weights)))
+    assert [name for name, value in found.items() if not np.isfinite(value)] == ["largest_weight_2"]
+    assert float(found["largest_weight_1"]) == pytest.approx(float(jnp.abs(params.weights[0]).max()))
+    weights[2] = weights[2] * jnp.nan
+    assert np.isinf(training.sizes(params._replace(weights=tuple(weights)))["largest_weight_3"])
