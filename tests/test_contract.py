@@ -28,6 +28,10 @@ COMMON = {"steps": STEPS, "batch_size": 32, "warmup": 20}
 SMALL = {
     "cgan": {"noise": 16, "learning_rate": 2e-4},
     "dcgan": {"noise": 16, "channels": (8, 16), "learning_rate": 2e-3},
+    "dbm": {
+        **{"hidden": (64, 32), "sample_steps": 20, "anneal": 20, "burn_in": 20},
+        **{"pretraining": 4 / STEPS, "pretraining_rate": 0.2, "learning_rate": 0.2},
+    },
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
     "mixture": {"components": 4, "smoothing": 4.0, "batch_size": 512},
     "rbm": {"hidden": 64, "learning_rate": 0.05, "sample_steps": 20, "anneal": 20},

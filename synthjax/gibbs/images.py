@@ -54,7 +54,7 @@ class Pictures:
         return (jax.nn.one_hot(y, self.classes),) if self.classes else ()
 
     def statistics(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """Biases of layer 0 that give a batch's mean image, and the log variance of Gaussian pixels, (n_0,) or (0,).
+        """Biases of layer 0 that give a batch's mean image, and the log variance of Gaussian pixels: (n_0,); or 0.
 
         Means of black-and-white pixels are kept off 0 and 1, variances off 0. Computed from data as it is: not private.
         """
@@ -64,7 +64,7 @@ class Pictures:
         if self.units == "gaussian":
             return mean, jnp.log(jnp.maximum(share @ (x - mean) ** 2, 1e-2))
         p = jnp.clip((mean + 1) / 2, 0.02, 0.98)
-        return jnp.log(p) - jnp.log1p(-p), jnp.zeros(0)
+        return jnp.log(p) - jnp.log1p(-p), jnp.zeros(())
 
 
 def pictures(spec: DataSpec, visible: Units, binarise: bool, labelled: bool, family: str) -> Pictures:

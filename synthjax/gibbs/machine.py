@@ -43,7 +43,7 @@ class Params(NamedTuple):
     biases: tuple[jax.Array, ...]
     """b_j (n_j,), L + 1 of them."""
     log_var: jax.Array
-    """log s^2 (n_0,) of Gaussian units; (0,) where there are none."""
+    """log s^2 (n_0,) of Gaussian units; a 0 that nothing looks at where there are none."""
 
 
 class Temper(NamedTuple):
@@ -89,8 +89,9 @@ class Machine:
         pairs = list(itertools.pairwise(self.sizes))
         keys = jax.random.split(key, len(pairs))
         weights = tuple(0.01 * jax.random.normal(k, pair) for k, pair in zip(keys, pairs, strict=True))
-        gaussian = self.sizes[0] if self.units[0] == "gaussian" else 0
-        return Params(weights, biases, jnp.zeros(gaussian) if log_var is None else log_var)
+        if log_var is None:
+            log_var = jnp.zeros(self.sizes[0] if self.units[0] == "gaussian" else ())
+        return Params(weights, biases, log_var)
 
     def start(self, key: jax.Array, params: Params, base: tuple[jax.Array, ...], count: int) -> Layers:
         """`count` exact draws from the machine without couplings, with biases `base`: (count, n_j) f32 each."""

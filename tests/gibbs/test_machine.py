@@ -1,6 +1,5 @@
 """The machine against brute-force enumeration, and Gaussian units against closed forms."""
 
-
 import brute
 import jax
 import jax.numpy as jnp

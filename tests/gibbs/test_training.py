@@ -28,9 +28,8 @@ def test_centred_gradient_is_the_gradient_in_centred_parameters(machine):
         return found
 
     def plain(weights, centred_biases):
-        return Params(
-            weights, tuple(c - s for c, s in zip(centred_biases, shifts(weights), strict=True)), params.log_var
-        )
+        biases = tuple(c - s for c, s in zip(centred_biases, shifts(weights), strict=True))
+        return Params(weights, biases, params.log_var)
 
     data = tuple(jnp.asarray(rng.normal(size=(5, n)), jnp.float32) for n in machine.sizes)
 
