@@ -28,7 +28,7 @@ import jax.numpy as jnp
 
 from synthjax.errors import InputError
 from synthjax.gibbs import images, partition, training
-from synthjax.gibbs.machine import Layers, Machine, Params, Temper
+from synthjax.gibbs.machine import Layers, Machine, Params, Temper, Units
 from synthjax.gibbs.training import State
 from synthjax.model import Batch, DataSpec, Metrics, Model
 from synthjax.train import optim
@@ -108,7 +108,8 @@ def form(config: Config, spec: DataSpec) -> tuple[Machine, images.Pictures]:
     _check(config)
     pictures = images.pictures(spec, config.visible, config.binarise, config.conditional, "dbm")
     sizes: tuple[int, ...] = (spec.dims, *config.hidden)
-    units: tuple[images.Units, ...] = (config.visible, *("bernoulli" for _ in config.hidden))
+    hidden: list[Units] = ["bernoulli" for _ in config.hidden]
+    units: tuple[Units, ...] = (config.visible, *hidden)
     if pictures.classes:
         sizes, units = (*sizes, pictures.classes), (*units, "softmax")
     return Machine(sizes, units), pictures
@@ -143,7 +144,7 @@ class _Greedy:
     def of(self, params: Params) -> Params:
         """Its share of the parameters."""
         weights = params.weights[self.top - 1 :] if self.top == self.last else params.weights[self.top - 1 : self.top]
-        log_var = params.log_var if self.top == 1 else jnp.zeros(0)
+        log_var = params.log_var if self.top == 1 else jnp.zeros(())
         return Params(weights, params.biases[self.layers], log_var)
 
     def whole(self, part: Params, like: Params) -> Params:
@@ -268,12 +269,8 @@ class _Dbm:
         if config.centred:
             gradient = training.centred(machine, state.params, gradient, state.offsets)
         gradient = training.decayed(gradient, state.params, config.weight_decay)
-        return (
-            gradient,
-            means,
-            chains,
-            metrics | {"loss": metrics["loss"] - machine.energy(state.params, chains).mean()},
-        )
+        metrics["loss"] -= machine.energy(state.params, chains).mean()
+        return gradient, means, chains, metrics
 
     def init(self, key, batch: Batch) -> State:
         key_weights, key_chains = jax.random.split(key)

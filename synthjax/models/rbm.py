@@ -26,7 +26,7 @@ import jax.numpy as jnp
 
 from synthjax.errors import InputError
 from synthjax.gibbs import chains, images, training
-from synthjax.gibbs.machine import Layers, Machine, Params
+from synthjax.gibbs.machine import Layers, Machine, Params, Units
 from synthjax.gibbs.training import State
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.train import optim
@@ -99,7 +99,7 @@ def form(config: Config, spec: DataSpec) -> tuple[Machine, images.Pictures]:
     _check(config)
     pictures = images.pictures(spec, config.visible, config.binarise, config.conditional, "rbm")
     sizes: tuple[int, ...] = (spec.dims, config.hidden)
-    units: tuple[images.Units, ...] = (config.visible, "bernoulli")
+    units: tuple[Units, ...] = (config.visible, "bernoulli")
     if pictures.classes:
         sizes, units = (*sizes, pictures.classes), (*units, "softmax")
     return Machine(sizes, units), pictures

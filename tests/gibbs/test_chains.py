@@ -67,7 +67,7 @@ def two_valleys() -> tuple[Machine, Params]:
     machine = Machine((4, 4), (B, B))
     coupling = jnp.full((4, 4), 3.5)
     bias = jnp.full(4, -7.0)
-    return machine, Params((coupling,), (bias, bias + 0.1), jnp.zeros(0))
+    return machine, Params((coupling,), (bias, bias + 0.1), jnp.zeros(()))
 
 
 def test_tempered_chains_cross_from_valley_to_valley_in_the_right_share():

@@ -49,7 +49,7 @@ def test_centred_gradient_is_the_gradient_in_centred_parameters(machine):
 def test_momentum_rises_and_moves():
     values = [float(training.momentum(jnp.asarray(i), (0.5, 0.9), 10)) for i in (0, 5, 10, 100)]
     np.testing.assert_allclose(values, [0.5, 0.7, 0.9, 0.9], rtol=1e-6)
-    one = Params((jnp.ones((1, 1)),), (jnp.ones(1),), jnp.zeros(0))
+    one = Params((jnp.ones((1, 1)),), (jnp.ones(1),), jnp.zeros(()))
     moved = training.moving(one, one, jnp.float32(0.1), jnp.float32(0.5))
     assert float(moved.weights[0][0, 0]) == pytest.approx(0.4)
     decayed = training.decayed(one, jax.tree.map(lambda a: 2 * a, one), 0.25)
