@@ -34,6 +34,7 @@ def built(scale=0.6, **fields):
     model, (machine, _) = rbm.build(config, IMAGE), rbm.form(config, IMAGE)
     state = jax.jit(model.init)(jax.random.key(0), images(8))
     params = brute.params(machine, 1, scale)
+    params = params._replace(weights=(params.weights[0], 3 * params.weights[1]))  # for labels that matter
     return model, state._replace(params=params, ema=params), machine
 
 
@@ -82,31 +83,29 @@ def test_one_sweep_from_the_data_has_another_gradient():
     assert np.isfinite(list(metrics.values())).all()
 
 
-def test_training_raises_the_exact_likelihood():
-    """Images that are one of two patterns, by class: the RBM learns them to a fraction of a nat, centred or not."""
-    batch = images(100)
+@pytest.mark.parametrize("fields", [{"algorithm": "pcd"}, {"algorithm": "cd", "centred": False}], ids=["pcd", "cd"])
+def test_training_raises_the_exact_likelihood(fields):
+    """Noisy patterns, one a class: -log p falls from that of independent units to near the entropy of the data."""
+    batch = images(500)
     pattern = jnp.array([[1, 1, -1, -1], [-1, -1, 1, 1], [1, -1, 1, -1]], jnp.float32)[batch.y]
-    batch = batch._replace(x=pattern.reshape(-1, 2, 2, 1))
-    counts = np.bincount(batch.y) / 100
-    best = -(counts * np.log(counts)).sum()
-    for fields in ({"centred": True}, {"sparsity_cost": 0.01}):
-        config = rbm.Config(hidden=4, learning_rate=0.3, steps=600, weight_decay=0.0, warmup=0, **fields)
-        model, (machine, _) = rbm.build(config, IMAGE), rbm.form(config, IMAGE)
-        key = jax.random.key(3)
+    batch = batch._replace(x=0.8 * pattern.reshape(-1, 2, 2, 1))
+    entropy = np.log(3) - 4 * (0.9 * np.log(0.9) + 0.1 * np.log(0.1))
+    config = rbm.Config(hidden=6, learning_rate=0.1, steps=1000, weight_decay=0.0, chains=200, **fields)
+    model, (machine, _) = rbm.build(config, IMAGE), rbm.form(config, IMAGE)
 
-        @jax.jit
-        def train(state, key, model=model):
-            def body(i, state):
-                return model.step(jax.random.fold_in(key, i), i, state, batch)[0]
+    @jax.jit
+    def train(state, batch):
+        def body(i, state):
+            return model.step(jax.random.fold_in(jax.random.key(3), i), i, state, batch)[0]
 
-            return jax.lax.fori_loop(0, 600, body, state)
+        return jax.lax.fori_loop(0, 1000, body, state)
 
-        start = model.init(key, batch)
-        state = train(start, key)
-        loss = [float(model.score(key, s, batch).mean() + partition.log_z(machine, s.ema)) for s in (start, state)]
-        assert loss[0] > best + 1.5 and best - 1e-3 < loss[1] < best + 0.4, (best, loss)
-        chains = state.chains
-        assert not any(np.array_equal(a, b) for a, b in zip(chains, start.chains, strict=True))
+    start = jax.jit(model.init)(jax.random.key(3), batch)
+    state = train(start, batch)
+    before, after = (
+        float(model.score(jax.random.key(0), s, batch).mean() + partition.log_z(machine, s.ema)) for s in (start, state)
+    )
+    assert before > entropy + 0.9 and entropy - 0.1 < after < entropy + 0.3, (entropy, before, after)
 
 
 def test_a_run_that_blows_up_says_where():
