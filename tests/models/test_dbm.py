@@ -1,0 +1,159 @@
+"""The DBM's gradient and bound against enumeration, its phases, and its pre-training by hand."""
+
+import functools
+
+import brute
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.special
+
+from synthjax.errors import InputError
+from synthjax.gibbs import partition
+from synthjax.model import Batch, DataSpec
+from synthjax.models import dbm
+
+IMAGE = DataSpec("image", (2, 2, 1), levels=2, classes=("a", "b"), frequencies=(0.5, 0.5))
+PLAIN = {
+    **{"hidden": (3, 2), "momentum": (0.0, 0.0), "weight_decay": 0.0, "centred": False, "learning_rate": 1.0},
+    **{"pretraining": 0.0, "mean_field_steps": 30, "burn_in": 5, "chains": 4},
+}
+
+
+def images(count, seed=0):
+    rng = np.random.default_rng(seed)
+    white = rng.random((count, 2, 2, 1)) < 0.6
+    y = rng.integers(0, 2, count)
+    return Batch(jnp.float32(2 * white - 1), jnp.asarray(y, jnp.int32), jnp.ones(count), jnp.arange(count))
+
+
+@functools.cache
+def built(**fields):
+    """(model, state with parameters of `brute.params`, machine)."""
+    config = dbm.Config(**{**PLAIN, **fields})
+    model, (machine, _) = dbm.build(config, IMAGE), dbm.form(config, IMAGE)
+    state = jax.jit(model.init)(jax.random.key(0), images(8))
+    params = brute.params(machine, 1, 0.7)
+    return model, state._replace(params=params, ema=params), machine
+
+
+def exact_score(machine, params, batch) -> np.ndarray:
+    """-log p(v, y) - log Z by enumeration: (B,)."""
+    states, minus = brute.states(machine), -brute.energy(params, brute.states(machine))
+    v = (np.asarray(batch.x).reshape(len(batch.x), 4) + 1) / 2
+    found = []
+    for row, label in zip(v, np.asarray(batch.y), strict=True):
+        same = (states[0] == row).all(axis=1) & (states[-1][:, label] == 1)
+        found.append(-scipy.special.logsumexp(minus[same]))
+    return np.array(found)
+
+
+def test_score_is_a_bound_of_the_exact_likelihood():
+    model, state, machine = built()
+    batch = images(30)
+    score, exact = np.asarray(model.score(jax.random.key(0), state, batch)), exact_score(machine, state.ema, batch)
+    assert (score > exact - 1e-4).all() and (score < exact + 0.7).all()
+    assert (score - exact).max() > 1e-3
+    log_z = brute.log_z(machine, state.ema)
+    assert (-score - log_z < 0).all()
+
+
+def test_the_joint_gradient_is_that_of_the_bound():
+    """E_q[dE] of the data with q as found, minus the exact expectation; chains that have mixed."""
+    model, state, machine = built(joint_k=60, chains=40_000)
+    batch = images(500)
+    new, _ = jax.jit(model.step)(jax.random.key(1), 0, state, batch)
+    v = (batch.x.reshape(500, 4) + 1) / 2
+    q = machine.infer(state.params, v, jax.nn.one_hot(batch.y, 2), 30)
+
+    def loss(params):
+        return machine.energy(params, q).mean() + partition.log_z(machine, params)
+
+    expected = jax.grad(loss)(state.params)
+    moved = jax.tree.map(lambda a, b: a - b, state.params, new.params)
+    for a, b in zip((*moved.weights, *moved.biases), (*expected.weights, *expected.biases), strict=True):
+        np.testing.assert_allclose(a, b, atol=0.015)
+    assert max(float(jnp.abs(a).max()) for a in expected.weights) > 0.1
+
+
+def test_phases_train_the_layers_that_they_name():
+    """steps = 10, 40 % greedy: two steps a layer, then all; the chains start when joint training does."""
+    model, state, _ = built(pretraining=0.4, steps=10, pretraining_rate=0.5)
+    batch, step = images(20), jax.jit(model.step)
+    for i, moving in enumerate([(0,), (0,), (1, 2), (1, 2), (0, 1, 2), (0, 1, 2)]):
+        new, metrics = step(jax.random.key(i), i, state, batch)
+        changed = [
+            j for j, (a, b) in enumerate(zip(state.params.weights, new.params.weights, strict=True)) if (a != b).any()
+        ]
+        assert changed == list(moving), i
+        assert any((a != b).any() for a, b in zip(state.chains, new.chains, strict=True)) == (i >= 4)
+        assert np.isfinite(list(metrics.values())).all()
+        state = new
+    rates = [float(step(jax.random.key(0), i, state, batch)[1]["learning_rate"]) for i in (3, 4, 7)]
+    np.testing.assert_allclose(rates, [0.5, 1.0, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("top", "up", "down"), [(1, 2.0, 1.0), (2, 2.0, 2.0), (3, 1.0, 2.0)])
+def test_greedy_layers_double_the_ways_that_lack_a_neighbour(top, up, down):
+    """Against conditionals written out: means of many draws from one state."""
+    config = dbm.Config(**{**PLAIN, "hidden": (3, 2, 2)})
+    machine, _ = dbm.form(config, IMAGE)
+    params = brute.params(machine, 2)
+    greedy = dbm._Greedy(machine, top, 3)
+    own = greedy.of(params)
+    below, count = jnp.tile(jnp.arange(machine.sizes[top - 1]) % 2.0, (20_000, 1)), 20_000
+    label = (jnp.tile(jnp.array([0.0, 1.0]), (count, 1)),) if top == 3 else ()
+    layers = (below, jnp.zeros((count, machine.sizes[top])), *label)
+    w, b, c = (np.asarray(a) for a in (params.weights[top - 1], params.biases[top - 1], params.biases[top]))
+    field = c + up * np.asarray(below[0]) @ w + (np.asarray(params.weights[3])[:, 1] if top == 3 else 0)
+    drawn = greedy.sweep(jax.random.key(0), own, layers)
+    np.testing.assert_allclose(drawn[1].mean(axis=0), scipy.special.expit(field), atol=0.015)
+    h = np.asarray(drawn[1])
+    expected = scipy.special.expit(b + down * h @ w.T).mean(axis=0)
+    np.testing.assert_allclose(drawn[0].mean(axis=0), expected, atol=0.015)
+    if top == 3:
+        logits = np.asarray(params.biases[4]) + h @ np.asarray(params.weights[3])
+        np.testing.assert_allclose(
+            drawn[2].mean(axis=0), scipy.special.softmax(logits, axis=1).mean(axis=0), atol=0.015
+        )
+    back = greedy.whole(own, params)
+    for j, w in enumerate(back.weights):
+        np.testing.assert_array_equal(w, params.weights[j] if j == top - 1 or (top == 3 and j == 3) else 0 * w)
+
+
+def test_samples_have_the_distribution_given_the_label():
+    model, state, machine = built()
+    states, p = brute.states(machine), brute.probabilities(machine, state.ema)
+    number = (states[0] @ [8, 4, 2, 1]).astype(int)
+    has = states[-1][:, 1] == 1
+    expected = np.bincount(number[has], p[has], minlength=16) / p[has].sum()
+    x = model.sample(jax.random.key(0), state, jnp.ones(20_000, int), mean=False, steps=30, anneal=5)
+    white = (np.asarray(x).reshape(-1, 4) > 0).astype(int)
+    found = np.bincount(white @ [8, 4, 2, 1], minlength=16) / len(white)
+    assert 0.5 * np.abs(found - expected).sum() < 0.02
+
+
+def test_mean_field_ends_in_a_fixed_point():
+    """Algorithm 1: one more sweep changes nothing, however the chains started."""
+    model, state, _ = built()
+    labels = jnp.zeros(50, int)
+    x, again = (
+        np.asarray(model.sample(jax.random.key(0), state, labels, method="mean_field", steps=s)) for s in (200, 201)
+    )
+    np.testing.assert_allclose(x, again, atol=1e-5)
+    assert len(np.unique(np.round(x.reshape(50, 4), 3), axis=0)) < 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden": ()}, r"model.hidden=\(\): a DBM needs at least one hidden layer"),
+        ({"hidden": (3, 0)}, "layer 2 of a Boltzmann machine has 0 units"),
+        ({"joint_k": 0}, "model.joint_k=0: must be at least 1"),
+        ({"pretraining": 1.0}, "model.pretraining=1.0: must be at least 0 and below 1"),
+    ],
+)
+def test_a_bad_config_is_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        dbm.build(dbm.Config(**fields), IMAGE)
