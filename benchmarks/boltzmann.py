@@ -3,10 +3,11 @@
     python -m benchmarks.boltzmann --workdir=runs/rbm-mnist --split=holdout        while choosing
     python -m benchmarks.boltzmann --workdir=runs/rbm-mnist --split=test           once
 
-log Z comes from annealed importance sampling, with the interval of three standard errors that its weights give; the same
-walk backwards from the ends of long chains bounds it from above, if those have mixed, which R-hat and the effective
-sample size of their free energy speak to. An RBM's figure is log p(x), a DBM's the ELBO of x, labels summed or inferred
-along. The split is binarised once, each pixel white with its grey value as probability (NumPy's default_rng, seed 0).
+log Z comes from annealed importance sampling, with the interval of three standard errors that its weights give; the
+same walk backwards from the ends of long chains bounds it from above, if those have mixed, which R-hat and the
+effective sample size of their free energy speak to. An RBM's figure is log p(x), a DBM's the ELBO of x, with labels
+summed out or inferred along. The split is binarised once, each pixel white with its grey value as probability (NumPy's
+default_rng, seed 0).
 """
 
 import argparse
@@ -51,15 +52,15 @@ def free_energy(machine: Machine, params: Params, x: jax.Array, labelled: bool, 
 
 
 def log_z(
-    machine: Machine, params: Params, base: Layers, key: jax.Array, runs: int, steps: int, sweeps: int
+    machine: Machine, params: Params, base: Layers, key: jax.Array, walks: int, steps: int, sweeps: int
 ) -> dict[str, float]:
     """log Z with its interval, its upper bound from backward walks, and the diagnostics of their starting chains."""
     key_forward, key_start, key_chain, key_back = jax.random.split(key, 4)
     t = partition.times(steps)
     log_z_base = partition.log_z_base(machine, params, base)
-    weights = jit(lambda k: partition.forward(machine, k, params, base, t, runs))(key_forward)
+    weights = jit(lambda k: partition.forward(machine, k, params, base, t, walks))(key_forward)
     found = partition.estimate(weights, log_z_base)
-    start = machine.start(key_start, params, base, runs)
+    start = machine.start(key_start, params, base, walks)
     layers, energies = jit(lambda k, layers: chains.trace(machine, k, params, layers, 2 * sweeps))(key_chain, start)
     back = jit(lambda k, layers: partition.backward(machine, k, params, base, t, layers))(key_back, layers)
     diagnosed = {name: float(value) for name, value in chains.diagnose(energies[:, sweeps:]).items()}
@@ -89,9 +90,7 @@ def main() -> None:
     module = rbm if isinstance(config, rbm.Config) else dbm
     machine, pictures = module.form(config, spec)  # type: ignore[arg-type]
     found = log_z(machine, state.ema, state.base, jax.random.key(0), given.runs, given.steps, given.sweeps)
-    print(
-        ", ".join(f"{name} {value:.4g}" if abs(value) < 10 else f"{name} {value:.2f}" for name, value in found.items())
-    )
+    print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
     split = getattr(runs.data(dataclasses.replace(experiment, holdout=experiment.holdout or 0.1)), given.split)
     x = np.asarray(spec.encode(split.x[: given.limit])).reshape(-1, spec.dims)
     if config.visible == "bernoulli":

@@ -157,6 +157,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         key_pixels, key_loss, key_chains = jax.random.split(key, 3)
         batch = batch._replace(x=pictures.observe(key_pixels, batch.x))
         gradient, metrics = grad(loss)(state.params, key_loss, batch)
+        # The field is one that the loss needs too: computed once.
+        hidden = machine.mean(1, machine.field(state.params, layers(batch), 1))
         moved = state.chains
         if config.algorithm != "cd":
             moved, more = run_chains(key_chains, state.params, state)
@@ -165,7 +167,6 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
             gradient = jax.tree.map(jnp.subtract, gradient, negative)
             metrics |= more | {"loss": metrics["loss"] - value}
         state, sizes = _updated(config, machine, i, state, gradient, rate(i))
-        hidden = machine.mean(1, machine.field(state.params, layers(batch), 1))
         means = (batch.x, hidden, *pictures.label(batch.y))
         offsets = training.moved(state.offsets, means, batch) if config.centred else state.offsets
         return state._replace(offsets=offsets, chains=moved), metrics | sizes | {"learning_rate": rate(i)}

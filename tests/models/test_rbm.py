@@ -83,7 +83,9 @@ def test_one_sweep_from_the_data_has_another_gradient():
     assert np.isfinite(list(metrics.values())).all()
 
 
-@pytest.mark.parametrize("fields", [{"algorithm": "pcd"}, {"algorithm": "cd", "centred": False}], ids=["pcd", "cd"])
+@pytest.mark.parametrize(
+    "fields", [{"algorithm": "pcd"}, {"algorithm": "cd", "k": 5, "centred": False}], ids=["pcd", "cd"]
+)
 def test_training_raises_the_exact_likelihood(fields):
     """Noisy patterns, one a class: -log p falls from that of independent units to near the entropy of the data."""
     batch = images(500)
@@ -105,7 +107,7 @@ def test_training_raises_the_exact_likelihood(fields):
     before, after = (
         float(model.score(jax.random.key(0), s, batch).mean() + partition.log_z(machine, s.ema)) for s in (start, state)
     )
-    assert before > entropy + 0.9 and entropy - 0.1 < after < entropy + 0.3, (entropy, before, after)
+    assert before > entropy + 0.9 and entropy - 0.1 < after < entropy + 0.5, (entropy, before, after)
 
 
 def test_a_run_that_blows_up_says_where():
@@ -184,7 +186,7 @@ def test_the_mean_field_method_is_algorithm_1():
 def test_calls_and_chains_differ():
     model, state, _ = built()
     labels = jnp.zeros(64, int)
-    one, other = (np.asarray(model.sample(jax.random.key(k), state, labels, steps=5)) for k in (0, 1))
+    one, other = (np.asarray(model.sample(jax.random.key(k), state, labels, mean=False)) for k in (0, 1))
     assert (one != other).any(axis=(1, 2, 3)).mean() > 0.5
     assert len(np.unique(one, axis=0)) > 4
 
