@@ -83,9 +83,7 @@ def test_one_sweep_from_the_data_has_another_gradient():
     assert np.isfinite(list(metrics.values())).all()
 
 
-@pytest.mark.parametrize(
-    "fields", [{"algorithm": "pcd"}, {"algorithm": "cd", "k": 5, "centred": False}], ids=["pcd", "cd"]
-)
+@pytest.mark.parametrize("fields", [{"algorithm": "pcd"}, {"algorithm": "cd", "k": 5, "centred": False}])
 def test_training_raises_the_exact_likelihood(fields):
     """Noisy patterns, one a class: -log p falls from that of independent units to near the entropy of the data."""
     batch = images(500)
