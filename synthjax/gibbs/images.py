@@ -203,8 +203,9 @@ class _Walk:
             clamped = self.clamped(of_round, inpaint)
             layers = self.fixed(layers, clamped)
             layers = goes_on(jax.random.fold_in(key_rounds, k), layers, clamped, jnp.where(k == 0, 0, thin))
-            pixels = self.machine.mean(0, self.machine.field(self.state.ema, layers, 0)) if self.mean else layers[0]
-            return layers, pixels
+            if self.method == "mean_field" or not self.mean:
+                return layers, layers[0]
+            return layers, self.machine.mean(0, self.machine.field(self.state.ema, layers, 0))
 
         return jax.lax.scan(turn, layers, (jnp.arange(len(inputs[0])), *inputs))
 

@@ -74,15 +74,6 @@ def test_with_chains_that_have_mixed_the_gradient_is_the_exact_one(fields):
     assert largest > 0.1
 
 
-def test_one_sweep_from_the_data_has_another_gradient():
-    model, state, machine = built(algorithm="cd", k=1)
-    batch = images(20_000)
-    new, metrics = jax.jit(model.step)(jax.random.key(1), 0, state, batch)
-    expected = exact_gradient(machine, state.params, batch)
-    assert float(jnp.abs(state.params.weights[0] - new.params.weights[0] - expected.weights[0]).max()) > 0.03
-    assert np.isfinite(list(metrics.values())).all()
-
-
 @pytest.mark.parametrize("fields", [{"algorithm": "pcd"}, {"algorithm": "cd", "k": 5, "centred": False}])
 def test_training_raises_the_exact_likelihood(fields):
     """Noisy patterns, one a class: -log p falls from that of independent units to near the entropy of the data."""
@@ -140,7 +131,6 @@ def test_samples_have_the_distribution_given_the_label(options):
         expected = conditional(machine, state.ema, label)
         assert set(np.unique(x)) == {-1, 1}
         assert 0.5 * np.abs(frequencies(x) - expected).sum() < 0.02
-    assert 0.5 * np.abs(conditional(machine, state.ema, 0) - conditional(machine, state.ema, 2)).sum() > 0.1
 
 
 def test_given_pixels_stay_and_the_others_follow_them():
