@@ -31,6 +31,14 @@ class Experiment:
     """Folder with the data's files; default: the environment variable SYNTHJAX_DATA_DIR."""
     holdout: float = 0.1
     """Share of the training set that is kept for privacy attacks and model selection; 0: none."""
+    target: str | None = None
+    """Of a table: the column to predict; default: that of a data set known by name, none of a file."""
+    encoding: str = ""
+    """Of a table: a preset of `synthjax.data.encoding`; default: the model's `encoding` if it has one, else quantile."""
+    schema: str | None = None
+    """Of a table: a YAML or JSON file that corrects what is inferred of its columns, see `synthjax.data.schema`."""
+    min_count: int = 5
+    """Of a table: fewest rows that must share a category or an extreme value; 1 gives every value away."""
     seed: int = 0
     seeds: int = 1
     """Members trained at once by vmap, from keys split off `seed`; they see the same batches."""

@@ -3,13 +3,14 @@
 config.json      the experiment               metrics.jsonl, loss.png, samples/  how it went
 data.json        data set, spec, fingerprint  checkpoints/STEP/                  state and record
 splits.npz       rows of train and holdout    synthetic.npz, eval/               what was drawn, what it is worth
+encoder.json     of a table: its columns      synthetic.csv                      the same, of a table
 """
 
 import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,9 @@ from synthjax.launch.config import Experiment
 from synthjax.model import Batch, DataSpec, Model, State
 from synthjax.train import optim
 from synthjax.train.checkpoint import Checkpoints, write_atomically
+
+if TYPE_CHECKING:
+    from synthjax.data.encoding import Encoder
 
 RARE_SEED = 0
 """Draws the examples that a rare class keeps: fixed as all splits are, so that runs of all seeds have the same data."""
@@ -64,18 +68,29 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
     Raises:
       InputError: as `synthjax.data.load`; no such class, unlabelled data, a factor below 1 or without a class.
     """
-    name, factor = experiment.rare_class, experiment.rare_factor
+    rare, factor = experiment.rare_class, experiment.rare_factor
     if not 1 <= factor < math.inf:
         raise InputError(f"rare_factor={factor}: must be a finite number, at least 1")
-    if factor > 1 and not name:
+    if factor > 1 and not rare:
         raise InputError(f"rare_factor={factor}: goes with rare_class, the name of the class to under-sample")
-    whole = sources.load(experiment.dataset, data_dir or experiment.data_dir, holdout=experiment.holdout)
-    if not name:
+    whole = sources.load(
+        experiment.dataset,
+        data_dir or experiment.data_dir,
+        holdout=experiment.holdout,
+        target=experiment.target,
+        encoding=experiment.encoding or getattr(experiment.model, "encoding", "quantile"),
+        schema=experiment.schema,
+        min_count=experiment.min_count,
+    )
+    for name in ("encoding", "min_count"):
+        if whole.encoder is None and getattr(experiment, name) != getattr(Experiment, name):
+            raise InputError(f"{name}={getattr(experiment, name)}: is for tables; {whole.name} holds images")
+    if not rare:
         return whole
-    if name not in whole.spec.classes:
+    if rare not in whole.spec.classes:
         there = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
-        raise InputError(f"rare_class={name}: {whole.name} has {there}")
-    rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(name), factor, RARE_SEED)
+        raise InputError(f"rare_class={rare}: {whole.name} has {there}")
+    rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(rare), factor, RARE_SEED)
     train = Split(*(array[rows] for array in whole.train))
     counts = np.bincount(train.y, minlength=whole.spec.n_classes)
     spec = dataclasses.replace(whole.spec, frequencies=tuple((counts / counts.sum()).tolist()))
@@ -103,6 +118,23 @@ def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
     return found
 
 
+def encoder(workdir: str | Path) -> "Encoder":
+    """What turns the rows of a run's table into vectors and back.
+
+    Raises:
+      InputError: the run has none (its data are images), or it cannot be read.
+    """
+    from synthjax.data.encoding import Encoder
+
+    path = Path(workdir) / "encoder.json"
+    try:
+        return Encoder.from_dict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; the folder holds no run on a table") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
 def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:
     """Writes the folder's records, or checks that those there are of the same run.
 
@@ -116,6 +148,8 @@ def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:
         different = config_lib.differences(json.loads(json.dumps(config_lib.to_dict(old))), new)
         if old_data["fingerprint"] != data.fingerprint and not different:
             different = [f"content of data set {data.name}: {old_data['fingerprint'][:12]} -> {data.fingerprint[:12]}"]
+        if data.encoder is not None and not different and encoder(workdir) != data.encoder:
+            different = [f"columns of data set {data.name}: are read in another way than encoder.json says"]
         if different:
             raise InputError(
                 f"{workdir} belongs to another run ({'; '.join(different)}); give another --workdir, or delete it"
@@ -127,6 +161,8 @@ def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         np.savez(workdir / "splits.npz", train=data.train.index, holdout=data.holdout.index)
         write_atomically(workdir / "data.json", json.dumps(record, indent=1).encode())
+        if data.encoder is not None:
+            write_atomically(workdir / "encoder.json", json.dumps(data.encoder.to_dict()).encode())
         write_atomically(workdir / "config.json", json.dumps(new, indent=1).encode())
     except OSError as error:
         raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror or error})") from error
@@ -142,9 +178,16 @@ def build(experiment: Experiment, spec: DataSpec) -> Model:
     return config_lib.family(experiment.name).build(experiment.model, spec, grad)
 
 
-def abstract_state(experiment: Experiment, model: Model, spec: DataSpec) -> State:
-    """Shapes and dtypes of the state that training carries: with a leading axis (seeds,) if there are several."""
-    size = experiment.model.batch_size
+def abstract_state(experiment: Experiment, model: Model, spec: DataSpec, rows: int | None = None) -> State:
+    """Shapes and dtypes of the state that training carries: with a leading axis (seeds,) if there are several.
+
+    Args:
+      experiment: of the run.
+      model: as `build` makes it.
+      spec: of the data.
+      rows: in a batch, padding included, where that is not `batch_size`: a model of the whole set may keep it.
+    """
+    size = rows or experiment.model.batch_size
     batch = Batch(jnp.zeros((size, *spec.shape)), *(jnp.zeros(size, kind) for kind in ("int32", "float32", "int32")))
     init = jax.vmap(model.init, (0, None)) if experiment.seeds > 1 else model.init
     keys = jax.random.split(jax.random.key(0), experiment.seeds)
@@ -163,7 +206,8 @@ def load(workdir: str | Path, member: int = 0) -> tuple[Model, State, DataSpec]:
     spec = DataSpec.from_dict(data["spec"])
     model = build(experiment, spec)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    like = abstract_state(experiment, model, spec)
+    rows = checkpoints.record(step)["rows"] if model.minibatches is None else None
+    like = abstract_state(experiment, model, spec, rows)
     like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), like)
     state = checkpoints.restore(step, like)
     return model, jax.tree.map(lambda a: a[member], state) if experiment.seeds > 1 else state, spec

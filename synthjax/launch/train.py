@@ -1,8 +1,9 @@
-"""Trains a generative model.
+"""Trains a generative model, of images or of a table.
 
     python -m synthjax.launch.train --model=ddpm                                     the embedded digits
     python -m synthjax.launch.train --model=ddpm --dataset=mnist --data_dir=DIR --config.model.width=48
     python -m synthjax.launch.train --config=configs/mnist/vae.py --workdir=runs/vae --seeds=4
+    python -m synthjax.launch.train --model=table_wcgan --dataset=customers.csv --target=churned
 
 Without --config, configs/DATASET/MODEL.py is used where there is one. The same command again continues a run that was
 interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. Of classes:
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from synthjax.data import Dataset, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError
+from synthjax.evals import plots
 from synthjax.launch import cli, config, distributed, runs, watch
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
@@ -35,22 +37,32 @@ from synthjax.train.checkpoint import Checkpoints
 SHORT = {
     "data_dir": "data_dir",
     "holdout": "holdout",
+    "target": "target",
+    "encoding": "encoding",
+    "schema": "schema",
+    "min_count": "min_count",
     "seed": "seed",
     "seeds": "seeds",
     "steps": "model.steps",
     "batch_size": "model.batch_size",
 }
 """Flags that are short for a field of the experiment."""
+COLUMNS = 40
+"""Columns of a table that the report before training has a line for."""
 
 
 def define_flags() -> None:
     """Defines the flags of this launcher."""
     flags.DEFINE_string("model", None, "Which model: a preset of a file in synthjax/models (default: ddpm).")
-    flags.DEFINE_string("dataset", None, "digits, mnist, fashion_mnist, cifar10, tfds:NAME, a path (default: digits).")
+    flags.DEFINE_string("dataset", None, "A name (digits, mnist, adult, ...), tfds:NAME or a path (default: digits).")
     flags.DEFINE_string("config", None, "An experiment's file, such as configs/mnist/vae.py.")
     flags.DEFINE_string("workdir", None, "Folder of the run (default: runs/MODEL-DATASET).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
     flags.DEFINE_string("holdout", None, "Share of the training set kept for privacy attacks (default: 0.1).")
+    flags.DEFINE_string("target", None, "Of a table: the column to predict (default: none of a file).")
+    flags.DEFINE_string("schema", None, "Of a table: a YAML or JSON file that corrects what is inferred of its columns.")
+    flags.DEFINE_string("min_count", None, "Of a table: fewest rows that share a value which is given away (default: 5).")
+    flags.DEFINE_string("encoding", None, "Of a table: minmax, interval, quantile, mode or code (default: the model's).")
     flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
     flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
@@ -161,15 +173,29 @@ class Progress:
             print(f"step {step}/{self._steps}  {shown}  {rate:.3g} steps/s  {left:.1f} min left", flush=True)
 
 
-def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path) -> str:
-    """What is about to run, in three lines."""
-    devices = jax.devices()
+def table_report(data: Dataset) -> str:
+    """What was found in a table, a line each for its first columns, and what training on it takes."""
+    assert data.table is not None
+    lines = data.table.schema.report().splitlines()
+    columns = len(data.table.schema.fields)
+    if columns > COLUMNS:
+        head, tail = lines[: 2 + COLUMNS], lines[2 + columns :]
+        lines = [*head, f"... and {columns - COLUMNS:,} columns more", *tail]
+    return "\n".join([*lines, *data.table.notes]) + "\n"
+
+
+def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
+    """What is about to run, in three lines; `whole`: a step takes the whole training set."""
+    devices, spec = jax.devices(), data.spec
+    if data.table is None:
+        what = f"{len(data.train.y):,} examples of shape {spec.shape}, {spec.n_classes} classes"
+    else:
+        what = f"{len(data.train.y):,} rows of {len(data.table.schema.fields)} columns, {spec.n_classes} classes"
     rare = chosen.rare_class and int((data.train.y == data.spec.classes.index(chosen.rare_class)).sum())
     return (
-        f"{chosen.name} on {data.name}: {len(data.train.y):,} examples of shape {data.spec.shape}, "
-        f"{data.spec.n_classes} classes ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
+        f"{chosen.name} on {data.name}: {what} ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
         + (f"; {rare:,} of class {chosen.rare_class}, under-sampled" if chosen.rare_class else "")
-        + f"\n{chosen.model.steps:,} steps of batch {chosen.model.batch_size}"
+        + (f"\n{chosen.model.steps:,} steps of " + ("all rows" if whole else f"batch {chosen.model.batch_size}"))
         + (f", {chosen.seeds} seeds at once" if chosen.seeds > 1 else "")
         + f", on {len(devices)} {devices[0].platform} device(s); {state_size:,} numbers in the state\n"
         f"workdir {workdir}; compiling (once, some seconds) ..."
@@ -206,15 +232,18 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     coach = trainer(chosen, model, data)
     runs.begin(workdir, chosen, data)
     progress = Progress(chosen.model.steps)
-    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model, data.spec)))
-    progress.say(banner(chosen, data, size, workdir))
+    rows = len(coach.feed.rows(0)) if model.minibatches is None else None
+    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model, data.spec, rows)))
+    if data.table is not None:
+        progress.say(table_report(data))
+    progress.say(banner(chosen, data, size, workdir, model.minibatches is None))
     checkpoints = Checkpoints(workdir / "checkpoints", chosen.keep, progress.say)
     first = jax.process_index() == 0
     resume = checkpoints.newest() or 0  # a question to all processes
     writer = metrics.MetricsWriter(workdir, resume) if first else None
     show = watch.Watch(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, minutes)
-    record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint}
+    record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
     step, state = loop.train(
         coach,
         plan,
@@ -227,11 +256,14 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     )
     if show is not None:
         show(step, state)
+    elif writer is not None:
+        plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
     if writer is not None:
         writer.close()
     short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
+    pictures = "" if show is None else ", samples/"
     progress.say(
-        f"finished at step {step}{short}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png, samples/\n"
+        f"finished at step {step}{short}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png{pictures}\n"
         f"next: python -m synthjax.launch.eval --workdir={workdir}   (or synthjax.launch.sample, same flag)"
     )
     return step

@@ -64,6 +64,7 @@ class Trainer:
         batch_axis = 1 if feed.minibatches in (None, 1) else 2
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data"))
+        self._whole: Batch | None = None
         self._init = jax.jit(self._first, out_shardings=self.replicated)
         self._run = jit(self._steps, donate_argnums=3, static_argnums=5, out_shardings=self.replicated)
 
@@ -84,6 +85,8 @@ class Trainer:
         length = self.feed.batch_size if self.feed.minibatches is not None else len(self.feed.rows(0))
         part = slice(index * length // count, (index + 1) * length // count)
         if self.feed.minibatches is None:
+            if self._whole is not None:
+                return self._whole
             stop, size = start + 1, 1
         drawn = [self.feed.batch(step, part) for step in range(start, stop)]
 
@@ -93,7 +96,10 @@ class Trainer:
                 stacked[i] = leaf
             return jax.make_array_from_process_local_data(self._split, stacked)
 
-        return jax.tree.map(place, *drawn)
+        batches = jax.tree.map(place, *drawn)
+        if self.feed.minibatches is None:
+            self._whole = batches
+        return batches
 
     def run(self, keys: jax.Array, start: int, stop: int, state: State, size: int) -> tuple[State, Metrics]:
         """Steps start ... stop - 1, at most `size`; donates `state`. Metrics are (size,) or (seeds, size)."""
