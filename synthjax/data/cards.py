@@ -7,9 +7,10 @@ use, limits and privacy.
 
 import hashlib
 import json
+import re
 from typing import Any
 
-from synthjax.data.writers import MANIFEST, to_json
+from synthjax.data.writers import MANIFEST, TABLES, to_json
 
 INTENDED = (
     "Teaching, testing of software, and research on synthetic data; training of models where `synthjax.launch.eval` "
@@ -43,11 +44,12 @@ def card(name: str, values: dict[str, Any]) -> str:
     lines = [
         f"# {name}",
         "",
-        f"A synthetic data set: {values['rows']:,} examples drawn from a generative model that was trained on "
+        f"A synthetic data set: {values['rows']:,} {_unit(request)} drawn from a generative model that was trained on "
         f"`{request['dataset']['name']}`. No example is a real observation.",
         "",
         *_origin_lines(request),
         *_class_lines(request),
+        *_column_lines(request),
         "## How to read it",
         "",
         "```python",
@@ -97,7 +99,8 @@ def _origin_lines(request: dict[str, Any]) -> list[str]:
         "member of the ensemble": model["member"],
         "sampling options": options or "the model's defaults",
         "seed, block size": f"{request['seed']}, {request['block']}",
-        "shape of one example": " x ".join(map(str, request["spec"]["shape"])),
+        "conditions that all rows meet": " and ".join(f"`{_cell(text)}`" for text in request.get("where", [])),
+        "shape of one example": "" if "table" in request else " x ".join(map(str, request["spec"]["shape"])),
         "software": ", ".join(f"{key} {value}" for key, value in request["software"].items()),
     }
     return [
@@ -105,7 +108,7 @@ def _origin_lines(request: dict[str, Any]) -> list[str]:
         "",
         "| | |",
         "|---|---|",
-        *[f"| {key} | {value} |" for key, value in rows.items()],
+        *[f"| {key} | {value} |" for key, value in rows.items() if value != ""],
         "",
         "The same checkpoint, seed, block size, options and software draw the same bytes again on the same machine. "
         "The model's configuration:",
@@ -120,6 +123,8 @@ def _origin_lines(request: dict[str, Any]) -> list[str]:
 def _reader_lines(name: str, request: dict[str, Any]) -> list[str]:
     """Python that reads the set."""
     path = json.dumps(name)
+    if request["form"] in TABLES:
+        return ["import pandas as pd", "", f"frame = pd.read_{request['form']}({path})"]
     arrays = 'x, y = data["x"], data["y"]' if request["labelled"] else 'x = data["x"]'
     if request["form"] == "npz":
         return ["import numpy as np", "", f"with np.load({path}) as data:", f"    {arrays}"]
@@ -131,6 +136,8 @@ def _reader_lines(name: str, request: dict[str, Any]) -> list[str]:
 
 def _class_lines(request: dict[str, Any]) -> list[str]:
     classes, counts = request["spec"]["classes"], request["counts"]
+    if "table" in request and not request["labelled"]:
+        return []
     if not request["labelled"]:
         return ["The examples have no labels.", ""]
     rows = [
@@ -140,10 +147,37 @@ def _class_lines(request: dict[str, Any]) -> list[str]:
     return ["## Classes", "", "| label | class | examples |", "|---|---|---|", *rows, ""]
 
 
+def _column_lines(request: dict[str, Any]) -> list[str]:
+    """The columns of a table."""
+    if "table" not in request:
+        return []
+    table = request["table"]
+    rows = [
+        f"| {_cell(column['name'])} | {column['kind']} | {'yes' if column['gaps'] else 'no'} |"
+        for column in table["columns"]
+    ]
+    target = f"Target: {_cell(table['target'])}." if table["target"] else "No column was named as the target."
+    return ["## Columns", "", target, "", "| column | type | missing values |", "|---|---|---|", *rows, ""]
+
+
+def _unit(request: dict[str, Any]) -> str:
+    return "rows" if "table" in request else "examples"
+
+
 def _values_line(request: dict[str, Any]) -> str:
     top = request["spec"]["levels"] - 1
     if request["form"] == "png":
         return f"The grey values 0 ... {top} of the training data are spread evenly over 0 ... 255."
+    if "table" in request:
+        line = (
+            "Values are spelt, and columns ordered, as in the training data; free text is left out, identifiers are new"
+        )
+        quote = (
+            "; text that a spreadsheet would run as a formula has a `'` in front" if request["form"] == "csv" else ""
+        )
+        least = request["table"]["min_count"]
+        rare = f" No category held by fewer than {least} training rows, no value beyond the {least}th most extreme one."
+        return f"{line}{quote}.{rare if least > 1 else ''}"
     labels = "; `y` is (N,) int32" if request["labelled"] else ""
     if request["spec"]["kind"] == "table":
         return f"`x` is (N, D) float32, encoded as the model saw it{labels}."
@@ -158,8 +192,8 @@ def _cell(text: str) -> str:
 def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """Croissant metadata of a set.
 
-    A PNG folder gets a record set (image, label) that Croissant readers iterate; the arrays of npz files are beyond
-    what Croissant 1.0 can address, so those sets are described by their files.
+    A PNG folder gets a record set (image, label) that Croissant readers iterate, a table one of its columns; the arrays
+    of npz files are beyond what Croissant 1.0 can address, so those sets are described by their files.
 
     Args:
       name: of the set.
@@ -191,6 +225,8 @@ def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
     }
     if request["form"] == "png":
         document["recordSet"] = [_image_records(request["labelled"])]
+    if "table" in request:
+        document["recordSet"] = [_row_records(request["table"]["columns"], values["files"][0]["name"], request["form"])]
     return document
 
 
@@ -198,6 +234,10 @@ def _distribution(values: dict[str, Any], form: str) -> list[dict[str, Any]]:
     if form == "npz":
         (entry,) = values["files"]
         return [_file_object(entry["name"], "application/zip", entry["sha256"])]
+    if form in TABLES:
+        (entry,) = values["files"]
+        kind = "text/csv" if form == "csv" else "application/x-parquet"
+        return [_file_object(entry["name"], kind, entry["sha256"])]
     listing = _file_object(MANIFEST, "application/json", hashlib.sha256(to_json(values).encode()).hexdigest())
     kind, pattern, encoding = {
         "png": ("images", "*/*.png" if values["request"]["labelled"] else "*.png", "image/png"),
@@ -222,6 +262,29 @@ def _image_records(labelled: bool) -> dict[str, Any]:
         folder = {"extract": {"fileProperty": "fullpath"}, "transform": {"regex": "([^/]+)/[^/]+$"}}
         fields.append(field("label", "sc:Text", folder))
     return {"@type": "cr:RecordSet", "@id": "examples", "name": "examples", "field": fields}
+
+
+def _row_records(columns: list[dict[str, Any]], file: str, form: str) -> dict[str, Any]:
+    """The columns of a table, with their types."""
+    from synthjax.data.cells import guard_name
+
+    def field(column: dict[str, Any]) -> dict[str, Any]:
+        name = guard_name(column["name"]) if form == "csv" else column["name"]
+        source = {"fileObject": {"@id": file}, "extract": {"column": name}}
+        values = {"@id": f"rows/{column['name']}", "name": column["name"], "dataType": _data_type(column)}
+        return {"@type": "cr:Field", **values, "source": source}
+
+    return {"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": [field(column) for column in columns]}
+
+
+def _data_type(column: dict[str, Any]) -> str:
+    """Of schema.org, for a column of a kind."""
+    kind = column["kind"]
+    if kind == "datetime":
+        return "sc:DateTime" if re.search("%-?H", column["format"]) else "sc:Date"
+    if kind in ("integer", "id"):
+        return "sc:Text" if column["text"] else "sc:Integer"
+    return "sc:Float" if kind == "continuous" else "sc:Text"
 
 
 _TERMS = """

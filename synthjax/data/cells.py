@@ -204,13 +204,13 @@ def written(frame: "pd.DataFrame", schema: Schema, safe: bool = False) -> pa.Tab
     columns = []
     for name in frame.columns:
         field = schema[str(name)]
-        if field.kind in NUMERIC:
+        if field.kind in NUMERIC or (field.kind == "id" and frame[name].dtype.kind in "if"):  # numbers made anew
             text = number_text(frame[name].to_numpy(), field)
         else:
             text = pa.array(frame[name], pa.string(), from_pandas=True)
             text = _guarded(text) if safe else text
         columns.append(pc.fill_null(text, field.token))
-    return pa.table(columns, names=[_guard_name(name) if safe else str(name) for name in frame.columns])
+    return pa.table(columns, names=[guard_name(name) if safe else str(name) for name in frame.columns])
 
 
 def number_text(values: np.ndarray, field: Field) -> pa.Array:
@@ -278,7 +278,8 @@ def _guarded(text: pa.Array) -> pa.Array:
     return pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'"), text, ""), text)
 
 
-def _guard_name(name: object) -> str:
+def guard_name(name: object) -> str:
+    """A column's name as a safe header spells it."""
     return f"'{name}" if re.match(_INJECTION, str(name)) else str(name)
 
 

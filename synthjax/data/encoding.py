@@ -224,8 +224,12 @@ class Encoder:
             row, position = np.argwhere(np.isnan(x))[0]
             name = next(column.name for column in self.columns if position < column.start + column.size)
             raise InputError(f"row {start + row + 1}, column {shown(name)!r}: NaN, which no value is encoded as")
+        return self.rows(self.inverse(x), seed=seed, start=start)
+
+    def rows(self, units: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
+        """Units (n, columns) f32, as `inverse` gives them, as typed rows; the rest as in `decode`."""
         names = tuple(coding.name for coding in self.codings)
-        return frames.decoded(self.schema, names, self.inverse(x), seed, start)
+        return frames.decoded(self.schema, names, units, seed, start)
 
     @functools.cached_property
     def _fields(self) -> dict[str, Field]:

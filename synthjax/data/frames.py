@@ -127,7 +127,7 @@ def decoded(schema: Schema, names: tuple[str, ...], units: np.ndarray, seed: int
     columns: dict[str, Any] = {}
     for number, field in enumerate(schema.fields):
         if field.kind in NUMERIC:
-            columns[field.name] = _values(units[:, place[field.name]].astype(np.float64), field)
+            columns[field.name] = values_of(units[:, place[field.name]].astype(np.float64), field)
         elif field.kind in DISCRETE:
             texts = pa.array([*field.categories, None], pa.string())
             columns[field.name] = texts.take(pa.array(units[:, place[field.name]].astype(np.int64))).to_pandas().array
@@ -139,7 +139,7 @@ def decoded(schema: Schema, names: tuple[str, ...], units: np.ndarray, seed: int
     return pd.DataFrame(columns, index=index)
 
 
-def _values(u: np.ndarray, field: Field) -> np.ndarray:
+def values_of(u: np.ndarray, field: Field) -> np.ndarray:
     """Numbers or times of places u (n,) f64 in [0, 1], rounded as training rows are."""
     numbers = field.low + u * (field.high - field.low)
     if field.kind == "datetime":

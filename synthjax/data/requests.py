@@ -13,6 +13,7 @@ and part is on disk before the next begins, so an interrupted job goes on where 
 
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import shutil
@@ -20,13 +21,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from synthjax.data import cards, writers
 from synthjax.errors import InputError, Preempted
 from synthjax.model import DataSpec
+
+if TYPE_CHECKING:
+    from synthjax.data.encoding import Encoder
 
 MAX_ROWS = 2**31 - 1
 """Rows in one set at most: what the int32 row numbers of a data set can count."""
@@ -40,7 +44,7 @@ class Request:
     counts: tuple[int, ...]
     """Examples of each class; a single count when the set has no labels."""
     labelled: bool
-    form: Literal["npz", "png", "parts"]
+    form: Literal["npz", "png", "parts", "csv", "parquet"]
     seed: int
     block: int
     """Examples drawn at once."""
@@ -54,6 +58,10 @@ class Request:
     """name and fingerprint of the training data."""
     software: dict[str, str]
     """Versions and backend, without which the bytes are no promise."""
+    table: dict[str, Any] | None = None
+    """Of a table that is written as one: its columns and the encoder's hash, see `describe_table`."""
+    where: tuple[str, ...] = ()
+    """Conditions COLUMN=VALUE that all rows meet."""
 
     @property
     def rows(self) -> int:
@@ -86,8 +94,27 @@ class Request:
         return spread_labels(self.counts, b * self.block, (b + 1) * self.block)
 
     def record(self) -> dict[str, Any]:
-        """Plain values, as they come back from JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        """Plain values, as they come back from JSON; what is for tables alone is in theirs alone."""
+        values = json.loads(json.dumps(dataclasses.asdict(self), default=str))
+        return {name: value for name, value in values.items() if value or name not in ("table", "where")}
+
+
+def describe_table(encoder: "Encoder") -> dict[str, Any]:
+    """What a request says of a table: target, min_count, sha256 of the encoder, and the columns that are written."""
+    schema = encoder.schema
+    kept = [field for field in schema.fields if field.kept]
+    columns = [
+        {
+            "name": field.name,
+            "kind": field.kind,
+            "format": field.format,
+            "text": bool(field.pattern),
+            "gaps": field.missing > 0,
+        }
+        for field in kept
+    ]
+    digest = hashlib.sha256(json.dumps(encoder.to_dict(), sort_keys=True).encode()).hexdigest()
+    return {"target": schema.target, "min_count": schema.min_count, "encoder": digest, "columns": columns}
 
 
 def proportional_counts(n: int, frequencies: Sequence[float]) -> tuple[int, ...]:
@@ -129,8 +156,10 @@ def _stride(n: int) -> int:
 class Job:
     """A request on its way to its files: `begin` in one process, `run` in each, `finish` in one."""
 
-    def __init__(self, request: Request, out: Path):
-        """A job that writes to `out`: a file for npz, a folder otherwise. Nothing is touched yet.
+    def __init__(self, request: Request, out: Path, encoder: "Encoder | None" = None):
+        """A job that writes to `out`: a folder for png and parts, a file otherwise. Nothing is touched yet.
+
+        `encoder` is needed for csv and parquet alone, whose blocks are units (see `data.scalers`).
 
         Raises:
           InputError: the request cannot be met in its format or size.
@@ -139,12 +168,16 @@ class Job:
             raise InputError(f"a set has 1 to {MAX_ROWS:,} examples, not {request.rows:,}")
         if request.form == "png":
             writers.check_png(request.spec)
+        if request.form in writers.TABLES:
+            writers.check_table(request.form, request.spec, out)
         self.request = request
         self.out = out
+        self.encoder = encoder
         self.record = request.record()
         self.dtype = np.dtype(np.uint8 if request.spec.kind == "image" else np.float32)
-        self.store = writers.BlockStore(out.with_name(out.name + ".partial"), request.spec.shape, self.dtype)
-        single = request.form == "npz"
+        shape = request.spec.shape if encoder is None else (len(encoder.codings),)
+        self.store = writers.BlockStore(out.with_name(out.name + ".partial"), shape, self.dtype)
+        self.single = single = request.form in ("npz", *writers.TABLES)
         self.folder = out.parent if single else out
         self.manifest = self.folder / (f"{out.name}.{writers.MANIFEST}" if single else writers.MANIFEST)
         self.card = self.folder / (f"{out.name}.card.md" if single else "README.md")
@@ -163,7 +196,7 @@ class Job:
         Raises:
           InputError: it holds something else, and `overwrite` is False or would remove what is no synthetic set.
         """
-        single = self.request.form == "npz"
+        single = self.single
         if not self.out.exists() or (not single and self.out.is_dir() and not any(self.out.iterdir())):
             return
         if single == self.out.is_dir():
@@ -211,7 +244,8 @@ class Job:
         """Draws this process's share: every `process_count`-th part, from `process` on.
 
         Args:
-          draw: b -> the rows of block `b`, (n, *shape) as stored; a function of the request and b alone.
+          draw: b -> the rows of block `b`, (n, *shape) as stored, of csv and parquet (n, columns) f32 units; a
+            function of the request and b alone.
           process: number of this process.
           process_count: how many there are, each with its own `process`, on one file system.
           report: called with the rows just finished, and whether they were drawn now (True) or found (False).
@@ -265,6 +299,8 @@ class Job:
         rows = self._rows(request.blocks_of(0))
         if request.form == "npz":
             return [writers.write_npz(self.out, rows, (request.rows, *request.spec.shape), self.dtype)]
+        if self.encoder is not None:
+            return [_write_table(self.out, rows, self.encoder, request.seed)]
         waiting = self.store.folder / "png"
         files = writers.write_pngs(waiting, rows, request.spec)
         _remove(self.out)
@@ -311,6 +347,18 @@ class Job:
             return " and was not written by this command"
         names = sorted(name for name in self.record if values["request"].get(name) != self.record[name])
         return f", drawn with another {', '.join(names)}" if names else ", and its bytes have changed since"
+
+
+def _write_table(path: Path, blocks: Iterator[writers.Rows], encoder: "Encoder", seed: int) -> writers.File:
+    """Writes blocks of units as a .csv or .parquet file, one of them in memory at a time."""
+    from synthjax.data import tables
+
+    start = 0
+    with tables.writing(path, encoder.schema) as write:
+        for units, _ in blocks:
+            write(encoder.rows(units, seed=seed, start=start))
+            start += len(units)
+    return writers.File(path.name, start, writers.sha256(path))
 
 
 def _remove(path: Path) -> None:

@@ -1,10 +1,11 @@
 """Writing synthetic data sets so that a kill at any instant loses one block at most and leaves no half-written file.
 
-Three formats, all fed block by block, so that memory holds one block and not the set:
+Formats, all fed block by block, so that memory holds one block and not the set:
 
 - `npz`: one file with `x` (N, *shape) and `y` (N,) i32, deflated, readable by `numpy.load(allow_pickle=False)`;
 - `png`: a folder with one folder of PNG files per class;
-- `parts`: a folder with `part-00007-of-00064.npz` files of fixed rows, for sets that are large or drawn by many.
+- `parts`: a folder with `part-00007-of-00064.npz` files of fixed rows, for sets that are large or drawn by many;
+- `csv`, `parquet`: one file with the columns of a table (`synthjax.data.tables` writes them).
 
 Each set has a manifest: the request that it answers, and the rows and sha256 of each of its files. The bytes of all
 of them depend on their contents alone (no time, no user, no host), and a file gets its name by a rename once it is on
@@ -30,6 +31,8 @@ from synthjax.model import DataSpec
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "manifest.json"
+TABLES = ("csv", "parquet")
+"""Formats that hold a table as people see it."""
 # The earliest time that a zip file can hold; any fixed one would do.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -249,6 +252,14 @@ def check_png(spec: DataSpec) -> None:
         raise InputError("format png: the data is a table; use npz or parts")
     if spec.shape[-1] not in (1, 3, 4):
         raise InputError(f"format png: images have 1, 3 or 4 channels, not {spec.shape[-1]}; use npz or parts")
+
+
+def check_table(form: str, spec: DataSpec, path: Path) -> None:
+    """Raises InputError if examples of `spec` cannot be a table in a file of that name."""
+    if spec.kind != "table":
+        raise InputError(f"format {form}: the data are images; use npz, png or parts")
+    if path.suffix.lower() != f".{form}":
+        raise InputError(f"--out={path}: the name of a file of format {form} ends in .{form}")
 
 
 def folder_name(name: str) -> str:

@@ -34,7 +34,7 @@ class Experiment:
     target: str | None = None
     """Of a table: the column to predict; default: that of a data set known by name, none of a file."""
     encoding: str = ""
-    """Of a table: a preset of `synthjax.data.encoding`; default: the model's `encoding` if it has one, else quantile."""
+    """Of a table: a preset of `synthjax.data.encoding`; default: its model's own, where that has one, else quantile."""
     schema: str | None = None
     """Of a table: a YAML or JSON file that corrects what is inferred of its columns, see `synthjax.data.schema`."""
     min_count: int = 5

@@ -4,6 +4,8 @@
   python -m synthjax.launch.sample --workdir=runs/ddpm-digits --n=5000 --out=pngs/ --sample.steps=25
   python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --n=1000000 --out=big --format=parts
   python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --top_up
+  python -m synthjax.launch.sample --workdir=runs/table_wcgan-adult --rows=1000000 --out=synthetic.parquet
+  python -m synthjax.launch.sample --workdir=runs/table_wcgan-adult --rows=500 --where='income=>50K' --where=sex=Female
 
 --sample.NAME=VALUE sets an option of the model's sampler. The same checkpoint, seed, batch size and options draw the
 same bytes. An interrupted job goes on when the same command is given again. A dataset card and Croissant metadata are
@@ -14,14 +16,13 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import inspect
 import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import jax
 import numpy as np
@@ -31,78 +32,23 @@ from tqdm import tqdm
 
 import synthjax
 from synthjax import sampling
-from synthjax.data.requests import Job, Request
+from synthjax.data import writers
+from synthjax.data.requests import Job, Request, describe_table
 from synthjax.errors import InputError, NonFiniteError
-from synthjax.launch import cli, distributed, runs
-from synthjax.launch.counts import class_counts, top_up_line
+from synthjax.jit import jit
+from synthjax.launch import cli, distributed, rejection, runs
+from synthjax.launch.counts import top_up_line
+from synthjax.launch.options import parse_options, typed_options
 from synthjax.model import DataSpec, Model, State
 from synthjax.train.checkpoint import Checkpoints
 
-OPTION = "--sample."
-Form = Literal["npz", "png", "parts"]
+if TYPE_CHECKING:
+    from synthjax.data.encoding import Encoder
+
+Form = Literal["npz", "png", "parts", "csv", "parquet"]
 FORMATS = get_args(Form)
 # Sampling keys are folded with this first, so that a run and its samples share no key when they share a seed.
 _STREAM = 0x5A3B1E
-
-
-def parse_options(argv: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Takes the `--sample.NAME=VALUE` arguments out of a command line.
-
-    Returns:
-      The other arguments, and NAME -> VALUE, None where an argument has no value.
-    """
-    options: dict[str, str | None] = {}
-    for argument in (a for a in argv if a.startswith(OPTION)):
-        name, equals, value = argument.removeprefix(OPTION).partition("=")
-        options[name] = value if equals else None
-    return [a for a in argv if not a.startswith(OPTION)], options
-
-
-def typed_options(sample: Callable[..., Any], options: Mapping[str, str | None]) -> dict[str, Any]:
-    """Options from the command line as the keyword arguments of a model's `sample`.
-
-    Args:
-      sample: whose signature names the options, after (key, state, labels), with their defaults.
-      options: NAME -> VALUE as text, or None where it was left out.
-
-    Returns:
-      NAME -> value of the default's type, or of a type in the annotation where the default is None. Values that equal
-      the default are left out, so that they make no other request.
-
-    Raises:
-      InputError: an option that the sampler does not have, or a value that is missing or of another type.
-    """
-    offered = list(inspect.signature(sample).parameters.values())[3:]
-    known = {option.name: (option.default, kinds) for option in offered if (kinds := _kinds(option))}
-    typed = {}
-    for name, text in options.items():
-        if name not in known:
-            raise InputError(f"{OPTION}{name}: no such option of this sampler; it has {', '.join(known) or 'none'}")
-        if text is None:
-            raise InputError(f"{OPTION}{name}: write {OPTION}{name}=VALUE")
-        default, kinds = known[name]
-        values = [value for kind in kinds if (value := _as_kind(kind, text)) is not None]
-        if not values:
-            raise InputError(f"{OPTION}{name}={text}: must be {' or '.join(kind.__name__ for kind in kinds)}")
-        if values[0] != default:
-            typed[name] = values[0]
-    return typed
-
-
-def _kinds(option: inspect.Parameter) -> list[type]:
-    """The types that a command line can give an option; none for one that takes arrays."""
-    wanted = {type(option.default)} if option.default is not None else {option.annotation, *get_args(option.annotation)}
-    return [kind for kind in (int, float, bool, str) if kind in wanted]
-
-
-def _as_kind(kind: type, text: str) -> Any:
-    """`text` read as an int, float, bool or str, or None if it is none."""
-    if kind is bool:
-        return {"true": True, "false": False}.get(text.lower())
-    try:
-        return kind(text)
-    except ValueError:
-        return None
 
 
 def state_sha256(state: State) -> str:
@@ -146,6 +92,8 @@ def make_request(
     block: int = 500,
     part_rows: int = 10_000,
     options: Mapping[str, Any] | None = None,
+    encoder: "Encoder | None" = None,
+    where: Sequence[str] = (),
 ) -> Request:
     """The request for a set drawn from a trained run, on this machine.
 
@@ -155,17 +103,20 @@ def make_request(
       counts: as `synthjax.launch.counts.class_counts` gives them.
       described: of the model, and
       dataset: of its training data, as `describe_run` gives them.
-      form: npz, png or parts.
+      form: one of FORMATS.
       seed: of the samples.
       block: examples drawn at once.
       part_rows: examples in a part, rounded up to whole blocks.
       options: of the sampler.
+      encoder: of a table that is written as csv or parquet.
+      where: conditions on the rows of a table.
     """
-    software = {name: importlib.metadata.version(name) for name in ("jax", "numpy")}
+    used = ("jax", "numpy") if encoder is None else ("jax", "numpy", "pandas", "pyarrow")
+    software = {name: importlib.metadata.version(name) for name in used}
     return Request(
         spec=spec,
         counts=counts,
-        labelled=model.conditional and spec.n_classes > 0,
+        labelled=model.conditional and 0 < spec.n_classes == len(counts),
         form=form,
         seed=seed,
         block=block,
@@ -174,6 +125,8 @@ def make_request(
         model=described,
         dataset=dataset,
         software={**software, "backend": jax.default_backend()},
+        table=None if encoder is None else describe_table(encoder),
+        where=tuple(where),
     )
 
 
@@ -218,6 +171,8 @@ def fulfil(
     *,
     overwrite: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    encoder: "Encoder | None" = None,
+    wanted: rejection.Wanted | None = None,
 ) -> bool:
     """Draws what a request asks for into its files, in all processes of the run together.
 
@@ -225,20 +180,22 @@ def fulfil(
       model: to draw from.
       state: its state.
       request: what to draw.
-      out: a file for npz, a folder otherwise.
+      out: a folder for png and parts, a file otherwise.
       overwrite: replace another set that lies there.
       stop: asked after each block whether to end early.
+      encoder: of a table that is written as csv or parquet.
+      wanted: what rows of a table have to meet.
 
     Returns:
       False if it was all there already.
 
     Raises:
-      InputError: something else lies at `out`, or a file cannot be written.
+      InputError: something else lies at `out`, a file cannot be written, or too few rows meet what is wanted.
       NonFiniteError: the model drew a NaN or an infinity.
       Preempted: `stop` said so; what is drawn is kept.
     """
     index, count = jax.process_index(), jax.process_count()
-    job = Job(request, out)
+    job = Job(request, out, encoder)
     if count > 1 and request.form != "parts":
         raise InputError(f"--format={request.form} is written by one process; several write --format=parts")
     if job.finished():
@@ -251,12 +208,32 @@ def fulfil(
     state = sampling.local_copy(state)
     key = jax.random.fold_in(jax.random.key(request.seed), _STREAM)
 
-    def draw(b: int) -> np.ndarray:
-        labels = request.labels(b)
+    reader = encoder or (wanted and wanted.encoder)
+    inverse = jit(reader.inverse) if reader else None
+
+    def block(key: jax.Array, b: int, labels: np.ndarray) -> np.ndarray:
         x = sampling.draw_block(model, state, key, b, labels, block=request.block, **request.options)
         if not np.isfinite(x).all():
             raise NonFiniteError(f"{out}: the samples of block {b} are not all finite")
-        return np.asarray(request.spec.decode(x))
+        return x
+
+    def units(x: np.ndarray) -> np.ndarray:
+        padded = np.zeros((request.block, x.shape[1]), np.float32)  # one size of array, one compilation
+        padded[: len(x)] = x
+        assert inverse is not None
+        return np.asarray(inverse(padded))[: len(x)]
+
+    def once_more(b: int, t: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = block(jax.random.fold_in(key, t), b, labels)
+        found = units(x)
+        return found, found if encoder else np.asarray(request.spec.decode(x))
+
+    def draw(b: int) -> np.ndarray:
+        labels = request.labels(b)
+        if wanted is not None:
+            return wanted.rows(functools.partial(once_more, b), b, len(labels), stop)
+        x = block(key, b, labels)
+        return units(x) if encoder else np.asarray(request.spec.decode(x))
 
     progress = Progress(sum(request.rows_of(part) for part in range(index, request.parts, count)))
     report = progress if index == 0 else lambda rows, drawn: None
@@ -280,25 +257,52 @@ def output_form(out: str, form: str | None) -> Form:
     """
     if form is not None:
         return cast(Form, form)
-    if out.endswith(".npz"):
-        return "npz"
+    if (suffix := Path(out).suffix.lower()) in (".npz", ".csv", ".parquet"):
+        return cast(Form, suffix[1:])
     if out.endswith("/"):
         return "png"
-    raise InputError(f"--out={out}: end it in .npz for one file or in / for PNG files, or give --format")
+    raise InputError(
+        f"--out={out}: end it in .npz, .csv or .parquet for one file, in / for PNG files, or give --format"
+    )
+
+
+def default_out(workdir: Path, top_up: bool) -> str:
+    """Where a set of a run goes: a table as it is read, anything else as arrays.
+
+    A top-up is a file of its own: `eval` takes synthetic.* for the run's whole set, with examples of every class.
+    """
+    return str(workdir / f"{'top_up' if top_up else 'synthetic'}.{'csv' if has_encoder(workdir) else 'npz'}")
+
+
+def has_encoder(workdir: Path) -> bool:
+    """Whether a run is of a table that can be written as one."""
+    return (workdir / "encoder.json").exists()
+
+
+def block_size(spec: DataSpec) -> int:
+    """Examples drawn at once unless told otherwise: 500 images; of rows as many as 128 MiB hold, at most 10,000."""
+    return 500 if spec.kind == "image" else int(np.clip((1 << 25) // spec.dims, 500, 10_000))
 
 
 def define_flags() -> None:
     """Defines the flags of this launcher."""
     flags.DEFINE_string("workdir", None, "Folder of the trained run; default: the newest one in runs/.")
-    flags.DEFINE_string("out", None, "FILE.npz, or FOLDER/ of PNGs; default: synthetic.npz or top_up.npz in workdir.")
-    flags.DEFINE_enum("format", None, FORMATS, "npz, png or parts (a folder of npz files, for large sets).")
+    flags.DEFINE_string("out", None, "FILE.npz, FILE.csv, FILE.parquet, or FOLDER/ of PNGs; default: in workdir.")
+    flags.DEFINE_enum("format", None, FORMATS, "npz, png, parts (a folder of npz files, for large sets), csv, parquet.")
     flags.DEFINE_integer("per_class", None, "Examples of each class.")
     flags.DEFINE_integer("n", None, "Examples in all, in the classes' proportions of the training set.")
+    flags.DEFINE_alias("rows", "n")
+    flags.DEFINE_multi_string("where", [], "COLUMN=VALUE that all rows of a table have to meet; may be repeated.")
     flags.DEFINE_list("classes", [], "Names of the classes to draw; default: all.")
     flags.DEFINE_bool("top_up", False, "Of each class, what it has less than the largest one in the training set.")
     flags.DEFINE_string("data_dir", None, "For --top_up: folder with the data's files, if not where training found it.")
     flags.DEFINE_integer("seed", 0, "Seed of the samples.", lower_bound=0)
-    flags.DEFINE_integer("batch_size", 500, "Examples drawn at once; another size draws other examples.", lower_bound=1)
+    flags.DEFINE_integer(
+        "batch_size",
+        None,
+        "Examples drawn at once; another size draws other examples (default: 500, of rows at most 10,000).",
+        lower_bound=1,
+    )
     flags.DEFINE_integer("part_rows", 10_000, "Examples in a part, rounded up to whole batches.", lower_bound=1)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_bool("overwrite", False, "Replace a set that lies at --out.")
@@ -314,13 +318,22 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
     came: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
     workdir = cli.workdir(given.workdir)
-    # A file of its own: `eval` takes synthetic.npz for the run's whole set, with examples of every class.
-    out = given.out or str(workdir / ("top_up.npz" if given.top_up else "synthetic.npz"))
+    out = given.out or default_out(workdir, given.top_up)
     form = output_form(out, given.format)
     model, state, spec = synthjax.load(workdir, given.member)
+    encoder = runs.encoder(workdir) if given.where or (form in writers.TABLES and spec.kind == "table") else None
+    size = given.batch_size or block_size(spec)
     labels = runs.trained_on(workdir, given.data_dir).train.y if given.top_up else None
-    counts = class_counts(
-        spec, model.conditional, n=given.n, per_class=given.per_class, classes=given.classes, top_up=labels
+    counts, wanted = rejection.plan(
+        model,
+        spec,
+        encoder,
+        given.where,
+        size,
+        n=given.n,
+        per_class=given.per_class,
+        classes=given.classes,
+        top_up=labels,
     )
     if labels is not None and jax.process_index() == 0:
         print(top_up_line(spec, labels, counts), flush=True)
@@ -336,11 +349,22 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
         dataset=dataset,
         form=form,
         seed=given.seed,
-        block=given.batch_size,
+        block=size,
         part_rows=given.part_rows,
         options=typed,
+        encoder=encoder if form in writers.TABLES else None,
+        where=given.where,
     )
-    drawn = fulfil(model, state, request, Path(out), overwrite=given.overwrite, stop=lambda: bool(came))
+    drawn = fulfil(
+        model,
+        state,
+        request,
+        Path(out),
+        overwrite=given.overwrite,
+        stop=lambda: bool(came),
+        encoder=encoder if form in writers.TABLES else None,
+        wanted=wanted,
+    )
     if jax.process_index() == 0:
         print(f"{out}: {request.rows:,} examples" if drawn else f"{out}: finished already, nothing to do")
 

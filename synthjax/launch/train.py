@@ -60,9 +60,15 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
     flags.DEFINE_string("holdout", None, "Share of the training set kept for privacy attacks (default: 0.1).")
     flags.DEFINE_string("target", None, "Of a table: the column to predict (default: none of a file).")
-    flags.DEFINE_string("schema", None, "Of a table: a YAML or JSON file that corrects what is inferred of its columns.")
-    flags.DEFINE_string("min_count", None, "Of a table: fewest rows that share a value which is given away (default: 5).")
-    flags.DEFINE_string("encoding", None, "Of a table: minmax, interval, quantile, mode or code (default: the model's).")
+    flags.DEFINE_string(
+        "schema", None, "Of a table: a YAML or JSON file that corrects what is inferred of its columns."
+    )
+    flags.DEFINE_string(
+        "min_count", None, "Of a table: fewest rows that share a value which is given away (default: 5)."
+    )
+    flags.DEFINE_string(
+        "encoding", None, "Of a table: minmax, interval, quantile, mode or code (default: the model's)."
+    )
     flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
     flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")

@@ -1,0 +1,113 @@
+"""Conditions that rows of a synthetic table meet: COLUMN=VALUE, all of them at once.
+
+    condition = parse("income=>50K", encoder)
+    kept = condition.holds(units)              # (n,) bool of units (n, columns) f32, see `synthjax.data.scalers`
+
+A value is spelt as in the file; nothing, or a word for missing, asks for rows without a value. What the schema does not
+hold, and so no synthetic row ever will, is refused with the values that there are.
+"""
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthjax.data import frames
+from synthjax.data.arrays import shown
+from synthjax.data.cells import NUMBER, as_times, to_seconds
+from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, Field, check_known
+from synthjax.errors import InputError
+
+if TYPE_CHECKING:
+    from synthjax.data.encoding import Encoder
+
+_LISTED = 30
+"""Categories that a message names at most."""
+
+
+class Condition(NamedTuple):
+    """One condition."""
+
+    field: Field
+    place: int
+    """Of the column among the units; -1 for a constant, which every row holds."""
+    value: float
+    """Code of a category, a number, a time in seconds since 1970-01-01, or NaN for a missing number."""
+
+    def holds(self, units: np.ndarray) -> np.ndarray:
+        """(n,) bool: which rows of units (n, columns) f32 meet it."""
+        if self.place < 0:
+            return np.ones(len(units), bool)
+        column = units[:, self.place]
+        if self.field.kind in DISCRETE:
+            return column == self.value
+        if math.isnan(self.value):
+            return np.isnan(column)
+        value = as_times(np.array([self.value]))[0] if self.field.kind == "datetime" else self.value
+        return np.asarray(frames.values_of(column.astype(np.float64), self.field) == value)
+
+
+def parse(text: str, encoder: "Encoder") -> Condition:
+    """The condition that COLUMN=VALUE states.
+
+    Raises:
+        InputError: no such column, one that is not learnt, or a value that no row can hold; says which there are.
+    """
+    names = encoder.schema.names
+    cuts = [i for i, letter in enumerate(text) if letter == "="]
+    if not cuts:
+        raise InputError(f"--where={shown(text)}: write COLUMN=VALUE")
+    cut = next((i for i in cuts if text[:i] in names), cuts[0])  # a column's name may hold an =
+    name, cell = text[:cut], text[cut + 1 :]
+    check_known(name, names, f"--where={text}", "column")
+    field = encoder.schema[name]
+    if field.kind in ("id", "text"):
+        raise InputError(f"--where={shown(text)}: {shown(name)} is {field.holds()}")
+    place = next((i for i, coding in enumerate(encoder.codings) if coding.name == name), -1)
+    missing = cell not in field.categories and cell in (*MISSING, field.token)
+    value = _missing(field) if missing else _code(field, cell) if field.kind not in NUMERIC else _number(field, cell)
+    if value is None:
+        raise InputError(f"--where={shown(text)}: {shown(name)} {_has(field)}; no row has {shown(cell)!r}")
+    return Condition(field, place, value)
+
+
+def _missing(field: Field) -> float | None:
+    if field.kind == "constant":
+        return None if field.categories else 0.0
+    if not field.missing:
+        return None
+    return float(len(field.categories)) if field.kind in DISCRETE else math.nan
+
+
+def _code(field: Field, cell: str) -> float | None:
+    names = list(field.categories)
+    if field.kind == "boolean":
+        names, cell = [name.lower() for name in names], cell.lower()
+    return float(names.index(cell)) if cell in names else None
+
+
+def _number(field: Field, cell: str) -> float | None:
+    """A number or a time within the column's bounds and as fine as its own, else None."""
+    if field.kind == "datetime":
+        value = float(to_seconds(pa.array([cell]), field.format)[0])
+    else:
+        known = pc.match_substring_regex(pa.array([cell]), NUMBER)[0].as_py()
+        value = float(cell) if known else math.nan
+    digits = 0 if field.kind == "integer" else field.decimals[1] if field.decimals else 15
+    if not field.low <= value <= field.high or (field.kind != "datetime" and round(value, digits) != value):
+        return None
+    return value
+
+
+def _has(field: Field) -> str:
+    """What a column holds, for a message."""
+    gaps = " or nothing" if field.missing else ""
+    if field.kind in NUMERIC:
+        whole = "whole numbers " if field.kind == "integer" else ""
+        form = f" (as {field.format})" if field.format else ""
+        return f"has {whole}{field.number(field.low)} ... {field.number(field.high)}{form}{gaps}"
+    names = ", ".join(map(shown, field.categories[:_LISTED])) or "no value"
+    more = len(field.categories) - _LISTED
+    return f"has {names}{f' and {more:,} more' if more > 0 else ''}{gaps}"
