@@ -100,6 +100,7 @@ def load(
     encoding: str = "quantile",
     schema: str | None = None,
     min_count: int = 5,
+    test: str | None = None,
 ) -> Dataset:
     """Reads a data set and cuts its fixed splits (see the module's docstring).
 
@@ -124,6 +125,7 @@ def load(
         encoding: of a table, a preset of `synthjax.data.encoding`.
         schema: of a table, a YAML or JSON file that corrects what is inferred, see `synthjax.data.schema`.
         min_count: of a table, fewest rows that must share a category or an extreme value; 1 gives every value away.
+        test: of a table in a file, another file with the rows of the test split: `name` is cut no further than that.
 
     Raises:
         InputError: one line that names the file, field and row, or the name and what there is instead.
@@ -132,9 +134,9 @@ def load(
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     if name in _TABLES or _is_table(name):
-        return _load_table(name, data_dir, holdout, target, encoding, schema, min_count)
-    if target or schema:
-        raise InputError(f"target and schema are for tables; {shown(name)} holds images")
+        return _load_table(name, data_dir, holdout, target, encoding, schema, min_count, test)
+    if target or schema or test:
+        raise InputError(f"target, schema and test are for tables; {shown(name)} holds images")
     source = _read(name, data_dir)
     return _dataset(_short_name(name), source, holdout)
 
@@ -236,14 +238,20 @@ def _load_table(
     encoding: str,
     schema: str | None,
     min_count: int,
+    test_file: str | None,
 ) -> Dataset:
     """A table with its splits cut, measured and encoded."""
     from synthjax.data import tables, tabular
 
     if name in _TABLES:
+        if test_file:
+            raise InputError(
+                f"test={shown(test_file)}: goes with a table in a file; {name} has a test split of its own"
+            )
         found = tabular.find(name, _existing(data_dir))
     else:
-        found = tabular.Found(tables.open_table(_locate(name, data_dir)))
+        tests = tables.open_table(_locate(test_file, data_dir)) if test_file else None
+        found = tabular.Found(tables.open_table(_locate(name, data_dir)), tests)
     found = found._replace(target=target or found.target)
     y, classes = tabular.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where

@@ -1,33 +1,23 @@
-"""The report as one self-contained HTML page: verdicts first, then tables and pictures, each number by its reference.
+"""The report on images as one self-contained HTML page: verdicts, then tables and pictures, each by its reference.
 
-No script, no font and no image is loaded; pictures are data URIs or SVG that takes the page's colours. Everything that
-a user named (classes, files, data sets) goes through `html.escape`.
+Everything that a user named (classes, files, data sets) goes through `html.escape`; see `synthjax.evals.markup`.
 """
 
-import importlib.resources
-import re
-import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
-from synthjax.evals import plots
+from synthjax.evals import markup, plots
+from synthjax.evals.markup import between, figure, table
 from synthjax.evals.privacy import Examples
-from synthjax.evals.report import PROTOCOL_VERSION, Verdict, percent, verdicts
+from synthjax.evals.report import percent, verdicts
 from synthjax.model import DataSpec
 
 ROWS = 20
 """Classes shown in a grid at most."""
 COLUMNS = 8
-SIGNS = {"good": ("✓", "good"), "fair": ("!", "mixed"), "poor": ("✕", "poor")}
-ATTACKS = {
-    "distance": "nearest synthetic example",
-    "density": "synthetic density",
-    "calibrated": "nearest, calibrated by other real data",
-    "model": "asks the model itself",
-}
 CLASSIFIERS = {"cnn": "CNN", "svm": "Support vector machine"}
 
 
@@ -41,68 +31,16 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
         train: the training examples, likewise.
         test: real examples for the grid beside the synthetic one.
     """
-    manifest = report["manifest"]
-    template = string.Template((importlib.resources.files("synthjax.evals") / "page.html").read_text("utf-8"))
-    made = f"{manifest['synthetic']['examples']:,} synthetic examples"
+    manifest, privacy = report["manifest"], report["privacy"]
     sections = [_usefulness(report, spec)] if report["utility"] else []
-    sections += [_likeness(report, spec, synthetic, test), _privacy(report, spec, synthetic, train), _method(manifest)]
-    quick = (
-        '<p class="card"><strong>A quick look:</strong> fewer seeds, epochs and examples than the protocol asks for. '
-        "Do not quote these figures.</p>"
-    )
-    page = template.substitute(
-        title=escape(f"{manifest['dataset']}: synthetic data report"),
-        heading="Is this synthetic data useful, and does it keep its secrets?",
-        lead=f"{made} in <code>{escape(manifest['synthetic']['file'])}</code>, judged against real "
-        f"<strong>{escape(manifest['dataset'])}</strong> data on "
-        f"<time>{escape(manifest['created'][:10])}</time>.",
-        warning=quick if manifest["quick"] else "",
-        verdicts="".join(map(_verdict, verdicts(report))),
-        sections="".join(sections),
-        version=PROTOCOL_VERSION,
-    )
-    # A number and its per cent sign stay on one line.
-    return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
-
-
-def _verdict(verdict: Verdict) -> str:
-    sign, meaning = SIGNS[verdict.level]
-    evidence = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict.evidence)
-    return (
-        f'<li class="card verdict {verdict.level}"><h2>{escape(verdict.question)}</h2><p class="answer">'
-        f'<span class="sign" role="img" aria-label="{meaning}">{sign}</span>{escape(verdict.answer)}</p>'
-        f"<ul>{evidence}</ul></li>"
-    )
-
-
-def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the cells are HTML already."""
-    columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(
-        f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
-    )
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def _figure(picture: str, caption: str, extra: str = "") -> str:
-    return f'<figure class="card">{picture}{extra}<figcaption>{caption}</figcaption></figure>'
-
-
-def _legend(names: Iterable[str], kind: str) -> str:
-    swatch = '<svg viewBox="0 0 27 11" aria-hidden="true"><path class="{} s{}" d="M1 6H26"/></svg>'
-    items = (f"<li>{swatch.format(kind, i)}{escape(name)}</li>" for i, name in enumerate(names, start=1))
-    return f'<ul class="legend">{"".join(items)}</ul>'
-
-
-def _between(interval: Sequence[float] | None, as_text: Callable[[float], str] = percent) -> str:
-    """An interval in small print below its figure; its unit is said once."""
-    if not interval:
-        return ""
-    low, high = map(as_text, interval)
-    return f"<br><small>{low.removesuffix(' %') if high.endswith(' %') else low} – {high}</small>"
+    pairs = _pairs(privacy["closest"], spec, synthetic, train) if spec.kind == "image" else ""
+    protocol = {"Classifiers": f"{manifest['seeds']} seeds, {manifest['epochs']} epochs"}
+    sections += [
+        _likeness(report, spec, synthetic, test),
+        markup.privacy(privacy, manifest["non_members"], pairs, unit="example"),
+        markup.method(manifest, protocol),
+    ]
+    return markup.document(manifest, verdicts(report), sections, unit="example")
 
 
 # --- usefulness --------------------------------------------------------------------------------------------------
@@ -118,12 +56,12 @@ def _usefulness(report: Mapping[str, Any], spec: DataSpec) -> str:
         "real → synthetic": "trts",
     }
     rows = [
-        [name, *(percent(part[key]["mean"]) + _between(part[key]["ci"]) for part in parts)]
+        [name, *(percent(part[key]["mean"]) + between(part[key]["ci"]) for part in parts)]
         for name, key in lines.items()
     ]
     rows.insert(2, ["share of the ceiling", *(f"<strong>{part['tstr_over_trtr']:.3f}</strong>" for part in parts)])
     bars = "".join(
-        _figure(
+        figure(
             plots.scale_bar(
                 part["tstr"]["mean"],
                 part["floor"]["mean"],
@@ -140,7 +78,7 @@ def _usefulness(report: Mapping[str, Any], spec: DataSpec) -> str:
     return (
         "<section><h2>Usefulness</h2><p>Classifiers are trained on the synthetic data and tested on real data that "
         "neither they nor the generator has seen. The ceiling is the same protocol with as many real examples.</p>"
-        + _table("Accuracy, trained on → tested on; mean and 95 % interval", ["", *CLASSIFIERS.values()], rows)
+        + table("Accuracy, trained on → tested on; mean and 95 % interval", ["", *CLASSIFIERS.values()], rows)
         + f'<div class="pair">{bars}</div>'
         + (_confusion(confusion, spec) if confusion else "")
         + "</section>"
@@ -174,7 +112,7 @@ def _likeness(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, te
     if spec.kind == "image":
         both = ((synthetic, "Synthetic examples"), (test, "Real examples"))
         what = ", one class per row, first of the file" if spec.n_classes else ", first of the file"
-        grids = "".join(_figure(_grid(part, spec, name), f"{name}{what}.") for part, name in both)
+        grids = "".join(figure(_grid(part, spec, name), f"{name}{what}.") for part, name in both)
     tables = "" if fidelity is None else _fidelity_tables(fidelity, spec)
     if not grids and not tables:
         return ""
@@ -210,7 +148,7 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
     for name, text in meaning.items():
         beside = f"{reference[name]:.3f}" if name in reference else "–"
         rows.append([f"{name}<br><small>{text}</small>", f"{fidelity[name]:.3f}", beside])
-    table = _table("In the feature space of a CNN trained on real data", ["", "synthetic", "real data"], rows)
+    overall = table("In the feature space of a CNN trained on real data", ["", "synthetic", "real data"], rows)
     per_class = []
     for name in spec.classes:
         found = fidelity["per_class"][name]
@@ -222,146 +160,27 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
         "Distance of synthetic from real pixels: root mean square; relative Frobenius norm. Diversity: mean distance "
         "of two synthetic examples over that of two real ones, in feature space"
     )
-    details = _table(title, head, per_class)
-    return f"{table}<details><summary>Class by class</summary>{details}</details>"
+    details = table(title, head, per_class)
+    return f"{overall}<details><summary>Class by class</summary>{details}</details>"
 
 
 # --- privacy -----------------------------------------------------------------------------------------------------
 
 
-def _privacy(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train: Examples) -> str:
-    privacy = report["privacy"]
-    return (
-        "<section><h2>Privacy</h2><p>These are attacks, not guarantees: each figure says what leaks at least. Only "
-        "training with differential privacy says what leaks at most. Membership attacks come first, since data that "
-        "passes every distance check has been shown to leak.</p>"
-        + _membership(privacy["mia"], report["manifest"]["non_members"])
-        + _copies(privacy, spec, synthetic, train)
-        + _closest_record(privacy["dcr"])
-        + "</section>"
-    )
-
-
-def _membership(mia: Mapping[str, Any], non_members: str) -> str:
-    each = dict(mia["attacks"]) | ({"model": mia["model"]} if mia["model"] else {})
-    names = [ATTACKS.get(name, str(name)) for name in each]
-    curves = {name: attack["roc"] for name, attack in each.items()}
-    picture = plots.roc_curves(curves, 1 / mia["n_others"], "ROC curves of the attacks")
-    note = (
-        "The headline figures are the largest over the attacks on these same examples, which errs towards alarm; the "
-        "last row says what that choice alone gives."
-    )
-    if mia["control_auc"] is not None:
-        note += (
-            f" Aimed at real data that holds no member, the first attack gives {mia['control_auc']:.3f}: what tells "
-            "the two groups apart without any leak."
-        )
-    note += f" With {mia['n_others']:,} others, false alarms come in steps of {percent(1 / mia['n_others'])}."
-    return (
-        f"<h3>Who was in the training set?</h3><p>{mia['n_members']:,} training examples against {mia['n_others']:,} "
-        f"real examples that were not trained on (the {escape(non_members)} split). Guessing gives an AUC of 0.5, and "
-        "as many hits as false alarms.</p>"
-        + _attack_table(mia, each)
-        + _figure(
-            picture,
-            "Above the dotted line is better than guessing. Both axes are logarithmic: being sure about few people is "
-            "worse than a faint idea of all.",
-            _legend(names, "line"),
-        )
-        + f'<p class="note">{note}</p>'
-    )
-
-
-def _attack_table(mia: Mapping[str, Any], each: Mapping[str, Any]) -> str:
-    def decimals(value: float) -> str:
-        return f"{value:.3f}"
-
-    figures = {"auc": decimals, "tpr_at_fpr_1pct": percent, "tpr_at_fpr_0p1pct": percent}
-    rows = [
-        [escape(ATTACKS.get(name, name))]
-        + [as_text(attack[key]) + _between(attack[f"{key}_interval"], as_text) for key, as_text in figures.items()]
-        for name, attack in each.items()
-    ]
-    chance = [
-        f"{as_text(mia['chance'][key]['mean'])}<br><small>up to {as_text(mia['chance'][key]['q95'])}</small>"
-        for key, as_text in figures.items()
-    ]
-    rows.append(["<em>best attack on the file, had nothing leaked</em>: mean<br><small>95 % quantile</small>", *chance])
-    caption = "Membership attacks: AUC, and members found at 1 % and at 0.1 % false alarms; 95 % intervals"
-    return _table(caption, ["attack", "AUC", "found at 1 %", "at 0.1 %"], rows)
-
-
-def _copies(privacy: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train: Examples) -> str:
-    near = privacy["near_matches"]
-    exact = [percent(privacy["exact_matches_share"]), percent(privacy["exact_matches_reference"])]
-    closer = (
-        f"nearer to one than {near['threshold']:.4g}<br><small>as the nearest {percent(near['quantile'])} of unseen "
-        "real examples are</small>"
-    )
-    rows = [["equal to a training example", *exact], [closer, percent(near["share"]), percent(near["reference"])]]
-    table = _table("Copies, beside the rate of unseen real examples", ["", "synthetic", "unseen real"], rows)
-    if spec.kind != "image":
-        return "<h3>Copies</h3>" + table
+def _pairs(closest: Sequence[Mapping[str, Any]], spec: DataSpec, synthetic: Examples, train: Examples) -> str:
+    """The closest pairs, side by side."""
     twins = ""
-    for pair in privacy["closest"]:
+    for pair in closest:
         images = (
             (synthetic.x[pair["synthetic"]], f"synthetic example {pair['synthetic']}"),
-            (
-                train.x[pair["train"]],
-                f"nearest training example, {pair['train']}",
-            ),
+            (train.x[pair["train"]], f"nearest training example, {pair['train']}"),
         )
         shown = "".join(
             f'<img src="{plots.data_uri(plots.grid(x[None], levels=spec.levels))}" alt="{alt}">' for x, alt in images
         )
         twins += f"<li><div>{shown}</div><p>distance {pair['distance']:.4g}</p></li>"
     return (
-        f"<h3>Copies</h3>{table}<h3>The closest pairs</h3>"
+        "<h3>The closest pairs</h3>"
         "<p class='note'>Left the synthetic example, right the training example it comes nearest to. Some pair is "
         f"always the closest; twins would be alarming.</p><ul class='twins'>{twins}</ul>"
     )
-
-
-def _closest_record(dcr: Mapping[str, Any]) -> str:
-    names = {"train": "to the nearest training example", "holdout": "to the nearest unseen example"}
-    picture = plots.histogram(
-        dcr["histogram"]["edges"],
-        {name: dcr["histogram"][name] for name in names},
-        "Distances from synthetic examples to the nearest training and to the nearest unseen example",
-        "distance",
-    )
-    low, high = dcr["interval"]
-    return (
-        "<h3>Distance to closest record</h3><p>"
-        f"{percent(dcr['share_nearer_train'])} of the synthetic examples (interval {percent(low)} to {percent(high)}) "
-        f"are nearer to the training set than to as many ({dcr['n_real']:,}) unseen real examples; 50 % if the "
-        "generator does not favour what it saw. A diagnostic only: passing it proves nothing.</p>"
-        + _figure(
-            picture,
-            f"Medians {dcr['median_train']:.4g} and {dcr['median_holdout']:.4g}, over {dcr['n_synthetic']:,} synthetic "
-            "examples. The two should lie on one another.",
-            _legend(names.values(), "fill"),
-        )
-    )
-
-
-# --- how it was measured -----------------------------------------------------------------------------------------
-
-
-def _method(manifest: Mapping[str, Any]) -> str:
-    model = manifest["model"]
-    rows = {
-        "Real data": f"{manifest['dataset']}: "
-        + ", ".join(f"{count:,} {name}" for name, count in manifest["real"].items()),
-        "Fingerprint": manifest["fingerprint"],
-        "Synthetic file": manifest["synthetic"]["file"],
-        "sha256": manifest["synthetic"]["sha256"],
-        "Model": f"{model['name']} in {model['workdir']}" if model else "none: the file alone was judged",
-        "Classifiers": f"{manifest['seeds']} seeds, {manifest['epochs']} epochs",
-        "Seed": str(manifest["seed"]),
-        "Software": ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
-        "Time": f"{manifest['created']}, " + ", ".join(f"{k} {v:.0f} s" for k, v in manifest["seconds"].items()),
-        "Command": manifest["command"],
-    }
-    items = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in rows.items())
-    return f"<section><h2>How this was measured</h2><dl>{items}</dl></section>"

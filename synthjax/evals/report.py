@@ -4,7 +4,8 @@ Keys of `report.json`. Within one `protocol_version` their names and meanings st
 accuracies are in [0, 1]; distances are in stored units (grey values); intervals are [low, high] at 95 %.
 
     protocol_version                 this protocol's number: figures of different versions do not compare
-    manifest.dataset                 name of the real data set;  .fingerprint  sha256 over its spec and splits
+    manifest.dataset                 name of the real data set;  .kind  "image"
+    manifest.fingerprint             sha256 over its spec and splits
     manifest.synthetic               file, sha256 of the file, examples, per_class (counts)
     manifest.real                    train, holdout, test: numbers of examples
     manifest.non_members             the split that the generator cannot have seen: "holdout", for a foreign file "test"
@@ -56,7 +57,7 @@ import json
 import operator
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -130,8 +131,8 @@ class Gate(NamedTuple):
     bound: float
 
     @classmethod
-    def parse(cls, text: str) -> "Gate":
-        """The gate that a text like `privacy.mia.auc>0.55` states.
+    def parse(cls, text: str, known: Collection[str] = GATEABLE) -> "Gate":
+        """The gate that a text like `privacy.mia.auc>0.55` states; `known`: the keys that it may name.
 
         Raises:
             ValueError: if it cannot be read, or names no number of the report.
@@ -142,8 +143,8 @@ class Gate(NamedTuple):
             gate = cls(key, compare, float(bound))
         except ValueError:
             raise ValueError(f"{text!r} is not KEY>NUMBER, e.g. privacy.mia.auc>0.55 (also <, >=, <=)") from None
-        if key not in GATEABLE:
-            near = difflib.get_close_matches(key, GATEABLE, n=1, cutoff=0.4)
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             raise ValueError(f"{key!r} is no number of the report" + (f"; did you mean {near[0]}?" if near else ""))
         return gate
 
@@ -243,16 +244,23 @@ def alike(fidelity: Mapping[str, Any]) -> Verdict:
     return Verdict("Does it look like the real data?", level, answer, evidence)
 
 
-def private(privacy: Mapping[str, Any]) -> Verdict:
-    """Does it give its training examples away? What the privacy part says."""
+def private(privacy: Mapping[str, Any], *, unit: str = "example", copied: bool | None = None) -> Verdict:
+    """Does it give its training examples away? What the privacy part says.
+
+    Args:
+        privacy: that part.
+        unit: what an example is called.
+        copied: whether it holds copies; default: whether a larger share equals training examples than of unseen ones.
+    """
     mia, dcr, near = privacy["mia"], privacy["dcr"], privacy["near_matches"]
     traced = [key for key, p in mia["p_value"].items() if p < 0.01]
     level: Level
-    copied = privacy["exact_matches_share"] > privacy["exact_matches_reference"]
+    if copied is None:
+        copied = privacy["exact_matches_share"] > privacy["exact_matches_reference"]
     if copied or mia["auc_interval"][0] > 0.55 or (traced and mia["tpr_at_fpr_0p1pct"] > 0.05):
-        level, answer = "poor", "Yes: training examples can be recognised from it."
+        level, answer = "poor", f"Yes: training {unit}s can be recognised from it."
     elif traced or dcr["interval"][0] > 0.5:
-        level, answer = "fair", "There are traces of the training examples in it."
+        level, answer = "fair", f"There are traces of the training {unit}s in it."
     else:
         level, answer = "good", "These attacks found nothing. That is no proof that nothing leaks."
     low, high = mia["auc_interval"]
@@ -263,10 +271,10 @@ def private(privacy: Mapping[str, Any]) -> Verdict:
         f"With 1 % false alarms {percent(mia['tpr_at_fpr_1pct'])} of the members are found (no leak: "
         f"{percent(mia['chance']['tpr_at_fpr_1pct']['mean'])}), with 0.1 % false alarms "
         f"{percent(mia['tpr_at_fpr_0p1pct'])} (no leak: {percent(mia['chance']['tpr_at_fpr_0p1pct']['mean'])}).",
-        f"{privacy['exact_matches']:,} of {privacy['n_synthetic']:,} synthetic examples are exact "
-        f"copies of training examples ({percent(privacy['exact_matches_share'])}; unseen real examples: "
+        f"{privacy['exact_matches']:,} of {privacy['n_synthetic']:,} synthetic {unit}s are exact "
+        f"copies of training {unit}s ({percent(privacy['exact_matches_share'])}; unseen real {unit}s: "
         f"{percent(privacy['exact_matches_reference'])}), {percent(near['share'])} come very near to one "
-        f"(unseen real examples: {percent(near['reference'])}).",
+        f"(unseen real {unit}s: {percent(near['reference'])}).",
     ]
     if mia["model_auc"] is not None:
         low, high = mia["model"]["auc_interval"]
@@ -274,4 +282,4 @@ def private(privacy: Mapping[str, Any]) -> Verdict:
             f"Whoever gets the model itself reaches an AUC of {mia['model_auc']:.3f} (interval {low:.3f} to "
             f"{high:.3f}): that is the price of publishing the model, not the file."
         )
-    return Verdict("Does it give its training examples away?", level, answer, evidence)
+    return Verdict(f"Does it give its training {unit}s away?", level, answer, evidence)

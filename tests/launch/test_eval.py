@@ -13,7 +13,7 @@ import pytest
 
 from synthjax import data
 from synthjax.errors import InputError, Preempted, SynthjaxError
-from synthjax.launch import eval as launcher
+from synthjax.launch import eval_images, judging
 from synthjax.launch.subjects import Run, Subject, Synthetic
 from synthjax.model import Batch, Model
 
@@ -46,37 +46,38 @@ def subject(digits, tmp_path):
 
 def test_surprise_is_the_models_score_of_just_these_rows(subject, digits):
     rows = np.arange(3, 1200, 4)  # more than a block, and no whole number of them
-    found = launcher.surprise(subject.run, digits.train, rows, jax.random.key(0))
+    found = judging.surprise(subject.run, digits.train, rows, jax.random.key(0))
     images = np.asarray(digits.spec.encode(digits.train.x[rows]))
     np.testing.assert_allclose(found, (images**2).mean(axis=(1, 2, 3)), rtol=1e-6)
 
 
 def test_a_runs_own_set_is_held_against_its_holdout_and_its_model_is_attacked(subject):
-    found = launcher.judge_privacy(subject, seed=0, limit=200)
+    found = eval_images.judge_privacy(subject, seed=0, limit=200)
     assert found["mia"]["n_others"] == len(subject.real.holdout.x)
     assert found["mia"]["model_auc"] == pytest.approx(0.5, abs=0.15)
     assert found["exact_matches"] == 0
 
 
 def test_a_foreign_set_is_held_against_the_test_split(subject):
-    found = launcher.judge_privacy(subject._replace(run=None), seed=0, limit=1000)
+    found = eval_images.judge_privacy(subject._replace(run=None), seed=0, limit=1000)
     assert found["mia"]["n_others"] == len(subject.real.test.x)
     assert found["mia"]["model_auc"] is None
 
 
-def test_the_manifest_says_what_was_judged(subject):
-    found = launcher.describe(subject, {"seeds": 5}, {"privacy": 1.23})
-    assert found["synthetic"]["examples"] == 300 and found["synthetic"]["per_class"] == [30] * 10
+def test_the_manifest_says_what_was_judged(subject, digits):
+    settings = {"seeds": 5, "non_members": subject.unseen}
+    found = judging.describe(digits, subject.run, {"examples": 300}, subject.file, settings, {"privacy": 1.23})
+    assert found["synthetic"]["examples"] == 300 and len(found["synthetic"]["sha256"]) == 64
     assert found["real"] == {name: len(getattr(subject.real, name).x) for name in ("train", "holdout", "test")}
     assert found["model"]["name"] == "toy" and found["non_members"] == "holdout" and found["seeds"] == 5
-    assert launcher.describe(subject._replace(run=None), {}, {})["model"] is None
+    assert found["kind"] == "image" and found["seconds"] == {"privacy": 1.2}
+    assert judging.describe(digits, None, {}, subject.file, {}, {})["model"] is None
 
 
 def test_where_the_results_go(subject, tmp_path):
-    assert launcher.output_folder(subject, None) == tmp_path / "run" / "eval"
-    foreign = subject._replace(run=None, file=tmp_path / "other.npz")
-    assert launcher.output_folder(foreign, None) == tmp_path / "other-eval"
-    assert launcher.output_folder(subject, str(tmp_path / "a" / "b")).is_dir()
+    assert judging.output_folder(subject.file, subject.run, None) == tmp_path / "run" / "eval"
+    assert judging.output_folder(tmp_path / "other.npz", None, None) == tmp_path / "other-eval"
+    assert judging.output_folder(subject.file, subject.run, str(tmp_path / "a" / "b")).is_dir()
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -92,18 +93,18 @@ def test_where_the_results_go(subject, tmp_path):
 )
 def test_gates_are_read_before_any_work(text, message):
     with pytest.raises(SynthjaxError, match=message):
-        launcher.parse_gates([text], has_model=False)
+        judging.parse_gates([text], has_model=False)
 
 
 def test_a_place_that_cannot_be_written_to_is_told_first(subject, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
-        launcher.output_folder(subject, str(tmp_path / "file" / "out"))
+        judging.output_folder(subject.file, subject.run, str(tmp_path / "file" / "out"))
 
 
 def test_sigterm_ends_with_its_own_code():
     with pytest.raises(Preempted):
-        launcher.leave(15, None)
+        judging.leave(15, None)
 
 
 def command(*arguments, **environment):
@@ -127,6 +128,7 @@ def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     assert found["privacy"]["mia"]["model_auc"] is None
     assert found["manifest"]["non_members"] == "test" and found["manifest"]["quick"]
     assert found["utility"]["svm"]["tstr"]["mean"] > 0.9
+    assert found["manifest"]["synthetic"]["per_class"] == np.bincount(digits.train.y[:600], minlength=10).tolist()
     assert "Yes: training examples can be recognised" in done.stdout
     assert str(tmp_path / "out" / "report.html") in done.stdout
     assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
