@@ -100,7 +100,7 @@ def between(interval: Sequence[float] | None, as_text: Callable[[float], str] = 
 # --- privacy -----------------------------------------------------------------------------------------------------
 
 
-def privacy(privacy: Mapping[str, Any], non_members: str, pairs: str, *, unit: str) -> str:
+def privacy(privacy: Mapping[str, Any], non_members: str, pairs: str, *, unit: str, more: str = "") -> str:
     """The section on privacy.
 
     Args:
@@ -108,6 +108,7 @@ def privacy(privacy: Mapping[str, Any], non_members: str, pairs: str, *, unit: s
         non_members: the split whose examples are the others.
         pairs: HTML that shows the closest pairs; "": nothing.
         unit: what an example is called.
+        more: HTML that ends the section.
     """
     return (
         "<section><h2>Privacy</h2><p>These are attacks, not guarantees: each figure says what leaks at least. Only "
@@ -116,7 +117,7 @@ def privacy(privacy: Mapping[str, Any], non_members: str, pairs: str, *, unit: s
         + _membership(privacy["mia"], non_members, unit)
         + f"<h3>Copies</h3>{_copies(privacy, unit)}{pairs}"
         + _closest_record(privacy["dcr"], unit)
-        + "</section>"
+        + f"{more}</section>"
     )
 
 

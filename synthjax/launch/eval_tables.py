@@ -19,16 +19,20 @@ QUICK = {"c2st": 5_000, "judges": 1_000, "attacked": 1_000}
 """The same for a first look."""
 
 
+def witnesses(subject: TableSubject, tables: dict[str, Table]) -> tuple[data.Split, Table, Table]:
+    """The rows that the generator cannot have seen, encoded and as they are, and others: the attacker's reference."""
+    real = subject.real
+    if subject.unseen == "holdout":
+        return real.holdout, tables["holdout"], tables["test"]
+    attacked, known = table_subjects.halves(len(real.test.x))
+    others = data.Split(*(array[attacked] for array in real.test))
+    return others, tables["test"].take(attacked), tables["test"].take(known)
+
+
 def judge_privacy(subject: TableSubject, tables: dict[str, Table], *, seed: int, limit: int) -> dict[str, Any]:
     """The privacy part of the report, the attack on the model included where there is one."""
-    real, run = subject.real, subject.run
-    if subject.unseen == "holdout":
-        others, unseen, reference = real.holdout, tables["holdout"], tables["test"]
-    else:
-        attacked, known = table_subjects.halves(len(real.test.x))
-        others = data.Split(*(array[attacked] for array in real.test))
-        unseen, reference = tables["test"].take(attacked), tables["test"].take(known)
-    scores = judging.model_scores(run, real.train, others, seed=seed, limit=limit)
+    others, unseen, reference = witnesses(subject, tables)
+    scores = judging.model_scores(subject.run, subject.real.train, others, seed=seed, limit=limit)
     return tabular_privacy.evaluate(
         tables["synthetic"], tables["train"], unseen, reference, scores=scores, seed=seed, limit=limit
     )
@@ -84,5 +88,5 @@ def run(subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int 
         seed=seed,
         quick=quick,
     )
-    judging.finish(out, found, tabular_page.render(found, tables))
+    judging.finish(out, found, tabular_page.render(found, {**tables, "reference": witnesses(subject, tables)[2]}))
     return found
