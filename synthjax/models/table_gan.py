@@ -22,7 +22,7 @@ are those of Gulrajani et al. 2017 (arXiv:1704.00028); the widths are a first ch
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -184,11 +184,12 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def sample(key, state: State, labels):
         key_z, key_choices = jax.random.split(key)
         z, weight = jax.random.normal(key_z, (len(labels), noise)), jnp.ones(len(labels))
-        v = generator.apply(state.game.ema, z, labels, weight, False, rngs={"dropout": key_choices})
+        v: Any = generator.apply(state.game.ema, z, labels, weight, False, rngs={"dropout": key_choices})
         return columns.leave(v, state.scale, labels)
 
     def score(key, state: State, batch: Batch):
         """-D(x), or -f(x) of the Cramér distance."""
+        assert game.score is not None
         return game.score(key, state.game, inside(batch, state.scale))
 
     return Model(init, step, sample, score, config.conditional, game.minibatches)

@@ -61,14 +61,14 @@ class Choices(NamedTuple):
     """(count,) of digits: a code is the sum of digit * divisor; empty for others."""
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Number of choices."""
         return len(self.positions)
 
     @property
     def stop(self) -> int:
         """First position in v behind them."""
-        return self.start + self.count * self.size
+        return self.start + self.number * self.size
 
 
 def digits(codes: int) -> list[tuple[int, int]]:
@@ -175,7 +175,7 @@ class Columns:
         """v (..., width) to reals (..., reals) and, for each of `choices`, (..., count, size)."""
         shape = v.shape[:-1]
         return v[..., : len(self.reals)], [
-            v[..., c.start : c.stop].reshape(*shape, c.count, c.size) for c in self.choices
+            v[..., c.start : c.stop].reshape(*shape, c.number, c.size) for c in self.choices
         ]
 
     def join(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:

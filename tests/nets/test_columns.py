@@ -131,7 +131,7 @@ def test_digits_hold_every_code_and_few_more(codes):
 def test_codes_beyond_the_last_are_the_last():
     spec = DataSpec("table", (1,), 0, columns=(Column("town", "code", 0, 1, codes=70_001),))
     columns = Columns(spec, False)
-    v = columns.join(jnp.zeros((1, 0)), [jnp.zeros((1, c.count, c.size)).at[:, :, -1].set(1) for c in columns.choices])
+    v = columns.join(jnp.zeros((1, 0)), [jnp.zeros((1, c.number, c.size)).at[:, :, -1].set(1) for c in columns.choices])
     assert columns.leave(v, scaling(columns, jnp.zeros((1, 1)), jnp.ones(1)), jnp.zeros(1, int)) == 70_000
 
 
