@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib
 import inspect
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,9 @@ SMALL = {
 }
 """Further fields, by the file in synthjax/models."""
 MOST_COMPLEX = {"cgan": "cwdcgan", "dcgan": "wgan_gp", "table_gan": "table_wcgan"}
-"""The preset that stands for its file where a test is slow; default: the first."""
+"""The preset that stands for its file, the others being slow; default: the first."""
+COMPILED_OFTEN = ("cwdcgan", "dbm", "ddpm", "mixture", "wgan_gp")
+"""Those that stand for all where the step is compiled anew for each comparison."""
 GENTLE = {"cgan": {"learning_rate": 1e-6}}
 """Fields for comparisons: its optimisers make whole steps of gradients that are rounding errors."""
 DATASETS = ("digits", "breast_cancer")
@@ -131,24 +134,27 @@ def made(preset: str, gentle: bool = False) -> Subject:
     return Subject(preset, gentle)
 
 
-def one_a_file() -> list:
-    """The presets; of each file all but one, the most complex, are slow."""
+def one_a_file() -> set[str]:
+    """Of the presets of each file the most complex."""
     families: dict[str, list[str]] = {}
     for preset, (family, _) in sorted(presets().items()):
         families.setdefault(family, []).append(preset)
-    chosen = {MOST_COMPLEX.get(family, names[0]) for family, names in families.items()}
-    slow = pytest.mark.slow
-    return [name if name in chosen else pytest.param(name, marks=slow) for name in sorted(presets())]
+    return {MOST_COMPLEX.get(family, names[0]) for family, names in families.items()}
 
 
-@pytest.fixture(scope="module", params=sorted(presets()))
+def marked(quick: Collection[str]) -> list:
+    """All presets; those that are not named are slow."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in sorted(presets())]
+
+
+@pytest.fixture(scope="module", params=marked(one_a_file()))
 def subject(request) -> Subject:
     return made(request.param)
 
 
-@pytest.fixture(scope="module", params=one_a_file())
+@pytest.fixture(scope="module", params=marked(COMPILED_OFTEN))
 def compiled_often(request) -> Subject:
-    """For comparisons, which compile the step anew: one preset a file, the others with `-m slow`."""
+    """For comparisons, which compile the step anew."""
     return made(request.param, presets()[request.param][0] in GENTLE)
 
 
