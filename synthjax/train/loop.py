@@ -97,7 +97,7 @@ class Trainer:
             return jax.make_array_from_process_local_data(self._split, stacked)
 
         batches = jax.tree.map(place, *drawn)
-        if self.feed.minibatches is None:
+        if self.feed.minibatches is None and not isinstance(batches.x, jax.core.Tracer):  # asked for shapes alone
             self._whole = batches
         return batches
 

@@ -90,8 +90,9 @@ def test_the_format_follows_from_the_name():
     assert sample.output_form("a.npz", None) == "npz"
     assert sample.output_form("pngs/", None) == "png"
     assert sample.output_form("pngs/", "parts") == "parts"
-    with pytest.raises(InputError, match="--out=a.csv: end it in .npz"):
-        sample.output_form("a.csv", None)
+    assert [sample.output_form(name, None) for name in ("a.csv", "a.PARQUET")] == ["csv", "parquet"]
+    with pytest.raises(InputError, match="--out=a.tsv: end it in .npz, .csv or .parquet"):
+        sample.output_form("a.tsv", None)
 
 
 def test_the_hash_of_a_state_sees_values_and_names_and_types():

@@ -1,0 +1,121 @@
+"""From a table to a synthetic table and a report on what it is good for, in one command.
+
+    python -m synthjax.launch.synthesize --table=customers.csv --target=churned --out=DIR
+    python -m synthjax.launch.synthesize --table=adult --data_dir=DIR --model=table_wcgan --minutes=10 --out=DIR
+
+says what it found in each column, trains a model on part of the rows, draws as many as that, shows some of them, and
+judges them against rows that the model has not seen. The default model is `mixture`: fitted in about a minute, its
+fidelity is near that of the slow ones. DIR is a run like any other, so `launch.sample` and `launch.eval` take it as
+--workdir. The same command goes on where it was interrupted, --minutes giving training that much more. All flags of
+`launch.train` are understood, --config.FIELD=VALUE too.
+"""
+
+import functools
+import importlib
+import sys
+from pathlib import Path
+
+from absl import flags
+
+import synthjax
+from synthjax.data.arrays import shown
+from synthjax.errors import InputError
+from synthjax.launch import cli, runs, sample, subjects, train
+from synthjax.launch.counts import class_counts
+
+MODEL = "mixture"
+SHOWN = 20
+"""Rows of the synthetic table that are shown, of at most 12 columns."""
+
+
+def define_flags() -> None:
+    """Defines the flags of this launcher: those of `train`, two of them under other names too."""
+    train.define_flags()
+    flags.DEFINE_alias("table", "dataset")
+    flags.DEFINE_alias("out", "workdir")
+    flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
+
+
+def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
+    """Draws a run's synthetic table; one from another checkpoint makes room for it, another file does not.
+
+    Raises:
+      InputError: something else lies at `file`, or it cannot be written.
+    """
+    model, state, spec = synthjax.load(workdir)
+    encoder = runs.encoder(workdir)
+    described, dataset = sample.describe_run(workdir, state, 0)
+    request = sample.make_request(
+        model,
+        spec,
+        class_counts(spec, model.conditional, n=rows, per_class=None),
+        described=described,
+        dataset=dataset,
+        form=sample.output_form(str(file), None),
+        seed=seed,
+        block=sample.block_size(spec),
+        encoder=encoder,
+    )
+    sample.fulfil(model, state, request, file, encoder=encoder, overwrite=subjects.made_by(file) is not None)
+
+
+def look(file: Path, rows: int = SHOWN) -> str:
+    """The first rows of a table that `draw` wrote, for a terminal."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file) as table:
+            frame = next(table.iter_batches(rows)).to_pandas()
+    else:
+        frame = pd.read_csv(file, nrows=rows, dtype=str, keep_default_na=False)
+    frame = frame.astype(object).where(frame.notna(), "").map(shown).rename(columns=shown)
+    return str(frame.to_string(index=False, max_cols=12, max_colwidth=24))
+
+
+def judge(workdir: Path, seed: int) -> None:
+    """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
+    try:
+        tables, finder = (importlib.import_module(f"synthjax.launch.{n}") for n in ("eval_tables", "table_subjects"))
+    except ModuleNotFoundError:
+        print(f"not judged: next: python -m synthjax.launch.eval --workdir={workdir}", flush=True)
+        return
+    names = ("real", "data_dir", "synthetic", "holdout", "target", "schema")
+    subject = finder.find(workdir=str(workdir), member=0, **dict.fromkeys(names))
+    tables.run(subject, workdir / "eval", quick=False, seed=seed)
+
+
+def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+    """Runs the launcher; `given` are the overrides that were split off the command line."""
+    del argv
+    asked = flags.FLAGS
+    if asked.distributed:
+        raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
+    if asked.dataset is None and asked.config is None:
+        raise InputError("--table: name one, such as --table=customers.csv")
+    if asked.model is None and asked.config is None:
+        asked["model"].value = MODEL
+    chosen = train.experiment(given)
+    found = runs.data(chosen)
+    if found.encoder is None:
+        raise InputError(f"--table={chosen.dataset}: holds images; synthesize is for tables, launch.train for both")
+    workdir = Path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
+    train.run(chosen, found, workdir, asked.minutes)
+    file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
+    draw(workdir, file, asked.rows or len(found.train.y), chosen.seed)
+    print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
+    judge(workdir, chosen.seed)
+    print(
+        f"\nthe synthetic table: {file}\nits card: {file}.card.md\n"
+        f"more rows: python -m synthjax.launch.sample --workdir={workdir} --rows=N --out=more{file.suffix}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        sys.argv, _given = train.overrides(sys.argv)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    define_flags()
+    cli.run(functools.partial(main, given=_given), __doc__)

@@ -1,0 +1,450 @@
+"""Tables from a CSV file to a CSV file: training, sampling, conditions, and what is refused."""
+
+import dataclasses
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from shop import write_shop
+from test_train import launch, one_line
+
+import synthjax
+from synthjax.data import conditions, writers
+from synthjax.data.requests import Job
+from synthjax.errors import InputError, Preempted
+from synthjax.launch import rejection, runs, sample, synthesize, train
+from synthjax.launch.config import Experiment
+from synthjax.models import independent, mixture, smote, table_gan
+
+KINDS = ["id", "integer", "continuous", "datetime", "categorical", "boolean", "text", "constant", "boolean"]
+MIXTURE = mixture.Config(components=3, bins=16, batch_size=64, steps=3)
+BLOCK = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    write_shop(folder / "shop.csv")
+    return folder
+
+
+def experiment(folder: Path, name: str = "mixture", model=MIXTURE, **fields) -> Experiment:
+    fields = {"target": "churned", "checkpoint_every": 1, **fields}
+    return Experiment(name, model, "shop.csv", str(folder), **fields)
+
+
+@pytest.fixture(scope="module")
+def run(folder) -> Path:
+    """A trained run of a conditional model."""
+    chosen = experiment(folder)
+    assert train.run(chosen, runs.data(chosen), folder / "run") == 3
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def unconditional(folder) -> Path:
+    """A trained run of a model that takes no labels."""
+    chosen = experiment(folder, "independent", independent.Config())
+    train.run(chosen, runs.data(chosen), folder / "unconditional")
+    return folder / "unconditional"
+
+
+def draw(workdir: Path, out: Path, n: int, *where: str, block: int = BLOCK, **options) -> pd.DataFrame | None:
+    """Draws rows into a .csv or .parquet file, and reads it."""
+    model, state, spec = synthjax.load(workdir)
+    encoder = runs.encoder(workdir)
+    counts, wanted = rejection.plan(model, spec, encoder, where, block, n=n, per_class=None)
+    described, dataset = sample.describe_run(workdir, state, 0)
+    request = sample.make_request(
+        model,
+        spec,
+        counts,
+        described=described,
+        dataset=dataset,
+        form=sample.output_form(str(out), None),
+        block=block,
+        encoder=encoder,
+        where=where,
+    )
+    sample.fulfil(model, state, request, out, encoder=encoder, wanted=wanted, **options)
+    return read(out)
+
+
+def read(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, keep_default_na=False, dtype=str)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_the_encoder_of_its_table(folder, run):
+    found = runs.data(experiment(folder))
+    assert [field.kind for field in found.table.schema.fields] == KINDS
+    assert runs.encoder(run) == found.encoder
+    assert runs.read(run)[0] == experiment(folder)
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG") and not (run / "samples").exists()
+
+
+def test_what_was_found_is_said_before_training(folder):
+    text = train.table_report(runs.data(experiment(folder)))
+    lines = text.splitlines()
+    assert lines[0] == "216 training rows, 9 columns, target churned; min_count=5"
+    assert [line.split()[1] for line in lines[2:11]] == KINDS
+    assert "are encoded as" in lines[-1] and "takes about" in lines[-1]
+
+
+def test_the_report_of_a_wide_table_is_short(tmp_path):
+    pd.DataFrame(np.random.default_rng(0).normal(size=(60, 90))).add_prefix("c").to_csv(tmp_path / "w.csv", index=False)
+    chosen = Experiment("independent", independent.Config(), str(tmp_path / "w.csv"))
+    lines = train.table_report(runs.data(chosen)).splitlines()
+    assert len(lines) < train.COLUMNS + 8 and f"... and {90 - train.COLUMNS} columns more" in lines
+    assert lines[1 + train.COLUMNS].startswith(f"c{train.COLUMNS - 1} ")
+
+
+def test_a_run_goes_on_from_a_checkpoint_to_the_same_model(folder, run, capsys):
+    again = folder / "again"
+    shutil.copytree(run, again)
+    shutil.rmtree(again / "checkpoints" / "3")
+    chosen = experiment(folder)
+    train.run(chosen, runs.data(chosen), again)
+    assert "continuing from step 2" in capsys.readouterr().out
+    states = [synthjax.load(place)[1] for place in (run, again)]
+    assert sample.state_sha256(states[0]) == sample.state_sha256(states[1])
+
+
+def test_a_model_that_keeps_all_rows_comes_back(folder):
+    chosen = experiment(folder, "smote", smote.Config(batch_size=50))
+    found = runs.data(chosen)
+    train.run(chosen, found, folder / "smote")
+    _, state, _ = synthjax.load(folder / "smote")
+    assert len(state.x) >= len(found.train.x) == 216
+
+
+def test_another_encoder_is_refused(folder, run, tmp_path):
+    chosen, found = experiment(folder), runs.data(experiment(folder))
+    runs.begin(tmp_path, chosen, found)
+    path = tmp_path / "encoder.json"
+    values = json.loads(path.read_text())
+    values["schema"]["fields"][3]["format"] = "%m/%d/%Y"
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"belongs to another run \(columns of data set shop: are read in another way"):
+        runs.begin(tmp_path, chosen, found)
+    path.write_text('{"schema": ')
+    with pytest.raises(InputError, match=r"encoder.json: cannot be read"):
+        runs.begin(tmp_path, chosen, found)
+    path.unlink()
+    with pytest.raises(InputError, match=r"encoder.json: is missing; the folder holds no run on a table"):
+        runs.encoder(tmp_path)
+
+
+def test_the_fields_of_an_experiment_reach_the_table(folder, tmp_path):
+    (tmp_path / "schema.yaml").write_text("columns:\n  age: {kind: categorical}\n")
+    fields = {"schema": str(tmp_path / "schema.yaml"), "encoding": "minmax", "min_count": 2, "target": "member"}
+    frame = pd.read_csv(folder / "shop.csv").dropna(subset=["member"])
+    frame.to_csv(tmp_path / "shop.csv", index=False)
+    found = runs.data(experiment(tmp_path, **fields))
+    schema = found.table.schema
+    assert (schema["age"].kind, schema.min_count, schema.target) == ("categorical", 2, "member")
+    assert next(c.encoding for c in found.encoder.codings if c.name == "spent") == "minmax"
+
+
+def test_a_model_may_ask_for_an_encoding_of_its_own(folder):
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        encoding: str = "mode"
+
+    def of_spent(**fields):
+        found = runs.data(experiment(folder, model=Config(), **fields))
+        return next(c.encoding for c in found.encoder.codings if c.name == "spent")
+
+    assert of_spent() == "mode" and of_spent(encoding="minmax") == "minmax"
+    assert runs.data(experiment(folder)).encoder.codings[1].encoding == "quantile"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"target": "churnd"}, r"shop.csv: target 'churnd' is no column; did you mean churned\?"),
+        ({"schema": "nowhere.yaml"}, "nowhere.yaml: a schema file, cannot be read"),
+        ({"encoding": "quantil"}, "encoding=quantil: unknown; there are minmax"),
+        ({"min_count": 0}, "min_count=0: at least 1"),
+        (
+            {"dataset": "digits", "target": None, "encoding": "mode"},
+            "encoding=mode: is for tables; digits holds images",
+        ),
+        ({"dataset": "digits", "target": None, "min_count": 3}, "min_count=3: is for tables; digits holds images"),
+        ({"dataset": "digits"}, "target and schema are for tables; digits holds images"),
+    ],
+)
+def test_what_cannot_be_said_of_a_table_is_refused(folder, fields, message):
+    with pytest.raises(InputError, match=message):
+        runs.data(dataclasses.replace(experiment(folder), **fields))
+
+
+@pytest.mark.parametrize("text", ["columns: [", "age: integer", "columns:\n  age: {kind: number}\n"])
+def test_a_bad_schema_file_is_named(folder, tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(InputError, match="bad.yaml: ") as error:
+        runs.data(experiment(folder, schema=str(tmp_path / "bad.yaml")))
+    assert "\n" not in str(error.value)
+
+
+def test_a_conditional_model_needs_labels(folder):
+    chosen = experiment(folder, "table_wcgan", table_gan.Config(hidden=(8,)), target=None)
+    with pytest.raises(InputError, match="the data has no labels; take table_wgan"):
+        train.run(chosen, runs.data(chosen), folder / "unlabelled")
+    assert not (folder / "unlabelled").exists()
+
+
+# --- sampling -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def drawn(run) -> Path:
+    """150 rows as CSV and Parquet, in a folder."""
+    out = run.parent / "drawn"
+    out.mkdir()
+    draw(run, out / "set.csv", 150)
+    draw(run, out / "set.parquet", 150)
+    return out
+
+
+def test_a_table_comes_out_as_one_went_in(folder, drawn):
+    real, made = read(folder / "shop.csv"), read(drawn / "set.csv")
+    assert list(made) == [name for name in real if name != "notes"] and len(made) == 150
+    assert made.customer_id.str.fullmatch(r"C-\d{5}").all() and made.customer_id.is_unique
+    assert not set(made.customer_id) <= set(real.customer_id)
+    assert set(made.town) <= {"Ayr", "Bath", "'=Deal", ""} and set(made.member) <= {"true", "false", ""}
+    assert made.visited.str.fullmatch(r"(\d\d/\d\d/\d{4})?").all() and (made.country == "UK").all()
+    assert made.age.str.fullmatch(r"\d*").all() and made.spent.str.fullmatch(r"\d+(\.\d{1,2})?").all()
+    typed = read(drawn / "set.parquet")
+    np.testing.assert_array_equal(typed.spent, made.spent.astype(float))
+    np.testing.assert_array_equal(typed.town.isna(), made.town == "")
+    assert typed.visited.dtype.kind == "M" and list(typed.churned) == list(made.churned)
+
+
+def test_a_table_is_written_block_by_block(drawn):
+    assert [pq.ParquetFile(drawn / "set.parquet").metadata.row_group(i).num_rows for i in range(3)] == [64, 64, 22]
+
+
+def test_the_same_request_gives_the_same_file_also_when_interrupted(run, drawn, tmp_path):
+    asked = []
+    for name in ("set.csv", "set.parquet"):
+        with pytest.raises(Preempted):
+            draw(run, tmp_path / name, 150, stop=lambda: asked.append(0) or len(asked) % 2 == 0)
+        assert not (tmp_path / name).exists()
+        draw(run, tmp_path / name, 150)
+    assert len(asked) == 4
+    assert tree(tmp_path) == tree(drawn)
+
+
+def test_a_kill_while_the_file_is_put_together_costs_no_rows(run, drawn, tmp_path, monkeypatch):
+    from synthjax.data import tables
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "written", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            draw(run, tmp_path / "set.csv", 150)
+    with monkeypatch.context() as patch:
+        patch.setattr(sample.sampling, "draw_block", None)
+        draw(run, tmp_path / "set.csv", 150)
+    assert (tmp_path / "set.csv").read_bytes() == (drawn / "set.csv").read_bytes()
+
+
+@pytest.mark.parametrize("form", writers.TABLES)
+def test_card_and_croissant_name_the_columns(drawn, form):
+    card = (drawn / f"set.{form}.card.md").read_text()
+    assert "150 rows drawn" in card and "Target: churned." in card and "| visited | datetime | yes |" in card
+    assert "notes" not in card and "shape of one example" not in card and f"pd.read_{form}" in card
+    croissant = pytest.importorskip("mlcroissant")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    path = drawn / f"set.{form}.croissant.json"
+    fields = json.loads(path.read_text())["recordSet"][0]["field"]
+    assert {f["name"]: f["dataType"] for f in fields} == {
+        "customer_id": "sc:Text",
+        "age": "sc:Integer",
+        "spent": "sc:Float",
+        "visited": "sc:Date",
+        "town": "sc:Text",
+        "member": "sc:Text",
+        "country": "sc:Text",
+        "churned": "sc:Text",
+    }
+    assert not croissant.Dataset(str(path)).metadata.issues.errors
+
+
+def test_a_table_is_no_folder_of_pictures_and_pictures_are_no_table(run, tmp_path):
+    model, _, spec = synthjax.load(run)
+    described, dataset = (
+        {"name": "m", "config": {}, "member": 0, "step": 1, "sha256": ""},
+        {"name": "d", "fingerprint": ""},
+    )
+    image = dataclasses.replace(spec, kind="image", shape=(4, 4, 1), levels=17, columns=())
+
+    def job(spec, form, name):
+        request = sample.make_request(model, spec, (3, 3), described=described, dataset=dataset, form=form)
+        return Job(request, tmp_path / name, runs.encoder(run))
+
+    with pytest.raises(InputError, match="format csv: the data are images; use npz, png or parts"):
+        job(image, "csv", "a.csv")
+    with pytest.raises(InputError, match=r"--out=.*a.txt: the name of a file of format csv ends in .csv"):
+        job(spec, "csv", "a.txt")
+
+
+# --- conditions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("where", "met"),
+    [
+        (["churned=no"], lambda f: f.churned == "no"),
+        (["churned=yes", "town=Bath"], lambda f: (f.churned == "yes") & (f.town == "Bath")),
+        (["town==Deal"], lambda f: f.town == "'=Deal"),
+        (["member=TRUE", "country=UK"], lambda f: (f.member == "true") & (f.country == "UK")),
+        (["age="], lambda f: f.age == ""),
+        (["visited=NA"], lambda f: f.visited == ""),
+    ],
+)
+@pytest.mark.parametrize("conditional", [True, False])
+def test_every_row_meets_the_conditions(run, unconditional, tmp_path, where, met, conditional):
+    workdir = run if conditional else unconditional
+    found = draw(workdir, tmp_path / "a.csv", 70, *where)
+    assert len(found) == 70 and met(found).all()
+    draw(workdir, tmp_path / "b" / "a.csv", 70, *where)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b" / "a.csv").read_bytes()
+
+
+def test_a_number_or_a_date_may_be_asked_for(unconditional, tmp_path):
+    common = draw(unconditional, tmp_path / "all.csv", 400, block=400)
+    age, visited = (common[name][common[name] != ""].mode()[0] for name in ("age", "visited"))
+    found = draw(unconditional, tmp_path / "a.csv", 3, f"age={age}", block=400)
+    assert list(found.age) == [age] * 3
+    found = draw(unconditional, tmp_path / "b.csv", 1, f"visited={visited}", block=400)
+    assert list(found.visited) == [visited]
+
+
+def test_labels_of_rejected_rows_are_as_the_condition_has_them(run, tmp_path):
+    """The share of a class among rows of a condition is the model's own, not that of the training set."""
+    everything = draw(run, tmp_path / "all.csv", 4000, block=2000)
+    share = (everything[everything.town == "Bath"].churned == "yes").mean()
+    found = draw(run, tmp_path / "bath.csv", 1000, "town=Bath", block=2000)
+    assert abs((found.churned == "yes").mean() - share) < 4 * 0.5 * np.sqrt(1 / 1000 + 1 / 1500)
+
+
+def test_a_bound_is_met_with_what_was_found(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(rejection, "TRIES", 2)
+    with pytest.raises(InputError, match=r"--where: \d+ of the 64 rows that block 0 needs were found among 128 drawn; "
+                       r"--rows=\d+ is what the same draws give") as error:  # fmt: skip
+        draw(run, tmp_path / "a.csv", 70, "town==Deal", "churned=no")
+    found = int(str(error.value).split()[1])
+    assert 0 < found < 64 and f"--rows={found} " in str(error.value)
+    assert not (tmp_path / "a.csv").exists()
+    assert len(draw(run, tmp_path / "b.csv", found, "town==Deal", "churned=no")) == found
+    with pytest.raises(InputError, match=f"{found} of the {found + 1} rows"):
+        draw(run, tmp_path / "c.csv", found + 1, "town==Deal", "churned=no")
+
+
+def test_sigterm_is_heard_while_rows_are_looked_for(run, tmp_path):
+    with pytest.raises(Preempted, match="the same command goes on"):
+        draw(run, tmp_path / "a.csv", 70, "town==Deal", stop=lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("churned=maybe", "--where=churned=maybe: churned has no, yes; no row has 'maybe'"),
+        ("churned=", "--where=churned=: churned has no, yes; no row has ''"),
+        ("town=Deal", "--where=town=Deal: town has Ayr, Bath, =Deal or nothing; no row has 'Deal'"),
+        ("age=30.5", "or nothing; no row has '30.5'"),
+        ("age=7", "--where=age=7: age has whole numbers 1"),
+        ("age=inf", "no row has 'inf'"),
+        ("spent=1.234", "no row has '1.234'"),
+        ("visited=2021-05-01", "(as %d/%m/%Y) or nothing; no row has '2021-05-01'"),
+        ("country=FR", "--where=country=FR: country has UK; no row has 'FR'"),
+        ("customer_id=C-00001", "--where=customer_id=C-00001: customer_id is never copied"),
+        ("notes=hello", "--where=notes=hello: notes is free text: left out"),
+        ("twon=Ayr", "--where=twon=Ayr: column 'twon' is no column; did you mean town?"),
+        ("town", "--where=town: write COLUMN=VALUE"),
+    ],
+)
+def test_impossible_conditions_say_what_there_is(run, text, message):
+    with pytest.raises(InputError) as error:
+        conditions.parse(text, runs.encoder(run))
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_conditions_go_with_a_number_of_rows_alone(run):
+    model, _, spec = synthjax.load(run)
+    encoder = runs.encoder(run)
+    for asked in (
+        {"n": None, "per_class": 3},
+        {"n": 3, "per_class": None, "classes": ["no"]},
+        {"n": 0, "per_class": None},
+    ):
+        with pytest.raises(
+            InputError, match="--where goes with --rows=N, at least 1, and with no other choice of rows"
+        ):
+            rejection.plan(model, spec, encoder, ["town=Ayr"], BLOCK, **asked)
+    with pytest.raises(InputError, match="--where=town=Bath: no row has two values of 'town'"):
+        rejection.plan(model, spec, encoder, ["town=Ayr", "town=Bath"], BLOCK, n=3, per_class=None)
+
+
+# --- the commands -------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_from_csv_to_csv(folder, unconditional):
+    """With the study's conditional GAN, whose sampler is asked for the label."""
+    flags = ["--dataset=shop.csv", "--model=table_wcgan", "--steps=2", "--batch_size=32", "--config.model.hidden=8"]
+    flags += ["--workdir=gan", "--target=churned", "--min_count=4", "--encoding=minmax"]
+    done = launch(folder, *flags)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "216 training rows, 9 columns, target churned; min_count=4"
+    assert any(line.startswith("table_wcgan on shop: 216 rows of 9 columns, 2 classes (24 held out") for line in lines)
+    assert runs.read(folder / "gan")[0].encoding == "minmax"
+    done = launch(folder, "--workdir=gan", "--rows=90", "--where=churned=yes", name="sample")
+    assert done.returncode == 0, done.stderr
+    found = read(folder / "gan" / "synthetic.csv")
+    assert len(found) == 90 and (found.churned == "yes").all()
+    done = launch(folder, "--workdir=gan", "--top_up", name="sample")
+    assert done.returncode == 0, done.stderr
+    lacking = np.bincount(runs.trained_on(folder / "gan").train.y)
+    assert len(read(folder / "gan" / "top_up.csv")) == lacking.max() - lacking.min()
+    done = launch(folder, "--workdir=unconditional", "--top_up", name="sample")
+    assert done.returncode == 3 and one_line(done) == "error: --top_up: the model is unconditional; give --n alone"
+
+
+def test_one_command_from_a_table_to_a_table(folder):
+    flags = ["--table=shop.csv", "--target=churned", "--out=made", "--rows=80", "--config.checkpoint_every=2"]
+    flags += [f"--config.model.{name}" for name in ("components=3", "bins=16", "batch_size=64", "steps=3")]
+    done = launch(folder, *flags, name="synthesize")
+    assert done.returncode == 0, done.stderr
+    made = read(folder / "made" / "synthetic.csv")
+    assert len(made) == 80 and runs.read(folder / "made")[0].name == "mixture"
+    lines = done.stdout.splitlines()
+    first = lines.index("made/synthetic.csv, its first rows:")
+    assert lines[first + 1].split() == list(made) and lines[first + 20].split()[0] == made.customer_id[18]
+    assert any(line.startswith("the synthetic table: made/synthetic.csv") for line in lines[first + 21 :])
+    before = (folder / "made" / "synthetic.csv").stat().st_mtime_ns
+    again = launch(folder, *flags, name="synthesize")
+    assert again.returncode == 0 and "continuing from step 3" in again.stdout
+    assert (folder / "made" / "synthetic.csv").stat().st_mtime_ns == before
+    done = launch(folder, "--table=digits", name="synthesize")
+    assert (done.returncode, one_line(done)) == (
+        3,
+        "error: --table=digits: holds images; synthesize is for tables, launch.train for both",
+    )
+
+
+def test_what_is_shown_of_a_table_cannot_command_a_terminal(tmp_path):
+    pd.DataFrame({"a\x1b[2J": ["x\ty\x1b[31m", None]}).to_csv(tmp_path / "a.csv", index=False)
+    assert "\x1b" not in synthesize.look(tmp_path / "a.csv")
