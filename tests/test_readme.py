@@ -24,7 +24,10 @@ COMMANDS = [
 # Arguments that shorten a command; behind its own, where the last one counts.
 SHORT = {
     "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
-    "python -m synthjax.launch.sample": ["--per_class=2"],
+    "python -m synthjax.launch.sample --workdir=runs/ddpm-digits": ["--per_class=2"],
+    "python -m synthjax.launch.sample --workdir=runs/table_wcgan-breast_cancer": ["--rows=300"],
+    "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
+    "python -m synthjax.launch.synthesize": ["--config.model.components=4", "--steps=2", "--quick"],
     "python -m synthjax.launch.eval": ["--quick"],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
     "python launch/local.py": ["--steps=4", "--batch_size=8"],
@@ -64,6 +67,9 @@ def workplace(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "launch"):
         (folder / name).symlink_to(ROOT / name)
+    ages = np.random.default_rng(0).integers(18, 80, 300)
+    rows = [f"{age},{('Ayr', 'Bath')[age % 2]},{('no', 'yes')[age > 45]}\n" for age in ages.tolist()]
+    (folder / "customers.csv").write_text("age,town,churned\n" + "".join(rows))
     assert COMMANDS[:3] == [
         "pip install -e .",
         "python -m synthjax.launch.train --model=ddpm",

@@ -6,7 +6,7 @@ from synthjax.models import dcgan
 
 CONFIG = Experiment(
     name="dcgan",
-    model=dcgan.Config(norm="layer", rules=Rules(r1=1.0)),
+    model=dcgan.Config(norm="layer", rules=Rules(r1=1.0), steps=15_000),
     dataset="mnist",
     checkpoint_every=2000,
     sample_every=5000,

@@ -172,10 +172,10 @@ class Job:
             writers.check_table(request.form, request.spec, out)
         self.request = request
         self.out = out
-        self.encoder = encoder
+        self.encoder = encoder if request.form in writers.TABLES else None
         self.record = request.record()
         self.dtype = np.dtype(np.uint8 if request.spec.kind == "image" else np.float32)
-        shape = request.spec.shape if encoder is None else (len(encoder.codings),)
+        shape = request.spec.shape if self.encoder is None else (len(self.encoder.codings),)
         self.store = writers.BlockStore(out.with_name(out.name + ".partial"), shape, self.dtype)
         self.single = single = request.form in ("npz", *writers.TABLES)
         self.folder = out.parent if single else out

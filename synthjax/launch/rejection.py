@@ -28,7 +28,6 @@ class Wanted(NamedTuple):
     """What rejection looks for."""
 
     conditions: tuple[Condition, ...]
-    encoder: "Encoder"
     labels: np.ndarray
     """(block,) i32 labels of the rows that are drawn each time."""
 
@@ -118,4 +117,4 @@ def plan(
     if not asked:
         return class_counts(spec, model.conditional, n=n, per_class=None, classes=chosen), None
     drawn = class_counts(spec, model.conditional, n=block, per_class=None, classes=chosen)
-    return (n,), Wanted(tuple(asked.values()), encoder, spread_labels(drawn, 0, block))
+    return (n,), Wanted(tuple(asked.values()), spread_labels(drawn, 0, block))

@@ -206,7 +206,7 @@ def load(workdir: str | Path, member: int = 0) -> tuple[Model, State, DataSpec]:
     spec = DataSpec.from_dict(data["spec"])
     model = build(experiment, spec)
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    rows = checkpoints.record(step)["rows"] if model.minibatches is None else None
+    rows = checkpoints.record(step).get("rows") if model.minibatches is None else None
     like = abstract_state(experiment, model, spec, rows)
     like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), like)
     state = checkpoints.restore(step, like)

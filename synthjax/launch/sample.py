@@ -49,6 +49,7 @@ Form = Literal["npz", "png", "parts", "csv", "parquet"]
 FORMATS = get_args(Form)
 # Sampling keys are folded with this first, so that a run and its samples share no key when they share a seed.
 _STREAM = 0x5A3B1E
+_TRIES = 0x5A3B1F  # the same, for rows that are looked for by rejection
 
 
 def state_sha256(state: State) -> str:
@@ -108,10 +109,11 @@ def make_request(
       block: examples drawn at once.
       part_rows: examples in a part, rounded up to whole blocks.
       options: of the sampler.
-      encoder: of a table that is written as csv or parquet.
+      encoder: of a table; needed for csv and parquet.
       where: conditions on the rows of a table.
     """
-    used = ("jax", "numpy") if encoder is None else ("jax", "numpy", "pandas", "pyarrow")
+    table = None if encoder is None or form not in writers.TABLES else describe_table(encoder)
+    used = ("jax", "numpy") if table is None else ("jax", "numpy", "pandas", "pyarrow")
     software = {name: importlib.metadata.version(name) for name in used}
     return Request(
         spec=spec,
@@ -125,7 +127,7 @@ def make_request(
         model=described,
         dataset=dataset,
         software={**software, "backend": jax.default_backend()},
-        table=None if encoder is None else describe_table(encoder),
+        table=table,
         where=tuple(where),
     )
 
@@ -183,7 +185,7 @@ def fulfil(
       out: a folder for png and parts, a file otherwise.
       overwrite: replace another set that lies there.
       stop: asked after each block whether to end early.
-      encoder: of a table that is written as csv or parquet.
+      encoder: of a table that is written as csv or parquet, or of which something is wanted.
       wanted: what rows of a table have to meet.
 
     Returns:
@@ -205,11 +207,28 @@ def fulfil(
     if index == 0:
         job.begin(overwrite)
     _meet("begun")
-    state = sampling.local_copy(state)
-    key = jax.random.fold_in(jax.random.key(request.seed), _STREAM)
+    draw = _drawer(model, sampling.local_copy(state), request, out, encoder, wanted, stop)
+    progress = Progress(sum(request.rows_of(part) for part in range(index, request.parts, count)))
+    report = progress if index == 0 else lambda rows, drawn: None
+    job.run(draw, process=index, process_count=count, report=report, stop=stop)
+    progress.close()
+    if index == 0:
+        job.finish()
+    return True
 
-    reader = encoder or (wanted and wanted.encoder)
-    inverse = jit(reader.inverse) if reader else None
+
+def _drawer(
+    model: Model,
+    state: State,
+    request: Request,
+    out: Path,
+    encoder: "Encoder | None",
+    wanted: rejection.Wanted | None,
+    stop: Callable[[], bool],
+) -> Callable[[int], np.ndarray]:
+    """What draws block b of a request, as `Job.run` takes it; arguments as those of `fulfil`."""
+    key = jax.random.fold_in(jax.random.key(request.seed), _STREAM if wanted is None else _TRIES)
+    inverse = jit(encoder.inverse) if encoder else None
 
     def block(key: jax.Array, b: int, labels: np.ndarray) -> np.ndarray:
         x = sampling.draw_block(model, state, key, b, labels, block=request.block, **request.options)
@@ -218,30 +237,24 @@ def fulfil(
         return x
 
     def units(x: np.ndarray) -> np.ndarray:
+        assert inverse is not None
         padded = np.zeros((request.block, x.shape[1]), np.float32)  # one size of array, one compilation
         padded[: len(x)] = x
-        assert inverse is not None
         return np.asarray(inverse(padded))[: len(x)]
 
-    def once_more(b: int, t: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def again(b: int, t: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         x = block(jax.random.fold_in(key, t), b, labels)
         found = units(x)
-        return found, found if encoder else np.asarray(request.spec.decode(x))
+        return found, found if request.table else x
 
     def draw(b: int) -> np.ndarray:
         labels = request.labels(b)
         if wanted is not None:
-            return wanted.rows(functools.partial(once_more, b), b, len(labels), stop)
+            return wanted.rows(functools.partial(again, b), b, len(labels), stop)
         x = block(key, b, labels)
-        return units(x) if encoder else np.asarray(request.spec.decode(x))
+        return units(x) if request.table else np.asarray(request.spec.decode(x))
 
-    progress = Progress(sum(request.rows_of(part) for part in range(index, request.parts, count)))
-    report = progress if index == 0 else lambda rows, drawn: None
-    job.run(draw, process=index, process_count=count, report=report, stop=stop)
-    progress.close()
-    if index == 0:
-        job.finish()
-    return True
+    return draw
 
 
 def _meet(name: str) -> None:
@@ -352,7 +365,7 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
         block=size,
         part_rows=given.part_rows,
         options=typed,
-        encoder=encoder if form in writers.TABLES else None,
+        encoder=encoder,
         where=given.where,
     )
     drawn = fulfil(
@@ -362,7 +375,7 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
         Path(out),
         overwrite=given.overwrite,
         stop=lambda: bool(came),
-        encoder=encoder if form in writers.TABLES else None,
+        encoder=encoder,
         wanted=wanted,
     )
     if jax.process_index() == 0:

@@ -34,6 +34,7 @@ def define_flags() -> None:
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_alias("out", "workdir")
     flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
+    flags.DEFINE_bool("quick", False, "Judge with fewer rows and seeds, for a first look.")
 
 
 def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
@@ -73,7 +74,7 @@ def look(file: Path, rows: int = SHOWN) -> str:
     return str(frame.to_string(index=False, max_cols=12, max_colwidth=24))
 
 
-def judge(workdir: Path, seed: int) -> None:
+def judge(workdir: Path, seed: int, quick: bool) -> None:
     """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
     try:
         tables, finder = (importlib.import_module(f"synthjax.launch.{n}") for n in ("eval_tables", "table_subjects"))
@@ -82,7 +83,7 @@ def judge(workdir: Path, seed: int) -> None:
         return
     names = ("real", "data_dir", "synthetic", "holdout", "target", "schema")
     subject = finder.find(workdir=str(workdir), member=0, **dict.fromkeys(names))
-    tables.run(subject, workdir / "eval", quick=False, seed=seed)
+    tables.run(subject, workdir / "eval", quick=quick, seed=seed)
 
 
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:
@@ -104,7 +105,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
     draw(workdir, file, asked.rows or len(found.train.y), chosen.seed)
     print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
-    judge(workdir, chosen.seed)
+    judge(workdir, chosen.seed, asked.quick)
     print(
         f"\nthe synthetic table: {file}\nits card: {file}.card.md\n"
         f"more rows: python -m synthjax.launch.sample --workdir={workdir} --rows=N --out=more{file.suffix}",
