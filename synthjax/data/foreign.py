@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OPTIONAL = ("text", "id", "constant")
 """Kinds of columns that a synthetic table may lack: nothing is learnt from them."""
+_TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "1": True, "on": True}
+_TRUTHS |= {"false": False, "no": False, "n": False, "f": False, "0": False, "off": False}
 _LISTED = 5
 """Columns and values that a line names at most."""
 
@@ -58,7 +60,8 @@ def read(
     notes = []
     for field in fields:
         if field.kind in DISCRETE:
-            frame[field.name] = _spelt(frame[field.name], known[field.name])
+            truths = _TRUTHS if field.kind == "boolean" else {}
+            frame[field.name] = _spelt(frame[field.name], known[field.name], truths)
             notes += _strangers(frame[field.name], known[field.name], path, target=field.name == schema.target)
     return frame, notes
 
@@ -92,10 +95,15 @@ def _columns(names: list[str]) -> str:
     return f"column{'s' * (len(names) > 1)} {', '.join(repr(shown(name)) for name in names[:_LISTED])}{more}"
 
 
-def _spelt(column: "pd.Series", known: Set[str]) -> "pd.Series":
-    """The column spelt as the real one: no .0, which pandas adds to integers beside gaps, no ' of spreadsheets."""
+def _spelt(column: "pd.Series", known: Set[str], truths: Mapping[str, bool]) -> "pd.Series":
+    """The column spelt as the real one: no .0, which pandas adds to integers beside gaps, no ' of spreadsheets.
+
+    `truths`: what is spelt in several ways.
+    """
     odd = {value for value in column.dropna().unique() if value not in known}
+    own = {truths[value.lower()]: value for value in known if value.lower() in truths}
     short = {value: re.sub(r"^(-?\d+)\.0+$", r"\1", value).removeprefix("'") for value in odd}
+    short = {value: own.get(truths.get(spelling.lower()), spelling) for value, spelling in short.items()}
     return column.replace({value: spelling for value, spelling in short.items() if spelling in known})
 
 

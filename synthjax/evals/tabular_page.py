@@ -76,8 +76,8 @@ def _usefulness(report: Mapping[str, Any]) -> str:
     sought = "" if utility["positive"] is None else f" Areas look for class <em>{escape(utility['positive'])}</em>."
     return (
         f"<section><h2>Usefulness</h2><p>Classifiers learn <strong>{escape(target)}</strong> from the synthetic rows "
-        "and are tested on real rows that neither they nor the generator has seen. The ceiling is the same with as many "
-        f"real training rows, the floor with columns that were drawn alone.{sought}</p>"
+        "and are tested on real rows that neither they nor the generator has seen. The ceiling is the same with as "
+        f"many real training rows, the floor with columns that were drawn alone.{sought}</p>"
         f'<div class="pair">{bars}</div>'
         + _scores(utility["boosting"], "Gradient boosting on all rows; mean and 95 % interval over the seeds")
         + _judges(utility, second)
@@ -92,7 +92,12 @@ def _bar(part: Mapping[str, Any], measure: str, who: str) -> str:
     ours, floor, real = leaves
     name = f"{who}: {NAMES[measure]}"
     picture = plots.scale_bar(
-        ours["mean"], floor["mean"], real["mean"], ours["ci"], ("floor", "real data"), f"{name} between floor and ceiling"
+        ours["mean"],
+        floor["mean"],
+        real["mean"],
+        ours["ci"],
+        ("floor", "real data"),
+        f"{name} between floor and ceiling",
     )
     return figure(picture, f"{name}, trained on synthetic rows, tested on real ones.")
 
@@ -135,8 +140,8 @@ def _likeness(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
     shown = {"real": tables["train"], "synthetic": tables["synthetic"]}
     correlation = fidelity["synthetic"]["correlation"]
     return (
-        "<section><h2>Likeness</h2><p>Each figure compares the synthetic table with the training table; beside it stands "
-        "what real test rows get, and what columns drawn alone get, which look right one by one and depend on nothing."
+        "<section><h2>Likeness</h2><p>Each figure compares the synthetic table with the training table; beside it "
+        "stands what real test rows get, and what columns drawn alone get, which look right one by one and depend on nothing."
         "</p>"
         + _overall(fidelity)
         + _columns(fidelity, kinds)
@@ -151,7 +156,10 @@ def _overall(fidelity: Mapping[str, Any]) -> str:
     lines: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
         "column shapes": ("1 alike; Kolmogorov-Smirnov, total variation", lambda f: f["shapes"]["score"]),
         "pair trends": ("1 alike; as SDMetrics cuts numbers", lambda f: f["trends"]["score"]),
-        "pair trends, real cuts": ("1 alike; numbers cut where real ones are", lambda f: f["trends"]["score_real_edges"]),
+        "pair trends, real cuts": (
+            "1 alike; numbers cut where real ones are",
+            lambda f: f["trends"]["score_real_edges"],
+        ),
         "two-sample test": ("1 cannot be told apart, 0 always", lambda f: f["c2st"]["score"]),
         "precision": ("synthetic rows among real ones", lambda f: f["neighbours"]["precision"]),
         "recall": ("real rows among synthetic ones", lambda f: f["neighbours"]["recall"]),
@@ -232,8 +240,8 @@ def _closest(closest: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], tab
         rows.append([f"<small>nearest training row, distance {pair['distance']:.3g}</small>", *map(escape, real)])
     more = f"; the first {SHOWN} columns" if len(names) == SHOWN else ""
     return (
-        "<h3>The closest pairs</h3><p class='note'>Some pair is always the closest; cells that agree are marked. Twins in "
-        "every column would be alarming, unless real rows have such twins too.</p>"
+        "<h3>The closest pairs</h3><p class='note'>Some pair is always the closest; cells that agree are marked. Twins "
+        "in every column would be alarming, unless real rows have such twins too.</p>"
         + table(f"Each synthetic row above the training row it comes nearest to{more}", ["", *map(escape, names)], rows)
     )
 

@@ -73,7 +73,9 @@ def judge(
 def run(subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int | None = None) -> dict[str, Any]:
     """Judges, writes report.json and report.html into `out`, and returns the report."""
     real = subject.real
-    tables = frames.read(subject.frames, subject.kinds, subject.target)
+    # Truths are spelt alike in all frames, and on the page as in the files: they need no words of their own.
+    kinds = {name: "categorical" if kind == "boolean" else kind for name, kind in subject.kinds.items()}
+    tables = frames.read(subject.frames, kinds, subject.target)
     say(
         f"judging {len(tables['synthetic']):,} synthetic rows in {subject.file} against {real.name}: "
         f"{len(real.train.x):,} train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"
