@@ -103,7 +103,9 @@ def _spelt(column: "pd.Series", known: Set[str], truths: Mapping[str, bool]) -> 
     odd = {value for value in column.dropna().unique() if value not in known}
     own = {truths[value.lower()]: value for value in known if value.lower() in truths}
     short = {value: re.sub(r"^(-?\d+)\.0+$", r"\1", value).removeprefix("'") for value in odd}
-    short = {value: own.get(truths.get(spelling.lower()), spelling) for value, spelling in short.items()}
+    for value, spelling in short.items():
+        if spelling.lower() in truths:
+            short[value] = own.get(truths[spelling.lower()], spelling)
     return column.replace({value: spelling for value, spelling in short.items() if spelling in known})
 
 

@@ -253,11 +253,12 @@ def private(privacy: Mapping[str, Any], *, unit: str = "example", copied: bool |
         copied: whether it holds copies; default: whether a larger share equals training examples than of unseen ones.
     """
     mia, dcr, near = privacy["mia"], privacy["dcr"], privacy["near_matches"]
-    traced = [key for key, p in mia["p_value"].items() if p < 0.01]
+    # Bonferroni: all three figures are looked at.
+    traced = [key for key, p in mia["p_value"].items() if p < 0.01 / len(mia["p_value"])]
     level: Level
     if copied is None:
         copied = privacy["exact_matches_share"] > privacy["exact_matches_reference"]
-    if copied or mia["auc_interval"][0] > 0.55 or (traced and mia["tpr_at_fpr_0p1pct"] > 0.05):
+    if copied or mia["auc_interval"][0] > 0.55 or ("tpr_at_fpr_0p1pct" in traced and mia["tpr_at_fpr_0p1pct"] > 0.05):
         level, answer = "poor", f"Yes: training {unit}s can be recognised from it."
     elif traced or dcr["interval"][0] > 0.5:
         level, answer = "fair", f"There are traces of the training {unit}s in it."

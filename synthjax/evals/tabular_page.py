@@ -141,8 +141,8 @@ def _likeness(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
     correlation = fidelity["synthetic"]["correlation"]
     return (
         "<section><h2>Likeness</h2><p>Each figure compares the synthetic table with the training table; beside it "
-        "stands what real test rows get, and what columns drawn alone get, which look right one by one and depend on nothing."
-        "</p>"
+        "stands what real test rows get, and what columns drawn alone get, which look right one by one and depend on "
+        "nothing.</p>"
         + _overall(fidelity)
         + _columns(fidelity, kinds)
         + _picture(lambda path: tabular_figures.histograms(path, shown), "Every column, real and synthetic.")

@@ -1,0 +1,410 @@
+"""The evaluation of tables: a copy, columns drawn alone and honest rows are told apart, and bad files are one line."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthjax import data
+from synthjax.errors import GateError, InputError, SynthjaxError
+from synthjax.evals import report, tabular_report
+from synthjax.launch import eval_tables, judging, subjects, table_subjects
+from synthjax.launch.subjects import Run
+from synthjax.model import Model
+
+NASTY = "<script>alert(1)</script>"
+
+
+def homes(seed: int, n: int = 300) -> pd.DataFrame:
+    """Homes on sale: numbers, a date, categories and gaps, all of which depend on the size; `sold` can be predicted."""
+    rng = np.random.default_rng(seed)
+    size = rng.uniform(30, 200, n).round(1)
+    rooms = np.rint(size / 30 + rng.normal(0, 0.5, n)).clip(1)
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 700, n) + 3 * size.astype(int), unit="D")
+    town = np.where(size > 120, NASTY, rng.choice(["Ayr", "Bath", NASTY], n))
+    garden = np.where(size + rng.normal(0, 30, n) > 110, "yes", "no")
+    sold = np.where(size + 20 * (garden == "yes") + rng.normal(0, 20, n) > 120, "slowly", "at once")
+    frame = pd.DataFrame({"home": np.arange(n) + 1, "size": size, "rooms": rooms, "listed": day.strftime("%d/%m/%Y")})
+    frame = frame.assign(town=town, garden=garden, floor=rng.choice(["0", "1", "2"], n), sold=sold)
+    frame.loc[rng.random(n) < 0.1, "rooms"] = None
+    return frame
+
+
+def alone(frame: pd.DataFrame) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    return pd.DataFrame({name: frame[name].to_numpy()[rng.permutation(len(frame))] for name in frame})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """train.csv, test.csv, and synthetic tables of three kinds."""
+    folder = tmp_path_factory.mktemp("homes")
+    train = homes(0)
+    tables = {"train": train, "test": homes(1, 200), "copy": train, "alone": alone(train), "honest": homes(2, 250)}
+    for name, frame in tables.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
+def ask(**given):
+    nothing = dict.fromkeys(("workdir", "real", "data_dir", "synthetic", "holdout", "target", "schema"))
+    return table_subjects.find(**{**nothing, "member": 0, **given})
+
+
+def subject_of(folder, synthetic, **given):
+    files = {"real": folder / "train.csv", "holdout": folder / "test.csv", "synthetic": synthetic}
+    return ask(**{**{name: str(file) for name, file in files.items()}, "target": "sold", **given})
+
+
+@pytest.fixture(scope="module")
+def judged(folder):
+    """name -> the report on that table; its files are in NAME-eval/."""
+    found = {}
+    for name in ("copy", "alone", "honest"):
+        subject = subject_of(folder, folder / f"{name}.csv")
+        out = judging.output_folder(subject.file, subject.run, None)
+        found[name] = eval_tables.run(subject, out, quick=True, seed=0, seeds=1)
+    return found
+
+
+# --- what the report says ----------------------------------------------------------------------------------------
+
+
+def test_a_copy_is_useful_and_leaks(judged):
+    useful, alike, private = tabular_report.verdicts(judged["copy"])
+    assert (useful.level, alike.level, private.level) == ("good", "good", "poor")
+    assert any("300 of 300 synthetic rows are exact copies" in sentence for sentence in private.evidence)
+    assert judged["copy"]["privacy"]["mia"]["auc"] == pytest.approx(1)
+    assert any("twins" in sentence for sentence in alike.evidence)
+
+
+def test_columns_drawn_alone_are_neither_alike_nor_useful(judged):
+    useful, alike, private = tabular_report.verdicts(judged["alone"])
+    assert (useful.level, alike.level) == ("poor", "poor") and private.level != "poor"
+    fidelity = judged["alone"]["fidelity"]
+    assert fidelity["synthetic"]["shapes"]["score"] > fidelity["ceiling"]["shapes"]["score"] > 0.9
+    assert tabular_report.gained(fidelity) < 0.2
+    assert abs(judged["alone"]["utility"]["boosting"]["kept"]) < 0.4
+
+
+def test_other_real_rows_are_good_in_every_way(judged):
+    useful, alike, private = tabular_report.verdicts(judged["honest"])
+    assert alike.level == "good" and useful.level != "poor" and private.level != "poor"
+    assert "250 synthetic rows and 300 training rows" in judged["honest"]["manifest"]["notes"][0]
+
+
+def lookup(values, key):
+    for part in key.split("."):
+        values = values[part]
+    return values
+
+
+def test_every_number_that_a_gate_may_name_is_in_the_file_and_documented(judged, folder):
+    found = json.loads((folder / "honest-eval" / "report.json").read_text())
+    for key in tabular_report.GATEABLE:
+        if "r2" in key or "rmse" in key or key == "privacy.mia.model_auc":
+            continue
+        assert isinstance(lookup(found, key), int | float), key
+        word = key.split(".")[-1] if not key.endswith(".mean") or "correlation" in key else key.split(".")[-2]
+        assert re.search(rf"\b{word}\b", tabular_report.__doc__ + report.__doc__), key
+
+
+def test_the_manifest_says_what_was_judged(judged, folder):
+    manifest = judged["copy"]["manifest"]
+    assert manifest["kind"] == "table" and manifest["target"] == "sold" and manifest["non_members"] == "test"
+    assert manifest["real"] == {"train": 300, "holdout": 0, "test": 200}
+    assert manifest["columns"]["listed"] == "datetime" and manifest["columns"]["home"] == "id"
+    assert len(manifest["synthetic"]["sha256"]) == 64 and manifest["model"] is None and manifest["quick"]
+    assert judged["copy"]["privacy"]["mia"]["n_others"] == 100  # half of the test rows; the other half is reference
+
+
+def test_gates_hold_or_pass(judged):
+    gates = ["privacy.mia.auc>0.9", "utility.boosting.kept<0.5", "fidelity.synthetic.c2st.score<0.5"]
+    with pytest.raises(GateError, match=r"privacy\.mia\.auc is 1 ") as caught:
+        parsed = judging.parse_gates(gates, has_model=False, known=tabular_report.GATEABLE)
+        report.check_gates(parsed, judged["copy"])
+    assert "kept" not in str(caught.value) and "c2st" not in str(caught.value)
+    with pytest.raises(SynthjaxError, match=r"did you mean fidelity\."):
+        judging.parse_gates(["fidelity.synthetic.c2st.skore<0.5"], has_model=False, known=tabular_report.GATEABLE)
+
+
+def test_without_a_target_there_is_no_usefulness(folder):
+    subject = subject_of(folder, folder / "honest.csv", target=None)
+    found = eval_tables.run(subject, folder / "none", quick=True, seed=0, seeds=1)
+    assert found["utility"] is None and "usefulness is not measured" in " ".join(subject.notes)
+    page = (folder / "none" / "report.html").read_text()
+    assert "Not measured: no column was named" in page and "Can a classifier" not in page
+
+
+# --- the page ----------------------------------------------------------------------------------------------------
+
+
+class Audit(html.parser.HTMLParser):
+    """Collects what a page would run or load, and pictures without a description."""
+
+    def __init__(self):
+        super().__init__()
+        self.scripts, self.loaded, self.silent, self.open = 0, [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.scripts += tag in ("script", "iframe", "object") or any(name.startswith("on") for name in given)
+        self.loaded += [given[k] for k in ("src", "href") if k in given and not given[k].startswith(("data:", "#"))]
+        self.silent += tag in ("img", "svg") and not any(given.get(k) for k in ("alt", "aria-label", "aria-hidden"))
+        if tag not in ("meta", "link", "img", "br", "path", "circle"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in ("path", "circle"):
+            assert self.open.pop() == tag
+
+
+@pytest.mark.parametrize("name", ["copy", "alone", "honest"])
+def test_the_page_is_self_contained_escaped_and_described(judged, folder, name):
+    text = (folder / f"{name}-eval" / "report.html").read_text()
+    audit = Audit()
+    audit.feed(text)
+    assert (audit.scripts, audit.loaded, audit.silent, audit.open) == (0, [], 0, [])
+    assert NASTY not in text and "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert text.count("data:image/png") == 3 and len(text) < 5_000_000
+    assert "real training rows" in text and "training examples" not in text
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_page_in_chromium(judged, folder, tmp_path):
+    probe = "<script>document.body.dataset.width = document.documentElement.scrollWidth</script></body>"
+    page = tmp_path / "report.html"
+    page.write_text((folder / "copy-eval" / "report.html").read_text().replace("</body>", probe))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=390,2400"]
+    command = [CHROMIUM, *flags, "--dump-dom", f"--user-data-dir={tmp_path}/profile", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert int(re.search(r'data-width="(\d+)"', done.stdout).group(1)) <= 500  # no phone scrolls sideways
+
+
+# --- files that cannot be judged ---------------------------------------------------------------------------------
+
+
+def changed(column, row, value):
+    def change(frame):
+        frame[column] = frame[column].astype(object)
+        frame.loc[row, column] = value
+        return frame
+
+    return change
+
+
+BAD = {
+    "a column is missing": (lambda f: f.drop(columns="town"), r"lacks the column 'town' of the real table"),
+    "columns are missing": (lambda f: f.drop(columns=["town", "size"]), r"lacks the columns 'size', 'town'"),
+    "a column too many": (lambda f: f.assign(pool="no"), r"has the column 'pool', which the real table has not"),
+    "a word for a number": (changed("size", 6, "large"), r"row 7, column 'size': 'large' is not a finite number"),
+    "an infinity": (changed("size", 6, "inf"), r"row 7, column 'size': 'inf' is not a finite number"),
+    "another form of dates": (changed("listed", 3, "2020-05-06"), r"row 4, column 'listed': '2020-05-06' is not a"),
+    "an unknown label": (changed("sold", 8, "never"), r"row 9, column 'sold': 'never' is none of the classes"),
+    "codes for categories": (lambda f: f.assign(town="17"), r"row 1, column 'town': '17' is like all values"),
+    "too few rows": (lambda f: f[:4], r"4 rows with a 'sold'; at least 10 are needed"),
+    "no rows": (lambda f: f[:0], r"has a header and no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_synthetic_file_is_one_clear_line(kind, folder, tmp_path):
+    change, message = BAD[kind]
+    path = tmp_path / "synthetic.csv"
+    change(homes(3, 40)).to_csv(path, index=False)
+    with pytest.raises(InputError, match=message) as caught:
+        subject_of(folder, path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("gone.csv", None, "gone.csv: no such file"),
+        ("images.npz", b"PK", "images.npz: is no table"),
+        ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "lacks the columns 'size'"),
+        ("empty.csv", b"", "an empty file"),
+        ("damaged.parquet", b"PAR1", "not a Parquet file"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_one_clear_line(name, content, message, folder, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        subject_of(folder, tmp_path / name)
+
+
+def test_what_can_be_read_otherwise_is_and_strangers_are_told(folder, tmp_path):
+    frame = homes(3, 60).drop(columns="home")
+    frame = frame.assign(garden=frame.garden.map({"yes": "True", "no": "False"}), floor=frame.floor + ".0")
+    frame["town"] = frame["town"].where(frame.index > 5, "Cork")
+    frame.loc[10:12, "sold"] = None
+    frame[frame.columns[::-1]].to_csv(tmp_path / "other.csv", index=False)
+    subject = subject_of(folder, tmp_path / "other.csv")
+    made = subject.frames["synthetic"]
+    assert set(made["garden"]) == {"yes", "no"} and set(made["floor"]) == {"0", "1", "2"}
+    assert list(made.columns) == ["size", "rooms", "listed", "town", "garden", "floor", "sold"]
+    notes = "\n".join(subject.notes)
+    assert "'town': 6 synthetic rows (10.0%) hold categories that no real row has: 'Cork' 6" in notes
+    assert "3 synthetic rows have no 'sold'" in notes and "60 synthetic rows and 300 training rows" in notes
+
+
+def test_a_class_without_rows_is_told(folder, tmp_path):
+    frame = homes(3, 60)
+    frame[frame.sold == "slowly"].to_csv(tmp_path / "half.csv", index=False)
+    assert "no synthetic row is of class 'at once'" in " ".join(subject_of(folder, tmp_path / "half.csv").notes)
+
+
+def test_parquet_is_read_as_csv_is(folder, tmp_path):
+    frame = homes(2, 250)
+    frame["floor"] = frame["floor"].astype(int)
+    frame.to_parquet(tmp_path / "honest.parquet")
+    found, expected = (subject_of(folder, path) for path in (tmp_path / "honest.parquet", folder / "honest.csv"))
+    pd.testing.assert_frame_equal(found.frames["synthetic"], expected.frames["synthetic"])
+
+
+# --- what is judged, against what --------------------------------------------------------------------------------
+
+
+def test_files_are_taken_whole(folder):
+    subject = subject_of(folder, folder / "copy.csv")
+    assert subject.unseen == "test" and set(subject.frames) == {"train", "test", "synthetic"}
+    pd.testing.assert_frame_equal(subject.frames["train"], subject.frames["synthetic"])
+    assert len(subject.frames["test"]) == 200
+    attacked, known = table_subjects.halves(7)
+    assert sorted([*attacked, *known]) == list(range(7)) and len(attacked) == 4
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"real": "a.csv"}, "--real goes with --synthetic"),
+        ({"real": "a.csv", "synthetic": "b.csv", "workdir": "runs/a"}, "--real goes with --synthetic"),
+        ({"real": "a.csv", "synthetic": "b.csv"}, "needs --holdout=FILE"),
+        ({"real": "breast_cancer", "synthetic": "b.csv", "holdout": "c.csv"}, "has test rows of its own"),
+        ({"workdir": "runs/a", "target": "sold"}, "--target goes with --real"),
+    ],
+)
+def test_flags_that_do_not_go_together(given, message):
+    with pytest.raises(SynthjaxError, match=message):
+        ask(**given)
+
+
+def test_the_holdout_file_has_the_columns_of_the_real_one(folder, tmp_path):
+    homes(1, 50).drop(columns="town").to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(InputError, match="column 'town' is in only one of the train and the test file"):
+        subject_of(folder, folder / "copy.csv", holdout=str(tmp_path / "other.csv"))
+
+
+@pytest.fixture
+def run(folder, tmp_path, monkeypatch):
+    """A run on train.csv whose model knows its training rows by heart."""
+    real = data.load(str(folder / "train.csv"), target="sold")
+
+    def score(key, state, batch):
+        known = (batch.index[:, None] == state).any(1).astype(jnp.float32)
+        return 1 - known + jnp.where(batch.weight > 0, 0, jnp.nan)  # padding must not get out
+
+    model = Model(init=lambda *a: None, step=lambda *a: None, sample=lambda *a: None, score=score)
+    state = jnp.asarray(real.train.index)
+    made = Run(tmp_path / "run", model, state, real.spec, {"name": "toy", "sha256": "a" * 64})
+    made.workdir.mkdir()
+    monkeypatch.setattr(subjects, "open_run", lambda *a: (made, real))
+    monkeypatch.setattr(subjects, "made_by", lambda file: makers.get(file))
+    makers = {}
+    return made, real, makers
+
+
+def test_a_runs_own_table_is_held_against_its_holdout_and_its_model_is_attacked(run):
+    made, real, makers = run
+    file = made.workdir / "synthetic.csv"
+    homes(4, 100).to_csv(file, index=False)
+    makers[file] = "a" * 64
+    subject = ask(workdir=str(made.workdir))
+    assert subject.unseen == "holdout" and subject.run is made
+    _, unseen, _ = eval_tables.witnesses(subject, {"holdout": "unseen", "test": "reference"})
+    assert unseen == "unseen"
+    others = real.holdout
+    scores = judging.model_scores(made, real.train, others, seed=0, limit=100)
+    assert (scores["members"] == 0).all() and (scores["others"] == 1).all() and len(scores["others"]) == len(others.x)
+
+
+def test_a_run_without_its_table_names_the_command_that_makes_it(run):
+    made, _, makers = run
+    with pytest.raises(
+        InputError, match=r"no such file; .* synthjax\.launch\.sample --workdir=.*synthetic\.csv --rows"
+    ):
+        ask(workdir=str(made.workdir))
+    file = made.workdir / "synthetic.parquet"
+    homes(4, 100).to_parquet(file)
+    with pytest.raises(InputError, match=r"synthetic\.parquet: was not drawn by this run's model"):
+        ask(workdir=str(made.workdir))
+    makers[file] = "b" * 64
+    with pytest.raises(InputError, match=r"was drawn from another checkpoint; .* --overwrite"):
+        ask(workdir=str(made.workdir))
+    foreign = ask(workdir=str(made.workdir), synthetic=str(file))
+    assert foreign.run is None and foreign.unseen == "test"
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def line(*arguments):
+    return [sys.executable, "-m", "synthjax.launch.eval", *map(str, arguments)]
+
+
+def options():
+    return {"cwd": Path(__file__).parents[2], "env": dict(os.environ), "text": True}
+
+
+def test_a_gate_from_end_to_end(folder, tmp_path):
+    done = subprocess.run(
+        line(f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv",
+             f"--out={tmp_path}/out", "--quick", "--seeds=1", "--fail_if=privacy.exact_matches>0"),
+        **options(), capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.strip() == "error: privacy.exact_matches is 300 (gate privacy.exact_matches>0)"
+    assert "Yes: training rows can be recognised" in done.stdout and "note: no target is named" in done.stdout
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["manifest"]["kind"] == "table"
+
+
+@pytest.mark.parametrize(
+    "arguments, code, message",
+    [
+        (["--epochs=3"], 1, "--epochs: is for images"),
+        (["--fail_if=privacy.mia.auk>0.5"], 1, "did you mean privacy.mia.auc"),
+        (["--target=prize"], 3, "target 'prize' is no column"),
+    ],
+)
+def test_misuse_and_bad_input_are_one_line(arguments, code, message, folder):
+    files = (f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv")
+    done = subprocess.run(line(*files, *arguments), **options(), capture_output=True, timeout=120)
+    assert done.returncode == code and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_sigterm_ends_with_its_own_code(folder, tmp_path):
+    files = (f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(line(*files, f"--out={tmp_path}/out", "--target=sold"), **options(), **pipes)
+    assert "judging 300 synthetic rows" in process.stdout.readline()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 42 and errors.startswith("stopped: asked to end")
+    assert not (tmp_path / "out" / "report.json").exists()
