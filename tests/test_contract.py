@@ -45,7 +45,7 @@ SMALL = {
 """Further fields, by the file in synthjax/models."""
 MOST_COMPLEX = {"cgan": "cwdcgan", "dcgan": "wgan_gp", "table_gan": "table_wcgan"}
 """The preset that stands for its file, the others being slow; default: the first."""
-COMPILED_OFTEN = ("cwdcgan", "dbm", "ddpm", "mixture", "wgan_gp")
+COMPILED_OFTEN = ("cwdcgan", "dbm", "mixture", "vae", "wgan_gp")
 """Those that stand for all where the step is compiled anew for each comparison."""
 GENTLE = {"cgan": {"learning_rate": 1e-6}}
 """Fields for comparisons: its optimisers make whole steps of gradients that are rounding errors."""
