@@ -409,3 +409,9 @@ def test_sigterm_ends_with_its_own_code(folder, tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 42 and errors.startswith("stopped: asked to end")
     assert not (tmp_path / "out" / "report.json").exists()
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "digits"])
+def test_a_test_file_goes_with_a_table_in_a_file(name):
+    with pytest.raises(InputError, match="test"):
+        data.load(name, test="test.csv")
