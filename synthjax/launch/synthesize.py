@@ -11,7 +11,6 @@ fidelity is near that of the slow ones. DIR is a run like any other, so `launch.
 """
 
 import functools
-import importlib
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from absl import flags
 import synthjax
 from synthjax.data.arrays import shown
 from synthjax.errors import InputError
-from synthjax.launch import cli, runs, sample, subjects, train
+from synthjax.launch import cli, eval_tables, runs, sample, subjects, table_subjects, train
 from synthjax.launch.counts import class_counts
 
 MODEL = "mixture"
@@ -76,14 +75,9 @@ def look(file: Path, rows: int = SHOWN) -> str:
 
 def judge(workdir: Path, seed: int, quick: bool) -> None:
     """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
-    try:
-        tables, finder = (importlib.import_module(f"synthjax.launch.{n}") for n in ("eval_tables", "table_subjects"))
-    except ModuleNotFoundError:
-        print(f"not judged: next: python -m synthjax.launch.eval --workdir={workdir}", flush=True)
-        return
     names = ("real", "data_dir", "synthetic", "holdout", "target", "schema")
-    subject = finder.find(workdir=str(workdir), member=0, **dict.fromkeys(names))
-    tables.run(subject, workdir / "eval", quick=quick, seed=seed)
+    subject = table_subjects.find(workdir=str(workdir), member=0, **dict.fromkeys(names))
+    eval_tables.run(subject, workdir / "eval", quick=quick, seed=seed)
 
 
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:

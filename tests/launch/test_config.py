@@ -197,7 +197,7 @@ def test_there_are_configs():
 def test_every_config_loads_and_builds_for_its_data(path):
     chosen = config.experiment(str(path), None, None)
     assert chosen.name in config.presets() and chosen.dataset == path.parent.name
-    assert path.stem.split("_")[0] == chosen.name
+    assert path.stem == chosen.name or path.stem.startswith(f"{chosen.name}_")
     spec = SPECS[chosen.dataset]
     model = runs.build(chosen, spec)
     runs.abstract_state(chosen, model, spec)
