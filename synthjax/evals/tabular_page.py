@@ -236,8 +236,8 @@ def _closest(closest: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], tab
         marked = [
             f'<span class="match">{escape(a)}</span>' if a == b else escape(a) for a, b in zip(made, real, strict=True)
         ]
-        rows.append([f"synthetic row {pair['synthetic'] + 1:,}", *marked])
-        rows.append([f"<small>nearest training row, distance {pair['distance']:.3g}</small>", *map(escape, real)])
+        rows.append([f"synthetic&nbsp;{pair['synthetic'] + 1:,}", *marked])
+        rows.append([f"<small>training,&nbsp;{pair['distance']:.3g}&nbsp;away</small>", *map(escape, real)])
     more = f"; the first {SHOWN} columns" if len(names) == SHOWN else ""
     return (
         "<h3>The closest pairs</h3><p class='note'>Some pair is always the closest; cells that agree are marked. Twins "
