@@ -1,7 +1,7 @@
 """DCGAN on Fashion-MNIST, with layer norm and R1 in the critic instead of batch norm.
 
-A CNN trained on 10,000 of its samples alone scores 86.4 +- 0.4 % on the real test set, on as many real images 89.7 +- 0.4 %
-(3 networks).
+A CNN trained on 10,000 of its samples alone scores 86.4 +- 0.4 % on the real test set, on as many real images 89.7 +-
+0.4 % (3 networks).
 """
 
 from synthjax.adversarial import Rules
