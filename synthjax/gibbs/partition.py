@@ -51,11 +51,6 @@ def times(count: int) -> jax.Array:
     return 0.5 * even + 0.5 * (3 * even**2 - 2 * even**3)
 
 
-def base_params(machine: Machine, params: Params, base: tuple[jax.Array, ...]) -> Params:
-    """The machine without couplings."""
-    return Params(tuple(jnp.zeros_like(w) for w in params.weights), base, params.log_var)
-
-
 def log_z_base(machine: Machine, params: Params, base: tuple[jax.Array, ...]) -> jax.Array:
     """log Z_0 of the machine without couplings and with biases `base`: a scalar."""
     total = jnp.float32(0)
