@@ -32,7 +32,7 @@ def trained(conditional: bool):
         conditional=conditional, hidden=(64, 64, 64), rules=rules, learning_rate=1e-3, ema_decay=0.98
     )
     model = table_gan.build(config, toy_table.SPEC)
-    return model, toy_table.train(model, 128, 700)[0]
+    return model, toy_table.train(model, 128, 1500)[0]
 
 
 @functools.cache
@@ -62,8 +62,7 @@ def test_known_dependences_come_back(conditional):
     labels, x = drawn(conditional)
     toy_table.assert_exact(x, labels if conditional else None)
     real, made = toy_table.dependences(toy_table.rows()[0]), toy_table.dependences(x)
-    # A critic this small is content with more: .95 after these 700 steps, .93 after 1,500.
-    assert made["correlation"] == pytest.approx(toy_table.CORRELATION, abs=0.2)
+    assert made["correlation"] == pytest.approx(toy_table.CORRELATION, abs=0.15)
     assert made["shape"] > 0.8 and made["town"] > 0.75  # by chance 1/3 and 1/6
     for name, within in {"missing no": 0.12, "missing yes": 0.12, "height": 0.35, "savings": 0.3, "red": 0.1}.items():
         assert made[name] == pytest.approx(real[name], abs=within), name
