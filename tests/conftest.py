@@ -1,5 +1,6 @@
 """What every test shares: four virtual CPU devices, a compilation cache, and the way to the real data."""
 
+import itertools
 import os
 import tempfile
 from pathlib import Path
@@ -12,6 +13,22 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
+
+MOST_MAPPINGS = 20_000
+"""Linux gives a process 65,530 memory mappings at most (vm.max_map_count); compiled functions take some each, and JAX
+crashes without."""
+counted = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def few_mappings():
+    """Lets go of compiled functions before there are too many of them for one process; looks every twentieth test."""
+    yield
+    maps = Path("/proc/self/maps")
+    if next(counted) % 20 == 0 and maps.exists():
+        with maps.open("rb") as lines:
+            if sum(1 for _ in lines) > MOST_MAPPINGS:
+                jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ The results are DIR/report.json and DIR/report.html, DIR being --out, or eval/ i
 NAME-eval/ beside it. Exit code 4 says that a condition of --fail_if holds.
 """
 
-import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,7 +60,6 @@ def main(argv: Sequence[str]) -> None:
     check_flags(given, table=table)
     known = tabular_report.GATEABLE if table else report.GATEABLE
     gates = judging.parse_gates(given.fail_if, has_model=given.real is None, known=known)
-    signal.signal(signal.SIGTERM, judging.leave)
     protocol = {"quick": given.quick, "seed": given.seed, "seeds": given.seeds}
     if table:
         asked.update({name: given[name].value for name in OF_TABLES})

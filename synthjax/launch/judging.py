@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from synthjax import data
 from synthjax.data import writers
-from synthjax.errors import InputError, Preempted, SynthjaxError
+from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals import privacy, report
 from synthjax.jit import jit
 from synthjax.launch.subjects import Run
@@ -86,11 +86,6 @@ def parse_gates(
         if gates[-1].key in report.NEEDS_MODEL and not has_model:
             raise SynthjaxError(f"--fail_if={text}: with --real there is no model to attack")
     return gates
-
-
-def leave(number: int, frame: Any) -> None:
-    """Answers SIGTERM. Every file is written whole or not at all, so work can end anywhere."""
-    raise Preempted("asked to end; what was drawn is kept, and the same command judges it")
 
 
 def surprise(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from synthjax import data
-from synthjax.errors import InputError, Preempted, SynthjaxError
+from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import eval_images, judging
 from synthjax.launch.subjects import Run, Subject, Synthetic
 from synthjax.model import Batch, Model
@@ -100,11 +100,6 @@ def test_a_place_that_cannot_be_written_to_is_told_first(subject, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         judging.output_folder(subject.file, subject.run, str(tmp_path / "file" / "out"))
-
-
-def test_sigterm_ends_with_its_own_code():
-    with pytest.raises(Preempted):
-        judging.leave(15, None)
 
 
 def command(*arguments, **environment):
