@@ -65,11 +65,13 @@ class Experiment:
     checkpoint_every: int = 500
     sample_every: int = 1000
     """Steps between the grids in samples/ and measures of diversity; 0: at the end only."""
+    eval_every: int = 0
+    """Steps between two scores on the holdout, by which the best state is kept; 0: none. See `launch.holdout`."""
     keep: int = 3
     """Checkpoints kept."""
 
 
-HOUSEKEEPING = ("data_dir", "log_every", "checkpoint_every", "sample_every", "keep")
+HOUSEKEEPING = ("data_dir", "log_every", "checkpoint_every", "sample_every", "eval_every", "keep")
 """Fields that may change when a run goes on: they change no number in it."""
 
 

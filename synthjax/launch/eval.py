@@ -21,8 +21,9 @@ from absl import flags
 
 from synthjax.errors import SynthjaxError
 from synthjax.evals import report, tabular_report
-from synthjax.launch import cli, eval_images, eval_tables, judging, subjects, table_subjects
+from synthjax.launch import cli, eval_images, eval_tables, judging, runs, subjects, table_subjects
 
+NAMES = ("workdir", "real", "data_dir", "synthetic", "member", "checkpoint")
 OF_TABLES = ("holdout", "target", "schema")
 OF_IMAGES = ("epochs",)
 
@@ -41,6 +42,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("epochs", None, "Passes of each network through its images; default: 12.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
+    flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
     flags.DEFINE_bool("quick", False, "A first look: 2 seeds, fewer epochs, at most 1,000 examples attacked.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
@@ -55,7 +57,7 @@ def check_flags(given: flags.FlagValues, *, table: bool) -> None:
 def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
-    asked: dict[str, Any] = {name: given[name].value for name in ("workdir", "real", "data_dir", "synthetic", "member")}
+    asked: dict[str, Any] = {name: given[name].value for name in NAMES}
     table = table_subjects.is_table(given.real, given.workdir)
     check_flags(given, table=table)
     known = tabular_report.GATEABLE if table else report.GATEABLE

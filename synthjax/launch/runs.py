@@ -1,7 +1,7 @@
 """What lies in a run's folder, and the way back from it to a model.
 
 config.json      the experiment               metrics.jsonl, loss.png, samples/  how it went
-data.json        data set, spec, fingerprint  checkpoints/STEP/                  state and record
+data.json        data set, spec, fingerprint  checkpoints/STEP/, best/STEP/      state and record
 splits.npz       rows of train and holdout    synthetic.npz, eval/               what was drawn, what it is worth
 encoder.json     of a table: its columns      synthetic.csv                      the same, of a table
 """
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,10 @@ from synthjax.train.checkpoint import Checkpoints, write_atomically
 if TYPE_CHECKING:
     from synthjax.data.encoding import Encoder
 
+Kept = Literal["last", "best"]
+"""Which state of a run: its newest, or the best by `launch.holdout`."""
+KEPT: dict[Kept, str] = {"last": "checkpoints", "best": "best"}
+"""The folders of their checkpoints."""
 RARE_SEED = 0
 """Draws the examples that a rare class keeps: fixed as all splits are, so that runs of all seeds have the same data."""
 
@@ -194,13 +198,15 @@ def abstract_state(experiment: Experiment, model: Model, spec: DataSpec, rows: i
     return jax.eval_shape(init, keys if experiment.seeds > 1 else keys[0], batch)
 
 
-def load(workdir: str | Path, member: int = 0) -> tuple[Model, State, DataSpec]:
+def load(workdir: str | Path, member: int = 0, checkpoint: Kept = "last") -> tuple[Model, State, DataSpec]:
     """See `synthjax.load`."""
     experiment, data = read(workdir)
     if not 0 <= member < experiment.seeds:
         raise InputError(f"{workdir}: no member {member} in a run of {experiment.seeds} seeds (they count from 0)")
-    checkpoints = Checkpoints(Path(workdir) / "checkpoints")
+    checkpoints = Checkpoints(Path(workdir) / KEPT[checkpoint])
     step = checkpoints.newest()
+    if step is None and checkpoint == "best":
+        raise CheckpointError(f"{workdir}: no best checkpoint; train with --eval_every=N, which keeps it")
     if step is None:
         raise CheckpointError(f"{workdir}: no usable checkpoint; train it with: python -m synthjax.launch.train")
     spec = DataSpec.from_dict(data["spec"])

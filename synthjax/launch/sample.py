@@ -64,7 +64,9 @@ def state_sha256(state: State) -> str:
     return digest.hexdigest()
 
 
-def describe_run(workdir: Path, state: State, member: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def describe_run(
+    workdir: Path, state: State, member: int, checkpoint: runs.Kept = "last"
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a request says of the model and of the data that it comes from.
 
     Returns:
@@ -75,7 +77,7 @@ def describe_run(workdir: Path, state: State, member: int) -> tuple[dict[str, An
     """
     experiment, data = runs.read(workdir)
     # What was passed over on the way to the newest good checkpoint, `synthjax.load` has said already.
-    step = Checkpoints(workdir / "checkpoints", say=lambda line: None).newest()
+    step = Checkpoints(workdir / runs.KEPT[checkpoint], say=lambda line: None).newest()
     config = dataclasses.asdict(experiment.model)
     model = {"name": experiment.name, "config": config, "member": member, "step": step, "sha256": state_sha256(state)}
     return model, {"name": data["dataset"], "fingerprint": data["fingerprint"]}
@@ -318,6 +320,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("part_rows", 10_000, "Examples in a part, rounded up to whole batches.", lower_bound=1)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
+    flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
     flags.DEFINE_bool("overwrite", False, "Replace a set that lies at --out.")
     distributed.define_flags()
 
@@ -333,7 +336,7 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
     workdir = cli.workdir(given.workdir)
     out = given.out or default_out(workdir, given.top_up)
     form = output_form(out, given.format)
-    model, state, spec = synthjax.load(workdir, given.member)
+    model, state, spec = synthjax.load(workdir, given.member, given.checkpoint)
     encoder = runs.encoder(workdir) if given.where or (form in writers.TABLES and spec.kind == "table") else None
     size = given.batch_size or block_size(spec)
     labels = runs.trained_on(workdir, given.data_dir).train.y if given.top_up else None
@@ -353,7 +356,7 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
     if not any(counts):
         return
     typed = typed_options(model.sample, options)
-    described, dataset = describe_run(workdir, state, given.member)
+    described, dataset = describe_run(workdir, state, given.member, given.checkpoint)
     request = make_request(
         model,
         spec,

@@ -99,7 +99,9 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
     return Synthetic(part.x, part.y)
 
 
-def open_run(workdir: Path, member: int, data_dir: str | None) -> tuple[Run, data.Dataset]:
+def open_run(
+    workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept = "last"
+) -> tuple[Run, data.Dataset]:
     """A trained run and the data it was trained on.
 
     Raises:
@@ -107,8 +109,8 @@ def open_run(workdir: Path, member: int, data_dir: str | None) -> tuple[Run, dat
         CheckpointError: there is no usable checkpoint.
     """
     real = runs.trained_on(workdir, data_dir)
-    model, state, spec = synthjax.load(workdir, member)
-    described, _ = sample.describe_run(workdir, state, member)
+    model, state, spec = synthjax.load(workdir, member, checkpoint)
+    described, _ = sample.describe_run(workdir, state, member, checkpoint)
     return Run(workdir, model, state, spec, described), real
 
 
@@ -156,6 +158,7 @@ def find(
     synthetic: str | None,
     member: int,
     seed: int,
+    checkpoint: runs.Kept = "last",
 ) -> Subject:
     """What the flags of the same names ask to judge."""
     if real is not None:
@@ -163,7 +166,7 @@ def find(
             raise SynthjaxError("--real goes with --synthetic=FILE.npz and without --workdir")
         dataset = data.load(real, data_dir)
         return Subject(dataset, read_synthetic(Path(synthetic), dataset.spec), Path(synthetic), None)
-    run, dataset = open_run(cli.workdir(workdir), member, data_dir)
+    run, dataset = open_run(cli.workdir(workdir), member, data_dir, checkpoint)
     if synthetic is None:
         file = draw_own(run, dataset, seed)
         return Subject(dataset, read_synthetic(file, dataset.spec, labelled=run.model.conditional), file, run)

@@ -13,6 +13,7 @@ fidelity is near that of the slow ones. DIR is a run like any other, so `launch.
 import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -75,8 +76,8 @@ def look(file: Path, rows: int = SHOWN) -> str:
 
 def judge(workdir: Path, seed: int, quick: bool) -> None:
     """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
-    names = ("real", "data_dir", "synthetic", "holdout", "target", "schema")
-    subject = table_subjects.find(workdir=str(workdir), member=0, **dict.fromkeys(names))
+    unset: dict[str, Any] = dict.fromkeys(("real", "data_dir", "synthetic", "holdout", "target", "schema"))
+    subject = table_subjects.find(workdir=str(workdir), member=0, **unset)
     eval_tables.run(subject, workdir / "eval", quick=quick, seed=seed)
 
 

@@ -72,6 +72,7 @@ def find(
     holdout: str | None,
     target: str | None,
     schema: str | None,
+    checkpoint: runs.Kept = "last",
 ) -> TableSubject:
     """What the flags of the same names ask to judge.
 
@@ -86,9 +87,9 @@ def find(
     for name, value in (("holdout", holdout), ("target", target), ("schema", schema)):
         if value is not None:
             raise SynthjaxError(f"--{name} goes with --real: a run knows its own")
-    run, dataset = subjects.open_run(cli.workdir(workdir), member, data_dir)
+    run, dataset = subjects.open_run(cli.workdir(workdir), member, data_dir, checkpoint)
     if synthetic is None:
-        return _read(dataset, _own(run), run)
+        return _read(dataset, _own(run, checkpoint), run)
     own = subjects.made_by(Path(synthetic)) == run.described["sha256"]
     return _read(dataset, Path(synthetic), run if own else None)
 
@@ -113,7 +114,7 @@ def _foreign(
     )
 
 
-def _own(run: Run) -> Path:
+def _own(run: Run, checkpoint: runs.Kept) -> Path:
     """The table in a run's folder that its model has drawn."""
     there = [run.workdir / name for name in OWN if (run.workdir / name).is_file()]
     makers = {file: subjects.made_by(file) for file in there}
@@ -122,6 +123,7 @@ def _own(run: Run) -> Path:
             return file
     out = run.workdir / OWN[0]
     command = f"python -m synthjax.launch.sample --workdir={run.workdir} --out={out}"
+    command += "" if checkpoint == "last" else f" --checkpoint={checkpoint}"
     if not there:
         raise InputError(f"{out}: no such file; draw the run's table first: {command} --rows=N")
     if makers[there[0]] is not None:

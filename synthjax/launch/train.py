@@ -12,6 +12,9 @@ interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --c
 
 Every --config.sample_every steps and at the end a grid of samples is drawn, and how varied each class is, measured: a
 class of which the same few examples are made again and again is reported by name. metrics.jsonl has the figures.
+
+--eval_every=N scores the model on the holdout every N steps, and keeps the best state in the workdir's best/, which
+launch.sample and launch.eval take with --checkpoint=best.
 """
 
 import functools
@@ -28,10 +31,11 @@ from synthjax.data import Dataset, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError
 from synthjax.evals import plots
-from synthjax.launch import cli, config, distributed, runs, watch
+from synthjax.launch import cli, config, distributed, holdout, runs, watch
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
 from synthjax.train import loop, metrics
+from synthjax.train.best import Best
 from synthjax.train.checkpoint import Checkpoints
 
 SHORT = {
@@ -45,6 +49,7 @@ SHORT = {
     "seeds": "seeds",
     "steps": "model.steps",
     "batch_size": "model.batch_size",
+    "eval_every": "eval_every",
 }
 """Flags that are short for a field of the experiment."""
 COLUMNS = 40
@@ -73,6 +78,9 @@ def define_flags() -> None:
     flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
     flags.DEFINE_string("seeds", None, "Train that many members at once, by vmap (default: 1).")
+    flags.DEFINE_string(
+        "eval_every", None, "Score on the holdout that often, in steps, and keep the best (default: no)."
+    )
     flags.DEFINE_float("minutes", 0.0, "Stop after that many minutes, finished and checkpointed; 0: no limit.", 0.0)
     distributed.define_flags()
 
@@ -114,7 +122,7 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
         if text is not None:
             chosen = config.override(chosen, field, text, f"--{flag}")
     for name, least in [("seeds", 1), ("seed", 0), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
-                        ("sample_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
+                        ("sample_every", 0), ("eval_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
         if getattr(chosen, name) < least:
             raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
     for name in ("steps", "batch_size"):
@@ -218,6 +226,12 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     run(chosen, runs.data(chosen), Path(asked.workdir) if asked.workdir else default_workdir(chosen), asked.minutes)
 
 
+def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, writer, record, say) -> Best:
+    """What scores the model on the holdout and keeps the best state; arguments as `run` has them."""
+    judge = holdout.Judge(chosen, model, data, writer, workdir)
+    return Best(Checkpoints(workdir / runs.KEPT["best"], 1, say), judge, record, say)
+
+
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
     """Trains, or goes on training, in a run's folder.
 
@@ -236,6 +250,8 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     """
     model = runs.build(chosen, data.spec)
     coach = trainer(chosen, model, data)
+    if chosen.eval_every:
+        holdout.check(chosen, model, data)
     runs.begin(workdir, chosen, data)
     progress = Progress(chosen.model.steps)
     rows = len(coach.feed.rows(0)) if model.minibatches is None else None
@@ -248,16 +264,18 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     resume = checkpoints.newest() or 0  # a question to all processes
     writer = metrics.MetricsWriter(workdir, resume) if first else None
     show = watch.Watch(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
-    plan = loop.Plan(chosen.model.steps, chosen.log_every, chosen.checkpoint_every, chosen.sample_every, minutes)
+    every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
+    best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
     step, state = loop.train(
         coach,
-        plan,
+        loop.Plan(chosen.model.steps, *every, minutes),
         jax.random.key(chosen.seed),
         checkpoints,
         record,
         log=functools.partial(progress.log, writer),
         show=show,
+        judge=best,
         say=progress.say,
     )
     if show is not None:
@@ -266,6 +284,8 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
         plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
     if writer is not None:
         writer.close()
+    if best is not None:
+        best.close()
     short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
     pictures = "" if show is None else ", samples/"
     progress.say(

@@ -175,6 +175,7 @@ class Plan:
     log_every: int = 50
     checkpoint_every: int = 500
     sample_every: int = 0
+    eval_every: int = 0
     minutes: float = 0.0
     """Stop in time, finished and checkpointed; 0: no limit."""
 
@@ -188,6 +189,7 @@ def train(
     *,
     log: Callable[[int, dict[str, np.ndarray]], None],
     show: Callable[[int, State], None] | None = None,
+    judge: Callable[[int, State], None] | None = None,
     say: Callable[[str], None] = print,
 ) -> tuple[int, State]:
     """Trains from the newest good checkpoint, or from the start, to `plan.steps`.
@@ -197,6 +199,7 @@ def train(
       log: (step, metrics) every `log_every` steps, means over them; "steps_per_second" is added.
       show: (step, state) every `sample_every` steps, for grids of samples; again for such a step that a run goes on
         from, since whatever ended the run may have ended that call.
+      judge: (step, state) every `eval_every` steps and at the end, called by all processes; again as `show` is.
 
     Returns:
       (steps done, state); fewer steps than planned only if `plan.minutes` ran out.
@@ -211,7 +214,7 @@ def train(
     with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
         step, state = _start(trainer, key, checkpoints, say)
         first = saved = step
-        shown = 0
+        shown = judged = 0
         window = _Window(plan, step, log, saved)
         pending: tuple[int, int, Metrics] | None = None
         while True:
@@ -219,17 +222,19 @@ def train(
             done = stop or step >= plan.steps or (_past(deadline) and step > first)
             save_now = step > saved and (done or step % plan.checkpoint_every == 0)
             show_now = not done and step > shown and plan.sample_every > 0 and step % plan.sample_every == 0
-            if pending and (save_now or show_now):
+            judge_now = step > judged and not stop and plan.eval_every > 0 and (done or step % plan.eval_every == 0)
+            if pending and (save_now or show_now or judge_now):
                 window.take(*pending)
                 pending = None
             if save_now:
                 checkpoints.save(step, state, record | {"step": step})
                 window.saved = saved = step
             if show_now and show is not None:
-                begun = time.monotonic()
-                show(step, state)
-                window.paused(time.monotonic() - begun)
+                window.aside(show, step, state)
                 shown = step
+            if judge_now and judge is not None:
+                window.aside(judge, step, state)
+                judged = step
             if done:
                 if stop and step < plan.steps:
                     where = f"at step {step}, which is saved" if step else "before the first step"
@@ -244,8 +249,8 @@ def train(
 
 
 def _next_end(step: int, length: int, plan: Plan) -> int:
-    """Where the next call ends: `length` steps on, or at the next checkpoint or grid if that comes first."""
-    marks = [every for every in (plan.checkpoint_every, plan.sample_every) if every > 0]
+    """Where the next call ends: `length` steps on, or at the next checkpoint, grid or score if that comes first."""
+    marks = [every for every in (plan.checkpoint_every, plan.sample_every, plan.eval_every) if every > 0]
     return min(step + length, plan.steps, *[(step // every + 1) * every for every in marks])
 
 
@@ -273,10 +278,12 @@ class _Window:
         """A call is about to be made."""
         self._dispatched_before, self._dispatched = self._dispatched, time.monotonic()
 
-    def paused(self, seconds: float) -> None:
-        """Training stood still that long: "steps_per_second" leaves it out."""
-        step, begun = self._since
-        self._since = (step, begun + seconds)
+    def aside(self, call: Callable[[int, State], None], step: int, state: State) -> None:
+        """Calls what training stands still for: "steps_per_second" leaves its time out."""
+        paused = time.monotonic()
+        call(step, state)
+        since, begun = self._since
+        self._since = (since, begun + time.monotonic() - paused)
 
     def take(self, start: int, end: int, metrics: Metrics) -> None:
         """Waits for the call of steps start ... end - 1 and takes its metrics in."""

@@ -8,6 +8,9 @@ import numpy as np
 
 from synthjax.train.checkpoint import write_atomically
 
+DECIMALS = 9
+"""Of every figure that is written."""
+
 
 class MetricsWriter:
     """Appends one JSON object a line: {"step": int, NAME: float or list of floats (one a seed), ...}.
@@ -30,7 +33,7 @@ class MetricsWriter:
 
     def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         """One line; each metric is a scalar or (seeds,)."""
-        row = {name: np.round(np.asarray(value, np.float64), 9).tolist() for name, value in metrics.items()}
+        row = {name: np.round(np.asarray(value, np.float64), DECIMALS).tolist() for name, value in metrics.items()}
         self._file.write(json.dumps({"step": step, **row}) + "\n")
         self._file.flush()
         if self._board is not None:

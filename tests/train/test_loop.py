@@ -49,7 +49,7 @@ def trainer(model=None, minibatches=1, **fields) -> loop.Trainer:
 class Run:
     """One call of `train` and what it told."""
 
-    def __init__(self, coach, folder, key=KEY, show=None, **plan):
+    def __init__(self, coach, folder, key=KEY, show=None, judge=None, **plan):
         self.said, self.logged = [], []
         self.checkpoints = Checkpoints(folder, say=self.said.append)
         self.begin = lambda: loop.train(
@@ -60,6 +60,7 @@ class Run:
             {"name": "toy"},
             log=lambda step, metrics: self.logged.append((step, metrics)),
             show=show,
+            judge=judge,
             say=self.said.append,
         )
 
@@ -165,6 +166,22 @@ def test_what_a_grid_takes_is_no_training_time(coach, tmp_path, monkeypatch):
     run = Run(coach, tmp_path, steps=8, log_every=4, sample_every=4, show=lambda step, state: slept.append(step))()
     assert [step for step, _ in run.logged] == [4, 8] and slept == [4]
     assert run.logged[1][1]["steps_per_second"] > 4 / 500
+
+
+def test_scores_are_asked_for_as_training_goes_and_at_the_end(coach, tmp_path):
+    judged = []
+
+    def run(steps, name="a", **plan):
+        judge = lambda step, state: judged.append((step, int(state["step"])))  # noqa: E731
+        return Run(coach, tmp_path / name, steps=steps, judge=judge, **plan)().state
+
+    state = run(10, eval_every=4, checkpoint_every=3)
+    assert judged == [(4, 3), (8, 7), (10, 9)]
+    assert_same_bits(state, Run(coach, tmp_path / "b", steps=10)().state)
+    run(10, eval_every=4)  # what ended the run may have ended that score
+    assert judged[3:] == [(10, 9)]
+    run(10, "c")
+    assert len(judged) == 4
 
 
 def test_another_key_is_another_run(coach, tmp_path):

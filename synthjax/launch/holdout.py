@@ -1,0 +1,172 @@
+"""How good a model is while it trains: a cheap score on the holdout, which no step of training sees.
+
+    tables   `holdout_c2st`: gradient boosting tells synthetic rows from held-out ones (1: it cannot, 0: always), the
+             target among the columns. Where there is a target, `holdout_tstr` beside it: boosting trained on synthetic
+             rows predicts that of held-out ones, by ROC AUC, or R2 of a quantity.
+    images   `holdout_tstr`: accuracy on held-out images of a small CNN that was trained on synthetic ones.
+
+The first of each kind decides which state is kept as the best (`synthjax.train.best`). They are for choosing, not for
+reporting: one seed, few rows, and the highest of many noisy figures is flattered. `launch.eval` judges what was chosen
+on the test split, which is never looked at here.
+
+Over metrics.jsonl they are rows of their own, one value a member of a run of several; their mean decides:
+
+    {"step": 2000, "holdout_c2st": 0.61, "holdout_tstr": 0.903}
+
+Process 0 does all this by itself, from a copy of the state and with keys of its own. Training is bit for bit the same
+with and without it.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+
+from synthjax import sampling
+from synthjax.data import Dataset
+from synthjax.errors import InputError
+from synthjax.evals import classifiers
+from synthjax.launch import counts, sample
+from synthjax.launch.config import Experiment
+from synthjax.model import Model, State
+from synthjax.train import metrics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from synthjax.evals.frames import Table
+
+ROWS = {"table": 5_000, "image": 2_000}
+"""Synthetic examples that are drawn; of tables, as many held-out ones are looked at."""
+LEAST = 30
+"""Examples that the holdout must have: of fewer, no score would tell one state from another."""
+FOLDS = 3
+"""Of the two-sample test."""
+EPOCHS = 4
+"""Passes of the CNN through its images."""
+DECIDES = {"table": "holdout_c2st", "image": "holdout_tstr"}
+KEY = 2**32 - 3
+"""Folded into the run's key for all that is random here; see `synthjax.launch.watch.KEY`."""
+
+
+class Judge:
+    """Called with (step, state), writes the scores at that step and returns the one that decides.
+
+    A step whose scores are in metrics.jsonl already is not judged again.
+    """
+
+    def __init__(
+        self, chosen: Experiment, model: Model, data: Dataset, writer: metrics.MetricsWriter | None, workdir: object
+    ):
+        """Looks whether there is something to score.
+
+        Args:
+          chosen: the experiment.
+          model: what is trained.
+          data: what it is trained on, and its holdout.
+          writer: of the run's metrics; None in all processes but the first, which never call.
+          workdir: of the run.
+
+        Raises:
+          InputError: the holdout is too small, images have no labels, or the model draws none.
+        """
+        check(chosen, model, data)
+        self._chosen, self._model, self._data, self._writer = chosen, model, data, writer
+        self._workdir = str(workdir)
+        key = jax.random.fold_in(jax.random.key(chosen.seed), np.uint32(KEY))
+        self._key_draw, self._key_cnn = jax.random.split(key)
+        shares = counts.class_counts(data.spec, model.conditional, n=ROWS[data.spec.kind], per_class=None)
+        self._labels = np.repeat(np.arange(len(shares), dtype=np.int32), shares)
+
+    def __call__(self, step: int, state: State) -> float:
+        """The score after `step` steps, higher is better."""
+        decides = DECIDES[self._data.spec.kind]
+        for row in metrics.read(self._workdir, decides):
+            if row["step"] == step:
+                return float(np.mean(row[decides]))
+        state = sampling.local_copy(state)
+        seeds = self._chosen.seeds
+        members = [jax.tree.map(lambda a, m=m: a[m], state) for m in range(seeds)] if seeds > 1 else [state]
+        found = [self._scores(member) for member in members]
+        # As metrics.jsonl keeps them: what a run that goes on reads there is what it would have found.
+        row = {name: np.round([one[name] for one in found], metrics.DECIMALS) for name in found[0]}
+        assert self._writer is not None
+        self._writer.write(step, row if seeds > 1 else {name: values[0] for name, values in row.items()})
+        return float(row[decides].mean())
+
+    def _scores(self, state: State) -> dict[str, float]:
+        block = min(len(self._labels), sample.block_size(self._data.spec))
+        x = np.concatenate(list(sampling.draw(self._model, state, self._key_draw, self._labels, block=block)))
+        return self._of_images(x) if self._data.spec.kind == "image" else self._of_rows(x)
+
+    def _of_images(self, x: np.ndarray) -> dict[str, float]:
+        spec, (real, real_y, _) = self._data.spec, self._data.holdout
+        x = np.asarray(spec.decode(x))
+        cnn = classifiers.train(self._key_cnn, x, self._labels, spec, seeds=1, epochs=EPOCHS)
+        right = classifiers.predict(cnn, real)[0].argmax(-1) == real_y
+        return {"holdout_tstr": float(right.mean())}
+
+    def _of_rows(self, x: np.ndarray) -> dict[str, float]:
+        from synthjax.evals import frames, tabular
+
+        encoder, table = self._data.encoder, self._data.table
+        assert encoder is not None and table is not None
+        schema, seed = table.schema, self._chosen.seed
+        # Truths are spelt alike in both, as in `eval_tables`.
+        kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
+        both = frames.read({"real": self._real, "synthetic": encoder.decode(x, seed=seed)}, kinds, schema.target)
+        real, synthetic = both["real"], both["synthetic"]
+        score = tabular.c2st(real, synthetic, seed=seed, limit=ROWS["table"], folds=FOLDS)["score"]
+        if schema.target is None:
+            return {"holdout_c2st": score}
+        return {"holdout_c2st": score, "holdout_tstr": _tstr(real, synthetic, seed)}
+
+    @functools.cached_property
+    def _real(self) -> "pd.DataFrame":
+        """Held-out rows, at most as many as are drawn: always the same."""
+        frame = self._data.frame("holdout")
+        n = ROWS["table"]
+        return frame if len(frame) <= n else frame.sample(n, random_state=self._chosen.seed)
+
+
+def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
+    """How well boosting that saw synthetic rows predicts the target of real ones; by chance where there is nothing."""
+    from threadpoolctl import threadpool_limits
+
+    from synthjax.evals import tabular_utility
+
+    regression = real.schema.regression
+    known = [t.take(~np.isnan(t.answers()) if regression else t.answers() >= 0) for t in (synthetic, real)]
+    if min(map(len, known)) < tabular_utility.SMALLEST:
+        return 0.0 if regression else 0.5
+    # As in `tabular.c2st`: scikit-learn's threads are slow on cores that something else keeps busy.
+    with threadpool_limits(1, "openmp"):
+        answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, known[0], seed)
+        found = tabular_utility.score(known[1], answer(known[1]), None)
+    value = found["r2"] if regression else found["roc_auc"]
+    return (0.0 if regression else 0.5) if value is None else value
+
+
+def check(chosen: Experiment, model: Model, data: Dataset) -> None:
+    """Answers a run that cannot be scored on its holdout.
+
+    Raises:
+      InputError: see `Judge`.
+    """
+    asked, spec, n = f"eval_every={chosen.eval_every}", data.spec, len(data.holdout.y)
+    if n < LEAST:
+        raise InputError(
+            f"{asked}: needs {LEAST} held-out examples of {data.name} at least; holdout={chosen.holdout:g} keeps {n}"
+        )
+    if spec.kind == "table":
+        return
+    if not spec.n_classes:
+        raise InputError(
+            f"{asked}: {data.name} has no labels, and images are scored by a classifier trained on samples"
+        )
+    if not model.conditional:
+        raise InputError(f"{asked}: {chosen.name} draws no labels, so no classifier can be trained on its images")
+    if min(spec.shape[:2]) < classifiers.MIN_SIDE:
+        side = classifiers.MIN_SIDE
+        raise InputError(f"{asked}: images of {data.name} are too small for the CNN, which needs {side} x {side}")
