@@ -348,13 +348,17 @@ def _over_judges(scores: Scores) -> dict[str, Any]:
     return found
 
 
-def _answered(name: str, table: Table) -> Table:
+def answered(table: Table) -> Table:
     """The rows that have a target."""
     answers = table.answers()
-    rows = np.flatnonzero(~np.isnan(answers) if table.schema.regression else answers >= 0)
-    if len(rows) < SMALLEST:
-        raise InputError(f"{name}: {len(rows)} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
-    return table if len(rows) == len(table) else table.take(rows)
+    return table.take(~np.isnan(answers) if table.schema.regression else answers >= 0)
+
+
+def _answered(name: str, table: Table) -> Table:
+    """The rows that have a target, if there are enough."""
+    if len(found := answered(table)) < SMALLEST:
+        raise InputError(f"{name}: {len(found)} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
+    return found
 
 
 def _positive(train: Table) -> int | None:

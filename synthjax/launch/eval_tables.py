@@ -1,6 +1,7 @@
 """Judges a synthetic table: the side of `launch.eval` that knows what a row is."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ LIMITS = {"c2st": tabular.LIMIT, "judges": tabular_utility.LIMIT, "attacked": ta
 QUICK_SEEDS = 2
 QUICK = {"c2st": 5_000, "judges": 1_000, "attacked": 1_000}
 """The same for a first look."""
+
+
+def spelt(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Kinds of columns as `frames.read` is told them.
+
+    Truths are spelt alike in all frames, and on the page as in the files: they need no words of their own.
+    """
+    return {name: "categorical" if kind == "boolean" else kind for name, kind in kinds.items()}
 
 
 def witnesses(subject: TableSubject, tables: dict[str, Table]) -> tuple[data.Split, Table, Table]:
@@ -73,9 +82,7 @@ def judge(
 def run(subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int | None = None) -> dict[str, Any]:
     """Judges, writes report.json and report.html into `out`, and returns the report."""
     real = subject.real
-    # Truths are spelt alike in all frames, and on the page as in the files: they need no words of their own.
-    kinds = {name: "categorical" if kind == "boolean" else kind for name, kind in subject.kinds.items()}
-    tables = frames.read(subject.frames, kinds, subject.target)
+    tables = frames.read(subject.frames, spelt(subject.kinds), subject.target)
     say(
         f"judging {len(tables['synthetic']):,} synthetic rows in {subject.file} against {real.name}: "
         f"{len(real.train.x):,} train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"

@@ -27,7 +27,7 @@ from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
 from synthjax.evals import classifiers
-from synthjax.launch import counts, sample
+from synthjax.launch import counts, eval_tables, sample
 from synthjax.launch.config import Experiment
 from synthjax.model import Model, State
 from synthjax.train import metrics
@@ -113,8 +113,7 @@ class Judge:
         encoder, table = self._data.encoder, self._data.table
         assert encoder is not None and table is not None
         schema, seed = table.schema, self._chosen.seed
-        # Truths are spelt alike in both, as in `eval_tables`.
-        kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
+        kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
         both = frames.read({"real": self._real, "synthetic": encoder.decode(x, seed=seed)}, kinds, schema.target)
         real, synthetic = both["real"], both["synthetic"]
         score = tabular.c2st(real, synthetic, seed=seed, limit=ROWS["table"], folds=FOLDS)["score"]
@@ -137,7 +136,7 @@ def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
     from synthjax.evals import tabular_utility
 
     regression = real.schema.regression
-    known = [t.take(~np.isnan(t.answers()) if regression else t.answers() >= 0) for t in (synthetic, real)]
+    known = [tabular_utility.answered(table) for table in (synthetic, real)]
     if min(map(len, known)) < tabular_utility.SMALLEST:
         return 0.0 if regression else 0.5
     # As in `tabular.c2st`: scikit-learn's threads are slow on cores that something else keeps busy.

@@ -3,6 +3,7 @@
   python -m synthjax.launch.reproduce --study=s0 --data_dir=DIR           small training sets (Lee et al.)
   python -m synthjax.launch.reproduce --study=s1 --data_dir=DIR --table=2 four conditional GANs (Clinton & Teeter)
   python -m synthjax.launch.reproduce --study=s3 --data_dir=DIR           VAE, GAN, DDPM side by side (Nayal)
+  python -m synthjax.launch.reproduce --study=all --data_dir=DIR          every model side by side
   python -m synthjax.launch.reproduce --study=s1 --quick                  the same code on scikit-learn's digits
 
 A study takes hours. It can be interrupted: the same command goes on where it stopped. Tables go to tables.md in the
@@ -25,7 +26,7 @@ from synthjax.launch import cli, config, train
 from synthjax.launch.lab import Lab, update
 from synthjax.train.checkpoint import write_atomically
 
-STUDIES = ("s0", "s1", "s3")
+STUDIES = ("s0", "s1", "s3", "all")
 
 
 def define_flags() -> None:
@@ -35,7 +36,9 @@ def define_flags() -> None:
     flags.DEFINE_bool("quick", False, "The same code on the embedded digits, in minutes: a check, not a result.")
     flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
-    flags.DEFINE_float("minutes", None, "s3: time for all training (default: the epochs of its config).", 0.0)
+    flags.DEFINE_float(
+        "minutes", None, "s3: time for all training; all: for that of each model (default: as its config says).", 0.0
+    )
     flags.DEFINE_bool("update_results", False, "Write the tables into ./RESULTS.md too.")
 
 

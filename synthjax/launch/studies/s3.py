@@ -8,7 +8,6 @@ blurry; the DDPM is slow to sample.
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthjax import sampling
 from synthjax.data import Split
 from synthjax.evals import classifiers, fidelity, figures, plots, utility
 from synthjax.launch.config import Experiment, experiment
@@ -102,19 +100,6 @@ def sharpness(x: np.ndarray) -> float:
     return float(steps / max(x.reshape(len(x), -1).var(axis=1).mean(), 1e-12))
 
 
-def seconds_per_1000(lab: Lab, config: Config, made: Generator) -> float:
-    """Sampling time of 1,000 examples, compilation not counted, the least of two."""
-    labels = (np.arange(config.timed) % max(made.spec.n_classes, 1)).astype(np.int32)
-    block = min(500, config.timed)
-    list(sampling.draw(made.model, made.state, jax.random.key(0), labels[:1], block=block))
-    seconds = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        list(sampling.draw(made.model, made.state, jax.random.key(0), labels, block=block))
-        seconds.append(time.perf_counter() - begun)
-    return 1000 * min(seconds) / config.timed
-
-
 def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
     """What a generator's samples are worth: TSTR, fidelity, sharpness."""
     data = lab.data(made.experiment)
@@ -152,7 +137,7 @@ def table(lab: Lab, config: Config) -> list[Table]:
     for budget, made in generators(lab, config).items():
         for name, one in made.items():
             found = lab.result(f"scores, {one.name}", functools.partial(scores, lab, config, one))
-            seconds = lab.result(f"sampling, {one.name}", functools.partial(seconds_per_1000, lab, config, one))
+            seconds = lab.result(f"sampling, {one.name}", functools.partial(one.seconds_per_1000, config.timed))
             measured[budget, name] = {**found, "minutes": one.minutes(), "seconds": seconds}
             steps = one.experiment.model.steps
             rows.append(

@@ -1,0 +1,16 @@
+"""Every model side by side: `python -m synthjax.launch.reproduce --study=all`; results in RESULTS.md."""
+
+from synthjax.launch.studies.all import Config
+
+CONFIG = Config()
+QUICK = Config(
+    images="digits",
+    tables="breast_cancer",
+    minutes=0.0,
+    steps=20,
+    samples=100,
+    networks=1,
+    classifier_epochs=1,
+    limit=200,
+    timed=50,
+)

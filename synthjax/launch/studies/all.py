@@ -1,0 +1,324 @@
+"""All models side by side: one table over every model of images, one over every model of tables.
+
+No study of others: the models that `--model` knows, on one data set of each kind, under one protocol. Each is trained
+for the steps of its experiment, or for as many as fit into its share of time, so that its schedules end with its
+training; nothing is tuned here. Beside each model's usefulness, likeness and leakage stand the training and sampling
+time and the size; above them, what real data would score (its ceiling).
+
+A figure of one model is one training run: the spread over its seeds is not in these tables.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from synthjax.data import Dataset, Split
+from synthjax.errors import InputError
+from synthjax.evals import classifiers, fidelity, utility
+from synthjax.launch import config as config_lib
+from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
+from synthjax.launch.config import Experiment, experiment
+from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.subjects import Subject, Synthetic
+from synthjax.model import DataSpec
+from synthjax.train import metrics
+
+SPEED_STEPS = 50
+"""Steps between two lines of metrics, the last of which tell how fast a model trains."""
+FITTED = 3 * SPEED_STEPS
+"""A model of no more steps than that is fitted to its end, whatever the time."""
+REAL = "real data"
+
+
+@dataclass(frozen=True)
+class Config:
+    """On what, for how long, and how closely it is looked at."""
+
+    images: str = "mnist"
+    """Data set of the first table."""
+    tables: str = "adult"
+    """Data set of the second."""
+    models: tuple[str, ...] = ()
+    """Names of models; empty: all that make such data."""
+    minutes: float = 10.0
+    """Training time of each model, by the speed of its first steps; 0: all steps of its experiment."""
+    steps: int = 0
+    """Steps of each model at most; 0: no limit."""
+    samples: int = 10_000
+    """Synthetic images of each model."""
+    rows: int = 0
+    """Synthetic rows of each model; 0: as many as it was trained on."""
+    networks: int = 3
+    """Classifiers, of images or rows, per training set."""
+    classifier_epochs: int = classifiers.EPOCHS
+    limit: int = 5_000
+    """Examples that the two-sample test and the attacks look at, at most."""
+    timed: int = 1000
+    """Examples that sampling is timed with."""
+    seed: int = 0
+
+
+def fitting(spec: DataSpec, names: tuple[str, ...]) -> list[str]:
+    """Of these models, or of all, those that make such data, by name.
+
+    Raises:
+      InputError: there is no model of such a name.
+    """
+    found = []
+    for name in names or sorted(config_lib.presets()):
+        chosen = config_lib.family(name).PRESETS[name]
+        try:
+            runs.build(Experiment(name, chosen), spec)
+        except InputError:
+            continue
+        found.append(name)
+    return found
+
+
+def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
+    """The experiment of a model, for at most so many steps."""
+    chosen = experiment(None, name, dataset)
+    most = min(chosen.model.steps, *(n for n in (steps, config.steps) if n), chosen.model.steps)
+    model = dataclasses.replace(chosen.model, steps=most)
+    every = max(most // 4, SPEED_STEPS)
+    return dataclasses.replace(
+        chosen, model=model, seed=config.seed, log_every=SPEED_STEPS, checkpoint_every=every, sample_every=0, keep=1
+    )
+
+
+def steps_within(lab: Lab, config: Config, name: str, dataset: str) -> int:
+    """Steps that a model does in its time, by the speed of a few."""
+    made = lab.train(f"{dataset}-{name}-speed", of(config, name, dataset, FITTED))
+    rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
+    return max(int(60 * config.minutes * rates[-1]), 1)
+
+
+def generator(lab: Lab, config: Config, name: str, dataset: str) -> Generator:
+    """The trained model."""
+    steps = 0
+    if config.minutes and of(config, name, dataset).model.steps > FITTED:
+        steps = lab.result(f"steps, {dataset}, {name}", lambda: steps_within(lab, config, name, dataset))
+    return lab.train(f"{dataset}-{name}", of(config, name, dataset, steps))
+
+
+def described(made: Generator, config: Config) -> dict[str, Any]:
+    """What a model costs."""
+    return {
+        "steps": made.experiment.model.steps,
+        "minutes": made.minutes(),
+        "seconds": made.seconds_per_1000(config.timed),
+        "parameters": made.parameters(),
+    }
+
+
+def costs(found: dict[str, Any]) -> tuple[str, ...]:
+    """The last cells of a row."""
+    if "steps" not in found:
+        return ("–",) * len(COSTS)
+    size = f"{found['parameters']:,}"
+    return f"{found['steps']:,}", f"{found['minutes']:.2f}", f"{found['seconds']:.3g}", size
+
+
+COSTS = ("steps", "minutes", "s per 1,000", "numbers")
+PRIVACY = ("nearer to train", "attack on the file", "on the model")
+
+
+def leakage(found: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of the privacy part of a report."""
+    return {
+        "nearer": found["dcr"]["share_nearer_train"],
+        "file": found["mia"]["auc"],
+        "model": found["mia"]["model_auc"],
+    }
+
+
+def leaks(found: dict[str, Any]) -> tuple[str, ...]:
+    """Its cells."""
+    return tuple("–" if found.get(name) is None else f"{found[name]:.3f}" for name in ("nearer", "file", "model"))
+
+
+# --- images -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What all models of images are measured with: networks trained on real images."""
+
+    data: Dataset
+    config: Config
+
+    @functools.cached_property
+    def real(self) -> Split:
+        """As many real training images as there are synthetic ones, or all."""
+        rows = utility.stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
+        return Split(*(array[rows] for array in self.data.train))
+
+    @functools.cached_property
+    def networks(self) -> classifiers.Classifiers:
+        """Trained on them; the first gives the features."""
+        return self.trained(self.real.x, self.real.y)
+
+    def trained(self, x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
+        """Networks trained on images."""
+        config = self.config
+        return classifiers.train(
+            jax.random.key(config.seed),
+            x,
+            y,
+            self.data.spec,
+            seeds=config.networks,
+            epochs=config.classifier_epochs,
+            pad_to=max(config.samples, len(self.real.y)),
+        )
+
+    def accuracy(self, nets: classifiers.Classifiers) -> list[float]:
+        """Of each network, on real test images."""
+        test = self.data.test
+        return (classifiers.predict(nets, test.x).argmax(-1) == test.y).mean(axis=1).tolist()
+
+    def likeness(self, made: Split) -> dict[str, Any]:
+        """Precision and recall among real test images, and the mean diversity of the classes."""
+        test, spec = self.data.test, self.data.spec
+        features = functools.partial(classifiers.features, self.networks)
+        found = fidelity.evaluate(made, test, spec, features, limit=self.config.limit, seed=self.config.seed)
+        diversity = [of["diversity"] for of in found["per_class"].values() if of["diversity"] is not None]
+        return {"precision": found["precision"], "recall": found["recall"], "diversity": float(np.mean(diversity))}
+
+
+def image_scores(lab: Lab, scales: Scales, made: Generator) -> dict[str, Any]:
+    """All figures of a model of images."""
+    config, spec = scales.config, made.spec
+    x, y = lab.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
+    run, real = subjects.open_run(made.workdir, 0, lab.data_dir)
+    subject = Subject(real, Synthetic(x, y), lab.folder / "sets" / f"{made.name}.npz", run)
+    return {
+        "tstr": scales.accuracy(scales.trained(x, y)),
+        **scales.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
+        **leakage(eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)),
+        **described(made, config),
+    }
+
+
+def images(lab: Lab, config: Config) -> list[Table]:
+    """The table over the models of images."""
+    data = lab.data(Experiment("", None, config.images))
+    if data.spec.kind != "image" or not data.spec.n_classes:
+        raise InputError(f"images={config.images}: must be a set of labelled images")
+    scales = Scales(data, config)
+
+    def ceiling() -> dict[str, Any]:
+        return {"tstr": scales.accuracy(scales.networks), **scales.likeness(scales.real)}
+
+    found = {REAL: lab.result(f"{data.name}, {REAL}", ceiling)}
+    for name in fitting(data.spec, config.models):
+        made = generator(lab, config, name, config.images)
+        found[name] = lab.result(f"{data.name}, {name}", functools.partial(image_scores, lab, scales, made))
+    rows = [
+        (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("precision", "recall", "diversity")), *leaks(of),
+         *costs(of)) for name, of in found.items()
+    ]  # fmt: skip
+    notes = (
+        f"{config.samples:,} synthetic images of each model. TSTR: the standard CNN on real test images.",
+        "Precision, recall, diversity (of real: 1) in the features of one trained on real images.",
+        *NOTES,
+    )
+    columns = ("model", "TSTR", "precision", "recall", "diversity", *PRIVACY, *COSTS)
+    return [Table("images", f"Every model of images, on {data.name}", columns, rows, notes)]
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+NOTES = (
+    "Nearer to train: share of synthetic examples nearer to the training set than to an equal holdout (ideal .5).",
+    "Attacks: AUC of the best membership attack on the file, and of the one on the model's own score (ideal .5).",
+    "Minutes: of training, compilation included. One training run a model.",
+)
+
+
+def drawn(lab: Lab, config: Config, made: Generator) -> Path:
+    """A model's table as a file."""
+    file = lab.folder / "sets" / f"{made.name}.csv"
+    synthesize.draw(made.workdir, file, config.rows or len(lab.data(made.experiment).train.y), config.seed)
+    return file
+
+
+def table_scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+    """All figures of a model of tables."""
+    from synthjax.evals import frames
+
+    unset: dict[str, Any] = dict.fromkeys(("real", "holdout", "target", "schema"))
+    subject = table_subjects.find(
+        workdir=str(made.workdir), synthetic=str(drawn(lab, config, made)), member=0, data_dir=lab.data_dir, **unset
+    )
+    parts = frames.read(subject.frames, eval_tables.spelt(subject.kinds), subject.target)
+    return {
+        **row_scores(config, parts["synthetic"], parts["train"], parts["test"]),
+        **leakage(eval_tables.judge_privacy(subject, parts, seed=config.seed, limit=config.limit)),
+        **described(made, config),
+    }
+
+
+def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
+    """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
+    from threadpoolctl import threadpool_limits
+
+    from synthjax.evals import tabular, tabular_utility
+
+    useful: list[float] = []
+    regression = train.schema.regression
+    for seed in range(config.seed, config.seed + config.networks):
+        with threadpool_limits(1, "openmp"):  # as in `tabular.c2st`
+            answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, tabular_utility.answered(synthetic), seed)
+            rows = tabular_utility.answered(test)
+            found = tabular_utility.score(rows, answer(rows), None)
+        useful.append(float(found["r2" if regression else "roc_auc"] or 0.0))
+    return {
+        "tstr": useful,
+        "c2st": tabular.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
+        "shapes": tabular.shapes(train, synthetic)["score"],
+        "trends": tabular.trends(train, synthetic)["score"],
+    }
+
+
+def tables(lab: Lab, config: Config) -> list[Table]:
+    """The table over the models of tables."""
+    from synthjax.evals import frames
+
+    data = lab.data(Experiment("", None, config.tables))
+    if data.table is None or data.table.schema.target is None:
+        raise InputError(f"tables={config.tables}: must be a table with a target")
+    schema = data.table.schema
+    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+
+    def ceiling() -> dict[str, Any]:
+        parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
+        found = row_scores(config, parts["train"], parts["train"], parts["test"])
+        like = row_scores(dataclasses.replace(config, networks=0), parts["test"], parts["train"], parts["test"])
+        return {**like, "tstr": found["tstr"]}
+
+    found = {REAL: lab.result(f"{data.name}, {REAL}", ceiling)}
+    for name in fitting(data.spec, config.models):
+        made = generator(lab, config, name, config.tables)
+        found[name] = lab.result(f"{data.name}, {name}", functools.partial(table_scores, lab, config, made))
+    rows = [
+        (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("c2st", "shapes", "trends")), *leaks(of), *costs(of))
+        for name, of in found.items()
+    ]
+    what = "R2" if data.spec.n_classes == 0 else "ROC AUC"
+    notes = (
+        f"TSTR: {what} of gradient boosting on real test rows, over its seeds, trained on synthetic ones.",
+        f"C2ST: gradient boosting, at most {config.limit:,} rows of each (1: cannot be told apart); shapes and trends: "
+        "of single columns and of pairs. Real data: the training rows are judged for TSTR, the test rows for the rest.",
+        *NOTES,
+    )
+    columns = ("model", "TSTR", "C2ST", "shapes", "trends", *PRIVACY, *COSTS)
+    return [Table("tables", f"Every model of tables, on {data.name}", columns, rows, notes)]
+
+
+TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"images": images, "tables": tables}
