@@ -15,11 +15,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from synthjax.gibbs import chains
 from synthjax.gibbs.machine import Layers, Machine, Params
 from synthjax.model import Batch
 
 LARGEST = 100.0
 """A weight beyond this is a run that blew up: its metric becomes infinite, at which the loop stops and names it."""
+TRACE = 100
+"""Steps that the diagnostics of persistent chains look back."""
 OFFSET_RATE = 0.01
 """Of the moving averages of the layers' means (Melchior et al. 2016, section 4.3)."""
 
@@ -37,13 +40,46 @@ class State(NamedTuple):
     """Moving averages of the layers' means over the data, (n_j,) each."""
     chains: Layers
     """Of persistent sampling: (chains, n_j) each; () where there are none."""
+    trace: jax.Array
+    """(chains, TRACE) free energy of each chain after the latest steps, the last one last; 0 before there are any."""
 
 
-def first(machine: Machine, params: Params, base: tuple[jax.Array, ...], chains: Layers) -> State:
-    """The state before the first step."""
+def first(
+    machine: Machine, params: Params, base: tuple[jax.Array, ...], chains: Layers, count: int | None = None
+) -> State:
+    """The state before the first step; the first `count` of the chains are traced, all by default."""
     offsets = tuple(machine.mean(j, b) for j, b in enumerate(params.biases))
     zero = jax.tree.map(jnp.zeros_like, params)
-    return State(params, jax.tree.map(jnp.copy, params), zero, base, offsets, chains)
+    if count is None:
+        count = len(chains[0]) if chains else 0
+    return State(params, jax.tree.map(jnp.copy, params), zero, base, offsets, chains, jnp.zeros((count, TRACE)))
+
+
+def mixing(trace: jax.Array, energies: jax.Array, taken: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """How well persistent chains mix, from their free energy along the latest steps.
+
+    Parameters move between steps, which shifts the free energy of all chains alike: their mean is taken off each step.
+
+    Args:
+      trace: (C, TRACE), of the steps before.
+      energies: (C,) after this one.
+      taken: steps that the chains have taken, this one not counted.
+
+    Returns:
+      the new trace, and metrics: split R-hat (1: the chains agree) and the effective share of the C TRACE draws, 0
+      before the trace is full, and where chains do not move; no metrics of a single chain.
+    """
+    trace = jnp.concatenate([trace[:, 1:], energies[:, None]], axis=1)
+    if len(trace) < 2:
+        return trace, {}
+    values = trace - trace.mean(axis=0)
+    full = taken + 1 >= TRACE
+    found = {
+        "chains_r_hat": chains.split_r_hat(values),
+        "chains_effective_share": chains.effective_sample_size(values) / trace.size,
+    }
+    # Chains that do not move have no R-hat; what stops a run are the weights.
+    return trace, {name: jnp.where(full & jnp.isfinite(value), value, 0.0) for name, value in found.items()}
 
 
 def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[jax.Array, ...]) -> Params:

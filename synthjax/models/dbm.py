@@ -20,6 +20,7 @@ The step counter says which phase it is. Sampling clamps the labels.
     x = model.sample(key, state, labels, method="mean_field")
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,8 @@ class Config:
     """Persistent chains."""
     burn_in: int = 200
     """Annealed sweeps that the persistent chains start with, when joint training does."""
+    half: bool = False
+    """Sweeps of joint training in bfloat16, see `Machine.half`."""
     centred: bool = True
     """Centred gradient (Montavon & Müller 2012)."""
     pretraining_rate: float = 0.05
@@ -203,10 +206,10 @@ class _Dbm:
     def joint_start(self) -> int:
         return self.greedy_steps * len(self.config.hidden)
 
-    def infer(self, params: Params, x: jax.Array, y: jax.Array) -> Layers:
+    def infer(self, machine: Machine, params: Params, x: jax.Array, y: jax.Array) -> Layers:
         """Means of all layers given pixels x (B, n_0) and labels."""
         label = self.pictures.label(y)
-        return self.machine.infer(params, x, label[0] if label else None, self.config.mean_field_steps)
+        return machine.infer(params, x, label[0] if label else None, self.config.mean_field_steps)
 
     def rate(self, i) -> jax.Array:
         config = self.config
@@ -214,7 +217,7 @@ class _Dbm:
         return jnp.where(i < self.joint_start, config.pretraining_rate, config.learning_rate * (1 - share))
 
     def pretrain(self, top: int, key, i, state: State, batch: Batch):
-        """(gradient, means, chains, metrics) of a step for hidden layer `top`; batch.x holds layer 0."""
+        """(gradient, means, (chains, trace), metrics) of a step for hidden layer `top`; batch.x holds layer 0."""
         config, machine = self.config, self.machine
         greedy = _Greedy(machine, top, len(config.hidden))
         means = machine.ascend(state.params, batch.x)[: 1 + len(config.hidden)]
@@ -234,17 +237,19 @@ class _Dbm:
         if config.centred:
             own = training.centred(greedy.part, params, own, state.offsets[greedy.layers])
         own = training.decayed(own, params, config.weight_decay)
-        return greedy.whole(own, gradient), (*means, *self.pictures.label(batch.y)), state.chains, metrics
+        metrics |= jax.tree.map(jnp.zeros_like, training.mixing(state.trace, state.trace[:, 0], i)[1])
+        chains = state.chains, state.trace
+        return greedy.whole(own, gradient), (*means, *self.pictures.label(batch.y)), chains, metrics
 
     def joint(self, key, i, state: State, batch: Batch):
         """The same for all layers together."""
         config, machine = self.config, self.machine
         key_loss, key_burn, key_chains = jax.random.split(key, 3)
-        means = self.infer(state.params, batch.x, batch.y)
+        quick = dataclasses.replace(machine, half=config.half)
+        means = self.infer(quick, state.params, batch.x, batch.y)
 
         def loss(params, key, batch: Batch):
-            q = self.infer(jax.lax.stop_gradient(params), batch.x, batch.y)
-            q = jax.lax.stop_gradient(q)
+            q = batch.x
             losses = machine.energy(params, q)
             free = machine.variational_free_energy(params, q, self.pictures.classes > 0)
             for j in range(1, len(config.hidden) + 1 if config.sparsity_cost else 0):
@@ -260,17 +265,20 @@ class _Dbm:
             return jax.lax.fori_loop(0, config.burn_in, body, layers)
 
         chains = jax.lax.cond(i == self.joint_start, burn_in, lambda layers: layers, state.chains)
-        chains = machine.chain(key_chains, state.params, chains, config.joint_k)
-        gradient, metrics = self.grad(loss)(state.params, key_loss, batch)
+        chains = quick.chain(key_chains, state.params, chains, config.joint_k)
+        # Each example's means depend on no other example, so that they can stand in the batch for it.
+        gradient, metrics = self.grad(loss)(state.params, key_loss, batch._replace(x=means))  # type: ignore[arg-type]
         kept = 1 - partition.summed(machine)
         # The same expectation as that of the energy's gradient, with less noise.
-        negative = jax.grad(lambda p: machine.free_energy(p, chains, kept).mean())(state.params)
+        value, back = jax.vjp(lambda p: machine.free_energy(p, chains, kept), state.params)
+        (negative,) = back(jnp.full(config.chains, 1 / config.chains))
+        trace, mixing = training.mixing(state.trace, value, i - self.joint_start)
         gradient = jax.tree.map(jnp.subtract, gradient, negative)
         if config.centred:
             gradient = training.centred(machine, state.params, gradient, state.offsets)
         gradient = training.decayed(gradient, state.params, config.weight_decay)
         metrics["loss"] -= machine.energy(state.params, chains).mean()
-        return gradient, means, chains, metrics
+        return gradient, means, (chains, trace), metrics | mixing
 
     def init(self, key, batch: Batch) -> State:
         key_weights, key_chains = jax.random.split(key)
@@ -295,18 +303,18 @@ class _Dbm:
             found = jax.lax.switch(phase, phases, key_phase, i, state, batch)
         else:
             found = self.joint(key_phase, i, state, batch)
-        gradient, means, chains, metrics = found
+        gradient, means, (chains, trace), metrics = found
         inertia = training.momentum(i, config.momentum, round(config.momentum_ramp * config.steps))
         velocity = training.moving(state.velocity, gradient, self.rate(i), inertia)
         params = jax.tree.map(jnp.add, state.params, velocity)
         average = optim.ema(state.ema, params, i, config.ema_decay)
         offsets = training.moved(state.offsets, means, batch) if config.centred else state.offsets
         metrics = metrics | training.sizes(params) | {"learning_rate": self.rate(i)}
-        return State(params, average, velocity, state.base, offsets, chains), metrics
+        return State(params, average, velocity, state.base, offsets, chains, trace), metrics
 
     def score(self, key, state: State, batch: Batch) -> jax.Array:
         """E_q[E] - H(q): -ELBO = this + log Z; pixels drawn black or white from `key` where trained so."""
-        q = self.infer(state.ema, self.pictures.observe(key, batch.x), batch.y)
+        q = self.infer(self.machine, state.ema, self.pictures.observe(key, batch.x), batch.y)
         return self.machine.variational_free_energy(state.ema, q, self.pictures.classes > 0)
 
 

@@ -18,6 +18,7 @@ Sampling clamps y, which makes a labelled data set of one joint model. `score` i
     x = model.sample(key, state, labels, steps=500)
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +55,8 @@ class Config:
     """Temperatures of each chain of "pt", evenly spread."""
     centred: bool = True
     """Centred gradient (Melchior et al. 2016)."""
+    half: bool = False
+    """Sweeps of training in bfloat16, see `Machine.half`."""
     learning_rate: float = 0.05
     """Falls to 0 (linear), after a warm-up of `warmup` steps."""
     momentum: tuple[float, float] = (0.5, 0.9)
@@ -114,6 +117,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
       InputError: the data is no image, has colours for Bernoulli units, or a field is out of its range.
     """
     machine, pictures = form(config, spec)
+    quick = dataclasses.replace(machine, half=config.half)
     rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "linear")
 
     def init(key, batch: Batch) -> State:
@@ -124,7 +128,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         replicas = {"cd": 0, "pcd": 1, "pt": config.replicas}[config.algorithm]
         # Copies: a state that is donated may not hold one array twice.
         start = machine.start(key_chains, params, base, replicas * config.chains) if replicas else ()
-        return training.first(machine, params, jax.tree.map(jnp.copy, base), start)
+        return training.first(machine, params, jax.tree.map(jnp.copy, base), start, config.chains if replicas else 0)
 
     def layers(batch: Batch) -> Layers:
         """With data where it is known."""
@@ -136,7 +140,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         free = losses = machine.free_energy(params, data)
         if config.algorithm == "cd":
             fixed = jax.lax.stop_gradient(params)
-            losses = free - machine.free_energy(params, machine.chain(key, fixed, data, config.k))
+            losses = free - machine.free_energy(params, quick.chain(key, fixed, data, config.k))
         if config.sparsity_cost:
             activity = machine.field(params, data, 1)
             losses = losses + config.sparsity_cost * training.sparsity(activity, config.sparsity_target)
@@ -145,7 +149,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def run_chains(key, params: Params, state: State) -> tuple[Layers, dict[str, jax.Array]]:
         """The chains k sweeps on, and metrics."""
         if config.algorithm == "pcd":
-            return machine.chain(key, params, state.chains, config.k), {}
+            return quick.chain(key, params, state.chains, config.k), {}
 
         def body(layers, key):
             return chains.temper(machine, key, params, layers, state.base, config.replicas)
@@ -159,17 +163,19 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         gradient, metrics = grad(loss)(state.params, key_loss, batch)
         # The field is one that the loss needs too: computed once.
         hidden = machine.mean(1, machine.field(state.params, layers(batch), 1))
-        moved = state.chains
+        moved, trace = state.chains, state.trace
         if config.algorithm != "cd":
             moved, more = run_chains(key_chains, state.params, state)
             coldest = tuple(x[-config.chains :] for x in moved)
-            value, negative = jax.value_and_grad(lambda p: machine.free_energy(p, coldest).mean())(state.params)
+            value, back = jax.vjp(lambda p: machine.free_energy(p, coldest), state.params)
+            (negative,) = back(jnp.full(config.chains, 1 / config.chains))
             gradient = jax.tree.map(jnp.subtract, gradient, negative)
-            metrics |= more | {"loss": metrics["loss"] - value}
+            trace, mixing = training.mixing(trace, value, i)
+            metrics |= more | mixing | {"loss": metrics["loss"] - value.mean()}
         state, sizes = _updated(config, machine, i, state, gradient, rate(i))
         means = (batch.x, hidden, *pictures.label(batch.y))
         offsets = training.moved(state.offsets, means, batch) if config.centred else state.offsets
-        return state._replace(offsets=offsets, chains=moved), metrics | sizes | {"learning_rate": rate(i)}
+        return state._replace(offsets=offsets, chains=moved, trace=trace), metrics | sizes | {"learning_rate": rate(i)}
 
     def score(key, state: State, batch: Batch):
         """F(v, y) of pixels drawn black or white from `key` where the model is trained so; nats, + log Z: -log p."""

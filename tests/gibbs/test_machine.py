@@ -90,6 +90,30 @@ def test_inference_is_exact_with_one_hidden_layer_and_a_bound_with_more(machine)
         assert (bound > free).all() and (bound < free + 1).all()
 
 
+@pytest.mark.parametrize("machine", MACHINES, ids=IDS)
+def test_inference_is_clamped_mean_field_sweeps(machine):
+    """Also with the labels to be found; layer 0's share of the fields is computed once."""
+    params, x = brute.params(machine, seed=4), jnp.float32(np.random.default_rng(0).random((5, machine.sizes[0])))
+    layers = machine.ascend(params, x)
+    expected = machine.chain(None, params, layers, 3, {0: (None, x)})
+    if len(machine.sizes) == 2:
+        expected = layers
+    for a, b in zip(machine.infer(params, x, None, 3), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_half_precision_rounds_couplings_to_eight_bits():
+    exact, half = DEEP, Machine(DEEP.sizes, DEEP.units, half=True)
+    params = brute.params(DEEP, seed=5)
+    layers = tuple(jnp.float32(a) for a in brute.states(DEEP))
+    rounded = params._replace(weights=tuple(w.astype(jnp.bfloat16).astype(jnp.float32) for w in params.weights))
+    got = half.update(None, params, layers, 1)
+    for a, b in zip(got, exact.update(None, rounded, layers, 1), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert (got[1] != exact.update(None, params, layers, 1)[1]).any()
+    np.testing.assert_array_equal(half.free_energy(params, layers), exact.free_energy(params, layers))
+
+
 def test_temper_leads_from_base_to_the_whole_machine():
     params, layers = brute.params(DBM), tuple(map(jnp.asarray, brute.states(DBM)))
     base = tuple(b + 0.5 for b in params.biases)

@@ -79,3 +79,29 @@ def test_the_layer_that_blew_up_is_infinite():
     assert float(found["largest_weight_1"]) == pytest.approx(float(jnp.abs(params.weights[0]).max()))
     weights[2] = weights[2] * jnp.nan
     assert np.isinf(training.sizes(params._replace(weights=tuple(weights)))["largest_weight_3"])
+
+
+def test_mixing_sees_chains_that_disagree_and_no_common_drift():
+    """Against R-hat of the same values; a drift that all chains share is that of the parameters."""
+    rng = np.random.default_rng(0)
+    drift = 5 * np.arange(training.TRACE + 20)
+    values = rng.normal(size=(20, training.TRACE + 20))
+    for levels, low, high in ((0.0, 0.97, 1.03), (3.0, 2.0, 5.0)):
+        seen = values + levels * rng.normal(size=(20, 1)) + drift
+        trace, found = jnp.zeros((20, training.TRACE)), {}
+        for i in range(seen.shape[1]):
+            before = found
+            trace, found = MIXING(trace, jnp.float32(seen[:, i]), i)
+            if i == training.TRACE - 2:
+                assert set(map(float, before.values())) == {0.0}
+        np.testing.assert_allclose(trace, seen[:, 20:], rtol=1e-6)
+        assert low < float(found["chains_r_hat"]) < high
+    centred = seen[:, 20:] - seen[:, 20:].mean(0)
+    halves = np.concatenate([centred[:, :50], centred[:, 50:]])
+    within = halves.var(1, ddof=1).mean()
+    expected = np.sqrt((0.98 * within + halves.mean(1).var(ddof=1)) / within)
+    np.testing.assert_allclose(found["chains_r_hat"], expected, rtol=1e-3)
+    assert training.mixing(jnp.zeros((1, 5)), jnp.ones(1), 9)[1] == {}
+
+
+MIXING = jax.jit(training.mixing)

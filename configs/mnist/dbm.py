@@ -1,0 +1,20 @@
+"""DBM of 500 and 1,000 hidden units with labels on top, on binarised MNIST."""
+
+from synthjax.launch.config import Experiment
+from synthjax.models import dbm
+
+CONFIG = Experiment(
+    name="dbm",
+    model=dbm.Config(
+        pretraining=0.3,
+        joint_k=3,
+        half=True,
+        weight_decay=2e-5,
+        steps=60_000,
+        ema_decay=0.9995,
+    ),
+    dataset="mnist",
+    log_every=500,
+    checkpoint_every=5000,
+    sample_every=0,
+)

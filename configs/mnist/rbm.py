@@ -1,0 +1,21 @@
+"""RBM of 500 hidden units on binarised MNIST, without labels, for its likelihood."""
+
+from synthjax.launch.config import Experiment
+from synthjax.models import rbm
+
+CONFIG = Experiment(
+    name="rbm",
+    model=rbm.Config(
+        conditional=False,
+        k=2,
+        half=True,
+        learning_rate=0.02,
+        weight_decay=2e-5,
+        steps=60_000,
+        ema_decay=0.9995,
+    ),
+    dataset="mnist",
+    log_every=500,
+    checkpoint_every=5000,
+    sample_every=0,
+)
