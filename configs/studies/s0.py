@@ -1,6 +1,6 @@
 """S0, small training sets: `python -m synthjax.launch.reproduce --study=s0`; results in RESULTS.md."""
 
-from synthjax.launch.studies.s0 import Config
+from synthjax.launch.studies.s0_sets import Config
 
 CONFIG = Config()
 QUICK = Config(
@@ -14,4 +14,7 @@ QUICK = Config(
     test_size=100,
     colour="digits",
     colour_epochs=1,
+    boltzmann_steps=60,
+    boltzmann_rows=100,
+    boltzmann_sweeps=20,
 )

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,11 +149,17 @@ class Lab:
         return Generator(name, workdir, experiment, *synthjax.load(workdir))
 
     def draw(
-        self, generator: Generator, counts: Iterable[int], *, seed: int = 0, name: str | None = None
+        self,
+        generator: Generator,
+        counts: Iterable[int],
+        *,
+        seed: int = 0,
+        name: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """So many examples of each class from a conditional generator: x (N, *shape) as stored, y (N,) i32.
 
-        Drawn once and kept in sets/NAME.npz; the name is the generator's by default.
+        Drawn once and kept in sets/NAME.npz; the name is the generator's by default. `options` are the sampler's.
         """
         described, dataset = sample.describe_run(generator.workdir, generator.state, 0)
         wanted = tuple(int(count) for count in counts)
@@ -166,6 +172,7 @@ class Lab:
             dataset=dataset,
             seed=seed,
             block=math.ceil(rows / math.ceil(rows / BLOCK)),
+            options=options,
         )
         path = self.folder / "sets" / f"{name or generator.name}.npz"
         sample.fulfil(generator.model, generator.state, request, path)

@@ -249,7 +249,7 @@ class _Dbm:
         means = self.infer(quick, state.params, batch.x, batch.y)
 
         def loss(params, key, batch: Batch):
-            q = batch.x
+            q: Layers = batch.x  # type: ignore[assignment]
             losses = machine.energy(params, q)
             free = machine.variational_free_energy(params, q, self.pictures.classes > 0)
             for j in range(1, len(config.hidden) + 1 if config.sparsity_cost else 0):

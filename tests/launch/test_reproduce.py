@@ -15,7 +15,7 @@ from synthjax import data
 from synthjax.errors import InputError
 from synthjax.launch import lab, reproduce
 from synthjax.launch.config import Experiment
-from synthjax.launch.studies import s0, s1, s3
+from synthjax.launch.studies import s0_sets, s1, s3
 from synthjax.model import Model
 
 TINY = {
@@ -85,7 +85,7 @@ def test_quick_runs_the_whole_study(tmp_path, study):
     "arguments, complaint",
     [
         ((), "--study: say which one, of s0, s1, s3"),
-        (("--study=s0", "--table=7"), "--table=7: s0 has 1, 2, 3, 4, 5, 6, colour"),
+        (("--study=s0", "--table=7"), "--table=7: s0 has 1, 2, 3, 4, 5, 6, colour, boltzmann"),
         (("--study=s1", "--config.rare_facto=2"), "rare_factor"),
         (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
         (("--study=s1", "--data_dir=nowhere"), "nowhere"),
@@ -132,7 +132,7 @@ def test_the_first_of_each_batch():
     model = Model(lambda *_: None, lambda *_: None, sample)
     labels = np.arange(13, dtype=np.int32)
     key = jax.random.key(0)
-    found = s0.first_of_each(model, np.float32(0.5), key, labels, size=4)
+    found = s0_sets.first_of_each(model, np.float32(0.5), key, labels, size=4)
     keys = jax.random.split(key, 20)
     expected = [sample(keys[i], 0.5, np.full(4, label))[0] for i, label in enumerate(labels)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)

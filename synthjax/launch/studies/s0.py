@@ -12,23 +12,27 @@ images regularise, being "fuzzier") from that one: real images, blurred.
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import figures, networks, plots, utility
+from synthjax.evals import figures, plots, utility
 from synthjax.launch.config import Experiment, experiment
-from synthjax.launch.lab import Generator, Lab, Table, cell, judge, slug
-from synthjax.model import Model, State
+from synthjax.launch.lab import Lab, Table, cell, slug
+from synthjax.launch.studies import s0_boltzmann
+from synthjax.launch.studies.s0_sets import (
+    FIRST,
+    RANDOM,
+    STRATIFIED,
+    Config,
+    Judges,
+    accuracies,
+    cnn_name,
+    generated,
+)
 from synthjax.models import dcgan
 
-RANDOM, STRATIFIED, BLURRED = "real, at random", "real, stratified", "real, stratified, blurred"
-FIRST = "one of each batch"
-"""Generated as the study did it: the first image of each batch of one label."""
 PAIRS = "Trials are paired by number: same number, same start of the network."
 
 CNN_REAL = (0.6290, 0.5608, 0.6754, 0.6042, 0.6647, 0.5433, 0.6162, 0.6027, 0.5579, 0.6518)
@@ -39,156 +43,6 @@ SVM_GENERATED = (0.7458, 0.6967, 0.7446, 0.7762, 0.7478, 0.7405, 0.7585, 0.7378,
 CURVE_REAL = (0.3914, 0.5228, 0.5575, 0.6457, 0.6512, 0.5969, 0.6478, 0.6217, 0.6276, 0.6477)
 CURVE_GENERATED = (0.505, 0.498, 0.541, 0.552, 0.636, 0.626, 0.624, 0.589, 0.608, 0.604, 0.615)
 """Averages of its Tables 5 (10 ... 100 real images) and 6 (0 ... 100 generated ones beside 10 real ones)."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """What the study leaves open, and how much of it is run."""
-
-    dataset: str = "mnist"
-    models: tuple[str, ...] = ("dcgan",)
-    """Generators; all but dcgan are trained as their config of the data set says."""
-    epochs: int = 7
-    """Of the DCGAN; batches of 64."""
-    trials: int = 10
-    size: int = 100
-    """Images in a small training set."""
-    large: int = 1000
-    """Images in a large one (Table 2)."""
-    steps: int = 10
-    """Images between two points of the learning curves."""
-    folds: int = 3
-    """Trials at each point of the learning curves."""
-    cnn_epochs: tuple[int, ...] = (12, 36)
-    """Passes of the CNN, a row of results each. The study states none; the Keras example has 12, of 60,000 images."""
-    blur: float = 1.0
-    """Standard deviation, in pixels, of the blur of the control."""
-    test_size: int = 0
-    """Test images, the first ones; 0: all."""
-    colour: str = "cifar10"
-    """Data set of the last experiment, a DCGAN on colour images."""
-    colour_epochs: int = 40
-    """Of that DCGAN."""
-    seed: int = 0
-
-
-def generator(lab: Lab, config: Config, name: str) -> Generator:
-    """The trained generator of that name."""
-    chosen = experiment(None, name, config.dataset)
-    if name == "dcgan":  # the study's, as published
-        rows = len(lab.data(chosen).train.y)
-        model = dcgan.Config(batch_size=64, steps=max(config.epochs * rows // 64, 1))
-        chosen = Experiment(name, model, config.dataset, seed=config.seed)
-    return lab.train(name, chosen)
-
-
-def first_of_each(model: Model, state: State, key: jax.Array, labels: np.ndarray, size: int = 64) -> np.ndarray:
-    """For each label the first example of a batch of `size` with that label alone: (N, *shape) f32."""
-
-    @jax.jit
-    def some(keys, labels):
-        one = jax.vmap(lambda key, label: model.sample(key, state, jnp.full(size, label))[0])
-        return one(keys, labels)
-
-    block = 10
-    padded = np.concatenate([labels, np.zeros(-len(labels) % block, np.int32)])
-    keys = jax.random.split(key, len(padded))
-    parts = [some(keys[i : i + block], padded[i : i + block]) for i in range(0, len(padded), block)]
-    return np.concatenate(parts)[: len(labels)]
-
-
-def generated(lab: Lab, config: Config, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Training sets x (trials, size, ...), y (trials, size) of a generator, each class equally often, to within one."""
-    made = generator(lab, config, name)
-    n_classes = made.spec.n_classes
-    labels = np.arange(config.trials * size, dtype=np.int32) % n_classes
-    x, y = lab.draw(made, np.bincount(labels, minlength=n_classes), seed=config.seed, name=f"{name}-{size}")
-    rows = transforms.folds(y, config.trials, size, config.seed, True)
-    return x[rows], y[rows]
-
-
-def training_sets(lab: Lab, config: Config, name: str) -> dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
-    """Source -> the training sets of `size` images, as of `generated`; those of the generator come last."""
-    data = lab.data(experiment(None, name, config.dataset))
-
-    def real(stratified: bool) -> tuple[np.ndarray, np.ndarray]:
-        rows = transforms.folds(data.train.y, config.trials, config.size, config.seed, stratified)
-        return data.train.x[rows], data.train.y[rows]
-
-    def blurred() -> tuple[np.ndarray, np.ndarray]:
-        from scipy import ndimage
-
-        x, y = real(True)
-        soft = ndimage.gaussian_filter(x.astype(np.float32), (0, 0, config.blur, config.blur, 0))
-        return np.rint(soft).astype(np.uint8), y
-
-    def first() -> tuple[np.ndarray, np.ndarray]:
-        made = generator(lab, config, name)
-        labels = np.arange(config.trials * config.size, dtype=np.int32) % made.spec.n_classes
-        x = first_of_each(made.model, made.state, jax.random.key(config.seed), labels)
-        rows = transforms.folds(labels, config.trials, config.size, config.seed, True)
-        return np.asarray(made.spec.decode(x))[rows], labels[rows]
-
-    sources = {RANDOM: lambda: real(False), STRATIFIED: lambda: real(True), BLURRED: blurred}
-    if name == config.models[0]:
-        sources[f"{name}, {FIRST}"] = first
-    return {**sources, name: lambda: generated(lab, config, name, config.size)}
-
-
-class Judges:
-    """The support vector machine and the CNN, which answer with their accuracy on the test images."""
-
-    def __init__(self, lab: Lab, config: Config):
-        self.config = config
-        data = lab.data(experiment(None, config.models[0], config.dataset))
-        self.spec = data.spec
-        rows = slice(config.test_size or None)
-        self.test = data.test.x[rows], data.test.y[rows]
-
-    def svm(self, x: np.ndarray, y: np.ndarray) -> float:
-        """Accuracy of the machine that learnt from x (N, H, W, C) integers, y (N,)."""
-
-        def flat(a: np.ndarray) -> np.ndarray:
-            return a.reshape(len(a), -1) / (self.spec.levels - 1)
-
-        return float((utility.svm(flat(x), y)(flat(self.test[0])) == self.test[1]).mean())
-
-    def cnn(self, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> float:
-        """Accuracy of the CNN after so many epochs of x, y."""
-        # One size for all sets, one compilation.
-        rows = max(self.config.size + self.spec.n_classes, networks.KERAS.batch)
-        found = judge(
-            (x, y), {"test": self.test}, self.spec, networks.KERAS, seeds=1, seed=seed, epochs=epochs, pad_to=rows
-        )
-        return found["test"]["accuracy"][0]
-
-    def all(self, x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
-        """Accuracy of each judge, by name."""
-        cnns = {cnn_name(epochs): self.cnn(x, y, epochs, seed) for epochs in self.config.cnn_epochs}
-        return {"SVM": self.svm(x, y), **cnns}
-
-
-def cnn_name(epochs: int) -> str:
-    """What the CNN that was trained for so many epochs is called in tables."""
-    return f"CNN, {epochs} epochs"
-
-
-def accuracies(lab: Lab, config: Config) -> dict[str, dict[str, list[float]]]:
-    """Source -> judge -> accuracy of each trial: what Tables 1, 3 and 4 are made of."""
-    found: dict[str, dict[str, list[float]]] = {}
-    judges = Judges(lab, config)
-    for name in config.models:
-        for source, make in training_sets(lab, config, name).items():
-            if source in found:
-                continue
-
-            def trials(make: Callable[[], tuple[np.ndarray, np.ndarray]] = make) -> dict[str, list[float]]:
-                x, y = make()
-                all_judged = [judges.all(x[i], y[i], config.seed + i) for i in range(config.trials)]
-                return {judge: [one[judge] for one in all_judged] for judge in all_judged[0]}
-
-            found[source] = lab.result(f"size-{config.size}, {source}", trials)
-    return found
 
 
 def table_1(lab: Lab, config: Config) -> list[Table]:
@@ -371,4 +225,5 @@ TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {
     "5": lambda lab, config: _curve_tables(lab, config, "5"),
     "6": lambda lab, config: _curve_tables(lab, config, "6"),
     "colour": colour,
+    "boltzmann": s0_boltzmann.tables,
 }
