@@ -35,6 +35,8 @@ class Experiment:
     """Of a table: the column to predict; default: that of a data set known by name, none of a file."""
     encoding: str = ""
     """Of a table: a preset of `synthjax.data.encoding`; default: its model's own, where that has one, else quantile."""
+    test: str | None = None
+    """Of a table in a file: another file with the rows of the test split; default: cut off the former."""
     schema: str | None = None
     """Of a table: a YAML or JSON file that corrects what is inferred of its columns, see `synthjax.data.schema`."""
     min_count: int = 5

@@ -2,9 +2,10 @@
 
   python -m synthjax.launch.reproduce --study=s0 --data_dir=DIR           small training sets (Lee et al.)
   python -m synthjax.launch.reproduce --study=s1 --data_dir=DIR --table=2 four conditional GANs (Clinton & Teeter)
+  python -m synthjax.launch.reproduce --study=s2 --data_dir=DIR           four GANs of tables (Joshi et al.)
   python -m synthjax.launch.reproduce --study=s3 --data_dir=DIR           VAE, GAN, DDPM side by side (Nayal)
   python -m synthjax.launch.reproduce --study=all --data_dir=DIR          every model side by side
-  python -m synthjax.launch.reproduce --study=s1 --quick                  the same code on scikit-learn's digits
+  python -m synthjax.launch.reproduce --study=s1 --quick                  the same code on scikit-learn's data sets
 
 A study takes hours. It can be interrupted: the same command goes on where it stopped. Tables go to tables.md in the
 workdir, pictures beside it. Settings are those of configs/studies/STUDY.py; --config.FIELD=VALUE changes one.
@@ -26,14 +27,14 @@ from synthjax.launch import cli, config, train
 from synthjax.launch.lab import Lab, update
 from synthjax.train.checkpoint import write_atomically
 
-STUDIES = ("s0", "s1", "s3", "all")
+STUDIES = ("s0", "s1", "s2", "s3", "all")
 
 
 def define_flags() -> None:
     """Defines the flags of this launcher."""
     flags.DEFINE_enum("study", None, STUDIES, "Which study.")
     flags.DEFINE_list("table", [], "Only these tables, by the study's numbers; default: all.")
-    flags.DEFINE_bool("quick", False, "The same code on the embedded digits, in minutes: a check, not a result.")
+    flags.DEFINE_bool("quick", False, "The same code on an embedded data set, in minutes: a check, not a result.")
     flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
     flags.DEFINE_float(

@@ -85,6 +85,7 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
         encoding=experiment.encoding or getattr(experiment.model, "encoding", "quantile"),
         schema=experiment.schema,
         min_count=experiment.min_count,
+        test=experiment.test,
     )
     for name in ("encoding", "min_count"):
         if whole.encoder is None and getattr(experiment, name) != getattr(Experiment, name):
