@@ -7,7 +7,7 @@ every curve has a marker of its own beside. matplotlib is imported when a functi
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,7 @@ def lines(
     y_name: str,
     title: str,
     references: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    log: Literal["", "x", "y"] = "",
 ) -> None:
     """Curves with their spread: error bars where there are at most 25 points, else bands.
 
@@ -45,6 +46,7 @@ def lines(
         title: what is seen.
         references: name -> x (N,), y (N,): a published curve, dashed. One that is named as a series is takes its
             colour, and is called "<name>, published".
+        log: the axis that is logarithmic.
 
     Raises:
         InputError: there is no series, the arrays of one do not have the same length, or a spread is negative.
@@ -55,6 +57,8 @@ def lines(
     axes = figure.add_subplot()
     names = _draw_lines(axes, series, references or {})
     axes.set(xlabel=x_name, ylabel=y_name)
+    if log:
+        axes.set(**{f"{log}scale": "log"})
     canvas.legend(figure, axes, names)
     canvas.save(figure, path)
 

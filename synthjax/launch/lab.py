@@ -132,8 +132,13 @@ class Lab:
         paths = [self.folder / "results" / f"table-{slug(name)}.md" for name in names]
         return "\n\n".join(path.read_text() for path in paths if path.exists() and path.stat().st_size)
 
-    def train(self, name: str, experiment: Experiment) -> Generator:
+    def train(self, name: str, experiment: Experiment, data: Dataset | None = None) -> Generator:
         """The generator of that name, trained to the end of its experiment.
+
+        Args:
+          name: of the generator.
+          experiment: that trains it.
+          data: default: that of the experiment.
 
         Raises:
           Preempted: asked to stop; the same call goes on.
@@ -141,7 +146,7 @@ class Lab:
         workdir = self.folder / "generators" / name
         experiment = dataclasses.replace(experiment, data_dir=self.data_dir)
         steps = experiment.model.steps
-        data = self.data(experiment)
+        data = self.data(experiment) if data is None else data
         runs.begin(workdir, experiment, data)
         if Checkpoints(workdir / "checkpoints").newest() != steps:
             self.say(f"generator {name}: {steps:,} steps")

@@ -1,0 +1,330 @@
+"""S4: a GAN on more and more rows of a table. Does it mimic them, or over-fit to them?
+
+Despres & Shariff, "Using GANs to Generate Synthetic Data" (Michigan State University): a GAN learns New York taxi trips
+of 2016 from a subset of the rows, then again from more and more of them. The study shows the discriminator's metrics
+on a logarithmic scale and asks for the balance "between fitting the data so well it mimics the data seen and
+underfitting"; it gives no figures, sizes, network or encoding. Here each trial draws an order of the training rows and
+takes the first n of it, for growing n. Each n is a table in a file of its own: schema, bounds, encoding and GAN come
+from its rows alone (`kinds.json`, what kind each column is of, is the one thing that all share). Measured:
+
+    quality      column shapes, pair trends and the two-sample test (`synthjax.evals.tabular`) against test rows
+    over-fitting membership attacks on the synthetic file and on the model's own score, copies, and the share of
+                 synthetic rows nearer to their training rows than to others (`synthjax.evals.tabular_privacy`)
+
+beside the same figures of other real rows (ceiling), of columns drawn alone (floor), and of the n rows themselves: what
+a generator gets that only repeats what it saw. Nothing is chosen by these figures. The training runs lie in generators/
+like any other, but `launch.eval` cannot judge them by --workdir, since their rows are read beside those of unseen.csv;
+it takes rows/T-N.csv as --real, rows/unseen.csv as --holdout, sets/MODEL-N-T.csv as --synthetic.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from synthjax import data
+from synthjax.errors import InputError
+from synthjax.evals import figures, frames, tabular, tabular_privacy
+from synthjax.launch import judging, sample, synthesize
+from synthjax.launch.config import Experiment, experiment
+from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.subjects import Run
+from synthjax.train import metrics
+from synthjax.train.checkpoint import write_atomically
+
+LEVEL = 0.05
+"""An attack tells who was trained on where chance does as well in fewer than so many cases."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the study leaves open, and how much of it is run."""
+
+    dataset: str = "nyc_taxi"
+    models: tuple[str, ...] = ("table_gan",)
+    """Those that take no labels: the table has no target here."""
+    rows: tuple[int, ...] = (100, 300, 1000, 3000, 10_000)
+    """Of the training sets, growing."""
+    trials: int = 3
+    """Orders of the rows, each with a seed of its own."""
+    steps: int = 0
+    """Of each model, the same for all sizes; 0: as its preset says."""
+    samples: int = 3000
+    """Synthetic rows that are judged."""
+    attacked: int = 10_000
+    """Rows that attacks are tried on at most."""
+    categories: tuple[str, ...] = (
+        "VendorID",
+        "RatecodeID",
+        "payment_type",
+        "extra",
+        "mta_tax",
+        "improvement_surcharge",
+    )
+    """Columns of a few values that are written as numbers."""
+    seed: int = 0
+
+
+class Rows(NamedTuple):
+    """The table, and where its parts lie as files."""
+
+    whole: data.Dataset
+    folder: Path
+
+    def file(self, name: str) -> Path:
+        """Of a training set, "T-N", or of the rows that are held out, "unseen"."""
+        return self.folder / f"{name}.csv"
+
+    @property
+    def kinds(self) -> Path:
+        """The schema file that all parts share."""
+        return self.folder / "kinds.json"
+
+
+@functools.lru_cache(maxsize=1)
+def table(lab: Lab, config: Config) -> Rows:
+    """The table, its parts written as files that are read as one another.
+
+    Raises:
+      InputError: the data cannot be read, has no table, or has fewer training rows than are asked for.
+    """
+    from synthjax.data import tables
+
+    folder = lab.folder / "rows"
+    folder.mkdir(exist_ok=True)
+    asked = {"columns": {name: {"kind": "categorical"} for name in config.categories}}
+    write_atomically(folder / "asked.json", json.dumps(asked).encode())
+    whole = data.load(config.dataset, lab.data_dir, schema=str(folder / "asked.json"), min_count=1)
+    assert whole.table is not None
+    if max(config.rows) > len(whole.train.x):
+        raise InputError(f"rows={max(config.rows)}: {config.dataset} has {len(whole.train.x):,} training rows")
+    found = Rows(whole, folder)
+    schema = whole.table.schema
+    kinds = {field.name: {"kind": field.kind} | ({"format": field.format} if field.format else {})
+             for field in schema.fields}  # fmt: skip
+    write_atomically(found.kinds, json.dumps({"columns": kinds}, indent=1).encode())
+    parts = {"unseen": whole.holdout.index}
+    for trial in range(config.trials):
+        order = np.random.default_rng([config.seed, trial]).permutation(whole.train.index)
+        parts |= {f"{trial}-{n}": np.sort(order[:n]) for n in config.rows}
+    for name, index in parts.items():
+        if not found.file(name).exists():
+            with tables.writing(found.file(name), schema) as write:
+                write(whole.table.frame(index))
+    return found
+
+
+def trained(lab: Lab, config: Config, model: str, n: int, trial: int) -> tuple[Generator, data.Dataset]:
+    """A generator of the first n rows of a trial, and the data that it learnt from, its test split the unseen rows."""
+    rows = table(lab, config)
+    chosen = experiment(None, model, str(rows.file(f"{trial}-{n}")))
+    of_model = dataclasses.replace(chosen.model, batch_size=min(chosen.model.batch_size, n))
+    if config.steps:
+        of_model = dataclasses.replace(of_model, steps=config.steps)
+    chosen = dataclasses.replace(
+        chosen, model=of_model, holdout=0.0, schema=str(rows.kinds), seed=config.seed + trial, keep=1
+    )
+    read = data.load(
+        chosen.dataset,
+        holdout=0.0,
+        encoding=getattr(of_model, "encoding", Experiment.encoding) or "quantile",
+        schema=chosen.schema,
+        min_count=chosen.min_count,
+        test=str(rows.file("unseen")),
+    )
+    return lab.train(f"{model}-{n}-{trial}", chosen, read), read
+
+
+def likeness(test: frames.Table, judged: frames.Table, config: Config) -> dict[str, Any]:
+    """What is compared with test rows: shapes, trends, c2st."""
+    found = {"shapes": tabular.shapes(test, judged)["score"], "trends": tabular.trends(test, judged)["score"]}
+    return found | {"c2st": tabular.c2st(test, judged, seed=config.seed)["score"]}
+
+
+def read(rows: Rows, **more: Any) -> dict[str, frames.Table]:
+    """Those frames and the test rows as tables that can be compared."""
+    assert rows.whole.table is not None
+    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind
+             for field in rows.whole.table.schema.fields}  # fmt: skip
+    return frames.read({"test": rows.whole.frame("test"), **more}, kinds)
+
+
+def references(lab: Lab, config: Config) -> dict[str, dict[str, Any]]:
+    """Other real rows in the place of synthetic ones, and columns drawn alone."""
+    rows = table(lab, config)
+
+    def compute() -> dict[str, dict[str, Any]]:
+        tables = read(rows, train=rows.whole.frame("train"))
+        rng = np.random.default_rng([config.seed, config.trials])
+        real, alone = (draw(rng, tables["train"], config.samples) for draw in (frames.sample, frames.alone))
+        return {name: likeness(tables["test"], one, config) for name, one in (("real", real), ("alone", alone))}
+
+    return lab.result("references", compute)
+
+
+def scores(lab: Lab, config: Config, model: str, n: int, trial: int) -> dict[str, Any]:
+    """What one generator's table is worth and what it gives away."""
+    made, seen = trained(lab, config, model, n, trial)
+
+    def compute() -> dict[str, Any]:
+        from synthjax.data import foreign
+        from synthjax.data.schema import DISCRETE
+
+        rows = table(lab, config)
+        assert rows.whole.table is not None
+        file = lab.folder / "sets" / f"{made.name}.csv"
+        synthesize.draw(made.workdir, file, config.samples, config.seed + trial)
+        own, unseen, test = seen.frame("train"), seen.frame("test"), rows.whole.frame("test")
+        schema = rows.whole.table.schema
+        known = {field.name: set().union(*(frame[field.name].dropna().unique() for frame in (own, unseen, test)))
+                 for field in schema.fields if field.kind in DISCRETE}  # fmt: skip
+        tables = read(rows, synthetic=foreign.read(file, schema, known)[0], own=own, unseen=unseen)
+        described, _ = sample.describe_run(made.workdir, made.state, 0)
+        run = Run(made.workdir, made.model, made.state, made.spec, described)
+        asked = {"seed": config.seed, "limit": config.attacked}
+        private = tabular_privacy.evaluate(
+            tables["synthetic"], tables["own"], tables["unseen"], tables["test"],
+            scores=judging.model_scores(run, seen.train, seen.test, **asked), **asked,
+        )  # fmt: skip
+        mia = private["mia"]
+        return {
+            **likeness(tables["test"], tables["synthetic"], config),
+            "own": {"shapes": tabular.shapes(tables["test"], tables["own"])["score"],
+                    "trends": tabular.trends(tables["test"], tables["own"])["score"]},
+            "file": mia["auc"], "file_p": mia["p_value"]["auc"], "file_chance": mia["chance"]["auc"]["mean"],
+            "model": mia["model_auc"], "model_interval": mia["model"] and mia["model"]["auc_interval"],
+            "nearer": private["dcr"]["share_nearer_train"], "copies": private["exact_matches"],
+        }  # fmt: skip
+
+    return lab.result(f"scores, {made.name}", compute)
+
+
+def tells(found: Sequence[dict[str, Any]]) -> tuple[bool, bool]:
+    """Whether the file, and whether the model's score, tells in most trials who was trained on."""
+    file = [one["file_p"] < LEVEL for one in found]
+    model = [bool(one["model_interval"]) and one["model_interval"][0] > 0.5 for one in found]
+    return bool(np.mean(file) > 0.5), bool(np.mean(model) > 0.5)
+
+
+def mean(found: Sequence[dict[str, Any]], name: str) -> float:
+    """Of a figure over trials; NaN where the model has none."""
+    values = [one[name] for one in found]
+    return float("nan") if None in values else float(np.mean(values))
+
+
+def answer(model: str, by_rows: dict[int, list[dict[str, Any]]], real: dict[str, Any], alone: dict[str, Any]) -> str:
+    """The study's question, answered in words from the figures of one model."""
+    told = {n: tells(found) for n, found in by_rows.items()}
+    first, last = min(by_rows), max(by_rows)
+    over = [n for n in sorted(by_rows) if any(told[n])]
+    quiet = [n for n in sorted(by_rows) if n not in over]
+
+    def change(name: str) -> str:
+        return f"{mean(by_rows[first], name):.2f} to {mean(by_rows[last], name):.2f}"
+
+    who = [
+        "the synthetic file" * any(told[n][0] for n in over),
+        "the model's own score" * any(told[n][1] for n in over),
+    ]
+    verdict = f"No attack shows that it over-fits, at any size from {first:,} to {last:,} rows."
+    if over:
+        listed = ", ".join(f"{n:,}" for n in over)
+        verdict = f"It over-fits at {listed} rows: {' and '.join(filter(None, who))} tells who was trained on."
+        rest = ", ".join(f"{n:,}" for n in quiet)
+        verdict += f" At {rest} rows no attack does better than chance." if quiet else " No size is free of it."
+    mimics = [n for n in sorted(by_rows) if mean(by_rows[n], "trends") > alone["trends"]]
+    listed = ", ".join(f"{n:,}" for n in mimics)
+    verdict += (f" It mimics how columns go together, better than columns drawn alone, at {listed} rows." if mimics
+                else " It mimics how columns go together no better than columns drawn alone: it under-fits.")  # fmt: skip
+    return (
+        f"Mimic or over-fit? {model}: {verdict} From {first:,} to {last:,} rows the attack on the file goes from AUC "
+        f"{change('file')}, that on the model's score from {change('model')} (chance .50); column shapes from "
+        f"{change('shapes')} (real {real['shapes']:.2f}), pair trends from {change('trends')} (real "
+        f"{real['trends']:.2f}, alone {alone['trends']:.2f}), the two-sample test from {change('c2st')} (real "
+        f"{real['c2st']:.2f})."
+    )
+
+
+def discriminator(lab: Lab, config: Config, model: str) -> None:
+    """The study's Figure 3: losses of both players by step, on a logarithmic scale, for each size of the first trial.
+
+    Losses that can be negative (Wasserstein's) have no logarithm: their size is drawn.
+    """
+    for name in ("critic_loss", "generator_loss"):
+        series = {}
+        for n in config.rows:
+            kept = list(metrics.read(lab.folder / "generators" / f"{model}-{n}-0", name))
+            if kept:
+                steps = np.array([row["step"] for row in kept])
+                series[f"{n:,} rows"] = (steps, np.abs([row[name] for row in kept]), None)
+        if series:
+            title = f"{model}: {name.replace('_', ' of the ').replace('of the loss', 'loss')}, logarithmic"
+            figures.lines(lab.folder / f"{name}_{model}.png", series, x_name="step", y_name=f"|{name}|", title=title,
+                          log="y")  # fmt: skip
+
+
+def pictures(lab: Lab, config: Config, all_found: dict[str, dict[int, list[dict[str, Any]]]]) -> None:
+    """Quality and attacks against rows, means over the trials and their deviation."""
+
+    def curve(by_rows: dict[int, list[dict[str, Any]]], name: str) -> figures.Curve:
+        values = np.array([[one[name] for one in by_rows[n]] for n in config.rows], float)
+        spread = values.std(axis=1, ddof=1) if config.trials > 1 else None
+        return np.array(config.rows), values.mean(axis=1), spread
+
+    ends = np.array([min(config.rows), max(config.rows)])
+    found = references(lab, config)
+    for model, by_rows in all_found.items():
+        quality = {name: curve(by_rows, name) for name in ("shapes", "trends", "c2st")}
+        real = {name: (ends, np.full(2, found["real"][name])) for name in quality}
+        attacks = {"attack on the file": curve(by_rows, "file"), "nearer to training rows": curve(by_rows, "nearer")}
+        if by_rows[ends[0]][0]["model"] is not None:
+            attacks["attack on the model's score"] = curve(by_rows, "model")
+        look = {"x_name": "training rows", "log": "x"}
+        figures.lines(lab.folder / f"quality_{model}.png", quality, y_name="score, 1: like real test rows",
+                      title=f"{model}: likeness to unseen rows (dashed: real rows)", references=real,
+                      **look)  # fmt: skip
+        figures.lines(lab.folder / f"membership_{model}.png", attacks, y_name="AUC, share",
+                      title=f"{model}: who was trained on?", references={"chance": (ends, np.full(2, 0.5))},
+                      **look)  # fmt: skip
+        discriminator(lab, config, model)
+
+
+def growing(lab: Lab, config: Config) -> list[Table]:
+    """Quality and leakage against rows, and the answer."""
+    table(lab, config)  # bad input is told before anything slow
+    of_real = references(lab, config)
+    all_found: dict[str, dict[int, list[dict[str, Any]]]] = {}
+    lines: list[tuple[str, ...]] = []
+    for model in config.models:
+        all_found[model] = {n: [scores(lab, config, model, n, trial) for trial in range(config.trials)]
+                            for n in config.rows}  # fmt: skip
+        for n, found in all_found[model].items():
+            cells = [cell([one[name] for one in found]) for name in ("shapes", "trends", "c2st", "file")]
+            own = " / ".join(f"{np.mean([one['own'][name] for one in found]):.3f}" for name in ("shapes", "trends"))
+            score = cell([one["model"] for one in found]) if found[0]["model"] is not None else ""
+            said = ["no", "yes"]
+            told = " / ".join(said[yes] for yes in tells(found))
+            lines.append((model, f"{n:,}", *cells[:3], own, cells[3], f"{mean(found, 'file_chance'):.3f}", score, told,
+                          cell([one["nearer"] for one in found]), str(sum(one["copies"] for one in found))))  # fmt: skip
+    for name, shown in (("real", "other real rows"), ("alone", "columns drawn alone")):
+        parts = [f"{of_real[name][measure]:.3f}" for measure in ("shapes", "trends", "c2st")]
+        lines.append((shown, "", *parts, *[""] * 7))
+    columns = ("model", "rows", "shapes", "trends", "C2ST", "the rows themselves: shapes / trends", "AUC, file",
+               "by chance", "AUC, model", "file / model tells", "nearer to train", "copies")  # fmt: skip
+    pictures(lab, config, all_found)
+    notes = [
+        f"Against {len(table(lab, config).whole.test.x):,} test rows, {config.samples:,} synthetic rows each; mean ± "
+        f"deviation over {config.trials} trials of other rows and seeds; copies: over all trials.",
+        f"An attack tells where it beats chance (p < {LEVEL:.2f}, or a 95 % interval above .5) in most trials. AUC of "
+        "the file: the best of three attacks, which by chance alone reaches what the column beside says.",
+        *(answer(model, by_rows, of_real["real"], of_real["alone"]) for model, by_rows in all_found.items()),
+    ]
+    return [Table("S4", f"{config.dataset}: a GAN on more and more rows", columns, lines, tuple(notes))]
+
+
+TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"S4": growing}
