@@ -22,6 +22,8 @@ Formal guarantees: none, as in `synthjax.evals.privacy`.
     print(found["dcr"]["share_nearer_train"], found["tests"]["wilcoxon"]["p"], found["mia"]["auc"])
 """
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from synthjax.errors import InputError
 from synthjax.evals import encoders, frames, privacy
 from synthjax.evals.frames import Table
 from synthjax.evals.neighbours import nearest
+from synthjax.evals.privacy import attributes
 
 LIMIT = 10_000
 """Rows attacked, and rows of each kind that the study's tests compare, at most."""
@@ -43,9 +46,13 @@ def evaluate(
     holdout: Table,
     test: Table,
     *,
-    scores: dict[str, np.ndarray] | None = None,
+    scores: Mapping[str, np.ndarray] | None = None,
+    shadows: privacy.Shadows | None = None,
+    public: int = 0,
+    secrets: Sequence[str] | None = None,
     seed: int = 0,
     limit: int = LIMIT,
+    save: Path | None = None,
 ) -> dict[str, Any]:
     """The privacy part of a report on tables.
 
@@ -56,13 +63,18 @@ def evaluate(
         test: other real rows: the attacker's reference, and the test sample of the study's tests.
         scores: how surprised the model is (low = known) by rows of `privacy.audience(len(train), len(holdout),
             seed=seed, limit=limit)`: "members" (n,), "others" (m,).
+        shadows: what shadow models say of the same rows, members first.
+        public: the attacker knows of so many members, and of as many others, that they are.
+        secrets: columns that are guessed from the others; default: see `attributes.default_secrets`.
         seed: decides every subsample and relabelling.
         limit: rows attacked, and rows per table of the study's tests, at most.
+        save: file for what every attack said of every row, see `privacy.records.save`.
 
     Returns:
-        Plain values for JSON: `exact_matches` ... `closest`, `dcr` and `mia` as documented in `synthjax.evals.report`
-        (distances in units of a range or a category); `tests`, see `compare_distances`, and within it `reference`, the
-        same with holdout rows in the place of synthetic ones.
+        Plain values for JSON: `exact_matches` ... `closest`, `dcr`, `mia` ... `findings` as documented in
+        `synthjax.evals.report` (distances in units of a range or a category); `attributes`, see
+        `privacy.attributes.evaluate`; `tests`, see `compare_distances`, and within it `reference`, the same with
+        holdout rows in the place of synthetic ones.
 
     Raises:
         InputError: train, holdout or test has fewer than 2 rows.
@@ -70,19 +82,20 @@ def evaluate(
     for name, table in (("train", train), ("holdout", holdout), ("test", test)):
         if len(table) < 2:
             raise InputError(f"{name}: {len(table)} rows, at least 2 needed")
-    rng = np.random.default_rng([seed, 4])
     encode = encoders.metric(train)
     made, known, unseen, reference = (encode(table) for table in (synthetic, train, holdout, test))
-    attacked = privacy.audience(len(train), len(holdout), seed=seed, limit=limit)
-    seen = np.sort(rng.permutation(len(made))[:limit])
-    recorded = np.sort(rng.permutation(len(made))[:RECORD_LIMIT])
+    exact = privacy.Keys(*(_keys(table) for table in (synthetic, train, holdout)))
+    guessed = attributes.evaluate(synthetic, train, holdout, test, secrets=secrets, seed=seed, limit=limit)
+    attacker = privacy.Attacker(scores, shadows, public, seed, limit)
+    found = privacy.judge(
+        *(made, known, unseen, reference, exact, attacker),
+        record_limit=RECORD_LIMIT,
+        save=save,
+        more={f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()},
+    )
     return {
-        **privacy.copies(made, known, unseen[attacked.others], seen),
-        **_exact(synthetic, train, holdout.take(attacked.others)),
-        "dcr": privacy.closest_record(made[recorded], known, unseen, seed=seed),
-        "mia": privacy.membership(
-            made, known[attacked.members], unseen[attacked.others], reference, scores=scores, seed=seed
-        ),
+        **found,
+        "attributes": guessed,
         "tests": {
             **compare_distances(*distances(synthetic, train, test, seed=seed, limit=limit)),
             "reference": compare_distances(*distances(holdout, train, test, seed=seed, limit=limit)),
@@ -138,17 +151,7 @@ def compare_distances(to_train: np.ndarray, to_test: np.ndarray) -> dict[str, An
     return {**found, "n": len(to_train), **medians}
 
 
-def _exact(synthetic: Table, train: Table, holdout: Table) -> dict[str, Any]:
-    """Rows that equal a training row in every column: on the values, since vectors merge rare categories."""
-
-    def keys(table: Table) -> list[bytes]:
-        # Adding 0 makes -0 a 0; every NaN here has the same bits, as it was written by `frames.read`.
-        return [row.tobytes() for row in np.concatenate([table.numbers + 0.0, table.codes], axis=1)]
-
-    known = set(keys(train))
-    made, unseen = (np.array([row in known for row in keys(table)]) for table in (synthetic, holdout))
-    return {
-        "exact_matches": int(made.sum()),
-        "exact_matches_share": float(made.mean()),
-        "exact_matches_reference": float(unseen.mean()),
-    }
+def _keys(table: Table) -> list[bytes]:
+    """Bytes that are equal if and only if rows are: from the values, since vectors merge rare categories."""
+    # Adding 0 makes -0 a 0; every NaN here has the same bits, as it was written by `frames.read`.
+    return [row.tobytes() for row in np.concatenate([table.numbers + 0.0, table.codes], axis=1)]

@@ -1,6 +1,5 @@
 """Privacy measures on generators that leak by construction and on one that cannot; figures beside scikit-learn's."""
 
-import itertools
 import json
 from types import SimpleNamespace
 
@@ -77,88 +76,17 @@ def test_result_is_strict_json_and_repeats_with_its_seed(found):
 def test_without_reference_data_there_is_no_calibrated_attack():
     nothing = SimpleNamespace(x=TEST.x[:0], y=TEST.y[:0])
     mia = privacy.evaluate(leak(0), TRAIN, HOLDOUT, nothing, SPEC)["mia"]
-    assert set(mia["attacks"]) == {"distance", "density"}
+    assert set(mia["attacks"]) == {"distance", "monte_carlo"}
     assert mia["control_auc"] is None and mia["model_auc"] is None
 
 
 def test_model_scores_low_means_member():
     rng = np.random.default_rng(4)
     scores = {"members": rng.normal(0, 1, 600), "others": rng.normal(1, 1, 300)}
-    mia = privacy.membership(leak(0).x, TRAIN.x, HOLDOUT.x, TEST.x, scores=scores)
+    mia = privacy.evaluate(leak(0), TRAIN, HOLDOUT, TEST, SPEC, scores=scores)["mia"]
     assert mia["model_auc"] == pytest.approx(0.760, abs=0.03)  # Phi(1 / sqrt 2)
     assert mia["auc"] < 0.6  # the headline is of the files alone
-
-
-@pytest.mark.parametrize("levels", [3, 1000])  # many ties, few ties
-def test_roc_figures_equal_sklearns(levels):
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    rng = np.random.default_rng(5)
-    is_member = rng.random(3000) < 0.6
-    guess = np.round((rng.normal(size=3000) + 0.8 * is_member) * levels / 4)
-    fpr, tpr = privacy.roc(guess, is_member)
-    expected_fpr, expected_tpr, _ = roc_curve(is_member, guess, drop_intermediate=False)
-    np.testing.assert_allclose(fpr, expected_fpr)
-    np.testing.assert_allclose(tpr, expected_tpr)
-    found = privacy.judge(guess, is_member)
-    assert found["auc"] == pytest.approx(roc_auc_score(is_member, guess))
-    assert found["tpr_at_fpr_1pct"] == expected_tpr[expected_fpr <= 0.01].max()
-    assert found["tpr_at_fpr_0p1pct"] == expected_tpr[expected_fpr <= 0.001].max()
-
-
-def test_delong_variance_equals_the_definition_by_pairs():
-    rng = np.random.default_rng(6)
-    members, others = rng.integers(0, 5, 20).astype(float), rng.integers(0, 4, 15).astype(float)
-    won = (members[:, None] > others) + 0.5 * (members[:, None] == others)
-    expected = won.mean(axis=1).var(ddof=1) / 20 + won.mean(axis=0).var(ddof=1) / 15
-    found = privacy.delong_variance(np.concatenate([members, others]), np.arange(35) < 20)
-    assert found == pytest.approx(expected)
-
-
-def test_chance_is_the_maximum_over_every_relabelling():
-    """Few examples: the shuffles' mean comes near that over all relabellings, enumerated with scikit-learn."""
-    from sklearn.metrics import roc_auc_score
-
-    guesses = np.random.default_rng(7).normal(size=(2, 7))
-    exact = []
-    for chosen in itertools.combinations(range(7), 3):
-        is_member = np.isin(np.arange(7), chosen)
-        exact.append(max(roc_auc_score(is_member, guess) for guess in guesses))
-    found = privacy.by_chance(guesses, np.arange(7) < 3, seed=0)["auc"]
-    assert len(found) == privacy.SHUFFLES
-    assert found.mean() == pytest.approx(np.mean(exact), abs=4 * np.std(exact) / np.sqrt(privacy.SHUFFLES))
-
-
-def test_share_nearer_train_by_hand():
-    """Two of five nearer to train, one tied; train 0 and holdout 1 decide 1.5 of 5 each, train 1 and holdout 0 one."""
-    share, interval, effective = privacy.share_nearer(
-        np.array([1.0, 2, 3, 4, 4]),
-        np.array([2.0, 3, 3, 1, 1]),
-        np.array([0, 1, 0, 0, 1]),
-        np.array([1, 1, 1, 0, 1]),
-    )
-    assert share == 0.5
-    weights = np.array([1.5, 1, 1, 1.5]) / 5
-    assert effective == pytest.approx(1 / np.sum(weights**2))
-    assert interval[0] < 0.5 < interval[1]
-
-
-def test_the_dcr_interval_covers_a_half_when_nothing_leaks():
-    """Many synthetic examples around few real ones: without the effective number, most intervals would miss."""
-    missed = 0
-    for seed in range(20):
-        rng = np.random.default_rng([8, seed])
-        found = privacy.closest_record(*(rng.normal(size=(n, 3)) for n in (1000, 20, 20)))
-        low, high = found["interval"]
-        missed += not low < 0.5 < high
-    assert missed <= 3
-
-
-def test_wilson_equals_scipy():
-    from scipy.stats import binomtest
-
-    expected = binomtest(7, 40).proportion_ci(method="wilson")
-    assert privacy.wilson(7 / 40, 40) == pytest.approx([expected.low, expected.high])
+    assert mia["model_attacks"]["findings"]["flagged"] and set(mia["model_attacks"]["attacks"]) == {"score"}
 
 
 def test_audience_takes_rows_once_and_at_most_four_members_per_other():

@@ -1,0 +1,91 @@
+"""Does the privacy part catch a generator that copies, and does it leave an honest one alone? On real data.
+
+    python -m benchmarks.leaks --dataset=digits --seeds=20
+    python -m benchmarks.leaks --dataset=adult --data_dir=DIR --seeds=20
+    python -m benchmarks.leaks --dataset=mnist --data_dir=DIR --rows=4000 --seeds=20
+
+All rows of a data set are dealt anew for each seed into members, others, the attacker's reference, and rows that stand
+for what an honest generator makes: real ones that are none of the members. A copying generator puts members in the
+place of the first of them. One line a seed and kind, then what they amount to.
+"""
+
+import argparse
+import json
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from synthjax import data
+from synthjax.evals import encoders, frames, privacy
+from synthjax.evals.privacy import Attacker, Keys
+
+
+def deal(count: int, rows: int, seed: int) -> list[np.ndarray]:
+    """Disjoint members (rows), others (3/4 rows), reference (3/4 rows) and honest synthetic rows (rows), of `count`."""
+    order = np.random.default_rng([seed, 20]).permutation(count)
+    ends = np.cumsum([rows, rows * 3 // 4, rows * 3 // 4, rows])
+    if ends[-1] > count:
+        raise SystemExit(f"--rows={rows}: needs {ends[-1]} rows, there are {count}")
+    return np.split(order[: ends[-1]], ends[:-1])
+
+
+def images(dataset, rows: int, share: float, seed: int) -> dict:
+    """The privacy part on images."""
+    x = np.concatenate([part.x for part in (dataset.train, dataset.holdout, dataset.test)])
+    members, others, reference, synthetic = deal(len(x), rows, seed)
+    synthetic = np.concatenate([members[: round(share * rows)], synthetic[round(share * rows) :]])
+    parts = (SimpleNamespace(x=x[part], y=None) for part in (synthetic, members, others, reference))
+    return privacy.evaluate(*parts, dataset.spec, seed=seed)
+
+
+def table(dataset, rows: int, share: float, seed: int) -> dict:
+    """The privacy part on rows of a table, as `tabular_privacy` has it, without attribute inference."""
+    import pandas as pd
+
+    schema = dataset.table.schema
+    frame = pd.concat([dataset.table.train, dataset.table.holdout, dataset.table.test], ignore_index=True)
+    kinds = {f.name: "categorical" if f.kind == "boolean" else f.kind for f in schema.fields}
+    whole = frames.read({"all": frame}, kinds, schema.target)["all"]
+    members, others, reference, synthetic = deal(len(whole), rows, seed)
+    synthetic = np.concatenate([members[: round(share * rows)], synthetic[round(share * rows) :]])
+    four = [whole.take(part) for part in (synthetic, members, others, reference)]
+    encode = encoders.metric(four[1])
+    exact = Keys.of(*(np.concatenate([part.numbers, part.codes], axis=1) for part in four[:3]))
+    return privacy.judge(*map(encode, four), exact, Attacker(seed=seed), record_limit=10_000)
+
+
+def main() -> None:
+    """Runs both kinds of generators on a data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="digits")
+    parser.add_argument("--data_dir")
+    parser.add_argument("--rows", type=int, help="members; default: as many as there can be, at most 10,000")
+    parser.add_argument("--share", type=float, default=0.05, help="of the members that are copied")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--copying_seeds", type=int, default=3)
+    given = parser.parse_args()
+    dataset = data.load(given.dataset, given.data_dir)
+    measure = images if dataset.spec.kind == "image" else table
+    count = sum(len(part.x) for part in (dataset.train, dataset.holdout, dataset.test))
+    rows = given.rows or min(10_000, count * 2 // 7 // 4 * 4)
+    flagged = []
+    for seed in range(given.seeds):
+        for share in (given.share, 0.0) if seed < given.copying_seeds else (0.0,):
+            start = time.monotonic()
+            found = measure(dataset, rows, share, seed)
+            mia, copied = found["mia"], round(share * rows)
+            worst = mia["worst_hit"]["records"][: 2 * copied]
+            line = {"seed": seed, "copied": copied, "auc": mia["auc"], "auc_interval": mia["auc_interval"]}
+            line |= {"surest": mia["surest"], "tpr_at_fpr_0p1pct": mia["tpr_at_fpr_0p1pct"], "best": mia["best"]}
+            line |= {"named": sum(row < copied for row in worst) / copied} if copied else {}
+            line |= {"holm": min(found["findings"]["holm"].values()), "flagged": found["findings"]["flagged"]}
+            line |= {"exact": {k: found["duplicates"]["exact"][k] for k in ("members", "others", "p")}}
+            print(json.dumps(line | {"seconds": round(time.monotonic() - start, 1)}), flush=True)
+            flagged += [bool(line["flagged"])] if not copied else []
+    sizes = f"{rows} members, {rows * 3 // 4} others, {rows * 3 // 4} reference, {rows} synthetic"
+    print(f"{given.dataset}: {sizes}; honest generators flagged: {sum(flagged)} of {len(flagged)} seeds")
+
+
+if __name__ == "__main__":
+    main()

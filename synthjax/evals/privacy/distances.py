@@ -1,0 +1,184 @@
+"""Distances between synthetic and real examples: copies, near copies, and distance to closest record.
+
+**Copies.** Synthetic examples that equal a training example, and near ones: closer to one than the 1 % quantile of the
+distances from unseen real examples to their nearest training example.
+
+**Duplicates told from copies.** Real data repeats itself (Adult has 24 such rows), and a generator may hit a common row
+by luck. Had it not seen the training set, training examples would find a synthetic double as often as unseen ones do:
+`duplicates` counts both and asks Fisher's exact test, one-sided, whether members find one more often.
+
+**Distance to closest record (DCR).** The share of synthetic examples nearer to the training set than to as many unseen
+examples, ties counted half; 1/2 if the generator does not favour what it saw. Many synthetic examples share one nearest
+real example, so they are not independent: if w_j is the weight that real example j decides, the effective number is
+1 / sum w_j^2 (Kish 1965), and Wilson's interval is taken with it. **NNDR**, the nearest-neighbour distance ratio, is
+the distance to the nearest over that to the second nearest training example: near 0 where one example was singled out.
+Diagnostics, never a proof: data that passes them has been shown to leak (Yao et al. 2025, arXiv:2505.01524; Ganev and
+De Cristofaro 2023, arXiv:2312.05114).
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from synthjax.evals.neighbours import nearest
+from synthjax.evals.privacy.records import choose
+from synthjax.evals.privacy.roc import wilson
+
+NEAR_QUANTILE = 0.01
+PAIRS = 8
+"""How many of the closest synthetic-train pairs are named."""
+NAMED = 1000
+"""How many copied training examples are named at most."""
+
+
+class Keys(NamedTuple):
+    """What tells examples apart exactly: two are equal if and only if their bytes are."""
+
+    synthetic: list[bytes]
+    train: list[bytes]
+    holdout: list[bytes]
+
+    @classmethod
+    def of(cls, *sets: np.ndarray) -> "Keys":
+        """Of the rows (N, ...) of synthetic, training and unseen examples; 0 and -0 are equal."""
+        return cls(*([(row + row.dtype.type(0)).tobytes() for row in rows] for rows in sets))
+
+
+def copies(
+    synthetic: np.ndarray, train: np.ndarray, holdout: np.ndarray, seen: np.ndarray, exact: Keys
+) -> dict[str, Any]:
+    """Exact and near matches with training examples, beside the rate of unseen real examples.
+
+    Args:
+        synthetic: (S, ...).
+        train: (N, ...).
+        holdout: (h, ...) unseen real examples.
+        seen: (s,) rows of `synthetic` that near matches are looked for in.
+        exact: of all examples; exact copies are counted over all of them.
+    """
+    known = set(exact.train)
+    equal = np.array([row in known for row in exact.synthetic])
+    real_distance = nearest(holdout, train)[0][:, 0]
+    distance, index = (a[:, 0] for a in nearest(synthetic[seen], train))
+    threshold = float(np.quantile(real_distance, NEAR_QUANTILE))
+    closest = np.argsort(distance, kind="stable")[:PAIRS]
+    return {
+        "n_synthetic": len(synthetic),
+        "exact_matches": int(equal.sum()),
+        "exact_matches_share": float(equal.mean()),
+        "exact_matches_reference": float(np.mean([row in known for row in exact.holdout])),
+        "near_matches": {
+            "share": float(np.mean(distance < threshold)),
+            "reference": float(np.mean(real_distance < threshold)),
+            "threshold": threshold,
+            "quantile": NEAR_QUANTILE,
+            "examined": len(seen),
+        },
+        "closest": [
+            {"synthetic": int(seen[i]), "train": int(index[i]), "distance": float(distance[i])} for i in closest
+        ],
+    }
+
+
+def closest_record(synthetic: np.ndarray, train: np.ndarray, holdout: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+    """Distance to closest record: is the synthetic data nearer to the training set than to as many unseen examples?"""
+    rng = np.random.default_rng([seed, 2])
+    size = min(len(train), len(holdout))
+    train, holdout = train[choose(rng, len(train), size)], holdout[choose(rng, len(holdout), size)]
+    (near_train, train_index), (near_holdout, holdout_index) = (
+        nearest(synthetic, real, k=min(2, size)) for real in (train, holdout)
+    )
+    to_train, to_holdout = near_train[:, 0], near_holdout[:, 0]
+    share, interval, effective = share_nearer(to_train, to_holdout, train_index[:, 0], holdout_index[:, 0])
+    edges = np.histogram_bin_edges(np.concatenate([to_train, to_holdout]), bins=30)
+    return {
+        "share_nearer_train": share,
+        "interval": interval,
+        "reference": 0.5,
+        "effective_n": effective,
+        "n_synthetic": len(synthetic),
+        "n_real": size,
+        "median_train": float(np.median(to_train)),
+        "median_holdout": float(np.median(to_holdout)),
+        "nndr": {"train": _nndr(near_train), "holdout": _nndr(near_holdout)},
+        "histogram": {
+            "edges": edges.tolist(),
+            "train": np.histogram(to_train, edges)[0].tolist(),
+            "holdout": np.histogram(to_holdout, edges)[0].tolist(),
+        },
+    }
+
+
+def _nndr(near: np.ndarray) -> dict[str, float]:
+    """Nearest over second nearest distance, from both (S, 2); 1 where they are equal, 0 included."""
+    first, second = near[:, 0], near[:, -1]
+    ratio = np.where(second > 0, first / np.where(second > 0, second, 1), 1.0)
+    return {"median": float(np.median(ratio)), "q05": float(np.quantile(ratio, 0.05))}
+
+
+def share_nearer(
+    to_train: np.ndarray, to_holdout: np.ndarray, train_index: np.ndarray, holdout_index: np.ndarray
+) -> tuple[float, list[float], float]:
+    """Share of examples nearer to train, ties half; its 95 % interval; the effective number of examples.
+
+    Args:
+        to_train: (S,) distance to the nearest training example.
+        to_holdout: (S,) distance to the nearest unseen example.
+        train_index: (S,) which training example that is.
+        holdout_index: (S,) which unseen example that is.
+    """
+    to_train_wins = np.where(to_train == to_holdout, 0.5, to_train < to_holdout)
+    votes = [np.bincount(train_index, to_train_wins), np.bincount(holdout_index, 1 - to_train_wins)]
+    weight = np.concatenate(votes) / len(to_train)
+    effective = float(1 / np.sum(weight**2))
+    share = float(to_train_wins.mean())
+    return share, wilson(share, effective), effective
+
+
+def duplicates(to_members: np.ndarray, to_others: np.ndarray, exact: Keys) -> dict[str, Any]:
+    """Do training examples have synthetic doubles more often than unseen ones have (see module)?
+
+    Args:
+        to_members: (n,) distances from training examples to their nearest synthetic one.
+        to_others: (m,) from unseen ones.
+        exact: of all examples.
+
+    Returns:
+        `exact` and `near`, each `members` and `others` (shares that have a double), `n_members`, `n_others`, `p`; near
+        also `threshold`: the quantile of the unseen examples' distances to their nearest synthetic one; exact also
+        `records`: training rows that have a double, the first `NAMED` of them.
+    """
+    made = set(exact.synthetic)
+    known, unseen = (np.array([row in made for row in rows], bool) for rows in (exact.train, exact.holdout))
+    threshold = float(np.quantile(to_others, NEAR_QUANTILE))
+    return {
+        "exact": {**compare(known, unseen), "records": np.flatnonzero(known)[:NAMED].tolist()},
+        "near": {**compare(to_members <= threshold, to_others <= threshold), "threshold": threshold},
+    }
+
+
+def compare(members: np.ndarray, others: np.ndarray) -> dict[str, Any]:
+    """How often something holds of members (n,) and of others (m,), both bool: a plain two-sample comparison.
+
+    Returns:
+        `members` and `others`, shares; `gain`, their difference, and its 95 % `interval` (Newcombe 1998, Statist. Med.
+        17:873, method 10, from Wilson's intervals); `n_members`, `n_others`; `p`, of Fisher's exact test, one-sided:
+        members have more.
+    """
+    table = [[int(rows.sum()), int((~rows).sum())] for rows in (members, others)]
+    ours, theirs = float(members.mean()), float(others.mean())
+    (low, high), (low_others, high_others) = wilson(ours, len(members)), wilson(theirs, len(others))
+    gain = ours - theirs
+    return {
+        "members": ours,
+        "others": theirs,
+        "gain": gain,
+        "interval": [
+            gain - float(np.hypot(ours - low, high_others - theirs)),
+            gain + float(np.hypot(high - ours, theirs - low_others)),
+        ],
+        "n_members": len(members),
+        "n_others": len(others),
+        "p": float(stats.fisher_exact(table, alternative="greater").pvalue),
+    }

@@ -1,0 +1,63 @@
+"""Which records are attacked, and what every attack said of each of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Examples(Protocol):
+    """Any examples with their labels."""
+
+    @property
+    def x(self) -> np.ndarray:
+        """(N, *shape) as stored."""
+        ...
+
+    @property
+    def y(self) -> np.ndarray | None:
+        """(N,) labels, or None; no attack looks at them."""
+        ...
+
+
+class Audience(NamedTuple):
+    """Rows that membership attacks are tried on."""
+
+    members: np.ndarray
+    """(n,) i64 rows of the training set."""
+    others: np.ndarray
+    """(m,) i64 rows of the holdout."""
+
+    @property
+    def is_member(self) -> np.ndarray:
+        """(n + m,) bool: members come first wherever both stand in one array."""
+        return np.arange(len(self.members) + len(self.others)) < len(self.members)
+
+
+def audience(train_size: int, holdout_size: int, *, seed: int = 0, limit: int = 10_000) -> Audience:
+    """Which rows membership attacks are tried on: up to four members per other, each at most `limit`, in order.
+
+    More members than others narrow the interval of the AUC at little cost; the others are as many as there are.
+    """
+    rng = np.random.default_rng([seed, 1])
+    others = choose(rng, holdout_size, limit)
+    return Audience(choose(rng, train_size, min(limit, 4 * len(others))), others)
+
+
+def choose(rng: np.random.Generator, size: int, limit: int) -> np.ndarray:
+    """At most `limit` of the rows 0 ... size - 1, in order: (n,) i64."""
+    return np.sort(rng.permutation(size)[:limit])
+
+
+def save(path: Path, attacked: Audience, guesses: Mapping[str, np.ndarray]) -> None:
+    """Writes what each attack said of each record, high = member, as `.npz`, whole or not at all.
+
+    Arrays: `row` (n + m,) i64 rows of the training or the holdout set, `member` (n + m,) bool, and (n + m,) f64 for
+    each attack under its name.
+    """
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        rows = np.concatenate([attacked.members, attacked.others])
+        np.savez_compressed(file, row=rows, member=attacked.is_member, **guesses)  # type: ignore[arg-type]
+    part.replace(path)

@@ -1,0 +1,95 @@
+"""What a set of attacks amounts to: figures of each, of the best, and which records are hit worst.
+
+*How the best attack is chosen.* Each headline figure is the largest over the attacks, on the very examples it is
+reported for, which errs towards alarm. Choosing is paid for: the AUC's interval is simultaneous over the attacks
+(DeLong's variance, Bonferroni), and `chance` says what the largest figure reaches when membership is shuffled, that is,
+with no leak at all (mean and 95 % quantile of the same maximum over `SHUFFLES` relabellings); `p_value` is the share
+of relabellings that reach the figure, the true one counted among them. `surest` is the attack whose simultaneous
+interval reaches furthest above 1/2: an attack that is sure of few has a small AUC and a far smaller variance.
+
+`p` holds the p-value of every figure of every attack. `findings` corrects those, and any others of the same file, by
+Holm; what it flags is wrong in at most one of twenty files that leak nothing.
+
+*Worst hit.* Members in the order of the attack with the smallest p-value (at equal ones, of that which finds most
+members at 0.1 % false alarms), each with its false alarms: the share of others that the attack holds for members at
+least as firmly. Twice as many are named as that attack finds at 0.1 %, at least `NAMED_AT_LEAST` and at most
+`NAMED_AT_MOST`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthjax.evals.privacy.records import Audience
+from synthjax.evals.privacy.roc import FPR, SHUFFLES, bootstrap, by_chance, holm, judge, p_values
+
+LEVEL = 0.05
+"""Probability of a false accusation, over all tests together."""
+NAMED_AT_LEAST = 20
+NAMED_AT_MOST = 1000
+_HEADLINES = ("auc", *FPR)
+_SURE = "tpr_at_fpr_0p1pct"
+
+
+def summarise(guesses: Mapping[str, np.ndarray], attacked: Audience, *, seed: int = 0) -> dict[str, Any]:
+    """The figures of some attacks on the same records.
+
+    Args:
+        guesses: attack -> (n + m,) f64, high = member; members first.
+        attacked: the n members and m others.
+        seed: of resamples and relabellings.
+
+    Returns:
+        Plain values: `auc`, `tpr_at_fpr_1pct`, `tpr_at_fpr_0p1pct`, `auc_interval`, `best`, `chance`, `p_value`,
+        `surest` (`attack`, `auc`, `auc_interval`), `p` (p-values by ATTACK.FIGURE), `worst_hit` (`attack`, and of each
+        member, worst first, `records`: training row, `false_alarms`), `attacks` (of each its figures, intervals,
+        `bootstrap` intervals and `roc`), `n_members`, `n_others`; see the module.
+    """
+    is_member = attacked.is_member
+    # Bonferroni: the interval of whichever attack turns out best must hold for all of them at once.
+    level = 1 - LEVEL / len(guesses)
+    each = {
+        name: {**judge(guess, is_member, level), "bootstrap": bootstrap(guess, is_member, seed=seed)}
+        for name, guess in guesses.items()
+    }
+    best = {key: max(each, key=lambda name: each[name][key]) for key in _HEADLINES}
+    surest = max(each, key=lambda name: each[name]["auc_interval"][0])
+    shuffled = by_chance(np.stack(list(guesses.values())), is_member, seed)
+    p = {f"{name}.{key}": value for name, guess in guesses.items() for key, value in p_values(guess, is_member).items()}
+    return {
+        **{key: each[best[key]][key] for key in _HEADLINES},
+        "auc_interval": each[best["auc"]]["auc_interval"],
+        "p_value": {k: float((1 + np.sum(v >= each[best[k]][k])) / (1 + SHUFFLES)) for k, v in shuffled.items()},
+        "chance": {key: {"mean": float(v.mean()), "q95": float(np.quantile(v, 0.95))} for key, v in shuffled.items()},
+        "best": best,
+        "surest": {"attack": surest, **{key: each[surest][key] for key in ("auc", "auc_interval")}},
+        "p": p,
+        "worst_hit": _worst_hit(guesses, attacked, p, each),
+        "attacks": each,
+        "n_members": len(attacked.members),
+        "n_others": len(attacked.others),
+    }
+
+
+def findings(p: Mapping[str, float]) -> dict[str, Any]:
+    """Which of some tests count, all of them taken together: `holm`, adjusted p-values; `flagged`, names; `level`."""
+    adjusted = holm(p)
+    return {"holm": adjusted, "flagged": [name for name, value in adjusted.items() if value <= LEVEL], "level": LEVEL}
+
+
+def _worst_hit(
+    guesses: Mapping[str, np.ndarray], attacked: Audience, p: Mapping[str, float], each: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The members that the surest attack is surest of (see module)."""
+    name = min(each, key=lambda attack: (p[f"{attack}.{_SURE}"], -each[attack][_SURE]))
+    guess, members = guesses[name], len(attacked.members)
+    found = round(each[name][_SURE] * members)
+    order = np.argsort(-guess[:members], kind="stable")[: int(np.clip(2 * found, NAMED_AT_LEAST, NAMED_AT_MOST))]
+    others = np.sort(guess[members:])
+    at_least = len(others) - np.searchsorted(others, guess[order], side="left")
+    return {
+        "attack": name,
+        "records": attacked.members[order].tolist(),
+        "false_alarms": (at_least / len(others)).tolist(),
+    }
