@@ -48,32 +48,45 @@ def document(manifest: Mapping[str, Any], verdicts: Iterable[Verdict], sections:
         warning=warning + (f'<ul class="card notes">{notes}</ul>' if notes else ""),
         verdicts="".join(map(_verdict, verdicts)),
         sections="".join(sections),
-        version=PROTOCOL_VERSION,
-        unit=unit,
+        footer=f"Written by synthjax, protocol version {PROTOCOL_VERSION}. The numbers behind this page are in "
+        "<code>report.json</code> beside it, and as tables in <code>report.csv</code> and <code>report.tex</code>. "
+        f"This page shows real training {unit}s: keep it as private as the data.",
     )
-    # A number and its per cent sign stay on one line.
+    return unbroken(page)
+
+
+def unbroken(page: str) -> str:
+    """The page with every number and its per cent sign on one line."""
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
 def _verdict(verdict: Verdict) -> str:
-    sign, meaning = SIGNS[verdict.level]
     evidence = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict.evidence)
+    sure = f'<p class="note">Confidence: {escape(verdict.confidence)}</p>' if verdict.confidence else ""
+    mark = sign(verdict.level, verdict.answer, mark_only=True)
     return (
         f'<li class="card verdict {verdict.level}"><h2>{escape(verdict.question)}</h2><p class="answer">'
-        f'<span class="sign" role="img" aria-label="{meaning}">{sign}</span>{escape(verdict.answer)}</p>'
-        f"<ul>{evidence}</ul></li>"
+        f"{mark}{escape(verdict.answer)}</p><ul>{evidence}</ul>{sure}</li>"
     )
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; the cells are HTML already."""
+def sign(level: str, answer: str, *, mark_only: bool = False) -> str:
+    """The mark of a level, with the answer beside it unless `mark_only`."""
+    mark, meaning = SIGNS[level]
+    picture = f'<span class="sign {level}" role="img" aria-label="{meaning}">{mark}</span>'
+    return picture if mark_only else f"{picture} {escape(answer)}"
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: bool = False) -> str:
+    """A table; the cells are HTML already. `wrap`: of sentences, which may be broken."""
     columns = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(
         f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows
     )
+    kind = ' class="words"' if wrap else ""
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{caption}"><table{kind}>'
+        f"<caption>{caption}</caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals import markup, plots
+from synthjax.evals.answers import answers
 from synthjax.evals.markup import between, figure, table
+from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy import Examples
-from synthjax.evals.report import percent, verdicts
+from synthjax.evals.report import percent
 from synthjax.model import DataSpec
 
 ROWS = 20
 """Classes shown in a grid at most."""
 COLUMNS = 8
+NEIGHBOURS = 4
+"""Samples of each class that are shown beside their nearest neighbours."""
 CLASSIFIERS = {"cnn": "CNN", "svm": "Support vector machine"}
 
 
@@ -36,11 +40,11 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
     pairs = _pairs(privacy["closest"], spec, synthetic, train) if spec.kind == "image" else ""
     protocol = {"Classifiers": f"{manifest['seeds']} seeds, {manifest['epochs']} epochs"}
     sections += [
-        _likeness(report, spec, synthetic, test),
+        _likeness(report, spec, synthetic, train, test),
         markup.privacy(privacy, manifest["non_members"], pairs, unit="example"),
         markup.method(manifest, protocol),
     ]
-    return markup.document(manifest, verdicts(report), sections, unit="example")
+    return markup.document(manifest, answers(report), sections, unit="example")
 
 
 # --- usefulness --------------------------------------------------------------------------------------------------
@@ -106,7 +110,7 @@ def _confusion(counts: Sequence[Sequence[float]], spec: DataSpec) -> str:
 # --- likeness ----------------------------------------------------------------------------------------------------
 
 
-def _likeness(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, test: Examples) -> str:
+def _likeness(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train: Examples, test: Examples) -> str:
     fidelity = report["fidelity"]
     grids = ""
     if spec.kind == "image":
@@ -116,7 +120,38 @@ def _likeness(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, te
     tables = "" if fidelity is None else _fidelity_tables(fidelity, spec)
     if not grids and not tables:
         return ""
-    return f'<section><h2>Likeness</h2><div class="pair">{grids}</div>{tables}</section>'
+    beside = _neighbours(spec, synthetic, train) if spec.kind == "image" else ""
+    return f'<section><h2>Likeness</h2><div class="pair">{grids}</div>{tables}{beside}</section>'
+
+
+def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> str:
+    """Samples of each class, each beside the training example nearest to it in pixels."""
+    groups, names = [], []
+    if spec.n_classes and synthetic.y is not None:
+        for label, name in list(enumerate(spec.classes))[:ROWS]:
+            groups.append(np.flatnonzero(synthetic.y == label)[:NEIGHBOURS])
+            names.append(escape(name))
+    else:
+        groups = list(np.arange(NEIGHBOURS * NEIGHBOURS).reshape(NEIGHBOURS, NEIGHBOURS))
+        names = [""] * NEIGHBOURS
+    there = [len(rows) == NEIGHBOURS and rows.max() < len(synthetic.x) for rows in groups]
+    groups = [rows for rows, whole in zip(groups, there, strict=True) if whole]
+    names = [name for name, whole in zip(names, there, strict=True) if whole]
+    if not groups:
+        return ""
+    made = synthetic.x[np.concatenate(groups)]
+    real = train.x[nearest(made, train.x)[1][:, 0]]
+    pairs = np.stack([made, real], 1).reshape(len(groups), 2 * NEIGHBOURS, *spec.shape)
+    picture = plots.data_uri(plots.grid(pairs, levels=spec.levels))
+    words = "".join(f'<li title="{name}">{name}</li>' for name in names)
+    image = f'<img src="{picture}" alt="Synthetic examples, each left of the training example nearest to it">'
+    caption = (
+        "In pairs: a synthetic example, and on its right the training example nearest to it in pixels. Pairs should be "
+        "alike in kind and differ in detail."
+    )
+    return "<h3>Beside their nearest neighbours</h3>" + figure(
+        f'<div class="rows"><ol>{words}</ol>{image}</div>', caption
+    )
 
 
 def _grid(examples: Examples, spec: DataSpec, name: str) -> str:
@@ -142,13 +177,24 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
         "density": "how densely real ones surround synthetic ones",
         "coverage": "real examples with a synthetic one nearby",
         "frechet": "Fréchet distance, squared: lower is better",
+        "kernel": "kernel distance: lower is better, around 0 for real data",
     }
     reference = fidelity["reference"] or {}
     rows = []
     for name, text in meaning.items():
-        beside = f"{reference[name]:.3f}" if name in reference else "–"
-        rows.append([f"{name}<br><small>{text}</small>", f"{fidelity[name]:.3f}", beside])
+        if name in fidelity:
+            beside = f"{reference[name]:.3f}" if name in reference else "–"
+            rows.append([f"{name}<br><small>{text}</small>", f"{fidelity[name]:.3f}", beside])
     overall = table("In the feature space of a CNN trained on real data", ["", "synthetic", "real data"], rows)
+    if net := fidelity.get("network"):
+        overall += (
+            f'<p class="note">The features are those of a CNN trained on {net["examples"]:,} real training examples; '
+            f"it recognises {percent(net['accuracy'])} of the real test examples. sha256 of its parameters: "
+            f"<code>{net['sha256'][:16]}…</code>. Distances in these features do not compare with published FID and "
+            "KID, whose features are another network's.</p>"
+        )
+    if not fidelity["per_class"]:
+        return overall
     per_class = []
     for name in spec.classes:
         found = fidelity["per_class"][name]

@@ -63,7 +63,7 @@ from typing import Any, Literal, NamedTuple
 
 from synthjax.errors import GateError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 GATEABLE = (
     *(f"utility.{c}.{k}" for c in ("cnn", "svm") for k in ("tstr.mean", "trtr.mean", "floor.mean", "trts.mean")),
@@ -87,8 +87,19 @@ def assemble(
     utility: Mapping[str, Any] | None,
     fidelity: Mapping[str, Any] | None,
     privacy: Mapping[str, Any],
+    studies: Mapping[str, Any] | None = None,
+    robustness: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole report as plain values; the parts are what `evaluate` of the modules of the same names returned."""
+    """The whole report but its verdicts, as plain values.
+
+    Args:
+        manifest: see module.
+        utility: of `utility.evaluate`.
+        fidelity: of `fidelity.evaluate`.
+        privacy: of `privacy.evaluate`.
+        studies: of `image_studies.evaluate`.
+        robustness: of `image_studies.robustness`.
+    """
     if utility is not None:
         ratios = {kind: {**utility[kind], "tstr_over_trtr": _ratio(utility[kind])} for kind in ("cnn", "svm")}
         utility = {**utility, **ratios}
@@ -96,6 +107,8 @@ def assemble(
         "protocol_version": PROTOCOL_VERSION,
         "manifest": dict(manifest),
         "utility": utility,
+        "studies": studies,
+        "robustness": robustness,
         "fidelity": fidelity,
         "privacy": dict(privacy),
     }
@@ -183,6 +196,8 @@ class Verdict(NamedTuple):
     answer: str
     evidence: list[str]
     """Sentences, each number beside its reference."""
+    confidence: str = ""
+    """How sure it is, and why: a word, a colon, a sentence."""
 
 
 def percent(share: float) -> str:
@@ -201,15 +216,14 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
     """Can a classifier learn from it? What the utility part says."""
     cnn, svm = utility["cnn"], utility["svm"]
     ratio = _ratio(cnn)
-    level: Level
-    if ratio >= 0.98:
-        level, answer = "good", "Yes, nearly as well as on real data."
-    elif ratio >= 0.9:
-        level, answer = "fair", "Partly: a visible share of the accuracy is lost."
-    else:
-        level, answer = "poor", "No: far from what real data gives."
+    level = usefulness(cnn["tstr"]["mean"], cnn["trtr"]["mean"], cnn["floor"]["mean"])
+    answer = {
+        "good": "Yes, nearly as well as on real data.",
+        "fair": "Partly: a visible share of the accuracy is lost.",
+        "poor": "No: far from what real data gives.",
+    }[level]
     if cnn["tstr"]["mean"] <= cnn["floor"]["mean"]:
-        level, answer = "poor", "No: a mean image with noise would serve as well."
+        answer = "No: a mean image with noise would serve as well."
     evidence = [
         f"A CNN trained on this data alone scores {percent(cnn['tstr']['mean'])} on real test data, where as many real "
         f"examples give {percent(cnn['trtr']['mean'])}: ratio {ratio:.3f}.",
@@ -218,6 +232,14 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
         f"ratio {_ratio(svm):.3f}.",
     ]
     return Verdict("Can a classifier learn from it?", level, answer, evidence)
+
+
+def usefulness(ours: float, real: float, floor: float) -> Level:
+    """What an accuracy says beside that of real data and the floor."""
+    ratio = ours / real if real else 0.0
+    if ours <= floor or ratio < 0.9:
+        return "poor"
+    return "good" if ratio >= 0.98 else "fair"
 
 
 def alike(fidelity: Mapping[str, Any]) -> Verdict:

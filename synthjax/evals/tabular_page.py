@@ -14,10 +14,11 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals import markup, plots, tabular_figures, tabular_privacy
+from synthjax.evals.answers import answers
 from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.report import percent
-from synthjax.evals.tabular_report import JUDGES, NAMES, measures, verdicts
+from synthjax.evals.tabular_report import JUDGES, NAMES, measures, trend
 
 SHOWN = 12
 """Columns and pairs of columns that stand on the page at once, worst first; all columns can be unfolded."""
@@ -49,7 +50,7 @@ def render(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
         ),
         markup.method(manifest, _protocol(report)),
     ]
-    return markup.document(manifest, verdicts(report), sections, unit="row")
+    return markup.document(manifest, answers(report), sections, unit="row")
 
 
 def _protocol(report: Mapping[str, Any]) -> dict[str, str]:
@@ -155,10 +156,10 @@ def _likeness(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
 def _overall(fidelity: Mapping[str, Any]) -> str:
     lines: dict[str, tuple[str, Callable[[Mapping[str, Any]], float | None]]] = {
         "column shapes": ("1 alike; Kolmogorov-Smirnov, total variation", lambda f: f["shapes"]["score"]),
-        "pair trends": ("1 alike; as SDMetrics cuts numbers", lambda f: f["trends"]["score"]),
-        "pair trends, real cuts": (
-            "1 alike; numbers cut where real ones are",
-            lambda f: f["trends"]["score_real_edges"],
+        "pair trends": ("1 alike; numbers cut where real ones are", lambda f: f["trends"]["score_real_edges"]),
+        "pair trends, SDMetrics": (
+            "as it cuts numbers: each table at its own edges, which one outlier moves",
+            lambda f: f["trends"]["score"],
         ),
         "two-sample test": ("1 cannot be told apart, 0 always", lambda f: f["c2st"]["score"]),
         "precision": ("synthetic rows among real ones", lambda f: f["neighbours"]["precision"]),
@@ -197,15 +198,16 @@ def _columns(fidelity: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
 
 def _worst_pairs(fidelity: Mapping[str, Any]) -> str:
     pairs = [fidelity[side]["trends"]["pairs"] for side in SIDES]
-    order = [i for i, pair in enumerate(pairs[0]) if pair["score"] is not None]
-    order.sort(key=lambda i: pairs[0][i]["score"])
+    order = [i for i, pair in enumerate(pairs[0]) if trend(pair) is not None]
+    order.sort(key=lambda i: trend(pairs[0][i]) or 0.0)
     if not order:
         return ""
     rows = []
     for i in order[:SHOWN]:
         one, other = map(escape, pairs[0][i]["columns"])
-        rows.append([f"{one} <small>and</small> {other}", *(_number(of[i]["score"]) for of in pairs)])
-    return table(f"Pairs of columns: the {len(rows)} least alike of {len(pairs[0]):,}", ["pair", *HEAD], rows)
+        rows.append([f"{one} <small>and</small> {other}", *(_number(trend(of[i])) for of in pairs)])
+    caption = f"Pairs of columns: the {len(rows)} least alike of {len(pairs[0]):,}; numbers cut where real ones are"
+    return table(caption, ["pair", *HEAD], rows)
 
 
 def _picture(draw: Callable[[Path], None], caption: str) -> str:

@@ -30,29 +30,19 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames
+from synthjax.evals import frames, paired
 from synthjax.evals.frames import Table
+from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, train_judge
 from synthjax.evals.utility import LEVEL, stratified
 
-JUDGES = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
-"""linear: logistic or ridge regression."""
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
 REGRESSION = ("r2", "rmse")
 LIMIT = 5_000
 """Rows that the six judges train on, and are tested on, at most."""
 BOOSTING_LIMIT = 200_000
 SEEDS = 5
-NEIGHBOURS = 15
 SMALLEST = 10
 """Rows with a target that a table must have."""
-
-PERCEPTRON: dict[str, Any] = {"hidden_layer_sizes": (64,), "max_iter": 30}
-BOOSTING_COLUMNS = 0.8
-"""Share of the columns that a split of the boosting may use."""
-ALL_ROWS = "all rows"
-"""The boosting of the part of that name."""
-
-Answer = Callable[[Table], np.ndarray]
 Scores = dict[tuple[str, str], list[dict[str, float | None]]]
 """(Judge, name of the tested set) -> `score` per seed."""
 
@@ -84,27 +74,37 @@ def evaluate(
         (ddof 1), `values` per seed and `ci`, 95 % by Student's t over the seeds (None for one seed). A leaf is None
         where the measure does not exist: areas where all rows tested are of one class. `task`, "classification" or
         "regression"; `positive`, of two classes the rarer, which `roc_auc` and `pr_auc` (average precision) look for;
-        of more classes they are the mean of each against the rest, and `positive` is None; `n`, rows with a target;
-        `protocol` in words. A table without target has but `reason`, and None for the rest.
+        of more classes they are the mean of each against the rest, and `positive` is None; `loss`, what the boosting
+        loses against real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`,
+        of a categorical target the expected calibration error of the boosting, mean over the seeds, under `tstr` and
+        `trtr`, else None; `n`, rows with a target; `protocol` in words. A table without target has but `reason`, and
+        None for the rest.
 
     Raises:
         InputError: a table has fewer than 10 rows with a target, or the real ones a single class.
     """
     if train.schema.target is None:
         return {
-            **dict.fromkeys(("boosting", "judges", "mean", "task", "positive", "n")),
+            **dict.fromkeys(("boosting", "loss", "calibration", "judges", "mean", "task", "positive", "n")),
             "reason": "there is no target",
         }
     synthetic, train, test = (
         _answered(name, table) for name, table in (("synthetic", synthetic), ("train", train), ("test", test))
     )
     positive = None if train.schema.regression else _positive(train)
-    scores = _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress or (lambda share: None))
+    scores, answers = _all_scores(
+        synthetic, train, test, positive, seeds, limit, seed, progress or (lambda share: None)
+    )
     leaves: dict[str, dict[str, Any]] = {}
     for (judge, name), of_seeds in scores.items():
         leaves.setdefault(judge, {})[name] = summary(of_seeds)
+    calibration = None
+    if not train.schema.regression:
+        calibration = {k: float(np.mean([_calibration(test, one) for one in answers[k]])) for k in ("tstr", "trtr")}
     return {
         "boosting": leaves.pop(ALL_ROWS),
+        "loss": _loss(test, answers, positive, seed),
+        "calibration": calibration,
         "judges": leaves,
         "mean": _over_judges(scores),
         "task": "regression" if train.schema.regression else "classification",
@@ -114,9 +114,12 @@ def evaluate(
     }
 
 
-def _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress) -> Scores:
-    """Trains every judge on every set, seed by seed."""
+def _all_scores(
+    synthetic, train, test, positive, seeds, limit, seed, progress
+) -> tuple[Scores, dict[str, list[np.ndarray]]]:
+    """Trains every judge on every set, seed by seed; and what the boosting answered for the test rows, per seed."""
     scores: Scores = {}
+    answers: dict[str, list[np.ndarray]] = {}
     with _threads() as pool:
         for number in range(seeds):
             rng = np.random.default_rng([seed, 3, number])
@@ -127,11 +130,13 @@ def _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress) 
             }
             for place, (key, table) in enumerate(sets.items(), start=number * len(sets) + 1):
                 tests = {key: test, "trts": synthetic} if key == "trtr" else {key: test}
-                for judge, found in _judged(rng, pool, table, tests, positive, limit).items():
+                judged, answered = _judged(rng, pool, table, tests, positive, limit)
+                answers.setdefault(key, []).append(answered)
+                for judge, found in judged.items():
                     for name, values in found.items():
                         scores.setdefault((judge, name), []).append(values)
                 progress(place / (seeds * len(sets)))
-    return scores
+    return scores, answers
 
 
 @contextlib.contextmanager
@@ -161,134 +166,52 @@ def _judged(
     tests: dict[str, Table],
     positive: int | None,
     limit: int,
-) -> dict[str, dict[str, Any]]:
-    """Scores of all that is trained on one table: judge, or `ALL_ROWS`, -> name of the tested table -> `score`."""
+) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
+    """Scores of all that is trained on one table, and what `ALL_ROWS` answers for the first of the tested ones.
+
+    The scores: judge, or `ALL_ROWS`, -> name of the tested table -> `score`.
+    """
     from threadpoolctl import threadpool_limits
 
     all_rows = _fewer(rng, table, BOOSTING_LIMIT), tests
     fewer = _fewer(rng, table, limit), {name: _fewer(rng, rows, limit) for name, rows in tests.items()}
     seeds = rng.integers(2**31, size=1 + len(JUDGES))
 
-    def work(judge: str, seed: np.integer) -> dict[str, Any]:
+    def work(judge: str, seed: np.integer) -> tuple[dict[str, Any], np.ndarray]:
         fit_on, tested = all_rows if judge == ALL_ROWS else fewer
         # OpenMP's limit is the thread's own, BLAS's that of the process.
         with threadpool_limits(1, "openmp"):
             answer = train_judge(judge, fit_on, int(seed))
-            return {name: score(rows, answer(rows), positive) for name, rows in tested.items()}
+            answers = {name: answer(rows) for name, rows in tested.items()}
+        found = {name: score(rows, answers[name], positive) for name, rows in tested.items()}
+        return found, next(iter(answers.values()))
 
     judges = (ALL_ROWS, *JUDGES)
-    return dict(zip(judges, pool.map(work, judges, seeds), strict=True))
+    done = dict(zip(judges, pool.map(work, judges, seeds), strict=True))
+    return {judge: found for judge, (found, _) in done.items()}, done[ALL_ROWS][1]
 
 
-def train_judge(judge: str, table: Table, seed: int) -> Answer:
-    """Trains one judge of `JUDGES`, or `ALL_ROWS`, on rows that all have a target.
+def _loss(test: Table, answers: dict[str, list[np.ndarray]], positive: int | None, seed: int) -> dict[str, Any] | None:
+    """What the boosting on all rows loses (`synthjax.evals.paired`): of ROC AUC, or of R²; None where there is none."""
+    y = test.answers()
+    present = np.unique(y)
+    if len(present) < 2:
+        return None
+    wanted = present if positive is None else [positive]
 
-    Returns:
-        Table of N rows to scores (N, K) over the K classes of the schema, higher: likelier (a class that the judge has
-        never seen is the least likely); in regression to values (N,) in the target's unit.
-    """
-    y = table.answers()
-    if judge in (ALL_ROWS, "boosting"):
-        encode, categorical = encoders.ordinal(table)
-    else:
-        encode, categorical = encoders.dense(table), None
-    x = encode(table)
-    if table.schema.regression:
-        middle, spread = y.mean(), y.std() or 1.0
-        model = _regressor(judge, categorical, seed)
-        model.fit(x, (y - middle) / spread)
-        return lambda rows: middle + spread * model.predict(encode(rows))
-    present, k = np.unique(y), len(table.schema.classes)
-    if len(present) == 1:
-        return lambda rows: np.tile(np.arange(k) == present[0], (len(rows), 1)).astype(np.float64)
-    if judge in ("neighbours", "perceptron"):
-        rows = _balanced_rows(np.random.default_rng(seed), y)
-        x, y = x[rows], y[rows]
-    model = _classifier(judge, categorical, seed)
-    model.fit(x, y)
+    def scored(answer: np.ndarray) -> paired.Score:
+        if test.schema.regression:
+            return paired.explained(y, answer)
+        return paired.mean([paired.area(y == label, answer[:, label]) for label in wanted])
 
-    def answer(rows: Table) -> np.ndarray:
-        found = (model.decision_function if judge == "svm" else model.predict_proba)(encode(rows))
-        if found.ndim == 1:
-            found = np.stack([-found, found], 1)
-        scores = np.full((len(rows), k), found.min(initial=0) - 1)
-        scores[:, model.classes_] = found
-        return scores
-
-    return answer
+    ours, real = ([scored(answer) for answer in answers[name]] for name in ("tstr", "trtr"))
+    lost = paired.loss(ours, real, len(test), seed=seed)
+    return {**lost, "who": "Gradient boosting", "measure": "R²" if test.schema.regression else "ROC AUC"}
 
 
-def _classifier(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.svm import SVC
-
-    weights = {"class_weight": "balanced"}
-    return {
-        "linear": lambda: LogisticRegression(max_iter=300, **weights),
-        "svm": lambda: _Kernel(SVC(kernel="precomputed", **weights)),
-        "neighbours": lambda: KNeighborsClassifier(NEIGHBOURS),
-        "forest": lambda: RandomForestClassifier(random_state=seed, **weights),
-        "boosting": lambda: HistGradientBoostingClassifier(**_boosting(categorical, seed), **weights),
-        "perceptron": lambda: MLPClassifier(**PERCEPTRON, random_state=seed),
-        ALL_ROWS: lambda: HistGradientBoostingClassifier(**_boosting(categorical, seed)),
-    }[judge]()
-
-
-def _regressor(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
-    from sklearn.linear_model import Ridge
-    from sklearn.neighbors import KNeighborsRegressor
-    from sklearn.neural_network import MLPRegressor
-    from sklearn.svm import SVR
-
-    return {
-        "linear": lambda: Ridge(),
-        "svm": lambda: _Kernel(SVR(kernel="precomputed")),
-        "neighbours": lambda: KNeighborsRegressor(NEIGHBOURS),
-        "forest": lambda: RandomForestRegressor(max_features=1 / 3, random_state=seed),
-        "boosting": lambda: HistGradientBoostingRegressor(**_boosting(categorical, seed)),
-        "perceptron": lambda: MLPRegressor(**PERCEPTRON, random_state=seed),
-        ALL_ROWS: lambda: HistGradientBoostingRegressor(**_boosting(categorical, seed)),
-    }[judge]()
-
-
-def _boosting(categorical: np.ndarray | None, seed: int) -> dict[str, Any]:
-    # Without the draw of columns every seed would give the same trees; stopping early needs two rows of each class.
-    return {
-        "categorical_features": categorical,
-        "max_features": BOOSTING_COLUMNS,
-        "early_stopping": False,
-        "random_state": seed,
-    }
-
-
-class _Kernel:
-    """A support vector machine whose kernel, exp(-|a - b|^2 / (F var)), comes from a matrix product.
-
-    libsvm's own takes ten times as long.
-    """
-
-    def __init__(self, machine: Any):
-        self.machine = machine
-
-    def _kernel(self, rows: np.ndarray) -> np.ndarray:
-        k = 2 * rows @ self.x.T - (rows**2).sum(1)[:, None] - (self.x**2).sum(1)
-        k *= self.gamma
-        return np.exp(k, out=k)
-
-    def fit(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.x, self.gamma = x, 1 / max(x.shape[1] * x.var(), 1e-12)
-        self.machine.fit(self._kernel(x), y)
-        self.classes_ = getattr(self.machine, "classes_", None)
-
-    def decision_function(self, rows: np.ndarray) -> np.ndarray:
-        return self.machine.decision_function(self._kernel(rows))
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        return self.machine.predict(self._kernel(rows))
+def _calibration(test: Table, answer: np.ndarray) -> float:
+    chance = np.maximum(answer, 0)  # a class that was never seen has less than nothing
+    return paired.calibration_error(chance / chance.sum(1, keepdims=True), test.answers())
 
 
 def score(rows: Table, answers: np.ndarray, positive: int | None) -> dict[str, float | None]:
@@ -375,13 +298,6 @@ def _fewer(rng: np.random.Generator, table: Table, n: int) -> Table:
     if n >= len(table) or table.schema.regression:
         return frames.sample(rng, table, n)
     return table.take(stratified(rng, table.answers(), n))
-
-
-def _balanced_rows(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
-    """Rows (N,) drawn with replacement so that all classes of `y` (N,) are equally frequent in expectation."""
-    counts = np.bincount(y)
-    chance = 1 / counts[y]
-    return rng.choice(len(y), len(y), p=chance / chance.sum())
 
 
 def _protocol(seeds: int, limit: int, seed: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import classifiers
+from synthjax.evals import classifiers, paired
 from synthjax.model import DataSpec
 
 SVM_ROWS = 10_000
@@ -61,6 +61,7 @@ def evaluate(
     seeds: int = 5,
     epochs: int = classifiers.EPOCHS,
     seed: int = 0,
+    limit: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Scores a synthetic data set, with ceiling and floor.
@@ -73,14 +74,18 @@ def evaluate(
         seeds: CNNs per training set.
         epochs: passes of each CNN through its training set.
         seed: of everything random here.
+        limit: examples that each CNN is trained on at most; None: all.
         progress: called with the share of the work that is done, in (0, 1].
 
     Returns:
         Plain values. `cnn` and `svm` hold `tstr`, `trtr`, `floor`, `trts`, each with `mean`, `std` (ddof 1; 0 for one
         value), `values` (accuracy per seed), `n` (number of values) and `ci` (see `interval`); `cnn.tstr.confusion`
-        counts test examples by class (row) and answer (column), averaged over the seeds. `n` holds the sizes of the
-        sets and `missing_classes`, the names of classes with no synthetic example; `protocol` says what was done. For
-        unlabelled data `cnn` and `svm` are None and `reason` says why.
+        counts test examples by class (row) and answer (column), averaged over the seeds; `tstr` and `trtr` of the CNN
+        have `recall` by class name (None for a class without test examples). `calibration` is the CNN's expected
+        calibration error, mean over the seeds, under `tstr` and `trtr`. `loss` is what a CNN loses against real data
+        (`synthjax.evals.paired`), with `who` and `measure` in words. `n` holds the sizes of the sets and
+        `missing_classes`, the names of classes with no synthetic example; `protocol` says what was done. For unlabelled
+        data `cnn` and `svm` are None and `reason` says why.
 
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range.
@@ -88,13 +93,16 @@ def evaluate(
     for name, part in (("synthetic", synthetic), ("train", train), ("test", test)):
         check(name, part, spec)
     if spec.n_classes == 0:
-        return {"cnn": None, "svm": None, "n": {}, "protocol": {}, "reason": "the data has no labels"}
+        none = dict.fromkeys(("cnn", "svm", "loss", "calibration"))
+        return {**none, "n": {}, "protocol": {}, "reason": "the data has no labels"}
     rng = np.random.default_rng(seed)
-    ceiling = stratified(rng, train.y, min(len(synthetic.y), len(train.y)))
+    cut = stratified(rng, synthetic.y, len(synthetic.y) if limit is None else limit)
+    x, y = synthetic.x[cut], synthetic.y[cut]
+    ceiling = stratified(rng, train.y, min(len(y), len(train.y)))
     sets = {
-        "tstr": (synthetic.x, synthetic.y),
+        "tstr": (x, y),
         "trtr": (train.x[ceiling], train.y[ceiling]),
-        "floor": (mean_images(rng, train, synthetic.y, spec), synthetic.y),
+        "floor": (mean_images(rng, train, y, spec), y),
     }
     real, fake = (test.x, test.y), (synthetic.x, synthetic.y)
 
@@ -107,11 +115,13 @@ def evaluate(
         "synthetic": len(synthetic.y),
         "synthetic_per_class": counts.tolist(),
         "missing_classes": [name for name, count in zip(spec.classes, counts, strict=True) if count == 0],
+        "trained_on": len(y),
         "ceiling": len(ceiling),
         "ceiling_is_all_real": len(ceiling) == len(train.y),
         "test": len(test.y),
     }
-    return {"cnn": cnn, "svm": svm, "n": sizes, "protocol": _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)}
+    protocol = _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)
+    return {**cnn, "svm": svm, "n": sizes, "protocol": protocol}
 
 
 def check(name: str, part: Examples, spec: DataSpec, at_least: int = 1) -> None:
@@ -220,8 +230,10 @@ def _summary(values: list[float], examples: int) -> dict[str, Any]:
 
 
 def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict[str, Any]:
-    """The leaves of the CNN; `sets`, `real` and `fake` hold images and labels."""
+    """The leaves of the CNN, its calibration, and what it loses; `sets`, `real` and `fake` hold images and labels."""
     found: dict[str, Any] = {}
+    right: dict[str, np.ndarray] = {}
+    calibration: dict[str, float] = {}
     rows = max(len(y) for _, y in sets.values())
 
     def report(done: int, share: float) -> None:
@@ -240,12 +252,25 @@ def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict
         )
         tests = {name: real, "trts": fake} if name == "trtr" else {name: real}
         for key, (images, labels) in tests.items():
-            answers = classifiers.predict(nets, images).argmax(-1)
-            found[key] = _summary((answers == labels).mean(1).tolist(), len(labels))
-            if key == "tstr":
+            logits = classifiers.predict(nets, images)
+            answers = logits.argmax(-1)
+            right[key] = answers == labels
+            found[key] = _summary(right[key].mean(1).tolist(), len(labels))
+            if key in ("tstr", "trtr"):
                 counts = np.mean([confusion(labels, answer, spec.n_classes) for answer in answers], axis=0)
+                found[key]["recall"] = dict(zip(spec.classes, recall(counts), strict=True))
+                calibration[key] = float(np.mean([paired.calibration_error(softmax(one), labels) for one in logits]))
+            if key == "tstr":
                 found[key]["confusion"] = counts.round(3).tolist()
-    return found
+    ours, theirs = ([paired.share(of) for of in right[name]] for name in ("tstr", "trtr"))
+    lost = paired.loss(ours, theirs, len(real[1]), seed=seed)
+    return {"cnn": found, "loss": {**lost, "who": "A CNN", "measure": "accuracy"}, "calibration": calibration}
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (N, K) f64 of logits (N, K)."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
 
 
 def _judge_svm(rng, sets, real, fake, spec) -> dict[str, Any]:

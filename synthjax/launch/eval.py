@@ -5,23 +5,30 @@
   python -m synthjax.launch.eval --real=mnist --data_dir=DIR --synthetic=anything.npz     # any generator's file
   python -m synthjax.launch.eval --real=train.csv --holdout=test.csv --synthetic=anything.csv --target=income
   python -m synthjax.launch.eval --fail_if='privacy.mia.auc>0.55' --fail_if='utility.cnn.tstr_over_trtr<0.98'
+  python -m synthjax.launch.eval --compare runs/ddpm-mnist runs/vae-mnist              # side by side; also files
+  python -m synthjax.launch.eval --real=mnist --compare mine.npz theirs.npz --out=both
 
 A run's own set of images, synthetic.npz in its workdir, is drawn first if it is missing or from another checkpoint: as
 large as the training set; a run's own table is synthetic.csv or synthetic.parquet there. A table in a file needs
 --holdout, real rows that its generator has not seen: without them neither usefulness nor privacy can be told.
 
-The results are DIR/report.json and DIR/report.html, DIR being --out, or eval/ in the workdir, or for a file alone
-NAME-eval/ beside it. Exit code 4 says that a condition of --fail_if holds.
+The results are report.json (synthjax/evals/report.schema.json says what is in it), report.html, and the figures as
+tables, report.csv and report.tex, in DIR: --out, or eval/ in the workdir, or for a file alone NAME-eval/ beside it.
+What is interrupted goes on from the last finished part. --compare judges what is not judged yet and writes
+compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says that a condition of --fail_if holds.
 """
 
+import functools
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from synthjax.errors import SynthjaxError
 from synthjax.evals import report, tabular_report
-from synthjax.launch import cli, eval_images, eval_tables, judging, runs, subjects, table_subjects
+from synthjax.launch import cli, compare, eval_images, eval_tables, judging, runs, subjects, table_subjects
 
 NAMES = ("workdir", "real", "data_dir", "synthetic", "member", "checkpoint")
 OF_TABLES = ("holdout", "target", "schema")
@@ -43,7 +50,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
-    flags.DEFINE_bool("quick", False, "A first look: 2 seeds, fewer epochs, at most 1,000 examples attacked.")
+    flags.DEFINE_bool("quick", False, "A first look, not to be quoted: 2 seeds, fewer epochs and examples.")
+    flags.DEFINE_enum("level", "quick", ["quick", "full"], "full: all examples, more seeds and variations; takes long.")
+    flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
 
@@ -54,26 +63,60 @@ def check_flags(given: flags.FlagValues, *, table: bool) -> None:
             raise SynthjaxError(f"--{name}: is for {'images' if table else 'tables'}; this is the other kind of data")
 
 
+def spread(argv: Sequence[str]) -> list[str]:
+    """A command line with `--compare A B C` written as absl reads it: one flag per value."""
+    words, comparing = [], False
+    for word in argv:
+        if word.startswith("-"):
+            comparing = word in ("--compare", "-compare")
+            if not comparing:
+                words.append(word)
+        else:
+            words.append(f"--compare={word}" if comparing else word)
+    return words
+
+
+def judge(
+    asked: dict[str, Any], protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Judges one set, and returns its report.
+
+    Args:
+        asked: the flags that say what is judged, by name.
+        protocol: the flags that say how, by name.
+        out: folder of the results; None: beside the set.
+        reuse: a report that is there will do if it is on the same files and has these settings; None: none will.
+    """
+    if table_subjects.is_table(asked["real"], asked["workdir"]):
+        rows = table_subjects.find(**asked)
+        folder = judging.output_folder(rows.file, rows.run, out)
+        known = None if reuse is None else judging.finished(folder, rows.file, rows.real, rows.run, reuse)
+        return known or eval_tables.run(rows, folder, **{k: v for k, v in protocol.items() if k != "epochs"})
+    images = {name: value for name, value in asked.items() if name not in OF_TABLES}
+    subject = subjects.find(**images, seed=protocol["seed"])
+    folder = judging.output_folder(subject.file, subject.run, out)
+    known = None if reuse is None else judging.finished(folder, subject.file, subject.real, subject.run, reuse)
+    return known or eval_images.run(subject, folder, **protocol)
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
-    asked: dict[str, Any] = {name: given[name].value for name in NAMES}
+    asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
+    protocol = {name: given[name].value for name in ("quick", "seed", "seeds", "epochs", "level")}
+    if given.compare:
+        reuse = {name: value for name, value in protocol.items() if given[name].present}
+        work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)
+        compare.run(given.compare, asked, Path(given.out or "comparison"), work)
+        return
     table = table_subjects.is_table(given.real, given.workdir)
     check_flags(given, table=table)
     known = tabular_report.GATEABLE if table else report.GATEABLE
     gates = judging.parse_gates(given.fail_if, has_model=given.real is None, known=known)
-    protocol = {"quick": given.quick, "seed": given.seed, "seeds": given.seeds}
-    if table:
-        asked.update({name: given[name].value for name in OF_TABLES})
-        rows = table_subjects.find(**asked)
-        found = eval_tables.run(rows, judging.output_folder(rows.file, rows.run, given.out), **protocol)
-    else:
-        subject = subjects.find(**asked, seed=given.seed)
-        out = judging.output_folder(subject.file, subject.run, given.out)
-        found = eval_images.run(subject, out, **protocol, epochs=given.epochs)
-    report.check_gates(gates, found)
+    report.check_gates(gates, judge(asked, protocol, given.out))
 
 
 if __name__ == "__main__":
     define_flags()
+    sys.argv = spread(sys.argv)
     cli.run(main, __doc__)

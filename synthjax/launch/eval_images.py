@@ -1,21 +1,53 @@
 """Judges a synthetic set of images: the side of `launch.eval` that knows what an image is."""
 
+import dataclasses
 import functools
+import hashlib
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from synthjax.evals import classifiers, fidelity, page, privacy, report, utility
+from synthjax.evals import classifiers, fidelity, image_studies, page, privacy, report, utility
 from synthjax.launch import judging
-from synthjax.launch.judging import say, tell, timed
+from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.subjects import Subject
 
-PROTOCOL = {"seeds": 5, "epochs": classifiers.EPOCHS, "limit": 10_000}
-"""Networks per classifier, passes through the training set, examples attacked and shown to the feature net at most."""
-QUICK = {"seeds": 2, "epochs": 4, "limit": 1_000}
-"""The same for a first look."""
+
+@dataclass(frozen=True)
+class Protocol:
+    """How much is done."""
+
+    seeds: int
+    """Networks per classifier."""
+    epochs: int
+    """Passes through the training set."""
+    limit: int
+    """Examples attacked, and shown to the feature net, at most."""
+    trained: int | None
+    """Examples that a network is trained on at most; None: all."""
+    real: int
+    """Real examples that are topped up with synthetic ones."""
+    most: int
+    """Examples at the end of the learning curve, at most."""
+    ranked: int
+    """Examples that the ranked classifiers are trained on, at most."""
+    varied: int
+    """Seeds of the studies and variations."""
+    network: bool
+    """Whether another network is tried."""
+
+
+LOOK = Protocol(2, 4, 1_000, None, 200, 300, 200, 1, False)
+"""`--quick`: a first look."""
+LEVELS = {
+    "quick": Protocol(4, classifiers.EPOCHS, 10_000, 10_000, 1_000, 3_000, 1_000, 2, False),
+    "full": Protocol(5, classifiers.EPOCHS, 10_000, None, 5_000, 60_000, 5_000, 5, True),
+}
+PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
 def judge_privacy(subject: Subject, *, seed: int, limit: int) -> dict[str, Any]:
@@ -29,72 +61,151 @@ def judge_privacy(subject: Subject, *, seed: int, limit: int) -> dict[str, Any]:
 
 
 def judge_likeness(subject: Subject, *, epochs: int, seed: int, limit: int) -> dict[str, Any]:
-    """The fidelity part of the report, in the features of a CNN trained on at most `limit` real training examples."""
+    """The fidelity part of the report, in the features of a CNN trained on at most `limit` real training examples.
+
+    `network` tells the CNN: its accuracy on the real test set, the sha256 of its parameters, its training examples.
+    """
     real = subject.real
     rows = utility.stratified(np.random.default_rng(seed), real.train.y, limit)
     x, y = real.train.x[rows], real.train.y[rows]
     cnn = classifiers.train(jax.random.key(seed), x, y, real.spec, seeds=1, epochs=epochs)
     features = functools.partial(classifiers.features, cnn)
-    labelled = cast(utility.Examples, subject.synthetic)
-    return fidelity.evaluate(labelled, real.test, real.spec, features, train=real.train, seed=seed)
+    made = cast(utility.Examples, subject.synthetic)
+    found = fidelity.evaluate(made, real.test, real.spec, features, train=real.train, seed=seed)
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(cnn.variables):
+        digest.update(np.asarray(leaf).tobytes())
+    right = classifiers.predict(cnn, real.test.x)[0].argmax(-1) == real.test.y
+    network = {"accuracy": float(right.mean()), "sha256": digest.hexdigest(), "examples": len(y), "epochs": epochs}
+    return {**found, "network": network}
 
 
-def judge_usefulness(subject: Subject, *, seeds: int, epochs: int, seed: int) -> dict[str, Any]:
+def judge_usefulness(subject: Subject, protocol: Protocol, *, seed: int) -> dict[str, Any]:
     """The utility part of the report."""
     real = subject.real
     labelled = cast(utility.Examples, subject.synthetic)
+    work = functools.partial(utility.evaluate, labelled, real.train, real.test, real.spec)
+    settings: dict[str, Any] = {"seeds": protocol.seeds, "epochs": protocol.epochs, "seed": seed}
+    return judging.with_bar("classifiers", lambda progress: work(**settings, limit=protocol.trained, progress=progress))
+
+
+def judge_amounts(subject: Subject, protocol: Protocol, *, seed: int) -> dict[str, Any]:
+    """Learning curves, mixing with real data and ranks of classifiers."""
+    real = subject.real
+    labelled = cast(utility.Examples, subject.synthetic)
+    work = functools.partial(image_studies.evaluate, labelled, real.train, real.test, real.spec)
+    sizes = {name: getattr(protocol, name) for name in ("real", "most", "ranked", "epochs")}
     return judging.with_bar(
-        "classifiers",
-        lambda progress: utility.evaluate(
-            labelled, real.train, real.test, real.spec, seeds=seeds, epochs=epochs, seed=seed, progress=progress
-        ),
+        "studies", lambda progress: work(seeds=protocol.varied, seed=seed, **sizes, progress=progress)
     )
 
 
-def judge(subject: Subject, *, seeds: int, epochs: int, seed: int, limit: int, quick: bool = False) -> dict[str, Any]:
-    """The whole report; prints each part's verdict as soon as it is there."""
+def judge_robustness(subject: Subject, found: dict[str, Any], protocol: Protocol, *, seed: int) -> dict[str, Any]:
+    """Whether the verdict on usefulness survives variations; `found`: the utility part."""
     real = subject.real
-    parts: dict[str, Any] = {"fidelity": None, "utility": None, "privacy": None}
-    seconds: dict[str, float] = {}
-    if subject.synthetic.y is None:
-        say("the synthetic set has no labels: usefulness and likeness are not measured")
-    else:
-        likeness = functools.partial(judge_likeness, subject, epochs=epochs, seed=seed, limit=limit)
-        parts["fidelity"] = timed(seconds, "fidelity", likeness)
-        tell(report.alike(parts["fidelity"]), seconds["fidelity"])
-        usefulness = functools.partial(judge_usefulness, subject, seeds=seeds, epochs=epochs, seed=seed)
-        parts["utility"] = timed(seconds, "utility", usefulness)
-        tell(report.useful(parts["utility"]), seconds["utility"])
-    parts["privacy"] = timed(seconds, "privacy", lambda: judge_privacy(subject, seed=seed, limit=limit))
-    tell(report.private(parts["privacy"]), seconds["privacy"])
-    y = subject.synthetic.y
+    labelled = cast(utility.Examples, subject.synthetic)
+    return image_studies.robustness(
+        found,
+        labelled,
+        real.train,
+        real.test,
+        real.spec,
+        seeds=protocol.varied,
+        epochs=protocol.epochs,
+        limit=found["n"]["trained_on"],
+        network=protocol.network,
+        seed=seed,
+    )
+
+
+def left_out(subject: Subject) -> list[str]:
+    """What is not measured, and why."""
+    if subject.synthetic.y is not None and subject.real.spec.n_classes:
+        return []
+    if subject.real.spec.n_classes:
+        return [
+            "the synthetic set has no labels: usefulness, its studies and what is said class by class are left out; "
+            "likeness as a whole and privacy need none"
+        ]
+    return ["the real data has no labels: usefulness, and likeness in the features of a classifier, are left out"]
+
+
+def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: str, quick: bool) -> tuple[dict, Parts]:
+    """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
+    real, y = subject.real, subject.synthetic.y
     made = {
         "examples": len(subject.synthetic.x),
         "per_class": None if y is None else np.bincount(y, minlength=real.spec.n_classes).tolist(),
     }
-    settings = {"non_members": subject.unseen, "seeds": seeds, "epochs": epochs, "seed": seed, "quick": quick}
-    manifest = judging.describe(real, subject.run, made, subject.file, settings, seconds)
-    return report.assemble(manifest, **parts)
+    missing = left_out(subject)
+    settings = {
+        "non_members": subject.unseen,
+        **{"seeds": protocol.seeds, "epochs": protocol.epochs, "seed": seed, "quick": quick, "level": level},
+        "protocol": dataclasses.asdict(protocol),
+        "notes": missing,
+    }
+    manifest = judging.describe(real, subject.run, made, subject.file, settings, {})
+    parts = Parts(out, judging.identity(manifest), PARTS)
+    found: dict[str, Any] = dict.fromkeys(("fidelity", "utility", "studies", "robustness"))
+    for sentence in missing:
+        say(f"note: {sentence}")
+    if real.spec.n_classes:
+        likeness = functools.partial(judge_likeness, subject, epochs=protocol.epochs, seed=seed, limit=protocol.limit)
+        found["fidelity"] = parts.part("fidelity", likeness)
+        tell(report.alike(found["fidelity"]), parts.seconds["fidelity"])
+    if not missing:
+        found["utility"] = parts.part("utility", lambda: judge_usefulness(subject, protocol, seed=seed))
+        tell(report.useful(found["utility"]), parts.seconds["utility"])
+        found["studies"] = parts.part("studies", lambda: judge_amounts(subject, protocol, seed=seed))
+        varied = functools.partial(judge_robustness, subject, found["utility"], protocol, seed=seed)
+        found["robustness"] = parts.part("robustness", varied)
+    found["privacy"] = parts.part("privacy", lambda: judge_privacy(subject, seed=seed, limit=protocol.limit))
+    tell(report.private(found["privacy"]), parts.seconds["privacy"])
+    return report.assemble(manifest, **found), parts
+
+
+def estimate(subject: Subject, protocol: Protocol) -> float:
+    """Seconds that the networks will take, from the time of one pass through 1,024 examples on this machine.
+
+    Compiling, and the attacks, come on top.
+    """
+    real, spec = subject.real, subject.real.spec
+    if left_out(subject):
+        return 0.0
+    trained = min(protocol.trained or len(subject.synthetic.x), len(subject.synthetic.x))
+    most = min(protocol.most, len(real.train.y), trained)
+    studied = 3 * most + 12.5 * min(protocol.real, len(real.train.y))
+    # The set, its ceiling and its floor; another network, on both sets, takes twice as long.
+    examples = 3 * trained * protocol.seeds + (studied + (1 + 4 * protocol.network) * trained) * protocol.varied
+    rows = np.arange(1024) % len(real.train.y)
+    fit = functools.partial(classifiers.train, jax.random.key(0), real.train.x[rows], real.train.y[rows], spec)
+    fit(seeds=1, epochs=1)  # compiles
+    start = time.monotonic()
+    fit(seeds=2, epochs=1)
+    return examples * protocol.epochs * (time.monotonic() - start) / 2048
 
 
 def run(
-    subject: Subject, out: Path, *, quick: bool, seed: int, seeds: int | None = None, epochs: int | None = None
+    subject: Subject,
+    out: Path,
+    *,
+    quick: bool,
+    seed: int,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    level: str = "quick",
 ) -> dict[str, Any]:
-    """Judges, writes report.json and report.html into `out`, and returns the report."""
+    """Judges, writes the files of the report into `out`, and returns the report."""
     real, synthetic = subject.real, subject.synthetic
     say(
         f"judging {len(synthetic.x):,} synthetic examples in {subject.file} against {real.name}: {len(real.train.x):,} "
         f"train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"
     )
-    protocol = QUICK if quick else PROTOCOL
-    found = judge(
-        subject,
-        seeds=seeds or protocol["seeds"],
-        epochs=epochs or protocol["epochs"],
-        limit=protocol["limit"],
-        seed=seed,
-        quick=quick,
+    protocol = LOOK if quick else LEVELS[level]
+    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs)
+    if level == "full" and not quick:
+        say(f"--level=full: the classifiers alone will take about {judging.spell(estimate(subject, protocol))}")
+    found, parts = judge(subject, out, protocol, seed=seed, level=level, quick=quick)
+    return judging.finish(
+        out, found, lambda whole: page.render(whole, real.spec, synthetic, real.train, real.test), parts
     )
-    html = page.render(found, real.spec, synthetic, real.train, real.test)
-    judging.finish(out, found, html)
-    return found

@@ -1,23 +1,72 @@
 """Judges a synthetic table: the side of `launch.eval` that knows what a row is."""
 
+import dataclasses
 import functools
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from synthjax import data
-from synthjax.evals import frames, tabular, tabular_page, tabular_privacy, tabular_report, tabular_utility
+from synthjax.evals import (
+    frames,
+    judges,
+    table_studies,
+    tabular,
+    tabular_page,
+    tabular_privacy,
+    tabular_report,
+    tabular_utility,
+)
 from synthjax.evals.frames import Table
 from synthjax.launch import judging, table_subjects
-from synthjax.launch.judging import say, tell, timed
+from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.table_subjects import TableSubject
 
-SEEDS = tabular_utility.SEEDS
-LIMITS = {"c2st": tabular.LIMIT, "judges": tabular_utility.LIMIT, "attacked": tabular_privacy.LIMIT}
-"""Rows that the two-sample test, the six judges and the attacks look at, at most."""
-QUICK_SEEDS = 2
-QUICK = {"c2st": 5_000, "judges": 1_000, "attacked": 1_000}
-"""The same for a first look."""
+
+@dataclass(frozen=True)
+class Protocol:
+    """How much is done; numbers of rows are upper bounds."""
+
+    seeds: int
+    """Judges of each kind per training set."""
+    c2st: int
+    """Rows that the two-sample test looks at."""
+    judges: int
+    """Rows that the six judges are trained and tested on."""
+    attacked: int
+    """Rows that the attacks look at."""
+    real: int
+    """Real rows that are topped up with synthetic ones."""
+    most: int
+    """Rows at the end of the learning curve."""
+    ranked: int
+    """Rows that the ranked judges are trained on."""
+    varied: int
+    """Seeds of the studies and variations."""
+
+
+LOOK = Protocol(2, 5_000, 1_000, 1_000, 200, 500, 200, 1)
+"""`--quick`: a first look."""
+LEVELS = {
+    "quick": Protocol(
+        4, tabular.LIMIT, tabular_utility.LIMIT, tabular_privacy.LIMIT, real=1_000, most=10_000, ranked=1_000, varied=2
+    ),
+    "full": Protocol(
+        tabular_utility.SEEDS,
+        tabular.LIMIT,
+        tabular_utility.LIMIT,
+        tabular_privacy.LIMIT,
+        real=5_000,
+        most=100_000,
+        ranked=5_000,
+        varied=5,
+    ),
+}
+PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
 def spelt(kinds: Mapping[str, str]) -> dict[str, str]:
@@ -47,40 +96,78 @@ def judge_privacy(subject: TableSubject, tables: dict[str, Table], *, seed: int,
     )
 
 
+def judge_usefulness(
+    parts: Parts, tables: tuple[Table, Table, Table], protocol: Protocol, *, seed: int
+) -> dict[str, dict[str, Any]]:
+    """The parts of the report on a table with a target that train judges: utility, studies, robustness."""
+    scores = functools.partial(tabular_utility.evaluate, *tables, seeds=protocol.seeds, limit=protocol.judges)
+    work = functools.partial(judging.with_bar, "judges", lambda progress: scores(seed=seed, progress=progress))
+    found = parts.part("utility", lambda: tabular_report.with_shares(work()))
+    tell(tabular_report.useful(found), parts.seconds["utility"])
+    sizes = {name: getattr(protocol, name) for name in ("real", "most", "ranked")}
+    study = functools.partial(table_studies.evaluate, *tables, positive=found["positive"], seeds=protocol.varied)
+    look = functools.partial(judging.with_bar, "studies", lambda progress: study(**sizes, seed=seed, progress=progress))
+    vary = functools.partial(table_studies.robustness, found, *tables, seeds=protocol.varied, seed=seed)
+    return {"utility": found, "studies": parts.part("studies", look), "robustness": parts.part("robustness", vary)}
+
+
 def judge(
-    subject: TableSubject, tables: dict[str, Table], *, seeds: int, limits: dict[str, int], seed: int, quick: bool
-) -> dict[str, Any]:
-    """The whole report; prints each part's verdict as soon as it is there."""
+    subject: TableSubject,
+    tables: dict[str, Table],
+    out: Path,
+    protocol: Protocol,
+    *,
+    seed: int,
+    level: str,
+    quick: bool,
+) -> tuple[dict[str, Any], Parts]:
+    """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     three = tables["synthetic"], tables["train"], tables["test"]
-    parts: dict[str, Any] = {"utility": None}
-    seconds: dict[str, float] = {}
-    likeness = functools.partial(tabular.evaluate, *three, seed=seed, limit=limits["c2st"])
-    parts["fidelity"] = timed(seconds, "fidelity", likeness)
-    tell(tabular_report.alike(parts["fidelity"]), seconds["fidelity"])
-    if subject.target is not None:
-        scores = functools.partial(tabular_utility.evaluate, *three, seeds=seeds, limit=limits["judges"], seed=seed)
-        work = functools.partial(judging.with_bar, "judges", lambda progress: scores(progress=progress))
-        found = timed(seconds, "utility", work)
-        parts["utility"] = tabular_report.with_shares(found)
-        tell(tabular_report.useful(parts["utility"]), seconds["utility"])
-    attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=limits["attacked"])
-    parts["privacy"] = timed(seconds, "privacy", attacks)
-    tell(tabular_report.private(parts["privacy"]), seconds["privacy"])
     settings = {
         "columns": subject.kinds,
         "target": subject.target,
         "notes": list(subject.notes),
         "missing_columns": [name for name in subject.kinds if name not in subject.frames["synthetic"]],
         "non_members": subject.unseen,
-        **{"seeds": seeds, "limits": limits, "seed": seed, "quick": quick},
+        "limits": {name: getattr(protocol, name) for name in ("c2st", "judges", "attacked")},
+        **{"seeds": protocol.seeds, "seed": seed, "quick": quick, "level": level},
+        "protocol": dataclasses.asdict(protocol),
     }
     made = {"examples": len(tables["synthetic"])}
-    manifest = judging.describe(subject.real, subject.run, made, subject.file, settings, seconds)
-    return tabular_report.assemble(manifest, **parts)
+    manifest = judging.describe(subject.real, subject.run, made, subject.file, settings, {})
+    parts = Parts(out, judging.identity(manifest), PARTS)
+    found: dict[str, Any] = dict.fromkeys(("utility", "studies", "robustness"))
+    likeness = functools.partial(tabular.evaluate, *three, seed=seed, limit=protocol.c2st)
+    found["fidelity"] = parts.part("fidelity", likeness)
+    tell(tabular_report.alike(found["fidelity"]), parts.seconds["fidelity"])
+    if subject.target is not None:
+        found |= judge_usefulness(parts, three, protocol, seed=seed)
+    attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=protocol.attacked)
+    found["privacy"] = parts.part("privacy", attacks)
+    tell(tabular_report.private(found["privacy"]), parts.seconds["privacy"])
+    return tabular_report.assemble(manifest, **found), parts
 
 
-def run(subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int | None = None) -> dict[str, Any]:
-    """Judges, writes report.json and report.html into `out`, and returns the report."""
+def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol) -> float:
+    """Seconds that the judges will take, from the time of each on at most 500 rows on this machine."""
+    if subject.target is None:
+        return 0.0
+    made = table_studies.answered(tables["synthetic"])
+    few = table_studies.fewer(np.random.default_rng(0), made, 500)
+    seconds = {}
+    for judge in (judges.ALL_ROWS, *judges.JUDGES):
+        start = time.monotonic()
+        judges.train_judge(judge, few, 0)(few)
+        seconds[judge] = (time.monotonic() - start) / len(few)
+    boosting, six = seconds.pop(judges.ALL_ROWS), sum(seconds.values())
+    rows = 3 * protocol.seeds * len(made) + protocol.varied * (3 * min(protocol.most, len(made)) + 12.5 * protocol.real)
+    return boosting * rows + six * (3 * protocol.seeds * protocol.judges + 2 * protocol.varied * protocol.ranked)
+
+
+def run(
+    subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int | None = None, level: str = "quick"
+) -> dict[str, Any]:
+    """Judges, writes the files of the report into `out`, and returns the report."""
     real = subject.real
     tables = frames.read(subject.frames, spelt(subject.kinds), subject.target)
     say(
@@ -89,13 +176,10 @@ def run(subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int 
     )
     for note in subject.notes:
         say(f"note: {note}")
-    found = judge(
-        subject,
-        tables,
-        seeds=seeds or (QUICK_SEEDS if quick else SEEDS),
-        limits=QUICK if quick else LIMITS,
-        seed=seed,
-        quick=quick,
-    )
-    judging.finish(out, found, tabular_page.render(found, {**tables, "reference": witnesses(subject, tables)[2]}))
-    return found
+    protocol = LOOK if quick else LEVELS[level]
+    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds)
+    if level == "full" and not quick:
+        say(f"--level=full: the judges alone will take about {judging.spell(estimate(subject, tables, protocol))}")
+    found, parts = judge(subject, tables, out, protocol, seed=seed, level=level, quick=quick)
+    shown = {**tables, "reference": witnesses(subject, tables)[2]}
+    return judging.finish(out, found, lambda whole: tabular_page.render(whole, shown), parts)

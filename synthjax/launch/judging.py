@@ -1,8 +1,12 @@
 """What evaluations of images and of tables do the same: where results go, what is said, the attack on a model."""
 
 import datetime
+import functools
+import hashlib
 import importlib.metadata
+import json
 import math
+import platform
 import shlex
 import sys
 import textwrap
@@ -16,15 +20,18 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+import synthjax
 from synthjax import data
 from synthjax.data import writers
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import privacy, report
+from synthjax.evals import answers, exports, privacy, report
 from synthjax.jit import jit
 from synthjax.launch.subjects import Run
 from synthjax.model import Batch
+from synthjax.train import metrics
+from synthjax.train.checkpoint import write_atomically
 
-SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "numpy", "scikit-learn")
+SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "pandas")
 SCORE_BLOCK = 256
 
 
@@ -40,12 +47,92 @@ def tell(verdict: report.Verdict, seconds: float) -> None:
         say(textwrap.fill(sentence, width=110, initial_indent="  - ", subsequent_indent="    "))
 
 
-def timed(seconds: dict[str, float], name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `work` returns; its wall-clock time goes into `seconds` under `name`."""
-    start = time.monotonic()
-    found = work()
-    seconds[name] = time.monotonic() - start
-    return found
+class Parts:
+    """The parts of an evaluation, each kept in a file once it is done, so that an interrupted one goes on from there.
+
+    A kept part is used again only for the same files, settings, model and code.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], names: Sequence[str]):
+        """`folder`: of the results; `settings`: all that the parts depend on; `names`: of the parts, in their order."""
+        self.seconds: dict[str, float] = {}
+        self._folder, self._names = folder / "parts", list(names)
+        self._key = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
+
+    def part(self, name: str, work: Callable[[], Any]) -> Any:
+        """What `work` returns (plain values), or returned before; its wall-clock seconds go into `seconds`."""
+        place = f"[{self._names.index(name) + 1}/{len(self._names)}] {name}"
+        file = self._folder / f"{name}.json"
+        kept = _read_json(file)
+        if isinstance(kept, dict) and kept.get("key") == self._key:
+            say(f"{place}: kept from a run that was interrupted")
+            self.seconds[name] = kept["seconds"]
+            return kept["found"]
+        say(place)
+        start = time.monotonic()
+        found = work()
+        self.seconds[name] = time.monotonic() - start
+        self._folder.mkdir(parents=True, exist_ok=True)
+        record = {"key": self._key, "seconds": self.seconds[name], "found": found}
+        write_atomically(file, json.dumps(record).encode())
+        return found
+
+    def forget(self) -> None:
+        """Removes the files: the report has it all."""
+        for name in self._names:
+            (self._folder / f"{name}.json").unlink(missing_ok=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+
+def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a manifest the parts depend on: all but when and how it was asked for, and where the files lie."""
+    passing = ("created", "seconds", "command")
+    return {name: value for name, value in manifest.items() if name not in passing}
+
+
+def finished(
+    folder: Path, file: Path, real: data.Dataset, run: Run | None, settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The report in a folder, if it is on the same files and model, by these settings; else None."""
+    found = _read_json(folder / "report.json")
+    if not isinstance(found, dict):
+        return None
+    manifest = found.get("manifest", {})
+    same = (
+        found.get("protocol_version") == report.PROTOCOL_VERSION
+        and manifest.get("fingerprint") == real.fingerprint
+        and manifest.get("synthetic", {}).get("sha256") == writers.sha256(file)
+        and (manifest.get("model") or {}).get("state_sha256") == (run and run.described["sha256"])
+        and all(manifest.get(name, value) == value for name, value in settings.items())
+    )
+    if same:
+        say(f"{folder / 'report.json'}: judged before, by the same settings")
+    return found if same else None
+
+
+def spell(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+@functools.cache
+def code() -> str:
+    """sha256 over the package's sources: which code made a report, installed or in a checkout."""
+    root = Path(synthjax.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def with_bar(name: str, work: Callable[[Callable[[float], None]], dict[str, Any]]) -> dict[str, Any]:
@@ -148,18 +235,58 @@ def describe(
         "fingerprint": real.fingerprint,
         "synthetic": {"file": str(file), "sha256": writers.sha256(file), **synthetic},
         "real": {name: len(getattr(real, name).x) for name in ("train", "holdout", "test")},
-        "model": None
-        if run is None
-        else {"workdir": str(run.workdir), "name": run.described["name"], "state_sha256": run.described["sha256"]},
+        "model": None if run is None else _about_model(run),
         **settings,
-        "versions": versions,
+        "settings_sha256": hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest(),
+        "code_sha256": code(),
+        "versions": {**versions, "python": platform.python_version(), "backend": jax.default_backend()},
         "command": "python -m synthjax.launch.eval " + shlex.join(sys.argv[1:]),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }
 
 
-def finish(out: Path, found: Mapping[str, Any], html: str) -> None:
-    """Writes the report's two files and says where they are."""
-    json_file, html_file = report.write(out, found, html)
-    say(f"\nwrote {json_file}\nwrote {html_file}: open it in a browser")
+def _about_model(run: Run) -> dict[str, Any]:
+    """Name, hashes and costs of a run's model; a cost that the run's folder does not tell is None."""
+    config = run.workdir / "config.json"
+    rows = list(metrics.read(run.workdir, "steps_per_second"))
+    steps = np.diff([0, *(row["step"] for row in rows)])
+    spent = sum(n / max(float(np.mean(row["steps_per_second"])), 1e-9) for n, row in zip(steps, rows, strict=True))
+    return {
+        "workdir": str(run.workdir),
+        "name": run.described["name"],
+        "state_sha256": run.described["sha256"],
+        "config_sha256": writers.sha256(config) if config.is_file() else None,
+        "step": run.described.get("step"),
+        "seed": json.loads(config.read_text()).get("seed") if config.is_file() else None,
+        "guarantee": run.described.get("guarantee"),
+        "values": int(sum(leaf.size for leaf in jax.tree.leaves(run.state))),
+        "train_seconds": round(float(spent), 1) if rows else None,
+    }
+
+
+def finish(out: Path, found: dict[str, Any], html: Callable[[dict[str, Any]], str], parts: Parts) -> dict[str, Any]:
+    """Says the verdicts, writes all files of the report, says where they are, and forgets the parts.
+
+    Args:
+        out: folder of the results.
+        found: the report, whose manifest gets its seconds and which gets its verdicts here.
+        html: the report to the page.
+        parts: that it was made of.
+
+    Returns:
+        The report as written.
+    """
+    found["manifest"]["seconds"] = {name: round(value, 1) for name, value in parts.seconds.items()}
+    verdicts = answers.answers(found)
+    found = {**found, "verdicts": [verdict._asdict() for verdict in verdicts]}
+    say("")
+    for verdict in verdicts:
+        say(f"{verdict.question}  {verdict.answer}")
+    json_file, html_file = report.write(out, found, html(found))
+    rows = {Path(found["manifest"]["synthetic"]["file"]).name: exports.figures(found)}
+    write_atomically(out / "report.csv", exports.to_csv(rows).encode())
+    write_atomically(out / "report.tex", exports.to_latex(rows).encode())
+    parts.forget()
+    say(f"\nwrote {json_file} (tables: report.csv, report.tex)\nwrote {html_file}: open it in a browser")
+    return found

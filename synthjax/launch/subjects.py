@@ -165,12 +165,12 @@ def find(
         if workdir is not None or synthetic is None:
             raise SynthjaxError("--real goes with --synthetic=FILE.npz and without --workdir")
         dataset = data.load(real, data_dir)
-        return Subject(dataset, read_synthetic(Path(synthetic), dataset.spec), Path(synthetic), None)
+        return Subject(dataset, read_synthetic(Path(synthetic), dataset.spec, labelled=False), Path(synthetic), None)
     run, dataset = open_run(cli.workdir(workdir), member, data_dir, checkpoint)
     if synthetic is None:
         file = draw_own(run, dataset, seed)
         return Subject(dataset, read_synthetic(file, dataset.spec, labelled=run.model.conditional), file, run)
     file = Path(synthetic)
     own = made_by(file) == run.described["sha256"]
-    examples = read_synthetic(file, dataset.spec, labelled=not own or run.model.conditional)
+    examples = read_synthetic(file, dataset.spec, labelled=own and run.model.conditional)
     return Subject(dataset, examples, file, run if own else None)

@@ -10,7 +10,7 @@ from sklearn.svm import SVC, SVR
 from threadpoolctl import threadpool_limits
 
 from synthjax.errors import InputError
-from synthjax.evals import frames, tabular_utility
+from synthjax.evals import frames, judges, tabular_utility
 
 
 def read(*made, target="churned"):
@@ -89,17 +89,17 @@ def test_a_summary_is_students():
 def test_the_kernel_by_matrix_product_is_scikit_learns():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(80, 5)), rng.integers(0, 3, 80)
-    ours, theirs = tabular_utility._Kernel(SVC(kernel="precomputed")), SVC().fit(x, y)
+    ours, theirs = judges._Kernel(SVC(kernel="precomputed")), SVC().fit(x, y)
     ours.fit(x, y)
     np.testing.assert_allclose(ours.decision_function(x + 0.1), theirs.decision_function(x + 0.1), atol=2e-3)
-    ours = tabular_utility._Kernel(SVR(kernel="precomputed"))
+    ours = judges._Kernel(SVR(kernel="precomputed"))
     ours.fit(x, x[:, 0])
     np.testing.assert_allclose(ours.predict(x + 0.1), SVR().fit(x, x[:, 0]).predict(x + 0.1), atol=2e-3)
 
 
 def test_resampling_balances_the_classes():
     y = np.repeat([0, 2], [900, 100])
-    rows = tabular_utility._balanced_rows(np.random.default_rng(0), y)
+    rows = judges._balanced_rows(np.random.default_rng(0), y)
     assert len(rows) == 1000 and abs((y[rows] == 2).mean() - 0.5) < 0.06
 
 
@@ -112,7 +112,7 @@ def test_balanced_judges_find_the_rare_class():
     train, test = (table for table in frames.read({"a": frame[:300], "b": frame[300:]}, kinds, "y").values())
     for judge in tabular_utility.JUDGES:
         with threadpool_limits(1):  # as `evaluate` does
-            answers = tabular_utility.train_judge(judge, train, 0)(test)
+            answers = judges.train_judge(judge, train, 0)(test)
         recall = (answers.argmax(1) == 1)[test.answers() == 1].mean()
         assert recall > (0.2 if judge in ("forest", "boosting") else 0.5), judge
 

@@ -1,0 +1,98 @@
+"""Puts several judged sets side by side: the side of `launch.eval --compare`."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.evals import comparison, exports
+from synthjax.launch.judging import say
+from synthjax.train.checkpoint import write_atomically
+
+Judge = Callable[[dict[str, Any]], dict[str, Any]]
+"""What is asked, by flag, to a report: made now, or before."""
+
+
+def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge) -> dict[str, Any]:
+    """Judges what is not judged yet, and writes compare.json, .html, .csv and .tex.
+
+    Args:
+        names: a run's folder, a report.json or the folder that it lies in, or with --real a synthetic file, each.
+        asked: the flags that say what is judged, by name.
+        out: folder of the results.
+        judge: see `Judge`.
+
+    Returns:
+        What `comparison.assemble` returned.
+
+    Raises:
+        SynthjaxError: fewer than two names, or flags that do not go with several sets.
+        InputError: a name is neither of these, or the sets do not compare.
+    """
+    for flag in ("workdir", "synthetic"):
+        if asked[flag] is not None:
+            raise SynthjaxError(f"--{flag} does not go with --compare: name it there")
+    if len(names) < 2:
+        raise SynthjaxError("--compare: name at least two, such as --compare runs/a runs/b")
+    repeated = [name for place, name in enumerate(names) if name in names[:place]]
+    if repeated:
+        raise SynthjaxError(f"--compare: {repeated[0]} is named twice")
+    ways = [_way(name, asked) for name in names]  # every name is looked at before anything slow
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out={out}: cannot be made: {error.strerror or error}") from error
+    reports = {}
+    for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
+        say(f"({place}/{len(names)}) {title}")
+        reports[title] = _read(way) if isinstance(way, Path) else judge(way)
+    found = comparison.assemble(reports)
+    rows = {title: exports.figures(report) for title, report in reports.items()}
+    texts = {
+        "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
+        "compare.html": comparison.render(found),
+        "compare.csv": exports.to_csv(rows),
+        "compare.tex": exports.to_latex(rows),
+    }
+    for name, text in texts.items():
+        write_atomically(out / name, text.encode())
+    say(f"\nwrote {out / 'compare.html'}: open it in a browser (figures: compare.json, compare.csv, compare.tex)")
+    return found
+
+
+def titles(names: Sequence[str]) -> list[str]:
+    """What the columns are called: the last parts of the paths, as many as tell them apart."""
+    parts = [[part for part in Path(name).parts if part not in ("report.json", "/")] or [name] for name in names]
+    for count in range(1, max(map(len, parts)) + 1):
+        short = ["/".join(part[-count:]) for part in parts]
+        if len(set(short)) == len(short):
+            return short
+    return list(names)
+
+
+def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
+    """How a name's report is had: the file that it is in, or the flags that judge it."""
+    path = Path(name)
+    if path.name.endswith(".json"):
+        return path
+    if path.is_dir() and (path / "config.json").is_file():
+        if asked["real"] is not None:
+            raise SynthjaxError(f"--compare: {name} is a run, and --real goes with files")
+        return {**asked, "workdir": name}
+    if path.is_dir() and (path / "report.json").is_file():
+        return path / "report.json"
+    if asked["real"] is None or not path.is_file():
+        hint = "" if path.exists() else "no such file or folder"
+        raise InputError(f"--compare: {name}: {hint or 'is no run and no report; a synthetic file needs --real'}")
+    return {**asked, "synthetic": name}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A report that was made before."""
+    try:
+        found = json.loads(path.read_text())
+        assert isinstance(found, dict) and {"manifest", "privacy", "protocol_version"} <= found.keys()
+    except (OSError, ValueError, AssertionError) as error:
+        raise InputError(f"{path}: holds no report ({error or 'its keys are others'})") from None
+    return found
