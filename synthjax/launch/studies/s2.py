@@ -33,12 +33,12 @@ PARTS = {"numeric": "minmax", "all": "interval"}
 """Columns that are used -> how the study encodes them."""
 STUDY = {"numeric": (0.7612, 0.7825), "all": (0.788, None)}
 """The study's TSTR and TRTS of WCGAN, as shares."""
-_FAST: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 5e-4, "steps": 6_000}
+_FAST: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 5e-4, "steps": 4_000}
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
-    "Table 2": ("", {}),
-    "faster": ("", _FAST),
-    "faster, quantile": ("quantile", _FAST),
-    "faster, mode": ("mode", _FAST),
+    "table2": ("", {}),
+    "fast": ("", _FAST),
+    "quantile": ("quantile", _FAST),
+    "mode": ("mode", _FAST),
 }
 """Settings of the WCGAN to choose from: name -> (encoding, "" for the study's; fields of its preset)."""
 MEASURES = ("accuracy", "balanced_accuracy")
@@ -87,7 +87,7 @@ class Config:
 # --- generators --------------------------------------------------------------------------------------------------
 
 
-def of(config: Config, name: str, setting: str = "Table 2") -> tuple[str, Any]:
+def of(config: Config, name: str, setting: str = "table2") -> tuple[str, Any]:
     """The encoding ("": the part's or the model's own) and the Config of a row's model."""
     if name not in GANS:
         tuned = experiment(None, name, config.dataset)
@@ -119,13 +119,13 @@ def candidate(lab: Lab, config: Config, part: str, setting: str, *, holdout: flo
         files, "table_wcgan", model, encoding=encoding or PARTS[part], holdout=holdout, seed=config.seed + seed
     )
     name = f"candidate-{setting}" if holdout else f"chosen-{setting}"
-    return lab.train(f"{name}-{part}-{seed}".replace(", ", "-").replace(" ", "-"), run)
+    return lab.train(f"{name}-{part}-{seed}", run)
 
 
 def chosen(lab: Lab, config: Config, part: str) -> str:
     """The candidate that comes nearest to its ceiling on the holdout."""
     if unknown := [name for name in config.candidates if name not in CANDIDATES]:
-        raise InputError(f"config.candidates={unknown[0]}: there are {'; '.join(CANDIDATES)}")
+        raise InputError(f"config.candidates={unknown[0]}: there are {', '.join(CANDIDATES)}")
     found = {name: judged_candidate(lab, config, part, name) for name in config.candidates}
     return min(found, key=lambda name: worst_gap(found[name]))
 

@@ -82,10 +82,11 @@ def repeated(lab: Lab, config: "Config", dataset: str, share: float, times: int,
                 chosen = experiment(None, name, dataset)
                 run = s2_rows.run(files, name, chosen.model, encoding=chosen.encoding, seed=split)
                 tables = s2_rows.tables(lab, lab.train(f"{name}-{files.name}", run), seed=split)
-                real = lab.result(f"{files.name}, real", lambda: judge(tables["train"], tables["real"], split))
-                return {"real": real, "synthetic": judge(tables["synthetic"], tables["real"], split)}
+                train, test, synthetic = (tables[key] for key in ("train", "real", "synthetic"))
+                real = lab.result(f"{judge.__name__}, {files.name}, real", lambda: judge(train, test, split))
+                return {"real": real, "synthetic": judge(synthetic, test, split)}
 
-            one = lab.result(f"{dataset}, {name}, {split}", compute)
+            one = lab.result(f"{judge.__name__}, {dataset}, {name}, {split}", compute)
             found.setdefault("real", []).append(one["real"])
             found.setdefault(name, []).append(one["synthetic"])
     found["real"] = found["real"][:: len(models)]
