@@ -1,0 +1,373 @@
+"""Searches for a model's hyper-parameters, by random trials and successive halving.
+
+    python -m synthjax.launch.search --model=table_wcgan --dataset=adult --data_dir=DIR --trials=18 --rungs=3 \\
+        --config.model.learning_rate=1e-5..1e-3:log --config.model.b1='0|0.5' --config.model.hidden='128,128|256,256'
+
+A field of the model given as LOW..HIGH, LOW..HIGH:log or A|B|C is searched (`synthjax.launch.trials`); everything else
+is said as to `launch.train`. Trials are trained for a part of --steps; the better ones go on, --halving times fewer at
+each of the --rungs, and the last rung is the whole --steps (Jamieson & Talwalkar 2016, arXiv:1502.07943); --rungs=1
+trains all to the end. A trial that goes on is the run that `launch.train` makes of its fields: schedules are those of
+the whole length. Trials that differ in real numbers alone are trained at once, by vmap, where the model can (--together
+of them at most); the first lines say which fields are so.
+
+--score: tstr, gradient boosting trained on synthetic rows, its ROC AUC (of a number: R2) on real ones; c2st, how far
+gradient boosting is from telling synthetic from real rows, 1: it cannot; accuracy, the standard CNN trained on
+synthetic images. Always on the holdout split, never on test; the best of many trials looks better there than it is. One
+seed is trained per trial, the same for all: train the best few with --seeds before you trust a small difference.
+
+The workdir keeps trials.jsonl, a line per trial and rung, and table.md; the same command goes on where it stopped. The
+last line is the command that trains the best.
+"""
+
+import functools
+import json
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import flags
+
+from synthjax import sampling
+from synthjax.data import Dataset
+from synthjax.errors import InputError, NonFiniteError
+from synthjax.launch import cli, config, runs, sample, train, trials
+from synthjax.launch.config import Experiment
+from synthjax.launch.counts import class_counts
+from synthjax.launch.lab import Table
+from synthjax.launch.trials import Searched
+from synthjax.model import State
+from synthjax.train import loop
+from synthjax.train.checkpoint import Checkpoints, write_atomically
+
+SCORES = ("tstr", "c2st", "accuracy")
+ROWS = 5_000
+"""Synthetic examples that a trial is judged by, unless told otherwise, at most."""
+
+Judge = Callable[[np.ndarray, np.ndarray], float]
+"""x (N, *shape) in the model's space, labels (N,) -> score, the higher the better."""
+
+
+class Plan(NamedTuple):
+    """What decides a search."""
+
+    trials: int
+    rungs: int
+    halving: int
+    together: int
+    score: str
+    rows: int
+    epochs: int
+
+
+def define_flags() -> None:
+    """Defines the flags of this launcher: those of `train`, and its own."""
+    train.define_flags()
+    flags.DEFINE_integer("trials", 18, "Trials that are begun.", 1)
+    flags.DEFINE_integer("rungs", 3, "How often trials are compared, the end included; 1: random search.", 1)
+    flags.DEFINE_integer("halving", 3, "By how much fewer trials go on, and how much longer, from rung to rung.", 2)
+    flags.DEFINE_integer("together", 6, "Trials trained at once at most, where they can be.", 1)
+    flags.DEFINE_enum("score", None, SCORES, "What is best: tstr (tables with a target), c2st (tables), accuracy.")
+    flags.DEFINE_integer("rows", None, f"Synthetic examples that judge a trial (default: train's, up to {ROWS}).", 10)
+    flags.DEFINE_integer("epochs", 3, "accuracy: passes of the CNN.", 1)
+
+
+# --- scores --------------------------------------------------------------------------------------------------------
+
+
+def judge(data: Dataset, plan: Plan, seed: int) -> Judge:
+    """What scores synthetic examples on the holdout split.
+
+    Raises:
+      InputError: there is no holdout, or the score is not for such data.
+    """
+    if not len(data.holdout.x):
+        raise InputError("--holdout=0: trials are judged on the holdout split; leave it some rows")
+    if (plan.score == "accuracy") == (data.spec.kind == "table"):
+        raise InputError(f"--score={plan.score}: is not for a {data.spec.kind}")
+    if plan.score == "accuracy":
+        if not data.spec.n_classes:
+            raise InputError("--score=accuracy: the data has no labels")
+        return functools.partial(_accuracy, data, plan, seed)
+    assert data.table is not None
+    if plan.score == "tstr" and data.table.schema.target is None:
+        raise InputError("--score=tstr: needs a target; --target=COLUMN names one, or take --score=c2st")
+    return functools.partial(_table_score, data, data.frame("holdout"), plan.score, seed)
+
+
+def _accuracy(data: Dataset, plan: Plan, seed: int, x: np.ndarray, y: np.ndarray) -> float:
+    from synthjax.evals import classifiers
+
+    stored = np.asarray(data.spec.decode(x))
+    nets = classifiers.train(jax.random.key(seed), stored, y, data.spec, seeds=1, epochs=plan.epochs)
+    return float((classifiers.predict(nets, data.holdout.x).argmax(-1) == data.holdout.y).mean())
+
+
+def _table_score(data: Dataset, holdout: Any, score: str, seed: int, x: np.ndarray, y: np.ndarray) -> float:
+    from synthjax.evals import frames, tabular, tabular_utility
+
+    assert data.encoder is not None and data.table is not None
+    schema = data.table.schema
+    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
+    tables = frames.read({"holdout": holdout, "synthetic": data.encoder.decode(x)}, kinds, schema.target)
+    real, made = tables["holdout"], tables["synthetic"]
+    if score == "c2st":
+        return float(tabular.c2st(real, made, seed=seed)["score"] or 0.0)
+    answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, made, seed)
+    positive = 1 if len(real.schema.classes) == 2 else None
+    found = tabular_utility.score(real, answer(real), positive)
+    return float(found["r2" if real.schema.regression else "roc_auc"] or 0.0)
+
+
+# --- the search ----------------------------------------------------------------------------------------------------
+
+
+class Search:
+    """The folder of a search, and the work that is done in it."""
+
+    def __init__(self, folder: Path, chosen: Experiment, space: Sequence[Searched], data: Dataset, plan: Plan):
+        """Opens the folder, or begins it.
+
+        Raises:
+          InputError: it belongs to another search, or a trial's model cannot be built.
+        """
+        self.folder, self.chosen, self.data, self.plan = folder, chosen, data, plan
+        self.trials = trials.draw(space, plan.trials, chosen.seed)
+        self.judge = judge(data, plan, chosen.seed)
+        for number, values in enumerate(self.trials):
+            try:
+                runs.build(trials.of(chosen, values), data.spec)
+            except InputError as error:
+                raise InputError(f"trial {number} ({_words(values)}): {error}") from error
+        self.at_once = [one.field for one in space if trials.traceable(chosen, one.field, data.spec)]
+        asked = {"experiment": config.to_dict(chosen), "space": [one._asdict() for one in space], **plan._asdict(),
+                 "fingerprint": data.fingerprint}  # fmt: skip
+        text, record = json.dumps(asked, indent=1), folder / "search.json"
+        if record.exists() and json.loads(record.read_text()) != json.loads(text):
+            raise InputError(f"{folder} belongs to another search; give another --workdir, or delete it")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(record, text.encode())
+        self.lines = _read_lines(folder / "trials.jsonl")
+        self.states: dict[int, State] = {}
+
+    def rungs(self) -> list[tuple[int, int]]:
+        """(steps, trials that are trained so far) of each rung."""
+        steps, found = self.chosen.model.steps, []
+        for rung in range(self.plan.rungs):
+            cut = self.plan.halving ** (self.plan.rungs - 1 - rung)
+            count = math.ceil(len(self.trials) / self.plan.halving**rung)
+            found.append((max(steps // cut, 1), count))
+        return found
+
+    def run(self) -> list[dict[str, Any]]:
+        """Trains, judges and halves; the trials of the last rung, best first."""
+        alive, before = list(range(len(self.trials))), 0
+        for steps, count in self.rungs():
+            alive = self.best(alive, before)[:count] if before else alive
+            for group in self.groups(alive):
+                self.advance(group, before, steps)
+            before = steps
+        if not alive or all(self.score(trial, before) is None for trial in alive):
+            raise NonFiniteError("every trial diverged; narrow the ranges")
+        return [self.line(trial, before) for trial in self.best(alive, before)]
+
+    def best(self, alive: Sequence[int], steps: int) -> list[int]:
+        """Trials by their score after so many steps, best first, without those that diverged."""
+        scores = {trial: self.score(trial, steps) for trial in alive}
+        there = {trial: score for trial, score in scores.items() if score is not None}
+        return sorted(there, key=lambda trial: (-there[trial], trial))
+
+    def line(self, trial: int, steps: int) -> dict[str, Any]:
+        """What is known of a trial after so many steps; {} if nothing."""
+        return next((one for one in self.lines if (one["trial"], one["steps"]) == (trial, steps)), {})
+
+    def score(self, trial: int, steps: int) -> float | None:
+        """Of a trial after so many steps; None: it diverged."""
+        score: float | None = self.line(trial, steps)["score"]
+        return score
+
+    def groups(self, alive: Sequence[int]) -> list[list[int]]:
+        """Trials that can be trained at once, `together` of them at most."""
+        found: dict[tuple[str, ...], list[int]] = {}
+        for trial in sorted(alive):
+            fixed = tuple(v for field, v in self.trials[trial].items() if field not in self.at_once)
+            # Without a field that is traced two trials of a group would be one and the same.
+            found.setdefault(fixed, []).append(trial)
+        size = self.plan.together
+        return [group[i : i + size] for group in found.values() for i in range(0, len(group), size)]
+
+    def advance(self, group: list[int], before: int, steps: int) -> None:
+        """Trains a group from one rung to the next and judges it; where one diverges, each by itself."""
+        if all(self.line(trial, steps) for trial in group) and steps == self.chosen.model.steps:
+            return
+        if any(self.line(trial, steps).get("score", 0) is None for trial in group):
+            # It was found out before which of them diverge: the others are trained alone again, or read.
+            return self.apart(group, before, steps)
+        begun = time.monotonic()
+        try:
+            model, state = self.train(group, before, steps)
+        except NonFiniteError as error:
+            if len(group) > 1:
+                return self.apart(group, before, steps)
+            self.note(group[0], steps, None, time.monotonic() - begun, str(error))
+            return
+        for place, trial in enumerate(group):
+            self.states[trial] = jax.tree.map(lambda a, place=place: np.asarray(a)[place], state)
+        if not all(self.line(trial, steps) for trial in group):
+            trained = (time.monotonic() - begun) / len(group)
+            self.measure(group, steps, model, state, trained)
+
+    def apart(self, group: list[int], before: int, steps: int) -> None:
+        """`advance` for each trial of a group by itself, but for those known to diverge."""
+        for trial in group:
+            if self.line(trial, steps).get("score", 0) is not None:
+                self.advance([trial], before, steps)
+
+    def train(self, group: list[int], before: int, steps: int) -> tuple[Any, State]:
+        """The group's model and state after so many steps; what is in a checkpoint already is read."""
+        chosen = trials.of(self.chosen, self.trials[group[0]])
+        values = {field: np.array([trials.value_of(trials.of(self.chosen, self.trials[trial]), field)
+                                   for trial in group]) for field in self.at_once}  # fmt: skip
+        model = trials.together(chosen, values, len(group), self.data.spec)
+        coach = train.trainer(chosen, model, self.data)
+        folder = self.folder / "groups" / f"{steps}" / "-".join(map(str, group))
+        checkpoints = Checkpoints(folder, 1, say=lambda line: None)
+        record = {"trials": group}
+        if before and checkpoints.newest() is None:
+            stacked = jax.tree.map(lambda *parts: np.stack(parts), *(self.states[trial] for trial in group))
+            checkpoints.save(before, jax.device_put(stacked, coach.replicated), record)
+        plan = loop.Plan(steps, self.chosen.log_every, self.chosen.checkpoint_every)
+        key = jax.random.key(chosen.seed)
+        _, state = loop.train(coach, plan, key, checkpoints, record, log=lambda *_: None, say=lambda line: None)
+        return model, state
+
+    def measure(self, group: list[int], steps: int, model: Any, state: State, seconds: float) -> None:
+        """Judges each trial of a group by examples of its own."""
+        spec, seed = self.data.spec, self.chosen.seed
+        counts = class_counts(spec, model.conditional, n=self.plan.rows, per_class=None)
+        labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        block = min(sample.block_size(spec), self.plan.rows)
+        x = np.concatenate(list(sampling.draw(model, state, jax.random.key(seed), labels, block=block)))
+        for place, trial in enumerate(group):
+            if self.line(trial, steps):
+                continue
+            begun, mine = time.monotonic(), x[:, place]
+            score = self.judge(mine, labels) if np.isfinite(mine).all() else None
+            self.note(trial, steps, score, seconds + time.monotonic() - begun)
+
+    def note(self, trial: int, steps: int, score: float | None, seconds: float, why: str = "") -> None:
+        """Keeps what was found, and says it."""
+        line = {"trial": trial, "steps": steps, "score": score, "seconds": round(seconds, 1), **self.trials[trial]}
+        self.lines.append(line | ({"diverged": why} if score is None else {}))
+        text = "".join(json.dumps(one) + "\n" for one in self.lines)
+        write_atomically(self.folder / "trials.jsonl", text.encode())
+        shown = "diverged" if score is None else f"{self.plan.score} {score:.4f}"
+        print(f"trial {trial} after {steps:,} steps: {shown}  ({_words(self.trials[trial])})", flush=True)
+
+    def table(self) -> Table:
+        """All trials, those that went furthest first."""
+        last = {trial: max(one["steps"] for one in self.lines if one["trial"] == trial)
+                for trial in {one["trial"] for one in self.lines}}  # fmt: skip
+        rows = []
+        for steps in sorted(set(last.values()), reverse=True):
+            here = [trial for trial in last if last[trial] == steps]
+            ranked = self.best(here, steps)
+            for trial in [*ranked, *sorted(set(here) - set(ranked))]:
+                score = self.score(trial, steps)
+                seconds = sum(one["seconds"] for one in self.lines if one["trial"] == trial)
+                shown = "diverged" if score is None else f"{score:.4f}"
+                rows.append((str(trial), f"{steps:,}", shown, *self.trials[trial].values(), f"{seconds:.0f}"))
+        columns = ("trial", "steps", f"{self.plan.score}, holdout", *self.trials[0], "seconds")
+        return Table("Search", f"{self.chosen.name} on {self.data.name}, seed {self.chosen.seed}", columns, rows)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _words(values: dict[str, str]) -> str:
+    return ", ".join(f"{field.removeprefix('model.')}={text}" for field, text in values.items())
+
+
+# --- the command line ----------------------------------------------------------------------------------------------
+
+
+def split(chosen: Experiment, given: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[Searched]]:
+    """`--config.FIELD=VALUE` that fix a value, and those that are searched.
+
+    Raises:
+      InputError: as `trials.parse`; nothing is searched, or a field twice.
+    """
+    fixed, space = [], []
+    for field, text in given:
+        found = trials.parse(chosen, field, text)
+        if found is None:
+            fixed.append((field, text))
+        else:
+            space.append(found)
+    if not space:
+        raise InputError("nothing to search: give a field a range, such as --config.model.learning_rate=1e-5..1e-3:log")
+    names = [one.field for one in space] + [field for field, _ in fixed]
+    for one in space:
+        if names.count(one.field) > 1:
+            raise InputError(f"--config.{one.field}: is given twice")
+    return fixed, space
+
+
+def command(fixed: Sequence[tuple[str, str]], best: dict[str, str]) -> str:
+    """The command line that trains the best trial."""
+    asked = flags.FLAGS
+    own = {"workdir", "minutes", "trials", "rungs", "halving", "together", "score", "rows", "epochs"}
+    names = [flag.name for module, defined in asked.flags_by_module_dict().items() if module.startswith("synthjax")
+             for flag in defined if flag.present and flag.name not in own]  # fmt: skip
+    words = [f"--{name}={asked[name].value}" for name in dict.fromkeys(names)]
+    words += [f"--config.{field}={text}" for field, text in [*fixed, *best.items()]]
+    return shlex.join(["python", "-m", "synthjax.launch.train", *words])
+
+
+def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+    """Searches; see the module's docstring."""
+    del argv
+    asked = flags.FLAGS
+    if asked.distributed:
+        raise InputError("--distributed: a search runs in one process")
+    if asked.minutes:
+        raise InputError("--minutes: a search is as long as --trials, --steps and --rungs make it")
+    fixed, space = split(config.experiment(asked.config, asked.model, asked.dataset), given)
+    chosen = train.experiment(fixed)
+    if chosen.seeds > 1:
+        raise InputError(f"--seeds={chosen.seeds}: a search trains one member a trial; train the best with --seeds")
+    data = runs.data(chosen)
+    target = data.table is not None and data.table.schema.target is not None
+    score = asked.score or ("accuracy" if data.table is None else "tstr" if target else "c2st")
+    rows = asked.rows or min(len(data.train.y), ROWS)
+    plan = Plan(asked.trials, asked.rungs, asked.halving, asked.together, score, rows, asked.epochs)
+    folder = Path(asked.workdir or f"runs/search-{train.default_workdir(chosen).name}")
+    search = Search(folder, chosen, space, data, plan)
+    turns = [one.field for one in space if one.field not in search.at_once]
+    print(
+        f"{len(search.trials)} trials of {chosen.name} on {data.name}, judged by {score} on {len(data.holdout.y):,} "
+        f"holdout examples; rungs: " + ", ".join(f"{count} to step {steps:,}" for steps, count in search.rungs())
+        + f"\nat once, by vmap: {', '.join(search.at_once) or 'none'}; in turn: {', '.join(turns) or 'none'}",
+        flush=True,
+    )  # fmt: skip
+    first = search.run()[0]
+    text = search.table().markdown()
+    write_atomically(folder / "table.md", f"{text}\n".encode())
+    best = search.trials[first["trial"]]
+    print(f"\n{text}\n\nwrote {folder}/table.md, trials.jsonl\nthe best, trial {first['trial']}:\n"
+          f"{command(fixed, best)}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    try:
+        sys.argv, _given = train.overrides(sys.argv)
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    define_flags()
+    cli.run(functools.partial(main, given=_given), __doc__)
