@@ -15,7 +15,11 @@ are matrix products. The M step is the mode under Dirichlet priors that pull to 
 
     p_c(s | z) ~ N_c(s, z) + smoothing * p_c(s),      T_c(z | z') ~ N_c(z', z) + coupling * N_c(z) / N.
 
-Sampling is ancestral; given a label, the root is drawn from its posterior. The likelihood is exact.
+Several trees of one structure, each fitted to all rows from a start of its own, can be averaged into one mixture
+(`members`; Ormoneit & Tresp 1995, NIPS): what one of them remembers of single rows the others do not share, so that the
+likelihood of unseen rows rises where a larger K would lower it.
+
+Sampling is ancestral; given a label, member and root are drawn from their posterior. The likelihood is exact.
 
     model = build(Config(components=64), spec)
     state = model.init(key, batch)                                     # batch: the whole training set
@@ -46,6 +50,8 @@ class Config:
     structure: Literal["product", "tree"] = "tree"
     components: int = 64
     """K: values of each latent."""
+    members: int = 1
+    """M: fits from different starts that are averaged; time and size grow with it."""
     bins: int = 128
     """Most bins of a numeric column."""
     smoothing: float = 1.0
@@ -65,7 +71,10 @@ PRESETS = {"mixture": Config(), "mixture_product": Config(structure="product", c
 
 
 class State(NamedTuple):
-    """Parameters and structure. Nodes are in the order in which the tree grew, from its root; G = 1 or C."""
+    """Parameters and structure. Nodes are in the order in which the tree grew, from its root; G = 1 or C.
+
+    A model's has a leading axis (M,) on `transition` and `emission`; `upward` to `maximise` see one member's, without.
+    """
 
     bins: Bins
     order: jax.Array
@@ -263,7 +272,7 @@ def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> St
 
 def _check(config: Config, spec: DataSpec) -> None:
     check("mixture", spec, config.bins)
-    for name in ("components", "batch_size"):
+    for name in ("components", "members", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
     for name in ("smoothing", "coupling"):
@@ -276,6 +285,17 @@ def _rows(batch: Batch) -> jax.Array:
     return batch.weight * ((batch.weight > 0).sum() / jnp.maximum(batch.weight.sum(), 1e-9))
 
 
+def _each(function: Any, state: State) -> Any:
+    """`function` of each member's own State, one after the other: results get a leading axis (M,)."""
+    own = (state.transition, state.emission)
+    return jax.lax.map(lambda one: function(state._replace(transition=one[0], emission=one[1])), own)
+
+
+def _flat(emission: jax.Array) -> jax.Array:
+    """(M, W, K) -> (W, M K)."""
+    return jnp.moveaxis(emission, 0, 1).reshape(emission.shape[1], -1)
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """A mixture for that table. It is fitted by EM: `grad` is not called.
 
@@ -284,7 +304,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """
     _check(config, spec)
     layout = Layout(spec, config.bins)
-    k = config.components
+    k, members = config.components, config.members
 
     def init(key, batch: Batch) -> State:
         """Latents all equal, or nearly: each value is a training row drawn at random, mixed with the marginals."""
@@ -297,38 +317,47 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
             order, parent = _tree(layout, marginal, states, weight, config.batch_size)
         else:
             order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
-        seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(k,))
-        emission = 0.5 * marginal[:, None] + 0.5 * layout.onehot(states[seeds]).T
-        prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0))
-        transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (len(parent), k, k))
-        return State(bins, order, parent, marginal, transition.at[0].set(prior), emission)
+        seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(members, k))
+        onehot = jax.vmap(layout.onehot)(states[seeds])
+        emission = 0.5 * marginal[:, None] + 0.5 * onehot.swapaxes(1, 2)
+        prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0), (members, 1, 1))
+        transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (members, len(parent), k, k))
+        return State(bins, order, parent, marginal, transition.at[:, 0].set(prior[:, 0]), emission)
 
     def step(key, i, state: State, batch: Batch):
         states, weight = layout.states(state.bins, batch.x, batch.y), _rows(batch)
-        counts = total(lambda part: expect(layout, state, *part), (states, weight), config.batch_size)
-        return maximise(config, layout, state, counts), {"loss": -counts.log_p / jnp.maximum(weight.sum(), 1e-9)}
+
+        def improve(member: State):
+            counts = total(lambda part: expect(layout, member, *part), (states, weight), config.batch_size)
+            new = maximise(config, layout, member, counts)
+            return new.transition, new.emission, counts.log_p
+
+        transition, emission, log_p = _each(improve, state)
+        loss = -log_p.mean() / jnp.maximum(weight.sum(), 1e-9)
+        return state._replace(transition=transition, emission=emission), {"loss": loss}
 
     conditional = config.conditional and spec.n_classes > 0
 
     def sample(key, state: State, labels):
         key_root, key_latent, key_state, key_value = jax.random.split(key, 4)
-        root = jnp.broadcast_to(state.transition[0, 0], (len(labels), k))
-        root = root * state.emission[: spec.n_classes][labels] if conditional else root
+        root = jnp.broadcast_to(state.transition[:, 0, 0].ravel(), (len(labels), members * k))
+        root = root * _flat(state.emission)[: spec.n_classes][labels] if conditional else root
         latents = _latents(key_root, key_latent, state, root)
-        cdf = jnp.cumsum(layout.pad(state.emission.T), axis=-1).swapaxes(0, 1)
+        cdf = jnp.cumsum(layout.pad(_flat(state.emission).T), axis=-1).swapaxes(0, 1)
         states = choose(key_state, jax.vmap(lambda table, z: table[z], (0, 1), 1)(cdf, latents))
         states = states.at[:, 0].set(labels) if conditional else states
         return layout.decode(state.bins, key_value, states)
 
     def _latents(key_root, key_latent, state: State, root: jax.Array) -> jax.Array:
-        """Latents of every column, (B, C), with the root's drawn by weights (B, K)."""
+        """Latents of every column, (B, C), as member * K + value; the root's drawn by weights (B, M K)."""
         first = choose(key_root, jnp.cumsum(root, axis=-1))
-        cdf = jnp.cumsum(state.transition, axis=-1)
+        of_member = first // k * k
+        cdf = jnp.cumsum(state.transition, axis=-1).swapaxes(0, 1).reshape(-1, members * k, k)
         drawn = jnp.zeros((len(state.order), len(root)), jnp.int32).at[0].set(first)
 
         def visit(drawn, node):
             key, index, parent, cdf = node
-            return _put(drawn, choose(key, cdf[_at(drawn, parent)]), index), None
+            return _put(drawn, of_member + choose(key, cdf[_at(drawn, parent)]), index), None
 
         keys = jax.random.split(key_latent, len(drawn))
         nodes = (keys, jnp.arange(len(drawn)), state.parent, cdf)
@@ -339,6 +368,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def score(key, state: State, batch: Batch):
         """-log p(x, y) of the states, nats."""
-        return -upward(layout, state, layout.states(state.bins, batch.x, batch.y)).log_p
+        states = layout.states(state.bins, batch.x, batch.y)
+        log_p = _each(lambda member: upward(layout, member, states).log_p, state)
+        return math.log(members) - jax.nn.logsumexp(log_p, axis=0)
 
     return Model(init, step, sample, score, conditional=conditional, minibatches=None)

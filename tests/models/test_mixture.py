@@ -43,6 +43,14 @@ def known(structure, seed=0):
     return mixture.State(bins.empty(LAYOUT), order, parent, jnp.full(7, 0.4), transition, emission)
 
 
+def together(*states):
+    """A model's state with these members, one structure each."""
+    return states[0]._replace(
+        transition=jnp.stack([state.transition for state in states]),
+        emission=jnp.stack([state.emission for state in states]),
+    )
+
+
 def enumerated(state):
     """p of every row of ALL, summed over all values of all latents."""
     emission = [np.asarray(part, np.float64) for part in np.split(np.asarray(state.emission), [2, 5])]
@@ -88,7 +96,7 @@ def test_expected_counts_are_the_slopes_of_the_likelihood(structure):
 def test_samples_of_a_label_follow_the_enumerated_distribution(structure):
     model = mixture.build(mixture.Config(structure=structure, components=K, bins=4), SMALL)
     labels = np.repeat([0, 1], 10_000)
-    x = np.asarray(model.sample(jax.random.key(0), known(structure), jnp.asarray(labels)))
+    x = np.asarray(model.sample(jax.random.key(0), together(known(structure)), jnp.asarray(labels)))
     p = enumerated(known(structure)).reshape(2, 6)
     drawn = 2 * x[:, :3].argmax(axis=1) + x[:, 3:5].argmax(axis=1)
     np.testing.assert_array_equal(x[:, 5:].argmax(axis=1), labels)
@@ -99,9 +107,29 @@ def test_samples_of_a_label_follow_the_enumerated_distribution(structure):
 
 def test_without_a_condition_labels_are_drawn_too():
     model = mixture.build(mixture.Config(components=K, bins=4, conditional=False), SMALL)
-    x = np.asarray(model.sample(jax.random.key(0), known("tree"), jnp.zeros(10_000, jnp.int32)))
+    x = np.asarray(model.sample(jax.random.key(0), together(known("tree")), jnp.zeros(10_000, jnp.int32)))
     assert not model.conditional
     assert x[:, 6].mean() == pytest.approx(enumerated(known("tree")).reshape(2, 6)[1].sum(), abs=0.02)
+
+
+def test_members_are_one_mixture():
+    """Samples and scores are those of the mean of the members' distributions, whose labels differ in frequency."""
+    one, other = known("tree"), known("tree", seed=3)
+    model = mixture.build(mixture.Config(components=K, members=2, bins=4), SMALL)
+    p = (enumerated(one) + enumerated(other)) / 2
+    by_label = [enumerated(member).reshape(2, 6).sum(axis=1) for member in (one, other)]
+    assert abs(by_label[0][0] - by_label[1][0]) > 0.1
+    x = np.zeros((len(ALL), 7), np.float32)
+    x[np.arange(len(ALL)), ALL[:, 1]] = x[np.arange(len(ALL)), 3 + ALL[:, 2]] = 1
+    rows = Batch(jnp.asarray(x), jnp.asarray(ALL[:, 0]), jnp.ones(len(ALL)), jnp.arange(len(ALL)))
+    score = model.score(jax.random.key(0), together(one, other), rows)
+    np.testing.assert_allclose(np.exp(-score), p, rtol=1e-5)
+    labels = np.repeat([0, 1], 10_000)
+    drawn = np.asarray(model.sample(jax.random.key(0), together(one, other), jnp.asarray(labels)))
+    drawn = 2 * drawn[:, :3].argmax(axis=1) + drawn[:, 3:5].argmax(axis=1)
+    for label, of_label in enumerate(p.reshape(2, 6)):
+        share = np.bincount(drawn[labels == label], minlength=6) / 10_000
+        np.testing.assert_allclose(share, of_label / of_label.sum(), atol=0.02)
 
 
 def test_the_tree_has_the_largest_total_gain():
@@ -163,9 +191,27 @@ def test_em_never_lowers_the_likelihood(rows):
     assert (np.diff(losses) < 1e-4).all() and losses[-1] < losses[0] - 0.1
 
 
+def test_members_know_unseen_rows_better_than_each_of_them(rows):
+    """Of 300 rows each learns some by heart, another start others."""
+    held = jax.tree.map(jnp.asarray, mixed(1000, seed=1))
+    fields = {"smoothing": 0.5, "coupling": 0.5}
+    both, state, _ = trained(rows._replace(weight=(rows.index < 300) * 1.0), 10, members=2, **fields)
+    alone = mixture.build(mixture.Config(components=16, bins=64, batch_size=1024, **fields), SPEC)
+    key = jax.random.key(0)
+    members = [jax.tree.map(lambda a, m=m: a[m : m + 1], (state.transition, state.emission)) for m in range(2)]
+    each = [alone.score(key, state._replace(transition=t, emission=e), held).mean() for t, e in members]
+    assert abs(each[0] - each[1]) > 1e-4
+    assert both.score(key, state, held).mean() < min(each) - 0.005
+
+
 @pytest.mark.parametrize(
     "fields, message",
-    [({"components": 0}, "model.components=0"), ({"smoothing": 0.0}, "model.smoothing=0.0"), ({"bins": 1}, "bins=1")],
+    [
+        ({"components": 0}, "model.components=0"),
+        ({"members": 0}, "model.members=0"),
+        ({"smoothing": 0.0}, "model.smoothing=0.0"),
+        ({"bins": 1}, "bins=1"),
+    ],
 )
 def test_what_cannot_be_built_is_said(fields, message):
     with pytest.raises(InputError, match=message):
@@ -177,4 +223,4 @@ def test_padding_is_no_seed(rows):
     weight = jnp.asarray(rows.y == 0, jnp.float32)
     model = mixture.build(mixture.Config(components=12, bins=8), SPEC)
     state = jax.jit(model.init)(jax.random.key(0), Batch(rows.x, rows.y, weight, rows.index))
-    np.testing.assert_allclose(state.emission[:2], [[1.0] * 12, [0.0] * 12], atol=1e-6)
+    np.testing.assert_allclose(state.emission[0, :2], [[1.0] * 12, [0.0] * 12], atol=1e-6)
