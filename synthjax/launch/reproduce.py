@@ -5,6 +5,7 @@
   python -m synthjax.launch.reproduce --study=s2 --data_dir=DIR           four GANs of tables (Joshi et al.)
   python -m synthjax.launch.reproduce --study=s3 --data_dir=DIR           VAE, GAN, DDPM side by side (Nayal)
   python -m synthjax.launch.reproduce --study=s4 --data_dir=DIR           a GAN on growing tables (Despres & Shariff)
+  python -m synthjax.launch.reproduce --study=adult --data_dir=DIR        tables: fidelity against leakage
   python -m synthjax.launch.reproduce --study=all --data_dir=DIR          every model side by side
   python -m synthjax.launch.reproduce --study=s1 --quick                  the same code on scikit-learn's data sets
 
@@ -28,7 +29,7 @@ from synthjax.launch import cli, config, train
 from synthjax.launch.lab import Lab, update
 from synthjax.train.checkpoint import write_atomically
 
-STUDIES = ("s0", "s1", "s2", "s3", "s4", "all")
+STUDIES = ("s0", "s1", "s2", "s3", "s4", "adult", "all")
 
 
 def define_flags() -> None:

@@ -84,7 +84,7 @@ def test_quick_runs_the_whole_study(tmp_path, study):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        ((), "--study: say which one, of s0, s1, s3"),
+        ((), "--study: say which one, of s0, s1, s2, s3, s4, adult, all"),
         (("--study=s0", "--table=7"), "--table=7: s0 has 1, 2, 3, 4, 5, 6, colour, boltzmann"),
         (("--study=s1", "--config.rare_facto=2"), "rare_factor"),
         (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
@@ -100,7 +100,7 @@ def test_bad_input_is_one_line(tmp_path, arguments, complaint):
 def test_every_study_has_both_settings(study):
     whole, quick = (reproduce.settings(study, small, [("seed", "3")]) for small in (False, True))
     assert type(whole) is type(quick) and whole.seed == quick.seed == 3
-    assert whole.dataset == "mnist" and quick.dataset == "digits"
+    assert (whole.dataset, quick.dataset) == (("adult", "breast_cancer") if study == "adult" else ("mnist", "digits"))
 
 
 def test_update_replaces_its_own_part_alone(tmp_path):

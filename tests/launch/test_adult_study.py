@@ -1,0 +1,70 @@
+"""The study of fidelity against leakage, on breast cancer: its parts by hand, and one run of all of it."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from synthjax import data
+from synthjax.errors import InputError
+from synthjax.evals import tabular, tabular_utility
+from synthjax.launch import reproduce
+from synthjax.launch.lab import Lab
+from synthjax.launch.studies import adult
+
+QUICK = reproduce.settings("adult", True, [])
+
+
+def test_a_setting_names_a_model_and_its_fields():
+    half = adult.of(QUICK, "mixture components=4 members=2", whole=False, seed=3)
+    assert (half.name, half.model.components, half.model.members) == ("mixture", 4, 2)
+    assert (half.dataset, half.holdout, half.seed) == ("breast_cancer", 0.5, 3)
+    assert adult.of(QUICK, "independent", whole=True, seed=0).holdout == 0
+    with pytest.raises(InputError, match="component"):
+        adult.of(QUICK, "mixture component=4", whole=True, seed=0)
+
+
+@pytest.mark.parametrize("setting", reproduce.settings("adult", False, []).settings)
+def test_every_setting_of_the_study_exists(setting):
+    assert adult.of(adult.Config(), setting, whole=False, seed=0).dataset == "adult"
+
+
+def test_the_choice_is_the_likeliest_that_does_not_leak():
+    figures = {"a": (20.0, 0.52), "b": (20.2, 0.51), "c": (20.1, 0.50), "d": (None, 0.40), "e": (25.0, 0.49)}
+    found = {name: {"nll": nll, "share": share} for name, (nll, share) in figures.items()}
+    assert adult.choose(adult.Config(most=0.51), found) == "c"
+    assert adult.choose(adult.Config(most=0.60), found) == "a"
+    with pytest.raises(InputError, match="most=0.3"):
+        adult.choose(adult.Config(most=0.3), found)
+
+
+def test_copies_are_found_out_and_columns_drawn_alone_are_not():
+    """Fidelity of a copy is that of the real rows; the measures are those of their modules."""
+    real = data.load("breast_cancer", holdout=0.5)
+    tables = adult.read(real, real.frame("train").reset_index(drop=True))
+    found = adult.fidelity(tables, seed=0, limit=1000)
+    assert found["shapes"] == found["trends"] == found["trends_real_edges"] == 1
+    assert found["c2st_train"] == pytest.approx(tabular.c2st(tables["train"], tables["train"])["score"])
+    judge = tabular_utility.train_judge(tabular_utility.ALL_ROWS, tables["train"], 0)
+    test = tables["test"]
+    rarer = list(test.schema.classes).index("malignant")
+    assert found["auc"] == tabular_utility.score(test, judge(test), rarer)["roc_auc"] > 0.95
+
+
+def test_the_study_runs_and_goes_on(tmp_path, monkeypatch):
+    config = dataclasses.replace(QUICK, settings=QUICK.settings[:2], seeds=2)
+    lab = Lab(tmp_path, None, dataclasses.asdict(config), lambda line: None)
+    first, second = (TABLE(lab, config)[0] for TABLE in adult.TABLES.values())
+    assert [row[0] for row in first.rows[:2]] == list(config.settings) and len(first.rows) == 2 + len(adult.PUBLISHED)
+    kept = {path.stem: json.loads(path.read_text()) for path in (tmp_path / "results").glob("*.json")}
+    assert len(kept) == 2 + 2 * 2
+    alone, mixed = kept["independent-half-seed-0"], kept["mixture-components-4-half-seed-0"]
+    assert alone["nll"] > mixed["nll"] + 1 and mixed["trends"] > alone["trends"] and mixed["auc"] > 0.9
+    assert 0.3 < mixed["share"] < 0.7 and mixed["interval"][0] < mixed["share"] < mixed["interval"][1]
+    halves = [kept[f"mixture-components-4-half-seed-{seed}"]["share"] for seed in (1, 2)]
+    shares = next(row for row in second.rows if row[0] == "share")
+    assert shares[2].startswith(f"{np.mean(halves):.3f} ± {np.std(halves, ddof=1):.3f}") and shares[3] == ""
+    assert all((tmp_path / f"frontier_{name}.png").stat().st_size > 1000 for name in ("c2st", "auc"))
+    monkeypatch.setattr(adult, "scores", None)  # everything is there: nothing is computed again
+    assert adult.frontier(lab, config)[0] == first
