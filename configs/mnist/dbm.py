@@ -16,5 +16,5 @@ CONFIG = Experiment(
     dataset="mnist",
     log_every=500,
     checkpoint_every=5000,
-    sample_every=0,
+    sample_every=10_000,
 )

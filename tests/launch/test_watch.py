@@ -14,7 +14,8 @@ from synthjax.data import Split
 from synthjax.evals import classifiers, plots
 from synthjax.launch import watch
 from synthjax.launch.config import Experiment
-from synthjax.model import Model
+from synthjax.model import Batch, Model
+from synthjax.models import rbm
 from synthjax.train import metrics
 
 CHOSEN = Experiment("toy", None, seed=3)
@@ -25,6 +26,14 @@ class Data(NamedTuple):
 
     spec: object
     train: Split
+
+
+class Held(NamedTuple):
+    """The same with held-out examples."""
+
+    spec: object
+    train: Split
+    holdout: Split
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +193,26 @@ def test_collapsed_classes_are_named_with_their_figures():
     assert watch.sentence({"7": 0.123}, 10) == "class 7 has collapsed (diversity 0.12 of real)"
     assert watch.sentence({"3": 0.1, "b": 0.456}, 3).startswith("classes 3 (0.10), b (0.46) have collapsed")
     assert watch.sentence({"3": 0.3, "b": 0.1}, 2) == "all 2 classes have collapsed (diversity 0.10 to 0.30 of real)"
+
+
+def test_the_free_energy_gap_of_an_rbm_by_hand(three, tmp_path):
+    """-F = b v + sum softplus(c + v W), of the held-out digits less that of as many training ones."""
+    config = rbm.Config(hidden=3, binarise=False, conditional=False, sample_steps=1, anneal=0)
+    held = Split(*(array[::-1][:50] for array in three.train))
+    model, data = rbm.build(config, three.spec), Held(three.spec, three.train, held)
+    x = three.spec.encode(three.train.x[:5])
+    state = model.init(jax.random.key(0), Batch(x, jnp.zeros(5, jnp.int32), jnp.ones(5), jnp.arange(5)))
+    w, (b, c) = np.random.default_rng(0).normal(size=(64, 3)), (np.ones(64), np.arange(3.0))
+    params = state.ema._replace(weights=(jnp.float32(w),), biases=(jnp.float32(b), jnp.float32(c)))
+
+    def free(part):
+        v = np.asarray(part.x[:50], float).reshape(50, 64) / (three.spec.levels - 1)
+        return -(v @ b + np.logaddexp(0, c + v @ w).sum(1)).mean()
+
+    chosen, writer = Experiment("rbm", config), metrics.MetricsWriter(tmp_path)
+    seen = watch.Watch(tmp_path, chosen, model, data, writer, print)
+    for _ in range(2):
+        seen(7, state._replace(ema=params))
+    (row,) = metrics.read(tmp_path, "free_energy_gap")
+    assert row["step"] == 7
+    np.testing.assert_allclose(row["free_energy_gap"], free(held) - free(three.train), rtol=1e-3)
