@@ -18,7 +18,7 @@ setup(
     # configs/ lies at the top of the tree, where people look for it, and is installed as synthjax.configs.
     packages=[*find_packages(include=["synthjax", "synthjax.*"]), "synthjax.configs"],
     package_dir={"synthjax.configs": "configs"},
-    package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html"], "synthjax.configs": ["*/*.py"]},
+    package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html", "*.json"], "synthjax.configs": ["*/*.py"]},
     install_requires=[
         "absl-py",
         "flax>=0.12",
@@ -40,6 +40,7 @@ setup(
     extras_require={
         "test": [
             "hypothesis",
+            "jsonschema",
             "mlcroissant",
             "mypy",
             "pandas-stubs",

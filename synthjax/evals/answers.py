@@ -128,7 +128,7 @@ def lost(report: Mapping[str, Any]) -> Verdict:
         low, high = loss["ci"]
         evidence.append(
             f"{loss['who']} scores {percent(loss['ours'])} of {loss['measure']} instead of {percent(loss['real'])}: "
-            f"{loss['points']:.2f} points less (95 % interval {low:.2f} to {high:.2f}, paired bootstrap over "
+            f"{loss['points']:.2f} points lost (95 % interval {low:.2f} to {high:.2f}, paired bootstrap over "
             f"{loss['n']:,} test {_unit(report)}s and {loss['seeds']} networks or judges on each side)."
         )
     evidence += _lost_of_table(report) if _table(report) else _lost_of_images(report)

@@ -232,6 +232,8 @@ def method(manifest: Mapping[str, Any], protocol: Mapping[str, str]) -> str:
         "Model": f"{model['name']} in {model['workdir']}" if model else "none: the file alone was judged",
         **protocol,
         "Seed": str(manifest["seed"]),
+        **({"Level": manifest["level"]} if "level" in manifest else {}),
+        **({"Code": f"sha256 {manifest['code_sha256'][:16]}…"} if "code_sha256" in manifest else {}),
         "Software": ", ".join(f"{name} {version}" for name, version in manifest["versions"].items()),
         "Time": f"{manifest['created']}, " + ", ".join(f"{k} {v:.0f} s" for k, v in manifest["seconds"].items()),
         "Command": manifest["command"],

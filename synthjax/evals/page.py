@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import markup, plots
+from synthjax.evals import markup, plots, study_sections
 from synthjax.evals.answers import answers
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.neighbours import nearest
@@ -39,6 +39,13 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
     sections = [_usefulness(report, spec)] if report["utility"] else []
     pairs = _pairs(privacy["closest"], spec, synthetic, train) if spec.kind == "image" else ""
     protocol = {"Classifiers": f"{manifest['seeds']} seeds, {manifest['epochs']} epochs"}
+    if report["utility"] and "trained_on" in report["utility"]["n"]:
+        protocol["Trained on"] = f"{report['utility']['n']['trained_on']:,} examples each"
+    if report.get("studies"):
+        sections.append(study_sections.studies(report["studies"], "accuracy", "the CNN"))
+    if report.get("robustness"):
+        figures = {"ours": "accuracy", "real": "of real data"}
+        sections.append(study_sections.robustness(report["robustness"], figures))
     sections += [
         _likeness(report, spec, synthetic, train, test),
         markup.privacy(privacy, manifest["non_members"], pairs, unit="example"),
@@ -84,6 +91,7 @@ def _usefulness(report: Mapping[str, Any], spec: DataSpec) -> str:
         "neither they nor the generator has seen. The ceiling is the same protocol with as many real examples.</p>"
         + table("Accuracy, trained on → tested on; mean and 95 % interval", ["", *CLASSIFIERS.values()], rows)
         + f'<div class="pair">{bars}</div>'
+        + study_sections.calibration(utility.get("calibration"), "the CNN")
         + (_confusion(confusion, spec) if confusion else "")
         + "</section>"
     )
@@ -150,7 +158,7 @@ def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> str:
         "alike in kind and differ in detail."
     )
     return "<h3>Beside their nearest neighbours</h3>" + figure(
-        f'<div class="rows"><ol>{words}</ol>{image}</div>', caption
+        f'<div class="rows narrow"><ol>{words}</ol>{image}</div>', caption
     )
 
 

@@ -267,3 +267,32 @@ def scale_bar(
     body += f'<circle class="dot s1" cx="{at:.1f}" cy="{y}" r="5"/>'
     body += f'<text x="{at:.1f}" y="{y - 14}" class="value" text-anchor="{anchor}">{100 * value:.1f} %</text>'
     return f'<svg viewBox="0 0 {_WIDTH} 60" role="img" aria-label="{html.escape(title)}">{body}</svg>'
+
+
+def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x_name: str, y_name: str) -> str:
+    """Lines through points, the horizontal axis logarithmic: an SVG picture.
+
+    Args:
+        lines: name -> ascending x > 0 and y; the k-th is drawn in class `s<k>`.
+        title: what a screen reader says.
+        x_name: name and unit of x.
+        y_name: name and unit of y.
+    """
+    xs = [math.log10(x) for across, _ in lines.values() for x in across]
+    ys = [y for _, up in lines.values() for y in up]
+    left, right = min(xs), max(max(xs), min(xs) + 1e-9)
+    margin = 0.08 * max(max(ys) - min(ys), 0.02)
+    low, high = min(ys) - margin, max(ys) + margin
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = _LEFT + (math.log10(x) - left) / (right - left) * (_RIGHT - _LEFT)
+        return across, _BOTTOM - (y - low) / (high - low) * (_BOTTOM - _TOP)
+
+    shown = sorted({x for across, _ in lines.values() for x in across})
+    body = _ticks([(place(x, low)[0], f"{x:,g}") for x in shown], vertical=True)
+    body += _ticks([(place(shown[0], y)[1], f"{y:g}") for y in _round_steps(low, high)], vertical=False)
+    for number, (across, up) in enumerate(lines.values(), start=1):
+        points = [place(x, y) for x, y in zip(across, up, strict=True)]
+        body += f'<path class="line s{number}" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in points)}"/>'
+        body += "".join(f'<circle class="dot s{number}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+    return _frame(title, body, x_name, y_name)

@@ -1,7 +1,8 @@
 """The report: one JSON file for programs, one self-contained page for people (`synthjax.evals.page`).
 
-Keys of `report.json`. Within one `protocol_version` their names and meanings stay; new ones may come. Shares, rates and
-accuracies are in [0, 1]; distances are in stored units (grey values); intervals are [low, high] at 95 %.
+Keys of `report.json`, whose JSON schema is `report.schema.json` beside this module. Within one `protocol_version` their
+names and meanings stay; new ones may come. Shares, rates and accuracies are in [0, 1]; distances are in stored units
+(grey values); intervals are [low, high] at 95 %.
 
     protocol_version                 this protocol's number: figures of different versions do not compare
     manifest.dataset                 name of the real data set;  .kind  "image"
@@ -11,11 +12,18 @@ accuracies are in [0, 1]; distances are in stored units (grey values); intervals
     manifest.non_members             the split that the generator cannot have seen: "holdout", for a foreign file "test"
     manifest.model                   workdir, name, state_sha256 of the model; null for a file alone
     manifest.seeds, .epochs, .seed   settings of the classifiers, seed of every subsample
+    manifest.level, .protocol        "quick" or "full", and how much was done
+    manifest.settings_sha256         of all settings;  .code_sha256  of the package's sources
+    manifest.notes                   what was left out and why, a sentence each
     manifest.quick                   true: fewer seeds, epochs and examples than the protocol asks for
     manifest.versions, .command      software, and the command line
     manifest.created, .seconds       UTC time, and wall-clock seconds per part
 
+    verdicts                         the first page: question, level (good, fair, poor), answer, evidence, confidence
+
     utility                          null without labels
+    utility.loss                     points lost against real data: points, ci (paired bootstrap), ours, real, n, seeds
+    utility.calibration              expected calibration error of the CNN, tstr and trtr
     utility.cnn, utility.svm         for each classifier, accuracy on real test data (trts excepted):
       .tstr.mean                       trained on synthetic data; .ci its interval, .values per seed, .n of them, .std
       .trtr.mean                       ceiling: trained on as many real examples
@@ -25,11 +33,17 @@ accuracies are in [0, 1]; distances are in stored units (grey values); intervals
     utility.cnn.tstr.confusion       real test examples by class (row) and answer (column), mean over seeds
     utility.n, utility.protocol      sizes of the sets; the classifiers in words
 
-    fidelity                         null without labels; see `synthjax.evals.fidelity`
+    studies                          null without labels; see `synthjax.evals.image_studies`
+      .curve, .mixing                  scores by size of the set, and beside few real examples
+      .ranking                         does the best classifier stay the best? deployed, real, ceiling, regret
+    robustness                       null without labels: level, and the checks' levels and figures
+
+    fidelity                         null if the real data has no labels; see `synthjax.evals.fidelity`
       .precision, .recall              share of synthetic examples within the real ones' neighbourhoods, and vice versa
       .density, .coverage              their robust forms
-      .frechet                         squared Fréchet distance in the same feature space
-      .reference                       the same five for real training examples in the place of synthetic ones
+      .frechet, .kernel                squared Fréchet distance and kernel distance in the same feature space
+      .network                         whose features they are: accuracy on real test data, sha256, examples
+      .reference                       the same six for real training examples in the place of synthetic ones
       .per_class                       mean_distance, covariance_distance in pixels; diversity in feature space
       .collapsed                       classes of which the same few examples are made again and again
 

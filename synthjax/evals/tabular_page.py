@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import markup, plots, tabular_figures, tabular_privacy
+from synthjax.evals import markup, plots, study_sections, tabular_figures, tabular_privacy
 from synthjax.evals.answers import answers
 from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
@@ -38,8 +38,13 @@ def render(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
         tables: "synthetic", "train" and "test", all rows; "reference", the test sample of the study's tests.
     """
     manifest, privacy = report["manifest"], report["privacy"]
-    sections = [
-        _usefulness(report),
+    sections = [_usefulness(report)]
+    if report.get("studies"):
+        measure = NAMES[report["studies"]["measure"]]
+        sections.append(study_sections.studies(report["studies"], measure, "gradient boosting"))
+    if report.get("robustness"):
+        sections.append(study_sections.robustness(report["robustness"], {"kept": "kept of what real rows teach"}))
+    sections += [
         _likeness(report, tables),
         markup.privacy(
             privacy,
@@ -82,6 +87,7 @@ def _usefulness(report: Mapping[str, Any]) -> str:
         f'<div class="pair">{bars}</div>'
         + _scores(utility["boosting"], "Gradient boosting on all rows; mean and 95 % interval over the seeds")
         + _judges(utility, second)
+        + study_sections.calibration(utility.get("calibration"), "gradient boosting")
         + "</section>"
     )
 

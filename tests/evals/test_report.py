@@ -47,6 +47,7 @@ FIDELITY = {
 }
 MANIFEST = {
     "dataset": NASTY,
+    "kind": "image",
     "fingerprint": "f" * 64,
     "synthetic": {"file": f"{NASTY}.npz", "sha256": "a" * 64, "examples": 80, "per_class": [40, 40]},
     "real": {"train": 80, "holdout": 40, "test": 40},

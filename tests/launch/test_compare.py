@@ -1,0 +1,255 @@
+"""Several sets side by side, what of an interrupted evaluation is kept, and the schema of the reports that are made."""
+
+import copy
+import importlib.resources
+import json
+import shutil
+import subprocess
+
+import jsonschema
+import numpy as np
+import pytest
+from homes import alone, homes
+
+from synthjax import data
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.launch import compare, eval, eval_images, eval_tables, judging, subjects, table_subjects
+
+SCHEMA = json.loads((importlib.resources.files("synthjax.evals") / "report.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+NOTHING = dict.fromkeys(("workdir", "real", "data_dir", "synthetic", "holdout", "target", "schema"))
+PROTOCOL = {"quick": True, "seed": 0, "seeds": 1, "epochs": 1, "level": "quick"}
+
+
+def errors(report):
+    return [f"{list(error.path)}: {error.message[:80]}" for error in VALIDATOR.iter_errors(report)]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def folder(digits, tmp_path_factory):
+    """Two files of digits: a copy of training examples, and other ones with noise."""
+    folder = tmp_path_factory.mktemp("sets")
+    rng = np.random.default_rng(0)
+    x, y = digits.train.x, digits.train.y
+    noisy = np.clip(x[300:600] + rng.integers(-3, 4, (300, 8, 8, 1)), 0, 16).astype(np.uint8)
+    np.savez(folder / "copy.npz", x=x[:300], y=y[:300])
+    np.savez(folder / "noisy.npz", x=noisy, y=y[300:600])
+    np.savez(folder / "unlabelled.npz", x=noisy)
+    return folder
+
+
+def ask(folder, name):
+    return {**NOTHING, "member": 0, "real": "digits", "synthetic": str(folder / name)}
+
+
+@pytest.fixture(scope="module")
+def compared(folder):
+    asked = {**NOTHING, "member": 0, "real": "digits"}
+
+    def judge(way):
+        return eval.judge(way, PROTOCOL, None, reuse={"quick": True})
+
+    found = compare.run([str(folder / n) for n in ("copy.npz", "noisy.npz")], asked, folder / "out", judge)
+    return found, judge
+
+
+def test_two_files_side_by_side(compared, folder):
+    found, _ = compared
+    assert list(found["sets"]) == ["copy.npz", "noisy.npz"]
+    assert json.loads((folder / "out" / "compare.json").read_text()) == found
+    for name in ("compare.html", "compare.csv", "compare.tex"):
+        assert (folder / "out" / name).stat().st_size > 500
+    copies = next(row for row in found["figures"] if row["key"] == "privacy.exact_matches_share")
+    assert copies["values"] == {"copy.npz": 1.0, "noisy.npz": 0.0} and copies["best"] == ["noisy.npz"]
+    publish = [about["verdicts"][0]["level"] for about in found["sets"].values()]
+    assert publish[0] == "poor"
+    assert not (folder / "copy-eval" / "parts").exists()  # the report has it all
+
+
+def test_reports_fit_their_published_schema(compared, folder):
+    made = json.loads((folder / "noisy-eval" / "report.json").read_text())
+    assert errors(made) == []
+    for key, value in (("verdicts", []), ("privacy", None), ("protocol_version", 1), ("fidelity", {})):
+        assert errors({**made, key: value}), key
+    wrong = copy.deepcopy(made)
+    wrong["utility"]["cnn"]["tstr"]["mean"] = 1.5
+    assert errors(wrong)
+    assert {"report.csv", "report.tex", "report.html"} <= {path.name for path in (folder / "noisy-eval").iterdir()}
+    assert len(made["manifest"]["code_sha256"]) == 64 and "optax" in made["manifest"]["versions"]
+    assert [check["name"] for check in made["robustness"]["checks"]][-1] == "synthetic images moved, dimmed and noisy"
+    assert made["fidelity"]["network"]["examples"] == 1_000 and made["utility"]["loss"]["n"] == 359
+
+
+def test_what_was_judged_is_judged_once(compared, folder, monkeypatch):
+    _, judge = compared
+    monkeypatch.setattr(eval_images, "run", lambda *a, **k: pytest.fail("judged again"))
+    asked = {**NOTHING, "member": 0, "real": "digits"}
+    names = [str(folder / "noisy-eval"), str(folder / "copy.npz"), str(folder / "noisy-eval" / "report.json")]
+    found = compare.run(names[:2], asked, folder / "again", judge)
+    assert list(found["sets"]) == ["noisy-eval", "copy.npz"]
+    subject = subjects.find(**{k: v for k, v in ask(folder, "copy.npz").items() if k in KNOWN}, seed=0)
+    where = (folder / "copy-eval", subject.file, subject.real, None)
+    assert judging.finished(*where, {"seeds": 1}) is not None
+    assert judging.finished(*where, {"seeds": 3}) is None
+    assert judging.finished(folder / "noisy-eval", *where[1:], {}) is None  # another file's
+
+
+KNOWN = ("workdir", "real", "data_dir", "synthetic", "member")
+
+
+def test_finished_parts_are_kept_and_reused(digits, folder, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "copy.npz"
+    shutil.copy(folder / "copy.npz", path)
+    subject = subjects.Subject(digits, subjects.read_synthetic(path, digits.spec), path, None)
+    given = {name: PROTOCOL[name] for name in ("quick", "seed", "seeds", "epochs")}
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(eval_images, "judge_privacy", interrupted)
+        eval_images.run(subject, tmp_path, **given)
+    kept = {file.name for file in (tmp_path / "parts").iterdir()}
+    assert kept == {f"{name}.json" for name in eval_images.PARTS[:-1]} and not (tmp_path / "report.json").exists()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(eval_images, "judge_usefulness", lambda *a, **k: pytest.fail("measured again"))
+        found = eval_images.run(subject, tmp_path, **given)
+    assert capsys.readouterr().out.count("kept from a run that was interrupted") == 4
+    reference = json.loads((folder / "copy-eval" / "report.json").read_text())
+    for part in ("utility", "fidelity", "studies", "robustness", "privacy"):
+        assert found[part] == reference[part], part
+
+
+def test_parts_of_other_settings_and_damaged_ones_are_made_anew(tmp_path):
+    calls = []
+
+    def work():
+        calls.append(1)
+        return {"a": len(calls)}
+
+    assert judging.Parts(tmp_path, {"seed": 0}, ["one"]).part("one", work) == {"a": 1}
+    assert judging.Parts(tmp_path, {"seed": 0}, ["one"]).part("one", work) == {"a": 1}
+    assert judging.Parts(tmp_path, {"seed": 1}, ["one"]).part("one", work) == {"a": 2}
+    (tmp_path / "parts" / "one.json").write_text("{")
+    parts = judging.Parts(tmp_path, {"seed": 1}, ["one"])
+    assert parts.part("one", work) == {"a": 3} and parts.seconds["one"] >= 0
+    parts.forget()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_without_labels_is_judged_by_what_needs_none(folder):
+    found = eval.judge(ask(folder, "unlabelled.npz"), PROTOCOL, None)
+    assert found["utility"] is None and found["fidelity"]["per_class"] == {} and found["fidelity"]["precision"] > 0.5
+    assert errors({**found, "manifest": {**found["manifest"]}}) == []
+    page = (folder / "unlabelled-eval" / "report.html").read_text()
+    assert "usefulness, its studies and what is said class by class are left out" in page
+
+
+# --- tables --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    train = homes(0)
+    frames = {"train": train, "test": homes(1, 200), "alone": alone(train), "honest": homes(2, 250)}
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    files = {"real": folder / "train.csv", "holdout": folder / "test.csv"}
+    asked = {**NOTHING, "member": 0, "target": "sold", **{name: str(file) for name, file in files.items()}}
+
+    def judge(way):
+        return eval.judge(way, PROTOCOL, None, reuse={})
+
+    found = compare.run([str(folder / n) for n in ("alone.csv", "honest.csv")], asked, folder / "out", judge)
+    return folder, found
+
+
+def test_tables_are_compared_and_fit_the_schema(table):
+    folder, found = table
+    made = json.loads((folder / "honest-eval" / "report.json").read_text())
+    assert errors(made) == [] and errors({**made, "fidelity": None})
+    kept = next(row for row in found["figures"] if row["key"] == "utility.boosting.kept")
+    assert kept["best"] == ["honest.csv"] and kept["values"]["alone.csv"] < 0.5
+    lost = made["utility"]["loss"]
+    assert lost["measure"] == "ROC AUC" and lost["n"] == 200
+    auc = {side: made["utility"]["boosting"][side]["roc_auc"]["mean"] for side in ("tstr", "trtr")}
+    assert (lost["ours"], lost["real"]) == pytest.approx((auc["tstr"], auc["trtr"]))
+    mixed = made["studies"]["mixing"]
+    assert mixed[0]["n_synthetic"] == 0 and mixed[-1]["n_synthetic"] <= 250
+    assert "noise on the numeric features" in [check["name"] for check in made["robustness"]["checks"]]
+
+
+def test_full_says_beforehand_how_long_it_takes(table, digits, folder):
+    asked = {"real": str(table[0] / "train.csv"), "holdout": str(table[0] / "test.csv"), "target": "sold"}
+    rows = table_subjects.find(**{**NOTHING, "member": 0, **asked, "synthetic": str(table[0] / "honest.csv")})
+    tables = eval_tables.frames.read(rows.frames, rows.kinds, rows.target)
+    small, large = (eval_tables.estimate(rows, tables, eval_tables.LEVELS[level]) for level in ("quick", "full"))
+    assert 0 < small < large < 3_600
+    assert (judging.spell(12), judging.spell(600), judging.spell(7_200)) == ("12 seconds", "10 minutes", "2.0 hours")
+
+
+# --- the command ---------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line_takes_several_names():
+    line = ["eval", "--compare", "a", "b", "--quick", "--real=digits"]
+    assert eval.spread(line) == ["eval", "--compare=a", "--compare=b", "--quick", "--real=digits"]
+    assert eval.spread(["eval", "--quick", "--compare", "a", "b"])[1:] == ["--quick", "--compare=a", "--compare=b"]
+    assert eval.spread(["eval", "--workdir=runs/a"]) == ["eval", "--workdir=runs/a"]
+    assert eval.spread(["eval", "--data_dir", "here", "--compare=a"]) == ["eval", "--data_dir", "here", "--compare=a"]
+
+
+def test_columns_are_called_by_what_tells_them_apart():
+    assert compare.titles(["runs/a", "runs/b"]) == ["a", "b"]
+    assert compare.titles(["x/eval/report.json", "y/eval/report.json"]) == ["x/eval", "y/eval"]
+
+
+@pytest.mark.parametrize(
+    "names, given, message",
+    [
+        (["a.npz"], {}, "name at least two"),
+        (["a.npz", "a.npz"], {}, "named twice"),
+        (["a.npz", "b.npz"], {"workdir": "runs/a"}, "--workdir does not go with --compare"),
+        (["gone.npz", "b.npz"], {"real": "digits"}, "gone.npz: no such file"),
+        (["here", "b.npz"], {}, "here: is no run and no report"),
+    ],
+)
+def test_names_that_cannot_be_compared(names, given, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(SynthjaxError, match=message):
+        compare.run(names, {**NOTHING, **given}, tmp_path / "out", lambda way: pytest.fail("too late"))
+
+
+def test_a_file_that_is_no_report(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    with pytest.raises(InputError, match=r"a\.json: holds no report"):
+        compare.run([str(tmp_path / "a.json"), str(tmp_path / "b.json")], NOTHING, tmp_path / "out", lambda way: {})
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_pages_in_chromium(compared, table, folder, tmp_path):
+    """No error in the console, nothing makes a phone scroll sideways, and a page is one file of less than 5 MB."""
+    pages = [folder / "out" / "compare.html", folder / "noisy-eval" / "report.html", table[0] / "out" / "compare.html"]
+    pages.append(table[0] / "honest-eval" / "report.html")
+    probe = "<script>document.body.dataset.wide = document.documentElement.scrollWidth > innerWidth</script></body>"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=400,2400"]
+    for number, page in enumerate(pages):
+        text = page.read_text()
+        assert len(text) < 5_000_000 and "http" not in text.replace("http://www.w3.org", "")
+        (tmp_path / f"{number}.html").write_text(text.replace("</body>", probe))
+        command = [CHROMIUM, *flags, "--dump-dom", f"--user-data-dir={tmp_path}/profile", f"{tmp_path}/{number}.html"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line], page
+        assert 'data-wide="false"' in done.stdout, page
