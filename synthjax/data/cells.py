@@ -103,8 +103,11 @@ def plain_format(form: str) -> str:
 
 
 def date_formats(cell: str) -> list[str]:
-    """Those of FORMATS that fit a cell, by shape."""
-    return [form for form in FORMATS if re.fullmatch(shape(form), cell)]
+    """Those of FORMATS that fit a cell, by shape; an offset from UTC at its end, +02:00, is part of the form."""
+    offset = re.search(r"(?<=:\d\d)(\.\d+)?([+-]\d\d:?\d\d)$", cell)
+    end = offset[2] if offset else ""
+    cell = cell.removesuffix(end)
+    return [form + end for form in FORMATS if not (end and form.endswith("Z")) and re.fullmatch(shape(form), cell)]
 
 
 def shape(form: str) -> str:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from synthjax.data.arrays import fault, shown
 from synthjax.data.cells import INFINITE, NUMBER, Chunk, cell_fault, date_formats, missing_in, to_numbers, to_seconds
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known
+from synthjax.data.spelling import misspelt
 from synthjax.errors import InputError
 
 DISTINCT = 1000
@@ -158,7 +159,7 @@ class _Tally:
             if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
                 self.unpadded.add(part)
         if "%f" in self.forms[0]:
-            fraction = pc.replace_substring_regex(texts, r"^.*\.|Z$", "")
+            fraction = pc.replace_substring_regex(texts, r"^.*\.|(Z|[+-]\d\d:?\d\d)$", "")
             self.digits[1] = max(self.digits[1], pc.max(pc.utf8_length(fraction)).as_py())
             self.finest = min(self.finest, _finest(seconds[good]))
 
@@ -211,11 +212,13 @@ class _Tally:
             return self._number_kind()
         if self.dates == self.present:
             return "datetime"
+        advice = "or say `kind: categorical` of the column in a schema file"
+        if distinct > MANY and self.no_number and (what := misspelt(self.counts or {})):
+            raise cell_fault(where, self.no_number, self.name, f"{what}, {advice}")
         for good, bad, what in ((self.numbers, self.no_number, "number"), (self.dates, self.no_date, "date")):
             if bad and good >= 0.9 * self.present and distinct > MANY:
-                advice = "mend it, or say `kind: categorical` of the column in a schema file"
-                most = f"as {good:,} of the {self.present:,} values are"
-                raise cell_fault(where, bad, self.name, f"not a {what}, {most}: {advice}")
+                most = f"as {good:,} of the {self.present:,} values are: mend it"
+                raise cell_fault(where, bad, self.name, f"not a {what}, {most}, {advice}")
         return self._text_kind(distinct)
 
     def _numbers_and_infinities(self) -> bool:
@@ -263,8 +266,7 @@ class _Tally:
         public = [self.forced.get(end) for end in ("min", "max")]
         if field.kind == "datetime" and any(end is not None for end in public):
             raise fault(where, f"column {shown(self.name)!r}: min and max are for numbers, not for dates")
-        low = low if public[0] is None else float(public[0])
-        high = high if public[1] is None else float(public[1])
+        low, high = (own if given is None else float(given) for own, given in zip((low, high), public, strict=True))
         if low > high:
             raise fault(where, f"column {shown(self.name)!r}: the values lie outside {public[0]} ... {public[1]}")
         decimals = None if self.scientific and field.kind != "datetime" else (min(self.digits), self.digits[1])

@@ -88,9 +88,8 @@ def evaluate(
             **dict.fromkeys(("boosting", "loss", "calibration", "judges", "mean", "task", "positive", "n")),
             "reason": "there is no target",
         }
-    synthetic, train, test = (
-        _answered(name, table) for name, table in (("synthetic", synthetic), ("train", train), ("test", test))
-    )
+    named = {"synthetic": synthetic, "train": train, "test": test}
+    synthetic, train, test = (_answered(name, table) for name, table in named.items())
     positive = None if train.schema.regression else _positive(train)
     scores, answers = _all_scores(
         synthetic, train, test, positive, seeds, limit, seed, progress or (lambda share: None)
@@ -279,8 +278,8 @@ def answered(table: Table) -> Table:
 
 def _answered(name: str, table: Table) -> Table:
     """The rows that have a target, if there are enough."""
-    if len(found := answered(table)) < SMALLEST:
-        raise InputError(f"{name}: {len(found)} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
+    if (n := len(found := answered(table))) < SMALLEST:
+        raise InputError(f"{name}: {n} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
     return found
 
 
