@@ -44,7 +44,8 @@ def table(dataset, rows: int, share: float, seed: int) -> dict:
     import pandas as pd
 
     schema = dataset.table.schema
-    frame = pd.concat([dataset.table.train, dataset.table.holdout, dataset.table.test], ignore_index=True)
+    seen = np.concatenate([dataset.train.index, dataset.holdout.index])
+    frame = pd.concat([dataset.table.frame(np.sort(seen)), dataset.table.frame(dataset.test.index, test=True)])
     kinds = {f.name: "categorical" if f.kind == "boolean" else f.kind for f in schema.fields}
     whole = frames.read({"all": frame}, kinds, schema.target)["all"]
     members, others, reference, synthetic = deal(len(whole), rows, seed)

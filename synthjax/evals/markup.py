@@ -16,8 +16,12 @@ from synthjax.evals.report import PROTOCOL_VERSION, Verdict, percent
 SIGNS = {"good": ("✓", "good"), "fair": ("!", "mixed"), "poor": ("✕", "poor")}
 ATTACKS = {
     "distance": "nearest synthetic {unit}",
-    "density": "synthetic density",
+    "monte_carlo": "synthetic {unit}s within a radius",
     "calibrated": "nearest, calibrated by other real data",
+    "copy": "a synthetic {unit} nearer than any by chance",
+    "domias_kernel": "density over that of other real data, kernels",
+    "domias_mixture": "the same, mixtures of Gaussians",
+    "informed": "all of these, by who knows a few members",
     "model": "asks the model itself",
 }
 

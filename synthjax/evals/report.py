@@ -55,14 +55,24 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
     privacy.closest                  the closest pairs: rows synthetic and train, distance
     privacy.dcr                      share_nearer_train (reference 0.5), interval, effective_n, n_synthetic, n_real,
                                      median_train, median_holdout, histogram (edges, train, holdout)
+    privacy.dcr.nndr                 distance to the nearest over the second nearest: train, holdout (median, q05)
+    privacy.duplicates               exact, near: share of members and of others with a synthetic double, gain and its
+                                     interval, n_members, n_others, p; near: threshold; exact: records (training rows)
     privacy.mia.auc                  best membership attack from the files; auc_interval is simultaneous over attacks
     privacy.mia.tpr_at_fpr_1pct      its true positive rate at a false positive rate of at most 1 %
     privacy.mia.tpr_at_fpr_0p1pct    and of at most 0.1 %
-    privacy.mia.best                 which attack each of the three is from: the largest (see `synthjax.evals.privacy`)
+    privacy.mia.best                 which attack each of the three is from: the largest (see `privacy.summary`)
+    privacy.mia.surest               attack, auc, auc_interval: whose interval reaches furthest above 1/2
     privacy.mia.chance, .p_value     each of the three with membership shuffled: mean, q95; share of shuffles as large
-    privacy.mia.attacks              every attack: its figures, intervals and roc
+    privacy.mia.p                    p-values by ATTACK.FIGURE, not corrected
+    privacy.mia.worst_hit            attack, records (training rows, worst hit first), false_alarms of each
+    privacy.mia.attacks              every attack: its figures, intervals, bootstrap intervals and roc
     privacy.mia.control_auc          the distance attack aimed at real data that holds no member: 0.5 without a bias
-    privacy.mia.model_auc            the attack that asks the model itself; null without a model;  .model  its figures
+    privacy.mia.model_auc            the best attack that asks the model itself; null without a model;  .model  it
+    privacy.mia.model_attacks        the same keys as mia for all attacks on the model, and their findings
+    privacy.mia.n_public             records of which the attacker knew before
+    privacy.findings                 holm: p-values of all tests of the file, corrected together; flagged: those at or
+                                     below level
     privacy.mia.n_members, .n_others examples attacked
 """
 

@@ -52,6 +52,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
     flags.DEFINE_bool("quick", False, "A first look, not to be quoted: 2 seeds, fewer epochs and examples.")
     flags.DEFINE_enum("level", "quick", ["quick", "full"], "full: all examples, more seeds and variations; takes long.")
+    flags.DEFINE_integer("shadows", 0, "Shadow models for attacks on the run's own model; 0: none.", lower_bound=0)
     flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
@@ -103,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
     asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
-    protocol = {name: given[name].value for name in ("quick", "seed", "seeds", "epochs", "level")}
+    protocol = {name: given[name].value for name in ("quick", "seed", "seeds", "epochs", "level", "shadows")}
     if given.compare:
         reuse = {name: value for name, value in protocol.items() if given[name].present}
         work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)

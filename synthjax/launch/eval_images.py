@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from synthjax.evals import classifiers, fidelity, image_studies, page, privacy, report, utility
-from synthjax.launch import judging
+from synthjax.launch import judging, shadows
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.subjects import Subject
 
@@ -39,6 +39,8 @@ class Protocol:
     """Seeds of the studies and variations."""
     network: bool
     """Whether another network is tried."""
+    shadows: int = 0
+    """Models trained like the run's own, to calibrate the attacks on it."""
 
 
 LOOK = Protocol(2, 4, 1_000, None, 200, 300, 200, 1, False)
@@ -50,14 +52,18 @@ LEVELS = {
 PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
-def judge_privacy(subject: Subject, *, seed: int, limit: int) -> dict[str, Any]:
-    """The privacy part of the report, the attack on the model included where there is one."""
+def judge_privacy(
+    subject: Subject, *, seed: int, limit: int, models: int = 0, save: Path | None = None
+) -> dict[str, Any]:
+    """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one."""
     real, run = subject.real, subject.run
     unseen, reference = (real.holdout, real.test) if subject.unseen == "holdout" else (real.test, real.holdout)
     scores = judging.model_scores(run, real.train, unseen, seed=seed, limit=limit)
-    return privacy.evaluate(
-        subject.synthetic, real.train, unseen, reference, real.spec, scores=scores, seed=seed, limit=limit
+    shadowed = (
+        shadows.attack(run, real.train, unseen, models=models, seed=seed, limit=limit) if run and models else None
     )
+    asked: dict[str, Any] = {"scores": scores, "shadows": shadowed, "seed": seed, "limit": limit, "save": save}
+    return privacy.evaluate(subject.synthetic, real.train, unseen, reference, real.spec, **asked)
 
 
 def judge_likeness(subject: Subject, *, epochs: int, seed: int, limit: int) -> dict[str, Any]:
@@ -159,7 +165,9 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
         found["studies"] = parts.part("studies", lambda: judge_amounts(subject, protocol, seed=seed))
         varied = functools.partial(judge_robustness, subject, found["utility"], protocol, seed=seed)
         found["robustness"] = parts.part("robustness", varied)
-    found["privacy"] = parts.part("privacy", lambda: judge_privacy(subject, seed=seed, limit=protocol.limit))
+    more: dict[str, Any] = {"models": protocol.shadows, "save": out / judging.SCORES}
+    attacks = functools.partial(judge_privacy, subject, seed=seed, limit=protocol.limit, **more)
+    found["privacy"] = parts.part("privacy", attacks)
     tell(report.private(found["privacy"]), parts.seconds["privacy"])
     return report.assemble(manifest, **found), parts
 
@@ -194,6 +202,7 @@ def run(
     seeds: int | None = None,
     epochs: int | None = None,
     level: str = "quick",
+    shadows: int = 0,
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real, synthetic = subject.real, subject.synthetic
@@ -202,7 +211,9 @@ def run(
         f"train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"
     )
     protocol = LOOK if quick else LEVELS[level]
-    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs)
+    protocol = dataclasses.replace(
+        protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs, shadows=shadows
+    )
     if level == "full" and not quick:
         say(f"--level=full: the classifiers alone will take about {judging.spell(estimate(subject, protocol))}")
     found, parts = judge(subject, out, protocol, seed=seed, level=level, quick=quick)

@@ -22,7 +22,7 @@ from synthjax.evals import (
     tabular_utility,
 )
 from synthjax.evals.frames import Table
-from synthjax.launch import judging, table_subjects
+from synthjax.launch import judging, shadows, table_subjects
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.table_subjects import TableSubject
 
@@ -47,6 +47,8 @@ class Protocol:
     """Rows that the ranked judges are trained on."""
     varied: int
     """Seeds of the studies and variations."""
+    shadows: int = 0
+    """Models trained like the run's own, to calibrate the attacks on it."""
 
 
 LOOK = Protocol(2, 5_000, 1_000, 1_000, 200, 500, 200, 1)
@@ -87,13 +89,22 @@ def witnesses(subject: TableSubject, tables: dict[str, Table]) -> tuple[data.Spl
     return others, tables["test"].take(attacked), tables["test"].take(known)
 
 
-def judge_privacy(subject: TableSubject, tables: dict[str, Table], *, seed: int, limit: int) -> dict[str, Any]:
-    """The privacy part of the report, the attack on the model included where there is one."""
+def judge_privacy(
+    subject: TableSubject,
+    tables: dict[str, Table],
+    *,
+    seed: int,
+    limit: int,
+    models: int = 0,
+    save: Path | None = None,
+) -> dict[str, Any]:
+    """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one."""
     others, unseen, reference = witnesses(subject, tables)
-    scores = judging.model_scores(subject.run, subject.real.train, others, seed=seed, limit=limit)
-    return tabular_privacy.evaluate(
-        tables["synthetic"], tables["train"], unseen, reference, scores=scores, seed=seed, limit=limit
-    )
+    run, train = subject.run, subject.real.train
+    scores = judging.model_scores(run, train, others, seed=seed, limit=limit)
+    shadowed = shadows.attack(run, train, others, models=models, seed=seed, limit=limit) if run and models else None
+    asked: dict[str, Any] = {"scores": scores, "shadows": shadowed, "seed": seed, "limit": limit, "save": save}
+    return tabular_privacy.evaluate(tables["synthetic"], tables["train"], unseen, reference, **asked)
 
 
 def judge_usefulness(
@@ -142,7 +153,8 @@ def judge(
     tell(tabular_report.alike(found["fidelity"]), parts.seconds["fidelity"])
     if subject.target is not None:
         found |= judge_usefulness(parts, three, protocol, seed=seed)
-    attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=protocol.attacked)
+    more: dict[str, Any] = {"models": protocol.shadows, "save": out / judging.SCORES}
+    attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=protocol.attacked, **more)
     found["privacy"] = parts.part("privacy", attacks)
     tell(tabular_report.private(found["privacy"]), parts.seconds["privacy"])
     return tabular_report.assemble(manifest, **found), parts
@@ -165,7 +177,14 @@ def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol
 
 
 def run(
-    subject: TableSubject, out: Path, *, quick: bool, seed: int, seeds: int | None = None, level: str = "quick"
+    subject: TableSubject,
+    out: Path,
+    *,
+    quick: bool,
+    seed: int,
+    seeds: int | None = None,
+    level: str = "quick",
+    shadows: int = 0,
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real = subject.real
@@ -177,7 +196,7 @@ def run(
     for note in subject.notes:
         say(f"note: {note}")
     protocol = LOOK if quick else LEVELS[level]
-    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds)
+    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=shadows)
     if level == "full" and not quick:
         say(f"--level=full: the judges alone will take about {judging.spell(estimate(subject, tables, protocol))}")
     found, parts = judge(subject, tables, out, protocol, seed=seed, level=level, quick=quick)

@@ -33,6 +33,8 @@ from synthjax.train.checkpoint import write_atomically
 
 SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "pandas")
 SCORE_BLOCK = 256
+SCORES = "attacks.npz"
+"""File beside the report with what every attack said of every record."""
 
 
 def say(text: str) -> None:

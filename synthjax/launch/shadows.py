@@ -1,0 +1,120 @@
+"""Shadow models: K models trained at once, each as the attacked one was, on a random half of all real examples.
+
+A half is a mask (N,) that each member of the ensemble carries in its state and that multiplies the weight of every
+batch; the loop trains them by `vmap` on the same batches, on all devices. A step sees twice the attacked model's batch,
+half of which counts. Batch norm heeds no weights: where a model has any, its shadows see a little of the other half.
+
+    shadows = attack(run, real.train, real.holdout, models=16, seed=0, limit=10_000)
+    privacy.evaluate(..., scores=scores, shadows=shadows)
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synthjax import data
+from synthjax.data.feed import Feed
+from synthjax.errors import InputError
+from synthjax.evals import privacy
+from synthjax.evals.privacy import Shadows
+from synthjax.jit import jit
+from synthjax.launch import runs
+from synthjax.launch.subjects import Run
+from synthjax.model import Batch, DataSpec, Metrics, Model, State
+from synthjax.train import loop
+
+BLOCK = 256
+"""Examples that all shadow models score at once."""
+
+
+class Shadow(NamedTuple):
+    """One of the models."""
+
+    inside: jax.Array
+    """(N,) bool: the rows it is trained on."""
+    state: State
+
+
+def shadowed(model: Model, rows: int) -> Model:
+    """The model, trained on a half of `rows` examples that its key decides; only `init` and `step` are of its state."""
+
+    def masked(inside: jax.Array, batch: Batch) -> Batch:
+        return batch._replace(weight=batch.weight * inside[batch.index])
+
+    def init(key: jax.Array, batch: Batch) -> Shadow:
+        key_half, key_model = jax.random.split(key)
+        inside = jax.random.bernoulli(key_half, 0.5, (rows,))
+        return Shadow(inside, model.init(key_model, masked(inside, batch)))
+
+    def step(key: jax.Array, i: jax.Array, shadow: Shadow, batch: Batch) -> tuple[Shadow, Metrics]:
+        state, metrics = model.step(key, i, shadow.state, masked(shadow.inside, batch))
+        return Shadow(shadow.inside, state), metrics
+
+    return model._replace(init=init, step=step)
+
+
+def train(
+    model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, *, models: int, steps: int, batch_size: int, seed: int
+) -> Shadow:
+    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored.
+
+    Returns:
+        All of them: leaves have the models as their first axis.
+
+    Raises:
+        InputError: fewer than 2 models, or the batches cannot be split over the devices.
+    """
+    if models < 2:
+        raise InputError(f"shadows={models}: at least 2, or 0 for none")
+    devices = jax.device_count()
+    size = max(min(2 * batch_size, len(x)) // devices, 1) * devices
+    feed = Feed(x, y, size, seed, model.minibatches, None, devices)
+    trainer = loop.Trainer(shadowed(model, len(x)), feed, spec, models)
+    key_init, key_train = jax.random.split(jax.random.key(seed))
+    state, keys = trainer.init(key_init), trainer.keys(key_train)
+    for start in range(0, steps, loop.STEPS_PER_CALL):
+        stop = min(start + loop.STEPS_PER_CALL, steps)
+        state, _ = trainer.run(keys, start, stop, state, loop.STEPS_PER_CALL)
+    return state
+
+
+def surprise(model: Model, spec: DataSpec, shadows: Shadow, x: np.ndarray, y: np.ndarray, key: jax.Array) -> np.ndarray:
+    """How surprised each of K models is by the examples x (n, ...), as stored, with labels y (n,): (K, n) f32."""
+    assert model.score is not None
+    score = jit(jax.vmap(model.score, (None, 0, None)))
+    found = []
+    for block, start in enumerate(range(0, len(x), BLOCK)):
+        rows = np.arange(start, start + BLOCK)
+        weight = (rows < len(x)).astype(np.float32)
+        rows %= len(x)
+        batch = Batch(spec.encode(x[rows]), jnp.asarray(y[rows]), jnp.asarray(weight), jnp.asarray(rows, jnp.int32))
+        found.append(np.asarray(score(jax.random.fold_in(key, block), shadows.state, batch))[:, : int(weight.sum())])
+    return np.concatenate(found, axis=1)
+
+
+def attack(
+    run: Run, train_split: data.Split, unseen: data.Split, *, models: int, seed: int, limit: int
+) -> Shadows | None:
+    """What shadow models of a run say of the rows that are attacked; None if its model has no score.
+
+    Args:
+        run: the attacked one; its experiment says how the shadows are trained.
+        train_split: what it was trained on.
+        unseen: real examples that it has not seen; the shadows learn from halves of both together.
+        models: K.
+        seed: decides the halves and the attacked rows.
+        limit: as in `privacy.audience`.
+    """
+    if run.model.score is None:
+        return None
+    config = runs.read(run.workdir)[0].model
+    x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
+    shadows = train(
+        run.model, run.spec, x, y, models=models, steps=config.steps, batch_size=config.batch_size, seed=seed
+    )
+    attacked = privacy.audience(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
+    rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
+    scores = surprise(run.model, run.spec, shadows, x[rows], y[rows], jax.random.fold_in(jax.random.key(seed), 1))
+    return Shadows(scores, np.asarray(shadows.inside)[:, rows])

@@ -1,0 +1,73 @@
+"""Shadow models: each learns from its own half and from nothing else, and they calibrate the attack on a model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from synthjax.errors import InputError
+from synthjax.evals.privacy import shadow
+from synthjax.launch import shadows
+from synthjax.model import DataSpec, Model
+
+ROWS, DIMS = 120, 3
+SPEC = DataSpec("table", (DIMS,), 0)
+RNG = np.random.default_rng(0)
+# Rows of very different size: how far a row is from its nearest neighbour says little about membership.
+X = (RNG.normal(size=(ROWS, DIMS)) * np.exp(RNG.normal(size=(ROWS, 1)))).astype(np.float32)
+Y = np.zeros(ROWS, np.int32)
+
+
+def memory(minibatches):
+    """Keeps how much weight each row had, and is surprised by its distance from the rows that had any, blurred."""
+
+    def init(key, batch):
+        return jnp.zeros(ROWS)
+
+    def step(key, i, seen, batch):
+        return seen.at[batch.index.ravel()].add(batch.weight.ravel()), {"weight": batch.weight.sum()}
+
+    def score(key, seen, batch):
+        apart = jnp.linalg.norm(batch.x[:, None] - X, axis=2)
+        near = jnp.where(seen > 0, apart, jnp.inf).min(axis=1)
+        others = jnp.where(apart > 0, apart, jnp.inf).min(axis=1)
+        return 5 * others + near
+
+    return Model(init, step, lambda key, seen, labels: jnp.zeros((len(labels), DIMS)), score, minibatches=minibatches)
+
+
+@pytest.mark.parametrize("minibatches, steps", [(None, 1), (1, 12), (2, 6)])
+def test_each_model_sees_all_of_its_half_and_nothing_of_the_other(minibatches, steps):
+    found = shadows.train(memory(minibatches), SPEC, X, Y, models=8, steps=steps, batch_size=8, seed=1)
+    inside, seen = np.asarray(found.inside), np.asarray(found.state)
+    assert inside.shape == seen.shape == (8, ROWS)
+    np.testing.assert_array_equal(seen > 0, inside)
+    # Halves of their own, drawn by chance.
+    assert len({row.tobytes() for row in inside}) == 8
+    assert stats.binomtest(int(inside.sum()), inside.size).pvalue > 1e-3
+    # 192 examples an epoch and a half: equally often, but for the half epoch.
+    assert set(np.unique(seen[inside])) <= ({1.0} if minibatches is None else {1.0, 2.0})
+
+
+def test_scores_are_those_of_each_model_and_calibrate_the_attack():
+    model = memory(None)
+    found = shadows.train(model, SPEC, X, Y, models=16, steps=1, batch_size=8, seed=2)
+    rows = np.arange(5, ROWS)
+    scores = shadows.surprise(model, SPEC, found, X[rows], Y[rows], jax.random.key(0))
+    apart = np.linalg.norm(X[rows][:, None] - X, axis=2)
+    others = np.where(apart > 0, apart, np.inf).min(1)
+    inside = np.asarray(found.inside)
+    expected = [5 * others + np.where(half, apart, np.inf).min(1) for half in inside]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
+
+    # The last model is attacked with the help of the others.
+    is_member = inside[-1][rows]
+    guesses = shadow.from_scores(scores[-1], shadow.Shadows(scores[:-1], inside[:-1][:, rows]))
+    auc = {name: (guess[is_member][:, None] > guess[~is_member]).mean() for name, guess in guesses.items()}
+    assert auc["score"] < 0.7 and auc["difficulty"] > 0.9
+
+
+def test_one_shadow_is_too_few():
+    with pytest.raises(InputError, match="shadows=1: at least 2"):
+        shadows.train(memory(None), SPEC, X, Y, models=1, steps=1, batch_size=8, seed=0)
