@@ -28,6 +28,7 @@ from synthjax.data import Dataset
 from synthjax.errors import InputError
 from synthjax.evals import encoders, figures, frames, privacy, tabular, tabular_utility
 from synthjax.evals.frames import Table as Rows
+from synthjax.evals.privacy import distances, protocol
 from synthjax.launch import config as configs
 from synthjax.launch import judging
 from synthjax.launch.config import Experiment
@@ -143,7 +144,7 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     """What tells the training half from the other: shares, membership; and the likelihood of the other."""
     encode = encoders.metric(tables["train"])
     synthetic, known, unseen, reference = (encode(tables[n]) for n in ("synthetic", "train", "holdout", "test"))
-    closest = privacy.closest_record(synthetic, known, unseen, seed=seed)
+    closest = distances.closest_record(synthetic, known, unseen, seed=seed)
     rows = privacy.audience(len(known), len(unseen), seed=seed, limit=attacked)
     scores, nll = None, None
     if made.model.score is not None:
@@ -154,7 +155,8 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
             "others": judging.surprise(run, data.holdout, rows.others, keys[1]),
         }
         nll = float(scores["others"].mean()) if made.experiment.name in COUNTED else None
-    found = privacy.membership(synthetic, known[rows.members], unseen[rows.others], reference, scores=scores, seed=seed)
+    attacker = privacy.Attacker(scores=scores, seed=seed, limit=attacked)
+    found, *_ = protocol.membership(synthetic, known[rows.members], unseen[rows.others], reference, rows, attacker)
     return {
         "share": closest["share_nearer_train"],
         "interval": closest["interval"],

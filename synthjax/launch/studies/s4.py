@@ -198,7 +198,7 @@ def scores(lab: Lab, config: Config, model: str, n: int, trial: int) -> dict[str
         tables = read(rows, synthetic=foreign.read(file, schema, known)[0], own=own, unseen=unseen)
         described, _ = sample.describe_run(made.workdir, made.state, 0)
         run = Run(made.workdir, made.model, made.state, made.spec, described)
-        asked = {"seed": config.seed, "limit": config.attacked}
+        asked: dict[str, Any] = {"seed": config.seed, "limit": config.attacked}
         private = tabular_privacy.evaluate(
             tables["synthetic"], tables["own"], tables["unseen"], tables["test"],
             scores=judging.model_scores(run, seen.train, seen.test, **asked), **asked,
