@@ -11,7 +11,7 @@ import toy_table
 
 from synthjax.adversarial import Rules
 from synthjax.errors import InputError
-from synthjax.model import DataSpec
+from synthjax.model import Batch, DataSpec
 from synthjax.models import table_gan
 from synthjax.nets.columns import Columns
 
@@ -123,12 +123,80 @@ def test_embeddings_stand_for_large_choices_alone():
     assert shapes["Dense_0"]["kernel"].shape == (columns.width - 6 + 4 + 2, 32)
 
 
+SEEN = ((0.7, 0.25, 0.05), (0.2, 0.2, 0.6))
+"""Shares of the three colours, and of the three shapes, in the rows of `skewed`."""
+
+
+@functools.cache
+def skewed(count: int = 6000) -> Batch:
+    """Rows whose colours and shapes are independent, with shares SEEN; labels alternate."""
+    x, _ = toy_table.rows(count)
+    x, rng, y = x.copy(), np.random.default_rng(5), np.arange(count, dtype=np.int32) % 2
+    for start, shares in zip((1, 8), SEEN, strict=True):
+        x[:, start : start + 3] = np.eye(3)[rng.choice(3, count, p=shares)]
+    x[:, 6:8] = np.eye(2)[y]
+    return Batch(jnp.asarray(x), jnp.asarray(y), jnp.ones(count), jnp.arange(count))
+
+
+@pytest.mark.parametrize("n_classes", [0, 2])
+def test_categories_are_told_with_the_chances_of_training_by_sampling(n_classes):
+    """By weight, each column is told equally often and its categories in proportion to log(1 + n)."""
+    categories, batch = table_gan.Categories(Columns(toy_table.SPEC, True), n_classes), skewed()
+    assert categories.positions.tolist() == [1, 2, 3, 8, 9, 10]
+    counts = categories.count(batch)
+    assert counts.shape == (max(n_classes, 1), 6) and counts.sum() == 2 * len(batch.y)
+    stacked = jax.tree.map(lambda a: a.reshape(3, 2000, *a.shape[1:]), batch)
+    np.testing.assert_array_equal(categories.count(stacked), counts)
+    told = categories.tell(jax.random.key(0), batch, counts)
+    label, category = np.asarray(told.y) // 6, np.asarray(told.y) % 6
+    np.testing.assert_array_equal(label, np.asarray(batch.y) if n_classes else 0)
+    held = np.asarray(batch.x)[np.arange(len(label)), categories.positions[category]]
+    assert (held == 1).all()
+    found = np.bincount(category, np.asarray(told.weight), 6) / len(label)
+    for place in (0, 1):
+        n = np.asarray(batch.x)[:, categories.positions[3 * place : 3 * place + 3]].sum(0)
+        expected = 0.5 * np.log1p(n) / np.log1p(n).sum()
+        np.testing.assert_allclose(found[3 * place : 3 * place + 3], expected, atol=0.02)
+
+
+def test_categories_are_asked_for_as_often_as_they_are_there():
+    categories, batch = table_gan.Categories(Columns(toy_table.SPEC, True), 2), skewed()
+    # Rows of label 1 alone have colour 2: it must not be asked for with label 0.
+    only = batch._replace(weight=jnp.where((batch.x[:, 3] == 1) & (batch.y == 0), 0.0, 1.0))
+    counts = categories.count(only)
+    labels = jnp.asarray(np.arange(8000) % 2)
+    asked = np.asarray(categories.ask(jax.random.key(1), labels, counts))
+    np.testing.assert_array_equal(asked // 6, labels)
+    for label in (0, 1):
+        n = np.asarray(counts[label])
+        expected = 0.5 * np.concatenate([n[:3] / n[:3].sum(), n[3:] / n[3:].sum()])
+        found = np.bincount(asked[asked // 6 == label] % 6, minlength=6) / 4000
+        np.testing.assert_allclose(found, expected, atol=0.03)
+    assert not ((asked // 6 == 0) & (asked % 6 == 2)).any()
+
+
+def test_training_by_sampling_counts_rows_and_trains_both_players():
+    model, start = built(by_sampling=True, rules=Rules())
+    step = jax.jit(model.step)
+    state, _ = step(jax.random.key(1), 0, start, toy_table.batch())
+    state, _ = step(jax.random.key(2), 1, state, toy_table.batch())
+    np.testing.assert_array_equal(state.counts, 3 * np.asarray(start.counts))
+    assert start.counts.sum() == 2 * 8  # two columns, eight rows
+    for player in ("generator", "critic"):
+        first = [jax.tree.leaves(getattr(of.game, player)["params"]) for of in (start, state)]
+        assert all((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*first, strict=True)), player
+    labels = np.arange(40, dtype=np.int32) % 2
+    toy_table.assert_exact(np.asarray(jax.jit(model.sample)(jax.random.key(3), state, labels)), labels)
+    assert jax.jit(model.score)(jax.random.key(4), state, toy_table.batch()).shape == (8,)
+
+
 def test_refusals_are_one_line():
     image, bare = DataSpec("image", (8, 8, 1), classes=("a", "b")), DataSpec.from_arrays(np.zeros((4, 3), np.float32))
     cases = [
         ({}, image, "makes tables; the data are images"),
         ({}, bare, "are conditional, and the data has no labels"),
         ({"temperature": 0.0}, toy_table.SPEC, "model.temperature=0.0: must be above 0"),
+        ({"conditional": False, "by_sampling": True}, bare, "model.by_sampling: is for one-hot columns"),
         ({"rules": Rules(loss="wasserstein")}, toy_table.SPEC, "needs gradient_penalty or weight_clip"),
     ]
     for fields, spec, words in cases:
