@@ -205,8 +205,6 @@ def test_pictures(study):
         assert (study.folder / f"{name}.png").stat().st_size > 1000
 
 
-def test_quick_is_another_size_of_the_same_study():
-    whole, quick = (reproduce.settings("s2", small, [("seed", "3")]) for small in (False, True))
-    assert type(whole) is type(quick) and whole.seed == quick.seed == 3
-    assert whole.dataset == "adult" and quick.dataset == "breast_cancer"
-    assert set(whole.candidates) | set(quick.candidates) <= set(s2.CANDIDATES)
+def test_settings_to_choose_from_are_there():
+    for quick in (False, True):
+        assert set(reproduce.settings("s2", quick, []).candidates) <= set(s2.CANDIDATES)

@@ -238,11 +238,12 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
 def selection(lab: Lab, config: Config) -> list[Table]:
     """How the candidates did on the holdout of the training rows."""
     rows = []
-    for part in PARTS:
+    for part in PARTS if config.candidates else ():
+        best = chosen(lab, config, part)
         for name in config.candidates:
             found = judged_candidate(lab, config, part, name)
-            kinds = [(found["mean"][kind][measure]["values"]) for measure in MEASURES for kind in ("tstr", "trtr")]
-            mark = "yes" if chosen(lab, config, part) == name else ""
+            kinds = [found["mean"][kind][measure]["values"] for measure in MEASURES for kind in ("tstr", "trtr")]
+            mark = "yes" if name == best else ""
             rows.append((part, name, *map(percent, kinds), f"{100 * worst_gap(found):.2f}", mark))
     columns = ("columns", "setting", "TSTR", "ceiling", "balanced TSTR", "its ceiling", "furthest off", "chosen")
     note = f"Judged on {config.holdout:.0%} of the training rows, which these runs did not train on."
