@@ -94,8 +94,15 @@ class State(NamedTuple):
     game: adversarial.State
     scale: Scale
     """Of the continuous columns, from the first batch."""
-    counts: Any = ()
-    """(labels, categories) f32 rows seen that hold each category, of training-by-sampling."""
+
+
+class Counted(NamedTuple):
+    """What training-by-sampling carries along."""
+
+    game: adversarial.State
+    scale: Scale
+    counts: jax.Array
+    """(labels, categories) f32 rows seen that hold each category."""
 
 
 class Categories:
@@ -256,21 +263,20 @@ def _model(columns: Columns, game: Model, generator: Generator, noise: int, cate
     def inside(batch: Batch, scale: Scale) -> Batch:
         return batch._replace(x=columns.enter(batch.x, scale))
 
-    def init(key, batch: Batch) -> State:
+    def init(key, batch: Batch) -> Any:
         scale = scaling(columns, batch.x, batch.weight)
-        counts = () if categories is None else categories.count(batch)
-        return State(game.init(key, inside(batch, scale)), scale, counts)
+        played = game.init(key, inside(batch, scale))
+        return State(played, scale) if categories is None else Counted(played, scale, categories.count(batch))
 
-    def step(key, i, state: State, batch: Batch):
-        counts = state.counts
+    def step(key, i, state: Any, batch: Batch):
         if categories is not None:
             key, key_category = jax.random.split(key)
-            counts = counts + categories.count(batch)
-            batch = categories.tell(key_category, batch, counts)
+            state = state._replace(counts=state.counts + categories.count(batch))
+            batch = categories.tell(key_category, batch, state.counts)
         played, metrics = game.step(key, i, state.game, inside(batch, state.scale))
-        return State(played, state.scale, counts), metrics
+        return state._replace(game=played), metrics
 
-    def sample(key, state: State, labels):
+    def sample(key, state: Any, labels):
         key_z, key_choices = jax.random.split(key)
         y = labels
         if categories is not None:
@@ -280,7 +286,7 @@ def _model(columns: Columns, game: Model, generator: Generator, noise: int, cate
         v: Any = generator.apply(state.game.ema, z, y, weight, False, rngs={"dropout": key_choices})
         return columns.leave(v, state.scale, labels)
 
-    def score(key, state: State, batch: Batch):
+    def score(key, state: Any, batch: Batch):
         """-D(x), or -f(x) of the Cramér distance."""
         assert game.score is not None
         if categories is not None:
