@@ -1,0 +1,94 @@
+"""Study S4: its growing tables, its words, and the whole of it with a model that is fitted at once."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthjax.errors import InputError
+from synthjax.evals import frames, tabular
+from synthjax.launch.lab import Lab
+from synthjax.launch.studies import s4
+
+TINY = s4.Config(dataset="breast_cancer", models=("independent",), rows=(40, 120), trials=2, steps=1, learning_rate=0.0,
+                 samples=80, attacked=100, categories=())  # fmt: skip
+REAL, ALONE = {"shapes": 0.99, "trends": 0.95, "c2st": 0.9}, {"trends": 0.6}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("s4"), None, {"study": "s4"}, say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def tables(lab) -> list:
+    return s4.growing(lab, TINY)
+
+
+def test_each_table_holds_the_smaller_ones_and_no_unseen_row(lab, tables):
+    parts = s4.table(lab, TINY)
+    rows = {name: set(map(tuple, pd.read_csv(parts.file(name), dtype=str).to_numpy()))
+            for name in ("0-40", "0-120", "1-40", "1-120", "unseen")}  # fmt: skip
+    assert [len(found) for found in rows.values()] == [40, 120, 40, 120, 46]
+    for trial in "01":
+        assert rows[f"{trial}-40"] < rows[f"{trial}-120"]
+        assert not rows[f"{trial}-120"] & rows["unseen"]
+    assert rows["0-40"] != rows["1-40"]
+    real = parts.whole.frame("holdout")
+    written = pd.read_csv(parts.file("unseen"))
+    np.testing.assert_allclose(written["mean area"], real["mean area"])
+    assert written["diagnosis"].tolist() == real["diagnosis"].tolist()
+
+
+def test_the_table_says_what_was_measured(lab, tables):
+    (table,) = tables
+    assert [row[:2] for row in table.rows] == [
+        ("independent", "40"),
+        ("independent", "120"),
+        ("other real rows", ""),
+        ("columns drawn alone", ""),
+    ]
+    assert all(len(row) == len(table.columns) for row in table.rows)
+    scores = lab.result("scores, independent-120-1", lambda: pytest.fail("is there already"))
+    assert 0 < scores["file"] < 1 and 0 < scores["model"] < 1 and 0 < scores["nearer"] < 1
+    parts = s4.table(lab, TINY)
+    made = pd.read_csv(lab.folder / "sets/independent-120-1.csv")
+    kinds = {field.name: field.kind for field in parts.whole.table.schema.fields}  # type: ignore[union-attr]
+    both = frames.read({"test": parts.whole.frame("test"), "made": made}, kinds)
+    assert len(made) == 80
+    assert tabular.shapes(both["test"], both["made"])["score"] == pytest.approx(scores["shapes"])
+    assert scores["trends"] < s4.references(lab, TINY)["real"]["trends"]
+    for name in ("quality_independent.png", "membership_independent.png"):
+        assert (lab.folder / name).stat().st_size > 1000
+
+
+def test_what_is_there_is_not_done_again(lab, tables, monkeypatch):
+    monkeypatch.setattr(s4.synthesize, "draw", lambda *_: pytest.fail("is drawn already"))
+    assert [table.markdown() for table in s4.growing(lab, TINY)] == [table.markdown() for table in tables]
+
+
+def test_more_rows_than_there_are(lab):
+    with pytest.raises(InputError, match="rows=500: breast_cancer has 409 training rows"):
+        s4.table(lab, s4.Config(dataset="breast_cancer", rows=(40, 500), categories=()))
+
+
+def found(p: float, low: float, trends: float = 0.8) -> dict:
+    return {"file": 0.6, "file_p": p, "model": 0.7, "model_interval": [low, 0.9], "shapes": 0.9, "trends": trends,
+            "c2st": 0.4}  # fmt: skip
+
+
+def test_most_trials_decide():
+    assert s4.tells([found(0.01, 0.4), found(0.2, 0.6), found(0.04, 0.4)]) == (True, False)
+    assert s4.tells([found(0.01, 0.6), found(0.2, 0.6)]) == (False, True)
+    assert s4.tells([{**found(0.5, 0.4), "model_interval": None}]) == (False, False)
+
+
+def test_the_answer_follows_the_figures():
+    quiet, loud = found(0.5, 0.4), found(0.001, 0.6)
+    told = s4.answer("gan", {100: [loud], 1000: [quiet]}, REAL, ALONE)
+    assert "over-fits at 100 rows: the synthetic file and the model's own score tells" in told
+    assert "At 1,000 rows no attack does better than chance" in told and "at 100, 1,000 rows" in told
+    told = s4.answer("gan", {100: [found(0.5, 0.6, 0.5)], 1000: [found(0.5, 0.6, 0.5)]}, REAL, ALONE)
+    assert "at 100, 1,000 rows: the model's own score tells" in told and "No size is free of it" in told
+    assert "under-fits" in told
+    told = s4.answer("gan", {100: [quiet], 1000: [quiet, found(0.5, 0.4, 0.55)]}, REAL, ALONE)
+    assert "No attack shows that it over-fits" in told and "in every trial, at 100 rows" in told
