@@ -65,8 +65,9 @@ class Machine:
     units: tuple[Units, ...]
     """Of each layer; "gaussian" only for layer 0."""
     half: bool = False
-    """Products of sweeps round their factors to bfloat16 (by 2^-9 at most; binary states are exact) and add up in f32:
-    faster where there are matrix units for that (AMX, GPU, TPU). Densities are f32 in any case."""
+    """Products of layers with couplings round their factors to bfloat16 (by 2^-9 at most; binary states are exact) and
+    add up in f32, and so do those of their gradients: faster where there are matrix units for it (AMX, GPU, TPU). For
+    training; likelihoods are taken of the same machine without."""
 
     def __post_init__(self):
         """Checks the form.
@@ -112,7 +113,7 @@ class Machine:
         last = len(self.sizes) - 1
         for j in range(1, last + 1):
             factor = 1.0 if j == last else 2.0
-            up = self.seen(params, j - 1, layers[-1]) @ params.weights[j - 1]
+            up = self.product(self.seen(params, j - 1, layers[-1]), params.weights[j - 1])
             layers.append(self.mean(j, params.biases[j] + factor * up))
         return tuple(layers)
 
@@ -128,16 +129,17 @@ class Machine:
             return params.biases[j]
         return temper.base[j] + temper.t * (params.biases[j] - temper.base[j])
 
-    def field(
-        self, params: Params, layers: Layers, j: int, temper: Temper | None = None, half: bool = False
-    ) -> jax.Array:
-        """What layer j gets from its neighbours, bias included: (B, n_j); `half`: see the attribute of that name."""
-        product = _half_product if half else jnp.matmul
+    def product(self, x: jax.Array, w: jax.Array) -> jax.Array:
+        """x w."""
+        return _half_product(x, w) if self.half else x @ w
+
+    def field(self, params: Params, layers: Layers, j: int, temper: Temper | None = None) -> jax.Array:
+        """What layer j gets from its neighbours, bias included: (B, n_j)."""
         inputs = []
         if j > 0:
-            inputs.append(product(self.seen(params, j - 1, layers[j - 1]), params.weights[j - 1]))
+            inputs.append(self.product(self.seen(params, j - 1, layers[j - 1]), params.weights[j - 1]))
         if j + 1 < len(self.sizes):
-            inputs.append(product(layers[j + 1], params.weights[j].T))
+            inputs.append(self.product(layers[j + 1], params.weights[j].T))
         total = sum(inputs[1:], inputs[0])
         return self.bias(params, j, temper) + (total if temper is None else temper.t * total)
 
@@ -176,7 +178,7 @@ class Machine:
             mask, values = clamped.get(j, (False, None))
             if mask is None:
                 continue
-            field = self.field(params, layers, j, temper, self.half)
+            field = self.field(params, layers, j, temper)
             x = self.mean(j, field)
             if key is not None:
                 x = self.draw(jax.random.fold_in(key, j), j, field, params.log_var)
@@ -221,8 +223,7 @@ class Machine:
         if len(layers) == 2:
             return layers
         # Layer 0 stays as it is, so that what it adds to layer 1 is a bias of the machine above it.
-        product = _half_product if self.half else jnp.matmul
-        driven = params.biases[1] + product(self.seen(params, 0, x), params.weights[0])
+        driven = params.biases[1] + self.product(self.seen(params, 0, x), params.weights[0])
         above = dataclasses.replace(self, sizes=self.sizes[1:], units=self.units[1:])
         rest = Params(params.weights[1:], (driven, *params.biases[2:]), jnp.zeros(()))
         layers = layers[1:]
@@ -245,7 +246,7 @@ class Machine:
         for j in range(len(layers)):
             own = own + self.own(params, layers, j, temper)
         for j, w in enumerate(params.weights):
-            joined = joined + ((self.seen(params, j, layers[j]) @ w) * layers[j + 1]).sum(axis=-1)
+            joined = joined + (self.product(self.seen(params, j, layers[j]), w) * layers[j + 1]).sum(axis=-1)
         return -own - (joined if temper is None else jnp.squeeze(temper.t) * joined)
 
     def own(self, params: Params, layers: Layers, j: int, temper: Temper | None) -> jax.Array:
@@ -298,6 +299,14 @@ class Machine:
         return total
 
 
-def _half_product(x: jax.Array, w: jax.Array) -> jax.Array:
-    """x w of factors in bfloat16, f32."""
+def _half(x: jax.Array, w: jax.Array) -> jax.Array:
     return jnp.matmul(x.astype(jnp.bfloat16), w.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _half_product(x: jax.Array, w: jax.Array) -> jax.Array:
+    """x (B, n) w (n, m) of factors in bfloat16, f32; its gradient likewise, which autodiff would round at its end."""
+    return _half(x, w)
+
+
+_half_product.defvjp(lambda x, w: (_half(x, w), (x, w)), lambda kept, g: (_half(g, kept[1].T), _half(kept[0].T, g)))

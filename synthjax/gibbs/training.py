@@ -91,7 +91,8 @@ def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[j
         g = g - jnp.outer(seen[j], above) - jnp.outer(below, seen[j + 1])
         weights.append(g)
         biases[j] = biases[j] - g @ seen[j + 1]
-        biases[j + 1] = biases[j + 1] - seen[j] @ g
+        # As `seen[j] @ g` it makes XLA:CPU lay g out the other way round, which takes a third of a training step.
+        biases[j + 1] = biases[j + 1] - (seen[j][:, None] * g).sum(axis=0)
     return Params(tuple(weights), tuple(biases), gradient.log_var)
 
 

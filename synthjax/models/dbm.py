@@ -60,7 +60,7 @@ class Config:
     burn_in: int = 200
     """Annealed sweeps that the persistent chains start with, when joint training does."""
     half: bool = False
-    """Sweeps of joint training in bfloat16, see `Machine.half`."""
+    """Matrix products of joint training in bfloat16, see `Machine.half`."""
     centred: bool = True
     """Centred gradient (Montavon & Müller 2012)."""
     pretraining_rate: float = 0.05
@@ -250,10 +250,10 @@ class _Dbm:
 
         def loss(params, key, batch: Batch):
             q: Layers = batch.x  # type: ignore[assignment]
-            losses = machine.energy(params, q)
-            free = machine.variational_free_energy(params, q, self.pictures.classes > 0)
+            losses = quick.energy(params, q)
+            free = quick.variational_free_energy(params, q, self.pictures.classes > 0)
             for j in range(1, len(config.hidden) + 1 if config.sparsity_cost else 0):
-                activity = training.sparsity(machine.field(params, q, j), config.sparsity_target)
+                activity = training.sparsity(quick.field(params, q, j), config.sparsity_target)
                 losses = losses + config.sparsity_cost * activity
             return losses, {"free_energy": free}
 
@@ -270,7 +270,7 @@ class _Dbm:
         gradient, metrics = self.grad(loss)(state.params, key_loss, batch._replace(x=means))  # type: ignore[arg-type]
         kept = 1 - partition.summed(machine)
         # The same expectation as that of the energy's gradient, with less noise.
-        value, back = jax.vjp(lambda p: machine.free_energy(p, chains, kept), state.params)
+        value, back = jax.vjp(lambda p: quick.free_energy(p, chains, kept), state.params)
         (negative,) = back(jnp.full(config.chains, 1 / config.chains))
         trace, mixing = training.mixing(state.trace, value, i - self.joint_start)
         gradient = jax.tree.map(jnp.subtract, gradient, negative)

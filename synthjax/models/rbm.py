@@ -56,7 +56,7 @@ class Config:
     centred: bool = True
     """Centred gradient (Melchior et al. 2016)."""
     half: bool = False
-    """Sweeps of training in bfloat16, see `Machine.half`."""
+    """Training's matrix products in bfloat16, see `Machine.half`."""
     learning_rate: float = 0.05
     """Falls to 0 (linear), after a warm-up of `warmup` steps."""
     momentum: tuple[float, float] = (0.5, 0.9)
@@ -137,12 +137,12 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def loss(params: Params, key, batch: Batch):
         """F(data), less F of k sweeps from there for contrastive divergence; batch.x holds layer 0."""
         data = layers(batch)
-        free = losses = machine.free_energy(params, data)
+        free = losses = quick.free_energy(params, data)
         if config.algorithm == "cd":
             fixed = jax.lax.stop_gradient(params)
-            losses = free - machine.free_energy(params, quick.chain(key, fixed, data, config.k))
+            losses = free - quick.free_energy(params, quick.chain(key, fixed, data, config.k))
         if config.sparsity_cost:
-            activity = machine.field(params, data, 1)
+            activity = quick.field(params, data, 1)
             losses = losses + config.sparsity_cost * training.sparsity(activity, config.sparsity_target)
         return losses, {"free_energy": free}
 
@@ -152,7 +152,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
             return quick.chain(key, params, state.chains, config.k), {}
 
         def body(layers, key):
-            return chains.temper(machine, key, params, layers, state.base, config.replicas)
+            return chains.temper(quick, key, params, layers, state.base, config.replicas)
 
         moved, swaps = jax.lax.scan(body, state.chains, jax.random.split(key, config.k))
         return moved, {"swaps": swaps.mean()}
@@ -162,12 +162,12 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         batch = batch._replace(x=pictures.observe(key_pixels, batch.x))
         gradient, metrics = grad(loss)(state.params, key_loss, batch)
         # The field is one that the loss needs too: computed once.
-        hidden = machine.mean(1, machine.field(state.params, layers(batch), 1))
+        hidden = quick.mean(1, quick.field(state.params, layers(batch), 1))
         moved, trace = state.chains, state.trace
         if config.algorithm != "cd":
             moved, more = run_chains(key_chains, state.params, state)
             coldest = tuple(x[-config.chains :] for x in moved)
-            value, back = jax.vjp(lambda p: machine.free_energy(p, coldest), state.params)
+            value, back = jax.vjp(lambda p: quick.free_energy(p, coldest), state.params)
             (negative,) = back(jnp.full(config.chains, 1 / config.chains))
             gradient = jax.tree.map(jnp.subtract, gradient, negative)
             trace, mixing = training.mixing(trace, value, i)

@@ -111,7 +111,13 @@ def test_half_precision_rounds_couplings_to_eight_bits():
     for a, b in zip(got, exact.update(None, rounded, layers, 1), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     assert (got[1] != exact.update(None, params, layers, 1)[1]).any()
-    np.testing.assert_array_equal(half.free_energy(params, layers), exact.free_energy(params, layers))
+    expected, found = (
+        jax.grad(lambda p, machine=machine: machine.free_energy(p, got).mean())(p)
+        for machine, p in ((exact, rounded), (half, params))
+    )
+    for a, b in zip(found.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(a, b, atol=4e-3)  # gradients of fields are rounded too
+        assert (a != b).any()
 
 
 def test_temper_leads_from_base_to_the_whole_machine():
