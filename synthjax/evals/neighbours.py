@@ -11,9 +11,13 @@ and D dimensions the product form is off by at most
 A query whose k-th exact distance is below the worst nominee's approximate distance less this error cannot have a
 closer target outside its nominees. The few queries that fail this test are searched again over every target that the
 error allows. The result is that of brute force, ties included (the lowest index first).
+
+Bytes need not even be rounded: integers up to 256 in size are exact in bfloat16, whose products are summed in float32,
+so that the same bound holds. Where a CPU multiplies such matrices by itself (AMX), bytes are searched in that format.
 """
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +29,20 @@ QUERY_BLOCK = 512
 TARGET_BLOCK = 2048
 
 
+@functools.cache
+def _has_matrix_unit() -> bool:
+    """Whether products of bfloat16 matrices are the faster ones on this CPU; other backends keep to float32."""
+    info = Path("/proc/cpuinfo")
+    return jax.default_backend() == "cpu" and info.is_file() and "amx_bf16" in info.read_text()
+
+
 @functools.partial(jax.jit, static_argnames="candidates")
 def _nominate(queries: jax.Array, tiles: jax.Array, squares: jax.Array, candidates: int) -> tuple[jax.Array, jax.Array]:
     """Nominees of one block of queries.
 
     Args:
-        queries: (Q, D) f32.
-        tiles: (n, T, D) f32 targets, padded.
+        queries: (Q, D) f32, or bf16 of integers up to 256 in size.
+        tiles: (n, T, D) targets of the same kind, padded.
         squares: (n, T) f32 squared norms of the targets, inf where padded.
         candidates: how many to keep.
 
@@ -43,7 +54,9 @@ def _nominate(queries: jax.Array, tiles: jax.Array, squares: jax.Array, candidat
     def merge(best, block):
         start, targets, square = block
         # HIGHEST: on a GPU or TPU the default would round the inputs to 10 or 8 bits and void the error bound.
-        product = jnp.matmul(queries, targets.T, precision=jax.lax.Precision.HIGHEST)
+        product = jnp.matmul(
+            queries, targets.T, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32
+        )
         distance, position = jax.lax.top_k(2 * product - square, candidates)
         joined = jnp.concatenate([best[0], distance], axis=1)
         index = jnp.concatenate([best[1], position + start], axis=1)
@@ -87,40 +100,133 @@ def nearest(queries: np.ndarray, targets: np.ndarray, k: int = 1) -> tuple[np.nd
     if not 1 <= k <= min(CANDIDATES, len(targets)):
         raise ValueError(f"k must be in 1 ... min({CANDIDATES}, {len(targets)} targets), not {k}")
     queries, targets = queries.reshape(len(queries), -1), targets.reshape(len(targets), -1)
-    # Distances do not change with the origin, but the rounding error grows with the norms: centre first.
-    centre = targets.mean(axis=0, dtype=np.float64)
-    near = (targets - centre).astype(np.float32)
-    squares = np.einsum("nd,nd->n", near, near, dtype=np.float64)
-    tile = min(TARGET_BLOCK, max(CANDIDATES, 1 << (len(targets) - 1).bit_length()))
-    tiles = jnp.asarray(_pad(near, tile).reshape(-1, tile, near.shape[1]))
-    padded = np.full(tiles.shape[0] * tile, np.inf, np.float32)
-    padded[: len(targets)] = squares
-    square_tiles = jnp.asarray(padded.reshape(-1, tile))
-    limit = np.sqrt(squares.max())
-
+    bytes_alone = queries.dtype == targets.dtype == np.uint8 and targets.shape[1] < 2**31 // 255**2
+    search = _Bytes(targets) if bytes_alone else _Numbers(targets)
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), QUERY_BLOCK):
         rows = slice(start, start + QUERY_BLOCK)
-        block = (queries[rows] - centre).astype(np.float32)
-        partial, nominees = _nominate(jnp.asarray(_pad(block, QUERY_BLOCK)), tiles, square_tiles, CANDIDATES)
-        square = np.einsum("qd,qd->q", block, block, dtype=np.float64)
-        error = (near.shape[1] + 8) * 2.0**-24 * (np.sqrt(square) + limit) ** 2
-        worst = np.asarray(partial)[: len(block), -1] + square - error
-        nominees = np.asarray(nominees)[: len(block)]
-        found, index = _rerank(queries[rows], targets, nominees, k)
-        for row in np.flatnonzero(found[:, -1] >= worst):
-            approximate = square[row] + squares - 2.0 * (near @ block[row])
-            allowed = np.flatnonzero(approximate <= found[row, -1] + error[row])
-            found[row], index[row] = (a[0] for a in _rerank(queries[rows][row : row + 1], targets, allowed[None], k))
-        distances[rows], indices[rows] = np.sqrt(found), index
+        found, indices[rows] = _search(search, queries[rows], k)
+        distances[rows] = np.sqrt(found)
     return distances, indices
 
 
-def _rerank(queries: np.ndarray, targets: np.ndarray, nominees: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each query's nominees (Q, c): exact squared distances (Q, k) and target indices (Q, k)."""
+def _search(targets: "_Numbers | _Bytes", queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of at most QUERY_BLOCK queries (q, D): exact squared distances (q, k) and indices (q, k)."""
+    count = len(queries)
+    block, square = targets.centred(_pad(queries, QUERY_BLOCK))
+    partial, nominees = map(np.asarray, _nominate(block, targets.tiles, targets.square_tiles, CANDIDATES))
+    square, nominees = square[:count], nominees[:count]
+    error = (queries.shape[1] + 8) * 2.0**-24 * (np.sqrt(square) + targets.limit) ** 2
+    worst = partial[:count, -1] + square - error
     # A padded nominee (fewer targets than candidates) points past the end: it must neither be read nor win.
-    real = nominees < len(targets)
-    exact = _exact(queries[:, None], targets[np.where(real, nominees, 0)]).astype(np.float64)
+    real = nominees < targets.count
+    exact = targets.exact(queries, np.where(real, nominees, 0))
     exact[~real] = np.inf
+    found, index = _best(exact, nominees, k)
+    for row in np.flatnonzero(found[:, -1] >= worst):
+        allowed = targets.within(queries[row], found[row, -1] + error[row])[None]
+        one = _best(targets.exact(queries[row : row + 1], allowed), allowed, k)
+        found[row], index[row] = one[0][0], one[1][0]
+    return found, index
+
+
+def _best(exact: np.ndarray, nominees: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k smallest distances (q, k) of (q, c), equal ones in order of index, and their indices (q, k)."""
     order = np.lexsort((nominees, exact), axis=1)[:, :k]
     return np.take_along_axis(exact, order, axis=1), np.take_along_axis(nominees, order, axis=1)
+
+
+class _Numbers:
+    """Targets (N, D) of any kind, laid out for the approximate search, and what the exact one needs of them."""
+
+    def __init__(self, targets: np.ndarray):
+        self.targets, self.count = targets, len(targets)
+        # Distances do not change with the origin, but the rounding error grows with the norms: centre first.
+        self.centre = targets.mean(axis=0, dtype=np.float64)
+        self.near = (targets - self.centre).astype(np.float32)
+        self.squares = np.einsum("nd,nd->n", self.near, self.near, dtype=np.float64)
+        self.limit = np.sqrt(self.squares.max())
+        tile = _tile(self.count)
+        self.tiles = jnp.asarray(_pad(self.near, tile).reshape(-1, tile, self.near.shape[1]))
+        self.square_tiles = _tiled(self.squares, tile)
+
+    def centred(self, queries: np.ndarray) -> tuple[jax.Array, np.ndarray]:
+        """Queries (Q, D) as the tiles are, and their squared norms (Q,) f64."""
+        block = (queries - self.centre).astype(np.float32)
+        return jnp.asarray(block), np.einsum("qd,qd->q", block, block, dtype=np.float64)
+
+    def exact(self, queries: np.ndarray, nominees: np.ndarray) -> np.ndarray:
+        """Exact squared distances (q, c) f64 from queries (q, D) to their nominees (q, c)."""
+        return _exact(queries[:, None], self.targets[nominees]).astype(np.float64)
+
+    def within(self, query: np.ndarray, square: float) -> np.ndarray:
+        """Indices of the targets whose approximate squared distance from the query (D,) is at most `square`."""
+        block = (query - self.centre).astype(np.float32)
+        approximate = block.astype(np.float64) @ block + self.squares - 2.0 * (self.near @ block)
+        return np.flatnonzero(approximate <= square)
+
+
+class _Bytes:
+    """The same of targets (N, D) u8, at an integer centre; squares of all kinds are exact."""
+
+    def __init__(self, targets: np.ndarray):
+        self.count = len(targets)
+        self.centre = jnp.asarray(np.rint(targets.mean(axis=0, dtype=np.float64)), jnp.int32)
+        self.kind = jnp.bfloat16 if _has_matrix_unit() else jnp.float32
+        tile = _tile(self.count)
+        padded = jnp.asarray(_pad(targets, tile).reshape(-1, tile, targets.shape[1]))
+        self.tiles, squares = _about(padded, self.centre, self.kind)
+        self.squares = np.asarray(squares, np.float64).ravel()[: self.count]
+        self.limit = np.sqrt(self.squares.max())
+        self.square_tiles = _tiled(self.squares, tile)
+        self.targets = jnp.asarray(targets)
+
+    def centred(self, queries: np.ndarray) -> tuple[jax.Array, np.ndarray]:
+        """As `_Numbers.centred`."""
+        block, squares = _about(jnp.asarray(queries[None]), self.centre, self.kind)
+        return block[0], np.asarray(squares[0], np.float64)
+
+    def exact(self, queries: np.ndarray, nominees: np.ndarray) -> np.ndarray:
+        """As `_Numbers.exact`; any number of queries up to a block, or one with any number of nominees."""
+        if len(queries) > 1:
+            queries, filled = _pad(queries, QUERY_BLOCK), _pad(nominees, QUERY_BLOCK)
+        else:  # so few numbers of nominees are compiled for
+            filled = np.resize(nominees, (1, 1 << (nominees.shape[1] - 1).bit_length()))
+        found = np.asarray(_of_bytes(jnp.asarray(queries), self.targets, jnp.asarray(filled)), np.float64)
+        return found[: len(nominees), : nominees.shape[1]]
+
+    def within(self, query: np.ndarray, square: float) -> np.ndarray:
+        """As `_Numbers.within`, by exact distances."""
+        return np.flatnonzero(np.asarray(_to_all(jnp.asarray(query), self.targets)) <= square)
+
+
+@functools.partial(jax.jit, static_argnames="kind")
+def _about(rows: jax.Array, centre: jax.Array, kind: type) -> tuple[jax.Array, jax.Array]:
+    """Bytes (n, T, D) less an integer centre (D,), as `kind`, which holds them exactly; squared norms (n, T) i32."""
+    difference = rows.astype(jnp.int32) - centre
+    return difference.astype(kind), (difference**2).sum(axis=2)
+
+
+@jax.jit
+def _of_bytes(queries: jax.Array, targets: jax.Array, nominees: jax.Array) -> jax.Array:
+    """Squared distances (Q, c) i32 from queries (Q, D) u8 to their nominees (Q, c) among targets (N, D) u8."""
+    difference = queries[:, None].astype(jnp.int32) - targets[nominees].astype(jnp.int32)
+    return (difference**2).sum(axis=2)
+
+
+@jax.jit
+def _to_all(query: jax.Array, targets: jax.Array) -> jax.Array:
+    """Squared distances (N,) i32 from a query (D,) u8 to targets (N, D) u8."""
+    return ((query.astype(jnp.int32) - targets.astype(jnp.int32)) ** 2).sum(axis=1)
+
+
+def _tile(count: int) -> int:
+    """Targets that one product takes."""
+    return min(TARGET_BLOCK, max(CANDIDATES, 1 << (count - 1).bit_length()))
+
+
+def _tiled(squares: np.ndarray, tile: int) -> jax.Array:
+    """Squared norms (N,) as (n, tile) f32, inf where padded."""
+    padded = np.full(-(-len(squares) // tile) * tile, np.inf, np.float32)
+    padded[: len(squares)] = squares
+    return jnp.asarray(padded.reshape(-1, tile))
