@@ -241,7 +241,7 @@ class Job:
         report: Callable[[int, bool], None] = lambda rows, drawn: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Draws this process's share: every `process_count`-th part, from `process` on.
+        """Draws this process's share: every `process_count`-th part, or block of a single file, from `process` on.
 
         Args:
           draw: b -> the rows of block `b`, (n, *shape) as stored, of csv and parquet (n, columns) f32 units; a
@@ -255,11 +255,11 @@ class Job:
           Preempted: `stop` said so; what is drawn is kept.
           InputError: a file cannot be written.
         """
-        for part in range(process, self.request.parts, process_count):
+        for part, blocks in self._share(process, process_count):
             if self._entry(part) is not None:
                 report(self.request.rows_of(part), False)
                 continue
-            for b in self.request.blocks_of(part):
+            for b in blocks:
                 missing = self.store.get(b) is None
                 if missing:
                     self.store.put(b, draw(b))
@@ -269,17 +269,33 @@ class Job:
             if self.request.form == "parts":
                 self._write_part(part)
 
+    def rows_of(self, process: int, process_count: int) -> int:
+        """Examples in a process's share."""
+        size, rows = self.request.block, self.request.rows
+        return sum(min(size, rows - b * size) for _, blocks in self._share(process, process_count) for b in blocks)
+
+    def _share(self, process: int, process_count: int) -> Iterator[tuple[int, range]]:
+        """Parts and the blocks of each that a process draws."""
+        if self.request.form != "parts":
+            yield 0, self.request.blocks_of(0)[process::process_count]
+            return
+        for part in range(process, self.request.parts, process_count):
+            yield part, self.request.blocks_of(part)
+
     def finish(self, poll: float = 1.0) -> None:
         """Puts the set together when every process has run; the manifest, then `_SUCCESS` for parts, come last.
 
         Args:
-          poll: seconds between looks whether the other processes' parts are there.
+          poll: seconds between looks whether the other processes' parts or blocks are there.
 
         Raises:
           InputError: a part or block is damaged, or a file cannot be written.
         """
         if self.request.form == "parts":
             while any(self._entry(part) is None for part in range(self.request.parts)):
+                time.sleep(poll)
+        else:
+            while not all(self.store.has(b) for b in self.request.blocks_of(0)):
                 time.sleep(poll)
         values = writers.manifest(self.record, self._assemble())
         writers.write_text(self.card, cards.card(self.out.name, values))

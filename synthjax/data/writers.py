@@ -145,6 +145,10 @@ class BlockStore:
             return None
         return np.frombuffer(data, self._dtype).reshape(-1, *self._shape)
 
+    def has(self, b: int) -> bool:
+        """Whether block `b` was put here, damaged since or not."""
+        return self._path(b).exists()
+
     def drop(self, b: int) -> None:
         """Removes block `b`, if it is there."""
         self._path(b).unlink(missing_ok=True)

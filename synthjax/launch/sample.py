@@ -200,8 +200,6 @@ def fulfil(
     """
     index, count = jax.process_index(), jax.process_count()
     job = Job(request, out, encoder)
-    if count > 1 and request.form != "parts":
-        raise InputError(f"--format={request.form} is written by one process; several write --format=parts")
     if job.finished():
         return False
     job.check(overwrite)
@@ -210,7 +208,7 @@ def fulfil(
         job.begin(overwrite)
     _meet("begun")
     draw = _drawer(model, sampling.local_copy(state), request, out, encoder, wanted, stop)
-    progress = Progress(sum(request.rows_of(part) for part in range(index, request.parts, count)))
+    progress = Progress(job.rows_of(index, count))
     report = progress if index == 0 else lambda rows, drawn: None
     job.run(draw, process=index, process_count=count, report=report, stop=stop)
     progress.close()

@@ -1,6 +1,7 @@
 """Jobs: any number of processes and interruptions end with the same bytes."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -101,6 +102,28 @@ def test_three_processes_write_what_one_writes(tmp_path):
         jobs[process].run(lambda b: rows(request, b), process=process, process_count=3)
     jobs[0].finish()
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
+
+
+@pytest.mark.parametrize("form", ["npz", "png"])
+def test_three_processes_draw_one_file(tmp_path, form):
+    """Process 0 waits for the blocks of the others, which share them out, before it puts them together."""
+    request = make(form)
+    name = "set.npz" if form == "npz" else "set"
+    complete(request, tmp_path / "one" / name)
+    jobs = [requests.Job(request, tmp_path / "three" / name) for _ in range(3)]
+    jobs[0].begin()
+    drawn = [[], [], []]
+    for i in (0, 2):
+        jobs[i].run(lambda b, i=i: drawn[i].append(b) or rows(request, b), process=i, process_count=3)
+    late = threading.Timer(
+        0.3, jobs[1].run, (lambda b: drawn[1].append(b) or rows(request, b),), {"process": 1, "process_count": 3}
+    )
+    late.start()
+    jobs[0].finish(poll=0.01)
+    late.join()
+    assert drawn == [[0, 3, 6], [1, 4, 7], [2, 5, 8]]
+    assert tree(tmp_path / "three") == tree(tmp_path / "one")
+    assert [jobs[0].rows_of(i, 3) for i in range(3)] == [12, 12, 11]
 
 
 @pytest.mark.parametrize("form", ["npz", "png", "parts"])
