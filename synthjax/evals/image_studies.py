@@ -11,6 +11,7 @@ noise of 2 % of the range.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from synthjax.model import DataSpec
 RANKED = ("logistic", "discriminant", "neighbours", "svm", "forest", "bayes")
 NOISE = 0.02
 DIM = 0.1
+PASSES = 4
+"""Least passes of a CNN in the curves and the mixing."""
 TESTED = 5_000
 """Test examples that the six classifiers are tested on at most."""
 
@@ -35,7 +38,7 @@ def evaluate(
     spec: DataSpec,
     *,
     seeds: int,
-    epochs: int,
+    steps: int,
     real: int,
     most: int,
     ranked: int,
@@ -50,7 +53,8 @@ def evaluate(
         test: real examples that nothing has seen.
         spec: what the data is.
         seeds: CNNs per training set, and draws of the ranks' halves.
-        epochs: passes of each CNN.
+        steps: of each CNN, whatever the size of its set, so that a small one is not learnt from for a shorter time; a
+            set gets at least `PASSES` passes.
         real: real examples that are topped up, at most.
         most: examples at the end of the curve, at most.
         ranked: examples in each half of the ranks, at most.
@@ -70,15 +74,20 @@ def evaluate(
 
     rng = np.random.default_rng([seed, 12])
     largest = max(most, round(real * (1 + max(amounts.MIX))))
-    score = functools.partial(_cnn, synthetic, train, test, spec, seeds, epochs, seed, largest)
+    score = functools.partial(_cnn, synthetic, train, test, spec, seeds, steps, seed, largest)
     draws = [functools.partial(stratified, rng, part.y) for part in (train, synthetic)]
     return {
         "curve": amounts.curve(score, draws[0], draws[1], most, tick),
         "mixing": amounts.mixing(score, draws[0], draws[1], real, len(synthetic.y), tick),
         "ranking": ranking(synthetic, train, test, spec, rows=ranked, seeds=seeds, seed=seed, tick=tick),
         "seeds": seeds,
-        "epochs": epochs,
+        "steps": steps,
     }
+
+
+def passes(n: int, steps: int) -> int:
+    """Passes through `n` examples that give so many steps, at least `PASSES`."""
+    return max(math.ceil(steps / max(n // classifiers.BATCH, 1)), PASSES)
 
 
 def _cnn(
@@ -87,7 +96,7 @@ def _cnn(
     test: Examples,
     spec: DataSpec,
     seeds: int,
-    epochs: int,
+    steps: int,
     seed: int,
     pad_to: int,
     real: np.ndarray,
@@ -95,6 +104,7 @@ def _cnn(
 ) -> list[float]:
     """Accuracy on real test data per seed of CNNs trained on some rows of each set."""
     x, y = (np.concatenate([getattr(train, k)[real], getattr(synthetic, k)[made]]) for k in ("x", "y"))
+    epochs = passes(len(y), steps)
     nets = classifiers.train(jax.random.key(seed), x, y, spec, seeds=seeds, epochs=epochs, pad_to=pad_to)
     return (classifiers.predict(nets, test.x).argmax(-1) == test.y).mean(1).tolist()
 

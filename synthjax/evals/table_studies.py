@@ -10,6 +10,7 @@ deviation.
 """
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -122,9 +123,12 @@ def _boosting(
 
 def _scores(positive: int | None, judge: str, fit: Table, tests: Sequence[Table], seed: int) -> list[float]:
     """A score per test table; 0.5, or 0 of R², where the rows are all alike."""
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # on cores that something else keeps busy, scikit-learn's threads wait for one another
+    # On cores that something else keeps busy, scikit-learn's threads wait for one another.
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's epochs are part of the protocol
         answer = train_judge(judge, fit, seed)
         found = [score(table, answer(table), positive)[measure(table)] for table in tests]
     nothing = 0.0 if fit.schema.regression else 0.5

@@ -11,7 +11,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from synthjax.evals import classifiers, fidelity, image_studies, page, privacy, report, utility
+from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, utility
 from synthjax.launch import judging, shadows
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.subjects import Subject
@@ -31,6 +31,8 @@ class Protocol:
     """Examples that a network is trained on at most; None: all."""
     real: int
     """Real examples that are topped up with synthetic ones."""
+    steps: int
+    """Steps of each network of the learning curve and the mixing."""
     most: int
     """Examples at the end of the learning curve, at most."""
     ranked: int
@@ -43,11 +45,15 @@ class Protocol:
     """Models trained like the run's own, to calibrate the attacks on it."""
 
 
-LOOK = Protocol(2, 4, 1_000, None, 200, 300, 200, 1, False)
+LOOK = Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, varied=1, network=False)
 """`--quick`: a first look."""
 LEVELS = {
-    "quick": Protocol(4, classifiers.EPOCHS, 10_000, 10_000, 1_000, 3_000, 1_000, 2, False),
-    "full": Protocol(5, classifiers.EPOCHS, 10_000, None, 5_000, 60_000, 5_000, 5, True),
+    "quick": Protocol(
+        4, classifiers.EPOCHS, 10_000, 10_000, real=500, steps=200, most=2_000, ranked=1_000, varied=2, network=False
+    ),
+    "full": Protocol(
+        5, classifiers.EPOCHS, 10_000, None, real=5_000, steps=1_000, most=60_000, ranked=5_000, varied=5, network=True
+    ),
 }
 PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
@@ -100,7 +106,7 @@ def judge_amounts(subject: Subject, protocol: Protocol, *, seed: int) -> dict[st
     real = subject.real
     labelled = cast(utility.Examples, subject.synthetic)
     work = functools.partial(image_studies.evaluate, labelled, real.train, real.test, real.spec)
-    sizes = {name: getattr(protocol, name) for name in ("real", "most", "ranked", "epochs")}
+    sizes = {name: getattr(protocol, name) for name in ("real", "steps", "most", "ranked")}
     return judging.with_bar(
         "studies", lambda progress: work(seeds=protocol.varied, seed=seed, **sizes, progress=progress)
     )
@@ -180,17 +186,20 @@ def estimate(subject: Subject, protocol: Protocol) -> float:
     real, spec = subject.real, subject.real.spec
     if left_out(subject):
         return 0.0
-    trained = min(protocol.trained or len(subject.synthetic.x), len(subject.synthetic.x))
-    most = min(protocol.most, len(real.train.y), trained)
-    studied = 3 * most + 12.5 * min(protocol.real, len(real.train.y))
+    made, n = len(subject.synthetic.x), len(real.train.y)
+    trained = min(protocol.trained or made, made)
+    sizes = [size for size in amounts.sizes(min(protocol.most, n, made)) for _ in range(2)]
+    sizes += [round(min(protocol.real, n) * (1 + factor)) for factor in amounts.MIX]
+    studied = sum(max(size, classifiers.BATCH) * image_studies.passes(size, protocol.steps) for size in sizes)
     # The set, its ceiling and its floor; another network, on both sets, takes twice as long.
-    examples = 3 * trained * protocol.seeds + (studied + (1 + 4 * protocol.network) * trained) * protocol.varied
+    fixed = 3 * protocol.seeds + (1 + 4 * protocol.network) * protocol.varied
+    examples = fixed * trained * protocol.epochs + studied * protocol.varied
     rows = np.arange(1024) % len(real.train.y)
     fit = functools.partial(classifiers.train, jax.random.key(0), real.train.x[rows], real.train.y[rows], spec)
     fit(seeds=1, epochs=1)  # compiles
     start = time.monotonic()
     fit(seeds=2, epochs=1)
-    return examples * protocol.epochs * (time.monotonic() - start) / 2048
+    return examples * (time.monotonic() - start) / 2048
 
 
 def run(

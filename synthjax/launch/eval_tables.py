@@ -12,6 +12,7 @@ import numpy as np
 
 from synthjax import data
 from synthjax.evals import (
+    amounts,
     frames,
     judges,
     table_studies,
@@ -161,19 +162,38 @@ def judge(
 
 
 def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol) -> float:
-    """Seconds that the judges will take, from the time of each on at most 500 rows on this machine."""
+    """Seconds that the judges will take, from the time of each on 250 and on 1,000 rows on this machine."""
     if subject.target is None:
         return 0.0
     made = table_studies.answered(tables["synthetic"])
-    few = table_studies.fewer(np.random.default_rng(0), made, 500)
-    seconds = {}
+    n, real = len(made), min(protocol.real, len(tables["train"]))
+    curve, sets = amounts.sizes(min(protocol.most, n)), 3 * protocol.seeds
+    mixed = [real * (1 + factor) for factor in amounts.MIX]
+    # Trainings, and rows that they take in all, of the boosting on all rows and of each of the six judges.
+    boosting = sets + protocol.varied * (2 * len(curve) + len(mixed) + 1)
+    rows = sets * n + protocol.varied * (2 * sum(curve) + sum(mixed) + n)
+    ranks = 2 * protocol.varied
+    six = sets * min(protocol.judges, n) + ranks * min(protocol.ranked, n // 2)
+    total = 0.0
     for judge in (judges.ALL_ROWS, *judges.JUDGES):
-        start = time.monotonic()
-        judges.train_judge(judge, few, 0)(few)
-        seconds[judge] = (time.monotonic() - start) / len(few)
-    boosting, six = seconds.pop(judges.ALL_ROWS), sum(seconds.values())
-    rows = 3 * protocol.seeds * len(made) + protocol.varied * (3 * min(protocol.most, len(made)) + 12.5 * protocol.real)
-    return boosting * rows + six * (3 * protocol.seeds * protocol.judges + 2 * protocol.varied * protocol.ranked)
+        start, slope = _pace(judge, made)
+        total += start * boosting + slope * rows if judge == judges.ALL_ROWS else start * (sets + ranks) + slope * six
+    return total
+
+
+def _pace(judge: str, table: Table) -> tuple[float, float]:
+    """Seconds that training a judge takes however few the rows, and seconds per row."""
+    from threadpoolctl import threadpool_limits
+
+    seconds = []
+    for n in (250, 1_000):
+        rows = table.take(np.arange(n) % len(table))
+        with threadpool_limits(1):  # as the work itself
+            begun = time.monotonic()
+            judges.train_judge(judge, rows, 0)(rows)
+            seconds.append(time.monotonic() - begun)
+    slope = max(seconds[1] - seconds[0], 0) / 750
+    return max(seconds[0] - 250 * slope, 0), slope
 
 
 def run(

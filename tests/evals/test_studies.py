@@ -1,0 +1,137 @@
+"""Studies of images and tables on sets whose worth is known, and the changes that keep labels."""
+
+import numpy as np
+import pytest
+from customers import KINDS, customers
+
+from synthjax import data
+from synthjax.data import Split
+from synthjax.evals import fidelity, frames, image_studies, table_studies, tabular_report, utility
+from synthjax.model import DataSpec
+
+DIGITS = data.load("digits")
+RNG = np.random.default_rng(0)
+LARGE = DataSpec("image", (28, 28, 1))
+
+
+def part(start, stop):
+    return Split(*(a[start:stop] for a in DIGITS.train))
+
+
+def read(**tables):
+    return frames.read(tables, KINDS, target="churned")
+
+
+def test_images_are_changed_within_bounds():
+    x = np.zeros((50, 28, 28, 1), np.uint8)
+    x[:, 14, 14] = 255
+    changed = image_studies.perturbed(np.random.default_rng(0), x, LARGE)
+    assert changed.shape == x.shape and changed.dtype == np.uint8
+    places = changed.reshape(50, -1).argmax(1)
+    moved = {(int(place) // 28 - 14, int(place) % 28 - 14) for place in places}
+    assert len(moved) > 5 and max(abs(step) for pair in moved for step in pair) == 1
+    assert changed.reshape(50, -1).max(1).min() >= 255 * (1 - image_studies.DIM) - 5 * 255 * image_studies.NOISE
+    eight = image_studies.perturbed(np.random.default_rng(0), DIGITS.train.x[:99], DIGITS.spec)  # too small to be moved
+    apart = np.abs(eight.astype(float) - DIGITS.train.x[:99])
+    assert 0 < apart.mean() < 1 and apart.max() <= 0.1 * 16 + 5 * 0.02 * 16
+
+
+def test_classifiers_of_pixels_are_ranked():
+    found = image_studies.ranking(part(0, 400), part(400, 800), DIGITS.test, DIGITS.spec, rows=200, seeds=2)
+    assert set(found["classifiers"]) == set(image_studies.RANKED)
+    for name, of in found["classifiers"].items():
+        assert of["deployed"] > 0.7 and of["real"] > 0.7, name
+    assert found["classifiers"]["svm"]["deployed"] > found["classifiers"]["bayes"]["deployed"]
+    assert -1 <= found["deployed"]["spearman"]["mean"] <= 1 and found["regret"]["mean"] >= 0
+
+
+def test_wrong_labels_turn_the_verdict_and_are_worth_nothing():
+    good, junk = part(0, 300), part(0, 300)._replace(y=np.roll(DIGITS.train.y[:300], 7))
+    scores = {}
+    for name, synthetic in (("good", good), ("junk", junk)):
+        made = image_studies.evaluate(
+            synthetic, part(600, 900), DIGITS.test, DIGITS.spec, seeds=1, steps=60, real=60, most=300, ranked=60
+        )
+        scores[name] = {point["factor"]: point["score"]["mean"] for point in made["mixing"]}
+        curve = made["curve"][-1]
+        assert (curve["synthetic"]["mean"] > 0.75) == (name == "good") and curve["real"]["mean"] > 0.75
+    assert scores["good"][4] > scores["good"][0] and scores["good"][4] > scores["junk"][4] + 0.2
+    assert list(scores["good"]) == [0, 0.5, 1, 2, 4]
+
+
+def test_robustness_finds_the_variation_that_turns_the_verdict():
+    leaf = {"mean": 0.96, "values": [0.80, 0.97]}
+    svm = {"tstr": {"mean": 0.6}, "trtr": {"mean": 0.97}}
+    found = {"cnn": {"tstr": leaf, "trtr": {"mean": 0.96, "values": []}, "floor": {"mean": 0.5}}, "svm": svm}
+    made = image_studies.robustness(
+        found, part(0, 200), part(200, 400), DIGITS.test, DIGITS.spec, seeds=1, epochs=1, limit=128, network=False
+    )
+    assert made["level"] == "good"
+    assert [check["level"] for check in made["checks"][:3]] == ["poor", "poor", "good"]
+    assert made["checks"][3]["ours"] < 0.9  # one epoch teaches little
+
+
+def test_tables_keep_target_categories_and_gaps():
+    table = read(a=customers(0))["a"]
+    changed = table_studies.perturbed(np.random.default_rng(0), table)
+    np.testing.assert_array_equal(changed.codes, table.codes)
+    np.testing.assert_array_equal(np.isnan(changed.numbers), np.isnan(table.numbers))
+    spread = np.nanstd(changed.numbers - table.numbers, axis=0) / np.nanstd(table.numbers, axis=0)
+    np.testing.assert_allclose(spread, table_studies.NOISE, rtol=0.2)
+
+
+def test_studies_of_a_good_table():
+    tables = read(synthetic=customers(2), train=customers(0), test=customers(1))
+    made = table_studies.evaluate(*tables.values(), positive="no", seeds=1, real=80, most=300, ranked=150)
+    assert made["measure"] == "roc_auc" and [point["n"] for point in made["curve"]] == [100, 300]
+    assert made["curve"][-1]["synthetic"]["mean"] > 0.75 and made["curve"][-1]["real"]["mean"] > 0.75
+    assert made["mixing"][-1]["score"]["mean"] > made["mixing"][0]["score"]["mean"]
+    assert all(of["deployed"] > 0.7 for of in made["ranking"]["classifiers"].values())
+
+
+def test_a_share_is_what_lies_between_floor_and_ceiling():
+    leaves = {name: {"roc_auc": {"mean": mean}} for name, mean in (("tstr", 0.8), ("trtr", 0.9), ("floor", 0.5))}
+    assert table_studies._kept(leaves, "roc_auc", 0.7) == pytest.approx(0.5)
+    assert tabular_report.usefulness(0.5) == "poor" and tabular_report.usefulness(None) == "fair"
+
+
+# --- what likeness got -----------------------------------------------------------------------------------------------
+
+
+def test_the_kernel_distance_is_its_definition():
+    a, b = RNG.normal(size=(7, 3)), RNG.normal(1, 1, size=(5, 3))
+
+    def k(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    same = [np.mean([k(x[i], x[j]) for i in range(len(x)) for j in range(len(x)) if i != j]) for x in (a, b)]
+    expected = sum(same) - 2 * np.mean([k(x, y) for x in a for y in b])
+    assert fidelity.kernel_distance(a, b) == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_kernel_distance_is_unbiased():
+    """Two samples of one distribution: zero on average, on both sides of it."""
+    found = [fidelity.kernel_distance(*RNG.normal(size=(2, 50, 4))) for _ in range(200)]
+    assert abs(np.mean(found)) < 3 * np.std(found) / 200**0.5 and min(found) < 0 < max(found)
+
+
+def test_likeness_as_a_whole_needs_no_labels():
+    def features(x):
+        return x.reshape(len(x), -1).astype(np.float32)
+
+    labelled = fidelity.evaluate(part(0, 300), DIGITS.test, DIGITS.spec, features)
+    bare = fidelity.evaluate(part(0, 300)._replace(y=None), DIGITS.test, DIGITS.spec, features)
+    assert bare["per_class"] == {} and bare["collapsed"] == [] and len(labelled["per_class"]) == 10
+    for name in ("precision", "recall", "density", "coverage", "frechet", "kernel"):
+        assert bare[name] == labelled[name], name
+
+
+def test_at_most_so_many_examples_are_trained_on():
+    found = utility.evaluate(part(0, 500), DIGITS.train, DIGITS.test, DIGITS.spec, seeds=1, epochs=1, limit=200)
+    assert found["n"]["trained_on"] == found["n"]["ceiling"] == 200 and found["n"]["synthetic"] == 500
+    right = {key: found["cnn"][key]["mean"] for key in ("tstr", "trtr")}
+    assert found["loss"]["points"] == pytest.approx(100 * (right["trtr"] - right["tstr"]))
+    recalls = found["cnn"]["tstr"]["recall"]
+    shares = np.bincount(DIGITS.test.y) / len(DIGITS.test.y)
+    assert sum(s * r for s, r in zip(shares, recalls.values(), strict=True)) == pytest.approx(right["tstr"], abs=1e-4)
+    assert 0 <= found["calibration"]["tstr"] <= 1
