@@ -16,6 +16,7 @@ Breast cancer and credit-card frauds, on which the study tried its models and re
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -188,7 +189,7 @@ def scores(lab: Lab, config: Config, part: str, row: str) -> list[dict[str, Any]
         }
 
     return [
-        lab.result(f"scores, {row}, {part}, {seed}", lambda seed=seed: compute(seed)) for seed in range(config.seeds)
+        lab.result(f"scores, {row}, {part}, {seed}", functools.partial(compute, seed)) for seed in range(config.seeds)
     ]
 
 
