@@ -198,6 +198,12 @@ def test_every_table_comes_out(study):
         assert (study.folder / picture).stat().st_size > 1000
 
 
+def test_two_numeric_columns_are_needed(study):
+    for columns in (("mean radius",), ("mean radius", "diagnosis")):
+        with pytest.raises(InputError, match=r"config\.columns=.*two of mean radius, mean texture, "):
+            s2.training_steps(study, dataclasses.replace(TINY, columns=columns))
+
+
 @pytest.mark.slow
 def test_pictures(study):
     assert s2.pictures(study, TINY) == []

@@ -308,7 +308,15 @@ def weight_correlation(found: dict[str, Any], kind: str) -> str:
 
 
 def training_steps(lab: Lab, config: Config) -> list[Table]:
-    """The study's Figure 6: four GANs as training goes on; a table of what it shows."""
+    """The study's Figure 6: four GANs as training goes on; a table of what it shows.
+
+    Raises:
+        InputError: `config.columns` does not name two numeric columns.
+    """
+    files = s2_rows.cut(lab, config.dataset, numeric=True, share=config.share, seed=config.seed)
+    names = [name for name in files.columns if name != files.target]
+    if len(config.columns) != 2 or not set(config.columns) <= set(names):
+        raise InputError(f"config.columns={','.join(config.columns)}: two of {', '.join(names)} are needed")
     gans = {row: generator(lab, config, "numeric", row) for row in config.models if row in GANS}
     found = {row: s2_pictures.snapshots(lab, config, made) for row, made in gans.items()}
     if not found:

@@ -50,11 +50,10 @@ def steps(lab: Lab, config: "Config", found: dict[str, dict[str, Any]], made: Ge
     train = s2_rows.tables(lab, made, n=1)["train"]
     real = points(train, config.columns)
     models = {name: {int(step): np.array(one["points"]) for step, one in of.items()} for name, of in found.items()}
-    across, up = config.columns
-    tabular_figures.steps(
-        lab.folder / "figure_6.png", real[:: max(len(real) // SHOWN, 1)], models, (across, up),
-        classes=train.schema.classes, title="Two columns as training goes on",
-    )  # fmt: skip
+    horizontal, vertical = config.columns
+    real = real[:: max(len(real) // SHOWN, 1)]
+    file, classes = lab.folder / "figure_6.png", train.schema.classes
+    tabular_figures.steps(file, real, models, (horizontal, vertical), classes=classes)
 
 
 def losses(lab: Lab, gans: dict[str, Generator]) -> None:

@@ -30,6 +30,7 @@ class Files(NamedTuple):
     train: Path
     test: Path
     target: str
+    columns: tuple[str, ...]
     rows: tuple[int, int]
     """Of training and of test."""
 
@@ -58,10 +59,11 @@ def cut(lab: Lab, dataset: str, *, numeric: bool, share: float, seed: int) -> Fi
         paths["train"].parent.mkdir(exist_ok=True)
         for split, chosen in (("train", ~test), ("test", test)):
             write_atomically(paths[split], frame[chosen].to_csv(index=False).encode())
-        return {"target": target, "rows": [int((~test).sum()), int(test.sum())]}
+        return {"target": target, "columns": list(frame), "rows": [int((~test).sum()), int(test.sum())]}
 
     found = lab.result(f"split, {name}", write)
-    return Files(name, paths["train"], paths["test"], found["target"], tuple(found["rows"]))
+    columns, rows = tuple(found["columns"]), tuple(found["rows"])
+    return Files(name, paths["train"], paths["test"], found["target"], columns, rows)
 
 
 def complete(dataset: str, data_dir: str | None, *, numeric: bool) -> tuple["pd.DataFrame", str]:
