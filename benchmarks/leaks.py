@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="members; default: as many as there can be, at most 10,000")
     parser.add_argument("--share", type=float, default=0.05, help="of the members that are copied")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first seed: a long run can be cut into pieces")
     parser.add_argument("--copying_seeds", type=int, default=3)
     given = parser.parse_args()
     dataset = data.load(given.dataset, given.data_dir)
@@ -71,8 +72,8 @@ def main() -> None:
     count = sum(len(part.x) for part in (dataset.train, dataset.holdout, dataset.test))
     rows = given.rows or min(10_000, count * 2 // 7 // 4 * 4)
     flagged = []
-    for seed in range(given.seeds):
-        for share in (given.share, 0.0) if seed < given.copying_seeds else (0.0,):
+    for seed in range(given.first, given.first + given.seeds):
+        for share in (given.share, 0.0) if seed < given.first + given.copying_seeds else (0.0,):
             start = time.monotonic()
             found = measure(dataset, rows, share, seed)
             mia, copied = found["mia"], round(share * rows)
