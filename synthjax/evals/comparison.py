@@ -14,12 +14,14 @@ from html import escape
 from typing import Any
 
 from synthjax.errors import InputError
-from synthjax.evals import answers, exports, markup
+from synthjax.evals import answers, exports, markup, plots
 from synthjax.evals.exports import Figure
 from synthjax.evals.report import PROTOCOL_VERSION
 
 SETTINGS = ("seeds", "epochs", "seed", "quick", "level", "limits", "target", "non_members")
 """Of a manifest: what figures are measured with."""
+WORTH = ("utility.cnn.tstr_over_trtr", "utility.boosting.kept")
+"""Figures that sum up what images and tables are worth."""
 PARTS = {"utility": "Usefulness", "fidelity": "Likeness", "privacy": "Privacy", "time": "Times and sizes"}
 
 
@@ -116,7 +118,10 @@ def render(found: Mapping[str, Any]) -> str:
             lead=f"{names}, judged against real <strong>{escape(found['dataset'])}</strong> data.",
             warning=f'<ul class="card notes">{notes}</ul>' if notes else "",
             verdicts="",
-            sections=_verdicts(found) + "".join(_part(found, part) for part in PARTS) + _files(found),
+            sections=_verdicts(found)
+            + _trade_off(found)
+            + "".join(_part(found, part) for part in PARTS)
+            + _files(found),
             footer=f"Written by synthjax, protocol version {found['protocol_version']}. The numbers behind this page "
             "are in <code>compare.json</code>, <code>compare.csv</code> and <code>compare.tex</code> beside it.",
         )
@@ -137,6 +142,25 @@ def _verdicts(found: Mapping[str, Any]) -> str:
     return (
         "<section><h2>Verdicts</h2>" + markup.table("Answers", ["", *map(escape, sets)], rows, wrap=True) + "</section>"
     )
+
+
+def _trade_off(found: Mapping[str, Any]) -> str:
+    """What each set is worth against what it leaks; nothing where fewer than two sets have both."""
+    rows = {row["key"]: row for row in found["figures"]}
+    worth = next((rows[key] for key in WORTH if key in rows), None)
+    if worth is None:
+        return ""
+    leak = rows["privacy.mia.auc"]["values"]
+    there = {
+        name: (leak[name], value)
+        for name, value in worth["values"].items()
+        if value is not None and leak[name] is not None
+    }
+    if len(there) < 2:
+        return ""
+    picture = plots.scatter(there, "Worth against leak", "membership AUC: 0.5 is no leak", worth["name"])
+    caption = "What each set is worth against what it leaks: the upper left is best. Intervals are in the tables below."
+    return f"<section><h2>Worth against leak</h2>{markup.figure(picture, caption)}</section>"
 
 
 def _part(found: Mapping[str, Any], part: str) -> str:

@@ -296,3 +296,37 @@ def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: 
         body += f'<path class="line s{number}" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in points)}"/>'
         body += "".join(f'<circle class="dot s{number}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
     return _frame(title, body, x_name, y_name)
+
+
+def scatter(points: Mapping[str, tuple[float, float]], title: str, x_name: str, y_name: str) -> str:
+    """Named points, such as sets by what they leak and what they are worth: an SVG picture.
+
+    Args:
+        points: name -> (x, y); the k-th has the colour of class `s<k>`, every fifth that of the first again.
+        title: what a screen reader says.
+        x_name: name and unit of x.
+        y_name: name and unit of y.
+    """
+    across, up = zip(*points.values(), strict=True)
+    (left, right), (low, high) = (
+        (min(values) - margin, max(values) + margin)
+        for values in (across, up)
+        for margin in [0.2 * max(max(values) - min(values), 0.02)]
+    )
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            _LEFT + (x - left) / (right - left) * (_RIGHT - _LEFT),
+            _BOTTOM - (y - low) / (high - low) * (_BOTTOM - _TOP),
+        )
+
+    body = _ticks([(place(x, low)[0], f"{x:g}") for x in _round_steps(left, right)], vertical=True)
+    body += _ticks([(place(left, y)[1], f"{y:g}") for y in _round_steps(low, high)], vertical=False)
+    for number, (name, point) in enumerate(points.items()):
+        x, y = place(*point)
+        anchor, step = ("end", -8) if x > (_LEFT + _RIGHT) / 2 else ("start", 8)
+        body += f'<circle class="dot s{number % 4 + 1}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+        body += (
+            f'<text x="{x + step:.1f}" y="{y + 4:.1f}" class="value" text-anchor="{anchor}">{html.escape(name)}</text>'
+        )
+    return _frame(title, body, x_name, y_name)

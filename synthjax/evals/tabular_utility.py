@@ -75,10 +75,9 @@ def evaluate(
         where the measure does not exist: areas where all rows tested are of one class. `task`, "classification" or
         "regression"; `positive`, of two classes the rarer, which `roc_auc` and `pr_auc` (average precision) look for;
         of more classes they are the mean of each against the rest, and `positive` is None; `loss`, what the boosting
-        loses against real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`,
-        of a categorical target the expected calibration error of the boosting, mean over the seeds, under `tstr` and
-        `trtr`, else None; `n`, rows with a target; `protocol` in words. A table without target has but `reason`, and
-        None for the rest.
+        loses against real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`, under
+        `tstr` and `trtr` the boosting's expected calibration error, None in regression; `n`, rows with a target;
+        `protocol` in words. A table without target has but `reason`, and None for the rest.
 
     Raises:
         InputError: a table has fewer than 10 rows with a target, or the real ones a single class.
@@ -91,19 +90,15 @@ def evaluate(
     named = {"synthetic": synthetic, "train": train, "test": test}
     synthetic, train, test = (_answered(name, table) for name, table in named.items())
     positive = None if train.schema.regression else _positive(train)
-    scores, answers = _all_scores(
-        synthetic, train, test, positive, seeds, limit, seed, progress or (lambda share: None)
-    )
+    progress = progress or (lambda share: None)
+    scores, answers = _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress)
     leaves: dict[str, dict[str, Any]] = {}
     for (judge, name), of_seeds in scores.items():
         leaves.setdefault(judge, {})[name] = summary(of_seeds)
-    calibration = None
-    if not train.schema.regression:
-        calibration = {k: float(np.mean([_calibration(test, one) for one in answers[k]])) for k in ("tstr", "trtr")}
     return {
         "boosting": leaves.pop(ALL_ROWS),
         "loss": _loss(test, answers, positive, seed),
-        "calibration": calibration,
+        "calibration": _calibration(test, answers),
         "judges": leaves,
         "mean": _over_judges(scores),
         "task": "regression" if train.schema.regression else "classification",
@@ -208,9 +203,16 @@ def _loss(test: Table, answers: dict[str, list[np.ndarray]], positive: int | Non
     return {**lost, "who": "Gradient boosting", "measure": "R²" if test.schema.regression else "ROC AUC"}
 
 
-def _calibration(test: Table, answer: np.ndarray) -> float:
-    chance = np.maximum(answer, 0)  # a class that was never seen has less than nothing
-    return paired.calibration_error(chance / chance.sum(1, keepdims=True), test.answers())
+def _calibration(test: Table, answers: dict[str, list[np.ndarray]]) -> dict[str, float] | None:
+    """The boosting's expected calibration error, mean over the seeds; None in regression."""
+    if test.schema.regression:
+        return None
+
+    def error(answer: np.ndarray) -> float:
+        chance = np.maximum(answer, 0)  # a class that was never seen has less than nothing
+        return paired.calibration_error(chance / chance.sum(1, keepdims=True), test.answers())
+
+    return {name: float(np.mean([error(answer) for answer in answers[name]])) for name in ("tstr", "trtr")}
 
 
 def score(rows: Table, answers: np.ndarray, positive: int | None) -> dict[str, float | None]:

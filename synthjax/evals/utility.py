@@ -105,23 +105,22 @@ def evaluate(
         "floor": (mean_images(rng, train, y, spec), y),
     }
     real, fake = (test.x, test.y), (synthetic.x, synthetic.y)
-
     progress = progress or (lambda share: None)
     cnn = _judge_cnn(sets, real, fake, spec, seeds=seeds, epochs=epochs, seed=seed, progress=progress)
     svm = _judge_svm(rng, sets, real, fake, spec)
     progress(1.0)
-    counts = np.bincount(synthetic.y, minlength=spec.n_classes)
-    sizes = {
-        "synthetic": len(synthetic.y),
+    sizes = {**_sizes(synthetic.y, spec), "trained_on": len(y), "ceiling": len(ceiling), "test": len(test.y)}
+    sizes["ceiling_is_all_real"] = len(ceiling) == len(train.y)
+    return {**cnn, "svm": svm, "n": sizes, "protocol": _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)}
+
+
+def _sizes(y: np.ndarray, spec: DataSpec) -> dict[str, Any]:
+    counts = np.bincount(y, minlength=spec.n_classes)
+    return {
+        "synthetic": len(y),
         "synthetic_per_class": counts.tolist(),
         "missing_classes": [name for name, count in zip(spec.classes, counts, strict=True) if count == 0],
-        "trained_on": len(y),
-        "ceiling": len(ceiling),
-        "ceiling_is_all_real": len(ceiling) == len(train.y),
-        "test": len(test.y),
     }
-    protocol = _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)
-    return {**cnn, "svm": svm, "n": sizes, "protocol": protocol}
 
 
 def check(name: str, part: Examples, spec: DataSpec, at_least: int = 1) -> None:

@@ -20,7 +20,7 @@ compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says 
 
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,9 @@ def define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Folder with the real data; default: the run's own, else SYNTHJAX_DATA_DIR.")
     flags.DEFINE_string("synthetic", None, "FILE.npz (x and y), .csv or .parquet to judge; default: the run's own.")
     flags.DEFINE_string("out", None, "Folder for report.json and report.html.")
-    flags.DEFINE_integer("seeds", None, "Networks or judges trained of each kind; default: 5.", lower_bound=1)
+    flags.DEFINE_integer(
+        "seeds", None, "Networks or judges trained of each kind; default: 4, or 5 if full.", lower_bound=1
+    )
     flags.DEFINE_integer("epochs", None, "Passes of each network through its images; default: 12.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
@@ -57,10 +59,10 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
 
-def check_flags(given: flags.FlagValues, *, table: bool) -> None:
-    """Raises SynthjaxError for a flag that says nothing of this kind of data."""
+def check_flags(given: Mapping[str, Any], *, table: bool) -> None:
+    """Raises SynthjaxError for a flag, by name in `given`, that says nothing of this kind of data."""
     for name in OF_IMAGES if table else OF_TABLES:
-        if given[name].value is not None:
+        if given[name] is not None:
             raise SynthjaxError(f"--{name}: is for {'images' if table else 'tables'}; this is the other kind of data")
 
 
@@ -88,7 +90,9 @@ def judge(
         out: folder of the results; None: beside the set.
         reuse: a report that is there will do if it is on the same files and has these settings; None: none will.
     """
-    if table_subjects.is_table(asked["real"], asked["workdir"]):
+    table = table_subjects.is_table(asked["real"], asked["workdir"])
+    check_flags({**asked, **protocol}, table=table)
+    if table:
         rows = table_subjects.find(**asked)
         folder = judging.output_folder(rows.file, rows.run, out)
         known = None if reuse is None else judging.finished(folder, rows.file, rows.real, rows.run, reuse)
@@ -105,13 +109,16 @@ def main(argv: Sequence[str]) -> None:
     given = flags.FLAGS
     asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
     protocol = {name: given[name].value for name in ("quick", "seed", "seeds", "epochs", "level", "shadows")}
+    if given.quick and given.level == "full":
+        raise SynthjaxError("--quick and --level=full contradict one another")
     if given.compare:
+        if given.fail_if:
+            raise SynthjaxError("--fail_if does not go with --compare: it is about one set")
         reuse = {name: value for name, value in protocol.items() if given[name].present}
         work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)
         compare.run(given.compare, asked, Path(given.out or "comparison"), work)
         return
     table = table_subjects.is_table(given.real, given.workdir)
-    check_flags(given, table=table)
     known = tabular_report.GATEABLE if table else report.GATEABLE
     gates = judging.parse_gates(given.fail_if, has_model=given.real is None, known=known)
     report.check_gates(gates, judge(asked, protocol, given.out))

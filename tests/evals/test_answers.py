@@ -188,6 +188,7 @@ def test_a_comparison_has_all_sets_and_marks_the_best():
     assert auc["best"] == [NASTY]  # low is better
     page = comparison.render(found)
     assert NASTY not in page and "&lt;script&gt;" in page and "$" not in re.sub(r"<style>.*</style>", "", page)
+    assert page.count('class="dot') == 2 and "Worth against leak" in page
     assert "Which of these" in page and page.count("May I publish it?") == 1
 
 

@@ -153,6 +153,14 @@ def test_a_set_without_labels_is_judged_by_what_needs_none(folder):
     assert "usefulness, its studies and what is said class by class are left out" in page
 
 
+def test_what_a_model_cost(tmp_path):
+    rows = [{"step": 100, "steps_per_second": 50}, {"step": 150, "diversity": 1}, {"step": 200, "steps_per_second": 25}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = subjects.Run(tmp_path, None, {"w": np.zeros((3, 4)), "b": np.zeros(4)}, None, {"name": "toy", "sha256": "a"})
+    found = judging._about_model(run)
+    assert found["train_seconds"] == 100 / 50 + 100 / 25 and found["values"] == 16 and found["guarantee"] is None
+
+
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +175,7 @@ def table(tmp_path_factory):
     asked = {**NOTHING, "member": 0, "target": "sold", **{name: str(file) for name, file in files.items()}}
 
     def judge(way):
-        return eval.judge(way, PROTOCOL, None, reuse={})
+        return eval.judge(way, {**PROTOCOL, "epochs": None}, None, reuse={})
 
     found = compare.run([str(folder / n) for n in ("alone.csv", "honest.csv")], asked, folder / "out", judge)
     return folder, found
@@ -220,6 +228,11 @@ def test_the_command_line_takes_several_names():
     assert eval.spread(["eval", "--quick", "--compare", "a", "b"])[1:] == ["--quick", "--compare=a", "--compare=b"]
     assert eval.spread(["eval", "--workdir=runs/a"]) == ["eval", "--workdir=runs/a"]
     assert eval.spread(["eval", "--data_dir", "here", "--compare=a"]) == ["eval", "--data_dir", "here", "--compare=a"]
+
+
+def test_flags_of_the_other_kind_of_data_are_refused(folder):
+    with pytest.raises(SynthjaxError, match="--target: is for tables"):
+        eval.judge({**ask(folder, "copy.npz"), "target": "y"}, PROTOCOL, None)
 
 
 def test_columns_are_called_by_what_tells_them_apart():
