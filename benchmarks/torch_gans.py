@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -187,11 +188,12 @@ class Trainer:
     def __init__(self, config: Any, spec: DataSpec, feed: Feed, compiled: bool = False):
         rules = config.rules
         if rules.loss not in ("bce", "wasserstein") or rules != Rules(
-            rules.loss, rules.n_critic, gradient_penalty=rules.gradient_penalty
+            rules.loss, rules.n_critic, rules.critic_warmup, gradient_penalty=rules.gradient_penalty
         ):
             raise NotImplementedError("only cross-entropy and Wasserstein with gradient penalty are compared")
         self.config, self.spec, self.feed, self.rules = config, spec, feed, rules
-        self.generator, self.critic = players(config, spec)
+        self.generator, self.critic = self.players()
+        self.noise = config.noise
         self.net = nn.ModuleList([self.generator, self.critic])
         wrap: Callable[[nn.Module], Any] = torch.compile if compiled else lambda net: net
         self._generate, self._judge = wrap(self.generator), wrap(self.critic)
@@ -200,14 +202,21 @@ class Trainer:
         self._opt_critic = optimiser(config, self.critic.parameters())
         self.ema = [value.clone() for value in self.averaged()]
 
+    def players(self) -> tuple[nn.Module, nn.Module]:
+        """Generator and critic."""
+        return players(self.config, self.spec)
+
+    def examples(self, x: np.ndarray) -> Tensor:
+        """What the feed gives for a step, (..., *spec.shape), as the critic takes it: (n_critic, B, ...) f32."""
+        images = torch.from_numpy(x.reshape(-1, self.feed.batch_size, *self.spec.shape))
+        return images.permute(0, 1, 4, 2, 3).to(torch.float32).contiguous() * (2 / (self.spec.levels - 1)) - 1
+
     def run(self, start: int, stop: int) -> float:
         """Steps start ... stop - 1; returns the critic's last loss."""
         for step in range(start, stop):
             batch = self.feed.batch(step)
-            images = torch.from_numpy(batch.x.reshape(-1, self.feed.batch_size, *self.spec.shape))
-            images = images.permute(0, 1, 4, 2, 3).to(torch.float32).contiguous() * (2 / (self.spec.levels - 1)) - 1
             labels = torch.from_numpy(batch.y).long().reshape(-1, self.feed.batch_size)
-            for x, y in zip(images, labels, strict=True):
+            for x, y in zip(self.examples(batch.x), labels, strict=True):
                 # The generator learns from the examples of the only critic update, or from new ones after the last.
                 with torch.set_grad_enabled(self.rules.n_critic == 1):
                     made = self.make(y)
@@ -215,24 +224,25 @@ class Trainer:
                 loss = self.critic_loss(x, made.detach(), y)
                 loss.backward()
                 self._opt_critic.step()
-            self.update_generator(made if self.rules.n_critic == 1 else self.make(y), y)
-            self.average(step)
+            if step >= self.rules.critic_warmup:
+                self.update_generator(made if self.rules.n_critic == 1 else self.make(y), y)
+                self.average(step)
         return loss.item()
 
     def make(self, y: Tensor) -> Tensor:
-        """New examples with labels y (B,): (B, C, H, W)."""
-        made: Tensor = self._generate(torch.randn(len(y), self.config.noise), y)
+        """New examples with labels y (B,): (B, C, H, W), or (B, width) of a table."""
+        made: Tensor = self._generate(torch.randn(len(y), self.noise), y)
         return made
 
     def critic_loss(self, x: Tensor, made: Tensor, y: Tensor) -> Tensor:
-        """Mean over the batch; x and made are (B, C, H, W)."""
+        """Mean over the batch; x and made are as `make` has them."""
         if self._joined:
             real, fake = self._judge(torch.cat([x, made]), torch.cat([y, y])).chunk(2)
         else:
             real, fake = self._judge(x, y), self._judge(made, y)
         if self.rules.loss == "bce":
             return (F.softplus(-real) + F.softplus(fake)).mean()
-        penalty = (self.slopes(torch.lerp(made, x, torch.rand(len(x), 1, 1, 1)), y) - 1) ** 2
+        penalty = (self.slopes(torch.lerp(made, x, torch.rand(len(x), *[1] * (x.ndim - 1))), y) - 1) ** 2
         return (fake - real + self.rules.gradient_penalty * penalty).mean()
 
     def slopes(self, x: Tensor, y: Tensor) -> Tensor:

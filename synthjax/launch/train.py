@@ -47,6 +47,7 @@ SHORT = {
     "min_count": "min_count",
     "seed": "seed",
     "seeds": "seeds",
+    "precision": "precision",
     "steps": "model.steps",
     "batch_size": "model.batch_size",
     "eval_every": "eval_every",
@@ -78,6 +79,9 @@ def define_flags() -> None:
     flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
     flags.DEFINE_string("seeds", None, "Train that many members at once, by vmap (default: 1).")
+    flags.DEFINE_string(
+        "precision", None, "Of matrix products in training: float32 or bfloat16 (default: JAX's setting)."
+    )
     flags.DEFINE_string(
         "eval_every", None, "Score on the holdout that often, in steps, and keep the best (default: no)."
     )
@@ -267,17 +271,18 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
     best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
-    step, state = loop.train(
-        coach,
-        loop.Plan(chosen.model.steps, *every, minutes),
-        jax.random.key(chosen.seed),
-        checkpoints,
-        record,
-        log=functools.partial(progress.log, writer),
-        show=show,
-        judge=best,
-        say=progress.say,
-    )
+    with jax.default_matmul_precision(config.precision(chosen)):
+        step, state = loop.train(
+            coach,
+            loop.Plan(chosen.model.steps, *every, minutes),
+            jax.random.key(chosen.seed),
+            checkpoints,
+            record,
+            log=functools.partial(progress.log, writer),
+            show=show,
+            judge=best,
+            say=progress.say,
+        )
     if show is not None:
         show(step, state)
     elif writer is not None:

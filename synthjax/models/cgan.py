@@ -36,6 +36,7 @@ from synthjax.adversarial import Rules
 from synthjax.errors import InputError
 from synthjax.model import DataSpec, Model
 from synthjax.nets.conv import Conv, ConvTranspose
+from synthjax.nets.dense import Dense
 from synthjax.train import optim
 
 WASSERSTEIN = Rules(loss="wasserstein", gradient_penalty=5.0, n_critic=5)
@@ -81,7 +82,7 @@ PRESETS = {
 
 _START = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """PyTorch's default, uniform within 1 / sqrt(inputs): the study names none."""
-_Dense = functools.partial(nn.Dense, kernel_init=_START)
+_Dense = functools.partial(Dense, kernel_init=_START)
 _Conv = functools.partial(Conv, kernel_init=_START)
 _ConvTranspose = functools.partial(ConvTranspose, kernel_init=_START)
 

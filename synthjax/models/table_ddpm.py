@@ -31,6 +31,7 @@ import optax
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets.columns import Columns, Scale, draw, scaling
+from synthjax.nets.dense import Dense
 from synthjax.nets.diffusion import even_times, extrapolation, leap, signal
 from synthjax.nets.embeddings import TimeLabel
 from synthjax.train import optim
@@ -98,11 +99,11 @@ class Denoiser(nn.Module):
     def __call__(self, v: jax.Array, t: jax.Array, label: jax.Array) -> jax.Array:
         """v (B, out), t (B,) in [0, 1], label (B,) i32 -> (B, out)."""
         condition = TimeLabel(self.width, self.n_labels)(t, label)
-        h = nn.Dense(self.width)(v)
+        h = Dense(self.width)(v)
         for _ in range(self.blocks):
-            inner = nn.silu(nn.Dense(self.width)(nn.LayerNorm()(h)) + nn.Dense(self.width)(condition))
-            h = h + nn.Dense(self.width)(inner)
-        return nn.Dense(self.out, kernel_init=nn.initializers.zeros)(nn.silu(nn.LayerNorm()(h)))
+            inner = nn.silu(Dense(self.width)(nn.LayerNorm()(h)) + Dense(self.width)(condition))
+            h = h + Dense(self.width)(inner)
+        return Dense(self.out, kernel_init=nn.initializers.zeros)(nn.silu(nn.LayerNorm()(h)))
 
 
 class _Process(NamedTuple):
@@ -154,7 +155,7 @@ class _Process(NamedTuple):
         key, key_start, key_choices = jax.random.split(key, 3)
         v = jax.random.normal(key_start, (len(labels), self.columns.width))
 
-        def soft(key, logits):
+        def soft(noise, logits):
             return jax.nn.softmax(logits)
 
         def body(k, carry):

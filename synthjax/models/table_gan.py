@@ -42,6 +42,7 @@ from synthjax.adversarial import Rules
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets.columns import Columns, Scale, scaling
+from synthjax.nets.dense import Dense
 from synthjax.train import optim
 
 CROSS_ENTROPY = Rules(critic_warmup=100)
@@ -183,8 +184,8 @@ class Generator(nn.Module):
         """
         h = jnp.concatenate([z, told(y, self.n_classes, self.categories)], axis=-1)
         for width in self.config.hidden:
-            h = nn.relu(nn.Dense(width)(h))
-        raw = nn.Dense(self.columns.width)(h)
+            h = nn.relu(Dense(width)(h))
+        raw = Dense(self.columns.width)(h)
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
         if not train:
             return self.columns.draw(key, raw)
@@ -206,8 +207,8 @@ class Critic(nn.Module):
         """v (B, width), y (B,) -> logits (B,), features (B, F)."""
         h = jnp.concatenate([self.embedded(v), told(y, self.n_classes, self.categories)], axis=-1)
         for width in self.config.hidden:
-            h = nn.relu(nn.Dense(width)(h))
-        return nn.Dense(1)(h)[:, 0], h
+            h = nn.relu(Dense(width)(h))
+        return Dense(1)(h)[:, 0], h
 
     def embedded(self, v: jax.Array) -> jax.Array:
         """v with a learnt vector in place of each choice of more than `config.embedding` categories."""

@@ -27,6 +27,7 @@ import optax
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets.columns import Columns, Scale, scaling
+from synthjax.nets.dense import Dense
 from synthjax.nets.gaussian import kl
 from synthjax.train import optim
 
@@ -84,8 +85,8 @@ class Net(nn.Module):
         """h (B, inputs), onehot (B, classes or 0) -> (B, out)."""
         h = jnp.concatenate([h, onehot], axis=-1)
         for width in self.hidden:
-            h = nn.gelu(nn.Dense(width)(h))
-        return nn.Dense(self.out)(h)
+            h = nn.gelu(Dense(width)(h))
+        return Dense(self.out)(h)
 
 
 def _check(config: Config) -> None:

@@ -184,10 +184,13 @@ class Columns:
         return jnp.concatenate([real, *flat], axis=-1)
 
     def over_choices(self, head: Callable[..., jax.Array], key: jax.Array | None, raw: jax.Array) -> jax.Array:
-        """v with `head(key, logits (B, count, size))` in place of the logits; reals that are missing become 0."""
+        """v with `head(noise, logits)`, each (B, count, size), in place of the logits; missing reals become 0.
+
+        The noise is Gumbel's, drawn for all choices in one go, or None without a key.
+        """
         real, parts = self.split(raw)
-        keys = [None] * len(parts) if key is None else list(jax.random.split(key, max(len(parts), 1)))
-        made = [head(key, logits) for key, logits in zip(keys, parts, strict=False)]
+        noise = [None] * len(parts) if key is None else self.split(jax.random.gumbel(key, raw.shape))[1]
+        made = [head(*inputs) for inputs in zip(noise, parts, strict=True)]
         return self.join(self.present(real, made), made)
 
     def draw(self, key: jax.Array | None, raw: jax.Array) -> jax.Array:
@@ -197,8 +200,8 @@ class Columns:
     def relax(self, key: jax.Array | None, raw: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
         """v whose choices are relaxed draws, with a gradient; without a key, of no noise."""
 
-        def head(key, logits):
-            return relax(key, logits, temperature, straight_through)
+        def head(noise, logits):
+            return relax(noise, logits, temperature, straight_through)
 
         return self.over_choices(head, key, raw)
 
@@ -246,15 +249,15 @@ def scaling(columns: Columns, x: jax.Array, weight: jax.Array) -> Scale:
     return Scale(mean, jnp.where(deviation > 1e-6 * (1 + jnp.abs(mean)), deviation, 1.0))
 
 
-def draw(key: jax.Array | None, logits: jax.Array) -> jax.Array:
-    """One-hot draws from softmax(logits) over the last axis, or its mode without a key."""
-    noisy = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
+def draw(noise: jax.Array | None, logits: jax.Array) -> jax.Array:
+    """One-hot draws from softmax(logits) over the last axis by Gumbel noise of that shape, or its mode without."""
+    noisy = logits if noise is None else logits + noise
     return jax.nn.one_hot(noisy.argmax(axis=-1), logits.shape[-1])
 
 
-def relax(key: jax.Array | None, logits: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
+def relax(noise: jax.Array | None, logits: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
     """Gumbel-softmax over the last axis; see the module's docstring."""
-    noisy = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
+    noisy = logits if noise is None else logits + noise
     soft = jax.nn.softmax(noisy / temperature)
     if not straight_through:
         return soft
