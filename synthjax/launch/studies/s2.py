@@ -222,6 +222,8 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
         )  # fmt: skip
         means = [100 * sum(v := accuracies(found, "tstr", judge=judge)) / len(v) for judge in tabular_utility.JUDGES]
         each.append((row, *(f"{value:.2f}" for value in means)))
+    if not rows:
+        return []
     means = [100 * sum(v := accuracies(found, "trtr", judge=judge)) / len(v) for judge in tabular_utility.JUDGES]
     each.append(("real rows, as many", *(f"{value:.2f}" for value in means)))
     columns = ("model", "TSTR, study", "TSTR", "ceiling", "below it", "floor", "TRTS, study", "TRTS",
@@ -231,7 +233,8 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
         "columns drawn alone; balanced: mean of both classes' recalls."
     ]
     if config.candidates:
-        notes.append(f"Chosen on the holdout: {chosen(lab, config, part)}.")
+        how = "on the holdout" if len(config.candidates) > 1 else "beforehand"
+        notes.append(f"Chosen {how}: {chosen(lab, config, part)}.")
     return [
         Table(number, f"Accuracy, {part} columns", columns, rows, tuple(notes)),
         Table(f"{number}, each", "TSTR of each classifier, %", ("model", *tabular_utility.JUDGES), each),
@@ -261,7 +264,8 @@ def significance(lab: Lab, config: Config) -> list[Table]:
         for row in rows_of(config, part):
             for seed, one in enumerate(scores(lab, config, part, row)):
                 rows.append(_test_row(part, f"{row}, seed {seed}" if config.seeds > 1 else row, one["tests"], names))
-        rows.append(_test_row(part, "the training rows themselves", copied(lab, config, part), names))
+        if rows_of(config, part):
+            rows.append(_test_row(part, "the training rows themselves", copied(lab, config, part), names))
     columns = ("columns", "model", "n", *(f"p, {name.replace('_', '-')}" for name in names), "Pearson's r",
                "median to train", "median to test")  # fmt: skip
     note = "The study: all p > .05. As many training as test rows; the last row is what a copy would give."
@@ -334,8 +338,8 @@ def training_steps(lab: Lab, config: Config) -> list[Table]:
 
 def pictures(lab: Lab, config: Config) -> list[Table]:
     """The study's Figures 4, 7, 8, 10 and 11 of the chosen WCGAN, or of the last row without one."""
-    row = rows_of(config, "numeric")[-1]
-    s2_pictures.quality(lab, config, generator(lab, config, "numeric", row), row)
+    for row in rows_of(config, "numeric")[-1:]:
+        s2_pictures.quality(lab, config, generator(lab, config, "numeric", row), row)
     return []
 
 
