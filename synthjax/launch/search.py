@@ -196,7 +196,6 @@ class Search:
         found: dict[tuple[str, ...], list[int]] = {}
         for trial in sorted(alive):
             fixed = tuple(v for field, v in self.trials[trial].items() if field not in self.at_once)
-            # Without a field that is traced two trials of a group would be one and the same.
             found.setdefault(fixed, []).append(trial)
         size = self.plan.together
         return [group[i : i + size] for group in found.values() for i in range(0, len(group), size)]

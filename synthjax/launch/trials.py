@@ -30,7 +30,7 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.launch import config, runs
 from synthjax.launch.config import Experiment
-from synthjax.model import DataSpec, Model
+from synthjax.model import Batch, DataSpec, Model
 
 DRAWS = 100
 """Draws per trial until the values of a space count as used up."""
@@ -185,9 +185,7 @@ def traceable(chosen: Experiment, field: str, spec: DataSpec) -> bool:
     model = together(chosen, {field: np.full(1, value_of(chosen, field))}, 1, spec)
     size = chosen.model.batch_size
     n = model.minibatches or 1
-    batch = runs.Batch(
-        jnp.zeros((size, *spec.shape)), *(jnp.zeros(size, kind) for kind in ("int32", "float32", "int32"))
-    )
+    batch = Batch(jnp.zeros((size, *spec.shape)), *(jnp.zeros(size, kind) for kind in ("int32", "float32", "int32")))
     stacked = jax.tree.map(lambda a: jnp.stack([a] * n), batch) if n > 1 else batch
 
     def whole(key):

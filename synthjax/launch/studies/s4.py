@@ -278,7 +278,7 @@ def discriminator(lab: Lab, config: Config, model: str) -> None:
                 steps = np.array([row["step"] for row in kept])
                 series[f"{n:,} rows"] = (steps, np.abs([row[name] for row in kept]), None)
         if series:
-            title = f"{model}: {name.replace('_', ' of the ').replace('of the loss', 'loss')}, logarithmic"
+            title = f"{model}: {name.replace('_', ' ')} for growing training sets"
             figures.lines(lab.folder / f"{name}_{model}.png", series, x_name="step", y_name=f"|{name}|", title=title,
                           log="y")  # fmt: skip
 
@@ -295,7 +295,8 @@ def pictures(lab: Lab, config: Config, all_found: dict[str, dict[int, list[dict[
     found = references(lab, config)
     for model, by_rows in all_found.items():
         quality = {name: curve(by_rows, name) for name in ("shapes", "trends", "c2st")}
-        real = {name: (ends, np.full(2, found["real"][name])) for name in quality}
+        real = {f"trends of {shown}": (ends, np.full(2, found[name]["trends"]))
+                for name, shown in (("real", "real rows"), ("alone", "columns drawn alone"))}  # fmt: skip
         attacks = {"attack on the file": curve(by_rows, "file"), "nearer to training rows": curve(by_rows, "nearer")}
         if by_rows[ends[0]][0]["model"] is not None:
             attacks["attack on the model's score"] = curve(by_rows, "model")
