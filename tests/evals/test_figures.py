@@ -81,6 +81,13 @@ def test_epochs_are_whole(drawn):
     assert (figure.axes[0].get_xticks() % 1 == 0).all() and legend(figure) == []
 
 
+@pytest.mark.parametrize("log", ["x", "y", ""])
+def test_one_axis_may_be_logarithmic(drawn, log):
+    figure = drawn(figures.lines, {"a": ([1, 100], [1, 10], None)}, x_name="rows", y_name="loss", title="t", log=log)
+    scales = {"x": figure.axes[0].get_xscale(), "y": figure.axes[0].get_yscale()}
+    assert scales == {name: "log" if name == log else "linear" for name in "xy"}
+
+
 @pytest.mark.parametrize(
     ("series", "message"),
     [
