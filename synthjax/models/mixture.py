@@ -67,7 +67,10 @@ class Config:
     after 15 to 20 where priors are weak (a product's of K = 100 after 10)."""
 
 
-PRESETS = {"mixture": Config(), "mixture_product": Config(structure="product", components=100, steps=10)}
+PRESETS = {
+    "mixture": Config(members=4, steps=15),
+    "mixture_product": Config(structure="product", components=100, steps=10),
+}
 
 
 class State(NamedTuple):

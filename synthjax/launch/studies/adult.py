@@ -68,12 +68,13 @@ class Config:
     dataset: str = "adult"
     settings: tuple[str, ...] = (
         "independent",
+        "mixture components=16 members=1 steps=30",
+        "mixture components=32 members=1 steps=30",
+        "mixture components=64 members=1 steps=30",
         "mixture components=16",
         "mixture components=32",
+        "mixture components=48",
         "mixture components=64",
-        "mixture components=16 members=4",
-        "mixture components=32 members=4",
-        "mixture components=64 members=4",
         "mixture_product components=100",
         "mixture_product components=500",
         "table_ar hidden=32",
