@@ -66,8 +66,8 @@ class Machine:
     """Of each layer; "gaussian" only for layer 0."""
     half: bool = False
     """Products of layers with couplings round their factors to bfloat16 (by 2^-9 at most; binary states are exact) and
-    add up in f32, and so do those of their gradients: faster where there are matrix units for it (AMX, GPU, TPU). For
-    training; likelihoods are taken of the same machine without."""
+    add up in f32, and so do those of their gradients: faster where there are matrix units for it (AMX, GPU, TPU).
+    Bernoulli units are drawn with 16 random bits. For training; likelihoods are taken of the same machine without."""
 
     def __post_init__(self):
         """Checks the form.
@@ -152,7 +152,8 @@ class Machine:
     def draw(self, key: jax.Array, j: int, field: jax.Array, log_var: jax.Array) -> jax.Array:
         """x_j ~ p(. | field): like `field`."""
         if self.units[j] == "bernoulli":
-            return jnp.float32(jax.random.uniform(key, field.shape) < jax.nn.sigmoid(field))
+            uniform = _half_uniform if self.half else jax.random.uniform
+            return jnp.float32(uniform(key, field.shape) < jax.nn.sigmoid(field))
         if self.units[j] == "softmax":
             return jax.nn.one_hot(jax.random.categorical(key, field), field.shape[-1])
         return field + jnp.exp(log_var / 2) * jax.random.normal(key, field.shape)
@@ -297,6 +298,14 @@ class Machine:
         for j in range(1, len(layers) - label_known):
             total = total - self.entropy(layers, j)
         return total
+
+
+def _half_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform on the middles of 2^16 equal parts of [0, 1], two of each random word: f32."""
+    *rows, n = shape
+    words = jax.random.bits(key, (*rows, -(-n // 2)))
+    drawn = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :n]
+    return (jnp.float32(drawn) + 0.5) * 2.0**-16
 
 
 def _half(x: jax.Array, w: jax.Array) -> jax.Array:

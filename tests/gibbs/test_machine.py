@@ -120,6 +120,19 @@ def test_half_precision_rounds_couplings_to_eight_bits():
         assert (a != b).any()
 
 
+def test_half_precision_draws_with_sixteen_bits():
+    """Of an odd number of units; against the binomial distribution, each unit and each pair of neighbours."""
+    half, n = Machine((5, 5), (B, B), half=True), 100_000
+    p = np.linspace(0.1, 0.9, 5)
+    field = jnp.broadcast_to(jnp.float32(scipy.special.logit(p)), (n, 5))
+    x = np.asarray(half.draw(jax.random.key(1), 1, field, jnp.zeros(())))
+    assert set(np.unique(x)) == {0.0, 1.0}
+    np.testing.assert_allclose(x.mean(0), p, atol=5 * 0.5 / np.sqrt(n))
+    np.testing.assert_allclose(np.corrcoef(x.T), np.eye(5), atol=5 / np.sqrt(n))
+    never, always = half.draw(jax.random.key(2), 1, jnp.array([[-20.0, 20.0]] * n), jnp.zeros(())).T
+    assert not never.any() and always.all()
+
+
 def test_temper_leads_from_base_to_the_whole_machine():
     params, layers = brute.params(DBM), tuple(map(jnp.asarray, brute.states(DBM)))
     base = tuple(b + 0.5 for b in params.biases)
