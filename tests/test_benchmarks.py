@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
-from benchmarks import train_step
+from benchmarks import leaks, train_step
 from synthjax import adversarial
 from synthjax.data.feed import Feed
 from synthjax.launch.config import family
@@ -268,3 +268,12 @@ def test_torch_gan_plays_by_the_rules(games):
     y = torch.from_numpy(Y[:4]).long()
     theirs.update_generator(theirs.make(y), y)
     assert all(torch.equal(p, old) for p, old in zip(theirs.critic.parameters(), critic, strict=True))
+
+
+def test_rows_are_dealt_once_each():
+    parts = leaks.deal(60, 16, seed=0)
+    assert [len(part) for part in parts] == [16, 12, 12, 16]
+    assert len(np.unique(np.concatenate(parts))) == 56
+    assert not np.array_equal(parts[0], leaks.deal(60, 16, seed=1)[0])
+    with pytest.raises(SystemExit, match="needs 70 rows, there are 60"):
+        leaks.deal(60, 20, seed=0)

@@ -36,6 +36,21 @@ def test_equals_brute_force_with_ties(kind):
     np.testing.assert_allclose(distance, expected_distance, rtol=1e-12)
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_bytes_are_exact_in_either_format(half, monkeypatch):
+    monkeypatch.setattr(neighbours, "_has_matrix_unit", lambda: half)
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 256, (300, 900), dtype=np.uint8)
+    targets[250:] = targets[0]  # more doubles than there are candidates: searched again
+    queries = np.concatenate([targets[:2], rng.integers(0, 256, (20, 900), dtype=np.uint8)])
+    distance, index = neighbours.nearest(queries, targets, k=3)
+    expected_distance, expected_index = brute(queries, targets, 3)
+    np.testing.assert_array_equal(index, expected_index)
+    np.testing.assert_array_equal(distance, expected_distance)
+    # One query alone goes the same way.
+    np.testing.assert_array_equal(neighbours.nearest(queries[:1], targets)[1], [[0]])
+
+
 def test_equals_sklearn():
     from sklearn.neighbors import NearestNeighbors
 

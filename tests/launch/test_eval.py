@@ -121,6 +121,9 @@ def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     found = json.loads((tmp_path / "out" / "report.json").read_text())
     assert found["privacy"]["exact_matches"] == 600
     assert found["privacy"]["mia"]["model_auc"] is None
+    attacks = np.load(tmp_path / "out" / "attacks.npz")
+    assert set(found["privacy"]["mia"]["attacks"]) <= set(attacks.files)
+    assert attacks["member"].sum() == found["privacy"]["mia"]["n_members"] < len(attacks["row"])
     assert found["manifest"]["non_members"] == "test" and found["manifest"]["quick"]
     assert found["utility"]["svm"]["tstr"]["mean"] > 0.9
     assert found["manifest"]["synthetic"]["per_class"] == np.bincount(digits.train.y[:600], minlength=10).tolist()

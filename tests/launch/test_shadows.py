@@ -1,14 +1,19 @@
 """Shadow models: each learns from its own half and from nothing else, and they calibrate the attack on a model."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
+from synthjax.data import Split
 from synthjax.errors import InputError
+from synthjax.evals import privacy
 from synthjax.evals.privacy import shadow
-from synthjax.launch import shadows
+from synthjax.launch import runs, shadows
+from synthjax.launch.subjects import Run
 from synthjax.model import DataSpec, Model
 
 ROWS, DIMS = 120, 3
@@ -66,6 +71,25 @@ def test_scores_are_those_of_each_model_and_calibrate_the_attack():
     guesses = shadow.from_scores(scores[-1], shadow.Shadows(scores[:-1], inside[:-1][:, rows]))
     auc = {name: (guess[is_member][:, None] > guess[~is_member]).mean() for name, guess in guesses.items()}
     assert auc["score"] < 0.7 and auc["difficulty"] > 0.9
+
+
+def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
+    experiment = SimpleNamespace(model=SimpleNamespace(steps=1, batch_size=8))
+    monkeypatch.setattr(runs, "read", lambda workdir: (experiment, {}))
+    run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
+    train, unseen = (Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None)))
+    found = shadows.attack(run, train, unseen, models=4, seed=3, limit=25)
+    attacked = privacy.audience(80, 40, seed=3, limit=25)
+    assert found.scores.shape == found.trained_on.shape == (4, 50)
+    rows = np.concatenate([attacked.members, 80 + attacked.others])
+    apart = np.linalg.norm(X[rows][:, None] - X, axis=2)
+    own = 5 * np.where(apart > 0, apart, np.inf).min(1)
+    # What a memory was trained on adds nothing to its surprise.
+    np.testing.assert_array_equal(np.isclose(found.scores, own, rtol=1e-3, atol=1e-4), found.trained_on)
+    assert (
+        shadows.attack(run._replace(model=run.model._replace(score=None)), train, unseen, models=4, seed=3, limit=9)
+        is None
+    )
 
 
 def test_one_shadow_is_too_few():
