@@ -42,7 +42,7 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
     if report["utility"] and "trained_on" in report["utility"]["n"]:
         protocol["Trained on"] = f"{report['utility']['n']['trained_on']:,} examples each"
     if report.get("studies"):
-        sections.append(study_sections.studies(report["studies"], "accuracy", "the CNN"))
+        sections.append(study_sections.studies(report["studies"], "accuracy", "the CNN", "example"))
     if report.get("robustness"):
         figures = {"ours": "accuracy", "real": "of real data"}
         sections.append(study_sections.robustness(report["robustness"], figures))
@@ -123,8 +123,9 @@ def _likeness(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, tr
     grids = ""
     if spec.kind == "image":
         both = ((synthetic, "Synthetic examples"), (test, "Real examples"))
-        what = ", one class per row, first of the file" if spec.n_classes else ", first of the file"
-        grids = "".join(figure(_grid(part, spec, name), f"{name}{what}.") for part, name in both)
+        for part, name in both:
+            rows = ", one class per row" if spec.n_classes and part.y is not None else ""
+            grids += figure(_grid(part, spec, name), f"{name}{rows}, first of the file.")
     tables = "" if fidelity is None else _fidelity_tables(fidelity, spec)
     if not grids and not tables:
         return ""

@@ -21,18 +21,19 @@ NAMES = {
 """Of the ranked classifiers."""
 
 
-def studies(found: Mapping[str, Any], measure: str, who: str) -> str:
+def studies(found: Mapping[str, Any], measure: str, who: str, unit: str) -> str:
     """The sections on amounts and on ranks.
 
     Args:
         found: the report's `studies`.
         measure: what is scored, in words.
         who: what is trained for the curves and the mixing, in words.
+        unit: what an example is called.
     """
     return (
         "<section><h2>How much is it worth?</h2>"
-        + _curve(found["curve"], measure, who)
-        + _mixing(found["mixing"], measure, who)
+        + _curve(found["curve"], measure, who, unit)
+        + _mixing(found["mixing"], measure, who, unit)
         + _ranking(found["ranking"], measure)
         + "</section>"
     )
@@ -46,10 +47,10 @@ def _leaf(leaf: Mapping[str, Any]) -> str:
     return _number(leaf["mean"]) + between(leaf["ci"], _number)
 
 
-def _curve(points: Sequence[Mapping[str, Any]], measure: str, who: str) -> str:
+def _curve(points: Sequence[Mapping[str, Any]], measure: str, who: str, unit: str) -> str:
     rows = [[f"{point['n']:,}", _leaf(point["synthetic"]), _leaf(point["real"])] for point in points]
     details = table(
-        f"{measure} on real test data by the size of the training set", ["examples", "synthetic", "real"], rows
+        f"{measure} on real test data by the size of the training set", [f"{unit}s", "synthetic", "real"], rows
     )
     picture = ""
     if len(points) > 1:
@@ -57,26 +58,26 @@ def _curve(points: Sequence[Mapping[str, Any]], measure: str, who: str) -> str:
             name: ([point["n"] for point in points], [point[name]["mean"] for point in points])
             for name in ("synthetic", "real")
         }
-        title = f"{measure} by the number of training examples"
+        title = f"{measure} by the number of training {unit}s"
         picture = figure(
-            plots.curves(curves, title, "training examples", measure),
-            f"{who[:1].upper()}{who[1:]} trained on synthetic examples, or on as many real ones; tested on real ones. "
+            plots.curves(curves, title, f"training {unit}s", measure),
+            f"{who[:1].upper()}{who[1:]} trained on synthetic {unit}s, or on as many real ones; tested on real ones. "
             "Where a line is flat, more of the same will not help.",
             markup.legend(curves, "line"),
         )
     return f"<h3>By the size of the set</h3>{picture}{details}"
 
 
-def _mixing(points: Sequence[Mapping[str, Any]], measure: str, who: str) -> str:
+def _mixing(points: Sequence[Mapping[str, Any]], measure: str, who: str, unit: str) -> str:
     alone = points[0]["score"]["mean"]
     rows = []
     for point in points:
         gain = 100 * (point["score"]["mean"] - alone)
         gained = "–" if not point["factor"] else f"{gain:+.1f}"
         rows.append([f"{point['factor']:g} ×", f"{point['n_synthetic']:,}", _leaf(point["score"]), gained])
-    caption = f"{measure} of {who} on real test data, trained on {points[0]['n_real']:,} real examples and"
-    head = ["synthetic per real", "synthetic examples", measure, "points gained"]
-    return f"<h3>Beside few real examples</h3>{table(caption + ' these synthetic ones beside them', head, rows)}"
+    caption = f"{measure} of {who} on real test data, trained on {points[0]['n_real']:,} real {unit}s and"
+    head = ["synthetic per real", f"synthetic {unit}s", measure, "points gained"]
+    return f"<h3>Beside few real {unit}s</h3>{table(caption + ' these synthetic ones beside them', head, rows)}"
 
 
 def _ranking(found: Mapping[str, Any], measure: str) -> str:

@@ -41,7 +41,7 @@ def render(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
     sections = [_usefulness(report)]
     if report.get("studies"):
         measure = NAMES[report["studies"]["measure"]]
-        sections.append(study_sections.studies(report["studies"], measure, "gradient boosting"))
+        sections.append(study_sections.studies(report["studies"], measure, "gradient boosting", "row"))
     if report.get("robustness"):
         sections.append(study_sections.robustness(report["robustness"], {"kept": "kept of what real rows teach"}))
     sections += [
