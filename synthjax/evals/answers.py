@@ -37,7 +37,11 @@ def answers(report: Mapping[str, Any]) -> list[Verdict]:
 
 def plain_words(loss: Mapping[str, Any]) -> str:
     """What is lost, in a sentence; `loss` is that of the utility part (see `synthjax.evals.paired`)."""
-    points, half = loss["points"], (loss["ci"][1] - loss["ci"][0]) / 2
+    low, high = loss["ci"]
+    points, half = loss["points"], (high - low) / 2
+    if low <= 0 <= high:
+        amount = f"{points:.1f} ± {half:.1f} points of {loss['measure']}"
+        return f"{loss['who']} trained on this data loses nothing that could be told from chance: {amount}."
     verb = "loses" if points >= 0 else "gains"
     return f"{loss['who']} trained on this data {verb} {abs(points):.1f} ± {half:.1f} points of {loss['measure']}."
 
@@ -74,7 +78,7 @@ def _sure_of_privacy(report: Mapping[str, Any], level: Level) -> str:
     if level == "poor":
         return f"high: what was found is there, whatever else may be. {basis}."
     if report["manifest"]["quick"] or mia["n_others"] < FEW or half > WIDE:
-        return f"low: so few examples would hide a small leak. {basis}."
+        return f"low: so few {_unit(report)}s say little either way. {basis}."
     return f"moderate: stronger attacks may find what these did not. {basis}."
 
 
@@ -129,7 +133,7 @@ def lost(report: Mapping[str, Any]) -> Verdict:
         evidence.append(
             f"{loss['who']} scores {percent(loss['ours'])} of {loss['measure']} instead of {percent(loss['real'])}: "
             f"{loss['points']:.2f} points lost (95 % interval {low:.2f} to {high:.2f}, paired bootstrap over "
-            f"{loss['n']:,} test {_unit(report)}s and {loss['seeds']} networks or judges on each side)."
+            f"{loss['n']:,} test {_unit(report)}s and the seeds of each side, {loss['seeds']})."
         )
     evidence += _lost_of_table(report) if _table(report) else _lost_of_images(report)
     return Verdict("What is lost?", *_how_much(report, loss), evidence, _sure_of_loss(report, loss))

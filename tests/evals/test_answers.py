@@ -76,6 +76,8 @@ def test_there_is_a_verdict_per_question_with_evidence_and_confidence():
 def test_what_is_lost_is_said_in_plain_words():
     assert answers.plain_words(loss(1.2)) == "A CNN trained on this data loses 1.2 ± 0.2 points of accuracy."
     assert answers.plain_words(loss(-1.2)) == "A CNN trained on this data gains 1.2 ± 0.2 points of accuracy."
+    chance = "A CNN trained on this data loses nothing that could be told from chance: 0.1 ± 0.2 points of accuracy."
+    assert answers.plain_words(loss(0.1)) == chance
     assert answer_to("any good", made()).evidence[0] == answers.plain_words(loss(1.2))
 
 
