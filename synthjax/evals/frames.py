@@ -95,6 +95,11 @@ class Table:
             return self.numbers[:, self.schema.numeric.index(self.schema.target)]
         return self.codes[:, self.schema.discrete.index(self.schema.target)]
 
+    def answered(self) -> "Table":
+        """The rows that have a target."""
+        answers = self.answers()
+        return self.take(~np.isnan(answers) if self.schema.regression else answers >= 0)
+
 
 def read(frames: Mapping[str, Any], kinds: Mapping[str, str], target: str | None = None) -> dict[str, Table]:
     """Checks data frames and brings them into one form.

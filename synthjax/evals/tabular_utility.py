@@ -140,6 +140,7 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
     Judges this small do not keep two cores busy, and scikit-learn's own threads, on cores that something else keeps
     busy, wait for one another twenty times as long as they work.
     """
+    import sklearn.ensemble  # noqa: F401  # what is not loaded yet is not limited
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
@@ -272,15 +273,9 @@ def _over_judges(scores: Scores) -> dict[str, Any]:
     return found
 
 
-def answered(table: Table) -> Table:
-    """The rows that have a target."""
-    answers = table.answers()
-    return table.take(~np.isnan(answers) if table.schema.regression else answers >= 0)
-
-
 def _answered(name: str, table: Table) -> Table:
     """The rows that have a target, if there are enough."""
-    if (n := len(found := answered(table))) < SMALLEST:
+    if (n := len(found := table.answered())) < SMALLEST:
         raise InputError(f"{name}: {n} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
     return found
 

@@ -131,19 +131,13 @@ class Judge:
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
     """How well boosting that saw synthetic rows predicts the target of real ones; by chance where there is nothing."""
-    from threadpoolctl import threadpool_limits
-
-    from synthjax.evals import tabular_utility
+    from synthjax.evals import boosting
+    from synthjax.evals.tabular_utility import SMALLEST
 
     regression = real.schema.regression
-    known = [tabular_utility.answered(table) for table in (synthetic, real)]
-    if min(map(len, known)) < tabular_utility.SMALLEST:
+    if min(len(table.answered()) for table in (real, synthetic)) < SMALLEST:
         return 0.0 if regression else 0.5
-    # As in `tabular.c2st`: scikit-learn's threads are slow on cores that something else keeps busy.
-    with threadpool_limits(1, "openmp"):
-        answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, known[0], seed)
-        found = tabular_utility.score(known[1], answer(known[1]), None)
-    value = found["r2"] if regression else found["roc_auc"]
+    value = boosting.useful(synthetic, real, seed)["r2" if regression else "roc_auc"]
     return (0.0 if regression else 0.5) if value is None else value
 
 

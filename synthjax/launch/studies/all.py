@@ -266,18 +266,11 @@ def table_scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
     """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
-    from threadpoolctl import threadpool_limits
+    from synthjax.evals import boosting, tabular
 
-    from synthjax.evals import tabular, tabular_utility
-
-    useful: list[float] = []
-    regression = train.schema.regression
-    for seed in range(config.seed, config.seed + config.networks):
-        with threadpool_limits(1, "openmp"):  # as in `tabular.c2st`
-            answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, tabular_utility.answered(synthetic), seed)
-            rows = tabular_utility.answered(test)
-            found = tabular_utility.score(rows, answer(rows), None)
-        useful.append(float(found["r2" if regression else "roc_auc"] or 0.0))
+    measure = "r2" if train.schema.regression else "roc_auc"
+    seeds = range(config.seed, config.seed + config.networks)
+    useful = [float(boosting.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
     return {
         "tstr": useful,
         "c2st": tabular.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
