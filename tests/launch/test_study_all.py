@@ -1,0 +1,101 @@
+"""All models side by side: which ones, on what, and what their rows say."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from synthjax import data
+from synthjax.errors import InputError
+from synthjax.evals import frames
+from synthjax.launch import config as config_lib
+from synthjax.launch import eval_tables, lab, reproduce
+from synthjax.launch.studies import all as study
+
+TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder in which both tables were made: (folder, images, tables)."""
+    folder = tmp_path_factory.mktemp("all")
+    work = lab.Lab(folder, None, {"study": "all"}, lambda line: None)
+    return folder, *(study.TABLES[name](work, TINY)[0] for name in ("images", "tables"))
+
+
+def test_every_model_is_in_one_of_the_tables():
+    found = [study.fitting(data.load(name).spec, ()) for name in ("digits", "breast_cancer")]
+    assert sorted(found[0] + found[1]) == sorted(config_lib.presets())
+    assert "ddpm" in found[0] and "mixture" in found[1]
+    with pytest.raises(InputError, match="--model=ddmp: unknown"):
+        study.fitting(data.load("digits").spec, ("ddmp",))
+
+
+def test_a_row_has_a_cell_for_each_column_and_real_data_comes_first(place):
+    _, images, tables = place
+    for table, name in ((images, "vae"), (tables, "independent")):
+        assert [row[0] for row in table.rows] == [study.REAL, name]
+        assert all(len(row) == len(table.columns) for row in table.rows)
+        real, made = (dict(zip(table.columns, row, strict=True)) for row in table.rows)
+        assert all(real[column] == "–" for column in (*study.PRIVACY, *study.COSTS))
+        assert 0 <= float(made["TSTR"]) <= 1 and 0 <= float(made["attack on the file"]) <= 1
+        assert made["steps"] == {"vae": "3", "independent": "1"}[name]
+        assert float(made["s per 1,000"]) > 0 and int(made["numbers"].replace(",", "")) > 0
+
+
+def test_what_was_measured_is_kept(place, monkeypatch):
+    folder, images, tables = place
+    for name in ("image_scores", "table_scores"):
+        monkeypatch.setattr(study, name, lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(lab.train, "run", lambda *_: pytest.fail("trained"))
+    work = lab.Lab(folder, None, {"study": "all"}, lambda line: None)
+    assert study.tables(work, TINY) == [tables] and study.images(work, TINY) == [images]
+
+
+def test_rows_drawn_alone_are_told_from_real_ones():
+    loaded = data.load("breast_cancer")
+    schema = loaded.table.schema
+    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+    parts = frames.read({split: loaded.frame(split) for split in ("train", "test")}, kinds, schema.target)
+    alone = frames.alone(np.random.default_rng(0), parts["train"], 409)
+    config = dataclasses.replace(TINY, networks=2, limit=409)
+    real, made = (study.row_scores(config, rows, parts["train"], parts["test"]) for rows in (parts["train"], alone))
+    assert min(real["tstr"]) > 0.97 and max(made["tstr"]) < 0.9 and len(made["tstr"]) == 2
+    assert real["c2st"] > 0.9 > 0.3 > made["c2st"]  # the same rows twice, and independent ones
+    assert real["shapes"] == real["trends"] == 1 and made["shapes"] > 0.9 > made["trends"]
+
+
+def test_steps_are_those_of_the_experiment_the_limit_or_the_time():
+    experiment = config_lib.experiment(None, "vae", "digits")
+    no_limit = dataclasses.replace(TINY, steps=0)
+    steps = [study.of(no_limit, "vae", "digits", n).model.steps for n in (0, 70, 10**9)]
+    assert steps == [experiment.model.steps, 70, experiment.model.steps]
+    assert study.of(TINY, "vae", "digits", 70).model.steps == 3
+
+
+class Speed:
+    """A lab whose models do two steps a second."""
+
+    def train(self, name, chosen):
+        self.trained = name, chosen.model.steps
+        return lab.Generator(name, self.folder, chosen, None, None, None)
+
+
+def test_the_time_is_turned_into_steps(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 50, "steps_per_second": 0.1}\n{"step": 150, "steps_per_second": 2}\n'
+    )
+    speed = Speed()
+    speed.folder = tmp_path
+    timed = dataclasses.replace(TINY, steps=0, minutes=1.5)
+    assert study.steps_within(speed, timed, "vae", "digits") == 180
+    assert speed.trained == ("digits-vae-speed", study.FITTED)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"), [("images", "breast_cancer", "labelled images"), ("tables", "digits", "target")]
+)
+def test_the_wrong_kind_of_data_is_told(tmp_path, field, value, what):
+    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    with pytest.raises(InputError, match=f"{field}={value}: must be a .*{what}"):
+        study.TABLES[field](work, dataclasses.replace(TINY, **{field: value}))
