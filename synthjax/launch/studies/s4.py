@@ -230,32 +230,31 @@ def mean(found: Sequence[dict[str, Any]], name: str) -> float:
 
 def answer(model: str, by_rows: dict[int, list[dict[str, Any]]], real: dict[str, Any], alone: dict[str, Any]) -> str:
     """The study's question, answered in words from the figures of one model."""
-    told = {n: tells(found) for n, found in by_rows.items()}
     first, last = min(by_rows), max(by_rows)
-    over = [n for n in sorted(by_rows) if any(told[n])]
-    quiet = [n for n in sorted(by_rows) if n not in over]
+    told = {n: tells(by_rows[n]) for n in sorted(by_rows)}
 
     def change(name: str) -> str:
         return f"{mean(by_rows[first], name):.2f} to {mean(by_rows[last], name):.2f}"
 
-    who = [
-        "the synthetic file" * any(told[n][0] for n in over),
-        "the model's own score" * any(told[n][1] for n in over),
-    ]
+    def listed(sizes: Sequence[int]) -> str:
+        return ", ".join(f"{n:,}" for n in sizes)
+
+    over = []
+    for place, (name, what) in enumerate((("file", "the synthetic file"), ("model", "the model's own score"))):
+        if sizes := [n for n, both in told.items() if both[place]]:
+            most = max(mean(by_rows[n], name) for n in sizes)
+            over.append(f"{what} tells who was trained on at {listed(sizes)} rows (AUC up to {most:.2f})")
+    quiet = [n for n, both in told.items() if not any(both)]
     verdict = f"No attack shows that it over-fits, at any size from {first:,} to {last:,} rows."
     if over:
-        listed = ", ".join(f"{n:,}" for n in over)
-        verdict = f"It over-fits at {listed} rows: {' and '.join(filter(None, who))} tells who was trained on."
-        rest = ", ".join(f"{n:,}" for n in quiet)
-        verdict += f" At {rest} rows no attack does better than chance." if quiet else " No size is free of it."
-    mimics = [n for n in sorted(by_rows) if all(one["trends"] > alone["trends"] for one in by_rows[n])]
-    listed = ", ".join(f"{n:,}" for n in mimics)
+        verdict = f"It over-fits: {', '.join(over)}."
+        verdict += f" At {listed(quiet)} rows no attack beats chance." if quiet else " No size is free of it."
+    # Not by trends, which columns drawn alone do well in: each by itself is exact.
+    mimics = [n for n in sorted(by_rows) if all(one["c2st"] > alone["c2st"] for one in by_rows[n])]
     if mimics:
-        verdict += (
-            f" It mimics how columns go together, better than columns drawn alone in every trial, at {listed} rows."
-        )
+        verdict += f" It mimics at {listed(mimics)} rows: they pass for real more than columns drawn alone do."
     else:
-        verdict += " It mimics how columns go together no better than columns drawn alone: it under-fits."
+        verdict += " It mimics nowhere: its rows pass for real no more than columns drawn alone do."
     return (
         f"Mimic or over-fit? {model}: {verdict} From {first:,} to {last:,} rows the attack on the file goes from AUC "
         f"{change('file')}, that on the model's score from {change('model')} (chance .50); column shapes from "
