@@ -1,4 +1,7 @@
-"""DBM of 1,000 and 500 hidden units with labels on top, on CIFAR-10: pixels are Gaussian units of learnt variance."""
+"""DBM of 1,000 and 500 hidden units with labels on top, on CIFAR-10: pixels are Gaussian units of learnt variance.
+
+Not trained to its end yet; study S0 could tell only horses in its own machine's images.
+"""
 
 from synthjax.launch.config import Experiment
 from synthjax.models import dbm

@@ -1,4 +1,7 @@
-"""DBM of 500 and 1,000 hidden units with labels on top, on binarised MNIST."""
+"""DBM of 500 and 1,000 hidden units with labels on top, on binarised MNIST.
+
+Not trained to its end yet. Salakhutdinov & Hinton (2009) have an ELBO of -84.62 nats without labels.
+"""
 
 from synthjax.launch.config import Experiment
 from synthjax.models import dbm
