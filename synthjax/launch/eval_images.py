@@ -49,7 +49,7 @@ LOOK = Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, var
 """`--quick`: a first look."""
 LEVELS = {
     "quick": Protocol(
-        4, classifiers.EPOCHS, 10_000, 10_000, real=500, steps=200, most=2_000, ranked=1_000, varied=2, network=False
+        4, classifiers.EPOCHS, 10_000, 6_000, real=500, steps=150, most=1_000, ranked=1_000, varied=2, network=False
     ),
     "full": Protocol(
         5, classifiers.EPOCHS, 10_000, None, real=5_000, steps=1_000, most=60_000, ranked=5_000, varied=5, network=True
