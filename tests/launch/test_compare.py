@@ -219,6 +219,27 @@ def test_full_says_beforehand_how_long_it_takes(monkeypatch):
     assert (judging.spell(12), judging.spell(600), judging.spell(7_200)) == ("12 seconds", "10 minutes", "2.0 hours")
 
 
+def test_full_says_so_of_images_too(digits, monkeypatch):
+    """Networks that take 1 ms per example and pass, in trainings that can be counted by hand."""
+    clock = [0.0]
+
+    def train(key, x, y, spec, seeds, epochs):
+        clock[0] += len(x) * seeds * epochs / 1_000
+
+    monkeypatch.setattr(eval_images.classifiers, "train", train)
+    monkeypatch.setattr(eval_images.time, "monotonic", lambda: clock[0])
+    protocol = eval_images.Protocol(
+        2, 3, limit=0, trained=100, real=100, steps=5, most=300, ranked=0, varied=1, network=True
+    )
+    subject = subjects.Subject(digits, subjects.Synthetic(digits.train.x, digits.train.y), None, None)
+    judged = (3 * 2 + 1 + 2 * 2) * 100 * 3  # three sets by two networks, one changed set, another network on two sets
+    curve = 2 * (128 * 5 + 300 * 4)  # a batch is never smaller; five steps, or four passes
+    mixed = 128 * 5 + 150 * 5 + 200 * 5 + 300 * 4 + 500 * 4
+    assert eval_images.estimate(subject, protocol) == pytest.approx((judged + curve + mixed) / 1_000)
+    bare = subject._replace(synthetic=subjects.Synthetic(digits.train.x, None))
+    assert eval_images.estimate(bare, protocol) == 0
+
+
 # --- the command ---------------------------------------------------------------------------------------------------
 
 
