@@ -63,9 +63,19 @@ def publish(report: Mapping[str, Any]) -> Verdict:
         "fair": f"Not as it is: there are traces of the training {unit}s in it.",
         "good": "Nothing that was tried speaks against it. That is no proof that nothing leaks.",
     }[found.level]
+    level = found.level
+    if level == "good" and _weak(report):
+        level, answer = "fair", f"This cannot tell: too few {unit}s were attacked. Nothing was found among them."
     # What the model itself gives away belongs to the question about the checkpoint.
     evidence = [sentence for sentence in found.evidence if not sentence.startswith("Whoever gets the model")]
-    return Verdict("May I publish it?", found.level, answer, evidence, _sure_of_privacy(report, found.level))
+    return Verdict("May I publish it?", level, answer, evidence, _sure_of_privacy(report, found.level))
+
+
+def _weak(report: Mapping[str, Any]) -> bool:
+    """Whether the attacks are too few to say that nothing leaks."""
+    mia = report["privacy"]["mia"]
+    low, high = mia["auc_interval"]
+    return report["manifest"]["quick"] or mia["n_others"] < FEW or (high - low) / 2 > WIDE
 
 
 def _sure_of_privacy(report: Mapping[str, Any], level: Level) -> str:
@@ -77,7 +87,7 @@ def _sure_of_privacy(report: Mapping[str, Any], level: Level) -> str:
     )
     if level == "poor":
         return f"high: what was found is there, whatever else may be. {basis}."
-    if report["manifest"]["quick"] or mia["n_others"] < FEW or half > WIDE:
+    if _weak(report):
         return f"low: so few {_unit(report)}s say little either way. {basis}."
     return f"moderate: stronger attacks may find what these did not. {basis}."
 
