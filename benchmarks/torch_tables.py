@@ -75,7 +75,7 @@ class Trainer(torch_gans.Trainer):
         self.columns = Columns(spec, config.conditional)
         x = jnp.asarray(feed.x)
         v = self.columns.enter(x, scaling(self.columns, x, jnp.ones(len(x))))
-        super().__init__(config, spec, Feed(np.asarray(v), feed.y, feed.batch_size, minibatches=feed.minibatches))
+        super().__init__(config, spec, Feed(np.array(v), feed.y, feed.batch_size, minibatches=feed.minibatches))
         self.noise = config.noise or self.columns.width
 
     def players(self) -> tuple[nn.Module, nn.Module]:

@@ -55,14 +55,14 @@ class Spread(NamedTuple):
 class Contender:
     """Something that can run training steps: `run(start, stop)` returns when they are done."""
 
-    def __init__(self, run: Callable[[int, int], Any]):
-        self._run, self._step, self._length = run, 0, 1
+    def __init__(self, run: Callable[[int, int], Any], start: int = 0, clock: Callable[[], float] = time.perf_counter):
+        self._run, self._step, self._length, self._clock = run, start, 1, clock
 
     def turn(self) -> float:
         """Seconds a step of one turn."""
-        begun = time.perf_counter()
+        begun = self._clock()
         self._run(self._step, self._step + self._length)
-        seconds = (time.perf_counter() - begun) / self._length
+        seconds = (self._clock() - begun) / self._length
         self._step += self._length
         return seconds
 
@@ -115,7 +115,7 @@ class Ours:
 
     def size(self) -> int:
         """How many parameters are trained: those of both players, of a GAN."""
-        state = self.state
+        state = getattr(self.state, "game", self.state)
         params = state.params if hasattr(state, "params") else (state.generator["params"], state.critic["params"])
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 

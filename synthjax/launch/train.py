@@ -17,6 +17,7 @@ class of which the same few examples are made again and again is reported by nam
 launch.sample and launch.eval take with --checkpoint=best.
 """
 
+import contextlib
 import functools
 import sys
 import time
@@ -236,6 +237,12 @@ def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, write
     return Best(Checkpoints(workdir / runs.KEPT["best"], 1, say), judge, record, say)
 
 
+def precision(chosen: Experiment) -> contextlib.AbstractContextManager[None]:
+    """Within it matrix products are as precise as the run asks for."""
+    asked = chosen.precision
+    return contextlib.nullcontext() if asked == "default" else jax.default_matmul_precision(asked)
+
+
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
     """Trains, or goes on training, in a run's folder.
 
@@ -271,7 +278,7 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
     best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
-    with jax.default_matmul_precision(config.precision(chosen)):
+    with precision(chosen):
         step, state = loop.train(
             coach,
             loop.Plan(chosen.model.steps, *every, minutes),

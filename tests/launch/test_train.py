@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -198,6 +199,14 @@ def test_the_feed_draws_classes_as_the_experiment_says(fields, expected):
         assert set(feed.batch(0).y) == {1, 3, 5, 7, 9}
 
 
+@pytest.mark.parametrize(("asked", "expected"), [("default", "highest"), ("bfloat16", "bfloat16")])
+def test_products_are_as_precise_as_the_run_asks_for(asked, expected):
+    with jax.default_matmul_precision("highest"):
+        with train.precision(Experiment("vae", vae.Config(), precision=asked)):
+            assert jax.config.jax_default_matmul_precision == expected
+        assert jax.config.jax_default_matmul_precision == "highest"
+
+
 # --- what it refuses ----------------------------------------------------------------------------------------------
 
 
@@ -233,6 +242,7 @@ REFUSED = {
     "an unknown field": (["--config.model.wdith=2"], "has no field 'wdith'; did you mean 'width'?"),
     "a value of the wrong type": (["--steps=many"], "--steps=many: must be of type int"),
     "a share above one": (["--holdout=1.5"], "holdout=1.5"),
+    "an unknown precision": (["--precision=half"], "--precision=half: must be one of default, float32, bfloat16"),
     "an unknown rare class": (["--config.rare_class=zero"], "rare_class=zero: digits has no such class; there are 0"),
     "a rare class that grows": (["--config.rare_class=0", "--config.rare_factor=0.5"], "rare_factor=0.5: must be a"),
     "too few weights": (["--config.class_weights=1,1"], "class_weights: 2 weights for 10 classes"),

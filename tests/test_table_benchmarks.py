@@ -1,0 +1,135 @@
+"""That the table GAN that the benchmark compares is the same one in torch, and the benchmark's own arithmetic."""
+
+import dataclasses
+import sys
+import time
+import types
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
+
+from benchmarks import tables
+from synthjax import adversarial
+from synthjax.data.feed import Feed
+from synthjax.evals import frames
+from synthjax.model import Batch, Column, DataSpec
+from synthjax.models import table_gan
+
+COLUMNS = (
+    Column("savings", "continuous", 0, 2, missing=1),
+    Column("age", "continuous", 2, 1),
+    Column("colour", "onehot", 3, 3),
+    Column("town", "code", 6, 1, codes=4),
+    Column("churned", "onehot", 7, 2, target=True),
+)
+SPEC = DataSpec("table", (9,), 0, ("no", "yes"), (0.5, 0.5), COLUMNS)
+N = 12
+RANDOM = np.random.default_rng(0)
+Y = np.arange(N, dtype=np.int32) % 2
+X = np.zeros((N, 9), np.float32)
+X[:, [0, 2]], X[:, 1] = RANDOM.standard_normal((N, 2)), np.arange(N) % 3 == 0
+X[np.arange(N), 3 + np.arange(N) % 3], X[:, 6], X[np.arange(N), 7 + Y] = 1, np.arange(N) % 4, 1
+CONFIG = dataclasses.replace(
+    table_gan.PRESETS["table_wcgan"],
+    hidden=(8, 7),
+    batch_size=4,
+    rules=dataclasses.replace(table_gan.WASSERSTEIN, n_critic=2, critic_warmup=3),
+)
+
+
+@pytest.fixture(scope="module")
+def both():
+    """(our model, its first state, the same parameters in torch)."""
+    torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e '.[bench]')")
+    from benchmarks import torch_models, torch_tables
+
+    torch.set_num_threads(1)
+    theirs = torch_tables.Trainer(CONFIG, SPEC, Feed(X, Y, 4, minibatches=2))
+    model = table_gan.build(CONFIG, SPEC)
+    batch = Batch(jnp.asarray(X), jnp.asarray(Y), jnp.ones(N), jnp.arange(N))  # all rows, whose scale torch takes
+    state = jax.jit(model.init)(jax.random.key(0), batch)
+    for net, ours in ((theirs.generator, state.game.generator), (theirs.critic, state.game.critic)):
+        torch_models.load(net, ours["params"])
+    return model, state, theirs
+
+
+def test_what_the_generator_makes_and_the_critic_says(both, monkeypatch):
+    import torch
+
+    from benchmarks import torch_tables
+
+    _, state, theirs = both
+    monkeypatch.setattr(torch_tables, "gumbel", torch.zeros_like)
+    generator = table_gan.Generator(CONFIG, theirs.columns, 2)
+    critic = table_gan.Critic(CONFIG, theirs.columns, 2)
+    z, y = RANDOM.standard_normal((4, theirs.noise), np.float32), torch.from_numpy(Y[:4]).long()
+    v = generator.apply(state.game.generator, z, Y[:4], jnp.ones(4), True)  # without a key, of no noise
+    values, _ = critic.apply(state.game.critic, v, Y[:4], jnp.ones(4), True)
+    made = theirs.generator(torch.from_numpy(z), y)
+    np.testing.assert_allclose(made.detach().numpy(), v, atol=1e-5)
+    np.testing.assert_allclose(theirs.critic(made, y).detach().numpy(), values, atol=1e-5)
+    share = np.full((4, 1), 0.3, np.float32)
+    monkeypatch.setattr(torch, "rand", lambda *_: torch.from_numpy(share))
+    monkeypatch.setattr(jax.random, "uniform", lambda *_: jnp.asarray(share))
+    real = theirs.examples(theirs.feed.x[:4])[0]
+    there = theirs.critic_loss(real, made.detach(), y).item()
+    game = adversarial._Game(CONFIG.rules, generator, critic, None, 0, 1, 0.0, "", None)  # its loss needs no more
+    pair = adversarial.Pair(jnp.asarray(real.numpy()), Y[:4], jnp.ones(4), jnp.arange(4), (v,))
+    losses, _, _ = game.critic_loss(0, {})(state.game.critic["params"], jax.random.key(1), pair)
+    np.testing.assert_allclose(there, losses.mean(), rtol=1e-4)
+
+
+def test_torch_rows_are_ours(both):
+    """Numbers that are there in units of their deviation, zero where they are missing, and one place a category."""
+    _, _, theirs = both
+    v = theirs.feed.x
+    there = X[:, 1] == 0
+    expected = (X[there, 0] - X[there, 0].mean()) / X[there, 0].std()
+    np.testing.assert_allclose(v[there, 0], expected, atol=1e-5)
+    assert not v[~there, 0].any()
+    assert v.shape == (N, 2 + 2 + 3 + 4) and (v[:, 2:].sum(axis=1) == 3).all()
+
+
+def test_torch_trains_the_critic_alone_at_first(both):
+    _, _, theirs = both
+    players = theirs.generator, theirs.critic
+
+    def copies():
+        return [[p.detach().clone() for p in player.parameters()] for player in players]
+
+    before = copies()
+    theirs.run(0, 3)
+    after = copies()
+    assert all((a == b).all() for a, b in zip(before[0], after[0], strict=True))
+    assert any((a != b).any() for a, b in zip(before[1], after[1], strict=True))
+    theirs.run(3, 4)
+    assert any((a != b).any() for a, b in zip(after[0], copies()[0], strict=True))
+
+
+def test_seconds_of_the_process_and_of_the_clock():
+    done, seconds = tables.timed(lambda: time.sleep(0.05) or 7)
+    assert done == 7 and seconds.wall >= 0.05 and 0 <= seconds.cpu < 0.05
+
+
+def test_worth_of_a_copy_and_of_noise():
+    """Real rows teach and cannot be told from themselves; rows with shuffled labels teach nothing."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(600, 2))
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": np.where(x[:, 0] > 0, "yes", "no")})
+    kinds = {"a": "continuous", "b": "continuous", "y": "categorical"}
+    fields = [types.SimpleNamespace(name=name, kind=kind) for name, kind in kinds.items()]
+    schema = types.SimpleNamespace(fields=fields, target="y")
+    parts = {"train": frame.iloc[:300], "test": frame.iloc[300:]}
+    dataset = types.SimpleNamespace(table=types.SimpleNamespace(schema=schema), frame=parts.get)
+    assert set(frames.read(parts, kinds, "y")) == set(parts)
+    auc, alike = tables.worth(dataset, parts["train"])
+    assert auc > 0.98 and alike > 0.8
+    noise = parts["train"].assign(y=rng.permutation(parts["train"]["y"]), b=5 + rng.normal(size=300))
+    auc, alike = tables.worth(dataset, noise)
+    assert 0.3 < auc < 0.7 and alike < 0.05
