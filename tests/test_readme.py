@@ -30,6 +30,7 @@ SHORT = {
     "python -m synthjax.launch.synthesize": ["--config.model.components=4", "--steps=2", "--quick"],
     "python -m synthjax.launch.eval": ["--quick"],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
+    "python -m synthjax.launch.search": ["--steps=20", "--trials=2", "--rungs=1"],
     "python launch/local.py": ["--steps=4", "--batch_size=8"],
 }
 # What the tests themselves are run with, and `.ci/run` runs to the letter.
