@@ -87,14 +87,10 @@ def evaluate(
     exact = privacy.Keys(*(_keys(table) for table in (synthetic, train, holdout)))
     guessed = attributes.evaluate(synthetic, train, holdout, test, secrets=secrets, seed=seed, limit=limit)
     attacker = privacy.Attacker(scores, shadows, public, seed, limit)
-    found = privacy.judge(
-        *(made, known, unseen, reference, exact, attacker),
-        record_limit=RECORD_LIMIT,
-        save=save,
-        more={f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()},
-    )
+    parts = made, known, unseen, reference, exact, attacker
+    more = {f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()}
     return {
-        **found,
+        **privacy.judge(*parts, record_limit=RECORD_LIMIT, save=save, more=more),
         "attributes": guessed,
         "tests": {
             **compare_distances(*distances(synthetic, train, test, seed=seed, limit=limit)),

@@ -56,6 +56,7 @@ def save(path: Path, attacked: Audience, guesses: Mapping[str, np.ndarray]) -> N
     Arrays: `row` (n + m,) i64 rows of the training or the holdout set, `member` (n + m,) bool, and (n + m,) f64 for
     each attack under its name.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         rows = np.concatenate([attacked.members, attacked.others])
