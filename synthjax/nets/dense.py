@@ -83,7 +83,8 @@ def dot_general(x: jax.Array, w: jax.Array, dimension_numbers: Any, precision: A
     def low(x: jax.Array, w: jax.Array) -> jax.Array:
         return forward(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], w.shape[-1])
 
-    asked = precision is None and jax.config.jax_default_matmul_precision in BFLOAT16  # type: ignore[attr-defined]
+    setting = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    asked = precision is None and setting in BFLOAT16
     if not asked or x.dtype != jnp.float32 or w.dtype != jnp.float32:
         return standard(x, w)
     product: jax.Array = lax.platform_dependent(x, w, cpu=low, default=standard)
