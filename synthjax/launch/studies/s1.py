@@ -32,6 +32,8 @@ TABLE_2 = {"cgan": (".74", ".57"), "cwgan": (".79", ".65"), "cdcgan": (".59", ".
 TABLE_3 = {"raw": ".97", "augmented": ".97", "synthetic": ".84"}
 TABLE_4 = {"raw": ".56", "augmented": ".75", "synthetic": ".75"}
 """The study's figures; one run each."""
+NOISE = "-noise"
+"""End of the name of a GAN that learns with directed noise."""
 PROTOCOLS = {"s1": networks.S1, "standard": classifiers.STANDARD}
 
 
@@ -59,6 +61,10 @@ class Config:
     """Name of the class that is rare in Low-Zero: the first one."""
     rare_factor: float = 100.0
     """By how much it is under-sampled."""
+    rare_model: str = ""
+    """GAN that sees Low-Zero, "cgan-noise" say; empty: the one that is best on the holdout split of the whole data."""
+    rare_feed: Literal["uniform", "balanced"] = "uniform"
+    """How its batches are drawn: as the data is, or each class equally often."""
     nearest: int = 1000
     """Synthetic examples of each class whose nearest training example is looked for."""
     seed: int = 0
@@ -78,12 +84,13 @@ def of(config: Config, name: str, *, noise: bool, rare: bool = False, **changes:
         noise_scale=config.noise_scale if noise else chosen.noise_scale,
         rare_class=config.rare_class if rare else "",
         rare_factor=config.rare_factor if rare else 1.0,
+        feed=config.rare_feed if rare else chosen.feed,
     )
 
 
 def generator(lab: Lab, config: Config, name: str, *, noise: bool, rare: bool = False) -> Generator:
     """A trained GAN."""
-    full = name + "-noise" * noise + "-low-zero" * rare
+    full = name + NOISE * noise + "-low-zero" * rare
     return lab.train(full, of(config, name, noise=noise, rare=rare))
 
 
@@ -159,7 +166,8 @@ def best(lab: Lab, config: Config) -> tuple[str, bool]:
 
 def three_ways(lab: Lab, config: Config, *, rare: bool) -> tuple[dict[str, dict[str, Any]], str]:
     """Raw, augmented and synthetic training sets; and the name of the GAN that made the examples."""
-    name, noise = best(lab, config)
+    told = config.rare_model if rare else ""
+    name, noise = (told.removesuffix(NOISE), told.endswith(NOISE)) if told else best(lab, config)
     made = generator(lab, config, name, noise=noise, rare=rare)
     data = lab.data(made.experiment)
     kind = "low-zero" if rare else "vanilla"
