@@ -7,7 +7,7 @@ half, for leakage, and on all of adult.data, for fidelity. That is what publishe
 TabDiff, TabSyn and CTGAN, on the same split, stand beside ours.
 
     share   of synthetic rows nearer to the training half than to the other; .50: no nearer
-    file    AUC of the best of three membership attacks that see the synthetic table (`evals.privacy`)
+    file    AUC of the best of the membership attacks that see the synthetic table (`evals.privacy`)
     model   the same of an attack that sees the likelihood itself
     NLL     of the unseen half, nats a row, where the model has one over the same states
     AUC     of gradient boosting that learnt from synthetic rows, on the UCI test rows

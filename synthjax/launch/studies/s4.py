@@ -55,7 +55,7 @@ class Config:
     steps: int = 3000
     """Of each model, the same for all sizes; 0: as its preset says."""
     learning_rate: float = 3e-4
-    """Of each model; 0: as its preset says, with which 3,000 steps do little."""
+    """Of each model; 0: as its preset says."""
     samples: int = 3000
     """Synthetic rows that are judged."""
     attacked: int = 10_000
@@ -334,7 +334,7 @@ def growing(lab: Lab, config: Config) -> list[Table]:
         f"Against {len(table(lab, config).whole.test.x):,} test rows, {config.samples:,} synthetic rows each; mean ± "
         f"deviation over {config.trials} trials of other rows and seeds; copies: over all trials.",
         f"An attack tells where it beats chance (p < {LEVEL:.2f}, or a 95 % interval above .5) in most trials. AUC of "
-        "the file: the best of three attacks, which by chance alone reaches what the column beside says.",
+        "the file: the best of the attacks, which by chance alone reaches what the column beside says.",
         *(answer(model, by_rows, of_real["real"], of_real["alone"]) for model, by_rows in all_found.items()),
     ]
     return [Table("S4", f"{config.dataset}: a GAN on more and more rows", columns, lines, tuple(notes))]
