@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from synthjax.evals import report as image_report
-from synthjax.evals import tabular_report
+from synthjax.evals import tabular_report, traces
 from synthjax.evals.report import Level, Verdict, percent
 
 _ORDER: tuple[Level, ...] = ("poor", "fair", "good")
@@ -241,6 +241,10 @@ def checkpoint(report: Mapping[str, Any]) -> Verdict:
             f"Whoever gets the model itself tells training {unit}s from others with an AUC of {mia['model_auc']:.3f} "
             f"(interval {low:.3f} to {high:.3f}; guessing gives 0.5)."
         )
+        counted = mia.get("model_attacks") and mia["model_attacks"]["findings"]["flagged"]
+        if counted:
+            best = traces.attack(counted[0].split(".")[0], unit)
+            evidence.append(f"Its attacks taken together (Holm), “{best}” recognises training {unit}s.")
     elif model:
         evidence.append("This kind of model gives no score of single examples, so that it was not attacked.")
     else:

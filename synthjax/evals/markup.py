@@ -10,20 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from synthjax.evals import plots
 from synthjax.evals.report import PROTOCOL_VERSION, Verdict, percent
 
 SIGNS = {"good": ("✓", "good"), "fair": ("!", "mixed"), "poor": ("✕", "poor")}
-ATTACKS = {
-    "distance": "nearest synthetic {unit}",
-    "monte_carlo": "synthetic {unit}s within a radius",
-    "calibrated": "nearest, calibrated by other real data",
-    "copy": "a synthetic {unit} nearer than any by chance",
-    "domias_kernel": "density over that of other real data, kernels",
-    "domias_mixture": "the same, mixtures of Gaussians",
-    "informed": "all of these, by who knows a few members",
-    "model": "asks the model itself",
-}
 
 
 def document(manifest: Mapping[str, Any], verdicts: Iterable[Verdict], sections: Iterable[str], *, unit: str) -> str:
@@ -112,113 +101,6 @@ def between(interval: Sequence[float] | None, as_text: Callable[[float], str] = 
         return ""
     low, high = map(as_text, interval)
     return f"<br><small>{low.removesuffix(' %') if high.endswith(' %') else low} – {high}</small>"
-
-
-# --- privacy -----------------------------------------------------------------------------------------------------
-
-
-def privacy(privacy: Mapping[str, Any], non_members: str, pairs: str, *, unit: str, more: str = "") -> str:
-    """The section on privacy.
-
-    Args:
-        privacy: that part of the report.
-        non_members: the split whose examples are the others.
-        pairs: HTML that shows the closest pairs; "": nothing.
-        unit: what an example is called.
-        more: HTML that ends the section.
-    """
-    return (
-        "<section><h2>Privacy</h2><p>These are attacks, not guarantees: each figure says what leaks at least. Only "
-        "training with differential privacy says what leaks at most. Membership attacks come first, since data that "
-        "passes every distance check has been shown to leak.</p>"
-        + _membership(privacy["mia"], non_members, unit)
-        + f"<h3>Copies</h3>{_copies(privacy, unit)}{pairs}"
-        + _closest_record(privacy["dcr"], unit)
-        + f"{more}</section>"
-    )
-
-
-def _membership(mia: Mapping[str, Any], non_members: str, unit: str) -> str:
-    each = dict(mia["attacks"]) | ({"model": mia["model"]} if mia["model"] else {})
-    each = {ATTACKS.get(name, str(name)).format(unit=unit): attack for name, attack in each.items()}
-    curves = {name: attack["roc"] for name, attack in each.items()}
-    picture = plots.roc_curves(curves, 1 / mia["n_others"], "ROC curves of the attacks")
-    note = (
-        f"The headline figures are the largest over the attacks on these same {unit}s, which errs towards alarm; the "
-        "last row says what that choice alone gives."
-    )
-    if mia["control_auc"] is not None:
-        note += (
-            f" Aimed at real data that holds no member, the first attack gives {mia['control_auc']:.3f}: what tells "
-            "the two groups apart without any leak."
-        )
-    note += f" With {mia['n_others']:,} others, false alarms come in steps of {percent(1 / mia['n_others'])}."
-    return (
-        f"<h3>Who was in the training set?</h3><p>{mia['n_members']:,} training {unit}s against {mia['n_others']:,} "
-        f"real {unit}s that were not trained on (the {escape(non_members)} split). Guessing gives an AUC of 0.5, and "
-        "as many hits as false alarms.</p>"
-        + _attack_table(mia, each)
-        + figure(
-            picture,
-            "Above the dotted line is better than guessing. Both axes are logarithmic: being sure about few people is "
-            "worse than a faint idea of all.",
-            legend(each, "line"),
-        )
-        + f'<p class="note">{note}</p>'
-    )
-
-
-def _attack_table(mia: Mapping[str, Any], each: Mapping[str, Any]) -> str:
-    def decimals(value: float) -> str:
-        return f"{value:.3f}"
-
-    figures = {"auc": decimals, "tpr_at_fpr_1pct": percent, "tpr_at_fpr_0p1pct": percent}
-    rows = [
-        [escape(name)]
-        + [as_text(attack[key]) + between(attack[f"{key}_interval"], as_text) for key, as_text in figures.items()]
-        for name, attack in each.items()
-    ]
-    chance = [
-        f"{as_text(mia['chance'][key]['mean'])}<br><small>up to {as_text(mia['chance'][key]['q95'])}</small>"
-        for key, as_text in figures.items()
-    ]
-    rows.append(["<em>best attack on the file, had nothing leaked</em>: mean<br><small>95 % quantile</small>", *chance])
-    caption = "Membership attacks: AUC, and members found at 1 % and at 0.1 % false alarms; 95 % intervals"
-    return table(caption, ["attack", "AUC", "found at 1 %", "at 0.1 %"], rows)
-
-
-def _copies(privacy: Mapping[str, Any], unit: str) -> str:
-    near = privacy["near_matches"]
-    exact = [percent(privacy["exact_matches_share"]), percent(privacy["exact_matches_reference"])]
-    closer = (
-        f"nearer to one than {near['threshold']:.4g}<br><small>as the nearest {percent(near['quantile'])} of unseen "
-        f"real {unit}s are</small>"
-    )
-    rows = [[f"equal to a training {unit}", *exact], [closer, percent(near["share"]), percent(near["reference"])]]
-    return table(f"Copies, beside the rate of unseen real {unit}s", ["", "synthetic", "unseen real"], rows)
-
-
-def _closest_record(dcr: Mapping[str, Any], unit: str) -> str:
-    names = {"train": f"to the nearest training {unit}", "holdout": f"to the nearest unseen {unit}"}
-    picture = plots.histogram(
-        dcr["histogram"]["edges"],
-        {name: dcr["histogram"][name] for name in names},
-        f"Distances from synthetic {unit}s to the nearest training and to the nearest unseen {unit}",
-        "distance",
-    )
-    low, high = dcr["interval"]
-    return (
-        "<h3>Distance to closest record</h3><p>"
-        f"{percent(dcr['share_nearer_train'])} of the synthetic {unit}s (interval {percent(low)} to {percent(high)}) "
-        f"are nearer to the training set than to as many ({dcr['n_real']:,}) unseen real {unit}s; 50 % if the "
-        "generator does not favour what it saw. A diagnostic only: passing it proves nothing.</p>"
-        + figure(
-            picture,
-            f"Medians {dcr['median_train']:.4g} and {dcr['median_holdout']:.4g}, over {dcr['n_synthetic']:,} synthetic "
-            f"{unit}s. The two should lie on one another.",
-            legend(names.values(), "fill"),
-        )
-    )
 
 
 # --- how it was measured -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import markup, plots, study_sections
+from synthjax.evals import markup, plots, privacy_section, study_sections
 from synthjax.evals.answers import answers
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.neighbours import nearest
@@ -48,7 +48,7 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
         sections.append(study_sections.robustness(report["robustness"], figures))
     sections += [
         _likeness(report, spec, synthetic, train, test),
-        markup.privacy(privacy, manifest["non_members"], pairs, unit="example"),
+        privacy_section.section(privacy, manifest["non_members"], pairs, unit="example"),
         markup.method(manifest, protocol),
     ]
     return markup.document(manifest, answers(report), sections, unit="example")

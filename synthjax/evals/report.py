@@ -70,7 +70,7 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
     privacy.mia.control_auc          the distance attack aimed at real data that holds no member: 0.5 without a bias
     privacy.mia.model_auc            the best attack that asks the model itself; null without a model;  .model  it
     privacy.mia.model_attacks        the same keys as mia for all attacks on the model, and their findings
-    privacy.mia.n_public             records of which the attacker knew before
+    privacy.mia.n_public             records of which the attacker knew before (`--public`)
     privacy.findings                 holm: p-values of all tests of the file, corrected together; flagged: those at or
                                      below level
     privacy.mia.n_members, .n_others examples attacked
@@ -86,6 +86,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from synthjax.errors import GateError
+from synthjax.evals import traces
 
 PROTOCOL_VERSION = 2
 
@@ -298,20 +299,18 @@ def private(privacy: Mapping[str, Any], *, unit: str = "example", copied: bool |
         unit: what an example is called.
         copied: whether it holds copies; default: whether a larger share equals training examples than of unseen ones.
     """
-    mia, dcr, near = privacy["mia"], privacy["dcr"], privacy["near_matches"]
-    # Bonferroni: all three figures are looked at.
-    traced = [key for key, p in mia["p_value"].items() if p < 0.01 / len(mia["p_value"])]
-    level: Level
+    mia, near = privacy["mia"], privacy["near_matches"]
     if copied is None:
         copied = privacy["exact_matches_share"] > privacy["exact_matches_reference"]
-    if copied or mia["auc_interval"][0] > 0.55 or ("tpr_at_fpr_0p1pct" in traced and mia["tpr_at_fpr_0p1pct"] > 0.05):
-        level, answer = "poor", f"Yes: training {unit}s can be recognised from it."
-    elif traced or dcr["interval"][0] > 0.5:
-        level, answer = "fair", f"There are traces of the training {unit}s in it."
-    else:
-        level, answer = "good", "These attacks found nothing. That is no proof that nothing leaks."
+    level: Level = "poor" if copied else traces.level(privacy)
+    answer = {
+        "poor": f"Yes: training {unit}s can be recognised from it.",
+        "fair": f"There are traces of the training {unit}s in it.",
+        "good": "These attacks found nothing. That is no proof that nothing leaks.",
+    }[level]
     low, high = mia["auc_interval"]
     evidence = [
+        *traces.sentences(privacy, unit),
         "Guessing from the file alone who was in the training set, the best attack reaches an AUC of "
         f"{mia['auc']:.3f} (interval {low:.3f} to {high:.3f}; guessing gives 0.5, and with no leak the best attack "
         f"would stay below {mia['chance']['auc']['q95']:.3f} nineteen times in twenty).",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import markup, plots, study_sections, tabular_figures, tabular_privacy
+from synthjax.evals import markup, plots, privacy_section, study_sections, tabular_figures, tabular_privacy
 from synthjax.evals.answers import answers
 from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
@@ -46,11 +46,12 @@ def render(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
         sections.append(study_sections.robustness(report["robustness"], {"kept": "kept of what real rows teach"}))
     sections += [
         _likeness(report, tables),
-        markup.privacy(
+        privacy_section.section(
             privacy,
             manifest["non_members"],
             _closest(privacy["closest"], manifest["columns"], tables),
             unit="row",
+            columns=privacy_section.secrets(privacy),
             more=_tests(privacy["tests"], manifest, tables),
         ),
         markup.method(manifest, _protocol(report)),

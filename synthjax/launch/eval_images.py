@@ -43,6 +43,8 @@ class Protocol:
     """Whether another network is tried."""
     shadows: int = 0
     """Models trained like the run's own, to calibrate the attacks on it."""
+    public: int = 0
+    """Members, and as many others, of whom the attacker knows beforehand that they are."""
 
 
 LOOK = Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, varied=1, network=False)
@@ -59,16 +61,26 @@ PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
 def judge_privacy(
-    subject: Subject, *, seed: int, limit: int, models: int = 0, save: Path | None = None
+    subject: Subject, *, seed: int, limit: int, models: int = 0, public: int = 0, save: Path | None = None
 ) -> dict[str, Any]:
-    """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one."""
+    """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one.
+
+    The attacker knows beforehand of `public` members, and of as many others, that they are.
+    """
     real, run = subject.real, subject.run
     unseen, reference = (real.holdout, real.test) if subject.unseen == "holdout" else (real.test, real.holdout)
     scores = judging.model_scores(run, real.train, unseen, seed=seed, limit=limit)
     shadowed = (
         shadows.attack(run, real.train, unseen, models=models, seed=seed, limit=limit) if run and models else None
     )
-    asked: dict[str, Any] = {"scores": scores, "shadows": shadowed, "seed": seed, "limit": limit, "save": save}
+    asked: dict[str, Any] = {
+        "scores": scores,
+        "shadows": shadowed,
+        "seed": seed,
+        "limit": limit,
+        "public": public,
+        "save": save,
+    }
     return privacy.evaluate(subject.synthetic, real.train, unseen, reference, real.spec, **asked)
 
 
@@ -171,7 +183,7 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
         found["studies"] = parts.part("studies", lambda: judge_amounts(subject, protocol, seed=seed))
         varied = functools.partial(judge_robustness, subject, found["utility"], protocol, seed=seed)
         found["robustness"] = parts.part("robustness", varied)
-    more: dict[str, Any] = {"models": protocol.shadows, "save": out / judging.SCORES}
+    more: dict[str, Any] = {"models": protocol.shadows, "public": protocol.public, "save": out / judging.SCORES}
     attacks = functools.partial(judge_privacy, subject, seed=seed, limit=protocol.limit, **more)
     found["privacy"] = parts.part("privacy", attacks)
     tell(report.private(found["privacy"]), parts.seconds["privacy"])
@@ -212,6 +224,7 @@ def run(
     epochs: int | None = None,
     level: str = "quick",
     shadows: int = 0,
+    public: int = 0,
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real, synthetic = subject.real, subject.synthetic
@@ -221,7 +234,7 @@ def run(
     )
     protocol = LOOK if quick else LEVELS[level]
     protocol = dataclasses.replace(
-        protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs, shadows=shadows
+        protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs, shadows=shadows, public=public
     )
     if level == "full" and not quick:
         say(f"--level=full: the classifiers alone will take about {judging.spell(estimate(subject, protocol))}")

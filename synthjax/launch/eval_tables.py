@@ -50,6 +50,8 @@ class Protocol:
     """Seeds of the studies and variations."""
     shadows: int = 0
     """Models trained like the run's own, to calibrate the attacks on it."""
+    public: int = 0
+    """Members, and as many others, of whom the attacker knows beforehand that they are."""
 
 
 LOOK = Protocol(2, 5_000, 1_000, 1_000, 200, 500, 200, 1)
@@ -97,14 +99,25 @@ def judge_privacy(
     seed: int,
     limit: int,
     models: int = 0,
+    public: int = 0,
     save: Path | None = None,
 ) -> dict[str, Any]:
-    """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one."""
+    """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one.
+
+    The attacker knows beforehand of `public` members, and of as many others, that they are.
+    """
     others, unseen, reference = witnesses(subject, tables)
     run, train = subject.run, subject.real.train
     scores = judging.model_scores(run, train, others, seed=seed, limit=limit)
     shadowed = shadows.attack(run, train, others, models=models, seed=seed, limit=limit) if run and models else None
-    asked: dict[str, Any] = {"scores": scores, "shadows": shadowed, "seed": seed, "limit": limit, "save": save}
+    asked: dict[str, Any] = {
+        "scores": scores,
+        "shadows": shadowed,
+        "seed": seed,
+        "limit": limit,
+        "public": public,
+        "save": save,
+    }
     return tabular_privacy.evaluate(tables["synthetic"], tables["train"], unseen, reference, **asked)
 
 
@@ -154,7 +167,7 @@ def judge(
     tell(tabular_report.alike(found["fidelity"]), parts.seconds["fidelity"])
     if subject.target is not None:
         found |= judge_usefulness(parts, three, protocol, seed=seed)
-    more: dict[str, Any] = {"models": protocol.shadows, "save": out / judging.SCORES}
+    more: dict[str, Any] = {"models": protocol.shadows, "public": protocol.public, "save": out / judging.SCORES}
     attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=protocol.attacked, **more)
     found["privacy"] = parts.part("privacy", attacks)
     tell(tabular_report.private(found["privacy"]), parts.seconds["privacy"])
@@ -205,6 +218,7 @@ def run(
     seeds: int | None = None,
     level: str = "quick",
     shadows: int = 0,
+    public: int = 0,
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real = subject.real
@@ -216,7 +230,7 @@ def run(
     for note in subject.notes:
         say(f"note: {note}")
     protocol = LOOK if quick else LEVELS[level]
-    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=shadows)
+    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=shadows, public=public)
     if level == "full" and not quick:
         say(f"--level=full: the judges alone will take about {judging.spell(estimate(subject, tables, protocol))}")
     found, parts = judge(subject, tables, out, protocol, seed=seed, level=level, quick=quick)

@@ -101,12 +101,13 @@ def finished(
     if not isinstance(found, dict):
         return None
     manifest = found.get("manifest", {})
+    known = {**manifest.get("protocol", {}), **manifest}
     same = (
         found.get("protocol_version") == report.PROTOCOL_VERSION
         and manifest.get("fingerprint") == real.fingerprint
         and manifest.get("synthetic", {}).get("sha256") == writers.sha256(file)
         and (manifest.get("model") or {}).get("state_sha256") == (run and run.described["sha256"])
-        and all(manifest.get(name, value) == value for name, value in settings.items())
+        and all(known.get(name, value) == value for name, value in settings.items())
     )
     if same:
         say(f"{folder / 'report.json'}: judged before, by the same settings")

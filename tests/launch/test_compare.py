@@ -98,6 +98,8 @@ def test_what_was_judged_is_judged_once(compared, folder, monkeypatch):
     where = (folder / "copy-eval", subject.file, subject.real, None)
     assert judging.finished(*where, {"seeds": 1}) is not None
     assert judging.finished(*where, {"seeds": 3}) is None
+    assert judging.finished(*where, {"public": 0}) is not None
+    assert judging.finished(*where, {"public": 5}) is None  # said in the manifest's protocol alone
     assert judging.finished(folder / "noisy-eval", *where[1:], {}) is None  # another file's
 
 

@@ -113,7 +113,7 @@ def command(*arguments, **environment):
 def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     """The whole command on a file that is useful and leaks everything: verdicts, report, page and gate say so."""
     path = save(tmp_path / "copy.npz", x=digits.train.x[:600], y=digits.train.y[:600])
-    done = command("--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--quick", "--seeds=1",
+    done = command("--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--quick", "--seeds=1", "--public=20",
                    "--fail_if=privacy.mia.auc>0.55", "--fail_if=utility.svm.tstr.mean<0.5")  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert "privacy.mia.auc is" in done.stderr and "utility.svm" not in done.stderr
@@ -125,6 +125,10 @@ def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     assert set(found["privacy"]["mia"]["attacks"]) <= set(attacks.files)
     assert attacks["member"].sum() == found["privacy"]["mia"]["n_members"] < len(attacks["row"])
     assert found["manifest"]["non_members"] == "test" and found["manifest"]["quick"]
+    assert found["manifest"]["protocol"]["public"] == 20 and found["privacy"]["mia"]["n_public"] == 40
+    assert found["privacy"]["mia"]["attacks"]["informed"]["auc"] > 0.6  # half of the training set is copied
+    assert "duplicates.exact" in found["privacy"]["findings"]["flagged"]
+    assert "This counts, all" in done.stdout.replace("\n    ", " ")
     assert found["utility"]["svm"]["tstr"]["mean"] > 0.9
     assert found["manifest"]["synthetic"]["per_class"] == np.bincount(digits.train.y[:600], minlength=10).tolist()
     assert "Yes: training examples can be recognised" in done.stdout
