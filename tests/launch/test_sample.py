@@ -174,7 +174,7 @@ def slow(*args, **options):
     return x
 
 sampling.draw_block = slow
-synthjax.load = lambda workdir, member=0: (fake.MODEL, fake.STATE, fake.SPEC)
+synthjax.load = lambda workdir, member=0, checkpoint="last": (fake.MODEL, fake.STATE, fake.SPEC)
 sample.describe_run = lambda *_: (fake.DESCRIBED, fake.DATASET)
 sys.argv, options = sample.parse_options(sys.argv)
 sample.define_flags()

@@ -258,12 +258,12 @@ def test_the_command_goes_on_and_names_the_best(tmp_path):
         ours = jax.tree.map(lambda a, place=place: a[place], both.game.ema)
         pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(state.game.ema), strict=True)
         apart[trial] = max(float(np.abs(a - b).max()) for a, b in pairs)
-    assert apart[best] < 1e-4 < 1e-3 < max(apart.values())
+    assert apart[best] < 3e-4 < 1e-3 < max(apart.values())
 
 
 def test_images_are_judged_by_a_cnn(tmp_path):
     """Two trials of a small VAE on digits, one of which never learns."""
-    chosen = Experiment("vae", vae.Config(latents=2, channels=(), hidden=16, batch_size=64, steps=3), "digits")
+    chosen = Experiment("vae", vae.Config(latents=2, channels=(), hidden=(16,), batch_size=64, steps=3), "digits")
     found = data.load("digits")
     space = [trials.parse(chosen, RATE, "1e-9|1e-2")]
     made = Search(tmp_path, chosen, space, found, plan(trials=2, score="accuracy", rows=60))  # type: ignore[arg-type]

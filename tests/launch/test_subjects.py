@@ -112,7 +112,7 @@ def run(digits, tmp_path, monkeypatch):
     made.experiment = Experiment("vae", vae.Config())
     model = toy()
 
-    def describe(workdir, state, member):
+    def describe(workdir, state, member, checkpoint):
         described = {"name": "toy", "config": {}, "member": member, "step": 1, "sha256": sample.state_sha256(state)}
         return described, made.record
 
