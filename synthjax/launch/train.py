@@ -12,7 +12,6 @@ interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --c
 
 Every --config.sample_every steps and at the end a grid of samples is drawn, and how varied each class is, measured: a
 class of which the same few examples are made again and again is reported by name. metrics.jsonl has the figures.
-
 --eval_every=N scores the model on the holdout every N steps and keeps the best state, for --checkpoint=best elsewhere.
 """
 
