@@ -17,10 +17,19 @@ from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import compare, eval, eval_images, eval_tables, judging, subjects
 
-SCHEMA = json.loads((importlib.resources.files("synthjax.evals") / "report.schema.json").read_text())
+TEXT = (importlib.resources.files("synthjax.evals") / "report.schema.json").read_text()
+SCHEMA = json.loads(TEXT)
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 NOTHING = dict.fromkeys(("workdir", "real", "data_dir", "synthetic", "holdout", "target", "schema"))
 PROTOCOL = {"quick": True, "seed": 0, "seeds": 1, "epochs": 1, "level": "quick"}
+
+
+def test_no_definition_of_the_schema_hides_another():
+    def once(pairs):
+        assert len(dict(pairs)) == len(pairs), sorted(key for key, _ in pairs)
+        return dict(pairs)
+
+    json.loads(TEXT, object_pairs_hook=once)
 
 
 def errors(report):
