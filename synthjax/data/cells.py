@@ -7,8 +7,9 @@ datetime datetime64[us]; all else strings. A missing value is NaN, NaT or None. 
 column's: row 1 is the first one below the header.
 """
 
+import functools
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -104,12 +105,15 @@ def plain_format(form: str) -> str:
 
 def date_formats(cell: str) -> list[str]:
     """Those of FORMATS that fit a cell, by shape; an offset from UTC at its end, +02:00, is part of the form."""
+    if not cell[:1].isdecimal():  # as all forms begin: most columns of text are no dates
+        return []
     offset = re.search(r"(?<=:\d\d)(\.\d+)?([+-]\d\d:?\d\d)$", cell)
     end = offset[2] if offset else ""
     cell = cell.removesuffix(end)
     return [form + end for form in FORMATS if not (end and form.endswith("Z")) and re.fullmatch(shape(form), cell)]
 
 
+@functools.cache
 def shape(form: str) -> str:
     """A regular expression for dates of a form, padded or not."""
     pieces = re.split(r"%-?(\w)", form)
@@ -126,7 +130,12 @@ def resolution(field: Field) -> float:
 
 def missing_in(cells: pa.Array, tokens: tuple[str, ...]) -> np.ndarray:
     """(n,) bool: where a cell says that its value is missing."""
-    return np.asarray(pc.is_in(cells, value_set=pa.array(tokens)))
+    return np.asarray(pc.is_in(cells, options=_among(tokens)))
+
+
+@functools.lru_cache(maxsize=16)
+def _among(tokens: tuple[str, ...]) -> pc.SetLookupOptions:
+    return pc.SetLookupOptions(pa.array(tokens, pa.string()))
 
 
 def typed(chunk: Chunk, schema: Schema, tokens: tuple[str, ...], where: object) -> "pd.DataFrame":
@@ -143,16 +152,16 @@ def typed(chunk: Chunk, schema: Schema, tokens: tuple[str, ...], where: object) 
     """
     import pandas as pd
 
-    columns = {}
+    columns: dict[str, Any] = {}
     for field in schema.fields:
         cells = chunk.cells.column(field.name).combine_chunks()
         absent = missing_in(cells, tokens)
         if field.kind in NUMERIC:
-            columns[field.name] = pd.Series(_numeric(cells, absent, field, chunk.rows, where))
+            columns[field.name] = _numeric(cells, absent, field, chunk.rows, where)
         else:
             text = pc.if_else(pa.array(absent), pa.scalar(None, pa.string()), cells) if absent.any() else cells
-            columns[field.name] = text.to_pandas()
-    return pd.DataFrame(columns).set_axis(chunk.rows, axis=0)
+            columns[field.name] = text.to_pandas().array
+    return pd.DataFrame(columns, index=chunk.rows)
 
 
 def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray, where: object) -> np.ndarray:

@@ -96,7 +96,7 @@ class Encoder:
         """Learns the encoding of each column.
 
         Args:
-            frame: typed training rows, or a fair sample of them (100,000 are plenty).
+            frame: typed training rows, or a fair sample of them (100,000 are plenty); numbers and dates are enough.
             schema: measured on all training rows.
             encoding: one of PRESETS.
 
@@ -156,13 +156,18 @@ class Encoder:
 
     # --- from and to frames
 
-    def units(self, frame: "pd.DataFrame") -> np.ndarray:
-        """The numeric matrix of a frame: (n, columns) f32; see `scalers`."""
-        units = np.empty((len(frame), len(self.codings)), np.float32)
+    def units(self, frame: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
+        """The numeric matrix of a frame, (n, columns) f32, see `scalers`; and (n, columns) bool, see `unseen`."""
+        units = np.empty((len(self.codings), len(frame)), np.float32)
+        known = np.ones((len(self.codings), len(frame)), bool)
         for i, coding in enumerate(self.codings):
             field = self._fields[coding.name]
-            units[:, i] = frames.units(frames.column(frame, field), field)
-        return units
+            values = frames.column(frame, field)
+            if field.kind in DISCRETE:
+                units[i], known[i] = frames.codes(values, field)
+            else:
+                units[i] = frames.places(values, field)
+        return units.T, known.T
 
     def encode(self, frame: "pd.DataFrame", seed: int = 0) -> np.ndarray:
         """Rows as vectors.
@@ -177,8 +182,12 @@ class Encoder:
         Raises:
             InputError: a column is missing, or holds a value that is not of its kind.
         """
-        noise = np.random.default_rng((seed, 1)).standard_normal((len(frame), len(self.plan.interval)), np.float32)
-        return self.forward(self.units(frame), noise)
+        return self.encode_units(self.units(frame)[0], seed)
+
+    def encode_units(self, units: np.ndarray, seed: int = 0) -> np.ndarray:
+        """The same of rows' `units`, (n, columns) f32."""
+        noise = np.random.default_rng((seed, 1)).standard_normal((len(units), len(self.plan.interval)), np.float32)
+        return self.forward(units, noise)
 
     def labels(self, frame: "pd.DataFrame") -> np.ndarray:
         """(n,) i32 codes of the target; zeros where there is none, or a numeric one.
@@ -199,14 +208,14 @@ class Encoder:
             )
         return codes.astype(np.int32)
 
-    def unseen(self, frame: "pd.DataFrame") -> dict[str, int]:
-        """Column -> rows that hold a category which training never saw, or too rarely; only columns with any."""
-        counts = {}
-        for coding in self.codings:
-            field = self._fields[coding.name]
-            if field.kind in DISCRETE and (count := int((~frames.codes(frames.column(frame, field), field)[1]).sum())):
-                counts[field.name] = count
-        return counts
+    def unseen(self, known: np.ndarray) -> dict[str, int]:
+        """Column -> rows that hold a category which training never saw, or too rarely; only columns with any.
+
+        Args:
+            known: (n, columns) bool, where neither is so: the second part of `units`.
+        """
+        counts = zip(self.codings, (~known).sum(axis=0).tolist(), strict=True)
+        return {coding.name: count for coding, count in counts if count}
 
     def decode(self, x: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
         """Vectors as typed rows, in the columns' order.
@@ -327,7 +336,7 @@ def _coding(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_
         return Coding(field.name, encoding, codes, missing)
     if encoding == "minmax":
         return Coding(field.name, encoding, missing=missing)
-    u = frames.units(frames.column(frame, field), field)
+    u = frames.places(frames.column(frame, field), field)
     u = u[~np.isnan(u)]
     u = u if len(u) else np.zeros(1, np.float32)  # a sample may miss the few values there are
     if encoding == "mode":

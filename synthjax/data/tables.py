@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 BLOCK = 8 << 20
 """Bytes of a file that a chunk holds, roughly; a row must be shorter."""
+COLUMN_BLOCK = 8 << 10
+"""The same for each column of a table of more than 1,024: what a chunk costs, it costs per column."""
 _DELIMITERS = ",;\t|"
 SUFFIXES = (".csv", ".tsv", ".data", ".parquet")
 """Endings of file names that are tables."""
@@ -67,7 +69,7 @@ def open_table(
     skip: int = 0,
     tokens: tuple[str, ...] = MISSING,
     clean: Callable[[pa.Array], pa.Array] | None = None,
-    block: int = BLOCK,
+    block: int | None = None,
 ) -> Reader:
     """A reader of a CSV or Parquet file, whose header is read at once.
 
@@ -77,7 +79,7 @@ def open_table(
         skip: lines above the first row, or above the header.
         tokens: cells that say that a value is missing.
         clean: applied to every column of text.
-        block: bytes of the file per chunk.
+        block: bytes of the file per chunk; default: `BLOCK`, or `COLUMN_BLOCK` for each column if that is more.
 
     Raises:
         InputError: the file cannot be read, is empty, or has columns without a name or with the same one. `chunks`
@@ -90,12 +92,16 @@ def open_table(
         return _parquet(path, tokens, block)
     header, delimiter = _header(path, skip, names)
     _check_names(header, path)
-    above = skip + (names is None)
+    above, size = skip + (names is None), block or _block(header)
 
     def chunks(columns: list[str] | None = None) -> Iterator[Chunk]:
-        return _csv_chunks(path, header, delimiter, above, columns, clean, block)
+        return _csv_chunks(path, header, delimiter, above, columns, clean, size)
 
     return Reader(str(path), header, chunks, tokens=tokens)
+
+
+def _block(names: tuple[str, ...]) -> int:
+    return max(BLOCK, COLUMN_BLOCK * len(names))
 
 
 def frame_reader(frame: "pd.DataFrame", where: str) -> Reader:
@@ -210,19 +216,20 @@ def _line(error: Exception) -> str:
 # --- Parquet -----------------------------------------------------------------------------------------------------
 
 
-def _parquet(path: Path, tokens: tuple[str, ...], block: int) -> Reader:
+def _parquet(path: Path, tokens: tuple[str, ...], block: int | None) -> Reader:
     try:
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise fault(path, f"not a Parquet file that can be read: {_line(error)}") from error
     names = tuple(schema.names)
     _check_names(names, path)
+    size = max((block or _block(names)) // (16 * len(names)), 1)
 
     def chunks(columns: list[str] | None = None) -> Iterator[Chunk]:
         start = 0
         try:
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(max(block // (16 * len(names)), 1), columns=columns, use_threads=False):
+                for batch in file.iter_batches(size, columns=columns, use_threads=False):
                     yield Chunk(as_text(pa.table(batch), path), np.arange(start, start + len(batch)))
                     start += len(batch)
         except (OSError, pa.ArrowException) as error:

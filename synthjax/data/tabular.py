@@ -13,6 +13,7 @@ Data sets known by name, from `data_dir` or a folder of that name in it:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +25,7 @@ from synthjax.data.arrays import fault, shown
 from synthjax.data.cells import NUMBER, Chunk, missing_in, typed
 from synthjax.data.encoding import PRESETS, Encoder
 from synthjax.data.infer import CLASSES, class_order, infer
-from synthjax.data.schema import Schema, check_known, read_overrides
+from synthjax.data.schema import NUMERIC, Schema, check_known, read_overrides
 from synthjax.data.tables import Reader, frame_reader, open_table
 from synthjax.errors import InputError
 
@@ -221,7 +222,8 @@ def encode(
         storage=reader.storage,
         where=reader.where,
     )
-    frame = typed(Chunk(pa.concat_tables(kept), sample), schema, reader.tokens, reader.where)
+    numeric = replace(schema, fields=tuple(field for field in schema.fields if field.kind in NUMERIC))
+    frame = typed(Chunk(pa.concat_tables(kept), sample), numeric, reader.tokens, reader.where)
     kept.clear()
     encoder = Encoder.fit(frame, schema, encoding)
     notes = [encoder.preflight(sum(map(len, splits.values())))]
@@ -237,9 +239,14 @@ def encode(
 
 def _taken(chunk: Chunk, index: np.ndarray) -> Chunk:
     """The chunk's rows that are in `index`, which increases."""
+    own = _places(chunk, index)
+    return Chunk(chunk.cells.take(pa.array(own)), chunk.rows[own])
+
+
+def _places(chunk: Chunk, index: np.ndarray) -> np.ndarray:
+    """Where in a chunk the rows lie that are in `index`, which increases."""
     first, last = np.searchsorted(index, [chunk.rows[0], chunk.rows[-1] + 1])
-    chosen = index[first:last] - chunk.rows[0]
-    return Chunk(chunk.cells.take(pa.array(chosen)), index[first:last])
+    return index[first:last] - chunk.rows[0]
 
 
 def _encoded(
@@ -249,19 +256,20 @@ def _encoded(
     parts: dict[str, list[Rows]] = {split: [] for split in splits}
     unseen: dict[str, dict[str, int]] = {split: {} for split in splits}
     for chunk in reader.chunks():
+        frame = typed(chunk, encoder.schema, reader.tokens, reader.where)
+        units, known = encoder.units(frame)
+        try:
+            y = encoder.labels(frame)
+        except InputError as error:
+            raise fault(reader.where, str(error)) from error
         for split, index in splits.items():
-            part = chunk if index is None else _taken(chunk, index)
-            if not len(part.rows):
+            own = np.arange(len(units)) if index is None else _places(chunk, index)
+            if not len(own):
                 continue
-            frame = typed(part, encoder.schema, reader.tokens, reader.where)
-            x = encoder.encode(frame, seed=int(part.rows[0]))
-            try:
-                y = encoder.labels(frame)
-            except InputError as error:
-                raise fault(reader.where, str(error)) from error
-            parts[split].append(Rows(x, y, part.rows.astype(np.int32)))
+            x = encoder.encode_units(units[own], seed=int(chunk.rows[own[0]]))
+            parts[split].append(Rows(x, y[own], chunk.rows[own].astype(np.int32)))
             if split != "train":
-                for name, count in encoder.unseen(frame).items():
+                for name, count in encoder.unseen(known[own]).items():
                     unseen[split][name] = unseen[split].get(name, 0) + count
     empty = Rows(np.empty((0, encoder.width), np.float32), np.empty(0, np.int32), np.empty(0, np.int32))
     joined = {

@@ -212,7 +212,7 @@ def test_mode_encoding_finds_the_modes():
 @pytest.mark.parametrize("encoding", PRESETS)
 def test_the_numeric_part_under_jit_agrees_with_numpy(encoding):
     encoder, frame, _ = table(mixed(), encoding, target="class")
-    units = encoder.units(frame)
+    units, _ = encoder.units(frame)
     noise = np.random.default_rng(0).standard_normal((N, len(encoder.plan.interval))).astype(np.float32)
     x = encoder.forward(units, noise)
     compiled = jax.jit(encoder.forward)(units, noise)
@@ -232,7 +232,7 @@ def test_categories_that_training_never_saw():
     columns = {"rare": ["a"] * 50 + ["b"] * 2, "gone": ["a"] * 40 + [""] * 12, "full": ["a", "b"] * 26}
     encoder, _, _ = table(columns, "code")
     new = pd.DataFrame({name: ["new", "a"] for name in columns})
-    assert encoder.unseen(new) == {"rare": 1, "gone": 1, "full": 1}
+    assert encoder.unseen(encoder.units(new)[1]) == {"rare": 1, "gone": 1, "full": 1}
     back = encoder.decode(encoder.encode(new))
     assert back["rare"][0] == RARE and pd.isna(back["gone"][0]) and back["full"][0] == "a"
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from synthjax import data
+from synthjax.data import tables
 from synthjax.data.encoding import Encoder
 from synthjax.data.tables import open_table, writing
 from synthjax.errors import InputError
@@ -75,6 +76,18 @@ def test_gzip_chunks_and_single_columns(tmp_path):
     assert read(write(tmp_path, "a\n1\n\n3\n"))[0] == {"a": ["1", "", "3"]}  # an empty line is a missing value here
     reader = open_table(path)
     assert [chunk.cells.column_names for chunk in reader.chunks(["b"])] == [["b"]]
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.parquet"])
+def test_wide_tables_come_in_few_chunks(tmp_path, monkeypatch, name):
+    """What a chunk costs it costs per column, so that a block holds a fixed part of each."""
+    frame = pd.DataFrame(np.arange(200 * 50).reshape(200, 50)).rename(columns=str)
+    frame.to_csv(tmp_path / name, index=False) if name == "wide.csv" else frame.to_parquet(tmp_path / name)
+    monkeypatch.setattr(tables, "BLOCK", 4_000)
+    cells, many = read(tmp_path / name, block=4_000)
+    again, few = read(tmp_path / name)
+    assert cells == again
+    assert many > 10 and few == 1
 
 
 def test_parquet_keeps_its_types(tmp_path):
