@@ -8,6 +8,7 @@ QUICK = Config(
     models=("table_gan", "table_wcgan"),
     all_models=("independent",),
     candidates=("table2", "quantile"),
+    all_candidates=("table2",),
     steps=120,
     snapshot=60,
     columns=("mean radius", "mean texture"),

@@ -22,6 +22,7 @@ TINY = s2.Config(
     models=("table_wcgan",),
     all_models=("independent",),
     candidates=(),
+    all_candidates=(),
     steps=4,
     snapshot=2,
     columns=("mean radius", "mean texture"),
@@ -161,9 +162,11 @@ def test_the_candidate_is_chosen_by_its_worse_measure(monkeypatch):
     }
     monkeypatch.setattr(s2, "judged_candidate", lambda lab, config, part, name: judged[name])
     assert s2.worst_gap(judged["table2"]) == pytest.approx(0.16)
-    assert s2.chosen(None, dataclasses.replace(TINY, candidates=tuple(judged)), "all") == "fast"
-    with pytest.raises(InputError, match=r"config\.candidates=slow"):
-        s2.chosen(None, dataclasses.replace(TINY, candidates=("slow",)), "all")
+    config = dataclasses.replace(TINY, candidates=tuple(judged), all_candidates=("table2", "mode"))
+    assert s2.chosen(None, config, "numeric") == "fast" and s2.chosen(None, config, "all") == "mode"
+    for part, field in (("numeric", "candidates"), ("all", "all_candidates")):
+        with pytest.raises(InputError, match=rf"config\.{field}=slow"):
+            s2.chosen(None, dataclasses.replace(TINY, **{field: ("slow",)}), part)
 
 
 def test_an_interval_and_the_weight_s_correlations():
@@ -213,4 +216,6 @@ def test_pictures(study):
 
 def test_settings_to_choose_from_are_there():
     for quick in (False, True):
-        assert set(reproduce.settings("s2", quick, []).candidates) <= set(s2.CANDIDATES)
+        settings = reproduce.settings("s2", quick, [])
+        for part in s2.PARTS:
+            assert set(s2.candidates_of(settings, part)) <= set(s2.CANDIDATES)

@@ -19,7 +19,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from synthjax.errors import InputError
 from synthjax.evals import tabular, tabular_privacy, tabular_utility
@@ -34,14 +34,31 @@ PARTS = {"numeric": "minmax", "all": "interval"}
 """Columns that are used -> how the study encodes them."""
 STUDY = {"numeric": (0.7612, 0.7825), "all": (0.788, None)}
 """The study's TSTR and TRTS of WCGAN, as shares."""
+
+
+class Setting(NamedTuple):
+    """How a GAN is trained."""
+
+    encoding: str
+    """A preset of `synthjax.data.encoding`; "": the study's."""
+    fields: dict[str, Any]
+    """Of its preset, where they differ."""
+    feed: Literal["uniform", "balanced"] = "uniform"
+    """"balanced": it sees both classes equally often, as the classifiers do."""
+
+
 _FAST: dict[str, Any] = {"hidden": (128, 128, 128), "learning_rate": 5e-4, "steps": 4_000}
-CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
-    "table2": ("", {}),
-    "fast": ("", _FAST),
-    "quantile": ("quantile", _FAST),
-    "mode": ("mode", _FAST),
+CANDIDATES = {
+    "table2": Setting("", {}),
+    "fast": Setting("", _FAST),
+    "quantile": Setting("quantile", _FAST),
+    "mode": Setting("mode", _FAST),
+    "balanced": Setting("mode", _FAST, "balanced"),
+    "sampled": Setting("mode", {**_FAST, "by_sampling": True}),
+    "long": Setting("mode", {**_FAST, "steps": 16_000}),
+    "wide": Setting("mode", {"learning_rate": 5e-4, "steps": 8_000}, "balanced"),
 }
-"""Settings of the WCGAN to choose from: name -> (encoding, "" for the study's; fields of its preset)."""
+"""Settings of the WCGAN to choose from."""
 MEASURES = ("accuracy", "balanced_accuracy")
 """Of classifiers; a setting is chosen by the worse of the two: accuracy alone is high for whoever favours the larger
 class."""
@@ -56,10 +73,14 @@ class Config:
     """Rows of the numeric part; the GANs as in Table 2."""
     all_models: tuple[str, ...] = ("table_wcgan", "mixture")
     """Rows of the part with all columns."""
-    candidates: tuple[str, ...] = tuple(CANDIDATES)
+    candidates: tuple[str, ...] = ("mode", "balanced", "sampled", "long", "wide")
     """Settings that the holdout chooses from, names in CANDIDATES; empty: no chosen WCGAN."""
+    all_candidates: tuple[str, ...] = ("balanced", "long")
+    """The same of the part with all columns."""
     steps: int = 0
     """Of every GAN; 0: Table 2's, or the candidate's."""
+    precision: Literal["default", "float32", "bfloat16"] = "default"
+    """Of matrix products in training, see `synthjax.launch.config.Experiment`."""
     snapshot: int = 1000
     """Steps between the panels of Figure 6."""
     columns: tuple[str, ...] = ("age", "hours-per-week")
@@ -88,48 +109,60 @@ class Config:
 # --- generators --------------------------------------------------------------------------------------------------
 
 
-def of(config: Config, name: str, setting: str = "table2") -> tuple[str, Any]:
-    """The encoding ("": the part's or the model's own) and the Config of a row's model."""
-    if name not in GANS:
-        tuned = experiment(None, name, config.dataset)
-        return tuned.encoding, tuned.model
-    encoding, fields = CANDIDATES[setting]
-    if config.steps:
-        fields = {**fields, "steps": config.steps}
-    return encoding, dataclasses.replace(presets()[name][1], **fields)
+def gan(config: Config, name: str, setting: Setting) -> Any:
+    """The Config of a GAN."""
+    fields = {**setting.fields, "steps": config.steps} if config.steps else setting.fields
+    return dataclasses.replace(presets()[name][1], **fields)
 
 
 def generator(lab: Lab, config: Config, part: str, row: str, seed: int = 0) -> Generator:
     """The trained generator of a row of a part; `seed` counts from 0."""
     if row == CHOSEN:
         return candidate(lab, config, part, chosen(lab, config, part), seed=seed)
-    encoding, model = of(config, row)
-    # What is no GAN has an encoding of its own.
-    encoding = encoding or (PARTS[part] if row in GANS else "")
+    if row in GANS:
+        encoding, model = PARTS[part], gan(config, row, CANDIDATES["table2"])
+    else:
+        tuned = experiment(None, row, config.dataset)
+        encoding, model = tuned.encoding, tuned.model
     files = s2_rows.cut(lab, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
     snapshot = config.snapshot if row in GANS and part == "numeric" and not seed else 0
-    run = s2_rows.run(files, row, model, encoding=encoding, seed=config.seed + seed, snapshot=snapshot)
+    run = s2_rows.run(files, row, model, encoding=encoding, seed=config.seed + seed, precision=config.precision,
+                      snapshot=snapshot)  # fmt: skip
     return lab.train(f"{row}-{part}-{seed}", run)
 
 
 def candidate(lab: Lab, config: Config, part: str, setting: str, *, holdout: float = 0.0, seed: int = 0) -> Generator:
     """The WCGAN of a setting, trained without that share of the training rows."""
-    encoding, model = of(config, "table_wcgan", setting)
+    wanted = CANDIDATES[setting]
     files = s2_rows.cut(lab, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
     run = s2_rows.run(
-        files, "table_wcgan", model, encoding=encoding or PARTS[part], holdout=holdout, seed=config.seed + seed
+        files,
+        "table_wcgan",
+        gan(config, "table_wcgan", wanted),
+        encoding=wanted.encoding or PARTS[part],
+        holdout=holdout,
+        seed=config.seed + seed,
+        feed=wanted.feed,
+        precision=config.precision,
     )
     name = f"candidate-{setting}" if holdout else f"chosen-{setting}"
     return lab.train(f"{name}-{part}-{seed}", run)
 
 
+def candidates_of(config: Config, part: str) -> tuple[str, ...]:
+    """The settings that a part chooses from."""
+    return config.candidates if part == "numeric" else config.all_candidates
+
+
 def chosen(lab: Lab, config: Config, part: str) -> str:
     """The candidate that comes nearest to its ceiling on the holdout; a single one needs no run to be chosen."""
-    if unknown := [name for name in config.candidates if name not in CANDIDATES]:
-        raise InputError(f"config.candidates={unknown[0]}: there are {', '.join(CANDIDATES)}")
-    if len(config.candidates) == 1:
-        return config.candidates[0]
-    found = {name: judged_candidate(lab, config, part, name) for name in config.candidates}
+    names = candidates_of(config, part)
+    if unknown := [name for name in names if name not in CANDIDATES]:
+        field = "candidates" if part == "numeric" else "all_candidates"
+        raise InputError(f"config.{field}={unknown[0]}: there are {', '.join(CANDIDATES)}")
+    if len(names) == 1:
+        return names[0]
+    found = {name: judged_candidate(lab, config, part, name) for name in names}
     return min(found, key=lambda name: worst_gap(found[name]))
 
 
@@ -171,7 +204,7 @@ def worst_gap(found: dict[str, Any]) -> float:
 def rows_of(config: Config, part: str) -> tuple[str, ...]:
     """The rows of a part."""
     rows = config.models if part == "numeric" else config.all_models
-    return (*rows, CHOSEN) if config.candidates else rows
+    return (*rows, CHOSEN) if candidates_of(config, part) else rows
 
 
 def scores(lab: Lab, config: Config, part: str, row: str) -> list[dict[str, Any]]:
@@ -232,8 +265,8 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
         f"Accuracy in %, mean of six classifiers with balanced classes, at most {config.limit:,} rows each; floor: "
         "columns drawn alone; balanced: mean of both classes' recalls."
     ]
-    if config.candidates:
-        how = "on the holdout" if len(config.candidates) > 1 else "beforehand"
+    if names := candidates_of(config, part):
+        how = "on the holdout" if len(names) > 1 else "beforehand"
         notes.append(f"Chosen {how}: {chosen(lab, config, part)}.")
     return [
         Table(number, f"Accuracy, {part} columns", columns, rows, tuple(notes)),
@@ -244,9 +277,10 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
 def selection(lab: Lab, config: Config) -> list[Table]:
     """How the candidates did on the holdout of the training rows."""
     rows = []
-    for part in PARTS if config.candidates else ():
-        best = chosen(lab, config, part)
-        for name in config.candidates:
+    for part in PARTS:
+        names = candidates_of(config, part)
+        best = chosen(lab, config, part) if names else ""
+        for name in names:
             found = judged_candidate(lab, config, part, name)
             kinds = [found["mean"][kind][measure]["values"] for measure in MEASURES for kind in ("tstr", "trtr")]
             mark = "yes" if name == best else ""

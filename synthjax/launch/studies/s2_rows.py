@@ -1,7 +1,7 @@
 """S2's rows: its own split of a table, in files; runs on them; what a generator draws at any step of its training."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -81,8 +81,18 @@ def complete(dataset: str, data_dir: str | None, *, numeric: bool) -> tuple["pd.
     return frame.dropna()[columns], str(schema.target)
 
 
-def run(files: Files, name: str, model: Any, *, encoding: str, holdout: float = 0.0, seed: int = 0,
-        feed: str = "uniform", snapshot: int = 0) -> Experiment:  # fmt: skip
+def run(
+    files: Files,
+    name: str,
+    model: Any,
+    *,
+    encoding: str,
+    holdout: float = 0.0,
+    seed: int = 0,
+    feed: Literal["uniform", "balanced"] = "uniform",
+    precision: Literal["default", "float32", "bfloat16"] = "default",
+    snapshot: int = 0,
+) -> Experiment:
     """The experiment of a model on those rows.
 
     Args:
@@ -92,7 +102,8 @@ def run(files: Files, name: str, model: Any, *, encoding: str, holdout: float = 
         encoding: a preset of `synthjax.data.encoding`; "": the model's.
         holdout: share of the training rows to keep for choosing settings; 0: train on all.
         seed: of the run.
-        feed: "uniform" or "balanced".
+        feed: how rows are drawn, and
+        precision: of matrix products, both as in `Experiment`.
         snapshot: steps between checkpoints, all of which are kept; 0: only the last.
     """
     return Experiment(
@@ -104,7 +115,8 @@ def run(files: Files, name: str, model: Any, *, encoding: str, holdout: float = 
         encoding=encoding,
         holdout=holdout,
         seed=seed,
-        feed=feed,  # type: ignore[arg-type]
+        feed=feed,
+        precision=precision,
         checkpoint_every=snapshot or model.steps,
         keep=model.steps // snapshot + 1 if snapshot else 1,
     )
