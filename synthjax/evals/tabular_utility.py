@@ -54,6 +54,7 @@ def evaluate(
     *,
     seeds: int = SEEDS,
     limit: int = LIMIT,
+    tested: int | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -64,7 +65,9 @@ def evaluate(
         train: real rows that the generator may have seen; the ceiling and the floor come from them.
         test: real rows that nothing has seen.
         seeds: judges of each kind per training set.
-        limit: rows that the six judges train on, and are tested on, at most.
+        limit: rows that the six judges train on at most, and
+        tested: those they are tested on; default: as many. Fewer than there are mean other rows for the figure than for
+            its ceiling, and so more noise in the distance between the two.
         seed: of everything random here.
         progress: called with the share of the work that is done, in (0, 1].
 
@@ -91,7 +94,8 @@ def evaluate(
     synthetic, train, test = (_answered(name, table) for name, table in named.items())
     positive = None if train.schema.regression else _positive(train)
     progress = progress or (lambda share: None)
-    scores, answers = _all_scores(synthetic, train, test, positive, seeds, limit, seed, progress)
+    limits = limit, limit if tested is None else tested
+    scores, answers = _all_scores(synthetic, train, test, positive, seeds, limits, seed, progress)
     leaves: dict[str, dict[str, Any]] = {}
     for (judge, name), of_seeds in scores.items():
         leaves.setdefault(judge, {})[name] = summary(of_seeds)
@@ -104,12 +108,12 @@ def evaluate(
         "task": "regression" if train.schema.regression else "classification",
         "positive": None if positive is None else train.schema.classes[positive],
         "n": {"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
-        "protocol": _protocol(seeds, limit, seed),
+        "protocol": _protocol(seeds, limits, seed),
     }
 
 
 def _all_scores(
-    synthetic, train, test, positive, seeds, limit, seed, progress
+    synthetic, train, test, positive, seeds, limits, seed, progress
 ) -> tuple[Scores, dict[str, list[np.ndarray]]]:
     """Trains every judge on every set, seed by seed; and what the boosting answered for the test rows, per seed."""
     scores: Scores = {}
@@ -124,7 +128,7 @@ def _all_scores(
             }
             for place, (key, table) in enumerate(sets.items(), start=number * len(sets) + 1):
                 tests = {key: test, "trts": synthetic} if key == "trtr" else {key: test}
-                judged, answered = _judged(rng, pool, table, tests, positive, limit)
+                judged, answered = _judged(rng, pool, table, tests, positive, limits)
                 answers.setdefault(key, []).append(answered)
                 for judge, found in judged.items():
                     for name, values in found.items():
@@ -160,7 +164,7 @@ def _judged(
     table: Table,
     tests: dict[str, Table],
     positive: int | None,
-    limit: int,
+    limits: tuple[int, int],
 ) -> tuple[dict[str, dict[str, Any]], np.ndarray]:
     """Scores of all that is trained on one table, and what `ALL_ROWS` answers for the first of the tested ones.
 
@@ -169,7 +173,7 @@ def _judged(
     from threadpoolctl import threadpool_limits
 
     all_rows = _fewer(rng, table, BOOSTING_LIMIT), tests
-    fewer = _fewer(rng, table, limit), {name: _fewer(rng, rows, limit) for name, rows in tests.items()}
+    fewer = _fewer(rng, table, limits[0]), {name: _fewer(rng, rows, limits[1]) for name, rows in tests.items()}
     seeds = rng.integers(2**31, size=1 + len(JUDGES))
 
     def work(judge: str, seed: np.integer) -> tuple[dict[str, Any], np.ndarray]:
@@ -296,15 +300,16 @@ def _fewer(rng: np.random.Generator, table: Table, n: int) -> Table:
     return table.take(stratified(rng, table.answers(), n))
 
 
-def _protocol(seeds: int, limit: int, seed: int) -> dict[str, Any]:
+def _protocol(seeds: int, limits: tuple[int, int], seed: int) -> dict[str, Any]:
     """What was done, for those who read the figures."""
     return {
         "seeds": seeds,
         "seed": seed,
-        "limit": limit,
+        "limit": limits[0],
         "judges": f"logistic or ridge regression; RBF support vector machine; {NEIGHBOURS} nearest neighbours; random "
         f"forest of 100; gradient boosting of 100 trees; perceptron with {PERCEPTRON['hidden_layer_sizes'][0]} hidden "
-        f"units, {PERCEPTRON['max_iter']} epochs; classes balanced; trained and tested on at most {limit} rows",
+        f"units, {PERCEPTRON['max_iter']} epochs; classes balanced; trained on at most {limits[0]} rows, "
+        f"tested on at most {limits[1]}",
         "boosting": f"gradient boosting of 100 trees, {BOOSTING_COLUMNS} of the columns at each split, all rows (at "
         f"most {BOOSTING_LIMIT}), classes as they are",
         "ceiling": "as many real training rows as synthetic ones, all of them where there are fewer",

@@ -40,6 +40,16 @@ def test_a_good_table_reaches_the_ceiling(found):
         assert leaves["balanced_accuracy"]["values"][0] != leaves["balanced_accuracy"]["values"][1]
 
 
+def test_rows_that_are_tested():
+    synthetic, train, test = read(customers(2), customers(0), customers(1))
+    found = tabular_utility.evaluate(synthetic, train, test, seeds=1, limit=60, tested=37)
+    for of in found["judges"].values():
+        for key in ("tstr", "trtr", "floor", "trts"):
+            right = 37 * of[key]["accuracy"]["mean"]
+            assert right == pytest.approx(round(right), abs=1e-6)
+    assert "on at most 60 rows, tested on at most 37" in found["protocol"]["judges"]
+
+
 def test_the_mean_is_that_of_the_judges(found):
     each = [found["judges"][judge]["floor"]["macro_f1"]["values"] for judge in tabular_utility.JUDGES]
     np.testing.assert_allclose(found["mean"]["floor"]["macro_f1"]["values"], np.mean(each, axis=0))

@@ -21,10 +21,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from synthjax.errors import InputError
 from synthjax.evals import tabular, tabular_privacy, tabular_utility
 from synthjax.launch.config import experiment, presets
-from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.lab import Generator, Lab, Table
 from synthjax.launch.studies import s2_others, s2_pictures, s2_rows
 
 GANS = ("table_gan", "table_wgan", "table_cgan", "table_wcgan")
@@ -93,7 +95,9 @@ class Config:
     judges: int = 3
     """Classifiers of each kind a generator."""
     limit: int = tabular_utility.LIMIT
-    """Rows that a classifier trains on, and is tested on, at most."""
+    """Rows that a classifier trains on at most."""
+    tested: int = 10_000
+    """Rows that it is tested on at most: all there are of Adult's, so that figure and ceiling are of the same rows."""
     small: str = "breast_cancer"
     small_models: tuple[str, ...] = ("independent", "table_wcgan", "mixture", "table_vae", "smote")
     splits: int = 5
@@ -183,6 +187,7 @@ def utility(config: Config, tables: dict[str, Any]) -> dict[str, Any]:
         tables["real"],
         seeds=config.judges,
         limit=config.limit,
+        tested=config.tested,
         seed=config.seed,
     )
 
@@ -234,8 +239,9 @@ def accuracies(found: list[dict[str, Any]], kind: str, measure: str = "accuracy"
 
 
 def percent(values: list[float]) -> str:
-    """ "mean ± standard deviation (n)" in percent."""
-    return cell([100 * value for value in values])
+    """ "mean ± standard deviation" in percent."""
+    spread = f" ± {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.2f}{spread}"
 
 
 def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Table]:
@@ -261,8 +267,8 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
     columns = ("model", "TSTR, study", "TSTR", "ceiling", "below it", "floor", "TRTS, study", "TRTS",
                "balanced TSTR", "its ceiling", "minutes")  # fmt: skip
     notes = [
-        f"Accuracy in %, mean of six classifiers with balanced classes, at most {config.limit:,} rows each; floor: "
-        "columns drawn alone; balanced: mean of both classes' recalls."
+        f"Accuracy in %, mean of six classifiers with balanced classes, trained on at most {config.limit:,} rows; ± "
+        f"over {config.judges} sets of them. Floor: columns drawn alone; balanced: mean of both classes' recalls."
     ]
     if names := candidates_of(config, part):
         how = "on the holdout" if len(names) > 1 else "beforehand"
