@@ -103,7 +103,7 @@ class Config:
     splits: int = 5
     """Splits of it into training and test rows, a generator on each."""
     fraud: str = "creditcard"
-    fraud_models: tuple[str, ...] = ("independent", "mixture")
+    fraud_models: tuple[str, ...] = ("independent", "mixture", "table_vae")
     fraud_seeds: int = 10
     """Generators of a row, each with its own split."""
     seed: int = 0
