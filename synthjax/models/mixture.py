@@ -299,6 +299,46 @@ def _flat(emission: jax.Array) -> jax.Array:
     return jnp.moveaxis(emission, 0, 1).reshape(emission.shape[1], -1)
 
 
+def _start(config: Config, layout: Layout, key: jax.Array, batch: Batch) -> State:
+    """Latents all equal, or nearly: each value is a training row drawn at random, mixed with the marginals."""
+    k, members = config.components, config.members
+    key_row, key_prior = jax.random.split(key)
+    bins, weight = fit(layout, batch.x, batch.weight), _rows(batch)
+    states = layout.states(bins, batch.x, batch.y)
+    counts = total(lambda part: part[1] @ layout.onehot(part[0]), (states, weight), config.batch_size)
+    marginal = layout.normalise(counts)
+    if config.structure == "tree":
+        order, parent = _tree(layout, marginal, states, weight, config.batch_size)
+    else:
+        order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
+    seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(members, k))
+    onehot = jax.vmap(layout.onehot)(states[seeds])
+    emission = 0.5 * marginal[:, None] + 0.5 * onehot.swapaxes(1, 2)
+    prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0), (members, 1, 1))
+    transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (members, len(parent), k, k))
+    return State(bins, order, parent, marginal, transition.at[:, 0].set(prior[:, 0]), emission)
+
+
+def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: State, root: jax.Array) -> jax.Array:
+    """Latents of every column, (B, C), as member * K + value; the root's drawn by weights (B, M K)."""
+    k = state.transition.shape[-1]
+    first = choose(key_root, jnp.cumsum(root, axis=-1))
+    of_member = first // k * k
+    cdf = jnp.cumsum(state.transition, axis=-1).swapaxes(0, 1).reshape(len(state.order), -1, k)
+    drawn = jnp.zeros((len(state.order), len(root)), jnp.int32).at[0].set(first)
+
+    def visit(drawn, node):
+        key, index, parent, cdf = node
+        return _put(drawn, of_member + choose(key, cdf[_at(drawn, parent)]), index), None
+
+    keys = jax.random.split(key_latent, len(drawn))
+    nodes = (keys, jnp.arange(len(drawn)), state.parent, cdf)
+    drawn = jax.lax.scan(visit, drawn, jax.tree.map(lambda a: a[1:], nodes))[0]
+    if len(drawn) == 1:
+        return jnp.broadcast_to(drawn.T, (len(root), len(layout.sizes)))
+    return jnp.zeros_like(drawn).at[state.order].set(drawn).T
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """A mixture for that table. It is fitted by EM: `grad` is not called.
 
@@ -307,25 +347,10 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """
     _check(config, spec)
     layout = Layout(spec, config.bins)
-    k, members = config.components, config.members
+    conditional = config.conditional and spec.n_classes > 0
 
     def init(key, batch: Batch) -> State:
-        """Latents all equal, or nearly: each value is a training row drawn at random, mixed with the marginals."""
-        key_row, key_prior = jax.random.split(key)
-        bins, weight = fit(layout, batch.x, batch.weight), _rows(batch)
-        states = layout.states(bins, batch.x, batch.y)
-        counts = total(lambda part: part[1] @ layout.onehot(part[0]), (states, weight), config.batch_size)
-        marginal = layout.normalise(counts)
-        if config.structure == "tree":
-            order, parent = _tree(layout, marginal, states, weight, config.batch_size)
-        else:
-            order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
-        seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(members, k))
-        onehot = jax.vmap(layout.onehot)(states[seeds])
-        emission = 0.5 * marginal[:, None] + 0.5 * onehot.swapaxes(1, 2)
-        prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0), (members, 1, 1))
-        transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (members, len(parent), k, k))
-        return State(bins, order, parent, marginal, transition.at[:, 0].set(prior[:, 0]), emission)
+        return _start(config, layout, key, batch)
 
     def step(key, i, state: State, batch: Batch):
         states, weight = layout.states(state.bins, batch.x, batch.y), _rows(batch)
@@ -339,40 +364,20 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         loss = -log_p.mean() / jnp.maximum(weight.sum(), 1e-9)
         return state._replace(transition=transition, emission=emission), {"loss": loss}
 
-    conditional = config.conditional and spec.n_classes > 0
-
     def sample(key, state: State, labels):
         key_root, key_latent, key_state, key_value = jax.random.split(key, 4)
-        root = jnp.broadcast_to(state.transition[:, 0, 0].ravel(), (len(labels), members * k))
+        root = jnp.broadcast_to(state.transition[:, 0, 0].ravel(), (len(labels), config.members * config.components))
         root = root * _flat(state.emission)[: spec.n_classes][labels] if conditional else root
-        latents = _latents(key_root, key_latent, state, root)
+        latents = _latents(key_root, key_latent, layout, state, root)
         cdf = jnp.cumsum(layout.pad(_flat(state.emission).T), axis=-1).swapaxes(0, 1)
         states = choose(key_state, jax.vmap(lambda table, z: table[z], (0, 1), 1)(cdf, latents))
         states = states.at[:, 0].set(labels) if conditional else states
         return layout.decode(state.bins, key_value, states)
 
-    def _latents(key_root, key_latent, state: State, root: jax.Array) -> jax.Array:
-        """Latents of every column, (B, C), as member * K + value; the root's drawn by weights (B, M K)."""
-        first = choose(key_root, jnp.cumsum(root, axis=-1))
-        of_member = first // k * k
-        cdf = jnp.cumsum(state.transition, axis=-1).swapaxes(0, 1).reshape(-1, members * k, k)
-        drawn = jnp.zeros((len(state.order), len(root)), jnp.int32).at[0].set(first)
-
-        def visit(drawn, node):
-            key, index, parent, cdf = node
-            return _put(drawn, of_member + choose(key, cdf[_at(drawn, parent)]), index), None
-
-        keys = jax.random.split(key_latent, len(drawn))
-        nodes = (keys, jnp.arange(len(drawn)), state.parent, cdf)
-        drawn = jax.lax.scan(visit, drawn, jax.tree.map(lambda a: a[1:], nodes))[0]
-        if len(drawn) == 1:
-            return jnp.broadcast_to(drawn.T, (len(root), len(layout.sizes)))
-        return jnp.zeros_like(drawn).at[state.order].set(drawn).T
-
     def score(key, state: State, batch: Batch):
         """-log p(x, y) of the states, nats."""
         states = layout.states(state.bins, batch.x, batch.y)
         log_p = _each(lambda member: upward(layout, member, states).log_p, state)
-        return math.log(members) - jax.nn.logsumexp(log_p, axis=0)
+        return math.log(config.members) - jax.nn.logsumexp(log_p, axis=0)
 
     return Model(init, step, sample, score, conditional=conditional, minibatches=None)
