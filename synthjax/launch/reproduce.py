@@ -18,6 +18,7 @@ import functools
 import importlib
 import runpy
 import sys
+import types
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,11 @@ def settings(study: str, quick: bool, given: list[tuple[str, str]]) -> Any:
     return chosen
 
 
+def decisive(study: types.ModuleType, chosen: Any) -> dict[str, Any]:
+    """The fields of a study's Config that decide what a piece of it holds: all but those it calls OPEN."""
+    return {name: v for name, v in dataclasses.asdict(chosen).items() if name not in getattr(study, "OPEN", ())}
+
+
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     """Runs a study; see the module's docstring."""
     del argv
@@ -71,7 +77,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     if unknown := [name for name in asked.table if name not in study.TABLES]:
         raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
     folder = Path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
-    lab = Lab(folder, asked.data_dir, {"study": asked.study, **dataclasses.asdict(chosen)})
+    lab = Lab(folder, asked.data_dir, {"study": asked.study, **decisive(study, chosen)})
     for name, make in study.TABLES.items():
         if asked.table and name not in asked.table:
             continue

@@ -20,6 +20,8 @@ def test_a_setting_names_a_model_and_its_fields():
     assert (half.name, half.model.components, half.model.members) == ("mixture", 4, 2)
     assert (half.dataset, half.holdout, half.seed) == ("breast_cancer", 0.5, 3)
     assert adult.of(QUICK, "independent", whole=True, seed=0).holdout == 0
+    quick = adult.of(QUICK, "table_vae latents=8 precision=bfloat16", whole=True, seed=0)
+    assert (quick.model.latents, quick.precision) == (8, "bfloat16")
     with pytest.raises(InputError, match="component"):
         adult.of(QUICK, "mixture component=4", whole=True, seed=0)
 
@@ -27,6 +29,16 @@ def test_a_setting_names_a_model_and_its_fields():
 @pytest.mark.parametrize("setting", reproduce.settings("adult", False, []).settings)
 def test_every_setting_of_the_study_exists(setting):
     assert adult.of(adult.Config(), setting, whole=False, seed=0).dataset == "adult"
+
+
+def test_a_folder_goes_on_with_more_settings_but_not_with_other_pieces(tmp_path):
+    def lab(config):
+        return Lab(tmp_path, None, reproduce.decisive(adult, config), lambda line: None)
+
+    lab(QUICK)
+    lab(dataclasses.replace(QUICK, settings=("smote",), seeds=9, most=0.6))
+    with pytest.raises(InputError, match="other settings"):
+        lab(dataclasses.replace(QUICK, attacked=QUICK.attacked + 1))
 
 
 def test_the_choice_is_the_likeliest_that_does_not_leak():

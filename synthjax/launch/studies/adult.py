@@ -59,6 +59,8 @@ GOALS: dict[str, tuple[str, str, bool]] = {
 """Figure -> its name, what is to be reached, and whether training on all rows decides it."""
 BLOCK = 2_000
 """Rows drawn at once."""
+OPEN = ("settings", "most", "seeds")
+"""Fields that say which pieces there are, not what one holds: a folder goes on under other ones."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,8 @@ class Config:
         "table_wcgan",
         "smote",
     )
-    """Points of the frontier: a name that `--model` knows, then fields of its Config; the first is its capacity."""
+    """Points of the frontier: a name that `--model` knows, then fields of its Config or of the Experiment (precision,
+    encoding); the first is its capacity."""
     most: float = 0.51
     """Largest share of a setting that may be chosen; of those, the one with the lowest NLL is."""
     seeds: int = 5
@@ -108,7 +111,8 @@ def of(config: Config, setting: str, *, whole: bool, seed: int) -> Experiment:
     chosen = configs.experiment(None, name, config.dataset)
     for field in fields:
         path, _, value = field.partition("=")
-        chosen = configs.override(chosen, f"model.{path}", value, f"settings: {setting}")
+        owner = "" if hasattr(chosen, path) else "model."
+        chosen = configs.override(chosen, owner + path, value, f"settings: {setting}")
     return dataclasses.replace(chosen, seed=seed, holdout=0.0 if whole else 0.5)
 
 
