@@ -289,12 +289,7 @@ class _Window:
         """Waits for the call of steps start ... end - 1 and takes its metrics in."""
         values = {name: np.asarray(value)[..., : end - start] for name, value in metrics.items()}
         self._pace(end - start)
-        for name, value in values.items():
-            bad = ~np.isfinite(value)
-            if bad.any():
-                step = start + int(np.argwhere(bad)[:, -1].min())
-                kept = f"the newest checkpoint is of step {self.saved}" if self.saved else "there is no checkpoint yet"
-                raise NonFiniteError(f"metric {name!r} is not finite at step {step}; {kept}")
+        self._check(start, values)
         for i in range(end - start):
             for name, value in values.items():
                 self._rows.setdefault(name, []).append(value[..., i])
@@ -306,6 +301,22 @@ class _Window:
                 means = {name: np.mean(rows, axis=0) for name, rows in self._rows.items()}
                 self._rows = {}
                 self._log(step, means | {"steps_per_second": np.float64(rate)})
+
+    def _check(self, start: int, values: dict[str, np.ndarray]) -> None:
+        """Stops at the first step of any metric that is not finite, naming all of that step: later ones follow from it.
+
+        Raises:
+          NonFiniteError: there is one.
+        """
+        places = {name: np.argwhere(~np.isfinite(value))[:, -1] for name, value in values.items()}
+        first = {name: int(found.min()) for name, found in places.items() if len(found)}
+        if not first:
+            return
+        step = min(first.values())
+        names = [repr(name) for name, found in first.items() if found == step]
+        what = f"metric {names[0]} is" if len(names) == 1 else f"metrics {', '.join(names)} are"
+        kept = f"the newest checkpoint is of step {self.saved}" if self.saved else "there is no checkpoint yet"
+        raise NonFiniteError(f"{what} not finite at step {start + step}; {kept}")
 
     def _pace(self, steps: int) -> None:
         """Sets the length of calls to SECONDS_PER_CALL or so; several processes must agree: they keep the full one."""

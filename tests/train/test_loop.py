@@ -256,6 +256,19 @@ def test_a_metric_that_is_not_finite_stops_the_run(bad, newest, kept, tmp_path):
     assert [step for step, _ in run.logged] == list(range(1, len(run.logged) + 1))
 
 
+def test_the_earliest_of_several_bad_metrics_is_named(tmp_path):
+    """The first by name goes wrong a step later, as a critic's do that is shown what a broken generator makes."""
+    model = toy()
+
+    def step(key, i, state, batch):
+        state, metrics = model.step(key, i, state, batch)
+        bad = {name: jnp.where(i >= first, jnp.nan, 1.0) for name, first in (("a", 4), ("b", 3), ("c", 3))}
+        return state, metrics | bad
+
+    with pytest.raises(NonFiniteError, match="metrics 'b', 'c' are not finite at step 3; there is no checkpoint yet"):
+        Run(trainer(model._replace(step=step)), tmp_path, steps=20)()
+
+
 def test_one_bad_member_of_several_stops_the_run(tmp_path):
     model = toy()
 
