@@ -163,7 +163,7 @@ def override(config: Any, path: str, text: str, flag: str) -> Any:
 
 
 def parse(text: str, kind: Any, flag: str) -> Any:
-    """Text to a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...].
+    """Text to a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...], tuple[X, X].
 
     Raises:
       InputError: it is none.
@@ -175,7 +175,10 @@ def parse(text: str, kind: Any, flag: str) -> Any:
         return parse(text, next(a for a in arguments if a is not type(None)), flag)
     if origin is tuple:
         items = text.strip("()[] ").rstrip(",")
-        return tuple(parse(item.strip(), arguments[0], flag) for item in items.split(",")) if items else ()
+        words = [item.strip() for item in items.split(",")] if items else []
+        if Ellipsis not in arguments and len(words) != len(arguments):
+            raise InputError(f"{flag}={text}: must be {len(arguments)} values, with a comma between them")
+        return tuple(parse(word, arguments[0], flag) for word in words)
     if origin is Literal:
         options = {str(option): option for option in arguments}
         if text not in options:

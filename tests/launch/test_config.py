@@ -39,6 +39,7 @@ class Everything:
     maybe_words: tuple[str, ...] | None = ("a",)
     numbers: tuple[int, ...] = (1, 2)
     reals: tuple[float, ...] = ()
+    pair: tuple[float, float] = (0.0, 1.0)
 
 
 # --- overrides ---------------------------------------------------------------------------------------------------
@@ -69,6 +70,7 @@ class Everything:
         ("numbers", "()", ()),
         ("numbers", "", ()),
         ("reals", "1,2.5", (1.0, 2.5)),
+        ("pair", "0.5,2", (0.5, 2.0)),
     ],
 )
 def test_text_becomes_a_value_of_the_field_s_type(name, text, value):
@@ -94,6 +96,7 @@ def test_text_becomes_a_value_of_the_field_s_type(name, text, value):
         ("maybe", "fast", "--f=fast: must be of type float"),
         ("numbers", "1,b", "--f=b: must be of type int"),
         ("numbers", "1,,2", "--f=: must be of type int"),
+        ("pair", "0.5", "--f=0.5: must be 2 values, with a comma between them"),
         ("wohle", "1", "has no field 'wohle'; did you mean 'whole'?"),
         ("zzz", "1", "has no field 'zzz'"),
         ("whole.part", "1", "--f: whole has no fields of its own"),
