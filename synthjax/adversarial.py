@@ -391,8 +391,10 @@ def game(
       grad: turns the critic's loss into its gradient.
 
     Raises:
-      InputError: the rules contradict each other.
+      InputError: the rules contradict each other, or there is no noise to draw from.
     """
     check(rules, mixed)
+    if noise < 1:
+        raise InputError(f"model.noise={noise}: must be at least 1")
     one = _Game(rules, generator, critic, optimisers, noise, steps, ema_decay, mixed, grad)
     return Model(one.init, one.step, one.sample, one.score, conditional, rules.n_critic)

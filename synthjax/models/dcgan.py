@@ -141,6 +141,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         raise InputError(f"models dcgan and wgan_gp make images; the data is a {spec.kind} of {spec.dims} values a row")
     if not config.channels:
         raise InputError("model.channels: needs at least one convolution")
+    if min(config.channels) < 1:
+        raise InputError(f"model.channels={config.channels}: each must be at least 1")
     if min(spec.shape[:2]) < 2 ** (len(config.channels) - 1):
         sides = f"{spec.shape[0]}x{spec.shape[1]}"
         raise InputError(f"model.channels={config.channels}: halved that often, nothing is left of {sides} pixels")

@@ -96,6 +96,8 @@ def test_minibatch_stddev_adds_one_input_to_the_last_layer():
         ({"norm": "layer", "minibatch_stddev": True, "rules": Rules(gradient_penalty=1.0)}, "minibatch standard"),
         ({"rules": Rules(n_critic=0)}, "n_critic=0: must be at least 1"),
         ({"channels": ()}, "needs at least one convolution"),
+        ({"channels": (8, 0)}, "model.channels=(8, 0): each must be at least 1"),
+        ({"noise": 0}, "model.noise=0: must be at least 1"),
         ({"channels": (8,) * 8}, "nothing is left of 28x28 pixels"),
     ],
 )
