@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from synthjax.errors import InputError
 from synthjax.gibbs import chains
 from synthjax.gibbs.machine import Layers, Machine, Params
 from synthjax.model import Batch
@@ -42,6 +43,23 @@ class State(NamedTuple):
     """Of persistent sampling: (chains, n_j) each; () where there are none."""
     trace: jax.Array
     """(chains, TRACE) free energy of each chain after the latest steps, the last one last; 0 before there are any."""
+
+
+def check(config: Any, positive: tuple[str, ...]) -> None:
+    """Raises InputError for a Config of a Boltzmann machine with a field out of its range.
+
+    Args:
+      config: with the fields that every family of them has.
+      positive: those that must be at least 1.
+    """
+    for name in positive:
+        if getattr(config, name) < 1:
+            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
+    for name in ("anneal", "weight_decay", "sparsity_cost"):
+        if getattr(config, name) < 0:
+            raise InputError(f"model.{name}={getattr(config, name)}: must not be negative")
+    if not 0 < config.sparsity_target < 1:
+        raise InputError(f"model.sparsity_target={config.sparsity_target}: must be between 0 and 1")
 
 
 def first(

@@ -93,13 +93,11 @@ PRESETS = {"dbm": Config()}
 def _check(config: Config) -> None:
     if not config.hidden:
         raise InputError("model.hidden=(): a DBM needs at least one hidden layer")
-    for name in ("k", "joint_k", "mean_field_steps", "chains", "sample_steps"):
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
+    training.check(config, ("k", "joint_k", "mean_field_steps", "chains", "sample_steps"))
+    if config.burn_in < 0:
+        raise InputError(f"model.burn_in={config.burn_in}: must not be negative")
     if not 0 <= config.pretraining < 1:
         raise InputError(f"model.pretraining={config.pretraining}: must be at least 0 and below 1")
-    if not 0 < config.sparsity_target < 1:
-        raise InputError(f"model.sparsity_target={config.sparsity_target}: must be between 0 and 1")
 
 
 def form(config: Config, spec: DataSpec) -> tuple[Machine, images.Pictures]:

@@ -84,13 +84,9 @@ PRESETS = {"rbm": Config()}
 
 
 def _check(config: Config) -> None:
-    for name in ("hidden", "k", "chains", "sample_steps"):
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
+    training.check(config, ("hidden", "k", "chains", "sample_steps"))
     if config.replicas < 2:
         raise InputError(f"model.replicas={config.replicas}: must be at least 2")
-    if not 0 < config.sparsity_target < 1:
-        raise InputError(f"model.sparsity_target={config.sparsity_target}: must be between 0 and 1")
 
 
 def form(config: Config, spec: DataSpec) -> tuple[Machine, images.Pictures]:

@@ -217,6 +217,8 @@ def test_colour_images_by_gaussian_units():
         ({"k": 0}, IMAGE, "model.k=0: must be at least 1"),
         ({"replicas": 1}, IMAGE, "model.replicas=1: must be at least 2"),
         ({"sparsity_target": 0.0}, IMAGE, "model.sparsity_target=0.0"),
+        ({"sparsity_cost": -1.0}, IMAGE, "model.sparsity_cost=-1.0: must not be negative"),
+        ({"anneal": -1}, IMAGE, "model.anneal=-1: must not be negative"),
         ({}, COLOUR, "model.visible=bernoulli: images have 3 channels"),
         ({}, DataSpec("table", (3,), 0), "a table of 3 values a row"),
     ],
