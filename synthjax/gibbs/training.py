@@ -84,8 +84,9 @@ def mixing(trace: jax.Array, energies: jax.Array, taken: jax.Array) -> tuple[jax
       taken: steps that the chains have taken, this one not counted.
 
     Returns:
-      the new trace, and metrics: split R-hat (1: the chains agree) and the effective share of the C TRACE draws, 0
-      before the trace is full, and where chains do not move; no metrics of a single chain.
+      the new trace, and metrics: split R-hat (1: the chains agree), the effective share of the C TRACE draws and the
+      autocorrelation from one step to the next, 0 before the trace is full, and where chains do not move; no metrics of
+      a single chain.
     """
     trace = jnp.concatenate([trace[:, 1:], energies[:, None]], axis=1)
     if len(trace) < 2:
@@ -95,6 +96,7 @@ def mixing(trace: jax.Array, energies: jax.Array, taken: jax.Array) -> tuple[jax
     found = {
         "chains_r_hat": chains.split_r_hat(values),
         "chains_effective_share": chains.effective_sample_size(values) / trace.size,
+        "chains_autocorrelation": chains.autocorrelation(values)[1],
     }
     # Chains that do not move have no R-hat; what stops a run are the weights.
     return trace, {name: jnp.where(full & jnp.isfinite(value), value, 0.0) for name, value in found.items()}

@@ -101,6 +101,10 @@ def test_mixing_sees_chains_that_disagree_and_no_common_drift():
     within = halves.var(1, ddof=1).mean()
     expected = np.sqrt((0.98 * within + halves.mean(1).var(ddof=1)) / within)
     np.testing.assert_allclose(found["chains_r_hat"], expected, rtol=1e-3)
+    alone = centred - centred.mean(1, keepdims=True)
+    expected = (alone[:, 1:] * alone[:, :-1]).sum() / (alone**2).sum()
+    np.testing.assert_allclose(found["chains_autocorrelation"], expected, atol=1e-4)
+    assert abs(expected) > 1e-3
     assert training.mixing(jnp.zeros((1, 5)), jnp.ones(1), 9)[1] == {}
 
 
