@@ -18,7 +18,7 @@ from synthjax.evals import answers, exports, markup, plots
 from synthjax.evals.exports import Figure
 from synthjax.evals.report import PROTOCOL_VERSION
 
-SETTINGS = ("seeds", "epochs", "seed", "quick", "level", "limits", "target", "non_members")
+SETTINGS = ("seeds", "epochs", "seed", "level", "limits", "target", "non_members")
 """Of a manifest: what figures are measured with."""
 WORTH = ("utility.cnn.tstr_over_trtr", "utility.boosting.kept")
 """Figures that sum up what images and tables are worth."""

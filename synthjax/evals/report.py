@@ -12,10 +12,10 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
     manifest.non_members             the split that the generator cannot have seen: "holdout", for a foreign file "test"
     manifest.model                   workdir, name, state_sha256 of the model; null for a file alone
     manifest.seeds, .epochs, .seed   settings of the classifiers, seed of every subsample
-    manifest.level, .protocol        "quick" or "full", and how much was done
+    manifest.level, .protocol        "look", "quick" or "full", and how much was done
     manifest.settings_sha256         of all settings;  .code_sha256  of the package's sources
     manifest.notes                   what was left out and why, a sentence each
-    manifest.quick                   true: fewer seeds, epochs and examples than the protocol asks for
+    manifest.quick                   true at level "look": fewer seeds, epochs and examples than the protocol asks for
     manifest.versions, .command      software, and the command line
     manifest.created, .seconds       UTC time, and wall-clock seconds per part
 

@@ -52,8 +52,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
-    flags.DEFINE_bool("quick", False, "A first look, not to be quoted: 2 seeds, fewer epochs and examples.")
-    flags.DEFINE_enum("level", "quick", ["quick", "full"], "full: all examples, more seeds and variations; takes long.")
+    flags.DEFINE_enum("level", "quick", list(eval_images.LEVELS), judging.LEVELS_SAID)
     flags.DEFINE_integer("shadows", 0, "Shadow models for attacks on the run's own model; 0: none.", lower_bound=0)
     flags.DEFINE_integer("public", 0, "Members, and as many others, that an attacker knows beforehand.", lower_bound=0)
     flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
@@ -109,9 +108,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
     asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
-    protocol = {name: given[name].value for name in ("quick", "seed", "seeds", "epochs", "level", "shadows", "public")}
-    if given.quick and given.level == "full":
-        raise SynthjaxError("--quick and --level=full contradict one another")
+    protocol = {name: given[name].value for name in ("seed", "seeds", "epochs", "level", "shadows", "public")}
     if given.compare:
         if given.fail_if:
             raise SynthjaxError("--fail_if does not go with --compare: it is about one set")

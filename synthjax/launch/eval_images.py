@@ -47,10 +47,9 @@ class Protocol:
     """Members, and as many others, of whom the attacker knows beforehand that they are."""
 
 
-LOOK = Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, varied=1, network=False)
-"""`--quick`: a first look."""
 LEVELS = {
     "quick": Protocol(
+    "look": Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, varied=1, network=False),
         4, classifiers.EPOCHS, 10_000, 6_000, real=500, steps=150, most=1_000, ranked=1_000, varied=2, network=False
     ),
     "full": Protocol(
@@ -154,7 +153,7 @@ def left_out(subject: Subject) -> list[str]:
     return ["the real data has no labels: usefulness, and likeness in the features of a classifier, are left out"]
 
 
-def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: str, quick: bool) -> tuple[dict, Parts]:
+def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: str) -> tuple[dict, Parts]:
     """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     real, y = subject.real, subject.synthetic.y
     made = {
@@ -164,7 +163,7 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
     missing = left_out(subject)
     settings = {
         "non_members": subject.unseen,
-        **{"seeds": protocol.seeds, "epochs": protocol.epochs, "seed": seed, "quick": quick, "level": level},
+        **{"seeds": protocol.seeds, "epochs": protocol.epochs, "seed": seed, "quick": level == "look", "level": level},
         "protocol": dataclasses.asdict(protocol),
         "notes": missing,
     }
@@ -218,7 +217,6 @@ def run(
     subject: Subject,
     out: Path,
     *,
-    quick: bool,
     seed: int,
     seeds: int | None = None,
     epochs: int | None = None,
@@ -232,13 +230,13 @@ def run(
         f"judging {len(synthetic.x):,} synthetic examples in {subject.file} against {real.name}: {len(real.train.x):,} "
         f"train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"
     )
-    protocol = LOOK if quick else LEVELS[level]
+    protocol = LEVELS[level]
     protocol = dataclasses.replace(
         protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs, shadows=shadows, public=public
     )
-    if level == "full" and not quick:
+    if level == "full":
         say(f"--level=full: the classifiers alone will take about {judging.spell(estimate(subject, protocol))}")
-    found, parts = judge(subject, out, protocol, seed=seed, level=level, quick=quick)
+    found, parts = judge(subject, out, protocol, seed=seed, level=level)
     return judging.finish(
         out, found, lambda whole: page.render(whole, real.spec, synthetic, real.train, real.test), parts
     )

@@ -54,9 +54,8 @@ class Protocol:
     """Members, and as many others, of whom the attacker knows beforehand that they are."""
 
 
-LOOK = Protocol(2, 5_000, 1_000, 1_000, 200, 500, 200, 1)
-"""`--quick`: a first look."""
 LEVELS = {
+    "look": Protocol(2, 5_000, 1_000, 1_000, 200, 500, 200, 1),
     "quick": Protocol(
         4, tabular.LIMIT, tabular_utility.LIMIT, tabular_privacy.LIMIT, real=1_000, most=10_000, ranked=1_000, varied=2
     ),
@@ -144,7 +143,6 @@ def judge(
     *,
     seed: int,
     level: str,
-    quick: bool,
 ) -> tuple[dict[str, Any], Parts]:
     """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     three = tables["synthetic"], tables["train"], tables["test"]
@@ -155,7 +153,7 @@ def judge(
         "missing_columns": [name for name in subject.kinds if name not in subject.frames["synthetic"]],
         "non_members": subject.unseen,
         "limits": {name: getattr(protocol, name) for name in ("c2st", "judges", "attacked")},
-        **{"seeds": protocol.seeds, "seed": seed, "quick": quick, "level": level},
+        **{"seeds": protocol.seeds, "seed": seed, "quick": level == "look", "level": level},
         "protocol": dataclasses.asdict(protocol),
     }
     made = {"examples": len(tables["synthetic"])}
@@ -213,7 +211,6 @@ def run(
     subject: TableSubject,
     out: Path,
     *,
-    quick: bool,
     seed: int,
     seeds: int | None = None,
     level: str = "quick",
@@ -229,10 +226,10 @@ def run(
     )
     for note in subject.notes:
         say(f"note: {note}")
-    protocol = LOOK if quick else LEVELS[level]
+    protocol = LEVELS[level]
     protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=shadows, public=public)
-    if level == "full" and not quick:
+    if level == "full":
         say(f"--level=full: the judges alone will take about {judging.spell(estimate(subject, tables, protocol))}")
-    found, parts = judge(subject, tables, out, protocol, seed=seed, level=level, quick=quick)
+    found, parts = judge(subject, tables, out, protocol, seed=seed, level=level)
     shown = {**tables, "reference": witnesses(subject, tables)[2]}
     return judging.finish(out, found, lambda whole: tabular_page.render(whole, shown), parts)

@@ -35,6 +35,11 @@ SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sci
 SCORE_BLOCK = 256
 SCORES = "attacks.npz"
 """File beside the report with what every attack said of every record."""
+LEVELS_SAID = (
+    "look: a first look, not to be quoted, with 2 seeds and fewer epochs and examples; full: all examples, more seeds "
+    "and variations, which takes long."
+)
+"""Help of --level."""
 
 
 def say(text: str) -> None:

@@ -20,7 +20,7 @@ from absl import flags
 import synthjax
 from synthjax.data.arrays import shown
 from synthjax.errors import InputError
-from synthjax.launch import cli, eval_tables, runs, sample, subjects, table_subjects, train
+from synthjax.launch import cli, eval_tables, judging, runs, sample, subjects, table_subjects, train
 from synthjax.launch.counts import class_counts
 
 MODEL = "mixture"
@@ -34,7 +34,7 @@ def define_flags() -> None:
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_alias("out", "workdir")
     flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
-    flags.DEFINE_bool("quick", False, "Judge with fewer rows and seeds, for a first look.")
+    flags.DEFINE_enum("level", "quick", list(eval_tables.LEVELS), f"How it is judged. {judging.LEVELS_SAID}")
 
 
 def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
@@ -74,11 +74,11 @@ def look(file: Path, rows: int = SHOWN) -> str:
     return str(frame.to_string(index=False, max_cols=12, max_colwidth=24))
 
 
-def judge(workdir: Path, seed: int, quick: bool) -> None:
+def judge(workdir: Path, seed: int, level: str) -> None:
     """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
     unset: dict[str, Any] = dict.fromkeys(("real", "data_dir", "synthetic", "holdout", "target", "schema"))
     subject = table_subjects.find(workdir=str(workdir), member=0, **unset)
-    eval_tables.run(subject, workdir / "eval", quick=quick, seed=seed)
+    eval_tables.run(subject, workdir / "eval", seed=seed, level=level)
 
 
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:
@@ -100,7 +100,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
     draw(workdir, file, asked.rows or len(found.train.y), chosen.seed)
     print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
-    judge(workdir, chosen.seed, asked.quick)
+    judge(workdir, chosen.seed, asked.level)
     print(
         f"\nthe synthetic table: {file}\nits card: {file}.card.md\n"
         f"more rows: python -m synthjax.launch.sample --workdir={workdir} --rows=N --out=more{file.suffix}",

@@ -21,7 +21,7 @@ TEXT = (importlib.resources.files("synthjax.evals") / "report.schema.json").read
 SCHEMA = json.loads(TEXT)
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 NOTHING = dict.fromkeys(("workdir", "real", "data_dir", "synthetic", "holdout", "target", "schema"))
-PROTOCOL = {"quick": True, "seed": 0, "seeds": 1, "epochs": 1, "level": "quick"}
+PROTOCOL = {"seed": 0, "seeds": 1, "epochs": 1, "level": "look"}
 
 
 def test_no_definition_of_the_schema_hides_another():
@@ -63,7 +63,7 @@ def compared(folder):
     asked = {**NOTHING, "member": 0, "real": "digits"}
 
     def judge(way):
-        return eval.judge(way, PROTOCOL, None, reuse={"quick": True})
+        return eval.judge(way, PROTOCOL, None, reuse={"level": "look"})
 
     found = compare.run([str(folder / n) for n in ("copy.npz", "noisy.npz")], asked, folder / "out", judge)
     return found, judge
@@ -119,7 +119,7 @@ def test_finished_parts_are_kept_and_reused(digits, folder, tmp_path, monkeypatc
     path = tmp_path / "copy.npz"
     shutil.copy(folder / "copy.npz", path)
     subject = subjects.Subject(digits, subjects.read_synthetic(path, digits.spec), path, None)
-    given = {name: PROTOCOL[name] for name in ("quick", "seed", "seeds", "epochs")}
+    given = {name: PROTOCOL[name] for name in ("seed", "seeds", "epochs", "level")}
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -255,9 +255,13 @@ def test_full_says_so_of_images_too(digits, monkeypatch):
 
 
 def test_the_command_line_takes_several_names():
-    line = ["eval", "--compare", "a", "b", "--quick", "--real=digits"]
-    assert eval.spread(line) == ["eval", "--compare=a", "--compare=b", "--quick", "--real=digits"]
-    assert eval.spread(["eval", "--quick", "--compare", "a", "b"])[1:] == ["--quick", "--compare=a", "--compare=b"]
+    line = ["eval", "--compare", "a", "b", "--level=look", "--real=digits"]
+    assert eval.spread(line) == ["eval", "--compare=a", "--compare=b", "--level=look", "--real=digits"]
+    assert eval.spread(["eval", "--level=look", "--compare", "a", "b"])[1:] == [
+        "--level=look",
+        "--compare=a",
+        "--compare=b",
+    ]
     assert eval.spread(["eval", "--workdir=runs/a"]) == ["eval", "--workdir=runs/a"]
     assert eval.spread(["eval", "--data_dir", "here", "--compare=a"]) == ["eval", "--data_dir", "here", "--compare=a"]
 

@@ -113,7 +113,7 @@ def command(*arguments, **environment):
 def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     """The whole command on a file that is useful and leaks everything: verdicts, report, page and gate say so."""
     path = save(tmp_path / "copy.npz", x=digits.train.x[:600], y=digits.train.y[:600])
-    done = command("--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--quick", "--seeds=1",
+    done = command("--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--level=look", "--seeds=1",
                    "--public=20", "--fail_if=privacy.mia.auc>0.55", "--fail_if=utility.svm.tstr.mean<0.5")  # fmt: skip
     assert done.returncode == 4, done.stderr
     assert "privacy.mia.auc is" in done.stderr and "utility.svm" not in done.stderr

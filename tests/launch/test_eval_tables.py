@@ -52,7 +52,7 @@ def judged(folder):
     for name in ("copy", "alone", "honest"):
         subject = subject_of(folder, folder / f"{name}.csv")
         out = judging.output_folder(subject.file, subject.run, None)
-        found[name] = eval_tables.run(subject, out, quick=True, seed=0, seeds=1)
+        found[name] = eval_tables.run(subject, out, level="look", seed=0, seeds=1)
     return found
 
 
@@ -119,7 +119,7 @@ def test_gates_hold_or_pass(judged):
 
 def test_without_a_target_there_is_no_usefulness(folder):
     subject = subject_of(folder, folder / "honest.csv", target=None)
-    found = eval_tables.run(subject, folder / "none", quick=True, seed=0, seeds=1)
+    found = eval_tables.run(subject, folder / "none", level="look", seed=0, seeds=1)
     assert found["utility"] is None and "usefulness is not measured" in " ".join(subject.notes)
     page = (folder / "none" / "report.html").read_text()
     assert "Not measured: no column was named" in page and "Can a classifier" not in page
@@ -354,7 +354,7 @@ def options():
 def test_a_gate_from_end_to_end(folder, tmp_path):
     done = subprocess.run(
         line(f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv",
-             f"--out={tmp_path}/out", "--quick", "--seeds=1", "--fail_if=privacy.exact_matches>0"),
+             f"--out={tmp_path}/out", "--level=look", "--seeds=1", "--fail_if=privacy.exact_matches>0"),
         **options(), capture_output=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 4, done.stderr
