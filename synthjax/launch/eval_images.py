@@ -48,8 +48,8 @@ class Protocol:
 
 
 LEVELS = {
-    "quick": Protocol(
     "look": Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, varied=1, network=False),
+    "quick": Protocol(
         4, classifiers.EPOCHS, 10_000, 6_000, real=500, steps=150, most=1_000, ranked=1_000, varied=2, network=False
     ),
     "full": Protocol(
