@@ -60,10 +60,12 @@ def define_flags() -> None:
 
 
 def check_flags(given: Mapping[str, Any], *, table: bool) -> None:
-    """Raises SynthjaxError for a flag, by name in `given`, that says nothing of this kind of data."""
+    """Raises SynthjaxError for a flag, by name in `given`, that says nothing, or nothing of this kind of data."""
     for name in OF_IMAGES if table else OF_TABLES:
         if given[name] is not None:
             raise SynthjaxError(f"--{name}: is for {'images' if table else 'tables'}; this is the other kind of data")
+    if given["shadows"] == 1:
+        raise SynthjaxError("--shadows=1: at least 2, or 0 for none")
 
 
 def spread(argv: Sequence[str]) -> list[str]:

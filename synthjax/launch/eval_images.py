@@ -60,7 +60,14 @@ PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
 def judge_privacy(
-    subject: Subject, *, seed: int, limit: int, models: int = 0, public: int = 0, save: Path | None = None
+    subject: Subject,
+    *,
+    seed: int,
+    limit: int,
+    models: int = 0,
+    keep: shadows.Keep = shadows.again,
+    public: int = 0,
+    save: Path | None = None,
 ) -> dict[str, Any]:
     """The privacy part of the report, attacks on the model, with so many shadow models, included where there is one.
 
@@ -69,9 +76,9 @@ def judge_privacy(
     real, run = subject.real, subject.run
     unseen, reference = (real.holdout, real.test) if subject.unseen == "holdout" else (real.test, real.holdout)
     scores = judging.model_scores(run, real.train, unseen, seed=seed, limit=limit)
-    shadowed = (
-        shadows.attack(run, real.train, unseen, models=models, seed=seed, limit=limit) if run and models else None
-    )
+    shadowed = None
+    if run and models:
+        shadowed = shadows.attack(run, real.train, unseen, models=models, seed=seed, limit=limit, keep=keep)
     asked: dict[str, Any] = {
         "scores": scores,
         "shadows": shadowed,
@@ -182,7 +189,8 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
         found["studies"] = parts.part("studies", lambda: judge_amounts(subject, protocol, seed=seed))
         varied = functools.partial(judge_robustness, subject, found["utility"], protocol, seed=seed)
         found["robustness"] = parts.part("robustness", varied)
-    more: dict[str, Any] = {"models": protocol.shadows, "public": protocol.public, "save": out / judging.SCORES}
+    more: dict[str, Any] = {"models": protocol.shadows, "keep": parts.arrays, "public": protocol.public}
+    more["save"] = out / judging.SCORES
     attacks = functools.partial(judge_privacy, subject, seed=seed, limit=protocol.limit, **more)
     found["privacy"] = parts.part("privacy", attacks)
     tell(report.private(found["privacy"]), parts.seconds["privacy"])

@@ -98,6 +98,7 @@ def judge_privacy(
     seed: int,
     limit: int,
     models: int = 0,
+    keep: shadows.Keep = shadows.again,
     public: int = 0,
     save: Path | None = None,
 ) -> dict[str, Any]:
@@ -108,7 +109,9 @@ def judge_privacy(
     others, unseen, reference = witnesses(subject, tables)
     run, train = subject.run, subject.real.train
     scores = judging.model_scores(run, train, others, seed=seed, limit=limit)
-    shadowed = shadows.attack(run, train, others, models=models, seed=seed, limit=limit) if run and models else None
+    shadowed = None
+    if run and models:
+        shadowed = shadows.attack(run, train, others, models=models, seed=seed, limit=limit, keep=keep)
     asked: dict[str, Any] = {
         "scores": scores,
         "shadows": shadowed,
@@ -165,7 +168,8 @@ def judge(
     tell(tabular_report.alike(found["fidelity"]), parts.seconds["fidelity"])
     if subject.target is not None:
         found |= judge_usefulness(parts, three, protocol, seed=seed)
-    more: dict[str, Any] = {"models": protocol.shadows, "public": protocol.public, "save": out / judging.SCORES}
+    more: dict[str, Any] = {"models": protocol.shadows, "keep": parts.arrays, "public": protocol.public}
+    more["save"] = out / judging.SCORES
     attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=protocol.attacked, **more)
     found["privacy"] = parts.part("privacy", attacks)
     tell(tabular_report.private(found["privacy"]), parts.seconds["privacy"])

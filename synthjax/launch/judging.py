@@ -4,6 +4,7 @@ import datetime
 import functools
 import hashlib
 import importlib.metadata
+import io
 import json
 import math
 import platform
@@ -11,6 +12,7 @@ import shlex
 import sys
 import textwrap
 import time
+import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,13 +35,13 @@ from synthjax.train.checkpoint import write_atomically
 
 SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "pandas")
 SCORE_BLOCK = 256
-SCORES = "attacks.npz"
-"""File beside the report with what every attack said of every record."""
 LEVELS_SAID = (
     "look: a first look, not to be quoted, with 2 seeds and fewer epochs and examples; full: all examples, more seeds "
     "and variations, which takes long."
 )
 """Help of --level."""
+SCORES = "attacks.npz"
+"""File beside the report with what every attack said of every record."""
 
 
 def say(text: str) -> None:
@@ -84,10 +86,27 @@ class Parts:
         write_atomically(file, json.dumps(record).encode())
         return found
 
+    def arrays(self, name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """The arrays that `work` returns, or returned before: of a piece of a part that takes long by itself."""
+        file = self._folder / f"{name}.npz"
+        try:
+            with np.load(file, allow_pickle=False) as kept:
+                if str(kept["key"]) == self._key:
+                    say(f"  {name}: kept from a run that was interrupted")
+                    return {key: kept[key] for key in kept.files if key != "key"}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            pass  # none there, or another's
+        found = work()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, key=np.array(self._key), **found)  # type: ignore[arg-type]
+        write_atomically(file, buffer.getvalue())
+        return found
+
     def forget(self) -> None:
         """Removes the files: the report has it all."""
-        for name in self._names:
-            (self._folder / f"{name}.json").unlink(missing_ok=True)
+        for file in (*(self._folder / f"{name}.json" for name in self._names), *self._folder.glob("*.npz")):
+            file.unlink(missing_ok=True)
         if self._folder.is_dir() and not any(self._folder.iterdir()):
             self._folder.rmdir()
 

@@ -1,13 +1,18 @@
-"""Shadow models: K models trained at once, each as the attacked one was, on a random half of all real examples.
+"""Shadow models, each trained as the attacked one was, on a random half of all real examples.
 
 A half is a mask (N,) that each member of the ensemble carries in its state and that multiplies the weight of every
 batch; the loop trains them by `vmap` on the same batches, on all devices. A step sees twice the attacked model's batch,
 half of which counts. Batch norm heeds no weights: where a model has any, its shadows see a little of the other half.
 
+They are trained `AT_ONCE` at a time: what one such group says is kept, so that an interrupted attack goes on with the
+next group, and memory does not grow with K.
+
     shadows = attack(run, real.train, real.holdout, models=16, seed=0, limit=10_000)
     privacy.evaluate(..., scores=scores, shadows=shadows)
 """
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -25,6 +30,8 @@ from synthjax.launch.subjects import Run
 from synthjax.model import Batch, DataSpec, Metrics, Model, State
 from synthjax.train import loop
 
+AT_ONCE = 8
+"""Models that are trained together, at most."""
 BLOCK = 256
 """Examples that all shadow models score at once."""
 
@@ -56,23 +63,32 @@ def shadowed(model: Model, rows: int) -> Model:
 
 
 def train(
-    model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, *, models: int, steps: int, batch_size: int, seed: int
+    model: Model,
+    spec: DataSpec,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    models: int,
+    steps: int,
+    batch_size: int,
+    seed: int,
+    group: int = 0,
 ) -> Shadow:
-    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored.
+    """Trains shadow models at once, on halves of the examples x (N, ...) with labels y (N,), as stored.
+
+    Another `group` of the same seed has other halves and other starts.
 
     Returns:
         All of them: leaves have the models as their first axis.
 
     Raises:
-        InputError: fewer than 2 models, or the batches cannot be split over the devices.
+        InputError: the batches cannot be split over the devices.
     """
-    if models < 2:
-        raise InputError(f"shadows={models}: at least 2, or 0 for none")
     devices = jax.device_count()
     size = max(min(2 * batch_size, len(x)) // devices, 1) * devices
     feed = Feed(x, y, size, seed, model.minibatches, None, devices)
     trainer = loop.Trainer(shadowed(model, len(x)), feed, spec, models)
-    key_init, key_train = jax.random.split(jax.random.key(seed))
+    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(seed), group))
     state, keys = trainer.init(key_init), trainer.keys(key_train)
     for start in range(0, steps, loop.STEPS_PER_CALL):
         stop = min(start + loop.STEPS_PER_CALL, steps)
@@ -94,8 +110,24 @@ def surprise(model: Model, spec: DataSpec, shadows: Shadow, x: np.ndarray, y: np
     return np.concatenate(found, axis=1)
 
 
+Keep = Callable[[str, Callable[[], dict[str, np.ndarray]]], dict[str, np.ndarray]]
+"""Name and work to what the work returns, or returned before."""
+
+
+def again(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Keeps nothing."""
+    return work()
+
+
 def attack(
-    run: Run, train_split: data.Split, unseen: data.Split, *, models: int, seed: int, limit: int
+    run: Run,
+    train_split: data.Split,
+    unseen: data.Split,
+    *,
+    models: int,
+    seed: int,
+    limit: int,
+    keep: Keep = again,
 ) -> Shadows | None:
     """What shadow models of a run say of the rows that are attacked; None if its model has no score.
 
@@ -106,15 +138,28 @@ def attack(
         models: K.
         seed: decides the halves and the attacked rows.
         limit: as in `privacy.audience`.
+        keep: of what each group says.
+
+    Raises:
+        InputError: fewer than 2 models, or as `train`.
     """
     if run.model.score is None:
         return None
+    if models < 2:
+        raise InputError(f"shadows={models}: at least 2, or 0 for none")
     config = runs.read(run.workdir)[0].model
     x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
-    shadows = train(
-        run.model, run.spec, x, y, models=models, steps=config.steps, batch_size=config.batch_size, seed=seed
-    )
     attacked = privacy.audience(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
     rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
-    scores = surprise(run.model, run.spec, shadows, x[rows], y[rows], jax.random.fold_in(jax.random.key(seed), 1))
-    return Shadows(scores, np.asarray(shadows.inside)[:, rows])
+    # The same for all: scores of different models are compared.
+    key_score = jax.random.fold_in(jax.random.key(seed), np.uint32(2**32 - 1))
+
+    def judge(group: int, count: int) -> dict[str, np.ndarray]:
+        sizes = {"models": count, "steps": config.steps, "batch_size": config.batch_size}
+        shadows = train(run.model, run.spec, x, y, **sizes, seed=seed, group=group)
+        scores = surprise(run.model, run.spec, shadows, x[rows], y[rows], key_score)
+        return {"scores": scores, "trained_on": np.asarray(shadows.inside)[:, rows]}
+
+    counts = map(len, np.array_split(np.arange(models), -(-models // AT_ONCE)))
+    said = [keep(f"shadows-{group}", functools.partial(judge, group, count)) for group, count in enumerate(counts)]
+    return Shadows(*(np.concatenate([one[name] for one in said]) for name in ("scores", "trained_on")))

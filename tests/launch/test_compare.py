@@ -152,6 +152,13 @@ def test_parts_of_other_settings_and_damaged_ones_are_made_anew(tmp_path):
     (tmp_path / "parts" / "one.json").write_text("{")
     parts = judging.Parts(tmp_path, {"seed": 1}, ["one"])
     assert parts.part("one", work) == {"a": 3} and parts.seconds["one"] >= 0
+    assert parts.arrays("piece", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
+    again = judging.Parts(tmp_path, {"seed": 1}, ["one"])
+    assert again.arrays("piece", lambda: pytest.fail("made again"))["a"].tolist() == [0, 1, 2]
+    other = judging.Parts(tmp_path, {"seed": 2}, ["one"])
+    assert other.arrays("piece", lambda: {"a": np.zeros(1)})["a"].tolist() == [0]
+    (tmp_path / "parts" / "piece.npz").write_bytes(b"PK")
+    assert other.arrays("piece", lambda: {"a": np.ones(1)})["a"].tolist() == [1]
     parts.forget()
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ from synthjax.data import Split
 from synthjax.errors import InputError
 from synthjax.evals import privacy
 from synthjax.evals.privacy import shadow
-from synthjax.launch import runs, shadows
+from synthjax.launch import judging, runs, shadows
 from synthjax.launch.subjects import Run
 from synthjax.model import DataSpec, Model
 
@@ -92,6 +92,35 @@ def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
     )
 
 
-def test_one_shadow_is_too_few():
+def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path):
+    experiment = SimpleNamespace(model=SimpleNamespace(steps=1, batch_size=8))
+    monkeypatch.setattr(runs, "read", lambda workdir: (experiment, {}))
+    monkeypatch.setattr(shadows, "AT_ONCE", 3)
+    run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
+    both = [Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None))]
+    parts, trained = judging.Parts(tmp_path, {"seed": 3}, []), []
+
+    def attack(most):
+        """With the trainings counted, and cut off before one more than `most`."""
+
+        def train(*args, group, **sizes):
+            if len(trained) == most:
+                raise KeyboardInterrupt
+            trained.append(group)
+            return real_train(*args, group=group, **sizes)
+
+        real_train = shadows.train
+        with monkeypatch.context() as patch:
+            patch.setattr(shadows, "train", train)
+            return shadows.attack(run, *both, models=5, seed=3, limit=25, keep=parts.arrays)
+
+    whole = shadows.attack(run, *both, models=5, seed=3, limit=25)
+    assert whole.scores.shape == (5, 50) and len({row.tobytes() for row in whole.trained_on}) == 5
+    with pytest.raises(KeyboardInterrupt):
+        attack(1)
+    found = attack(2)
+    assert trained == [0, 1]
+    np.testing.assert_array_equal(found.scores, whole.scores)
+    np.testing.assert_array_equal(found.trained_on, whole.trained_on)
     with pytest.raises(InputError, match="shadows=1: at least 2"):
-        shadows.train(memory(None), SPEC, X, Y, models=1, steps=1, batch_size=8, seed=0)
+        shadows.attack(run, *both, models=1, seed=3, limit=25)
