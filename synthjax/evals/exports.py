@@ -73,7 +73,7 @@ def _image_fidelity(fidelity: Mapping[str, Any] | None) -> list[Figure]:
     names: dict[str, Better] = dict.fromkeys(("precision", "recall", "density", "coverage"), "high")
     names |= {"frechet": "low", "kernel": "low"}
     spelt = {"frechet": "Fréchet distance", "kernel": "kernel distance"}
-    return [
+    found = [
         Figure(
             "fidelity",
             f"fidelity.{name}",
@@ -87,6 +87,10 @@ def _image_fidelity(fidelity: Mapping[str, Any] | None) -> list[Figure]:
         for name, better in names.items()
         if fidelity.get(name) is not None
     ]
+    score, beside = ((side.get("c2st") or {}).get("score") for side in (fidelity, reference))
+    if score is not None:
+        found.append(Figure("fidelity", "fidelity.c2st.score", "two-sample test", score, None, beside))
+    return found
 
 
 def _table_utility(utility: Mapping[str, Any] | None) -> list[Figure]:

@@ -24,7 +24,8 @@ which falls towards 0 where a generator makes the same few examples of a class a
 
 Distances of whole sets, in the feature space: Fréchet's, and the kernel distance, the squared maximum mean discrepancy
 for k(a, b) = (a.b / F + 1)^3, estimated without bias so that it may fall below 0 (Bińkowski et al., Demystifying MMD
-GANs, 2018). Neither compares with published FID and KID, whose features are Inception's.
+GANs, 2018). Neither compares with published FID and KID, whose features are Inception's. And there, too, the classifier
+two-sample test (`synthjax.evals.two_sample`) and a map of both sets (`synthjax.evals.maps`).
 
 A set without labels has all of this but what is said per class.
 """
@@ -35,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from synthjax.evals import maps, two_sample
 from synthjax.evals.utility import Examples, check
 from synthjax.model import DataSpec
 
@@ -46,6 +48,8 @@ PAIRED = 500
 """Examples of each class that are paired with one another for its diversity."""
 LIMIT = 10_000
 """Examples of each set at most: time grows with the square of their number."""
+TESTED = 5_000
+"""Examples of each set that the two-sample test looks at, at most."""
 _BLOCK = 1024
 
 
@@ -67,18 +71,19 @@ def evaluate(
         test: real examples to compare with.
         spec: what the data is.
         features: images (N, H, W, C) to their features (N, F), as `classifiers.features` gives them.
-        train: other real examples; `reference` is what they score in the place of the synthetic ones.
+        train: other real examples; `reference` is what they score in the place of the synthetic ones. They should not
+            be those that the features were learnt from.
         k: neighbours that the radius of a ball is taken from; lowered to what the smaller set has.
         limit: examples of each set at most; more are subsampled.
         seed: of the subsamples.
 
     Returns:
         Plain values: `precision`, `recall`, `density`, `coverage`; `frechet`, the squared Fréchet distance of
-        Gaussians with the features' moments; `kernel`, the kernel distance; `reference`, the same six for `train` (None
-        without); `per_class`, by class name (none if the synthetic set has no labels) `mean_distance`,
-        `covariance_distance`, `diversity` (None where a class has fewer than two examples, or real ones that do not
-        vary), `n_synthetic`, `n_real`; `collapsed`, the names of the classes whose diversity is below 0.5; `k`,
-        `n_synthetic`, `n_real`.
+        Gaussians with the features' moments; `kernel`, the kernel distance; `c2st`, of `two_sample.judge`; `reference`,
+        the same seven for `train` (None without); `map`, of `maps.plane`, real ones being `test`; `per_class`, by class
+        name (none if the synthetic set has no labels) `mean_distance`, `covariance_distance`, `diversity` (None where a
+        class has fewer than two examples, or real ones that do not vary), `n_synthetic`, `n_real`; `collapsed`, the
+        names of the classes whose diversity is below 0.5; `k`, `n_synthetic`, `n_real`.
 
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
@@ -88,18 +93,20 @@ def evaluate(
         if part is not None:
             check(name, part, spec if labelled else dataclasses.replace(spec, classes=()), at_least=2)
     rng = np.random.default_rng(seed)
-    real = features(_sample(rng, test.x, limit))
-    fake = features(_sample(rng, synthetic.x, len(real)))
+    rows = _rows(rng, len(test.x), limit)
+    real = features(test.x[rows])
+    fake = features(synthetic.x[_rows(rng, len(synthetic.x), len(real))])
     k = min(k, len(real) - 1, len(fake) - 1)
     reference = None
     if train is not None:
-        other = features(_sample(rng, train.x, len(fake)))
-        reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), **_distances(real, other)}
+        other = features(train.x[_rows(rng, len(train.x), len(fake))])
+        reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), **_distances(real, other, seed)}
     per_class = _per_class(rng, synthetic, test, spec, features) if labelled else {}
     return {
         **neighbourhoods(real, fake, k),
-        **_distances(real, fake),
+        **_distances(real, fake, seed),
         "reference": reference,
+        "map": _map(real, fake, test.y[rows] if spec.n_classes else None, spec, seed),
         "per_class": per_class,
         "collapsed": collapsed({name: of["diversity"] for name, of in per_class.items()}),
         "k": k,
@@ -113,7 +120,7 @@ def _per_class(rng, synthetic: Examples, test: Examples, spec: DataSpec, feature
     found = {}
     for label, name in enumerate(spec.classes):
         both = synthetic.x[synthetic.y == label], test.x[test.y == label]
-        few = [features(_sample(rng, x, PAIRED)) if len(x) > 1 else None for x in both]
+        few = [features(x[_rows(rng, len(x), PAIRED)]) if len(x) > 1 else None for x in both]
         found[name] = {**moments(*both, spec), "diversity": diversity(*few)}
     return found
 
@@ -142,8 +149,24 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, floa
     }
 
 
-def _distances(real: np.ndarray, fake: np.ndarray) -> dict[str, float]:
-    return {"frechet": frechet(real, fake), "kernel": kernel_distance(real, fake)}
+def _distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
+    """Of whole sets; the two-sample test takes as many of both."""
+    rng = np.random.default_rng([seed, 20])
+    few = [points[_rows(rng, len(points), min(len(real), len(fake), TESTED))] for points in (real, fake)]
+    told = two_sample.judge(*few, seed=seed)
+    return {"frechet": frechet(real, fake), "kernel": kernel_distance(real, fake), "c2st": told}
+
+
+def _map(
+    real: np.ndarray, fake: np.ndarray, labels: np.ndarray | None, spec: DataSpec, seed: int
+) -> dict[str, Any] | None:
+    """Some points of both in one plane, with the names of the real ones' classes."""
+    rng = np.random.default_rng([seed, 21])
+    shown, others = (_rows(rng, len(points), maps.SHOWN) for points in (real, fake))
+    names = None
+    if labels is not None:
+        names = {name: np.flatnonzero(labels[shown] == label) for label, name in enumerate(spec.classes)}
+    return maps.plane(real[shown], fake[others], names=names, seed=seed)
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -216,8 +239,9 @@ def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any
     return found
 
 
-def _sample(rng: np.random.Generator, x: np.ndarray, n: int) -> np.ndarray:
-    return x if n >= len(x) else x[np.sort(rng.choice(len(x), n, replace=False))]
+def _rows(rng: np.random.Generator, there: int, n: int) -> np.ndarray:
+    """At most `n` of the rows 0 ... there - 1, in order."""
+    return np.arange(there) if n >= there else np.sort(rng.choice(there, n, replace=False))
 
 
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:

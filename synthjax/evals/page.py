@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import markup, plots, privacy_section, study_sections
+from synthjax.evals import maps, markup, plots, privacy_section, study_sections
 from synthjax.evals.answers import answers
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.neighbours import nearest
@@ -130,7 +130,8 @@ def _likeness(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, tr
     if not grids and not tables:
         return ""
     beside = _neighbours(spec, synthetic, train) if spec.kind == "image" else ""
-    return f'<section><h2>Likeness</h2><div class="pair">{grids}</div>{tables}{beside}</section>'
+    plane = maps.section((fidelity or {}).get("map"), unit="example", space="in the features of that CNN")
+    return f'<section><h2>Likeness</h2><div class="pair">{grids}</div>{tables}{plane}{beside}</section>'
 
 
 def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> str:
@@ -179,6 +180,12 @@ def _grid(examples: Examples, spec: DataSpec, name: str) -> str:
     return f'<div class="rows"><ol>{"".join(names)}</ol>{image}</div>'
 
 
+def _figures(side: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of a set as a whole that were measured."""
+    score = (side.get("c2st") or {}).get("score")
+    return {**side, **({} if score is None else {"two-sample test": score})}
+
+
 def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
     meaning = {
         "precision": "synthetic examples among real ones",
@@ -187,13 +194,14 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
         "coverage": "real examples with a synthetic one nearby",
         "frechet": "Fréchet distance, squared: lower is better",
         "kernel": "kernel distance: lower is better, around 0 for real data",
+        "two-sample test": "1: gradient boosting cannot tell them from real ones; 0: always",
     }
-    reference = fidelity["reference"] or {}
+    ours, real = (_figures(side) for side in (fidelity, fidelity["reference"] or {}))
     rows = []
     for name, text in meaning.items():
-        if name in fidelity:
-            beside = f"{reference[name]:.3f}" if name in reference else "–"
-            rows.append([f"{name}<br><small>{text}</small>", f"{fidelity[name]:.3f}", beside])
+        if name in ours:
+            beside = f"{real[name]:.3f}" if name in real else "–"
+            rows.append([f"{name}<br><small>{text}</small>", f"{ours[name]:.3f}", beside])
     overall = table("In the feature space of a CNN trained on real data", ["", "synthetic", "real data"], rows)
     if net := fidelity.get("network"):
         overall += (

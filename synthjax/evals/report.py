@@ -43,7 +43,9 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
       .density, .coverage              their robust forms
       .frechet, .kernel                squared Fréchet distance and kernel distance in the same feature space
       .network                         whose features they are: accuracy on real test data, sha256, examples
-      .reference                       the same six for real training examples in the place of synthetic ones
+      .c2st                            two-sample test there: score, auc (see `synthjax.evals.two_sample`)
+      .map                             t-SNE: places of real and synthetic examples, names of classes
+      .reference                       the same seven for real training examples in the place of synthetic ones
       .per_class                       mean_distance, covariance_distance in pixels; diversity in feature space
       .collapsed                       classes of which the same few examples are made again and again
 
@@ -93,7 +95,7 @@ PROTOCOL_VERSION = 2
 GATEABLE = (
     *(f"utility.{c}.{k}" for c in ("cnn", "svm") for k in ("tstr.mean", "trtr.mean", "floor.mean", "trts.mean")),
     *(f"utility.{c}.tstr_over_trtr" for c in ("cnn", "svm")),
-    *(f"fidelity.{k}" for k in ("precision", "recall", "density", "coverage")),
+    *(f"fidelity.{k}" for k in ("precision", "recall", "density", "coverage", "c2st.score", "c2st.auc")),
     *(f"privacy.{k}" for k in ("exact_matches", "exact_matches_share", "exact_matches_reference")),
     *(f"privacy.near_matches.{k}" for k in ("share", "reference")),
     "privacy.dcr.share_nearer_train",
@@ -285,10 +287,23 @@ def alike(fidelity: Mapping[str, Any]) -> Verdict:
         f"{percent(precision)} of the synthetic examples lie where real ones do{beside['precision']}.",
         f"{percent(coverage)} of the real examples have a synthetic one nearby{beside['coverage']}.",
     ]
+    if told := fidelity.get("c2st"):
+        evidence += _told_apart(told, reference.get("c2st"))
     if collapsed := fidelity.get("collapsed"):
         level, answer = "poor", "No: some classes have collapsed to a few examples."
         evidence.append(f"Collapsed: {', '.join(collapsed)}; less than half as varied as the real class.")
     return Verdict("Does it look like the real data?", level, answer, evidence)
+
+
+def _told_apart(test: Mapping[str, Any], reference: Mapping[str, Any] | None) -> list[str]:
+    """The two-sample test in words; nothing where there were too few examples."""
+    if test["auc"] is None:
+        return []
+    beside = f"; real data: {reference['auc']:.3f}" if reference and reference["auc"] is not None else ""
+    return [
+        "Gradient boosting that has to tell them from real ones, by the features of a CNN, reaches an AUC of "
+        f"{test['auc']:.3f} (0.5: it cannot{beside})."
+    ]
 
 
 def private(privacy: Mapping[str, Any], *, unit: str = "example", copied: bool | None = None) -> Verdict:

@@ -7,8 +7,8 @@
     correlation matrix of r' - r, and the mean and the largest of |r' - r| over pairs
     mutual_information  sum over pairs of w |I - I'|, w = I / sum of I: I, the normalised mutual information, of
                 columns cut into 20 bins at the quantiles of the real one; pairs count as much as they depend
-    c2st        2 - 2 max(AUC, 1/2) of gradient boosting that tells real from synthetic rows, by cross-validation:
-                1 where it cannot, 0 where it never errs (Lopez-Paz & Oquab, Revisiting classifier tests, 2017)
+    c2st        gradient boosting tells real from synthetic rows: 1 where it cannot, 0 where it never errs
+                (`synthjax.evals.two_sample`)
     neighbours  precision, recall, density and coverage (`synthjax.evals.fidelity`) of rows by `encoders.metric`
 
 Shapes and trends are those of SDMetrics (its single-table properties ColumnShapes and ColumnPairTrends, with no
@@ -31,15 +31,12 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.errors import InputError
-from synthjax.evals import encoders, fidelity, frames
+from synthjax.evals import encoders, fidelity, frames, maps, two_sample
 from synthjax.evals.frames import Table
 
 BINS = 10
 """Of a number that meets a category, as in SDMetrics."""
 INFORMATION_BINS = 20
-FOLDS = 3
-"""Of the cross-validated two-sample test, as in SDMetrics' detection."""
 LIMIT = 50_000
 """Rows of each table that the two-sample test is made with at most."""
 NEIGHBOUR_LIMIT = 5_000
@@ -47,8 +44,7 @@ NEIGHBOUR_LIMIT = 5_000
 PAIRED_COLUMNS = 100
 """Columns whose pairs are looked at by `compare` at most."""
 EMBEDDED = 500
-"""Rows of each table in a t-SNE at most: in three dimensions 1,000 rows take ten seconds."""
-PERPLEXITY = 30
+"""Rows of each table in `embed` at most: in three dimensions 1,000 rows take ten seconds."""
 
 
 def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
@@ -63,19 +59,21 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
             mutual_information look at all rows.
 
     Returns:
-        Plain values: under `synthetic`, `ceiling` and `floor` what `compare` returns; `n` with the rows of each, and
+        Plain values: under `synthetic`, `ceiling` and `floor` what `compare` returns; `map`, of training and synthetic
+            rows (`maps.plane`); `n` with the rows of each, and
         `protocol` in words.
     """
     floor = frames.alone(np.random.default_rng([seed, 0]), train, len(synthetic))
     tables = {"synthetic": synthetic, "ceiling": test, "floor": floor}
     return {
         **{name: compare(train, table, seed=seed, limit=limit) for name, table in tables.items()},
+        "map": _map(train, synthetic, seed),
         "n": {"real": len(train), **{name: len(table) for name, table in tables.items()}},
         "protocol": {
             "real": "the training table",
             "ceiling": "real test rows in the place of the synthetic ones",
             "floor": "as many rows, each column drawn from the training table alone",
-            "c2st": f"gradient boosting, {FOLDS} folds, at most {limit} rows of each table, as many of both",
+            "c2st": f"gradient boosting, {two_sample.FOLDS} folds, at most {limit} rows of each table, as many of both",
             "pairs": f"of at most {PAIRED_COLUMNS} columns",
             "neighbours": f"at most {NEIGHBOUR_LIMIT} rows of each table, {fidelity.K} neighbours",
         },
@@ -226,7 +224,9 @@ def normalised_information(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(2 * (first + second - joint) / (first + second), 0.0)) if first + second > 1e-12 else 0.0
 
 
-def c2st(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, folds: int = FOLDS) -> dict[str, Any]:
+def c2st(
+    real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, folds: int = two_sample.FOLDS
+) -> dict[str, Any]:
     """Classifier two-sample test by gradient boosting, the target among the columns.
 
     Args:
@@ -237,31 +237,14 @@ def c2st(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, fo
         folds: of the cross-validation.
 
     Returns:
-        `score` (see module) and `auc`, means over the folds; `values`, the score of each; `n`, rows of each table;
-        all None but `n` where there are fewer rows than folds.
+        What `two_sample.judge` returns.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold
-    from threadpoolctl import threadpool_limits
-
     rng = np.random.default_rng([seed, 1])
     n = min(len(real), len(synthetic), limit)
-    if n < folds:
-        return {"score": None, "auc": None, "values": None, "n": n}
     both = [frames.sample(rng, table, n) for table in (real, synthetic)]
     rows = Table(real.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
     encode, categorical = encoders.ordinal(rows, without_target=False)
-    x, y = encode(rows), np.arange(2 * n) >= n
-    aucs = []
-    for fold, (fit, judged) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)):
-        trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=seed + fold)
-        # On cores that something else keeps busy, scikit-learn's threads wait for one another twenty times as long.
-        with threadpool_limits(1, "openmp"):
-            guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]
-        aucs.append(float(roc_auc_score(y[judged], guess)))
-    scores = [2 - 2 * max(auc, 0.5) for auc in aucs]
-    return {"score": float(np.mean(scores)), "auc": float(np.mean(aucs)), "values": scores, "n": n}
+    return two_sample.judge(*map(encode, both), seed=seed, folds=folds, categorical=categorical)
 
 
 def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEIGHBOUR_LIMIT) -> dict[str, Any]:
@@ -280,7 +263,7 @@ def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEI
 
 
 def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) -> dict[str, np.ndarray]:
-    """t-SNE (van der Maaten & Hinton 2008) of several tables at once, in three dimensions.
+    """t-SNE of several tables at once, in three dimensions (`synthjax.evals.maps`).
 
     Args:
         tables: name -> table; the first, the real one, gives the vectors (`encoders.metric`) their scale.
@@ -293,20 +276,17 @@ def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) 
     Raises:
         InputError: fewer than 5 rows in all.
     """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
     encode = encoders.metric(next(iter(tables.values())))
     rng = np.random.default_rng(seed)
-    rows = [encode(frames.sample(rng, table, limit)) for table in tables.values()]
-    points = np.concatenate(rows)
-    if len(points) < 5:
-        raise InputError(f"embed: {len(points)} rows are too few for a map")
-    perplexity = min(PERPLEXITY, (len(points) - 1) / 4)
-    with threadpool_limits(1):  # as in `c2st`
-        places = TSNE(3, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
-    parts = np.split(places.astype(np.float64), np.cumsum([len(part) for part in rows])[:-1])
-    return dict(zip(tables, parts, strict=True))
+    points = {name: encode(frames.sample(rng, table, limit)) for name, table in tables.items()}
+    return maps.embed(points, dims=3, seed=seed)
+
+
+def _map(real: Table, synthetic: Table, seed: int) -> dict[str, Any] | None:
+    """Some rows of both tables in one plane."""
+    encode = encoders.metric(real)
+    rng = np.random.default_rng([seed, 21])
+    return maps.plane(*(encode(frames.sample(rng, table, maps.SHOWN)) for table in (real, synthetic)), seed=seed)
 
 
 def _ks_complement(a: np.ndarray, b: np.ndarray) -> float | None:

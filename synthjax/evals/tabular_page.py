@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import markup, plots, privacy_section, study_sections, tabular_figures, tabular_privacy
+from synthjax.evals import maps, markup, plots, privacy_section, study_sections, tabular_figures, tabular_privacy
 from synthjax.evals.answers import answers
 from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
@@ -156,6 +156,7 @@ def _likeness(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
         + _picture(lambda path: tabular_figures.histograms(path, shown), "Every column, real and synthetic.")
         + _worst_pairs(fidelity)
         + _picture(lambda path: tabular_figures.correlations(path, correlation), "Correlations of the numeric columns.")
+        + maps.section(fidelity.get("map"), unit="row", space="(numbers by their ranges, categories alike or not)")
         + "</section>"
     )
 

@@ -20,6 +20,7 @@ Keys of `report.json`, beside those of manifest and privacy, which are as for im
                                      missing (largest_difference), correlation (mean, max), c2st (score, auc),
                                      mutual_information (weighted), neighbours (precision, recall, density, coverage)
     fidelity.ceiling, .floor         the same for real test rows, and for columns drawn alone
+    fidelity.map                     t-SNE: places of real (training) and synthetic rows
 
     privacy.tests                    the study's: mann_whitney, wilcoxon, kruskal_wallis (statistic, p), pearson (r, p),
                                      and under reference the same for real rows

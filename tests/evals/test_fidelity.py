@@ -145,6 +145,8 @@ def test_evaluate():
     # Class c is missing: what is there looks real, but less of the real data is covered than by other real data.
     assert found["coverage"] < found["reference"]["coverage"] - 0.1
     assert found["frechet"] > 2 * found["reference"]["frechet"]
+    assert found["c2st"]["score"] < found["reference"]["c2st"]["score"] and found["c2st"]["n"] == 60
+    assert list(found["map"]["names"]) == ["a", "b", "c"] and len(found["map"]["synthetic"]) == 60
 
 
 def test_diversity_is_the_ratio_of_mean_pairwise_distances():

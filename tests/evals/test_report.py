@@ -39,6 +39,8 @@ def utility(tstr=0.968, trtr=0.982, floor=0.873):
 
 FIDELITY = {
     **{"precision": 0.93, "recall": 0.88, "density": 1.02, "coverage": 0.9, "frechet": 1.5},
+    "c2st": {"score": 0.4, "auc": 0.8, "n": 40},
+    "map": {"real": [[0, 1], [1000, 0]], "synthetic": [[5, 5]], "names": {NASTY: [0, 1]}},
     "reference": {"precision": 0.95, "recall": 0.94, "density": 1.0, "coverage": 0.96, "frechet": 0.5},
     "per_class": {
         "a": {"mean_distance": 0.1, "covariance_distance": 0.2},
@@ -157,6 +159,9 @@ def test_verdicts_name_figures_beside_their_references(full):
     assert "ratio 0.986" in useful.evidence[0] and "87.3 %" in useful.evidence[1]
     assert "93.0 %" in alike.evidence[0] and "95.0 %" in alike.evidence[0] and alike.level == "fair"
     assert "90.0 %" in alike.evidence[1] and "96.0 %" in alike.evidence[1]
+    assert "AUC of 0.800 (0.5: it cannot)" in alike.evidence[2]
+    beside = {**FIDELITY, "reference": {**FIDELITY["reference"], "c2st": {"score": 0.98, "auc": 0.51, "n": 40}}}
+    assert "0.800 (0.5: it cannot; real data: 0.510)" in report.alike(beside).evidence[2]
     collapsed = report.alike({**FIDELITY, "collapsed": ["a"]})
     assert collapsed.level == "poor" and "Collapsed: a;" in collapsed.evidence[-1]
     assert private.level == "good" and "no proof" in private.answer
@@ -208,6 +213,7 @@ def test_the_page_is_self_contained_escaped_and_described(written):
     assert "url(" not in text and "@import" not in text
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
     assert "A quick look" in text and "is no proof" in text
+    assert "two-sample test" in text and 'class="map"' in text
 
 
 def test_unlabelled_data_has_a_page_without_usefulness(full):
