@@ -57,7 +57,7 @@ setup(
             "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
         ],
         "tensorboard": TENSORBOARD,
-        "bench": ["sdmetrics", "torch"],
+        "bench": ["prdc", "sdmetrics", "torch"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },

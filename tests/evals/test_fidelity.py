@@ -39,6 +39,17 @@ def test_neighbourhoods_against_brute_force(n, m, k, shift, monkeypatch):
     assert 0 < found["coverage"] < 1, "a case that decides nothing"
 
 
+@pytest.mark.parametrize(("n", "m", "k"), [(300, 300, 5), (200, 120, 3)])
+def test_neighbourhoods_against_prdc(n, m, k):
+    prdc = pytest.importorskip("prdc", reason="prdc is not installed (pip install -e '.[bench]')")
+    rng = np.random.default_rng(n)
+    real, fake = rng.normal(size=(n, 4)), rng.normal(size=(m, 4)) * 0.8 + 0.7
+    theirs = prdc.compute_prdc(real, fake, nearest_k=k)
+    found = fidelity.neighbourhoods(real, fake, k)
+    assert found == pytest.approx({name: float(value) for name, value in theirs.items()}, abs=1e-6)
+    assert 0 < found["coverage"] < 1 and 0 < found["precision"] < 1, "a case that decides nothing"
+
+
 def test_neighbourhoods_by_hand():
     real = np.array([[0.0], [1.0], [3.0]])  # radii for k = 1: 1, 1, 2
     fake = np.array([[-1.0], [0.5], [9.0], [11.0]])  # radii for k = 1: 1.5, 1.5, 2, 2
