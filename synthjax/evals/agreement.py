@@ -86,6 +86,7 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> Mapping[str, Any]:
     found: dict[str, Any] = {"spearman": None, "kendall": None}
     if any(np.ptp(row) == 0 for row in (*a, *b)):
         return found
-    found["spearman"] = leaf([float(stats.spearmanr(x, y).statistic) for x, y in zip(a, b, strict=True)])
-    found["kendall"] = leaf([float(stats.kendalltau(x, y).statistic) for x, y in zip(a, b, strict=True)])
+    for name, correlation in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
+        values = [float(correlation(x, y).statistic) for x, y in zip(a, b, strict=True)]
+        found[name] = leaf(values, low=-1, high=1)
     return found

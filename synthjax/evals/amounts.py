@@ -10,6 +10,7 @@ tables share them. Rows are drawn by class in their shares; smaller draws are pa
 their rows. Nothing is chosen on the data that judges.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,9 +57,9 @@ def curve(score: Score, real: Draw, synthetic: Draw, most: int, tick: Callable[[
     none = np.empty(0, np.int64)
     found = []
     for size in sizes(most):
-        ours = leaf(score(none, synthetic(size)))
+        ours = leaf(score(none, synthetic(size)), high=1)
         tick()
-        theirs = leaf(score(real(size), none))
+        theirs = leaf(score(real(size), none), high=1)
         tick()
         found.append({"n": size, "synthetic": ours, "real": theirs})
     return found
@@ -86,7 +87,7 @@ def mixing(
         if count > available:
             break
         added = synthetic(count) if count else np.empty(0, np.int64)
-        found.append({"factor": factor, "n_real": n, "n_synthetic": count, "score": leaf(score(rows, added))})
+        found.append({"factor": factor, "n_real": n, "n_synthetic": count, "score": leaf(score(rows, added), high=1)})
         tick()
     return found
 
@@ -96,8 +97,14 @@ def trainings(most: int, n: int, available: int) -> int:
     return 2 * len(sizes(most)) + sum(round(factor * n) <= available for factor in MIX)
 
 
-def leaf(values: Sequence[float]) -> dict[str, Any]:
-    """`mean`, `std` (ddof 1; 0 for one value), `values`, and `ci`: 95 % by Student's t, None for one value."""
+def leaf(values: Sequence[float], *, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:
+    """`mean`, `std` (ddof 1; 0 for one value), `values`, and `ci`: 95 % by Student's t, None for one value.
+
+    Args:
+        values: at least one.
+        low: the least that such a value can be; `ci` ends there.
+        high: the greatest.
+    """
     from scipy import special
 
     numbers = np.array(values, np.float64)
@@ -106,4 +113,9 @@ def leaf(values: Sequence[float]) -> dict[str, Any]:
         return {"mean": middle, "std": 0.0, "values": numbers.tolist(), "ci": None}
     std = float(numbers.std(ddof=1))
     half = float(special.stdtrit(count - 1, (1 + LEVEL) / 2)) * std / count**0.5
-    return {"mean": middle, "std": std, "values": numbers.tolist(), "ci": [middle - half, middle + half]}
+    return {
+        "mean": middle,
+        "std": std,
+        "values": numbers.tolist(),
+        "ci": [max(middle - half, low), min(middle + half, high)],
+    }

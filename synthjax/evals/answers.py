@@ -141,7 +141,8 @@ def lost(report: Mapping[str, Any]) -> Verdict:
     if loss:
         low, high = loss["ci"]
         evidence.append(
-            f"{loss['who']} scores {percent(loss['ours'])} of {loss['measure']} instead of {percent(loss['real'])}: "
+            f"The {loss['measure']} of {_small(loss['who'])} is {percent(loss['ours'])} instead of "
+            f"{percent(loss['real'])}: "
             f"{loss['points']:.2f} points lost (95 % interval {low:.2f} to {high:.2f}, paired bootstrap over "
             f"{loss['n']:,} test {_unit(report)}s and the seeds of each side, {loss['seeds']})."
         )

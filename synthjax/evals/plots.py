@@ -144,6 +144,8 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 # SVG charts. One unit is about one CSS pixel on a phone; wider screens enlarge the whole picture a little.
 _WIDTH, _HEIGHT = 360, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 342, 10, 196
+_CHARACTER = 6.6
+"""Width of one of a tick's label, about."""
 
 
 def _frame(title: str, body: str, x_name: str, y_name: str) -> str:
@@ -163,7 +165,9 @@ def _ticks(places: Sequence[tuple[float, str]], vertical: bool) -> str:
     for at, label in places:
         if vertical:
             parts.append(f'<path class="rule" d="M{at:.1f} {_TOP}V{_BOTTOM}"/>')
-            parts.append(f'<text x="{at:.1f}" y="{_BOTTOM + 15}" class="axis" text-anchor="middle">{label}</text>')
+            # A wide label of the last rule would be cut off.
+            x = min(at, _WIDTH - 1 - _CHARACTER / 2 * len(label))
+            parts.append(f'<text x="{x:.1f}" y="{_BOTTOM + 15}" class="axis" text-anchor="middle">{label}</text>')
         else:
             parts.append(f'<path class="rule" d="M{_LEFT} {at:.1f}H{_RIGHT}"/>')
             parts.append(f'<text x="{_LEFT - 5}" y="{at + 4:.1f}" class="axis" text-anchor="end">{label}</text>')
@@ -289,7 +293,7 @@ def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: 
         return across, _BOTTOM - (y - low) / (high - low) * (_BOTTOM - _TOP)
 
     shown = sorted({x for across, _ in lines.values() for x in across})
-    body = _ticks([(place(x, low)[0], f"{x:,g}") for x in shown], vertical=True)
+    body = _ticks([(place(x, low)[0], f"{x:,.0f}" if x % 1 == 0 else f"{x:g}") for x in shown], vertical=True)
     body += _ticks([(place(shown[0], y)[1], f"{y:g}") for y in _round_steps(low, high)], vertical=False)
     for number, (across, up) in enumerate(lines.values(), start=1):
         points = [place(x, y) for x, y in zip(across, up, strict=True)]

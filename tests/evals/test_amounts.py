@@ -39,6 +39,8 @@ def test_leaves_are_students():
     found = amounts.leaf(values)
     expected = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     np.testing.assert_allclose(found["ci"], expected)
+    low, high = amounts.leaf([0.2, 0.9], low=-1, high=1)["ci"]
+    assert high == 1 and low == -1  # Student's t on one degree of freedom reaches far beyond
     assert amounts.leaf([0.5]) == {"mean": 0.5, "std": 0.0, "values": [0.5], "ci": None}
 
 

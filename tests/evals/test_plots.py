@@ -69,6 +69,14 @@ def coordinates(svg, css):
     return [re.findall(r"[-\d.]+", p.get("d")) for p in root.iter("path") if p.get("class") == css]
 
 
+def test_labels_of_an_axis_are_not_cut_off():
+    svg = plots.curves({"a": ([100, 1_000_000], [0, 1])}, "t", "x", "y")
+    place = float(re.search(r'x="([\d.]+)"[^>]*>1,000,000<', svg).group(1))
+    assert 300 < place < 336  # 9 characters in the middle of a place that ends at 360; the rule stands at 342
+    few = plots.curves({"a": ([1, 9], [0, 1])}, "t", "x", "y")
+    assert 'x="342.0"' in few
+
+
 def test_roc_curves_are_logarithmic():
     curve = {"fpr": [0, 0.01, 0.1, 1], "tpr": [0, 0.1, 1, 1]}
     svg = plots.roc_curves({"a": curve}, smallest=0.004, title="<x>")
