@@ -64,7 +64,7 @@ def check_flags(given: Mapping[str, Any], *, table: bool) -> None:
     for name in OF_IMAGES if table else OF_TABLES:
         if given[name] is not None:
             raise SynthjaxError(f"--{name}: is for {'images' if table else 'tables'}; this is the other kind of data")
-    if given["shadows"] == 1:
+    if given.get("shadows") == 1:
         raise SynthjaxError("--shadows=1: at least 2, or 0 for none")
 
 
