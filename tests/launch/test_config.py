@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 
 from synthjax.errors import InputError
@@ -22,6 +23,8 @@ SPECS = {
     "mnist": DataSpec("image", (28, 28, 1), 256, tuple("0123456789"), (0.1,) * 10),
     "fashion_mnist": DataSpec("image", (28, 28, 1), 256, tuple("0123456789"), (0.1,) * 10),
     "cifar10": DataSpec("image", (32, 32, 3), 256, tuple("0123456789"), (0.1,) * 10),
+    "breast_cancer": DataSpec.from_arrays(np.zeros((2, 30)), np.arange(2)),
+    "creditcard": DataSpec.from_arrays(np.zeros((2, 30)), np.arange(2)),
 }
 
 
