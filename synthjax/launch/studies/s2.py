@@ -76,7 +76,7 @@ class Config:
     """Rows of the part with all columns."""
     candidates: tuple[str, ...] = ("mode", "balanced", "sampled", "long")
     """Settings that the holdout chooses from, names in CANDIDATES; empty: no chosen WCGAN."""
-    all_candidates: tuple[str, ...] = ("balanced", "long")
+    all_candidates: tuple[str, ...] = ("long",)
     """The same of the part with all columns."""
     steps: int = 0
     """Of every GAN; 0: Table 2's, or the candidate's."""
