@@ -15,6 +15,9 @@ are matrix products. The M step is the mode under Dirichlet priors that pull to 
 
     p_c(s | z) ~ N_c(s, z) + smoothing * p_c(s),      T_c(z | z') ~ N_c(z', z) + coupling * N_c(z) / N.
 
+Before it, neighbouring values of the numeric columns share their counts where that foretells left-out rows better
+(`nets.smooth`).
+
 Several trees of one structure, each fitted to all rows from a start of its own, can be averaged into one mixture
 (`members`; Ormoneit & Tresp 1995, NIPS): what one of them remembers of single rows the others do not share, so that the
 likelihood of unseen rows rises where a larger K would lower it.
@@ -36,11 +39,11 @@ import jax.numpy as jnp
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.bins import Bins, Layout, check, choose, fit
+from synthjax.nets import chow_liu, smooth
+from synthjax.nets.bins import Bins, Layout, check, choose, fit, total
 from synthjax.train import optim
 
 _TINY = 1e-30
-_COARSE = 10  # groups that a numeric column is cut into where dependence is measured
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Config:
     """Rows, spread as the column's marginal, that are added to each component of each column."""
     coupling: float = 4.0
     """Rows, spread as the latent's marginal, that are added to each row of each transition matrix."""
+    bandwidth: float = 0.03
+    """Share of the rows over which neighbouring values of a numeric column share counts; 0: none do."""
     conditional: bool = True
     """Samples take the labels they are given, where the data has any."""
     batch_size: int = 2048
@@ -86,6 +91,8 @@ class State(NamedTuple):
     """(G,) i32 the earlier node that each hangs on; 0 for the root, which is node 0."""
     marginal: jax.Array
     """(W,) frequency of each state of each column."""
+    smooth: jax.Array
+    """(N,) bool, of the numeric columns: whether neighbouring values share their counts."""
     transition: jax.Array
     """(G, K, K) T(z | z_parent) as [z_parent, z]; every row of the root's is its prior."""
     emission: jax.Array
@@ -101,78 +108,6 @@ class Messages(NamedTuple):
     """(G, B, K) a(z), of the subtree below each node."""
     up: jax.Array
     """(G - 1, B, K) to the parents of nodes 1 ..."""
-
-
-def total(function: Any, rows: Any, size: int) -> Any:
-    """The sum of `function(part)` over parts of at most `size` rows; `rows`: pytree of (N, ...) with 0 as padding."""
-    count = jax.tree.leaves(rows)[0].shape[0]
-    parts = -(-count // size)
-
-    def cut(a: jax.Array) -> jax.Array:
-        padded = jnp.pad(a, [(0, -count % parts)] + [(0, 0)] * (a.ndim - 1))
-        return jnp.moveaxis(padded.reshape(-1, parts, *a.shape[1:]), 1, 0)  # each part spans all devices
-
-    stacked = jax.tree.map(cut, rows)
-    shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[0], stacked))
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(part)), None), zeros, stacked)[0]
-
-
-# --- the tree ----------------------------------------------------------------------------------------------------
-
-
-def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:
-    """(W, W) counts of pairs of states -> (C, C) nats, less the bias (r - 1)(c - 1) / 2N of r x c states in use."""
-
-    def blocks(a: jax.Array) -> jax.Array:
-        sums = jax.ops.segment_sum(a, layout.flat[0], len(layout.sizes))
-        return jax.ops.segment_sum(sums.T, layout.flat[0], len(layout.sizes)).T
-
-    alone, rows = jnp.diagonal(pairs), jnp.maximum(blocks(pairs)[0, 0], 1e-9)
-    expected = alone[:, None] * alone / rows
-    log_ratio = jnp.log(jnp.maximum(pairs, _TINY) / jnp.maximum(expected, _TINY))
-    used = jax.ops.segment_sum((alone > 0) * 1.0, layout.flat[0], len(layout.sizes)) - 1
-    return blocks(jnp.where(pairs > 0, pairs * log_ratio, 0.0)) / rows - used[:, None] * used / (2 * rows)
-
-
-def spanning_tree(gain: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The spanning tree of largest total gain (C, C), grown from column 0 (Prim): order and parent as in `State`."""
-    count = len(gain)
-    order = jnp.zeros(count, jnp.int32)
-    inside = jnp.arange(count) == 0
-
-    def grow(carry: tuple, n):
-        order, inside, best, by = carry
-        new = jnp.where(inside, -jnp.inf, best).argmax().astype(jnp.int32)
-        parent = by[new]
-        nearer = gain[new] > best
-        carry = order.at[n].set(new), inside.at[new].set(True), jnp.where(nearer, gain[new], best), by
-        return (*carry[:3], jnp.where(nearer, n, by)), parent
-
-    start = (order, inside, gain[0], jnp.zeros(count, jnp.int32))
-    grown, parent = jax.lax.scan(grow, start, jnp.arange(1, count, dtype=jnp.int32))
-    return grown[0], jnp.pad(parent, (1, 0))
-
-
-def _coarse(layout: Layout, marginal: jax.Array, states: jax.Array) -> jax.Array:
-    """States (B, C) with numeric columns in at most `_COARSE` groups of about equal numbers of rows."""
-    share = layout.pad(marginal)
-    middle = jnp.cumsum(share, axis=1) - share / 2
-    numeric = jnp.asarray([0] * layout.labelled + [column.kind != "onehot" for column in layout.columns], bool)
-    group = jnp.minimum(jnp.floor(_COARSE * middle), _COARSE - 1).astype(jnp.int32)
-    grouped = jnp.take_along_axis(group, states.T, axis=1).T
-    return jnp.where(numeric, jnp.where(states == layout.bins, _COARSE, grouped), states)
-
-
-def _tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Array, size: int):
-    """Order and parent of the Chow-Liu tree."""
-    narrow = Layout(layout.spec, _COARSE)
-
-    def count(part):
-        onehot = narrow.onehot(_coarse(layout, marginal, part[0]))
-        return (onehot * part[1][:, None]).T @ onehot
-
-    return spanning_tree(mutual_information(total(count, (states, weight), size), narrow))
 
 
 # --- expectation -------------------------------------------------------------------------------------------------
@@ -262,7 +197,10 @@ def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -
 
 def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> State:
     """The parameters that expected counts and priors ask for."""
-    emission = layout.normalise(counts.emission + config.smoothing * state.marginal[:, None])
+    counted = counts.emission
+    if config.bandwidth:
+        counted = smooth.smooth(layout, state.marginal, config.bandwidth, state.smooth, counted)
+    emission = layout.normalise(counted + config.smoothing * state.marginal[:, None])
     latent = counts.transition.sum(axis=1, keepdims=True)
     latent = latent / jnp.maximum(latent.sum(axis=-1, keepdims=True), _TINY)
     transition = counts.transition + config.coupling * latent
@@ -281,6 +219,8 @@ def _check(config: Config, spec: DataSpec) -> None:
     for name in ("smoothing", "coupling"):
         if not 0 < getattr(config, name) < math.inf:
             raise InputError(f"model.{name}={getattr(config, name)}: must be above 0")
+    if not 0 <= config.bandwidth <= 1:
+        raise InputError(f"model.bandwidth={config.bandwidth}: must be at least 0 and at most 1")
 
 
 def _rows(batch: Batch) -> jax.Array:
@@ -307,16 +247,19 @@ def _start(config: Config, layout: Layout, key: jax.Array, batch: Batch) -> Stat
     states = layout.states(bins, batch.x, batch.y)
     counts = total(lambda part: part[1] @ layout.onehot(part[0]), (states, weight), config.batch_size)
     marginal = layout.normalise(counts)
-    if config.structure == "tree":
-        order, parent = _tree(layout, marginal, states, weight, config.batch_size)
-    else:
+    order, parent = chow_liu.tree(layout, marginal, states, weight, config.batch_size)
+    shared = jnp.zeros(len(smooth.columns(layout)), bool)
+    if config.bandwidth:
+        context = chow_liu.coarse(layout, marginal, states)[:, chow_liu.above(order, parent)]
+        shared = smooth.helps(layout, marginal, config.bandwidth, states, context, weight)
+    if config.structure == "product":
         order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
     seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(members, k))
     onehot = jax.vmap(layout.onehot)(states[seeds])
     emission = 0.5 * marginal[:, None] + 0.5 * onehot.swapaxes(1, 2)
     prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0), (members, 1, 1))
     transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (members, len(parent), k, k))
-    return State(bins, order, parent, marginal, transition.at[:, 0].set(prior[:, 0]), emission)
+    return State(bins, order, parent, marginal, shared, transition.at[:, 0].set(prior[:, 0]), emission)
 
 
 def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: State, root: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ has one.
 import functools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -224,3 +224,18 @@ def choose(key: jax.Array, cdf: jax.Array) -> jax.Array:
     """Draws one state from each row of cumulative weights `cdf` (..., S), which need not end in 1: (...) i32."""
     u = jax.random.uniform(key, cdf.shape[:-1]) * cdf[..., -1] * (1 - 1e-6)
     return (cdf <= u[..., None]).sum(axis=-1, dtype=jnp.int32)
+
+
+def total(function: Any, rows: Any, size: int) -> Any:
+    """The sum of `function(part)` over parts of at most `size` rows; `rows`: pytree of (N, ...) with 0 as padding."""
+    count = jax.tree.leaves(rows)[0].shape[0]
+    parts = -(-count // size)
+
+    def cut(a: jax.Array) -> jax.Array:
+        padded = jnp.pad(a, [(0, -count % parts)] + [(0, 0)] * (a.ndim - 1))
+        return jnp.moveaxis(padded.reshape(-1, parts, *a.shape[1:]), 1, 0)  # each part spans all devices
+
+    stacked = jax.tree.map(cut, rows)
+    shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[0], stacked))
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(part)), None), zeros, stacked)[0]
