@@ -102,8 +102,8 @@ def section(found: Mapping[str, Any] | None, *, unit: str, space: str) -> str:
         panels += markup.figure(picture, f"{name.capitalize()} {unit}s; in grey the {other} ones.")
     return (
         f"<h3>A map of both</h3><p>t-SNE of {len(found['real']):,} real and {len(found['synthetic']):,} synthetic "
-        f"{unit}s {space}, the same in both pictures. A spot that is grey alone is a kind of {unit} that the other set "
-        "lacks. Only neighbourhoods mean something: how large spots are, and how far apart, does not.</p>"
+        f"{unit}s {space}, the same in both pictures. Where a picture is grey alone, the set in colour lacks a kind of "
+        f"{unit}. Only neighbourhoods mean something: how large spots are, and how far apart, does not.</p>"
         f'<div class="pair">{panels}</div>'
     )
 
@@ -111,15 +111,17 @@ def section(found: Mapping[str, Any] | None, *, unit: str, space: str) -> str:
 def _panel(behind: Any, before: Any, names: Mapping[str, Any], order: int, title: str) -> str:
     """An SVG picture; points in front have the colour of class `s<order>`."""
 
+    right, top = (max(place[axis] for place in (*behind, *before)) for axis in (0, 1))
+
     def dots(places: Any) -> str:
-        return "".join(f"M{x} {SIDE - y}h0" for x, y in places)
+        return "".join(f"M{x} {top - y}h0" for x, y in places)
 
     texts = "".join(
-        f'<text x="{x}" y="{SIDE - y + 14}" class="name" text-anchor="middle">{escape(name)}</text>'
+        f'<text x="{x}" y="{top - y + 14}" class="name" text-anchor="middle">{escape(name)}</text>'
         for name, (x, y) in names.items()
     )
-    size = SIDE + 2 * _MARGIN
+    box = f"{-_MARGIN} {-_MARGIN} {right + 2 * _MARGIN} {top + 2 * _MARGIN}"
     return (
-        f'<svg class="map" viewBox="{-_MARGIN} {-_MARGIN} {size} {size}" role="img" aria-label="{escape(title)}">'
+        f'<svg class="map" viewBox="{box}" role="img" aria-label="{escape(title)}">'
         f'<path class="points" d="{dots(behind)}"/><path class="points s{order}" d="{dots(before)}"/>{texts}</svg>'
     )

@@ -152,7 +152,7 @@ def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> str:
     made = synthetic.x[np.concatenate(groups)]
     real = train.x[nearest(made, train.x)[1][:, 0]]
     pairs = np.stack([made, real], 1).reshape(len(groups), 2 * NEIGHBOURS, *spec.shape)
-    picture = plots.data_uri(plots.grid(pairs, levels=spec.levels))
+    picture = plots.data_uri(_apart(plots.grid(pairs, levels=spec.levels), NEIGHBOURS))
     words = "".join(f'<li title="{name}">{name}</li>' for name in names)
     image = f'<img src="{picture}" alt="Synthetic examples, each left of the training example nearest to it">'
     caption = (
@@ -162,6 +162,14 @@ def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> str:
     return "<h3>Beside their nearest neighbours</h3>" + figure(
         f'<div class="rows narrow"><ol>{words}</ol>{image}</div>', caption
     )
+
+
+def _apart(canvas: np.ndarray, parts: int) -> np.ndarray:
+    """A canvas (height, width, C) with a white gap between so many equally wide parts of it."""
+    each = -(-canvas.shape[1] // parts)  # all but the last end with the grid's own gap
+    cuts = np.split(canvas, np.arange(1, parts) * each, axis=1)
+    gap = np.full((len(canvas), cuts[0].shape[1] // 6, canvas.shape[2]), 255, canvas.dtype)
+    return np.concatenate([piece for cut in cuts for piece in (cut, gap)][:-1], axis=1)
 
 
 def _grid(examples: Examples, spec: DataSpec, name: str) -> str:
@@ -181,9 +189,10 @@ def _grid(examples: Examples, spec: DataSpec, name: str) -> str:
 
 
 def _figures(side: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of a set as a whole that were measured."""
-    score = (side.get("c2st") or {}).get("score")
-    return {**side, **({} if score is None else {"two-sample test": score})}
+    """The figures of a set as a whole that were measured, by the names that they have on the page."""
+    named = {"Fréchet distance": side.get("frechet"), "kernel distance": side.get("kernel")}
+    named["two-sample test"] = (side.get("c2st") or {}).get("score")
+    return {**side, **{name: value for name, value in named.items() if value is not None}}
 
 
 def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
@@ -192,16 +201,16 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
         "recall": "real examples among synthetic ones",
         "density": "how densely real ones surround synthetic ones",
         "coverage": "real examples with a synthetic one nearby",
-        "frechet": "Fréchet distance, squared: lower is better",
-        "kernel": "kernel distance: lower is better, around 0 for real data",
+        "Fréchet distance": "squared; lower is better",
+        "kernel distance": "lower is better, around 0 for real data",
         "two-sample test": "1: gradient boosting cannot tell them from real ones; 0: always",
     }
     ours, real = (_figures(side) for side in (fidelity, fidelity["reference"] or {}))
     rows = []
     for name, text in meaning.items():
         if name in ours:
-            beside = f"{real[name]:.3f}" if name in real else "–"
-            rows.append([f"{name}<br><small>{text}</small>", f"{ours[name]:.3f}", beside])
+            beside = f"{real[name]:z.3f}" if name in real else "–"
+            rows.append([f"{name}<br><small>{text}</small>", f"{ours[name]:z.3f}", beside])
     overall = table("In the feature space of a CNN trained on real data", ["", "synthetic", "real data"], rows)
     if net := fidelity.get("network"):
         overall += (

@@ -43,6 +43,10 @@ def _number(value: float) -> str:
     return f"{value:.3f}"
 
 
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
 def _leaf(leaf: Mapping[str, Any]) -> str:
     return _number(leaf["mean"]) + between(leaf["ci"], _number)
 
@@ -50,7 +54,9 @@ def _leaf(leaf: Mapping[str, Any]) -> str:
 def _curve(points: Sequence[Mapping[str, Any]], measure: str, who: str, unit: str) -> str:
     rows = [[f"{point['n']:,}", _leaf(point["synthetic"]), _leaf(point["real"])] for point in points]
     details = table(
-        f"{measure} on real test data by the size of the training set", [f"{unit}s", "synthetic", "real"], rows
+        f"{_capital(measure)} on real test data by the size of the training set",
+        [f"{unit}s", "synthetic", "real"],
+        rows,
     )
     picture = ""
     if len(points) > 1:
@@ -61,7 +67,7 @@ def _curve(points: Sequence[Mapping[str, Any]], measure: str, who: str, unit: st
         title = f"{measure} by the number of training {unit}s"
         picture = figure(
             plots.curves(curves, title, f"training {unit}s", measure),
-            f"{who[:1].upper()}{who[1:]} trained on synthetic {unit}s, or on as many real ones; tested on real ones. "
+            f"{_capital(who)} trained on synthetic {unit}s, or on as many real ones; tested on real ones. "
             "Where a line is flat, more of the same will not help.",
             markup.legend(curves, "line"),
         )
@@ -75,7 +81,7 @@ def _mixing(points: Sequence[Mapping[str, Any]], measure: str, who: str, unit: s
         gain = 100 * (point["score"]["mean"] - alone)
         gained = "–" if not point["factor"] else f"{gain:+.1f}"
         rows.append([f"{point['factor']:g} ×", f"{point['n_synthetic']:,}", _leaf(point["score"]), gained])
-    caption = f"{measure} of {who} on real test data, trained on {points[0]['n_real']:,} real {unit}s and"
+    caption = f"{_capital(measure)} of {who} on real test data, trained on {points[0]['n_real']:,} real {unit}s and"
     head = ["synthetic per real", f"synthetic {unit}s", measure, "points gained"]
     return f"<h3>Beside few real {unit}s</h3>{table(caption + ' these synthetic ones beside them', head, rows)}"
 
@@ -85,7 +91,7 @@ def _ranking(found: Mapping[str, Any], measure: str) -> str:
     columns = ("validation", "deployed", "real")
     rows = [[NAMES.get(name, escape(name)), *(_number(of[column]) for column in columns)] for name, of in each]
     head = ["classifier", "on synthetic validation data", "on real test data", "trained and tested on real data"]
-    scores = table(f"{measure} of classifiers, the one best on synthetic data first", head, rows)
+    scores = table(f"{_capital(measure)} of classifiers, the one best on synthetic data first", head, rows)
     lines = {
         "deployed": "the same classifiers on real test data",
         "real": "classifiers trained on real data",
@@ -99,7 +105,8 @@ def _ranking(found: Mapping[str, Any], measure: str) -> str:
     chosen, best = (NAMES.get(found[key], escape(found[key])) for key in ("chosen", "best"))
     note = (
         f"Whoever chooses by synthetic data takes the {chosen}; the best on real test data is the {best}. The choice "
-        f"costs {found['regret']['mean']:.1f} points. {len(rows)} classifiers, {found['seeds']} draws: correlations of "
+        f"costs {found['regret']['mean']:.1f} points. {len(rows)} classifiers, {found['seeds']} "
+        f"draw{'s' * (found['seeds'] != 1)}: correlations of "
         "so few are coarse, and classifiers that are equally good have no order to keep."
     )
     return f"<h3>Does the best classifier stay the best?</h3><p>{note}</p>{scores}{ranks}"

@@ -57,8 +57,8 @@ def test_the_section_draws_every_point_twice_and_escapes_names(found):
     assert len(re.findall(r"M\d+ \d+h0", html)) == 2 * (90 + 60)
     assert "&lt;b&gt;" in html and "<b>" not in html
     assert "90 real and 60 synthetic examples in space" in html
-    x, y = plane["real"][0]
-    assert f"M{x} {maps.SIDE - y}h0" in html  # upwards, as on paper
+    (x, y), top = plane["real"][0], max(place[1] for side in ("real", "synthetic") for place in plane[side])
+    assert f"M{x} {top - y}h0" in html  # upwards, as on paper
     assert maps.section(None, unit="row", space="") == ""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from synthjax.errors import GateError
-from synthjax.evals import page, privacy, report
+from synthjax.evals import page, plots, privacy, report
 from synthjax.model import DataSpec
 
 NASTY = "<script>alert(1)</script>"
@@ -214,6 +214,16 @@ def test_the_page_is_self_contained_escaped_and_described(written):
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
     assert "A quick look" in text and "is no proof" in text
     assert "two-sample test" in text and 'class="map"' in text
+
+
+def test_pairs_of_a_grid_are_set_apart_between_images():
+    x = np.zeros((1, 8, 5, 7, 1), np.uint8)  # black
+    wide = page._apart(plots.grid(x), 4)
+    black = (wide[0, :, 0] == 0).astype(int)
+    starts, ends = (np.flatnonzero(np.diff(black, prepend=0, append=0) == step) for step in (1, -1))
+    assert (ends - starts == 7).all() and len(starts) == 8  # no image is cut
+    gaps = starts[1:] - ends[:-1]
+    assert set(gaps[::2]) == {2} and set(gaps[1::2]) == {5}
 
 
 def test_unlabelled_data_has_a_page_without_usefulness(full):
