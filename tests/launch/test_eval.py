@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
+from synthjax.evals import classifiers, fidelity
 from synthjax.launch import eval_images, judging
 from synthjax.launch.subjects import Run, Subject, Synthetic
 from synthjax.model import Batch, Model
@@ -62,6 +64,22 @@ def test_a_foreign_set_is_held_against_the_test_split(subject):
     found = eval_images.judge_privacy(subject._replace(run=None), seed=0, limit=1000)
     assert found["mia"]["n_others"] == len(subject.real.test.x)
     assert found["mia"]["model_auc"] is None
+
+
+def test_the_reference_is_what_the_network_has_not_learnt_from(subject, digits, monkeypatch):
+    taught = []
+    monkeypatch.setattr(
+        classifiers, "train", lambda key, x, *a, **k: taught.append(x) or SimpleNamespace(variables=np.zeros(1))
+    )
+    monkeypatch.setattr(classifiers, "predict", lambda cnn, x: np.zeros((1, len(x), 10)))
+    monkeypatch.setattr(fidelity, "evaluate", lambda *a, train, **k: {"reference": train})
+    few = eval_images.judge_likeness(subject, epochs=1, seed=0, limit=200)["reference"]
+    seen = {image.tobytes() for image in taught[0]}
+    assert len(seen) == 200 and not any(image.tobytes() in seen for image in few.x)
+    assert len(few.x) == len(few.y) == len(digits.train.x) - 200
+    # Too few are left where it learns from all.
+    all_of_them = eval_images.judge_likeness(subject, epochs=1, seed=0, limit=10_000)["reference"]
+    assert len(all_of_them.x) == len(digits.train.x)
 
 
 def test_the_manifest_says_what_was_judged(subject, digits):
