@@ -73,15 +73,18 @@ def _draw_pairs(
     cells: np.ndarray, values: np.ndarray, chosen: np.ndarray, names: Sequence[str], columns: Sequence[str]
 ) -> None:
     edges = np.linspace(0, 1, _BINS + 1)
+    mixed = np.random.default_rng(0).permutation(len(values))  # so that no class lies on top of all others
+    colours = [canvas.pick(canvas.COLOURS, code) for code in chosen[mixed]]
     for (row, column), axes in np.ndenumerate(cells):
-        for code in range(len(names)):
-            x, y = values[chosen == code][:, [column, row]].T
-            colour = canvas.pick(canvas.COLOURS, code)
-            if row == column:
+        if row == column:
+            for code in range(len(names)):
+                x = values[chosen == code, column]
                 # Values outside the first table's range belong into the bins at its ends.
-                axes.hist(np.clip(x[~np.isnan(x)], 0, 1), edges, color=colour, alpha=0.55, linewidth=0)
-            else:
-                axes.scatter(x, y, s=2, color=colour, alpha=0.4, linewidths=0, rasterized=True)
+                look = {"color": canvas.pick(canvas.COLOURS, code), "alpha": 0.55, "linewidth": 0}
+                axes.hist(np.clip(x[~np.isnan(x)], 0, 1), edges, **look)
+        else:
+            x, y = values[mixed][:, [column, row]].T
+            axes.scatter(x, y, s=2, c=colours, alpha=0.4, linewidths=0, rasterized=True)
         axes.set_xlim(-0.05, 1.05)
         if row != column:
             axes.set_ylim(-0.05, 1.05)
@@ -127,7 +130,7 @@ def correlations(path: Path, found: Mapping[str, Any], *, title: str | None = No
             for (row, column), value in np.ndenumerate(matrix):
                 if np.isfinite(value):
                     colour = "white" if abs(value) > 0.65 * most else canvas.INK
-                    label = f"{value:.2f}".replace("0.", ".").removeprefix("-.00") or ".00"
+                    label = _correlation(value, 3 if most < 0.1 else 2)
                     axes.text(column, row, label, ha="center", va="center", fontsize=6.5, color=colour)
         axes.set_title(names[key], fontsize=10, color=canvas.INK)
         axes.set_xticks(range(len(columns)), columns, fontsize=size, rotation=60, ha="right", rotation_mode="anchor")
@@ -138,6 +141,12 @@ def correlations(path: Path, found: Mapping[str, Any], *, title: str | None = No
         bar.ax.tick_params(labelsize=7, colors=canvas.INK)
         bar.outline.set_visible(False)
     canvas.save(figure, path)
+
+
+def _correlation(value: float, decimals: int) -> str:
+    """-0.123 as "-.12", say, and what rounds to 0 without a sign."""
+    text = f"{value:.{decimals}f}"
+    return (text if float(text) else text.removeprefix("-")).replace("0.", ".")
 
 
 def histograms(path: Path, tables: Mapping[str, Table], *, title: str = "Columns one by one") -> None:

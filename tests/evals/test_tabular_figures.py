@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from customers import KINDS, customers
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from synthjax.errors import InputError
@@ -39,14 +40,19 @@ def test_pair_plots_are_scaled_and_coloured_by_class(drawn, tables):
     figure = drawn(tabular_figures.pair_plots, tables, groups="churned")
     assert len(figure.axes) == 2 * 9 and legend(figure) == ["churned: no", "churned: yes"]
     below = figure.axes[3]  # second row, first column: income against age
-    assert below.get_ylabel() == "income" and len(below.collections) == 2
-    real = tables["real"]
-    points = np.concatenate([dots.get_offsets().data for dots in below.collections])
+    assert below.get_ylabel() == "income"
+    (dots,) = below.collections
+    real, points = tables["real"], dots.get_offsets().data
     low, high = np.nanmin(real.numbers, 0), np.nanmax(real.numbers, 0)
     expected = ((real.numbers - low) / (high - low))[:, :2]
     whole, shown = (a[~np.isnan(a).any(1)] for a in (expected, points))
     assert 0 < len(whole) < len(real)
     np.testing.assert_allclose(shown[np.lexsort(shown.T)], whole[np.lexsort(whole.T)])
+    # Each row in the colour of its class, the classes mixed.
+    blue = np.isclose(dots.get_facecolors()[:, :3], to_rgb(canvas.COLOURS[0])).all(1)
+    first = real.codes[:, real.schema.discrete.index("churned")] == 0
+    np.testing.assert_allclose(np.nanmean(points[blue], 0), np.nanmean(expected[first], 0))
+    assert blue.sum() == first.sum() and 1 < np.abs(np.diff(blue.astype(int))).sum()
 
 
 def test_correlations_show_the_difference(drawn, tables):
@@ -58,6 +64,9 @@ def test_correlations_show_the_difference(drawn, tables):
     assert f"{found['mean']:.3f} on average" in figure._suptitle.get_text()
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels[0] == "1.00" and labels[1] == f"{found['real'][0][1]:.2f}".replace("0.", ".")
+    same = tabular.correlation_difference(tables["real"], tables["real"])
+    figure = drawn(tabular_figures.correlations, same)
+    assert {text.get_text() for axes in figure.axes for text in axes.texts if axes.get_title() != "real"} >= {".000"}
 
 
 def test_histograms_of_every_column(drawn, tables):

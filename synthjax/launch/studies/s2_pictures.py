@@ -57,7 +57,7 @@ def steps(lab: Lab, config: "Config", found: dict[str, dict[str, Any]], made: Ge
 
 
 def losses(lab: Lab, gans: dict[str, Generator]) -> None:
-    """Figure 8's last panel: loss of the critic against the step."""
+    """Figure 8's last panel: loss of the critic against the step, which is not the same loss for all four."""
     series = {}
     for name, made in gans.items():
         rows = list(metrics.read(made.workdir, "critic_loss"))
@@ -67,7 +67,7 @@ def losses(lab: Lab, gans: dict[str, Generator]) -> None:
         series,
         x_name="step",
         y_name="loss of the critic",
-        title="Loss of the critic",
+        title="Loss of the critic: cross-entropy of GAN and CGAN, minus the Wasserstein distance of the others",
     )
 
 
