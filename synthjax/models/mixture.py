@@ -65,8 +65,8 @@ class Config:
     """Share of the rows over which neighbouring values of a numeric column share counts; 0: none do."""
     conditional: bool = True
     """Samples take the labels they are given, where the data has any."""
-    batch_size: int = 2048
-    """Rows in memory at once; a step sees the whole training set all the same."""
+    batch_size: int = 256
+    """Rows in memory at once: few enough for a CPU's cache. A step sees the whole training set all the same."""
     steps: int = 30
     """Iterations of EM; fewer are a regulariser of their own. On half of Adult the likelihood of unseen rows turns down
     after 15 to 20 where priors are weak (a product's of K = 100 after 10)."""
