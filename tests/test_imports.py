@@ -18,7 +18,7 @@ ALLOWED = {
     "sampling": {"model", "errors", "jit"},
     "nets": {"nets", "model", "errors"},
     "adversarial": {"model", "errors", "train.optim"},
-    "gibbs": {"gibbs", "model", "errors", "train.optim"},
+    "gibbs": {"gibbs", "nets", "model", "errors", "train.optim"},
     "models": {"model", "errors", "nets", "adversarial", "gibbs", "train.optim"},
     "data": {"data", "model", "errors"},
     "train": {"train", "model", "errors", "jit", "data.feed", "sampling", "evals.plots"},

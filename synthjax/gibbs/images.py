@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.errors import InputError
-from synthjax.gibbs.machine import Clamped, Layers, Machine, Temper, Units
+from synthjax.gibbs.machine import Clamped, Layers, Machine, Temper, Units, half_uniform
 from synthjax.gibbs.training import State
 from synthjax.model import Batch, DataSpec
 
@@ -36,13 +36,14 @@ class Pictures:
     classes: int
     """Softmax units on top; 0: none."""
 
-    def observe(self, key: jax.Array, x: jax.Array) -> jax.Array:
-        """x (B, *spec.shape) in [-1, 1] as layer 0: (B, n_0)."""
+    def observe(self, key: jax.Array, x: jax.Array, half: bool = False) -> jax.Array:
+        """x (B, *spec.shape) in [-1, 1] as layer 0: (B, n_0); `half`: drawn with 16 random bits."""
         x = x.reshape(len(x), -1)
         if self.units == "gaussian":
             return x
         p = (x + 1) / 2
-        return jnp.float32(jax.random.uniform(key, p.shape) < p) if self.binarise else p
+        uniform = half_uniform if half else jax.random.uniform
+        return jnp.float32(uniform(key, p.shape) < p) if self.binarise else p
 
     def show(self, x: jax.Array) -> jax.Array:
         """Layer 0 (B, n_0) as images in [-1, 1]."""

@@ -290,7 +290,7 @@ class _Dbm:
     def step(self, key, i, state: State, batch: Batch) -> tuple[State, Metrics]:
         config = self.config
         key_pixels, key_phase = jax.random.split(key)
-        batch = batch._replace(x=self.pictures.observe(key_pixels, batch.x))
+        batch = batch._replace(x=self.pictures.observe(key_pixels, batch.x, config.half))
 
         def greedy(top):
             return lambda key, i, state, batch: self.pretrain(top, key, i, state, batch)

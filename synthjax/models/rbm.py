@@ -155,7 +155,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def step(key, i, state: State, batch: Batch):
         key_pixels, key_loss, key_chains = jax.random.split(key, 3)
-        batch = batch._replace(x=pictures.observe(key_pixels, batch.x))
+        batch = batch._replace(x=pictures.observe(key_pixels, batch.x, config.half))
         gradient, metrics = grad(loss)(state.params, key_loss, batch)
         # The field is one that the loss needs too: computed once.
         hidden = quick.mean(1, quick.field(state.params, layers(batch), 1))
