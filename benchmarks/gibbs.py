@@ -5,15 +5,17 @@
 
 Training: images a second of contrastive divergence (CD-1) with batches of 128 on 784-512 units. Ours draws pixels black
 or white, centres the gradient, has momentum, weight decay and a moving average of the parameters; scikit-learn's
-BernoulliRBM has none of these, and its one sweep a step is of persistent chains. Gibbs sampling: chains x sweeps a
-second, of ours in f32 and with `Machine.half`, of BernoulliRBM.gibbs, of the same few lines in torch, and of the two
-matrix products of a sweep alone. All is f32, but for BernoulliRBM once more with the f64 that it takes where nothing is
-said; the images are noise: speed does not depend on what they show. PJRT_NPROC and OMP_NUM_THREADS, set alike, give all
-of them the same threads.
+BernoulliRBM and the RBM in eager torch (`benchmarks.torch_rbm`) have none of these, and the one sweep a step of the
+former is of persistent chains. Gibbs sampling: chains x sweeps a second, of ours in f32 and with `Machine.half`, of
+BernoulliRBM.gibbs, of torch, and of the two matrix products of a sweep alone. All is f32, but for BernoulliRBM once
+more with the f64 that it takes where nothing is said; the images are noise: speed does not depend on what they show.
+PJRT_NPROC and OMP_NUM_THREADS, set alike, give all of them the same threads; with one, times are CPU time, since those
+of the clock say little where others use the machine.
 """
 
 import argparse
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -42,7 +44,7 @@ def _loop(step: Callable[[Any, Any], Any], state: Any) -> Contender:
         nonlocal state
         state = jax.block_until_ready(run(np.int32(start), np.int32(stop), state))
 
-    return Contender(steps)
+    return Contender(steps, clock=_clock())
 
 
 def _repeat(call: Callable[[], Any]) -> Contender:
@@ -50,11 +52,28 @@ def _repeat(call: Callable[[], Any]) -> Contender:
         for _ in range(start, stop):
             call()
 
-    return Contender(steps)
+    return Contender(steps, clock=_clock())
 
 
-def training(images: np.ndarray) -> dict[str, Contender]:
-    """CD-1 on batches of `images` (N, 784) in [0, 1], N a multiple of BATCH."""
+def _clock() -> Callable[[], float]:
+    return time.process_time if threads() == 1 else time.perf_counter
+
+
+def _torch(params: Params) -> Any:
+    """(torch, its RBM with those parameters), or None where it is not installed."""
+    try:
+        import torch
+
+        from benchmarks.torch_rbm import Rbm
+    except ModuleNotFoundError as error:
+        print(f"  {error.name} is not installed: without it; for the comparison: pip install -e '.[bench]'")
+        return None
+    torch.set_num_threads(threads())
+    return torch, Rbm(*(torch.tensor(np.array(a)) for a in (params.weights[0], *params.biases)))
+
+
+def training(params: Params, images: np.ndarray) -> dict[str, Contender]:
+    """CD-1 on batches of `images` (N, 784) in [0, 1], N a multiple of BATCH; torch's starts from those parameters."""
     from sklearn.neural_network import BernoulliRBM
 
     spec = DataSpec("image", (28, 28, 1))
@@ -80,6 +99,9 @@ def training(images: np.ndarray) -> dict[str, Contender]:
         # What `fit` calls for each batch; `partial_fit` makes f64 of everything.
         learn = functools.partial(theirs._fit, some, np.random.RandomState(0))
         contenders[name] = _repeat(learn)
+    if found := _torch(params):
+        torch, theirs = found
+        contenders[TORCH] = _repeat(functools.partial(theirs.learn, torch.tensor(images[:BATCH]), 0.05))
     return contenders
 
 
@@ -108,19 +130,9 @@ def sampling(params: Params, chains: int) -> dict[str, Contender]:
         theirs.fit(v[:BATCH].astype(dtype))
         theirs.components_ = np.asarray(w.T, dtype, order="F")
         contenders[name] = _repeat(functools.partial(theirs.gibbs, v.astype(dtype)))
-    try:
-        import torch
-    except ImportError:
-        return contenders
-    torch.set_num_threads(threads())
-    w_torch, (b, c) = torch.tensor(np.array(w)), (torch.tensor(np.array(bias)) for bias in params.biases)
-    v_torch = torch.tensor(np.array(v))
-
-    def gibbs() -> None:
-        h = torch.bernoulli(torch.sigmoid(torch.addmm(c, v_torch, w_torch)))
-        torch.bernoulli(torch.sigmoid(torch.addmm(b, h, w_torch.T)))
-
-    contenders[TORCH] = _repeat(gibbs)
+    if found := _torch(params):
+        torch, theirs = found
+        contenders[TORCH] = _repeat(functools.partial(theirs.gibbs, torch.tensor(v)))
     return contenders
 
 
@@ -148,7 +160,7 @@ def main() -> None:
     w = jnp.float32(0.05 * rng.normal(size=(PIXELS, HIDDEN)))
     params = Params((w,), (jnp.zeros(PIXELS), jnp.zeros(HIDDEN)), jnp.zeros(()))
     for contenders, count, unit in (
-        (training(images), BATCH, "images"),
+        (training(params, images), BATCH, "images"),
         (sampling(params, given.chains), given.chains, "chains x sweeps"),
     ):
         for contender in contenders.values():

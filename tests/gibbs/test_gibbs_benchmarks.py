@@ -7,6 +7,8 @@ import brute
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import scipy.special
 from brute import DBM, B
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -51,6 +53,27 @@ def test_speeds_are_ratios_round_by_round():
     _, _, ours, theirs = gibbs.table(seconds, 128, "images")
     assert "10.00 (10.00..20.00)" in ours and "12,800" in ours and "3.00 (2.00..4.00)" in ours
     assert "30.00 (20.00..80.00)" in theirs and "1.00 (1.00..1.00)" in theirs
+
+
+def test_torch_learns_by_contrastive_divergence(monkeypatch):
+    """One step and one sweep by hand, with units drawn as their likelier state."""
+    torch = pytest.importorskip("torch", reason="torch is not installed (pip install -e '.[bench]')")
+    from benchmarks.torch_rbm import Rbm
+
+    monkeypatch.setattr(torch, "bernoulli", lambda p: (p > 0.5).float())
+    rng = np.random.default_rng(0)
+    w, b, c = (rng.normal(size=size).astype(np.float32) for size in ((5, 3), 5, 3))
+    p = rng.random((4, 5), np.float32)
+    v, sigmoid = p > 0.5, scipy.special.expit
+    h = sigmoid(v @ w + c)
+    after = sigmoid((h > 0.5) @ w.T + b) > 0.5
+    machine = Rbm(*(torch.tensor(a) for a in (w, b, c)))
+    np.testing.assert_array_equal(machine.gibbs(torch.tensor(np.float32(v))).numpy(), after)
+    machine.learn(torch.tensor(p), 0.5)
+    h_after = sigmoid(after @ w + c)
+    np.testing.assert_allclose(machine.w, w + 0.5 * (v.T @ h - after.T @ h_after) / 4, rtol=1e-5)
+    np.testing.assert_allclose(machine.b, b + 0.5 * (np.float32(v) - after).mean(0), rtol=1e-5)
+    np.testing.assert_allclose(machine.c, c + 0.5 * (h - h_after).mean(0), rtol=1e-5)
 
 
 def test_a_contender_goes_on_from_step_to_step():
