@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 from brute import DBM, DEEP, IDS, LABELLED, MACHINES, RBM, B, G, Mixture, S
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from synthjax.errors import InputError
 from synthjax.gibbs.machine import Machine, Temper
@@ -44,6 +45,18 @@ def test_gibbs_sampling_reaches_the_joint_distribution(machine):
     drawn, exact = np.concatenate(layers, axis=1), np.concatenate(brute.states(machine), axis=1)
     np.testing.assert_allclose(drawn.mean(axis=0), expected @ exact, atol=0.01)
     np.testing.assert_allclose(drawn.T @ drawn / len(drawn), (exact.T * expected) @ exact, atol=0.01)
+
+
+def test_chains_on_four_devices_have_the_statistics_of_one():
+    """Chains are the rows that devices share; each draws as it does on one device, but where sums round otherwise."""
+    params, sweeps = brute.params(DBM, seed=1), jax.jit(DBM.chain, static_argnums=3)
+    start = DBM.start(jax.random.key(0), params, DBM.flat(), 160_000)
+    mesh = jax.make_mesh((4,), ("chains",), axis_types=(AxisType.Auto,))
+    apart = jax.device_put(start, NamedSharding(mesh, PartitionSpec("chains")))
+    one, four = (sweeps(jax.random.key(1), params, layers, 30) for layers in (start, apart))
+    assert {len(x.sharding.device_set) for x in four} == {4} and {len(x.sharding.device_set) for x in one} == {1}
+    assert brute.total_variation(DBM, four, brute.probabilities(DBM, params)) < 0.02
+    assert np.mean(brute.code(DBM, one) == brute.code(DBM, four)) > 0.99
 
 
 @pytest.mark.parametrize("machine", [LABELLED, DBM], ids=["rbm", "dbm"])
