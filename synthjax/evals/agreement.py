@@ -79,6 +79,13 @@ def evaluate(
     }
 
 
+def halves(seed: Sequence[int], draw: Callable[[np.random.Generator, int], np.ndarray], rows: int) -> Halves:
+    """Two lots of `rows` rows each, from a draw of both: row numbers (rows,) each, in no order."""
+    rng = np.random.default_rng(seed)
+    both = rng.permutation(draw(rng, 2 * rows))
+    return both[:rows], both[rows:]
+
+
 def _agreement(a: np.ndarray, b: np.ndarray) -> Mapping[str, Any]:
     """Rank correlations of the rows of `a` with those of `b`, (seeds, classifiers) each."""
     from scipy import stats

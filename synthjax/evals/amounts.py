@@ -10,6 +10,7 @@ tables share them. Rows are drawn by class in their shares; smaller draws are pa
 their rows. Nothing is chosen on the data that judges.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -95,6 +96,12 @@ def mixing(
 def trainings(most: int, n: int, available: int) -> int:
     """How many trainings `curve` and `mixing` take."""
     return 2 * len(sizes(most)) + sum(round(factor * n) <= available for factor in MIX)
+
+
+def counter(progress: Callable[[float], None], whole: int) -> Callable[[], None]:
+    """What is called after each of `whole` trainings; `progress` is told the share of them that are done."""
+    done = itertools.count(1)
+    return lambda: progress(next(done) / whole)
 
 
 def leaf(values: Sequence[float], *, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:

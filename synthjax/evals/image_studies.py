@@ -65,13 +65,7 @@ def evaluate(
         `curve` and `mixing` (`synthjax.evals.amounts`) and `ranking` (`synthjax.evals.agreement`).
     """
     real, most = min(real, len(train.y)), min(most, len(train.y), len(synthetic.y))
-    done, whole = 0, amounts.trainings(most, real, len(synthetic.y)) + 2 * seeds * len(RANKED)
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        progress(done / whole)
-
+    tick = amounts.counter(progress, amounts.trainings(most, real, len(synthetic.y)) + 2 * seeds * len(RANKED))
     rng = np.random.default_rng([seed, 12])
     largest = max(most, round(real * (1 + max(amounts.MIX))))
     score = functools.partial(_cnn, synthetic, train, test, spec, seeds, steps, seed, largest)
@@ -128,9 +122,8 @@ def ranking(
     tested = _flat(test, stratified(np.random.default_rng([seed, 13]), test.y, TESTED), spec)
 
     def halves(part: Examples, salt: int, number: int) -> agreement.Halves:
-        rng = np.random.default_rng([seed, salt, number])
-        both = rng.permutation(stratified(rng, part.y, 2 * rows))
-        return _flat(part, both[:rows], spec), _flat(part, both[rows:], spec)
+        one, other = agreement.halves([seed, salt, number], lambda rng, n: stratified(rng, part.y, n), rows)
+        return _flat(part, one, spec), _flat(part, other, spec)
 
     return agreement.evaluate(
         RANKED,

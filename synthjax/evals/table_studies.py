@@ -59,13 +59,7 @@ def evaluate(
     """
     synthetic, train, test = (answered(table) for table in (synthetic, train, test))
     real, most = min(real, len(train)), min(most, len(train), len(synthetic))
-    done, whole = 0, amounts.trainings(most, real, len(synthetic)) + 2 * seeds * len(JUDGES)
-
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        progress(done / whole)
-
+    tick = amounts.counter(progress, amounts.trainings(most, real, len(synthetic)) + 2 * seeds * len(JUDGES))
     rng = np.random.default_rng([seed, 12])
     test = fewer(rng, test, TESTED)
     place = None if positive is None else train.schema.classes.index(positive)
@@ -148,9 +142,8 @@ def _ranking(
     rows = min(rows, len(synthetic) // 2, len(train) // 2)
 
     def halves(table: Table, salt: int, number: int) -> agreement.Halves:
-        rng = np.random.default_rng([seed, salt, number])
-        both = rng.permutation(_draw(rng, table, 2 * rows))
-        return table.take(both[:rows]), table.take(both[rows:])
+        one, other = agreement.halves([seed, salt, number], lambda rng, n: _draw(rng, table, n), rows)
+        return table.take(one), table.take(other)
 
     return agreement.evaluate(
         JUDGES,

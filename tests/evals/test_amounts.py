@@ -34,6 +34,21 @@ def test_curves_and_mixing_train_on_what_they_say():
     assert len(ticks) == 8 == amounts.trainings(300, 100, 250)
 
 
+def test_a_counter_tells_the_share_that_is_done():
+    told = []
+    tick = amounts.counter(told.append, 4)
+    for _ in range(4):
+        tick()
+    assert told == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_halves_have_no_row_in_common_and_depend_on_the_seed():
+    one, other = agreement.halves([0, 1], lambda rng, n: rng.permutation(20)[:n], 7)
+    assert len({*one, *other}) == 14 and len(one) == len(other) == 7
+    again, _ = agreement.halves([0, 2], lambda rng, n: rng.permutation(20)[:n], 7)
+    assert set(one) != set(again)
+
+
 def test_leaves_are_students():
     values = [0.7, 0.8, 0.85]
     found = amounts.leaf(values)
