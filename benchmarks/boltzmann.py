@@ -12,20 +12,54 @@ default_rng, seed 0).
 
 import argparse
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from synthjax import load
+from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.gibbs import chains, partition
+from synthjax.gibbs import chains, images, partition, training
 from synthjax.gibbs.machine import Layers, Machine, Params
 from synthjax.jit import jit
 from synthjax.launch import cli, runs
+from synthjax.launch.config import Experiment
+from synthjax.model import DataSpec
 from synthjax.models import dbm, rbm
 
 BLOCK = 500
+
+
+class Subject(NamedTuple):
+    """A Boltzmann machine that a run trained."""
+
+    experiment: Experiment
+    config: rbm.Config | dbm.Config
+    machine: Machine
+    pictures: images.Pictures
+    state: training.State
+    spec: DataSpec
+
+    def data(self) -> Dataset:
+        """What it was trained on, with a holdout split where it had none."""
+        return runs.data(dataclasses.replace(self.experiment, holdout=self.experiment.holdout or 0.1))
+
+
+def subject(workdir: str) -> Subject:
+    """The machine of a run's folder.
+
+    Raises:
+      InputError: the run's model is no Boltzmann machine.
+    """
+    experiment, _ = runs.read(workdir)
+    config = experiment.model
+    if not isinstance(config, rbm.Config | dbm.Config):
+        raise InputError(f"--workdir={workdir}: holds a {experiment.name}, which is no Boltzmann machine")
+    _, state, spec = load(workdir)
+    form = rbm.form(config, spec) if isinstance(config, rbm.Config) else dbm.form(config, spec)
+    return Subject(experiment, config, *form, state, spec)
 
 
 def free_energy(machine: Machine, params: Params, x: jax.Array, labelled: bool, mean_field_steps: int) -> jax.Array:
@@ -82,24 +116,19 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=None, help="only the first so many examples")
     given = parser.parse_args()
     cli.prepare_jax()
-    experiment, _ = runs.read(given.workdir)
-    config = experiment.model
-    if not isinstance(config, rbm.Config | dbm.Config):
-        raise InputError(f"--workdir={given.workdir}: holds a {experiment.name}, which is no Boltzmann machine")
-    _, state, spec = load(given.workdir)
-    module = rbm if isinstance(config, rbm.Config) else dbm
-    machine, pictures = module.form(config, spec)  # type: ignore[arg-type]
+    one = subject(given.workdir)
+    config, machine, state, spec = one.config, one.machine, one.state, one.spec
     found = log_z(machine, state.ema, state.base, jax.random.key(0), given.runs, given.steps, given.sweeps)
     print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    split = getattr(runs.data(dataclasses.replace(experiment, holdout=experiment.holdout or 0.1)), given.split)
+    split = getattr(one.data(), given.split)
     x = np.asarray(spec.encode(split.x[: given.limit])).reshape(-1, spec.dims)
     if config.visible == "bernoulli":
         x = np.float32(np.random.default_rng(0).random(x.shape) < (x + 1) / 2)
     inference = getattr(config, "mean_field_steps", 1)
-    score = jit(lambda x: free_energy(machine, state.ema, x, pictures.classes > 0, inference))
+    score = jit(lambda x: free_energy(machine, state.ema, x, one.pictures.classes > 0, inference))
     values = -np.concatenate([score(x[start : start + BLOCK]) for start in range(0, len(x), BLOCK)]) - found["log_z"]
     error = values.std(ddof=1) / np.sqrt(len(values))
-    kind = "log p(x)" if module is rbm else "ELBO"
+    kind = "log p(x)" if isinstance(config, rbm.Config) else "ELBO"
     print(f"{given.workdir} {given.split}: {kind} {values.mean():.3f} +- {error:.3f} nats per image, n = {len(values)}")
 
 

@@ -16,12 +16,12 @@ import dataclasses
 import jax
 import numpy as np
 
-from synthjax import load
+from benchmarks import boltzmann
 from synthjax.errors import InputError
 from synthjax.evals import utility
 from synthjax.gibbs import finetune
 from synthjax.jit import jit
-from synthjax.launch import cli, runs
+from synthjax.launch import cli
 from synthjax.models import dbm, rbm
 
 BLOCK = 1000
@@ -89,25 +89,21 @@ def main() -> None:
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     given = parser.parse_args()
     cli.prepare_jax()
-    experiment, _ = runs.read(given.workdir)
-    config = experiment.model
-    if not isinstance(config, rbm.Config | dbm.Config):
-        raise InputError(f"--workdir={given.workdir}: holds a {experiment.name}, which is no Boltzmann machine")
-    _, state, spec = load(given.workdir)
-    machine, pictures = (rbm if isinstance(config, rbm.Config) else dbm).form(config, spec)  # type: ignore[arg-type]
+    one = boltzmann.subject(given.workdir)
+    config, spec = one.config, one.spec
     if spec.n_classes < 2:
         raise InputError(f"--workdir={given.workdir}: its data has no labels to learn")
     if given.labels is not None and given.labels < spec.n_classes:
         raise InputError(f"--labels={given.labels}: must be at least {spec.n_classes}, the number of classes")
-    if given.labels and pictures.classes and not given.scratch:
+    if given.labels and one.pictures.classes and not given.scratch:
         raise InputError(f"--labels: {given.workdir} was trained with all labels; use one of model.conditional=False")
     protocol = finetune.Protocol(**{f.name: getattr(given, f.name) for f in dataclasses.fields(finetune.Protocol)})
-    data = runs.data(dataclasses.replace(experiment, holdout=experiment.holdout or 0.1))
+    data = one.data()
     parts = {}
     for name, split in (("train", data.train), ("judge", getattr(data, given.split))):
         x = np.asarray(spec.encode(split.x)).reshape(-1, spec.dims)
         parts[name] = (x if config.visible == "gaussian" else (x + 1) / 2, split.y)
-    subject = config, machine, state.ema
+    subject = config, one.machine, one.state.ema
     found = errors(
         subject, parts, spec.n_classes, protocol, seeds=given.seeds, labels=given.labels, scratch=given.scratch
     )
