@@ -36,10 +36,10 @@ import numpy as np
 from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.gibbs import training
 from synthjax.jit import jit
 from synthjax.launch.config import Experiment
 from synthjax.model import Batch, Model, State
-from synthjax.models import dbm, rbm
 from synthjax.train import metrics
 
 PER_CLASS = 10
@@ -86,8 +86,7 @@ class Watch:
         key = jax.random.fold_in(jax.random.key(chosen.seed), np.uint32(KEY))
         self._key_draw, self._key_cnn = jax.random.split(key)
         self._labels = np.repeat(np.arange(max(data.spec.n_classes, 1), dtype=np.int32), PER_CLASS)
-        energetic = isinstance(chosen.model, rbm.Config | dbm.Config) and len(data.holdout.y) > 0
-        self._free_energy = jit(model.score) if energetic and model.score else None
+        self._score = jit(model.score) if model.score else None
         self._grids = min(GRIDS, max(EXAMPLES // len(self._labels), 1))
         large = min(data.spec.shape[:2]) >= classifiers.MIN_SIDE
         self._measures = data.spec.n_classes > 0 and model.conditional and large
@@ -106,19 +105,21 @@ class Watch:
         plots.grid(picture, workdir / "samples" / f"step_{step:07d}.png", levels=spec.levels)
         if measures:
             self._measure(self._writer, step, x, drawn)
-        if self._free_energy and not any(row["step"] == step for row in metrics.read(workdir, "free_energy_gap")):
-            self._writer.write(step, {"free_energy_gap": self._gap(self._free_energy, state)})
+        energetic = isinstance(state, training.State) and len(self._data.holdout.y) > 0
+        if energetic and not any(row["step"] == step for row in metrics.read(workdir, "free_energy_gap")):
+            self._writer.write(step, {"free_energy_gap": self._gap(state)})
         plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
 
-    def _gap(self, free_energy: Callable[..., jax.Array], state: State) -> np.ndarray:
+    def _gap(self, state: State) -> np.ndarray:
         """Mean free energy of held-out examples less that of as many training examples, of the first member: ()."""
+        assert self._score is not None
         state = self._own(state)
         rows = min(GAP_ROWS, len(self._data.holdout.y), len(self._data.train.y))
         means = []
         for part in (self._data.holdout, self._data.train):
             x = self._data.spec.encode(part.x[:rows])
             batch = Batch(x, jnp.asarray(part.y[:rows]), jnp.ones(rows), jnp.arange(rows))
-            means.append(np.asarray(free_energy(self._key_draw, state, batch)).mean())
+            means.append(np.asarray(self._score(self._key_draw, state, batch)).mean())
         return np.array(means[0] - means[1])
 
     def _own(self, state: State) -> State:
