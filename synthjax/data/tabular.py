@@ -200,9 +200,7 @@ def encode(
         odd = sorted(set(found.test.names) ^ set(found.train.names))[0]
         raise fault(found.test.where, f"column {shown(odd)!r} is in only one of the train and the test file")
     reader, train = found.train, splits["train"]
-    sample = train
-    if len(train) > SAMPLE:
-        sample = np.sort(np.random.default_rng(_SAMPLE_SEED).choice(train, SAMPLE, replace=False))
+    sample = _sampled(train)
     kept: list[pa.Table] = []
 
     def training() -> Iterator[Chunk]:
@@ -235,6 +233,13 @@ def encode(
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
     return rows, encoder, Table(found.train, found.test, schema, tuple(notes))
+
+
+def _sampled(train: np.ndarray) -> np.ndarray:
+    """At most SAMPLE of these row numbers, increasing."""
+    if len(train) <= SAMPLE:
+        return train
+    return np.sort(np.random.default_rng(_SAMPLE_SEED).choice(train, SAMPLE, replace=False))
 
 
 def _taken(chunk: Chunk, index: np.ndarray) -> Chunk:

@@ -10,6 +10,7 @@ it stands that is the gradient g with
 for the means o of the layers, kept as moving averages. It vanishes where g does.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -102,6 +103,13 @@ def mixing(trace: jax.Array, energies: jax.Array, taken: jax.Array) -> tuple[jax
     }
     # Chains that do not move have no R-hat; what stops a run are the weights.
     return trace, {name: jnp.where(full & jnp.isfinite(value), value, 0.0) for name, value in found.items()}
+
+
+def model_side(free_energy: Callable[[Params], jax.Array], params: Params) -> tuple[jax.Array, Params]:
+    """Free energy of each chain, (C,), and the gradient of its mean: what is taken off the data's."""
+    value, back = jax.vjp(free_energy, params)
+    (gradient,) = back(jnp.full(len(value), 1 / len(value)))
+    return value, gradient
 
 
 def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[jax.Array, ...]) -> Params:

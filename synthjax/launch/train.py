@@ -297,12 +297,16 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     if best is not None:
         best.close()
     short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
-    pictures = "" if show is None else ", samples/"
-    progress.say(
-        f"finished at step {step}{short}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png{pictures}\n"
+    progress.say(ending(f"step {step}{short}", workdir, pictures=show is not None))
+    return step
+
+
+def ending(where: str, workdir: Path, pictures: bool) -> str:
+    """What was written, and what comes next."""
+    return (
+        f"finished at {where}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png" + ", samples/" * pictures + "\n"
         f"next: python -m synthjax.launch.eval --workdir={workdir}   (or synthjax.launch.sample, same flag)"
     )
-    return step
 
 
 if __name__ == "__main__":

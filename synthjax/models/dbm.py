@@ -268,8 +268,7 @@ class _Dbm:
         gradient, metrics = self.grad(loss)(state.params, key_loss, batch._replace(x=means))  # type: ignore[arg-type]
         kept = 1 - partition.summed(machine)
         # The same expectation as that of the energy's gradient, with less noise.
-        value, back = jax.vjp(lambda p: quick.free_energy(p, chains, kept), state.params)
-        (negative,) = back(jnp.full(config.chains, 1 / config.chains))
+        value, negative = training.model_side(lambda p: quick.free_energy(p, chains, kept), state.params)
         trace, mixing = training.mixing(state.trace, value, i - self.joint_start)
         gradient = jax.tree.map(jnp.subtract, gradient, negative)
         if config.centred:

@@ -142,36 +142,20 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
             losses = losses + config.sparsity_cost * training.sparsity(activity, config.sparsity_target)
         return losses, {"free_energy": free}
 
-    def run_chains(key, params: Params, state: State) -> tuple[Layers, dict[str, jax.Array]]:
-        """The chains k sweeps on, and metrics."""
-        if config.algorithm == "pcd":
-            return quick.chain(key, params, state.chains, config.k), {}
-
-        def body(layers, key):
-            return chains.temper(quick, key, params, layers, state.base, config.replicas)
-
-        moved, swaps = jax.lax.scan(body, state.chains, jax.random.split(key, config.k))
-        return moved, {"swaps": swaps.mean()}
-
     def step(key, i, state: State, batch: Batch):
         key_pixels, key_loss, key_chains = jax.random.split(key, 3)
         batch = batch._replace(x=pictures.observe(key_pixels, batch.x, config.half))
         gradient, metrics = grad(loss)(state.params, key_loss, batch)
         # The field is one that the loss needs too: computed once.
         hidden = quick.mean(1, quick.field(state.params, layers(batch), 1))
-        moved, trace = state.chains, state.trace
         if config.algorithm != "cd":
-            moved, more = run_chains(key_chains, state.params, state)
-            coldest = tuple(x[-config.chains :] for x in moved)
-            value, back = jax.vjp(lambda p: quick.free_energy(p, coldest), state.params)
-            (negative,) = back(jnp.full(config.chains, 1 / config.chains))
+            state, negative, more = _model_side(config, quick, key_chains, i, state)
             gradient = jax.tree.map(jnp.subtract, gradient, negative)
-            trace, mixing = training.mixing(trace, value, i)
-            metrics |= more | mixing | {"loss": metrics["loss"] - value.mean()}
+            metrics |= more | {"loss": metrics["loss"] - more["chains_free_energy"]}
         state, sizes = _updated(config, machine, i, state, gradient, rate(i))
         means = (batch.x, hidden, *pictures.label(batch.y))
         offsets = training.moved(state.offsets, means, batch) if config.centred else state.offsets
-        return state._replace(offsets=offsets, chains=moved, trace=trace), metrics | sizes | {"learning_rate": rate(i)}
+        return state._replace(offsets=offsets), metrics | sizes | {"learning_rate": rate(i)}
 
     def score(key, state: State, batch: Batch):
         """F(v, y) of pixels drawn black or white from `key` where the model is trained so; nats, + log Z: -log p."""
@@ -179,6 +163,27 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     sample = images.sampler(machine, pictures, images.Defaults(config.sample_steps, config.anneal))
     return Model(init, step, sample, score, conditional=pictures.classes > 0)
+
+
+def _model_side(
+    config: Config, machine: Machine, key: jax.Array, i, state: State
+) -> tuple[State, Params, dict[str, jax.Array]]:
+    """The state with the chains of "pcd" or "pt" k sweeps on, the gradient of their free energy, and metrics."""
+    metrics: dict[str, jax.Array] = {}
+
+    def body(layers, key):
+        return chains.temper(machine, key, state.params, layers, state.base, config.replicas)
+
+    if config.algorithm == "pcd":
+        moved = machine.chain(key, state.params, state.chains, config.k)
+    else:
+        moved, swaps = jax.lax.scan(body, state.chains, jax.random.split(key, config.k))
+        metrics["swaps"] = swaps.mean()
+    coldest = tuple(x[-config.chains :] for x in moved)
+    value, gradient = training.model_side(lambda p: machine.free_energy(p, coldest), state.params)
+    trace, mixing = training.mixing(state.trace, value, i)
+    metrics |= mixing | {"chains_free_energy": value.mean()}
+    return state._replace(chains=moved, trace=trace), gradient, metrics
 
 
 def _updated(config: Config, machine: Machine, i, state: State, gradient: Params, rate) -> tuple[State, dict]:

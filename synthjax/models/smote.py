@@ -107,6 +107,15 @@ def _blend(column: Column, u: jax.Array, row: jax.Array, other: jax.Array, near:
     return jnp.where((a[:, slot] + b[:, slot] > 0.5)[:, None], a, between)  # a missing end: the row as it is
 
 
+def _blended(spec: DataSpec, u: jax.Array, row: jax.Array, other: jax.Array, near: jax.Array) -> jax.Array:
+    """New rows (B, D), column by column; arguments as `_blend` has them."""
+    out = row
+    for column in spec.columns:
+        part = _blend(column, u, row, other, near)
+        out = jax.lax.dynamic_update_slice_in_dim(out, part, column.start, axis=1)
+    return out
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """SMOTE over that table. Nothing is trained by gradients: `grad` is not called.
 
@@ -151,12 +160,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         others = jnp.maximum((near != index[:, None]).sum(axis=1), 1)
         pick = jnp.floor(u_near * (1 - 1e-6) * others).astype(jnp.int32)
         other = jnp.take_along_axis(near, pick[:, None], axis=1)[:, 0]
-        row, other, near = state.x[index], state.x[other], state.x[near]
-        out = row
-        for column in spec.columns:
-            part = _blend(column, u, row, other, near)
-            out = jax.lax.dynamic_update_slice_in_dim(out, part, column.start, axis=1)
-        return out
+        return _blended(spec, u, state.x[index], state.x[other], state.x[near])
 
     def score(key, state: State, batch: Batch):
         """Distance to the nearest training row of the same class."""

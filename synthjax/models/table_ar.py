@@ -147,6 +147,27 @@ def _bias(layout: Layout, state: State, params: Any) -> jax.Array:
     return jnp.where(layout.padded < sum(layout.sizes), bias, -jnp.inf)
 
 
+def _drawn(
+    key: jax.Array, layout: Layout, sequence: np.ndarray, state: State, rows: int, labels: jax.Array | None
+) -> jax.Array:
+    """States (rows, C), one column after the other; `labels` (rows,): those of column 0."""
+    params, starts, count = state.ema, layout.padded[:, 0], len(sequence)
+    out, bias, width = _last(layout, params["out"]), _bias(layout, state, params), params["embed"].shape[1]
+
+    def draw(carry, inputs):
+        states, seen = carry
+        key, column, start = inputs
+        p = jax.nn.softmax(_hidden(params, column, seen, 1.0) @ out[column].T + bias[column])
+        drawn = choose(key, jnp.cumsum(p, axis=-1))
+        drawn = drawn if labels is None else jnp.where(column == 0, labels, drawn)
+        seen = jax.lax.dynamic_update_slice_in_dim(seen, params["embed"][start + drawn], column * width, 1)
+        return (jax.lax.dynamic_update_slice_in_dim(states, drawn[:, None], column, 1), seen), None
+
+    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count * width)))
+    inputs = (jax.random.split(key, count), jnp.asarray(sequence), jnp.asarray(starts[sequence]))
+    return jax.lax.scan(draw, start, inputs)[0][0]
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """An autoregressive model of that table.
 
@@ -187,23 +208,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def sample(key, state: State, labels):
         key_state, key_value = jax.random.split(key)
-        out, bias, starts = _last(layout, state.ema["out"]), _bias(layout, state, state.ema), layout.padded[:, 0]
-
-        def draw(carry, inputs):
-            states, seen = carry
-            key, column, start = inputs
-            hidden = _hidden(state.ema, column, seen, 1.0)
-            p = jax.nn.softmax(hidden @ out[column].T + bias[column])
-            drawn = choose(key, jnp.cumsum(p, axis=-1))
-            drawn = jnp.where(column == 0, labels, drawn) if conditional else drawn
-            embedded = state.ema["embed"][start + drawn]
-            seen = jax.lax.dynamic_update_slice_in_dim(seen, embedded, column * config.embedding, 1)
-            return (jax.lax.dynamic_update_slice_in_dim(states, drawn[:, None], column, 1), seen), None
-
-        count = len(sequence)
-        start = (jnp.zeros((len(labels), count), jnp.int32), jnp.zeros((len(labels), count * config.embedding)))
-        inputs = (jax.random.split(key_state, count), jnp.asarray(sequence), jnp.asarray(starts[sequence]))
-        (states, _), _ = jax.lax.scan(draw, start, inputs)
+        states = _drawn(key_state, layout, sequence, state, len(labels), labels if conditional else None)
         return layout.decode(state.bins, key_value, states)
 
     def score(key, state: State, batch: Batch):

@@ -16,6 +16,7 @@ Units are nats per row, numbers in units of their deviation.
     x = model.sample(key, state, labels)
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -96,6 +97,11 @@ def _check(config: Config) -> None:
         raise InputError(f"model.kl_weight={config.kl_weight}: must be above 0")
 
 
+def deviation(params: dict[str, Any]) -> jax.Array:
+    """log of the standard deviation of each continuous value."""
+    return jnp.maximum(params["log_scale"], LEAST_LOG_SCALE)
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """A VAE of tables of those columns.
 
@@ -108,9 +114,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     encoder, decoder = Net(config.hidden, 2 * config.latents), Net(config.hidden[::-1], columns.width)
     rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
     adam = optim.adam(rate, clip=config.clip)
-
-    def onehot(y):
-        return jax.nn.one_hot(y, classes)
+    onehot = functools.partial(jax.nn.one_hot, num_classes=classes)
 
     def init(key, batch: Batch) -> State:
         key_encoder, key_decoder = jax.random.split(key)
@@ -122,9 +126,6 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
             "log_scale": jnp.zeros(len(columns.reals)),
         }
         return State(params, jax.tree.map(jnp.copy, params), adam.init(params), scale)
-
-    def deviation(params):
-        return jnp.maximum(params["log_scale"], LEAST_LOG_SCALE)
 
     def terms(params, key, v, y) -> tuple[jax.Array, jax.Array]:
         """KL and log p(v | z, y) for one draw of z, each (B,)."""

@@ -197,8 +197,7 @@ def train(
     Args:
       record: plain values that go into every checkpoint.
       log: (step, metrics) every `log_every` steps, means over them; "steps_per_second" is added.
-      show: (step, state) every `sample_every` steps, for grids of samples; again for such a step that a run goes on
-        from, since whatever ended the run may have ended that call.
+      show: (step, state) every `sample_every` steps; again at one that a run goes on from: its call may have been cut.
       judge: (step, state) every `eval_every` steps and at the end, called by all processes; again as `show` is.
 
     Returns:
@@ -213,32 +212,27 @@ def train(
     keys = trainer.keys(key)
     with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
         step, state = _start(trainer, key, checkpoints, say)
-        first = saved = step
-        shown = judged = 0
-        window = _Window(plan, step, log, saved)
+        window = _Window(plan, step, log)
         pending: tuple[int, int, Metrics] | None = None
         while True:
             stop = asked_to_stop()
-            done = stop or step >= plan.steps or (_past(deadline) and step > first)
-            save_now = step > saved and (done or step % plan.checkpoint_every == 0)
-            show_now = not done and step > shown and plan.sample_every > 0 and step % plan.sample_every == 0
-            judge_now = step > judged and not stop and plan.eval_every > 0 and (done or step % plan.eval_every == 0)
+            done = stop or step >= plan.steps or (_past(deadline) and step > window.first)
+            save_now, show_now, judge_now = window.due(step, done, stop)
             if pending and (save_now or show_now or judge_now):
                 window.take(*pending)
                 pending = None
             if save_now:
                 checkpoints.save(step, state, record | {"step": step})
-                window.saved = saved = step
+                window.saved = step
             if show_now and show is not None:
                 window.aside(show, step, state)
-                shown = step
+                window.shown = step
             if judge_now and judge is not None:
                 window.aside(judge, step, state)
-                judged = step
+                window.judged = step
             if done:
                 if stop and step < plan.steps:
-                    where = f"at step {step}, which is saved" if step else "before the first step"
-                    raise Preempted(f"asked to stop {where}; the same command continues")
+                    raise _preempted(step)
                 return step, state
             end = _next_end(step, window.steps_per_call, plan)
             window.dispatched()
@@ -246,6 +240,11 @@ def train(
             if pending:
                 window.take(*pending)
             pending, step = (step, end, metrics), end
+
+
+def _preempted(step: int) -> Preempted:
+    where = f"at step {step}, which is saved" if step else "before the first step"
+    return Preempted(f"asked to stop {where}; the same command continues")
 
 
 def _next_end(step: int, length: int, plan: Plan) -> int:
@@ -265,14 +264,23 @@ def _past(deadline: float | None) -> bool:
 class _Window:
     """Takes in the metrics of finished calls: checks them, averages and logs them, and sets the length of calls."""
 
-    def __init__(self, plan: Plan, step: int, log, saved: int):
-        self.saved = saved
+    def __init__(self, plan: Plan, step: int, log):
+        self.first = self.saved = step
+        self.shown = self.judged = 0
         self.steps_per_call = 1 if jax.process_count() == 1 else STEPS_PER_CALL
         self._plan, self._log = plan, log
         self._rows: dict[str, list[np.ndarray]] = {}
         self._since = (step, time.monotonic())
         self._finished = self._dispatched = 0.0
         self._compiled = False
+
+    def due(self, step: int, done: bool, stop: bool) -> tuple[bool, bool, bool]:
+        """Whether to save, show and judge now; `done`: there is no further step, `stop`: because somebody asked."""
+        plan = self._plan
+        save = step > self.saved and (done or step % plan.checkpoint_every == 0)
+        show = not done and step > self.shown and plan.sample_every > 0 and step % plan.sample_every == 0
+        judge = step > self.judged and not stop and plan.eval_every > 0 and (done or step % plan.eval_every == 0)
+        return save, show, judge
 
     def dispatched(self) -> None:
         """A call is about to be made."""
