@@ -30,7 +30,7 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.columns import Columns, Scale, draw, scaling
+from synthjax.nets.columns import Columns, Scale, scaling
 from synthjax.nets.dense import Dense
 from synthjax.nets.diffusion import even_times, extrapolation, leap, signal
 from synthjax.nets.embeddings import TimeLabel
@@ -155,20 +155,17 @@ class _Process(NamedTuple):
         key, key_start, key_choices = jax.random.split(key, 3)
         v = jax.random.normal(key_start, (len(labels), self.columns.width))
 
-        def soft(noise, logits):
-            return jax.nn.softmax(logits)
-
         def body(k, carry):
             v_t, before = carry
             raw = self.guided(params, v_t, times[k], labels, guidance)
-            clean = self.columns.over_choices(soft, None, raw)
+            clean = self.columns.over_choices(jax.nn.softmax, raw, [])
             before, clean = clean, clean + ahead[k] * (clean - before)
             a_t, a_s = self.a[times[k]], self.a[times[k + 1]]
             return leap(jax.random.fold_in(key, k), v_t, clean, a_t, a_s, eta), before
 
         v_last, _ = jax.lax.fori_loop(0, steps - 1, body, (v, jnp.zeros_like(v)))
         raw = self.guided(params, v_last, times[steps - 1], labels, guidance)
-        return self.columns.over_choices(draw, key_choices, raw)
+        return self.columns.draw(key_choices, raw)
 
 
 def _check(config: Config) -> None:

@@ -43,6 +43,7 @@ from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets.columns import Columns, Scale, scaling
 from synthjax.nets.dense import Dense
+from synthjax.nets.slices import in_slices
 from synthjax.train import optim
 
 CROSS_ENTROPY = Rules(critic_warmup=100)
@@ -278,6 +279,9 @@ def _model(columns: Columns, game: Model, generator: Generator, noise: int, cate
         return state._replace(game=played), metrics
 
     def sample(key, state: Any, labels):
+        return in_slices(lambda key, labels: some(key, state, labels), key, labels)
+
+    def some(key, state: Any, labels):
         key_z, key_choices = jax.random.split(key)
         y = labels
         if categories is not None:

@@ -14,9 +14,11 @@ A row x (D,) of a table, laid out by `DataSpec.columns`, becomes a row v (width,
 All choices of one size are one array (B, count, size), so that a table costs as many operations as it has sizes, not
 columns. A network's output of that width is read as the mean of each real and logits of each choice:
 
-    draws      argmax(logits + g), g ~ Gumbel(0, 1), which is a draw from softmax(logits)
-    relaxed    softmax((logits + g) / temperature) (Jang et al. 2017, arXiv:1611.01144; Maddison et al. 2017,
-               arXiv:1611.00712); "straight through": the draw forwards, the gradient of the relaxed one backwards
+    draws      from softmax(logits), by where one uniform number a choice falls among the sums of its shares: half the
+               time of a Gumbel number a category
+    relaxed    softmax((logits + g) / temperature), g ~ Gumbel(0, 1) (Jang et al. 2017, arXiv:1611.01144; Maddison et
+               al. 2017, arXiv:1611.00712), near argmax(logits + g), a draw from softmax(logits); "straight through":
+               that draw forwards, the gradient of the relaxed one backwards
 
     columns = Columns(spec, conditional=True)
     v = columns.enter(x, scaling(columns, x, weight))
@@ -183,27 +185,31 @@ class Columns:
         flat = [part.reshape(*part.shape[:-2], -1) for part in parts]
         return jnp.concatenate([real, *flat], axis=-1)
 
-    def over_choices(self, head: Callable[..., jax.Array], key: jax.Array | None, raw: jax.Array) -> jax.Array:
-        """v with `head(noise, logits)`, each (B, count, size), in place of the logits; missing reals become 0.
+    def over_choices(self, head: Callable[..., jax.Array], raw: jax.Array, noise: list[jax.Array]) -> jax.Array:
+        """v with `head(logits, noise)`, (B, count, size), in place of the logits; missing reals become 0.
 
-        The noise is Gumbel's, drawn for all choices in one go, or None without a key.
+        `noise` has a part for each of `choices`, or is empty: then the head is called without.
         """
         real, parts = self.split(raw)
-        noise = [None] * len(parts) if key is None else self.split(jax.random.gumbel(key, raw.shape))[1]
-        made = [head(*inputs) for inputs in zip(noise, parts, strict=True)]
+        made = [head(*inputs) for inputs in zip(parts, noise, strict=True)] if noise else [head(part) for part in parts]
         return self.join(self.present(real, made), made)
 
     def draw(self, key: jax.Array | None, raw: jax.Array) -> jax.Array:
         """v whose choices are drawn from softmax(logits), or the likeliest without a key; reals as they are."""
-        return self.over_choices(draw, key, raw)
+        if key is None or not self.choices:
+            return self.over_choices(likeliest, raw, [])
+        ends = np.cumsum([choice.number for choice in self.choices])
+        uniform = jax.random.uniform(key, (*raw.shape[:-1], sum(choice.number for choice in self.choices)))
+        return self.over_choices(draw, raw, jnp.split(uniform, ends[:-1], axis=-1))
 
     def relax(self, key: jax.Array | None, raw: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
         """v whose choices are relaxed draws, with a gradient; without a key, of no noise."""
 
-        def head(noise, logits):
-            return relax(noise, logits, temperature, straight_through)
+        def head(logits, noise=0.0):
+            return relax(logits + noise, temperature, straight_through)
 
-        return self.over_choices(head, key, raw)
+        noise = [] if key is None else self.split(jax.random.gumbel(key, raw.shape))[1]
+        return self.over_choices(head, raw, noise)
 
     def log_likelihood(self, raw: jax.Array, log_scale: jax.Array, v: jax.Array) -> jax.Array:
         """log p of each real and each choice of v: (B, reals + choices), nats.
@@ -249,17 +255,19 @@ def scaling(columns: Columns, x: jax.Array, weight: jax.Array) -> Scale:
     return Scale(mean, jnp.where(deviation > 1e-6 * (1 + jnp.abs(mean)), deviation, 1.0))
 
 
-def draw(noise: jax.Array | None, logits: jax.Array) -> jax.Array:
-    """One-hot draws from softmax(logits) over the last axis by Gumbel noise of that shape, or its mode without."""
-    noisy = logits if noise is None else logits + noise
-    return jax.nn.one_hot(noisy.argmax(axis=-1), logits.shape[-1])
+def likeliest(logits: jax.Array) -> jax.Array:
+    """One-hot, the category of the greatest logit over the last axis."""
+    return jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1])
 
 
-def relax(noise: jax.Array | None, logits: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
-    """Gumbel-softmax over the last axis; see the module's docstring."""
-    noisy = logits if noise is None else logits + noise
+def draw(logits: jax.Array, uniform: jax.Array) -> jax.Array:
+    """One-hot draws (..., K) from softmax(logits) over the last axis, by `uniform` (...) in [0, 1)."""
+    sums = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
+    chosen = (sums <= uniform[..., None] * sums[..., -1:]).sum(axis=-1)  # at most K - 1: the product is below the sum
+    return jax.nn.one_hot(chosen, logits.shape[-1])
+
+
+def relax(noisy: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
+    """Gumbel-softmax over the last axis of logits with noise; see the module's docstring."""
     soft = jax.nn.softmax(noisy / temperature)
-    if not straight_through:
-        return soft
-    hard = jax.nn.one_hot(noisy.argmax(axis=-1), logits.shape[-1])
-    return soft + jax.lax.stop_gradient(hard - soft)
+    return soft + jax.lax.stop_gradient(likeliest(noisy) - soft) if straight_through else soft

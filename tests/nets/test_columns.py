@@ -157,9 +157,26 @@ def test_choices_are_drawn_independently():
 RAW, TOWARD = np.random.default_rng(1).normal(size=(2, 50, CONDITIONAL.width)).astype(np.float32)
 
 
+def test_reals_alone_are_left_as_they_are():
+    columns = Columns(
+        DataSpec("table", (2,), 0, columns=tuple(Column(f"x{i}", "continuous", i, 1) for i in range(2))), False
+    )
+    np.testing.assert_array_equal(drawn(columns, jax.random.key(0), RAW[:, :2]), RAW[:, :2])
+
+
+def test_no_draw_falls_beside_the_categories():
+    """Whatever the uniform number, 0 and the greatest below 1 among them, and categories without a chance."""
+    uniform = np.array([0, 1e-7, 0.5, 1 - 2.0**-23], np.float32)
+    for logits in ([0, 0, 0], [-200, 0, -200], [0, -200, -200], [-200, -200, 90], [0.3, -0.2, 0.1]):
+        one_hot = np.asarray(nets_columns.draw(np.tile(np.float32(logits), (4, 1)), uniform))
+        ends = np.cumsum(scipy.special.softmax(np.float64(logits)))
+        np.testing.assert_array_equal(one_hot.argmax(-1), np.searchsorted(ends, uniform + 1e-9))
+        assert (one_hot.sum(-1) == 1).all()
+
+
 def test_relaxed_choices_come_near_to_draws_as_it_cools():
     key = jax.random.key(1)
-    hard = drawn(CONDITIONAL, key, RAW)
+    hard, _ = relaxed(key, RAW, TOWARD, 1.0, True)
     warm, cold = (np.asarray(relaxed(key, RAW, TOWARD, t, False)[0]) for t in (1.0, 0.01))
     gaps = [np.abs(soft - hard)[:, 3:].mean() for soft in (warm, cold)]
     assert gaps[1] < 0.1 * gaps[0]
@@ -169,9 +186,10 @@ def test_relaxed_choices_come_near_to_draws_as_it_cools():
 
 def test_straight_through_is_hard_forwards_and_soft_backwards():
     key = jax.random.key(1)
-    _, gradient = relaxed(key, RAW, TOWARD, 0.5, False)
+    soft, gradient = relaxed(key, RAW, TOWARD, 0.5, False)
     hard, straight = relaxed(key, RAW, TOWARD, 0.5, True)
-    np.testing.assert_allclose(hard[:, 3:], drawn(CONDITIONAL, key, RAW)[:, 3:], atol=1e-6)
+    for exact, part in zip(CONDITIONAL.split(hard)[1], CONDITIONAL.split(soft)[1], strict=True):
+        np.testing.assert_allclose(exact, np.eye(part.shape[-1])[part.argmax(axis=-1)], atol=1e-6)
     # Of the reals that can be missing, the product is not among what is compared.
     np.testing.assert_allclose(straight[:, 3:], gradient[:, 3:], rtol=1e-4, atol=1e-6)
     assert np.abs(gradient[:, 3:]).max() > 0.01
