@@ -102,11 +102,11 @@ def threads() -> int:
 class Ours:
     """One training run of ours."""
 
-    def __init__(self, name: str, config: Any, spec: DataSpec, feed: Feed):
+    def __init__(self, name: str, config: Any, spec: DataSpec, feed: Feed, seed: int = 0):
         self.model = family(name).build(config, spec)
         self._trainer = Trainer(self.model, feed, spec, devices=jax.devices()[:1])
-        self._key = jax.random.key(0)
-        self.state = self._trainer.init(jax.random.key(1))
+        self._key, key = jax.random.split(jax.random.key(seed))
+        self.state = self._trainer.init(key)
 
     def run(self, start: int, stop: int) -> None:
         """Steps start ... stop - 1 in one call, as the loop makes it."""

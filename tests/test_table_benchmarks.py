@@ -1,6 +1,7 @@
 """That the table GAN that the benchmark compares is the same one in torch, and the benchmark's own arithmetic."""
 
 import dataclasses
+import subprocess
 import sys
 import time
 import types
@@ -117,6 +118,12 @@ def test_seconds_of_the_process_and_of_the_clock():
     assert done == 7 and seconds.wall >= 0.05 and 0 <= seconds.cpu < 0.05
 
 
+def test_seconds_of_children_count():
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    _, seconds = tables.timed(lambda: subprocess.run([sys.executable, "-c", busy], check=True))
+    assert 0.3 <= seconds.cpu < 2
+
+
 def test_worth_of_a_copy_and_of_noise():
     """Real rows teach and cannot be told from themselves; rows with shuffled labels teach nothing."""
     rng = np.random.default_rng(1)
@@ -128,8 +135,8 @@ def test_worth_of_a_copy_and_of_noise():
     parts = {"train": frame.iloc[:300], "test": frame.iloc[300:]}
     dataset = types.SimpleNamespace(table=types.SimpleNamespace(schema=schema), frame=parts.get)
     assert set(frames.read(parts, kinds, "y")) == set(parts)
-    auc, alike = tables.worth(dataset, parts["train"])
+    auc, alike = tables.worth(dataset, parts["train"], "test")
     assert auc > 0.98 and alike > 0.8
     noise = parts["train"].assign(y=rng.permutation(parts["train"]["y"]), b=5 + rng.normal(size=300))
-    auc, alike = tables.worth(dataset, noise)
+    auc, alike = tables.worth(dataset, noise, "test")
     assert 0.3 < auc < 0.7 and alike < 0.05
