@@ -61,7 +61,7 @@ class Experiment:
     noise_scale: float = 20.0
     """Its c: largest move along a component that holds all the variance; pixels are in [-1, 1]."""
     precision: Literal["default", "float32", "bfloat16"] = "default"
-    """Of matrix products in training, JAX's `jax_default_matmul_precision`; "default" leaves that as it is.
+    """Of matrix products in training and in `launch.sample`: JAX's `jax_default_matmul_precision`, or that as it is.
 
     bfloat16 makes dense networks faster on CPUs with AMX, see `synthjax.nets.dense`; it is what TPUs do by default."""
     accumulate: int = 1

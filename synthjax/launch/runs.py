@@ -6,6 +6,7 @@ splits.npz       rows of train and holdout    synthetic.npz, eval/              
 encoder.json     of a table: its columns      synthetic.csv                      the same, of a table
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -181,6 +182,12 @@ def build(experiment: Experiment, spec: DataSpec) -> Model:
     """
     grad = optim.mean_grad if experiment.accumulate == 1 else optim.accumulate(optim.mean_grad, experiment.accumulate)
     return config_lib.family(experiment.name).build(experiment.model, spec, grad)
+
+
+def precision(chosen: Experiment) -> contextlib.AbstractContextManager[None]:
+    """Within it matrix products are as precise as the run asks for."""
+    asked = chosen.precision
+    return contextlib.nullcontext() if asked == "default" else jax.default_matmul_precision(asked)
 
 
 def abstract_state(experiment: Experiment, model: Model, spec: DataSpec, rows: int | None = None) -> State:

@@ -369,16 +369,17 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
         encoder=encoder,
         where=given.where,
     )
-    drawn = fulfil(
-        model,
-        state,
-        request,
-        Path(out),
-        overwrite=given.overwrite,
-        stop=lambda: bool(came),
-        encoder=encoder,
-        wanted=wanted,
-    )
+    with runs.precision(runs.read(workdir)[0]):
+        drawn = fulfil(
+            model,
+            state,
+            request,
+            Path(out),
+            overwrite=given.overwrite,
+            stop=lambda: bool(came),
+            encoder=encoder,
+            wanted=wanted,
+        )
     if jax.process_index() == 0:
         print(f"{out}: {request.rows:,} examples" if drawn else f"{out}: finished already, nothing to do")
 

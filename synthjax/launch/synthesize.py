@@ -57,7 +57,8 @@ def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
         block=sample.block_size(spec),
         encoder=encoder,
     )
-    sample.fulfil(model, state, request, file, encoder=encoder, overwrite=subjects.made_by(file) is not None)
+    with runs.precision(runs.read(workdir)[0]):
+        sample.fulfil(model, state, request, file, encoder=encoder, overwrite=subjects.made_by(file) is not None)
 
 
 def look(file: Path, rows: int = SHOWN) -> str:

@@ -15,7 +15,6 @@ class of which the same few examples are made again and again is reported by nam
 --eval_every=N scores the model on the holdout every N steps and keeps the best state, for --checkpoint=best elsewhere.
 """
 
-import contextlib
 import functools
 import sys
 import time
@@ -79,7 +78,7 @@ def define_flags() -> None:
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
     flags.DEFINE_string("seeds", None, "Train that many members at once, by vmap (default: 1).")
     flags.DEFINE_string(
-        "precision", None, "Of matrix products in training: float32 or bfloat16 (default: JAX's setting)."
+        "precision", None, "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting)."
     )
     flags.DEFINE_string(
         "eval_every", None, "Score on the holdout that often, in steps, and keep the best (default: no)."
@@ -235,12 +234,6 @@ def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, write
     return Best(Checkpoints(workdir / runs.KEPT["best"], 1, say), judge, record, say)
 
 
-def precision(chosen: Experiment) -> contextlib.AbstractContextManager[None]:
-    """Within it matrix products are as precise as the run asks for."""
-    asked = chosen.precision
-    return contextlib.nullcontext() if asked == "default" else jax.default_matmul_precision(asked)
-
-
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
     """Trains, or goes on training, in a run's folder.
 
@@ -276,7 +269,7 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
     best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
-    with precision(chosen):
+    with runs.precision(chosen):
         step, state = loop.train(
             coach,
             loop.Plan(chosen.model.steps, *every, minutes),

@@ -6,6 +6,7 @@ import logging
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -47,6 +48,18 @@ def test_a_run_keeps_the_encoder_of_its_table(folder, run):
     assert runs.encoder(run) == found.encoder
     assert runs.read(run)[0] == experiment(folder)
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG") and not (run / "samples").exists()
+
+
+def test_rows_are_drawn_as_precisely_as_the_run_was_trained(folder, run, monkeypatch):
+    low = folder / "low"
+    shutil.copytree(run, low)
+    config = json.loads((low / "config.json").read_text()) | {"precision": "bfloat16"}
+    (low / "config.json").write_text(json.dumps(config))
+    seen = []
+    monkeypatch.setattr(sample, "fulfil", lambda *_, **__: seen.append(jax.config.jax_default_matmul_precision))
+    for place in (run, low):
+        synthesize.draw(place, place / "rows.csv", 40, 0)
+    assert seen == [jax.config.jax_default_matmul_precision, "bfloat16"]
 
 
 def test_what_was_found_is_said_before_training(folder):

@@ -202,7 +202,7 @@ def test_the_feed_draws_classes_as_the_experiment_says(fields, expected):
 @pytest.mark.parametrize(("asked", "expected"), [("default", "highest"), ("bfloat16", "bfloat16")])
 def test_products_are_as_precise_as_the_run_asks_for(asked, expected):
     with jax.default_matmul_precision("highest"):
-        with train.precision(Experiment("vae", vae.Config(), precision=asked)):
+        with runs.precision(Experiment("vae", vae.Config(), precision=asked)):
             assert jax.config.jax_default_matmul_precision == expected
         assert jax.config.jax_default_matmul_precision == "highest"
 
