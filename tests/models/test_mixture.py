@@ -173,17 +173,19 @@ def test_em_never_lowers_the_likelihood(rows):
     assert (np.diff(losses) < 1e-4).all() and losses[-1] < losses[0] - 0.1
 
 
-def test_members_know_unseen_rows_better_than_each_of_them(rows):
+def test_unseen_rows_are_better_known_by_members_and_by_neighbours_that_share(rows):
     """Of 300 rows each learns some by heart, another start others."""
-    held = jax.tree.map(jnp.asarray, mixed(1000, seed=1))
-    fields = {"smoothing": 0.5, "coupling": 0.5}
-    both, state, _ = trained(rows._replace(weight=(rows.index < 300) * 1.0), 10, members=2, **fields)
+    held, few = jax.tree.map(jnp.asarray, mixed(1000, seed=1)), rows._replace(weight=(rows.index < 300) * 1.0)
+    fields = {"smoothing": 0.5, "coupling": 0.5, "bandwidth": 0.0}
+    both, state, _ = trained(few, 10, members=2, **fields)
     alone = mixture.build(mixture.Config(components=16, bins=64, batch_size=1024, **fields), SPEC)
     key = jax.random.key(0)
     members = [jax.tree.map(lambda a, m=m: a[m : m + 1], (state.transition, state.emission)) for m in range(2)]
     each = [alone.score(key, state._replace(transition=t, emission=e), held).mean() for t, e in members]
     assert abs(each[0] - each[1]) > 1e-4
     assert both.score(key, state, held).mean() < min(each) - 0.005
+    sharing, state, _ = trained(few, 10, **{**fields, "bandwidth": 0.03})
+    assert sharing.score(key, state, held).mean() < min(each) - 0.1
 
 
 @pytest.mark.parametrize(
