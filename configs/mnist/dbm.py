@@ -9,12 +9,15 @@ from synthjax.models import dbm
 CONFIG = Experiment(
     name="dbm",
     model=dbm.Config(
-        pretraining=0.3,
+        pretraining=0.2,
         joint_k=3,
         half=True,
+        pretraining_rate=0.02,
+        learning_rate=0.005,
         weight_decay=2e-5,
-        steps=60_000,
+        steps=40_000,
         ema_decay=0.9995,
+        sample_steps=1000,
     ),
     dataset="mnist",
     log_every=500,

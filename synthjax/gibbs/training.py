@@ -143,6 +143,12 @@ def moving(velocity: Params, gradient: Params, rate: jax.Array, inertia: jax.Arr
     return jax.tree.map(lambda v, g: inertia * v - rate * g, velocity, gradient)
 
 
+def clipped(gradient: Params, largest: float) -> Params:
+    """The gradient, shortened to the norm `largest` where it is longer."""
+    norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
+    return jax.tree.map(lambda g: g * jnp.minimum(1, largest / jnp.maximum(norm, 1e-12)), gradient)
+
+
 def decayed(gradient: Params, params: Params, decay: float) -> Params:
     """The gradient with that of decay / 2 |W|^2; biases do not decay."""
     weights = tuple(g + decay * w for g, w in zip(gradient.weights, params.weights, strict=True))

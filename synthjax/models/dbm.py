@@ -60,13 +60,16 @@ class Config:
     burn_in: int = 200
     """Annealed sweeps that the persistent chains start with, when joint training does."""
     half: bool = False
-    """Matrix products of joint training in bfloat16, see `Machine.half`."""
+    """Matrix products of joint training and of sampling in bfloat16, see `Machine.half`."""
     centred: bool = True
     """Centred gradient (Montavon & Müller 2012)."""
-    pretraining_rate: float = 0.05
+    pretraining_rate: float = 0.02
     """Learning rate of the greedy phase."""
-    learning_rate: float = 0.02
+    learning_rate: float = 0.005
     """Of the joint phase; falls to 0 (linear)."""
+    clip: float = 20.0
+    """Largest global norm of joint training's gradient, which is 12 to 16 for batches of 100 on MNIST. Chains that all
+    leave the data together bring it to hundreds, and then push all units of a layer at once, until they blow up."""
     momentum: tuple[float, float] = (0.5, 0.9)
     """At the start, and from `momentum_ramp` on (Hinton 2010, section 9)."""
     momentum_ramp: float = 0.05
@@ -94,6 +97,8 @@ def _check(config: Config) -> None:
     if not config.hidden:
         raise InputError("model.hidden=(): a DBM needs at least one hidden layer")
     training.check(config, ("k", "joint_k", "mean_field_steps", "chains", "sample_steps"))
+    if config.clip <= 0:
+        raise InputError(f"model.clip={config.clip}: must be positive")
     if config.burn_in < 0:
         raise InputError(f"model.burn_in={config.burn_in}: must not be negative")
     if not 0 <= config.pretraining < 1:
@@ -273,6 +278,7 @@ class _Dbm:
         gradient = jax.tree.map(jnp.subtract, gradient, negative)
         if config.centred:
             gradient = training.centred(machine, state.params, gradient, state.offsets)
+        gradient = training.clipped(gradient, config.clip)
         gradient = training.decayed(gradient, state.params, config.weight_decay)
         metrics["loss"] -= machine.energy(state.params, chains).mean()
         return gradient, means, (chains, trace), metrics | mixing
@@ -325,5 +331,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """
     machine, pictures = form(config, spec)
     one = _Dbm(config, machine, pictures, grad)
-    sample = images.sampler(machine, pictures, images.Defaults(config.sample_steps, config.anneal))
+    sample = images.sampler(
+        dataclasses.replace(machine, half=config.half), pictures, images.Defaults(config.sample_steps, config.anneal)
+    )
     return Model(one.init, one.step, sample, one.score, conditional=pictures.classes > 0)

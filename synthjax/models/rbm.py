@@ -56,7 +56,7 @@ class Config:
     centred: bool = True
     """Centred gradient (Melchior et al. 2016)."""
     half: bool = False
-    """Training's matrix products in bfloat16, see `Machine.half`."""
+    """Matrix products of training and sampling in bfloat16, see `Machine.half`."""
     learning_rate: float = 0.05
     """Falls to 0 (linear), after a warm-up of `warmup` steps."""
     momentum: tuple[float, float] = (0.5, 0.9)
@@ -161,7 +161,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         """F(v, y) of pixels drawn black or white from `key` where the model is trained so; nats, + log Z: -log p."""
         return machine.free_energy(state.ema, layers(batch._replace(x=pictures.observe(key, batch.x))))
 
-    sample = images.sampler(machine, pictures, images.Defaults(config.sample_steps, config.anneal))
+    sample = images.sampler(quick, pictures, images.Defaults(config.sample_steps, config.anneal))
     return Model(init, step, sample, score, conditional=pictures.classes > 0)
 
 

@@ -70,6 +70,15 @@ def test_offsets_follow_the_weighted_mean():
     assert float(found[0]) == pytest.approx(2 * training.OFFSET_RATE)
 
 
+def test_a_gradient_is_shortened_to_the_norm_and_keeps_its_direction():
+    params = brute.params(DBM)
+    norm = np.sqrt(sum(float(np.square(a).sum()) for a in jax.tree.leaves(params)))
+    whole, short = training.clipped(params, 2 * norm), training.clipped(params, norm / 4)
+    for a, b, c in zip(*map(jax.tree.leaves, (params, whole, short)), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-6)
+        np.testing.assert_allclose(c, np.asarray(a) / 4, rtol=1e-5, atol=1e-7)
+
+
 def test_the_layer_that_blew_up_is_infinite():
     params = brute.params(DBM)
     weights = list(params.weights)

@@ -150,6 +150,7 @@ def test_mean_field_ends_in_a_fixed_point():
         ({"hidden": (3, 0)}, "layer 2 of a Boltzmann machine has 0 units"),
         ({"joint_k": 0}, "model.joint_k=0: must be at least 1"),
         ({"burn_in": -1}, "model.burn_in=-1: must not be negative"),
+        ({"clip": 0.0}, "model.clip=0.0: must be positive"),
         ({"pretraining": 1.0}, "model.pretraining=1.0: must be at least 0 and below 1"),
     ],
 )
