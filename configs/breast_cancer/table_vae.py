@@ -9,6 +9,6 @@ from synthjax.models import table_vae
 
 CONFIG = Experiment(
     name="table_vae",
-    model=table_vae.Config(latents=16, hidden=(128,), batch_size=128, steps=3000, warmup=50),
+    model=table_vae.Config(latents=16, hidden=(128,), kl_weight=2.0, batch_size=128, steps=3000, warmup=50),
     dataset="breast_cancer",
 )
