@@ -75,8 +75,8 @@ def test_the_study_runs_and_goes_on(tmp_path, monkeypatch):
     assert 0.3 < mixed["share"] < 0.7 and mixed["interval"][0] < mixed["share"] < mixed["interval"][1]
     cells = {row[0]: row[2:4] for row in second.rows}
     half, whole = (kept[f"mixture-components-4-steps-5-{rows}-seed-1"] for rows in ("half", "whole"))
-    assert cells["share"] == (f"{half['share']:.3f} ± 0.000", "") and half["share"] != mixed["share"]
-    assert cells["AUC"][1].startswith(f"{whole['auc']:.3f}")
+    assert cells["share"] == (f"{half['share']:.3f}", "") and half["share"] != mixed["share"]
+    assert cells["AUC"][1] == f"{whole['auc']:.3f}"
     assert all((tmp_path / f"frontier_{name}.png").stat().st_size > 1000 for name in ("c2st", "auc"))
     monkeypatch.setattr(adult, "scores", pytest.fail)  # everything is there: nothing is computed again
     assert adult.frontier(lab, config)[0] == first

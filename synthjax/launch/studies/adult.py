@@ -267,7 +267,7 @@ def seeds(lab: Lab, config: Config) -> list[Table]:
     rows.append(("NLL of unseen rows", "", _leaf(half["nll"]), "", ""))
     columns = ("figure", "to reach", "trained on half", "trained on all rows", "published protocol")
     notes = (
-        f"{setting}, {config.seeds} seeds, mean ± standard deviation [95 % interval of the mean, Student's t].",
+        f"{setting}; seeds: {config.seeds}; mean ± standard deviation [95 % interval of the mean, Student's t].",
         "C2ST of train, shapes and trends: against the training rows; C2ST: against the unseen half, or the test rows.",
     )
     return [Table("seeds", "The chosen setting", columns, rows, notes)]
@@ -278,11 +278,12 @@ def _short(value: float | None) -> str:
 
 
 def _leaf(leaf: dict[str, Any] | None) -> str:
-    """ "mean ± std [low, high]" of a leaf of `tabular_utility.summary`."""
+    """ "mean ± std [low, high]" of a leaf of `tabular_utility.summary`; the value alone where there is but one."""
     if leaf is None:
         return ""
-    interval = "" if leaf["ci"] is None else f" [{leaf['ci'][0]:.3f}, {leaf['ci'][1]:.3f}]"
-    return f"{leaf['mean']:.3f} ± {leaf['std']:.3f}{interval}"
+    if leaf["ci"] is None:
+        return f"{leaf['mean']:.3f}"
+    return f"{leaf['mean']:.3f} ± {leaf['std']:.3f} [{leaf['ci'][0]:.3f}, {leaf['ci'][1]:.3f}]"
 
 
 TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"frontier": frontier, "seeds": seeds}
