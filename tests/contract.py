@@ -32,8 +32,8 @@ SMALL = {
         **{"pretraining": 4 / STEPS, "pretraining_rate": 0.2, "learning_rate": 0.2},
     },
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
-    # It starts from components x members training rows: with many its samples are near the data before any step.
-    "mixture": {"components": 2, "members": 2, "smoothing": 4.0, "batch_size": 512},
+    # It starts from components x members training rows: with 16 its samples are near the data before any step.
+    "mixture": {"components": 4, "members": 1, "smoothing": 4.0, "batch_size": 512},
     "rbm": {"hidden": 64, "learning_rate": 0.05, "sample_steps": 20, "anneal": 20},
     "smote": {"batch_size": 512},
     "table_ddpm": {"width": 64, "sample_steps": 10, "learning_rate": 5e-3},
