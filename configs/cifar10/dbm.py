@@ -14,7 +14,7 @@ CONFIG = Experiment(
         half=True,
         pretraining_rate=0.001,
         learning_rate=0.001,
-        steps=6_000,
+        steps=2_000,
     ),
     dataset="cifar10",
     log_every=500,

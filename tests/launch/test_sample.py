@@ -164,6 +164,7 @@ from pathlib import Path
 import synthjax
 from synthjax import sampling
 from synthjax.launch import sample
+from synthjax.launch.config import Experiment
 
 draw_block = sampling.draw_block
 
@@ -176,6 +177,9 @@ def slow(*args, **options):
 sampling.draw_block = slow
 synthjax.load = lambda workdir, member=0, checkpoint="last": (fake.MODEL, fake.STATE, fake.SPEC)
 sample.describe_run = lambda *_: (fake.DESCRIBED, fake.DATASET)
+read = sample.runs.read
+fake_run = Experiment(name="fake", model=None), None
+sample.runs.read = lambda workdir: read(workdir) if Path(workdir, "config.json").exists() else fake_run
 sys.argv, options = sample.parse_options(sys.argv)
 sample.define_flags()
 sample.cli.run(functools.partial(sample.main, options=options), sample.__doc__)
