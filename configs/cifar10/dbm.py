@@ -1,6 +1,6 @@
 """DBM of 1,000 and 500 hidden units with labels on top, on CIFAR-10: pixels are Gaussian units of learnt variance.
 
-Not trained to its end yet; study S0 could tell only horses in its own machine's images.
+Not well trained yet: after these 2,000 steps nearly all its images are the same glaring pattern (RESULTS.md, S0).
 """
 
 from synthjax.launch.config import Experiment
