@@ -192,13 +192,7 @@ def encode(
     Raises:
         InputError: as `infer`, `Encoder.fit` and `Encoder.preflight` do; a test file with other columns.
     """
-    if encoding not in PRESETS:
-        raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
-    if min_count < 1:
-        raise InputError(f"min_count={min_count}: at least 1 is needed, which gives every value away")
-    if found.test and set(found.test.names) != set(found.train.names):
-        odd = sorted(set(found.test.names) ^ set(found.train.names))[0]
-        raise fault(found.test.where, f"column {shown(odd)!r} is in only one of the train and the test file")
+    _check(found, encoding, min_count)
     reader, train = found.train, splits["train"]
     sample = _sampled(train)
     kept: list[pa.Table] = []
@@ -233,6 +227,16 @@ def encode(
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
     return rows, encoder, Table(found.train, found.test, schema, tuple(notes))
+
+
+def _check(found: Found, encoding: str, min_count: int) -> None:
+    if encoding not in PRESETS:
+        raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
+    if min_count < 1:
+        raise InputError(f"min_count={min_count}: at least 1 is needed, which gives every value away")
+    if found.test and set(found.test.names) != set(found.train.names):
+        odd = sorted(set(found.test.names) ^ set(found.train.names))[0]
+        raise fault(found.test.where, f"column {shown(odd)!r} is in only one of the train and the test file")
 
 
 def _sampled(train: np.ndarray) -> np.ndarray:

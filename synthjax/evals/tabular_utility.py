@@ -96,9 +96,7 @@ def evaluate(
     progress = progress or (lambda share: None)
     limits = limit, limit if tested is None else tested
     scores, answers = _all_scores(synthetic, train, test, positive, seeds, limits, seed, progress)
-    leaves: dict[str, dict[str, Any]] = {}
-    for (judge, name), of_seeds in scores.items():
-        leaves.setdefault(judge, {})[name] = summary(of_seeds)
+    leaves = _leaves(scores)
     return {
         "boosting": leaves.pop(ALL_ROWS),
         "loss": _loss(test, answers, positive, seed),
@@ -110,6 +108,13 @@ def evaluate(
         "n": {"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
         "protocol": _protocol(seeds, limits, seed),
     }
+
+
+def _leaves(scores: Scores) -> dict[str, dict[str, Any]]:
+    leaves: dict[str, dict[str, Any]] = {}
+    for (judge, name), of_seeds in scores.items():
+        leaves.setdefault(judge, {})[name] = summary(of_seeds)
+    return leaves
 
 
 def _all_scores(
