@@ -42,7 +42,7 @@ class Rules:
     n_critic: int = 1
     """Critic updates a step, each on a batch of its own."""
     critic_warmup: int = 0
-    """Of the run's steps, how many at its start update the critic alone."""
+    """Of the run's steps, how many at its start update the critic alone; at most a tenth of them."""
     gradient_penalty: float = 0.0
     """Coefficient of (|grad D| - 1)^2 between real and made examples; 10 in Gulrajani et al. 2017."""
     weight_clip: float = 0.0
@@ -118,6 +118,18 @@ def critic_losses(rules: Rules, real: jax.Array, made: jax.Array) -> jax.Array:
     if rules.loss == "hinge":
         return nn.relu(1 - real) + nn.relu(1 + made)
     return made - real
+
+
+def accuracies(rules: Rules, real: jax.Array, made: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
+    """Whether the critic tells real examples and made ones, each (B,) of 0 and 1.
+
+    By the sign of its value; where only differences of values mean something ("wasserstein", "cramer"), by the side of
+    the middle between the batch's two (weighted) means.
+    """
+    middle: Any = 0.0
+    if rules.loss in ("wasserstein", "cramer"):
+        middle = (weight @ (real + made)) / jnp.maximum(2 * weight.sum(), 1e-8)
+    return {"accuracy_real": jnp.float32(real > middle), "accuracy_made": jnp.float32(made < middle)}
 
 
 def generator_losses(rules: Rules, made: jax.Array) -> jax.Array:
@@ -240,8 +252,7 @@ class _Game:
             real, made = (self.value(values[g], features[g], anchor) for g in (0, 1))
             losses = critic_losses(rules, real, made)
             terms = {"critic_loss": losses, "critic_distance": real - made}
-            if rules.loss in ("bce", "hinge"):
-                terms |= {"accuracy_real": jnp.float32(real > 0), "accuracy_made": jnp.float32(made < 0)}
+            terms |= accuracies(rules, real, made, pair.weight)
             if rules.gradient_penalty:
                 share = jax.random.uniform(key_between, (len(pair.y),) + (1,) * (pair.x.ndim - 1))
                 between = pair.made[0] + share * (pair.x - pair.made[0])
@@ -337,10 +348,10 @@ class _Game:
         def update():
             return self.update_generator(key_generator, i, state, critic, batch, made, pullback, statistics)
 
-        if self.rules.critic_warmup:
+        if warmup := min(self.rules.critic_warmup, self.steps // 10):
             none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(update)[-1])
             before = state.generator, state.ema, state.opt_generator, none
-            *generator, of_generator = jax.lax.cond(i < self.rules.critic_warmup, lambda: before, update)
+            *generator, of_generator = jax.lax.cond(i < warmup, lambda: before, update)
         else:
             *generator, of_generator = update()
         generator, ema, opt_generator = generator
@@ -384,7 +395,7 @@ def game(
       critic: as there.
       optimisers: the generator's and the critic's.
       noise: length of z ~ N(0, I).
-      steps: of the run; instance noise has gone by then.
+      steps: of the run; instance noise has gone by then, the critic's warm-up within a tenth of them.
       ema_decay: of the average of the generator that samples are drawn from.
       conditional: whether the players look at labels.
       mixed: see `check`.

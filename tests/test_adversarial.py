@@ -173,6 +173,14 @@ def test_instance_noise_falls_to_nothing():
     assert abs(distance[0] - expected) > 0.01
 
 
+@pytest.mark.parametrize(("loss", "right"), [("bce", ([1, 1, 1], [0, 0, 1])), ("wasserstein", ([1, 0, 1], [1, 0, 1]))])
+def test_accuracies_by_hand(loss, right):
+    """Values above 0 pass for real, or those above the middle of the weighted means: here of 2.5 and 1.5."""
+    real, made, weight = jnp.array([4.0, 1.0, 9.0]), jnp.array([0.0, 3.0, -9.0]), jnp.array([0.5, 0.5, 0.0])
+    found = adversarial.accuracies(Rules(loss=loss), real, made, weight)
+    assert (found["accuracy_real"].tolist(), found["accuracy_made"].tolist()) == right
+
+
 # --- turns -------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +211,15 @@ def test_warm_up_leaves_the_generator_alone(n_critic):
             jax.tree.map(np.testing.assert_array_equal, getattr(state, part), getattr(start, part))
     state, metrics = step(jax.random.key(2), 2, state, fed)
     assert (at(state) != at(start)).all() and metrics["generator_loss"] != 0
+
+
+def test_warm_up_takes_at_most_a_tenth_of_the_steps():
+    game = play(Rules(loss="wasserstein", weight_clip=100.0, critic_warmup=100), steps=10)
+    one = batch(points())
+    start = game.init(jax.random.key(0), one)
+    for i, still in ((0, True), (1, False)):
+        state, _ = game.step(jax.random.key(1), i, start, one)
+        assert (at(state) == at(start)).all() == still
 
 
 def test_the_critic_is_clipped_to_its_box():

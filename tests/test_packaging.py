@@ -14,7 +14,7 @@ def files_below(folder: Path) -> set[str]:
 
 
 def test_a_build_holds_the_package_and_the_experiments(tmp_path):
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", reason="setuptools is not installed: an environment made without it")
     build = ["build", f"--build-base={tmp_path}", f"--build-lib={tmp_path / 'lib'}"]
     subprocess.run([sys.executable, "setup.py", "--quiet", *build], cwd=ROOT, check=True, timeout=120)
     experiments = {f"configs/{path}" for path in files_below(ROOT / "configs")}

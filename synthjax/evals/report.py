@@ -251,9 +251,11 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
     }[level]
     if cnn["tstr"]["mean"] <= cnn["floor"]["mean"]:
         answer = "No: a mean image with noise would serve as well."
+    n = utility["n"]
+    part = f", {n['trained_on']:,} of its examples," if n["trained_on"] < n["synthetic"] else ""
     evidence = [
-        f"A CNN trained on this data alone scores {percent(cnn['tstr']['mean'])} on real test data, where as many real "
-        f"examples give {percent(cnn['trtr']['mean'])}: ratio {ratio:.3f}.",
+        f"A CNN trained on this data alone{part} scores {percent(cnn['tstr']['mean'])} on real test data, where as "
+        f"many real examples give {percent(cnn['trtr']['mean'])}: ratio {ratio:.3f}.",
         f"The floor, a per-class mean image with noise, gives {percent(cnn['floor']['mean'])}.",
         f"A support vector machine scores {percent(svm['tstr']['mean'])} instead of {percent(svm['trtr']['mean'])}: "
         f"ratio {_ratio(svm):.3f}.",

@@ -37,7 +37,7 @@ def write(out, form, labelled=True):
 def validate(path):
     """The data set as mlcroissant reads it, which raises on errors; the recommended fields that only a publisher knows
     are all that it may miss."""
-    croissant = pytest.importorskip("mlcroissant")
+    croissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed (pip install -e '.[bench]')")
     logging.getLogger("absl").setLevel(logging.ERROR)
     dataset = croissant.Dataset(str(path))
     missing = {"citeAs", "datePublished", "license"}
@@ -55,7 +55,7 @@ def test_croissant_is_valid(tmp_path, form, labelled):
 
 
 def test_croissant_context_is_the_standard_one(tmp_path, caplog):
-    croissant = pytest.importorskip("mlcroissant")
+    croissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed (pip install -e '.[bench]')")
     job = write(tmp_path / "set.npz", "npz")
     logging.getLogger("absl").setLevel(logging.WARNING)
     with caplog.at_level(logging.WARNING):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthjax.data import writers
+from synthjax.data import files, writers
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
@@ -113,7 +113,6 @@ def test_pngs_without_labels_lie_in_the_folder_itself(tmp_path):
 
 
 def test_png_folders_are_read_back_by_the_loader(tmp_path):
-    files = pytest.importorskip("synthjax.data.files")
     writers.write_pngs(tmp_path / "set", BLOCKS, spec())
     source = files.read_png_folder(tmp_path / "set")
     order = np.argsort(Y, kind="stable")

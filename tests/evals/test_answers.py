@@ -52,7 +52,10 @@ def made(points=1.2, *, auc=0.5, model=None, model_auc=None, robust=("good", "go
     dcr = {"share_nearer_train": 0.5, "interval": [0.45, 0.55]}
     return report.assemble(
         manifest,
-        utility={"cnn": part, "svm": part, "n": {}, "loss": loss(points) if points is not None else None},
+        utility={
+            **{"cnn": part, "svm": part, "n": {"synthetic": 500, "trained_on": 500}},
+            "loss": loss(points) if points is not None else None,
+        },
         fidelity={**likeness, "reference": {**likeness, "coverage": 0.95}, "collapsed": []},
         robustness={"level": "good", "checks": checks},
         privacy={**privacy, "near_matches": near, "dcr": dcr, "mia": mia(auc, model_auc)},

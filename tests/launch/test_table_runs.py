@@ -233,7 +233,7 @@ def test_card_and_croissant_name_the_columns(drawn, form):
     card = (drawn / f"set.{form}.card.md").read_text()
     assert "150 rows drawn" in card and "Target: churned." in card and "| visited | datetime | yes |" in card
     assert "notes" not in card and "shape of one example" not in card and f"pd.read_{form}" in card
-    croissant = pytest.importorskip("mlcroissant")
+    croissant = pytest.importorskip("mlcroissant", reason="mlcroissant is not installed (pip install -e '.[bench]')")
     logging.getLogger("absl").setLevel(logging.ERROR)
     path = drawn / f"set.{form}.croissant.json"
     fields = json.loads(path.read_text())["recordSet"][0]["field"]
