@@ -15,6 +15,7 @@ or new where it has none. With one hidden layer that is a plain network.
     answer = logits(network, x).argmax(-1)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -49,6 +50,8 @@ class Protocol:
     learning_rate: float = 5e-4
     dropout: float = 0.0
     """Share of hidden activations that are left out in a step, the others scaled up (Srivastava et al. 2014)."""
+    pixel_dropout: float = 0.0
+    """The same of layer 0; .2 there."""
 
 
 def hidden_layers(machine: Machine) -> int:
@@ -109,17 +112,21 @@ def inputs(machine: Machine, params: Params, x: jax.Array, steps: int) -> Layers
     return (x, *q[2 : 1 + count])
 
 
-def logits(network: Network, x: Layers, key: jax.Array | None = None, dropout: float = 0.0) -> jax.Array:
-    """(B, classes) of `inputs`; with a key, for training: activations are left out at the rate `dropout`."""
-    h = x[0]
+def logits(network: Network, x: Layers, key: jax.Array | None = None, dropout: Sequence[float] = (0, 0)) -> jax.Array:
+    """(B, classes) of `inputs`; with a key, for training: shares `dropout` of layer 0 and of those above left out."""
+
+    def thinned(h: jax.Array, j: int, share: float) -> jax.Array:
+        if key is None or not share:
+            return h
+        return h * jax.random.bernoulli(jax.random.fold_in(key, j), 1 - share, h.shape) / (1 - share)
+
     last = len(network.weights) - 1
+    h = thinned(x[0], last, dropout[0])
     for j in range(last):
         field = h @ network.weights[j] + network.biases[j]
         if j < len(network.feedback):
             field = field + x[1 + j] @ network.feedback[j]
-        h = jax.nn.sigmoid(field)
-        if key is not None and dropout:
-            h = h * jax.random.bernoulli(jax.random.fold_in(key, j), 1 - dropout, h.shape) / (1 - dropout)
+        h = thinned(jax.nn.sigmoid(field), j, dropout[1])
     return h @ network.weights[last] + network.biases[last]
 
 
@@ -132,8 +139,9 @@ def train(key: jax.Array, network: Network, x: Layers, y: jax.Array, protocol: P
     for name in ("steps", "batch_size"):
         if getattr(protocol, name) < 1:
             raise InputError(f"{name}={getattr(protocol, name)}: must be at least 1")
-    if not 0 <= protocol.dropout < 1:
-        raise InputError(f"dropout={protocol.dropout}: must be at least 0 and below 1")
+    for name in ("dropout", "pixel_dropout"):
+        if not 0 <= getattr(protocol, name) < 1:
+            raise InputError(f"{name}={getattr(protocol, name)}: must be at least 0 and below 1")
     if len(y) < 1:
         raise InputError("fine-tuning: there are no examples")
     return _train(key, network, x, y, protocol)
@@ -147,7 +155,7 @@ def _train(key, network: Network, x: Layers, y: jax.Array, protocol: Protocol) -
     key_order, key_dropout = jax.random.split(key)
 
     def loss(network, key, x, y):
-        found = logits(network, x, key, protocol.dropout)
+        found = logits(network, x, key, (protocol.pixel_dropout, protocol.dropout))
         return optax.softmax_cross_entropy_with_integer_labels(found, y).mean()
 
     def step(i, carry):

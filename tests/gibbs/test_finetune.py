@@ -62,9 +62,22 @@ def test_dropout_leaves_out_its_share_and_keeps_the_mean():
     network = finetune.unroll(KEY, RBM, brute.params(RBM), 3)
     network = network._replace(weights=(network.weights[0], jnp.eye(5)), biases=(network.biases[0], jnp.zeros(5)))
     whole = finetune.logits(network, (X,))
-    drawn = jax.vmap(lambda key: finetune.logits(network, (X,), key, 0.3))(jax.random.split(KEY, 4000))
+    drawn = jax.vmap(lambda key: finetune.logits(network, (X,), key, (0, 0.3)))(jax.random.split(KEY, 4000))
     np.testing.assert_allclose((drawn == 0).mean(), 0.3, atol=0.005)
     np.testing.assert_allclose(drawn.mean(0), whole, rtol=0.06)
+
+
+def test_dropout_of_pixels():
+    """A single white pixel is left out, or counts 1 / (1 - share): its hidden units have two values."""
+    network = finetune.unroll(KEY, RBM, brute.params(RBM), 3)
+    network = network._replace(weights=(network.weights[0], jnp.eye(5)), biases=(network.biases[0], jnp.zeros(5)))
+    x = (jnp.eye(6)[:1],)
+    drawn = jax.vmap(lambda key: finetune.logits(network, x, key, (0.3, 0)))(jax.random.split(KEY, 4000))[:, 0]
+    without = 1 / (1 + np.exp(-network.biases[0]))
+    with_it = 1 / (1 + np.exp(-network.biases[0] - network.weights[0][0] / 0.7))
+    left_out = np.isclose(drawn, without, atol=1e-5).all(axis=1)
+    np.testing.assert_allclose(left_out.mean(), 0.3, atol=0.03)
+    np.testing.assert_allclose(drawn[~left_out], np.tile(with_it, ((~left_out).sum(), 1)), atol=1e-5)
 
 
 def test_training_learns_a_rule():
@@ -108,6 +121,7 @@ def test_from_scratch_there_is_no_second_input():
     [
         (lambda n: finetune.train(KEY, n, (X,), X[:, 0], finetune.Protocol(steps=0)), "steps=0"),
         (lambda n: finetune.train(KEY, n, (X,), X[:, 0], finetune.Protocol(dropout=1.0)), "dropout=1.0"),
+        (lambda n: finetune.train(KEY, n, (X,), X[:, 0], finetune.Protocol(pixel_dropout=-0.1)), "pixel_dropout=-0.1"),
         (lambda n: finetune.train(KEY, n, (X[:0],), X[:0, 0], finetune.Protocol()), "no examples"),
         (lambda n: finetune.unroll(KEY, LABELLED_RBM, brute.params(LABELLED_RBM), 4), "3 classes; the data has 4"),
     ],
