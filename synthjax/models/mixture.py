@@ -73,7 +73,7 @@ class Config:
 
 
 PRESETS = {
-    "mixture": Config(members=4, steps=20),
+    "mixture": Config(members=8, steps=25),
     "mixture_product": Config(structure="product", components=100, steps=10),
 }
 

@@ -72,12 +72,13 @@ class Config:
     dataset: str = "adult"
     settings: tuple[str, ...] = (
         "independent",
-        "mixture components=64 members=1 steps=20",
         "mixture components=16 members=4 steps=20",
         "mixture components=32 members=4 steps=20",
         "mixture components=64 members=4 steps=20",
         "mixture components=64 members=4 steps=30",
-        "mixture components=64 members=4 steps=15 bandwidth=0",
+        "mixture components=64 members=8 steps=20",
+        "mixture components=64 members=8 steps=25",
+        "mixture components=64 members=8 steps=30",
         "mixture_product components=100",
         "mixture_product components=500",
         "table_ar hidden=32",
@@ -86,7 +87,7 @@ class Config:
         "table_vae latents=32",
         "table_ddpm width=128",
         "table_ddpm width=256",
-        "table_wcgan",
+        "table_wcgan learning_rate=5e-4 steps=3000",
         "smote",
     )
     """Points of the frontier: a name that `--model` knows, then fields of its Config or of the Experiment (precision,
