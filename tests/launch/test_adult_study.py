@@ -41,9 +41,9 @@ def test_a_folder_goes_on_with_more_settings_but_not_with_other_pieces(tmp_path)
         lab(dataclasses.replace(QUICK, attacked=QUICK.attacked + 1))
 
 
-def test_the_choice_is_the_likeliest_that_does_not_leak():
-    figures = {"a": (20.0, 0.52), "b": (20.2, 0.51), "c": (20.1, 0.50), "d": (None, 0.40), "e": (25.0, 0.49)}
-    found = {name: {"nll": nll, "share": share} for name, (nll, share) in figures.items()}
+def test_the_choice_passes_best_for_real_of_those_that_do_not_leak():
+    figures = {"a": (0.9, 0.52), "b": (0.7, 0.51), "c": (0.8, 0.50), "e": (0.1, 0.49)}
+    found = {name: {"c2st": c2st, "share": share} for name, (c2st, share) in figures.items()}
     assert adult.choose(adult.Config(most=0.51), found) == "c"
     assert adult.choose(adult.Config(most=0.60), found) == "a"
     with pytest.raises(InputError, match="most=0.3"):
