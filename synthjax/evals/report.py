@@ -89,6 +89,7 @@ from typing import Any, Literal, NamedTuple
 
 from synthjax.errors import GateError
 from synthjax.evals import traces
+from synthjax.evals.privacy.distances import exceeds
 
 PROTOCOL_VERSION = 2
 
@@ -308,18 +309,16 @@ def _told_apart(test: Mapping[str, Any], reference: Mapping[str, Any] | None) ->
     ]
 
 
-def private(privacy: Mapping[str, Any], *, unit: str = "example", copied: bool | None = None) -> Verdict:
-    """Does it give its training examples away? What the privacy part says.
+def copied(privacy: Mapping[str, Any]) -> bool:
+    """Whether more synthetic examples equal training examples than by nature, going by how many unseen real ones do."""
+    made, unseen = privacy["n_synthetic"], privacy["mia"]["n_others"]
+    return exceeds(privacy["exact_matches"], made, round(privacy["exact_matches_reference"] * unseen), unseen)
 
-    Args:
-        privacy: that part.
-        unit: what an example is called.
-        copied: whether it holds copies; default: whether a larger share equals training examples than of unseen ones.
-    """
+
+def private(privacy: Mapping[str, Any], *, unit: str = "example") -> Verdict:
+    """Does it give its training examples away? What the privacy part says; `unit`: what an example is called."""
     mia, near = privacy["mia"], privacy["near_matches"]
-    if copied is None:
-        copied = privacy["exact_matches_share"] > privacy["exact_matches_reference"]
-    level: Level = "poor" if copied else traces.level(privacy)
+    level: Level = "poor" if copied(privacy) else traces.level(privacy)
     answer = {
         "poor": f"Yes: training {unit}s can be recognised from it.",
         "fair": f"There are traces of the training {unit}s in it.",

@@ -262,7 +262,7 @@ def _least(scores: Any) -> str:
 
 def private(privacy: Mapping[str, Any]) -> Verdict:
     """Does it give its training rows away? What the privacy part says."""
-    found = report.private(privacy, unit="row", copied=copied(privacy))
+    found = report.private(privacy, unit="row")
     overlap = privacy["exact_matches_reference"]
     if overlap <= OVERLAP:
         return found
@@ -271,18 +271,3 @@ def private(privacy: Mapping[str, Any]) -> Verdict:
         "by nature. Members and others are then hard to tell apart, and a leak is hard to see."
     )
     return found._replace(evidence=[*found.evidence, warning])
-
-
-def copied(privacy: Mapping[str, Any]) -> bool:
-    """Whether more rows equal a training row than by nature, going by how many unseen real rows do.
-
-    One-sided Fisher test at 0.001, and at least twice the unseen rows' share: a table of few distinct rows repeats
-    itself without any leak.
-    """
-    from scipy import stats
-
-    made, unseen = privacy["n_synthetic"], privacy["mia"]["n_others"]
-    ours, theirs = privacy["exact_matches"], round(privacy["exact_matches_reference"] * unseen)
-    table = [[ours, made - ours], [theirs, unseen - theirs]]
-    rare = stats.fisher_exact(table, alternative="greater").pvalue < 0.001
-    return bool(rare) and ours / made > 2 * theirs / unseen

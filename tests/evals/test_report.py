@@ -154,6 +154,36 @@ def test_gates_that_cannot_be_read(text, message):
 # --- verdicts ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "made, reference, copied",
+    [
+        (0, 0.0, False),
+        (1, 0.0, False),  # one of 10,000 rows is no rate
+        (50, 0.0, True),
+        (24, 0.002, False),  # natural twins
+        (500, 0.002, True),
+        (9_000, 0.88, False),  # few distinct rows: surely more than by chance, and still by nature
+    ],
+)
+def test_copies_are_told_from_natural_twins(made, reference, copied):
+    privacy = {
+        "n_synthetic": 10_000,
+        "exact_matches": made,
+        "exact_matches_reference": reference,
+        "mia": {"n_others": 5_000},
+    }
+    assert report.copied(privacy) is copied
+
+
+def test_one_chance_coincidence_is_no_copy(full):
+    """For images, too: a verdict turns on a rate, not on one of many examples."""
+    mia = {**full["privacy"]["mia"], "n_others": 10_000}
+    privacy = {**full["privacy"], "n_synthetic": 60_000, "exact_matches_reference": 0.0, "mia": mia}
+    one, many = ({**privacy, "exact_matches": n, "exact_matches_share": n / 60_000} for n in (1, 6_000))
+    assert (report.private(one).level, report.private(many).level) == (report.private(full["privacy"]).level, "poor")
+    assert report.private(full["privacy"]).level != "poor"
+
+
 def test_verdicts_name_figures_beside_their_references(full):
     useful, alike, private = report.verdicts(full)
     assert useful.level == "good" and "96.8 %" in useful.evidence[0] and "98.2 %" in useful.evidence[0]

@@ -77,24 +77,3 @@ def test_a_table_of_one_column_has_no_pairs():
     one = side(0.99, None, 0.9, 0.55)
     verdict = tabular_report.alike({"synthetic": one, "ceiling": one, "floor": one})
     assert verdict.level == "good" and "Pairs of columns are not compared" in verdict.evidence[1]
-
-
-@pytest.mark.parametrize(
-    "made, reference, copied",
-    [
-        (0, 0.0, False),
-        (1, 0.0, False),  # one of 10,000 rows is no rate
-        (50, 0.0, True),
-        (24, 0.002, False),  # natural twins
-        (500, 0.002, True),
-        (9_000, 0.88, False),  # few distinct rows: surely more than by chance, and still by nature
-    ],
-)
-def test_copies_are_told_from_natural_twins(made, reference, copied):
-    privacy = {
-        "n_synthetic": 10_000,
-        "exact_matches": made,
-        "exact_matches_reference": reference,
-        "mia": {"n_others": 5_000},
-    }
-    assert tabular_report.copied(privacy) is copied

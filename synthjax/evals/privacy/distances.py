@@ -30,6 +30,8 @@ PAIRS = 8
 """How many of the closest synthetic-train pairs are named."""
 NAMED = 1000
 """How many copied training examples are named at most."""
+RARE = 0.001
+"""Probability by chance below which more equal examples than expected count as copies."""
 
 
 class Keys(NamedTuple):
@@ -79,6 +81,17 @@ def copies(
             {"synthetic": int(seen[i]), "train": int(index[i]), "distance": float(distance[i])} for i in closest
         ],
     }
+
+
+def exceeds(ours: int, made: int, theirs: int, unseen: int) -> bool:
+    """Whether `ours` of `made` examples is a larger share than `theirs` of `unseen` ones, beyond chance and nature.
+
+    One-sided Fisher test at `RARE`, and at least twice the share: data of few distinct records repeats itself without
+    any leak, and among many examples one chance coincidence is no rate.
+    """
+    table = [[ours, made - ours], [theirs, unseen - theirs]]
+    rare = stats.fisher_exact(table, alternative="greater").pvalue < RARE
+    return bool(rare) and ours / made > 2 * theirs / unseen
 
 
 def closest_record(synthetic: np.ndarray, train: np.ndarray, holdout: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
