@@ -17,6 +17,7 @@ from typing import Any
 
 from synthjax.evals import report as image_report
 from synthjax.evals import tabular_report, traces
+from synthjax.evals.privacy import overlap
 from synthjax.evals.report import Level, Verdict, percent
 
 _ORDER: tuple[Level, ...] = ("poor", "fair", "good")
@@ -63,12 +64,21 @@ def publish(report: Mapping[str, Any]) -> Verdict:
         "fair": f"Not as it is: there are traces of the training {unit}s in it.",
         "good": "Nothing that was tried speaks against it. That is no proof that nothing leaks.",
     }[found.level]
-    level = found.level
-    if level == "good" and _weak(report):
+    level, seen = found.level, _seen(report)
+    if level != "poor" and seen:
+        level = "fair"
+        answer = f"This cannot tell: {percent(seen['taken'])} of the {unit}s taken for unseen are training {unit}s."
+    elif level == "good" and _weak(report):
         level, answer = "fair", f"This cannot tell: too few {unit}s were attacked. Nothing was found among them."
     # What the model itself gives away belongs to the question about the checkpoint.
     evidence = [sentence for sentence in found.evidence if not sentence.startswith("Whoever gets the model")]
     return Verdict("May I publish it?", level, answer, evidence, _sure_of_privacy(report, found.level))
+
+
+def _seen(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The overlap with the training set that makes the non-members useless; reports made earlier do not tell."""
+    manifest = report["manifest"]
+    return overlap.seen(manifest.get("overlap", ()), manifest["non_members"])
 
 
 def _weak(report: Mapping[str, Any]) -> bool:
@@ -87,6 +97,8 @@ def _sure_of_privacy(report: Mapping[str, Any], level: Level) -> str:
     )
     if level == "poor":
         return f"high: what was found is there, whatever else may be. {basis}."
+    if seen := _seen(report):
+        return f"none: {seen['shared']:,} of {seen['n']:,} {seen['rows_of']} {_unit(report)}s equal a training one."
     if _weak(report):
         return f"low: so few {_unit(report)}s say little either way. {basis}."
     return f"moderate: stronger attacks may find what these did not. {basis}."

@@ -10,6 +10,8 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
     manifest.synthetic               file, sha256 of the file, examples, per_class (counts)
     manifest.real                    train, holdout, test: numbers of examples
     manifest.non_members             the split that the generator cannot have seen: "holdout", for a foreign file "test"
+    manifest.overlap                 of each pair of real splits: rows_of, found_in, shared of n rows, twins among those
+                                     of the second, taken: the share taken over (see `privacy.overlap`)
     manifest.model                   workdir, name, state_sha256 of the model; null for a file alone
     manifest.seeds, .epochs, .seed   settings of the classifiers, seed of every subsample
     manifest.level, .protocol        "look", "quick" or "full", and how much was done
@@ -103,6 +105,8 @@ GATEABLE = (
     *(f"privacy.mia.{k}" for k in ("auc", "tpr_at_fpr_1pct", "tpr_at_fpr_0p1pct", "control_auc", "model_auc")),
 )
 """The numbers that a gate may name."""
+REPEATED = 0.05
+"""Share of unseen examples equal to a training example above which the verdict on privacy says so."""
 NEEDS_MODEL = ("privacy.mia.model_auc",)
 
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -343,5 +347,11 @@ def private(privacy: Mapping[str, Any], *, unit: str = "example") -> Verdict:
         evidence.append(
             f"Whoever gets the model itself reaches an AUC of {mia['model_auc']:.3f} (interval {low:.3f} to "
             f"{high:.3f}): that is the price of publishing the model, not the file."
+        )
+    if privacy["exact_matches_reference"] > REPEATED:
+        evidence.append(
+            f"{percent(privacy['exact_matches_reference'])} of the unseen real {unit}s equal a training {unit}: the "
+            f"two sets overlap, or such {unit}s repeat by nature. Members and others are then hard to tell apart, and "
+            "a leak is hard to see."
         )
     return Verdict(f"Does it give its training {unit}s away?", level, answer, evidence)

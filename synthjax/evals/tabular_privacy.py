@@ -84,7 +84,7 @@ def evaluate(
             raise InputError(f"{name}: {len(table)} rows, at least 2 needed")
     encode = encoders.metric(train)
     made, known, unseen, reference = (encode(table) for table in (synthetic, train, holdout, test))
-    exact = privacy.Keys(*(_keys(table) for table in (synthetic, train, holdout)))
+    exact = privacy.Keys(*(keys(table) for table in (synthetic, train, holdout)))
     guessed = attributes.evaluate(synthetic, train, holdout, test, secrets=secrets, seed=seed, limit=limit)
     attacker = privacy.Attacker(scores, shadows, public, seed, limit)
     parts = made, known, unseen, reference, exact, attacker
@@ -147,7 +147,7 @@ def compare_distances(to_train: np.ndarray, to_test: np.ndarray) -> dict[str, An
     return {**found, "n": len(to_train), **medians}
 
 
-def _keys(table: Table) -> list[bytes]:
+def keys(table: Table) -> list[bytes]:
     """Bytes that are equal if and only if rows are: from the values, since vectors merge rare categories."""
     # Adding 0 makes -0 a 0; every NaN here has the same bits, as it was written by `frames.read`.
     return [row.tobytes() for row in np.concatenate([table.numbers + 0.0, table.codes], axis=1)]

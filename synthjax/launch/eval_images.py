@@ -13,6 +13,8 @@ import numpy as np
 
 from synthjax import data
 from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, utility
+from synthjax.evals.privacy import overlap
+from synthjax.evals.privacy.distances import keys
 from synthjax.launch import judging, shadows
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.subjects import Subject
@@ -172,16 +174,19 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
         "per_class": None if y is None else np.bincount(y, minlength=real.spec.n_classes).tolist(),
     }
     missing = left_out(subject)
+    shared = overlap.find(**{name: keys(getattr(real, name).x) for name in ("train", "holdout", "test")})
+    notes = [*missing, *overlap.sentences(shared, "example")]
     settings = {
         "non_members": subject.unseen,
         **{"seeds": protocol.seeds, "epochs": protocol.epochs, "seed": seed, "quick": level == "look", "level": level},
         "protocol": dataclasses.asdict(protocol),
-        "notes": missing,
+        "notes": notes,
+        "overlap": shared,
     }
     manifest = judging.describe(real, subject.run, made, subject.file, settings, {})
     parts = Parts(out, judging.identity(manifest), PARTS)
     found: dict[str, Any] = dict.fromkeys(("fidelity", "utility", "studies", "robustness"))
-    for sentence in missing:
+    for sentence in notes:
         say(f"note: {sentence}")
     if real.spec.n_classes:
         likeness = functools.partial(judge_likeness, subject, epochs=protocol.epochs, seed=seed, limit=protocol.limit)

@@ -23,6 +23,7 @@ from synthjax.evals import (
     tabular_utility,
 )
 from synthjax.evals.frames import Table
+from synthjax.evals.privacy import overlap
 from synthjax.launch import judging, shadows, table_subjects
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.table_subjects import TableSubject
@@ -70,6 +71,7 @@ LEVELS = {
         varied=5,
     ),
 }
+SPLITS = ("train", "holdout", "test")
 PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
@@ -149,10 +151,16 @@ def judge(
 ) -> tuple[dict[str, Any], Parts]:
     """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     three = tables["synthetic"], tables["train"], tables["test"]
+    real_sets = {name: tabular_privacy.keys(tables[name]) if name in tables else [] for name in SPLITS}
+    shared = overlap.find(**real_sets)
+    notes = [*subject.notes, *overlap.sentences(shared, "row")]
+    for note in notes:
+        say(f"note: {note}")
     settings = {
         "columns": subject.kinds,
         "target": subject.target,
-        "notes": list(subject.notes),
+        "notes": notes,
+        "overlap": shared,
         "missing_columns": [name for name in subject.kinds if name not in subject.frames["synthetic"]],
         "non_members": subject.unseen,
         "limits": {name: getattr(protocol, name) for name in ("c2st", "judges", "attacked")},
@@ -228,8 +236,6 @@ def run(
         f"judging {len(tables['synthetic']):,} synthetic rows in {subject.file} against {real.name}: "
         f"{len(real.train.x):,} train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"
     )
-    for note in subject.notes:
-        say(f"note: {note}")
     protocol = LEVELS[level]
     protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=shadows, public=public)
     if level == "full":

@@ -9,6 +9,7 @@ import pytest
 
 from synthjax.errors import InputError
 from synthjax.evals import answers, comparison, exports, report, tabular_report
+from synthjax.evals.privacy import overlap
 
 NASTY = "<script>&_x"
 
@@ -106,6 +107,22 @@ def test_publishing_never_gets_a_plain_yes():
     assert answer_to("publish", few).confidence.startswith("low")
     assert answer_to("publish", few).level == "fair" and "cannot tell" in answer_to("publish", few).answer
     assert answer_to("publish", made(quick=True)).confidence.startswith("low")
+
+
+def test_non_members_that_were_trained_on_tell_nothing():
+    """A verbatim copy passes where the rows taken for unseen are training rows: nothing green may be said."""
+    rows = [bytes([i, j]) for i in range(30) for j in range(20)]
+    found = made()
+    for train, test, told in ((rows, rows, True), (rows[:500], rows[480:], True), (rows[:500], rows[500:], False)):
+        found["manifest"]["overlap"] = overlap.find(train=train, holdout=[], test=test)
+        verdict = answer_to("publish", found)
+        assert ("cannot tell" in verdict.answer and verdict.level == "fair") == told
+        assert verdict.confidence.startswith("none" if told else "moderate")
+    found["manifest"] |= {"overlap": overlap.find(train=rows, holdout=[], test=rows), "non_members": "holdout"}
+    assert answer_to("publish", found).level == "good"  # the attacks asked other rows
+    caught = made(auc=0.7)
+    caught["manifest"]["overlap"] = found["manifest"]["overlap"]
+    assert answer_to("publish", caught).level == "poor"
 
 
 def test_the_checkpoint_may_be_shared_only_if_it_was_trained_privately():

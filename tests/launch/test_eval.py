@@ -82,6 +82,23 @@ def test_the_reference_is_what_the_network_has_not_learnt_from(subject, digits, 
     assert len(all_of_them.x) == len(digits.train.x)
 
 
+def test_a_test_split_that_lies_in_train_is_told_before_any_slow_work(digits, tmp_path, monkeypatch, capsys):
+    class Begun(Exception):
+        pass
+
+    def begin(*_, **__):
+        raise Begun
+
+    monkeypatch.setattr(eval_images, "judge_likeness", begin)
+    x, y = digits.train.x, digits.train.y
+    for name, test, told in (("within", digits.train, True), ("apart", digits.test, False)):
+        path = save(tmp_path / f"{name}.npz", x_train=x, y_train=y, x_test=test.x[:200], y_test=test.y[:200])
+        subject = Subject(data.load(str(path)), Synthetic(x, y), path, None)
+        with pytest.raises(Begun):
+            eval_images.run(subject, tmp_path, seed=0, level="look")
+        assert ("note: test and train overlap: " in capsys.readouterr().out) == told
+
+
 def test_the_manifest_says_what_was_judged(subject, digits):
     settings = {"seeds": 5, "non_members": subject.unseen}
     found = judging.describe(digits, subject.run, {"examples": 300}, subject.file, settings, {"privacy": 1.23})

@@ -125,6 +125,23 @@ def test_without_a_target_there_is_no_usefulness(folder):
     assert "Not measured: no column was named" in page and "Can a classifier" not in page
 
 
+class Begun(Exception):
+    """Slow work was begun."""
+
+
+def test_a_holdout_that_is_the_real_table_is_told_before_any_slow_work(folder, monkeypatch, capsys, tmp_path):
+    def begin(*_, **__):
+        raise Begun
+
+    monkeypatch.setattr(eval_tables.tabular, "evaluate", begin)
+    for holdout, told in (("train", True), ("test", False)):
+        subject = subject_of(folder, folder / "copy.csv", holdout=str(folder / f"{holdout}.csv"))
+        with pytest.raises(Begun):
+            eval_tables.run(subject, tmp_path, level="look", seed=0, seeds=1)
+        said = "note: test and train overlap: 300 of 300 test rows equal a training row, where 0 of 300 training rows"
+        assert (said in capsys.readouterr().out) == told
+
+
 # --- the page ----------------------------------------------------------------------------------------------------
 
 

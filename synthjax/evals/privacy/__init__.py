@@ -4,6 +4,7 @@
     shadow       the same, asked of the model, calibrated by shadow models
     attributes   a secret column, guessed from the others with the help of a synthetic table
     distances    copies, near copies, distance to closest record
+    overlap      rows that the real sets share
     roc          figures, intervals and p-values of one attack
     summary      what all attacks together amount to, and whom they hit worst
     protocol     all of it on images, or on any vectors; `synthjax.evals.tabular_privacy` does so on tables

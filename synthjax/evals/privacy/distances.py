@@ -34,6 +34,11 @@ RARE = 0.001
 """Probability by chance below which more equal examples than expected count as copies."""
 
 
+def keys(rows: np.ndarray) -> list[bytes]:
+    """Of rows (N, ...): bytes that are equal if and only if rows are; 0 and -0 are equal."""
+    return [(row + row.dtype.type(0)).tobytes() for row in rows]
+
+
 class Keys(NamedTuple):
     """What tells examples apart exactly: two are equal if and only if their bytes are."""
 
@@ -43,8 +48,8 @@ class Keys(NamedTuple):
 
     @classmethod
     def of(cls, *sets: np.ndarray) -> "Keys":
-        """Of the rows (N, ...) of synthetic, training and unseen examples; 0 and -0 are equal."""
-        return cls(*([(row + row.dtype.type(0)).tobytes() for row in rows] for rows in sets))
+        """Of the rows (N, ...) of synthetic, training and unseen examples."""
+        return cls(*(keys(rows) for rows in sets))
 
 
 def copies(

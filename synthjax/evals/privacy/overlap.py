@@ -1,0 +1,75 @@
+"""Do the real sets overlap? Attacks take holdout and test rows for unseen: that has to be true.
+
+Of two real sets drawn alike, a row of one equals some row of the other about as often as it equals another row of its
+own. If a share f of set A was taken over from set B, and a row of B has a twin in B with probability q, then
+
+    P(a row of A equals a row of B) = f + (1 - f) q,    so that    f = (shared - q) / (1 - q)
+
+which is what `taken` estimates. More than by chance is said if Fisher's one-sided test at `distances.RARE` says so.
+
+    for one in overlap.find(train=keys(x_train), holdout=[], test=keys(x_test)):
+        print(overlap.sentence(one, "example"))
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scipy import stats
+
+from synthjax.evals.privacy.distances import RARE
+
+LARGE = 0.05
+"""Share taken over from the training set above which rows cannot stand for unseen ones."""
+
+
+def find(*, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[bytes]) -> list[dict[str, Any]]:
+    """What each pair of real sets has in common, by the exact keys of their rows (see `distances.keys`).
+
+    Returns:
+        Of every pair of sets that are not empty: `rows_of` and `found_in`, their names; `shared`, how many of the `n`
+        rows of the first equal one of the second; `twins`, how many of the `among` rows of the second equal another of
+        their own; `taken`, the share taken over (see module), 0 where that is no more than chance.
+    """
+    found = []
+    sets = {"train": train, "holdout": holdout, "test": test}
+    for (base, known), (name, rows) in itertools.combinations(sets.items(), 2):
+        if known and rows:
+            counts = Counter(known)
+            twins = sum(count for count in counts.values() if count > 1)
+            shared = sum(row in counts for row in rows)
+            found.append({"rows_of": name, "found_in": base, **_compare(shared, len(rows), twins, len(known))})
+    return found
+
+
+def _compare(shared: int, n: int, twins: int, among: int) -> dict[str, Any]:
+    table = [[shared, n - shared], [twins, among - twins]]
+    told = shared and stats.fisher_exact(table, alternative="greater").pvalue < RARE
+    natural = twins / among
+    taken = (shared / n - natural) / (1 - natural) if told else 0.0
+    return {"shared": shared, "n": n, "twins": twins, "among": among, "taken": taken}
+
+
+def sentences(found: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
+    """What whoever reads the report has to know: of the sets that share more than by nature; `unit`: of a row."""
+    return [_sentence(one, unit) for one in found if one["taken"] > 0]
+
+
+def _sentence(one: Mapping[str, Any], unit: str) -> str:
+    base = {"train": "training"}.get(one["found_in"], one["found_in"])
+    said = (
+        f"{one['rows_of']} and {one['found_in']} overlap: {one['shared']:,} of {one['n']:,} {one['rows_of']} {unit}s "
+        f"equal a {base} {unit}, where {one['twins']:,} of {one['among']:,} {base} {unit}s equal another {base} {unit}"
+    )
+    if one["found_in"] == "train":
+        return f"{said}; scores on them are not scores on unseen {unit}s, and a leak is hard to see"
+    return f"{said}; what is calibrated on the one and measured on the other is not independent"
+
+
+def seen(found: Sequence[Mapping[str, Any]], non_members: str) -> Mapping[str, Any] | None:
+    """The overlap that makes the split `non_members` useless as unseen rows: `LARGE` of it was taken from train."""
+    for one in found:
+        if (one["rows_of"], one["found_in"]) == (non_members, "train") and one["taken"] > LARGE:
+            return one
+    return None

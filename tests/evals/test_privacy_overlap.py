@@ -1,0 +1,46 @@
+"""Overlap of real sets: counted exactly, the share taken over recovered, natural twins left alone."""
+
+import numpy as np
+import pytest
+
+from synthjax.evals.privacy import overlap
+from synthjax.evals.privacy.distances import keys
+
+
+def words(rng, n, distinct):
+    """Rows drawn from so many distinct ones."""
+    return keys(rng.integers(0, distinct, (n, 1)))
+
+
+def one(found, rows_of, found_in):
+    return next(each for each in found if (each["rows_of"], each["found_in"]) == (rows_of, found_in))
+
+
+def test_rows_are_counted_by_hand():
+    train, test = keys(np.float32([[1], [1], [2], [3]])), keys(np.float32([[1], [2], [-0.0], [0.0], [4]]))
+    found = overlap.find(train=train, holdout=[], test=test)
+    assert len(found) == 1
+    assert {name: found[0][name] for name in ("shared", "n", "twins", "among", "taken")} == {
+        **{"shared": 2, "n": 5, "twins": 2, "among": 4, "taken": 0.0}
+    }
+    both = overlap.find(train=test[2:3], holdout=test[3:4], test=test)
+    assert [(each["rows_of"], each["found_in"], each["shared"]) for each in both] == [
+        *[("holdout", "train", 1), ("test", "train", 2), ("test", "holdout", 2)]
+    ]
+
+
+@pytest.mark.parametrize("distinct", [10**9, 20_000])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.4, 1.0])
+def test_the_share_taken_over_is_recovered_among_natural_twins(distinct, share):
+    rng = np.random.default_rng(0)
+    train, fresh = words(rng, 4_000, distinct), words(rng, 2_000, distinct)
+    n = round(share * 2_000)
+    found = overlap.find(train=train, holdout=train[:n] + fresh[n:], test=[])
+    taken = found[0]["taken"]
+    assert taken == pytest.approx(share, abs=0.04) and (taken > 0) == (n > 0 and (distinct > 20_000 or share > 0.1))
+    assert bool(overlap.seen(found, "holdout")) == (share > overlap.LARGE)
+    assert overlap.seen(found, "test") is None
+    said = overlap.sentences(found, "row")
+    assert bool(said) == (taken > 0)
+    if share == 1:
+        assert "holdout and train overlap: 2,000 of 2,000 holdout rows equal a training row" in said[0]
