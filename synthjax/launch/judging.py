@@ -36,8 +36,9 @@ from synthjax.train.checkpoint import write_atomically
 SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "pandas")
 SCORE_BLOCK = 256
 LEVELS_SAID = (
-    "look: a first look, not to be quoted, with 2 seeds and fewer epochs and examples; full: all examples, more seeds "
-    "and variations, which takes long."
+    "look: a first look, not to be quoted, with 2 seeds and fewer epochs and examples; full: classifiers of images "
+    "learn from all of them, the studies from more examples, with more seeds and variations, which takes long. Attacks "
+    "look at 10,000 examples at most."
 )
 """Help of --level."""
 SCORES = "attacks.npz"
