@@ -53,7 +53,9 @@ def define_flags() -> None:
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
     flags.DEFINE_enum("level", "quick", list(eval_images.LEVELS), judging.LEVELS_SAID)
-    flags.DEFINE_integer("shadows", 0, "Shadow models for attacks on the run's own model; 0: none.", lower_bound=0)
+    flags.DEFINE_integer(
+        "shadows", None, "Shadow models for attacks on the run's own model; default: 0, or 16 if full.", lower_bound=0
+    )
     flags.DEFINE_integer("public", 0, "Members, and as many others, that an attacker knows beforehand.", lower_bound=0)
     flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")

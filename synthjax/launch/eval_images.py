@@ -45,7 +45,7 @@ class Protocol:
     network: bool
     """Whether another network is tried."""
     shadows: int = 0
-    """Models trained like the run's own, to calibrate the attacks on it."""
+    """Models trained like the run's own, where that has a score, to calibrate the attacks on it."""
     public: int = 0
     """Members, and as many others, of whom the attacker knows beforehand that they are."""
 
@@ -56,7 +56,17 @@ LEVELS = {
         4, classifiers.EPOCHS, 10_000, 6_000, real=500, steps=150, most=1_000, ranked=1_000, varied=2, network=False
     ),
     "full": Protocol(
-        5, classifiers.EPOCHS, 10_000, None, real=5_000, steps=1_000, most=60_000, ranked=5_000, varied=5, network=True
+        5,
+        classifiers.EPOCHS,
+        10_000,
+        None,
+        real=5_000,
+        steps=1_000,
+        most=60_000,
+        ranked=5_000,
+        varied=5,
+        network=True,
+        shadows=16,
     ),
 }
 PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
@@ -209,7 +219,7 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
 def estimate(subject: Subject, protocol: Protocol) -> float:
     """Seconds that the networks will take, from the time of one pass through 1,024 examples on this machine.
 
-    Compiling, and the attacks, come on top.
+    Compiling comes on top.
     """
     real, spec = subject.real, subject.real.spec
     if left_out(subject):
@@ -238,7 +248,7 @@ def run(
     seeds: int | None = None,
     epochs: int | None = None,
     level: str = "quick",
-    shadows: int = 0,
+    shadows: int | None = None,
     public: int = 0,
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
@@ -249,10 +259,16 @@ def run(
     )
     protocol = LEVELS[level]
     protocol = dataclasses.replace(
-        protocol, seeds=seeds or protocol.seeds, epochs=epochs or protocol.epochs, shadows=shadows, public=public
+        protocol,
+        seeds=seeds or protocol.seeds,
+        epochs=epochs or protocol.epochs,
+        shadows=judging.shadow_models(subject.run, protocol.shadows if shadows is None else shadows),
+        public=public,
     )
     if level == "full":
-        say(f"--level=full: the classifiers alone will take about {judging.spell(estimate(subject, protocol))}")
+        attacks = functools.partial(judge_privacy, subject, seed=seed)
+        times = {"classifiers": estimate(subject, protocol), "attacks": judging.extrapolate(attacks, protocol.limit)}
+        say(judging.forecast(times, subject.run, protocol.shadows))
     found, parts = judge(subject, out, protocol, seed=seed, level=level)
     return judging.finish(
         out, found, lambda whole: page.render(whole, real.spec, synthetic, real.train, real.test), parts

@@ -50,7 +50,7 @@ class Protocol:
     varied: int
     """Seeds of the studies and variations."""
     shadows: int = 0
-    """Models trained like the run's own, to calibrate the attacks on it."""
+    """Models trained like the run's own, where that has a score, to calibrate the attacks on it."""
     public: int = 0
     """Members, and as many others, of whom the attacker knows beforehand that they are."""
 
@@ -69,6 +69,7 @@ LEVELS = {
         most=100_000,
         ranked=5_000,
         varied=5,
+        shadows=16,
     ),
 }
 SPLITS = ("train", "holdout", "test")
@@ -226,7 +227,7 @@ def run(
     seed: int,
     seeds: int | None = None,
     level: str = "quick",
-    shadows: int = 0,
+    shadows: int | None = None,
     public: int = 0,
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
@@ -237,9 +238,15 @@ def run(
         f"{len(real.train.x):,} train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"
     )
     protocol = LEVELS[level]
-    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=shadows, public=public)
+    wanted = judging.shadow_models(subject.run, protocol.shadows if shadows is None else shadows)
+    protocol = dataclasses.replace(protocol, seeds=seeds or protocol.seeds, shadows=wanted, public=public)
     if level == "full":
-        say(f"--level=full: the judges alone will take about {judging.spell(estimate(subject, tables, protocol))}")
+        attacks = functools.partial(judge_privacy, subject, tables, seed=seed)
+        times = {
+            "judges": estimate(subject, tables, protocol),
+            "attacks": judging.extrapolate(attacks, protocol.attacked),
+        }
+        say(judging.forecast(times, subject.run, protocol.shadows))
     found, parts = judge(subject, tables, out, protocol, seed=seed, level=level)
     shown = {**tables, "reference": witnesses(subject, tables)[2]}
     return judging.finish(out, found, lambda whole: tabular_page.render(whole, shown), parts)

@@ -37,10 +37,12 @@ SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "sci
 SCORE_BLOCK = 256
 LEVELS_SAID = (
     "look: a first look, not to be quoted, with 2 seeds and fewer epochs and examples; full: classifiers of images "
-    "learn from all of them, the studies from more examples, with more seeds and variations, which takes long. Attacks "
-    "look at 10,000 examples at most."
+    "learn from all of them, the studies from more examples, with more seeds and variations and 16 shadow models of a "
+    "run's model, which takes long. Attacks look at 10,000 examples at most."
 )
 """Help of --level."""
+PACED = 250, 1_000
+"""Examples attacked to find out how long the attacks take."""
 SCORES = "attacks.npz"
 """File beside the report with what every attack said of every record."""
 
@@ -144,6 +146,42 @@ def spell(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def shadow_models(run: Run | None, wanted: int) -> int:
+    """How many shadow models are trained: those wanted, where there is a model with a score to attack."""
+    return wanted if run is not None and run.model.score is not None else 0
+
+
+def extrapolate(attacks: Callable[..., Any], limit: int) -> float:
+    """Seconds that `attacks(limit=limit)` will take, on the line through those at 250 and 1,000, once compiled."""
+    attacks(limit=PACED[0])
+    seconds = []
+    for few in PACED:
+        begun = time.monotonic()
+        attacks(limit=few)
+        seconds.append(time.monotonic() - begun)
+    slope = max(seconds[1] - seconds[0], 0) / (PACED[1] - PACED[0])
+    return seconds[1] + slope * (limit - PACED[1])
+
+
+def forecast(seconds: Mapping[str, float], run: Run | None, shadows: int) -> str:
+    """How long --level=full will take, in words.
+
+    Args:
+        seconds: of its parts.
+        run: whose training time the shadow models' time follows from: a step of theirs takes twice its batch.
+        shadows: how many there are.
+    """
+    parts, more = dict(seconds), ""
+    if run is not None and shadows:
+        spent = _train_seconds(run.workdir)
+        if spent is None:
+            more = f"; on top come {shadows} shadow models, each about twice the run's training, whose time is unknown"
+        else:
+            parts[f"{shadows} shadow models"] = 2 * shadows * spent
+    each = ", ".join(f"{name} {spell(value)}" for name, value in parts.items())
+    return f"--level=full: this will take about {spell(sum(parts.values()))} ({each}){more}"
 
 
 def _read_json(file: Path) -> Any:
@@ -277,9 +315,6 @@ def describe(
 def _about_model(run: Run) -> dict[str, Any]:
     """Name, hashes and costs of a run's model; a cost that the run's folder does not tell is None."""
     config = run.workdir / "config.json"
-    rows = list(metrics.read(run.workdir, "steps_per_second"))
-    steps = np.diff([0, *(row["step"] for row in rows)])
-    spent = sum(n / max(float(np.mean(row["steps_per_second"])), 1e-9) for n, row in zip(steps, rows, strict=True))
     return {
         "workdir": str(run.workdir),
         "name": run.described["name"],
@@ -289,8 +324,16 @@ def _about_model(run: Run) -> dict[str, Any]:
         "seed": json.loads(config.read_text()).get("seed") if config.is_file() else None,
         "guarantee": run.described.get("guarantee"),
         "values": int(sum(leaf.size for leaf in jax.tree.leaves(run.state))),
-        "train_seconds": round(float(spent), 1) if rows else None,
+        "train_seconds": _train_seconds(run.workdir),
     }
+
+
+def _train_seconds(workdir: Path) -> float | None:
+    """Seconds that a run was trained for, by the lines of its metrics; None where there are none."""
+    rows = list(metrics.read(workdir, "steps_per_second"))
+    steps = np.diff([0, *(row["step"] for row in rows)])
+    spent = sum(n / max(float(np.mean(row["steps_per_second"])), 1e-9) for n, row in zip(steps, rows, strict=True))
+    return round(float(spent), 1) if rows else None
 
 
 def finish(out: Path, found: dict[str, Any], html: Callable[[dict[str, Any]], str], parts: Parts) -> dict[str, Any]:

@@ -1,0 +1,85 @@
+"""How much each level does: shadow models where there is a model to attack, and how long all of it will take."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from synthjax.launch import eval_images, eval_tables, judging
+
+
+def a_run(workdir, score=len):
+    return SimpleNamespace(workdir=workdir, model=SimpleNamespace(score=score))
+
+
+class Judged(Exception):
+    """The protocol that would have been judged by."""
+
+
+def judge_images(monkeypatch, run, **given):
+    """The protocol of an evaluation, and what was said before it began."""
+    part = SimpleNamespace(x=np.zeros(3), y=np.zeros(3))
+    real = SimpleNamespace(name="real", train=part, holdout=part, test=part)
+    subject = SimpleNamespace(real=real, synthetic=part, file="a.npz", run=run)
+
+    def judge(subject, out, protocol, **_):
+        raise Judged(protocol)
+
+    monkeypatch.setattr(eval_images, "judge", judge)
+    monkeypatch.setattr(eval_images, "estimate", lambda *_: 60.0)
+    monkeypatch.setattr(eval_images, "judge_privacy", lambda *_, **__: None)
+    with pytest.raises(Judged) as caught:
+        eval_images.run(subject, None, seed=0, **given)
+    return caught.value.args[0]
+
+
+@pytest.mark.parametrize(
+    "given, models",
+    [
+        ({"level": "quick"}, 0),
+        ({"level": "full"}, 16),
+        ({"level": "full", "shadows": 0}, 0),
+        ({"level": "look", "shadows": 4}, 4),
+    ],
+)
+def test_full_has_shadow_models_where_there_is_a_model_to_attack(monkeypatch, tmp_path, given, models):
+    assert judge_images(monkeypatch, a_run(tmp_path), **given).shadows == models
+    for run in (None, a_run(tmp_path, score=None)):
+        assert judge_images(monkeypatch, run, **given).shadows == 0
+
+
+def test_both_kinds_have_the_same_levels():
+    for name, images in eval_images.LEVELS.items():
+        ours, theirs = dataclasses.asdict(images), dataclasses.asdict(eval_tables.LEVELS[name])
+        assert {key: ours[key] for key in ("seeds", "shadows", "public")} == {
+            key: theirs[key] for key in ("seeds", "shadows", "public")
+        }
+
+
+def test_the_time_of_attacks_is_drawn_out_from_two_sizes(monkeypatch):
+    """A clock that a compilation moves by 100, and an attack by 2 + limit / 500."""
+    clock, asked = [0.0], []
+    monkeypatch.setattr(judging.time, "monotonic", lambda: clock[0])
+
+    def attacks(limit):
+        clock[0] += 2 + limit / 500 + (0 if asked else 100)
+        asked.append(limit)
+
+    assert judging.extrapolate(attacks, 10_000) == pytest.approx(2 + 10_000 / 500)
+    assert max(asked) <= 1_000
+
+
+def test_what_full_will_take_holds_attacks_and_shadow_models(monkeypatch, tmp_path, capsys):
+    rows = [{"step": 100, "steps_per_second": 10.0}, {"step": 300, "steps_per_second": 5.0}]
+    monkeypatch.setattr(judging.metrics, "read", lambda *_: iter(rows))
+    monkeypatch.setattr(judging, "extrapolate", lambda *_: 240.0)
+    judge_images(monkeypatch, a_run(tmp_path), level="full")
+    # 16 shadows, each twice the 10 + 40 seconds of the run: 1,600 seconds; with a minute and four, 32 minutes.
+    said = "will take about 32 minutes (classifiers 60 seconds, attacks 4 minutes, 16 shadow models 27 minutes)"
+    assert said in capsys.readouterr().out
+    judge_images(monkeypatch, a_run(tmp_path), level="quick")
+    assert "will take" not in capsys.readouterr().out
+    rows.clear()
+    assert "16 shadow models, each about twice" in judging.forecast({"attacks": 9}, a_run(tmp_path), 16)
+    assert "shadow" not in judging.forecast({"attacks": 9}, None, 0)
