@@ -27,6 +27,11 @@ for k(a, b) = (a.b / F + 1)^3, estimated without bias so that it may fall below 
 GANs, 2018). Neither compares with published FID and KID, whose features are Inception's. And there, too, the classifier
 two-sample test (`synthjax.evals.two_sample`) and a map of both sets (`synthjax.evals.maps`).
 
+Both are also taken class by class, from at most `PAIRED` examples of each side. So few push Fréchet's distance up, by
+about the trace of the covariance over their number and more (that of equal distributions is far above 0), and spread
+the kernel distance around its value; so the reference, as many real training examples of the class, stands beside
+each, and only the excess over it says something.
+
 A set without labels has all of this but what is said per class.
 """
 
@@ -82,8 +87,10 @@ def evaluate(
         Gaussians with the features' moments; `kernel`, the kernel distance; `c2st`, of `two_sample.judge`; `reference`,
         the same seven for `train` (None without); `map`, of `maps.plane`, real ones being `test`; `per_class`, by class
         name (none if the synthetic set has no labels) `mean_distance`, `covariance_distance`, `diversity` (None where a
-        class has fewer than two examples, or real ones that do not vary), `n_synthetic`, `n_real`; `collapsed`, the
-        names of the classes whose diversity is below 0.5; `k`, `n_synthetic`, `n_real`.
+        class has fewer than two examples, or real ones that do not vary), `frechet`, `kernel`, and under `reference`
+        the same two for `train` (None where there are fewer than two), `n_compared` examples of each that those were
+        taken from, `n_synthetic`, `n_real`; `collapsed`, the names of the classes whose diversity is below 0.5; `k`,
+        `n_synthetic`, `n_real`.
 
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
@@ -101,7 +108,7 @@ def evaluate(
     if train is not None:
         other = features(train.x[_rows(rng, len(train.x), len(fake))])
         reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), **_distances(real, other, seed)}
-    per_class = _per_class(rng, synthetic, test, spec, features) if labelled else {}
+    per_class = _per_class(rng, synthetic, test, train, spec, features, seed) if labelled else {}
     return {
         **neighbourhoods(real, fake, k),
         **_distances(real, fake, seed),
@@ -115,14 +122,44 @@ def evaluate(
     }
 
 
-def _per_class(rng, synthetic: Examples, test: Examples, spec: DataSpec, features) -> dict[str, dict[str, Any]]:
-    """Moments in pixels and diversity in feature space, by class name."""
+def _per_class(
+    rng: np.random.Generator,
+    synthetic: Examples,
+    test: Examples,
+    train: Examples | None,
+    spec: DataSpec,
+    features: Callable[[np.ndarray], np.ndarray],
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Moments in pixels, diversity and distances in feature space, by class name."""
+    beside = np.random.default_rng([seed, 22])
     found = {}
     for label, name in enumerate(spec.classes):
         both = synthetic.x[synthetic.y == label], test.x[test.y == label]
-        few = [features(x[_rows(rng, len(x), PAIRED)]) if len(x) > 1 else None for x in both]
-        found[name] = {**moments(*both, spec), "diversity": diversity(*few)}
+        fake, real = (features(x[_rows(rng, len(x), PAIRED)]) if len(x) > 1 else None for x in both)
+        other = None
+        if train is not None:
+            rows = np.flatnonzero(train.y == label)
+            rows = rows[_rows(beside, len(rows), PAIRED)]
+            other = features(train.x[rows]) if len(rows) > 1 else None
+        found[name] = {
+            **moments(*both, spec),
+            "diversity": diversity(fake, real),
+            **_class_distances(fake, real, other),
+        }
     return found
+
+
+def _class_distances(fake: np.ndarray | None, real: np.ndarray | None, other: np.ndarray | None) -> dict[str, Any]:
+    """Fréchet's and the kernel distance of points from `real` ones, of as many of `fake` as of `other`."""
+    n = min((len(points) for points in (fake, other) if points is not None), default=0)
+
+    def both(points: np.ndarray | None) -> dict[str, float] | None:
+        if points is None or real is None:
+            return None
+        return {"frechet": frechet(real, points[:n]), "kernel": kernel_distance(real, points[:n])}
+
+    return {**(both(fake) or {"frechet": None, "kernel": None}), "reference": both(other), "n_compared": n}
 
 
 def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:

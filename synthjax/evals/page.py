@@ -221,19 +221,31 @@ def _fidelity_tables(fidelity: Mapping[str, Any], spec: DataSpec) -> str:
         )
     if not fidelity["per_class"]:
         return overall
-    per_class = []
+    return overall + _class_by_class(fidelity["per_class"], spec)
+
+
+def _class_by_class(per_class: Mapping[str, Any], spec: DataSpec) -> str:
+    """Figures of each class; the distances of whole sets with those of real examples beside them."""
+    rows = []
     for name in spec.classes:
-        found = fidelity["per_class"][name]
-        distances = [found["mean_distance"], found["covariance_distance"]]
-        figures = [*distances, found.get("diversity")]
-        per_class.append([escape(name), *("–" if d is None else f"{d:.3f}" for d in figures)])
-    head = ["class", "mean image", "covariance", "diversity"]
+        found = per_class[name]
+        beside = found.get("reference") or {}
+        figures = [found["mean_distance"], found["covariance_distance"], found.get("diversity")]
+        cells = ["–" if figure is None else f"{figure:.3f}" for figure in figures]
+        for key in ("frechet", "kernel"):
+            real = f"<br><small>real data {beside[key]:z.3f}</small>" if key in beside else ""
+            cells.append("–" if found.get(key) is None else f"{found[key]:z.3f}{real}")
+        rows.append([escape(name), *cells])
+    head = ["class", "mean image", "covariance", "diversity", "Fréchet distance", "kernel distance"]
     title = (
-        "Distance of synthetic from real pixels: root mean square; relative Frobenius norm. Diversity: mean distance "
-        "of two synthetic examples over that of two real ones, in feature space"
+        "Distance of synthetic from real pixels: root mean square; relative Frobenius norm. In feature space, "
+        "diversity: mean distance of two synthetic examples over that of two real ones; and the distances of the sets"
     )
-    details = table(title, head, per_class)
-    return f"{overall}<details><summary>Class by class</summary>{details}</details>"
+    note = (
+        '<p class="note">A class has few examples, which pushes its Fréchet distance up and spreads its kernel '
+        "distance: compare with as many real training examples of the class, not with 0 or with the whole set.</p>"
+    )
+    return f"<details><summary>Class by class</summary>{table(title, head, rows)}{note}</details>"
 
 
 # --- privacy -----------------------------------------------------------------------------------------------------

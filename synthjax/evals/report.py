@@ -48,7 +48,8 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
       .c2st                            two-sample test there: score, auc (see `synthjax.evals.two_sample`)
       .map                             t-SNE: places of real and synthetic examples, names of classes
       .reference                       the same seven for real training examples in the place of synthetic ones
-      .per_class                       mean_distance, covariance_distance in pixels; diversity in feature space
+      .per_class                       mean_distance, covariance_distance in pixels; in feature space diversity, and
+                                       frechet, kernel of n_compared examples, under reference the same of real ones
       .collapsed                       classes of which the same few examples are made again and again
 
     privacy.n_synthetic              examples in the synthetic set

@@ -160,6 +160,32 @@ def test_evaluate():
     assert list(found["map"]["names"]) == ["a", "b", "c"] and len(found["map"]["synthetic"]) == 60
 
 
+def test_distances_class_by_class_stand_beside_those_of_as_many_real_examples(monkeypatch):
+    monkeypatch.setattr(fidelity, "PAIRED", 40)
+    synthetic, test, train = images(0, 90), images(1, 150), images(2, 240)
+    x = synthetic.x.copy()
+    x[synthetic.y == 1] = x[synthetic.y == 1] // 2  # class b alone is wrong
+    y = np.where(synthetic.y == 2, 0, synthetic.y)  # class c is missing
+    found = fidelity.evaluate(Split(x, y, synthetic.index), test, SPEC, flat, train=train)["per_class"]
+    assert {name: of["n_compared"] for name, of in found.items()} == {"a": 40, "b": 30, "c": 40}
+    assert found["b"]["frechet"] > 3 * found["b"]["reference"]["frechet"] > 0
+    assert found["b"]["kernel"] > 3 * abs(found["b"]["reference"]["kernel"])
+    assert found["c"]["frechet"] is None and found["c"]["reference"]["frechet"] > 0
+    # Against the definition, of a class with fewer examples than are compared at most.
+    fake = flat(x[y == 1]).astype(np.float64)
+    real = flat(test.x[test.y == 1]).astype(np.float64)
+    assert len(fake) == 30 and len(real) == 50
+    monkeypatch.setattr(fidelity, "PAIRED", 500)
+    whole = fidelity.evaluate(Split(x, y, synthetic.index), test, SPEC, flat)["per_class"]["b"]
+    A, B = np.cov(fake.T), np.cov(real.T)
+    trace = np.trace(A + B - 2 * linalg.sqrtm(A @ B).real)
+    assert whole["frechet"] == pytest.approx(((fake.mean(0) - real.mean(0)) ** 2).sum() + trace, rel=1e-4)
+    cube = [(a @ b.T / 16 + 1) ** 3 for a, b in ((fake, fake), (real, real), (fake, real))]
+    alone = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in cube[:2]]
+    assert whole["kernel"] == pytest.approx(sum(alone) - 2 * cube[2].mean(), rel=1e-6)
+    assert whole["reference"] is None and whole["n_compared"] == 30
+
+
 def test_diversity_is_the_ratio_of_mean_pairwise_distances():
     rng = np.random.default_rng(0)
     fake, real = rng.normal(size=(30, 4)), 3 * rng.normal(size=(20, 4))

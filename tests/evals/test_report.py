@@ -44,7 +44,10 @@ FIDELITY = {
     "map": {"real": [[0, 1], [1000, 0]], "synthetic": [[5, 5]], "names": {NASTY: [0, 1]}},
     "reference": {"precision": 0.95, "recall": 0.94, "density": 1.0, "coverage": 0.96, "frechet": 0.5},
     "per_class": {
-        "a": {"mean_distance": 0.1, "covariance_distance": 0.2},
+        "a": {
+            **{"mean_distance": 0.1, "covariance_distance": 0.2, "diversity": 0.9, "frechet": 1.25, "kernel": 0.5},
+            "reference": {"frechet": 0.75, "kernel": -0.01},
+        },
         NASTY: {"mean_distance": 0.1, "covariance_distance": None},
     },
 }
@@ -246,6 +249,7 @@ def test_the_page_is_self_contained_escaped_and_described(written):
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text
     assert "A quick look" in text and "is no proof" in text
     assert "two-sample test" in text and 'class="map"' in text
+    assert "1.250<br><small>real data 0.750</small>" in text
 
 
 def test_pairs_of_a_grid_are_set_apart_between_images():
