@@ -176,6 +176,16 @@ def left_out(subject: Subject) -> list[str]:
     return ["the real data has no labels: usefulness, and likeness in the features of a classifier, are left out"]
 
 
+def about(subject: Subject) -> list[str]:
+    """What whoever reads the report has to know of the set as a whole, beginning with what is left out."""
+    missing, made, real = left_out(subject), len(subject.synthetic.x), len(subject.real.train.x)
+    if missing or made >= real:
+        return missing
+    return [
+        f"there are {made:,} synthetic examples and {real:,} training examples: ceiling and floor take no more either"
+    ]
+
+
 def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: str) -> tuple[dict, Parts]:
     """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     real, y = subject.real, subject.synthetic.y
@@ -185,7 +195,7 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
     }
     missing = left_out(subject)
     shared = overlap.find(**{name: keys(getattr(real, name).x) for name in ("train", "holdout", "test")})
-    notes = [*missing, *overlap.sentences(shared, "example")]
+    notes = [*about(subject), *overlap.sentences(shared, "example")]
     settings = {
         "non_members": subject.unseen,
         **{"seeds": protocol.seeds, "epochs": protocol.epochs, "seed": seed, "quick": level == "look", "level": level},

@@ -83,3 +83,31 @@ def test_what_full_will_take_holds_attacks_and_shadow_models(monkeypatch, tmp_pa
     rows.clear()
     assert "16 shadow models, each about twice" in judging.forecast({"attacks": 9}, a_run(tmp_path), 16)
     assert "shadow" not in judging.forecast({"attacks": 9}, None, 0)
+
+
+def test_what_is_judged_is_known_wherever_it_lies():
+    """A folder that was moved keeps its parts; another file, model or seed has none."""
+
+    def identity(file="a", sha="1", workdir="b", state="2", seed=0, created="now"):
+        manifest = {"synthetic": {"file": file, "sha256": sha}, "seed": seed, "created": created}
+        return judging.identity({**manifest, "model": {"workdir": workdir, "state_sha256": state}})
+
+    assert identity() == identity(file="moved/a", workdir="moved", created="later")
+    assert all(identity() != identity(**{name: "3"}) for name in ("sha", "state", "seed"))
+    assert judging.identity({"synthetic": {"file": "a"}, "model": None}) == {"synthetic": {}, "model": None}
+
+
+def test_a_set_of_images_smaller_than_the_training_set_is_told():
+    spec = SimpleNamespace(n_classes=2)
+    real = SimpleNamespace(spec=spec, train=SimpleNamespace(x=np.zeros(1_200)))
+    few, enough = (SimpleNamespace(x=np.zeros(n), y=np.zeros(n)) for n in (1_000, 1_200))
+    told = eval_images.about(SimpleNamespace(real=real, synthetic=few))
+    assert told == [
+        "there are 1,000 synthetic examples and 1,200 training examples: ceiling and floor take no more either"
+    ]
+    assert eval_images.about(SimpleNamespace(real=real, synthetic=enough)) == []
+    # Nothing is left out on that account, and where there are no labels no ceiling is spoken of.
+    assert eval_images.left_out(SimpleNamespace(real=real, synthetic=few)) == []
+    bare = SimpleNamespace(x=np.zeros(1_000), y=None)
+    assert "no labels" in " ".join(eval_images.about(SimpleNamespace(real=real, synthetic=bare)))
+    assert "ceiling" not in " ".join(eval_images.about(SimpleNamespace(real=real, synthetic=bare)))
