@@ -115,9 +115,16 @@ class Parts:
 
 
 def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a manifest the parts depend on: all but when and how it was asked for, and where the files lie."""
+    """What of a manifest the parts depend on: all but when and how it was asked for, and where the files lie.
+
+    Files and models are known by their hashes, so that a folder that was moved keeps its parts.
+    """
     passing = ("created", "seconds", "command")
-    return {name: value for name, value in manifest.items() if name not in passing}
+    known = {name: value for name, value in manifest.items() if name not in passing}
+    for name, place in (("synthetic", "file"), ("model", "workdir")):
+        if known[name] is not None:
+            known[name] = {key: value for key, value in known[name].items() if key != place}
+    return known
 
 
 def finished(
