@@ -252,7 +252,7 @@ def draw(lab: Lab, config: Config, found: dict[str, dict[str, Any]]) -> None:
             lab.folder / f"frontier_{figure.split('_')[0]}.png",
             shown,  # type: ignore[arg-type]
             x_name="share of synthetic rows nearer to train than to as many unseen ones (ideal .50)",
-            y_name=f"{name}; what stays below {goal - FAR:.2f} is not shown",
+            y_name=f"{name} (from {goal - FAR:.2f} on)",
             title=f"{config.dataset}: fidelity against leakage, each model over its capacity",
             references={"to reach: above and left": corner},
         )
