@@ -1,7 +1,7 @@
 """RBM of 500 hidden units on binarised MNIST, without labels, for its likelihood.
 
 -85.8 +- 0.2 nats on the 10,000 test images, by annealed importance sampling (Salakhutdinov & Murray 2008 have -86.34
-with 500 units and CD-25). About ten minutes of one core.
+with 500 units and CD-25). That run took 47 minutes beside other work.
 """
 
 from synthjax.launch.config import Experiment
