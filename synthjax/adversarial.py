@@ -383,7 +383,7 @@ def game(
     noise: int,
     steps: int,
     ema_decay: float,
-    conditional: bool,
+    n_classes: int,
     mixed: str = "",
     grad: optim.Grad = optim.mean_grad,
 ) -> Model:
@@ -397,7 +397,7 @@ def game(
       noise: length of z ~ N(0, I).
       steps: of the run; instance noise has gone by then, the critic's warm-up within a tenth of them.
       ema_decay: of the average of the generator that samples are drawn from.
-      conditional: whether the players look at labels.
+      n_classes: labels that the players look at; 0: none.
       mixed: see `check`.
       grad: turns the critic's loss into its gradient.
 
@@ -408,4 +408,4 @@ def game(
     if noise < 1:
         raise InputError(f"model.noise={noise}: must be at least 1")
     one = _Game(rules, generator, critic, optimisers, noise, steps, ema_decay, mixed, grad)
-    return Model(one.init, one.step, one.sample, one.score, conditional, rules.n_critic)
+    return Model(one.init, one.step, one.sample, one.score, n_classes > 0, rules.n_critic, n_classes)

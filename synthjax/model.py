@@ -53,6 +53,8 @@ class Model(NamedTuple):
     """False: `sample` takes only the number of examples from `labels`."""
     minibatches: int | None = 1
     """What one step takes: 1, a batch; n > 1, a batch stacked (n, B, ...); None, the whole training set."""
+    n_classes: int = 0
+    """Labels are 0 ... n_classes - 1, to which `sampling.draw` holds them (a compiled `sample` cannot); 0: any."""
 
 
 @dataclass(frozen=True)

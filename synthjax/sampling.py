@@ -33,7 +33,7 @@ def draw(
       model: whose `sample` is called.
       state: a state of that model. Only the copy on this process's first device is read.
       key: typed PRNG key, not used elsewhere.
-      labels: (N,) integers; only their number matters to an unconditional model.
+      labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
       block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
       **options: sampling options of the model (`steps=25`), hashable values; each new set of them compiles once.
 
@@ -41,13 +41,15 @@ def draw(
       (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
 
     Raises:
-      InputError: the block size is below 1, or labels are not one row of integers.
+      InputError: the block size is below 1, labels are not one row of integers, or one is out of range.
     """
     labels = np.asarray(labels)
     if block < 1:
         raise InputError(f"block: must be at least 1, not {block}")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
+    if model.conditional and model.n_classes:
+        _check_range(labels, model.n_classes)
     state = local_copy(state)
     for b in range(-(-len(labels) // block)):
         yield draw_block(model, state, key, b, labels[b * block : (b + 1) * block], block=block, **options)
@@ -87,6 +89,15 @@ def local_copy(state: State) -> State:
         return leaf.addressable_data(0) if replicated else leaf
 
     return jax.tree.map(first, state)
+
+
+def _check_range(labels: np.ndarray, n_classes: int) -> None:
+    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
+    if len(wrong):
+        place = wrong[0]
+        raise InputError(
+            f"labels: {labels[place]} in place {place} is out of range: there are classes 0 ... {n_classes - 1}"
+        )
 
 
 @functools.lru_cache(maxsize=16, typed=True)

@@ -53,7 +53,7 @@ def play(rules, optimiser=None, generator=None, critic=None, steps=100, ema_deca
     optimiser = optimiser or optax.sgd(0.1)
     nets = generator or Point(), critic or Linear()
     return adversarial.game(
-        rules, *nets, (optimiser, optimiser), noise=2, steps=steps, ema_decay=ema_decay, conditional=False
+        rules, *nets, (optimiser, optimiser), noise=2, steps=steps, ema_decay=ema_decay, n_classes=0
     )
 
 

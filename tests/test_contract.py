@@ -24,6 +24,7 @@ from contract import (
 
 from synthjax import sampling
 from synthjax.data.feed import Feed
+from synthjax.errors import InputError
 from synthjax.launch.config import presets
 from synthjax.model import Batch
 from synthjax.train import loop
@@ -90,6 +91,18 @@ def test_labels_matter_to_conditional_models_alone(subject):
         assert (one != other).reshape(200, -1).any(axis=1).mean() > 0.9
     else:
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_label_out_of_range_is_named(subject):
+    """Before the state is looked at, let alone anything compiled: a compiled `sample` could not tell."""
+    if not subject.model.conditional:
+        pytest.skip("no label matters to this model")
+    count = subject.spec.n_classes
+    for label in (count, -1):
+        labels = np.array([0, count - 1, label, label])
+        line = rf"^labels: {label} in place 2 is out of range: there are classes 0 \.\.\. {count - 1}$"
+        with pytest.raises(InputError, match=line):
+            next(sampling.draw(subject.model, None, jax.random.key(0), labels))
 
 
 def test_score_is_one_finite_number_an_example(subject):

@@ -202,6 +202,6 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         noise=config.noise,
         steps=config.steps,
         ema_decay=config.ema_decay,
-        conditional=True,
+        n_classes=spec.n_classes,
         grad=grad,
     )

@@ -334,4 +334,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     sample = images.sampler(
         dataclasses.replace(machine, half=config.half), pictures, images.Defaults(config.sample_steps, config.anneal)
     )
-    return Model(one.init, one.step, sample, one.score, conditional=pictures.classes > 0)
+    return Model(one.init, one.step, sample, one.score, conditional=pictures.classes > 0, n_classes=pictures.classes)

@@ -157,7 +157,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         noise=config.noise,
         steps=config.steps,
         ema_decay=config.ema_decay,
-        conditional=classes > 0,
+        n_classes=classes,
         mixed=mixed,
         grad=grad,
     )

@@ -190,7 +190,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
         return jax.lax.map(at, (jax.random.split(key, len(times)), times)).mean(axis=0)
 
-    return Model(init, step, sample, score, conditional=spec.n_classes > 0)
+    return Model(init, step, sample, score, conditional=spec.n_classes > 0, n_classes=spec.n_classes)
 
 
 def _sample(config, spec, process, key, params, labels, steps, eta, guidance, given, order=1) -> jax.Array:

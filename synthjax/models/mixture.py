@@ -323,4 +323,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         log_p = _each(lambda member: upward(layout, member, states).log_p, state)
         return math.log(config.members) - jax.nn.logsumexp(log_p, axis=0)
 
-    return Model(init, step, sample, score, conditional=conditional, minibatches=None)
+    return Model(init, step, sample, score, conditional, minibatches=None, n_classes=spec.n_classes)

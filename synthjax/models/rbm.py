@@ -162,7 +162,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         return machine.free_energy(state.ema, layers(batch._replace(x=pictures.observe(key, batch.x))))
 
     sample = images.sampler(quick, pictures, images.Defaults(config.sample_steps, config.anneal))
-    return Model(init, step, sample, score, conditional=pictures.classes > 0)
+    return Model(init, step, sample, score, conditional=pictures.classes > 0, n_classes=pictures.classes)
 
 
 def _model_side(

@@ -172,4 +172,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         label = batch.y if spec.n_classes else jnp.zeros_like(batch.y)
         return jax.lax.map(nearest, (batch.x, label), batch_size=config.batch_size)
 
-    return Model(init, step, sample, score, conditional=spec.n_classes > 0, minibatches=None)
+    return Model(init, step, sample, score, spec.n_classes > 0, minibatches=None, n_classes=spec.n_classes)

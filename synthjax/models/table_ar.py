@@ -217,4 +217,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         states = layout.states(state.bins, batch.x, batch.y)
         return -log_p(layout, sequence, state, state.ema, states, None).sum(axis=0)
 
-    return Model(init, step, sample, score, conditional=conditional, minibatches=None)
+    return Model(init, step, sample, score, conditional, minibatches=None, n_classes=spec.n_classes)

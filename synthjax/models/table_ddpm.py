@@ -243,4 +243,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
         return jax.lax.map(at, (jax.random.split(key, len(times)), times)).mean(axis=0)
 
-    return Model(init, step, sample, score, conditional=classes > 0)
+    return Model(init, step, sample, score, conditional=classes > 0, n_classes=classes)

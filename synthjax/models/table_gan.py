@@ -253,7 +253,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         noise=noise,
         steps=config.steps,
         ema_decay=config.ema_decay,
-        conditional=config.conditional,
+        n_classes=classes,
         grad=grad,
     )
     return _model(columns, game, generator, noise, categories)
@@ -299,4 +299,4 @@ def _model(columns: Columns, game: Model, generator: Generator, noise: int, cate
             batch = categories.tell(key_category, batch, state.counts)
         return game.score(key, state.game, inside(batch, state.scale))
 
-    return Model(init, step, sample, score, game.conditional, game.minibatches)
+    return Model(init, step, sample, score, game.conditional, game.minibatches, game.n_classes)

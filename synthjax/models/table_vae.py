@@ -161,4 +161,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         divergence, reconstruction = terms(state.ema, key, columns.enter(batch.x, state.scale), batch.y)
         return divergence - reconstruction
 
-    return Model(init, step, sample, score, conditional=classes > 0)
+    return Model(init, step, sample, score, conditional=classes > 0, n_classes=classes)

@@ -263,7 +263,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape)
         return kl(mean, log_var) - log_likelihood(z)
 
-    return Model(init, step, sample, score, conditional=config.conditional and spec.n_classes > 0)
+    conditional = config.conditional and spec.n_classes > 0
+    return Model(init, step, sample, score, conditional, n_classes=spec.n_classes)
 
 
 def negative_log_likelihood(
