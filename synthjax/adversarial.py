@@ -30,7 +30,7 @@ import jax.numpy as jnp
 import optax
 
 from synthjax.errors import InputError
-from synthjax.model import Batch, Model
+from synthjax.model import Batch, Metrics, Model
 from synthjax.train import optim
 
 
@@ -56,7 +56,8 @@ class Rules:
     historical_averaging: float = 0.0
     """Coefficient of |params - their mean over all steps|^2, both players (Salimans et al. 2016)."""
     instance_noise: float = 0.0
-    """Deviation of noise on all that the critic sees; falls linearly to 0 (Sønderby et al. 2017, arXiv:1610.04490)."""
+    """Deviation of noise on the examples that the critic compares, but not on those at which a penalty takes its slope;
+    falls linearly to 0 (Sønderby et al. 2017, arXiv:1610.04490)."""
 
 
 class Pair(NamedTuple):
@@ -151,6 +152,23 @@ def slopes(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """
     gradient = jax.grad(lambda x: f(x).sum())(x)
     return norm(gradient.reshape(len(x), -1))
+
+
+def blamed(made: tuple[jax.Array, ...], of_critic: Metrics, of_generator: Metrics) -> Metrics:
+    """The metrics of both players; where they are not finite, only those of the player who began are left so.
+
+    Each player's loss runs through the other, so that a NaN of one is in the metrics of both. The generator began if
+    what it made before either moved is not finite, else the critic; the other's metrics are then 0.
+    """
+    sound = jnp.stack([jnp.isfinite(x).all() for x in made]).all()
+    fine_critic, fine_generator = (
+        jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all() for metrics in (of_critic, of_generator)
+    )
+    # A generator in its critic's warm-up has metrics of 0: then the critic's must stay, or the fault would be hidden.
+    hide_critic, hide_generator = ~sound & ~fine_generator, sound & ~fine_critic
+    return {name: jnp.where(hide_critic, 0.0, m) for name, m in of_critic.items()} | {
+        name: jnp.where(hide_generator, 0.0, m) for name, m in of_generator.items()
+    }
 
 
 def minibatch_stddev(h: jax.Array, weight: jax.Array) -> jax.Array:
@@ -357,7 +375,8 @@ class _Game:
         generator, ema, opt_generator = generator
         both = generator["params"], critic["params"]
         history = jax.tree.map(lambda m, p: m + (p - m) / (i + 2), state.history, both) if state.history else ()
-        return State(generator, critic, ema, opt_generator, opt_critic, history), metrics | of_generator
+        metrics = blamed(made, metrics, of_generator)
+        return State(generator, critic, ema, opt_generator, opt_critic, history), metrics
 
     def sample(self, key, state: State, labels: jax.Array) -> jax.Array:
         z = jax.random.normal(key, (len(labels), self.noise))

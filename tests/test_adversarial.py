@@ -1,5 +1,6 @@
 """The game against hand cases, closed forms and finite differences; a ring of Gaussians, learnt whole."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -11,8 +12,11 @@ import pytest
 
 from synthjax import adversarial
 from synthjax.adversarial import Rules
-from synthjax.errors import InputError
-from synthjax.model import Batch
+from synthjax.data.feed import Feed
+from synthjax.errors import InputError, NonFiniteError
+from synthjax.model import Batch, DataSpec
+from synthjax.train.checkpoint import Checkpoints
+from synthjax.train.loop import Plan, Trainer, train
 
 CLIPPED = Rules(loss="wasserstein", weight_clip=100.0)
 
@@ -220,6 +224,30 @@ def test_warm_up_takes_at_most_a_tenth_of_the_steps():
     for i, still in ((0, True), (1, False)):
         state, _ = game.step(jax.random.key(1), i, start, one)
         assert (at(state) == at(start)).all() == still
+
+
+@pytest.mark.parametrize("n_critic, warmup", [(1, 0), (2, 0), (1, 10)])
+@pytest.mark.parametrize("player", ["critic", "generator"])
+def test_a_nan_is_blamed_on_the_player_who_began(tmp_path, player, n_critic, warmup):
+    """By the line that the loop ends with: a weight is NaN from step 3 on, as an update may leave it."""
+    model = play(dataclasses.replace(CLIPPED, n_critic=n_critic, critic_warmup=warmup))
+
+    def step(key, i, state, batch):
+        variables = getattr(state, player)
+        poison = jax.tree.map(lambda a: jnp.where(i == 3, jnp.nan, a), variables)
+        return model.step(key, i, state._replace(**{player: poison}), batch)
+
+    feed = Feed(np.ones((8, 2), np.float32), np.zeros(8, np.int32), 4, minibatches=n_critic)
+    trainer = Trainer(model._replace(step=step), feed, DataSpec.from_arrays(feed.x, feed.y), devices=jax.devices()[:1])
+    with pytest.raises(NonFiniteError, match=r"metrics? .* not finite at step 3;") as error:
+        train(trainer, Plan(6), jax.random.key(0), Checkpoints(tmp_path), {}, log=lambda *_: None)
+    named = str(error.value)
+    if player == "critic":
+        assert "critic_loss" in named and "generator" not in named
+    elif not warmup:
+        assert "generator_loss" in named and "critic" not in named
+    else:  # the generator has no metrics yet: those of the critic tell, or nothing would
+        assert "critic_loss" in named
 
 
 def test_the_critic_is_clipped_to_its_box():
