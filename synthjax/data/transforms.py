@@ -20,7 +20,7 @@ less often while all rows stay are `class_weights` of `synthjax.data.feed.Feed`.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -40,7 +40,7 @@ class Components(NamedTuple):
     """(classes, k) f32 in [0, 1]: the variance along each direction over the total variance of the class."""
 
 
-def class_components(x: np.ndarray, y: np.ndarray, n_classes: int, k: int) -> Components:
+def class_components(x: np.ndarray, y: np.ndarray, n_classes: int, k: int, classes: Sequence[str] = ()) -> Components:
     """Principal components of the examples of each class.
 
     Takes half a second a class for 28x28 images, half a minute for 32x32x3 with more examples than values.
@@ -50,35 +50,41 @@ def class_components(x: np.ndarray, y: np.ndarray, n_classes: int, k: int) -> Co
             scales all its values alike, which changes neither directions nor ratios.
         y: (N,) integer labels in 0 ... n_classes - 1.
         n_classes: number of classes; each needs two examples.
-        k: components of each class, at most min(D, n_c - 1) for n_c examples of D values.
+        k: components of each class, at most min(D, n_c - 1) for n_c examples of D values; the launchers' field
+            `noise_components`, by which messages call it.
+        classes: their names, for messages; default: their labels.
 
     Raises:
         InputError: unlabelled data, labels out of range, a class too small, k out of range, or values that are not
-            finite; classes are named by their label.
+            finite.
     """
+    field = f"config.noise_components={k}"
+    if n_classes < 1:
+        raise InputError(f"{field}: directed noise goes by class, and the data is unlabelled")
     counts = _class_counts(y, n_classes)
     dims = math.prod(x.shape[1:])
+    names = classes or [str(label) for label in range(n_classes)]
     if k < 1:
-        raise InputError(f"k={k}: directed noise needs at least 1 component")
-    for label, count in enumerate(counts.tolist()):
+        raise InputError(f"{field}: directed noise needs at least 1 component")
+    for name, count in zip(names, counts.tolist(), strict=True):
         if count < 2:
-            raise InputError(f"class {label} has {count} examples: its principal components need at least 2")
+            raise InputError(f"{field}: class {name} has {count} examples, principal components need at least 2")
         if k > min(dims, count - 1):
             raise InputError(
-                f"k={k}: class {label} has {min(dims, count - 1)} principal components "
+                f"{field}: class {name} has {min(dims, count - 1)} principal components "
                 f"({count} examples of {dims} values)"
             )
-    found = [_principal(x[y == label].reshape(-1, dims), k, label) for label in range(n_classes)]
+    found = [_principal(x[y == label].reshape(-1, dims), k, names[label]) for label in range(n_classes)]
     directions, ratios = (np.stack(arrays).astype(np.float32) for arrays in zip(*found, strict=True))
     return Components(directions, ratios)
 
 
-def _principal(x: np.ndarray, k: int, label: int) -> tuple[np.ndarray, np.ndarray]:
+def _principal(x: np.ndarray, k: int, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Directions (k, D) and ratios (k,) of examples (n, D), in f64."""
     x = x.astype(np.float64)
     x -= x.mean(0)
     if not np.isfinite(x).all():
-        raise InputError(f"class {label} holds values that are not finite")
+        raise InputError(f"class {name} holds values that are not finite")
     if len(x) > x.shape[1]:
         variances, columns = np.linalg.eigh(x.T @ x)
         # Ascending as LAPACK gives them; those of pixels that never change come out as tiny numbers of either sign.
@@ -97,9 +103,10 @@ def directed_noise(components: Components, c: float) -> Callable[[jax.Array, Bat
 
     Args:
         components: of the training data.
-        c: half the width of the draws, >= 0, in units of x. For 28x28 digits in [-1, 1] a class has standard
-            deviation 5 or so along its first component and a first ratio of 0.12 to 0.35: with c = 1 the noise is far
-            below what can be seen (0.05 of a pixel along that axis); near c = 50 it spreads as far as the class does.
+        c: half the width of the draws, >= 0, in units of x; the launchers' field `noise_scale`. For 28x28 digits in
+            [-1, 1] a class has standard deviation 5 or so along its first component and a first ratio of 0.12 to 0.35:
+            with c = 1 the noise is far below what can be seen (0.05 of a pixel along that axis); near c = 50 it spreads
+            as far as the class does.
 
     Returns:
         (key, batch) -> batch, pure, with x moved and all else as it was; padding is moved too, and stays padding.
@@ -108,7 +115,7 @@ def directed_noise(components: Components, c: float) -> Callable[[jax.Array, Bat
         InputError: c is negative or not finite.
     """
     if not 0 <= c < math.inf:
-        raise InputError(f"c={c}: the scale of directed noise must be a finite number, at least 0")
+        raise InputError(f"config.noise_scale={c}: the scale of directed noise must be a finite number, at least 0")
 
     def augment(key: jax.Array, batch: Batch) -> Batch:
         directions, ratios = jnp.asarray(components.directions), jnp.asarray(components.ratios)

@@ -154,7 +154,8 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
     feed.check(data.spec.n_classes)
     augment = None
     if chosen.noise_components:
-        parts = transforms.class_components(data.train.x, data.train.y, data.spec.n_classes, chosen.noise_components)
+        spec, k = data.spec, chosen.noise_components
+        parts = transforms.class_components(data.train.x, data.train.y, spec.n_classes, k, spec.classes)
         augment = transforms.directed_noise(parts, chosen.noise_scale)
     return loop.Trainer(model, feed, data.spec, chosen.seeds, augment)
 

@@ -106,12 +106,36 @@ def test_a_class_that_does_not_vary_has_no_share():
 @pytest.mark.parametrize(
     ("x", "y", "n_classes", "k", "message"),
     [
-        (X, Y, CLASSES, 9, "k=9: class 1 has 8 principal components (9 examples of 12 values)"),
-        (X[Y != 1], Y[Y != 1] // 2, 2, 13, "k=13: class 0 has 12 principal components (40 examples of 12 values)"),
-        (X, Y, CLASSES, 0, "k=0: directed noise needs at least 1 component"),
-        (X, np.zeros_like(Y), 0, 2, "the data is unlabelled: classes are needed"),
-        (X[:1], Y[:1] * 0, 1, 1, "class 0 has 1 examples: its principal components need at least 2"),
-        (X, Y, CLASSES + 1, 2, "class 3 has 0 examples: its principal components need at least 2"),
+        (X, Y, CLASSES, 9, "config.noise_components=9: class 1 has 8 principal components (9 examples of 12 values)"),
+        (
+            X[Y != 1],
+            Y[Y != 1] // 2,
+            2,
+            13,
+            "config.noise_components=13: class 0 has 12 principal components (40 examples of 12 values)",
+        ),
+        (X, Y, CLASSES, 0, "config.noise_components=0: directed noise needs at least 1 component"),
+        (
+            X,
+            np.zeros_like(Y),
+            0,
+            2,
+            "config.noise_components=2: directed noise goes by class, and the data is unlabelled",
+        ),
+        (
+            X[:1],
+            Y[:1] * 0,
+            1,
+            1,
+            "config.noise_components=1: class 0 has 1 examples, principal components need at least 2",
+        ),
+        (
+            X,
+            Y,
+            CLASSES + 1,
+            2,
+            "config.noise_components=2: class 3 has 0 examples, principal components need at least 2",
+        ),
         (
             X,
             np.where(np.arange(len(Y)) == 7, 5, Y),
@@ -127,6 +151,11 @@ def test_components_that_cannot_be_had_are_refused(x, y, n_classes, k, message):
     with pytest.raises(InputError) as error:
         class_components(x, y, n_classes, k)
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_class_is_called_by_its_name():
+    with pytest.raises(InputError, match=r"config\.noise_components=9: class boots has 8 principal components"):
+        class_components(X, Y, CLASSES, 9, ("coats", "boots", "bags"))
 
 
 def test_as_many_components_as_there_are_can_be_asked_for():
@@ -185,7 +214,9 @@ def test_without_scale_nothing_moves():
 
 @pytest.mark.parametrize("c", [-0.1, float("nan"), float("inf")])
 def test_a_scale_that_cannot_be_is_refused(c):
-    with pytest.raises(InputError, match=rf"c={c}: the scale of directed noise must be a finite number, at least 0"):
+    with pytest.raises(
+        InputError, match=rf"config\.noise_scale={c}: the scale of directed noise must be a finite number, at least 0"
+    ):
         directed_noise(COMPONENTS, c)
 
 
