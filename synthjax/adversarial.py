@@ -20,6 +20,7 @@ handed; the generator sees no data but for feature matching and the Cramér dist
     critic(x (B, *spec.shape), y (B,), weight (B,), train) -> logits (B,), features (B, F)
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -109,6 +110,14 @@ def check(rules: Rules, mixed: str = "") -> None:
         raise InputError(f"model.rules.label_smoothing={rules.label_smoothing}: must be at least 0 and below 1")
     if rules.label_smoothing and rules.loss != "bce":
         raise InputError(f"model.rules.label_smoothing: needs model.rules.loss=bce, not {rules.loss}")
+
+
+def check_rates(learning_rate: float, ema_decay: float) -> None:
+    """Raises InputError for a learning rate or a decay of the generator's average with which nothing is learnt."""
+    if not 0 < learning_rate < math.inf:
+        raise InputError(f"model.learning_rate={learning_rate}: must be a finite number above 0")
+    if not 0 <= ema_decay < 1:
+        raise InputError(f"model.ema_decay={ema_decay}: must be at least 0 and below 1")
 
 
 def critic_losses(rules: Rules, real: jax.Array, made: jax.Array) -> jax.Array:

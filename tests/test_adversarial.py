@@ -15,6 +15,7 @@ from synthjax.adversarial import Rules
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.model import Batch, DataSpec
+from synthjax.models import cgan, dcgan, table_gan
 from synthjax.train.checkpoint import Checkpoints
 from synthjax.train.loop import Plan, Trainer, train
 
@@ -330,6 +331,17 @@ class RingCritic(nn.Module):
     def __call__(self, x, y, weight, train):
         values, features = Dense(1)(x)
         return values[:, 0], features
+
+
+@pytest.mark.parametrize("family, shape", [(cgan, (8, 8, 1)), (dcgan, (8, 8, 1)), (table_gan, (4,))])
+@pytest.mark.parametrize(
+    "field, value", [("learning_rate", 0.0), ("learning_rate", float("nan")), ("ema_decay", 1.0), ("ema_decay", -0.1)]
+)
+def test_rates_that_teach_nothing_are_refused_by_every_gan(family, shape, field, value):
+    spec = DataSpec.from_arrays(np.zeros((4, *shape), np.float32), np.arange(4) % 2)
+    with pytest.raises(InputError, match=rf"^model\.{field}={value}: must be "):
+        family.build(dataclasses.replace(family.Config(), **{field: value}), spec)
+    family.build(family.Config(ema_decay=0.0), spec)
 
 
 def test_all_modes_of_a_ring_of_gaussians_are_found():

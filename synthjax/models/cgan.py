@@ -11,9 +11,15 @@ sections 3.1.1 to 3.1.4 and Table 1, layer by layer:
                              pool -> linear, from 800 values; pools are 2x2 maxima of stride 1
 
 e(y) is a learnt embedding as large as what it multiplies. Sizes are those at 28x28; other images have 14 and 7 replaced
-by half and a quarter of their sides (3 at least, for the pools). The study gives no batch size, no number of steps,
-no n_critic, no decays of Adam and no start of the weights (here PyTorch's, in which it is written); batch norm of the
-convolutional generator is taken over channels. It draws from the generator itself, so `ema_decay` is 0.
+by half and a quarter of their sides (3 at least, for the pools). Batch norm of the convolutional generator is taken
+over channels. The study draws from the generator itself, so `ema_decay` is 0.
+
+It gives no batch size, no number of steps, no n_critic, no decays of Adam and no start of the weights. Batches of 64
+and n_critic 5 (Wasserstein; 1 otherwise) are the usual ones, chosen by no score. The steps, 15,000 here and 8,000 to
+40,000 in the configs of MNIST, were set by the time there was, not by a score; Adam's first decay of `cgan` by whether
+its samples keep their labels. Kernels start uniform within 1 / sqrt(inputs), as those of linear layers and convolutions
+do in PyTorch, in which the study is written. Two things differ from PyTorch: biases start at 0, there uniform within
+the same bound; and transposed convolutions are bounded here by their input channels, there by their output channels.
 
     model = build(PRESETS["cwgan"], spec)
     state = model.init(key, batch)
@@ -81,7 +87,7 @@ PRESETS = {
 
 
 _START = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""PyTorch's default, uniform within 1 / sqrt(inputs): the study names none."""
+"""Uniform within 1 / sqrt(inputs), see the module's docstring."""
 _Dense = functools.partial(Dense, kernel_init=_START)
 _Conv = functools.partial(Conv, kernel_init=_START)
 _ConvTranspose = functools.partial(ConvTranspose, kernel_init=_START)
@@ -186,7 +192,10 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     if spec.kind != "image":
         raise InputError(f"models cgan to cwdcgan make images; the data is a {spec.kind} of {spec.dims} values a row")
     if not spec.n_classes:
-        raise InputError("models cgan to cwdcgan are conditional, and the data has no labels")
+        raise InputError(
+            "--model=cgan ... cwdcgan: conditional, and the data has no labels; see --dataset, --model=dcgan"
+        )
+    adversarial.check_rates(config.learning_rate, config.ema_decay)
     generator: nn.Module
     critic: nn.Module
     if config.layers == "dense":

@@ -139,6 +139,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """
     if spec.kind != "image":
         raise InputError(f"models dcgan and wgan_gp make images; the data is a {spec.kind} of {spec.dims} values a row")
+    adversarial.check_rates(config.learning_rate, config.ema_decay)
     if not config.channels:
         raise InputError("model.channels: needs at least one convolution")
     if min(config.channels) < 1:

@@ -234,6 +234,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """
     if config.conditional and not spec.n_classes:
         raise InputError("table_cgan and table_wcgan are conditional, and the data has no labels; take table_wgan")
+    adversarial.check_rates(config.learning_rate, config.ema_decay)
     if config.temperature <= 0:
         raise InputError(f"model.temperature={config.temperature}: must be above 0")
     columns = Columns(spec, config.conditional)
