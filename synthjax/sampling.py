@@ -35,7 +35,9 @@ def draw(
       key: typed PRNG key, not used elsewhere.
       labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
       block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
-      **options: sampling options of the model (`steps=25`), hashable values; each new set of them compiles once.
+      **options: sampling options of the model (`steps=25`). Each new set of plain values compiles once; arrays, and
+        tuples of them (`given=(mask, x)`), only for a new shape. They go whole to every block: for an x of its own
+        for each label, let block=len(labels).
 
     Yields:
       (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
@@ -67,14 +69,16 @@ def draw_block(
       b: number of the block, from 0.
       labels: (n,) integers, n <= `block`: the labels of this block alone.
       block: size of every block of the request.
-      **options: sampling options of the model, hashable values.
+      **options: as in `draw`.
 
     Returns:
       (n, *spec.shape) f32.
     """
     padded = np.zeros(block, np.int32)
     padded[: len(labels)] = labels
-    x = _compiled(model.sample, **dict(sorted(options.items())))(key, np.uint32(b), state, padded)
+    arrays = {name: value for name, value in options.items() if _has_arrays(value)}
+    plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
+    x = _compiled(model.sample, **plain)(key, np.uint32(b), state, padded, arrays)
     return np.asarray(x)[: len(labels)]
 
 
@@ -100,12 +104,19 @@ def _check_range(labels: np.ndarray, n_classes: int) -> None:
         )
 
 
+def _has_arrays(value: Any) -> bool:
+    return any(isinstance(leaf, np.ndarray | jax.Array) for leaf in jax.tree.leaves(value))
+
+
 @functools.lru_cache(maxsize=16, typed=True)
 def _compiled(sample: Callable[..., jax.Array], /, **options: Any) -> Callable[..., jax.Array]:
-    """`sample` under jit with its options bound: (key, b, state, labels) -> x. Kept, so that it compiles once."""
+    """`sample` under jit with its plain options bound: (key, b, state, labels, other options) -> x.
+
+    Kept, so that it compiles once.
+    """
 
     @jit
-    def run(key: jax.Array, b: jax.Array, state: State, labels: jax.Array) -> jax.Array:
-        return sample(jax.random.fold_in(key, b), state, labels, **options)
+    def run(key: jax.Array, b: jax.Array, state: State, labels: jax.Array, arrays: dict[str, Any]) -> jax.Array:
+        return sample(jax.random.fold_in(key, b), state, labels, **options, **arrays)
 
     return run

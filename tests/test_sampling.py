@@ -12,10 +12,11 @@ from synthjax.model import Model
 TRACES = []
 
 
-def noisy_labels(key, state, labels, *, scale=1.0):
+def noisy_labels(key, state, labels, *, scale=1.0, given=None):
     """Label plus noise: what is drawn for a row says which key and which label it got."""
     TRACES.append(scale)
-    return labels[:, None] * state["slope"] + scale * jax.random.uniform(key, (len(labels), 2))
+    x = labels[:, None] * state["slope"] + scale * jax.random.uniform(key, (len(labels), 2))
+    return x if given is None else jnp.where(given[0], given[1], x)
 
 
 MODEL = Model(init=None, step=None, sample=noisy_labels)
@@ -70,6 +71,16 @@ def test_one_trace_per_set_of_options():
         drawn(LABELS, scale=scale)
         drawn(LABELS[:3], seed=5, scale=scale)
     assert TRACES == [0.5, 0.25]
+
+
+def test_arrays_among_the_options_go_to_every_block_and_compile_once():
+    TRACES.clear()
+    plain, mask = drawn(LABELS, scale=0.75), np.array([True, False])
+    for value in (-1.0, -2.0):
+        x = drawn(LABELS, scale=0.75, given=(mask, np.full(2, value, np.float32)))
+        np.testing.assert_array_equal(x[:, 0], value)
+        np.testing.assert_array_equal(x[:, 1], plain[:, 1])
+    assert TRACES == [0.75, 0.75]
 
 
 def test_no_labels_no_blocks():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.special
 
+from synthjax import sampling
 from synthjax.errors import InputError
 from synthjax.gibbs import partition
 from synthjax.model import Batch, DataSpec
@@ -130,6 +131,22 @@ def test_samples_have_the_distribution_given_the_label():
     white = (np.asarray(x).reshape(-1, 4) > 0).astype(int)
     found = np.bincount(white @ [8, 4, 2, 1], minlength=16) / len(white)
     assert 0.5 * np.abs(found - expected).sum() < 0.02
+
+
+def test_pixels_that_are_not_given_have_their_distribution_given_the_others():
+    """Through `sampling.draw`, which compiles: the left column is given, the right one against enumeration."""
+    model, state, machine = built()
+    states, p = brute.states(machine), brute.probabilities(machine, state.ema)
+    has = (states[-1][:, 1] == 1) & (states[0][:, 0] == 1) & (states[0][:, 2] == 0)
+    expected = np.bincount((states[0][has] @ [0, 2, 0, 1]).astype(int), p[has], minlength=4) / p[has].sum()
+    left, x = np.array([True, False, True, False]).reshape(2, 2, 1), np.array([1, -1, -1, -1.0]).reshape(2, 2, 1)
+    options = {"mean": False, "steps": 30, "anneal": 5, "given": (left, np.float32(x))}
+    (drawn,) = sampling.draw(model, state, jax.random.key(0), np.ones(20_000, int), block=20_000, **options)
+    white = drawn.reshape(-1, 4) > 0
+    np.testing.assert_array_equal(white[:, [0, 2]], np.tile([True, False], (20_000, 1)))
+    found = np.bincount(white.astype(int) @ [0, 2, 0, 1], minlength=4) / len(white)
+    assert 0.5 * np.abs(found - expected).sum() < 0.02
+    assert expected.max() < 0.9
 
 
 def test_mean_field_ends_in_a_fixed_point():
