@@ -228,14 +228,20 @@ def slug(name: str) -> str:
 
 
 def cell(values: Sequence[float]) -> str:
-    """ "mean ± standard deviation (n)", or the one value there is."""
+    """ "mean ± standard deviation (n)"; one value has no deviation."""
     if len(values) == 1:
-        return f"{values[0]:.3f}"
+        return f"{values[0]:.3f} (n=1)"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} (n={len(values)})"
 
 
-def update(path: Path, study: str, text: str) -> None:
-    """Puts the text between the marks of a study in RESULTS.md, at its end if there are none.
+def update(path: Path, study: str, tables: Mapping[str, str], order: Iterable[str]) -> None:
+    """Puts tables between the marks of a study in RESULTS.md, at its end if there are none; other tables there stay.
+
+    Args:
+      path: of RESULTS.md.
+      study: whose marks.
+      tables: what `--table` calls them -> their Markdown, which may be empty.
+      order: all such names of the study, in the order in which tables are to stand.
 
     Raises:
       InputError: there is no such file.
@@ -243,7 +249,22 @@ def update(path: Path, study: str, text: str) -> None:
     if not path.is_file():
         raise InputError(f"{path}: not there; --update_results is for a checkout of synthjax")
     start, end = f"<!-- study {study} -->", f"<!-- end of study {study} -->"
-    block, old = f"{start}\n{text}\n{end}", path.read_text()
-    pattern = re.compile(re.escape(start) + ".*?" + re.escape(end), re.DOTALL)
-    new = pattern.sub(lambda _: block, old) if pattern.search(old) else f"{old.rstrip()}\n\n{block}\n"
+    old = path.read_text()
+    pattern = re.compile(re.escape(start) + "(.*?)" + re.escape(end), re.DOTALL)
+    there = pattern.search(old)
+    found = _by_name(there[1]) if there else {}
+    found |= {name: text for name, text in tables.items() if text}
+    names = sorted(found, key=["", *order].index)  # stray text, under "", comes first
+    block = "\n".join([start, "\n\n".join(found[name] for name in names), end])
+    new = pattern.sub(lambda _: block, old) if there else f"{old.rstrip()}\n\n{block}\n"
     write_atomically(path, new.encode())
+
+
+def _by_name(text: str) -> dict[str, str]:
+    """Tables of a study by the names that `--table` has for them: that of "**1, tests. Title**" is 1."""
+    found: dict[str, str] = {}
+    for part in re.split(r"^(?=\*\*[^*]+\*\*$)", text.strip(), flags=re.MULTILINE):
+        head = re.match(r"\*\*([^*,.]+)", part)
+        name = head[1] if head else ""
+        found[name] = f"{found[name]}\n\n{part.strip()}" if name in found else part.strip()
+    return {name: part for name, part in found.items() if part}

@@ -43,7 +43,9 @@ def define_flags() -> None:
     flags.DEFINE_float(
         "minutes", None, "s3: time for all training; all: for that of each model (default: as its config says).", 0.0
     )
-    flags.DEFINE_bool("update_results", False, "Write the tables into ./RESULTS.md too.")
+    flags.DEFINE_bool(
+        "update_results", False, "Write the tables that are made into ./RESULTS.md too; not with --quick."
+    )
 
 
 def settings(study: str, quick: bool, given: list[tuple[str, str]]) -> Any:
@@ -70,24 +72,28 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     asked = flags.FLAGS
     if asked.study is None:
         raise InputError(f"--study: say which one, of {', '.join(STUDIES)}")
+    if asked.quick and asked.update_results:
+        raise InputError("--update_results: not with --quick, whose figures are no results")
     study = importlib.import_module(f"synthjax.launch.studies.{asked.study}")
-    if asked.minutes is not None:
-        given = [*given, ("minutes", str(asked.minutes))]
     chosen = settings(asked.study, asked.quick, given)
+    if asked.minutes is not None:
+        chosen = config.override(chosen, "minutes", str(asked.minutes), "--minutes")
     if unknown := [name for name in asked.table if name not in study.TABLES]:
         raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
     folder = Path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
     lab = Lab(folder, asked.data_dir, {"study": asked.study, **decisive(study, chosen)})
+    made = {}
     for name, make in study.TABLES.items():
         if asked.table and name not in asked.table:
             continue
         text = "\n\n".join(table.markdown() for table in make(lab, chosen))
         print(f"\n{text}\n", flush=True)
         lab.keep_table(name, text)
+        made[name] = text
     text = lab.tables(study.TABLES)
     write_atomically(folder / "tables.md", f"{text}\n".encode())
     if asked.update_results:
-        update(Path("RESULTS.md"), asked.study, text)
+        update(Path("RESULTS.md"), asked.study, made, study.TABLES)
     print(f"wrote {folder}/tables.md and the pictures beside it")
 
 

@@ -15,7 +15,7 @@ from synthjax import data
 from synthjax.errors import InputError
 from synthjax.launch import lab, reproduce
 from synthjax.launch.config import Experiment
-from synthjax.launch.studies import s0_sets, s1, s3
+from synthjax.launch.studies import s0, s0_sets, s1, s3
 from synthjax.model import Model
 
 TINY = {
@@ -89,6 +89,8 @@ def test_quick_runs_the_whole_study(tmp_path, study):
         (("--study=s1", "--config.rare_facto=2"), "rare_factor"),
         (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
         (("--study=s1", "--data_dir=nowhere"), "nowhere"),
+        (("--study=s1", "--quick", "--update_results"), "--update_results: not with --quick"),
+        (("--study=s1", "--minutes=3"), "--minutes: synthjax.launch.studies.s1.Config has no field 'minutes'"),
         (
             ("--study=s2", "--quick", "--table=selection", "--config.candidates=slow"),
             "config.candidates=slow: there are",
@@ -110,18 +112,30 @@ def test_every_study_has_both_settings(study):
 def test_update_replaces_its_own_part_alone(tmp_path):
     page = tmp_path / "RESULTS.md"
     with pytest.raises(InputError, match=r"RESULTS\.md"):
-        lab.update(page, "s1", "x")
+        lab.update(page, "s1", {"2": "x"}, s1.TABLES)
     page.write_text("# Results\n\nbefore\n")
-    lab.update(page, "s1", r"one \1")
-    lab.update(page, "s0", "other")
-    lab.update(page, "s1", "two")
+    lab.update(page, "s1", {"2": r"**2. One \1**"}, s1.TABLES)
+    lab.update(page, "s0", {"1": "**1. Other**"}, ("1",))
+    lab.update(page, "s1", {"2": "**2. Two**"}, s1.TABLES)
     text = page.read_text()
-    assert text.startswith("# Results\n\nbefore\n") and "one" not in text
-    assert "<!-- study s1 -->\ntwo\n<!-- end of study s1 -->" in text and "\nother\n" in text
+    assert text.startswith("# Results\n\nbefore\n") and "One" not in text
+    assert "<!-- study s1 -->\n**2. Two**\n<!-- end of study s1 -->" in text and "\n**1. Other**\n" in text
+
+
+def test_update_keeps_tables_that_were_not_made(tmp_path):
+    page = tmp_path / "RESULTS.md"
+    first, tests, third = "**1. A**\n\n| a |\n\nNote.", "**1, tests. B**\n\n| b |", "**3. C, D. E**\n\n| c |"
+    page.write_text(f"<!-- study s0 -->\n{first}\n\n{tests}\n\n{third}\n<!-- end of study s0 -->\n\nafter\n")
+    lab.update(page, "s0", {"2": "**2. New**", "colour": ""}, ("1", "2", "3", "colour"))
+    inside = f"{first}\n\n{tests}\n\n**2. New**\n\n{third}"
+    assert page.read_text() == f"<!-- study s0 -->\n{inside}\n<!-- end of study s0 -->\n\nafter\n"
+    lab.update(page, "s0", {"1": "**1. Again**"}, ("1", "2", "3", "colour"))
+    inside = f"**1. Again**\n\n**2. New**\n\n{third}"
+    assert page.read_text() == f"<!-- study s0 -->\n{inside}\n<!-- end of study s0 -->\n\nafter\n"
 
 
 def test_a_cell_and_a_table():
-    assert lab.cell([0.5]) == "0.500"
+    assert lab.cell([0.5]) == "0.500 (n=1)"
     assert lab.cell([0.25, 0.75]) == "0.500 ± 0.354 (n=2)"
     table = lab.Table("2", "Title", ("a", "b"), [("1", "2")], ("Note.",))
     assert table.markdown() == "**2. Title**\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nNote."
@@ -212,6 +226,36 @@ def test_claims_are_put_to_the_test():
     }
     table = s3.claims(s3.Config(models=("vae", "ddpm")), measured)
     assert [row[1] for row in table.rows] == ["yes", "no", "yes", "yes", "no"]
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("models", "cgan,dcgan", "config.models=dcgan: there are cgan, cwgan, cdcgan, cwdcgan"),
+        ("models", "()", "config.models: name at least one of cgan,"),
+        ("rare_model", "typo-noise", "config.rare_model=typo-noise: there are cgan,"),
+    ],
+)
+def test_s1_refuses_gans_that_it_does_not_have(field, value, message):
+    with pytest.raises(InputError) as error:
+        reproduce.settings("s1", False, [(field, value)])
+    assert str(error.value).startswith(message)
+    assert reproduce.settings("s1", False, [("rare_model", "cwgan-noise")]).rare_model == "cwgan-noise"
+
+
+@pytest.mark.parametrize(
+    "models, shown, published",
+    [(("vae", "dcgan"), "dcgan", "0.7458"), (("dcgan",), "dcgan", "0.7458"), (("vae",), "vae", "")],
+)
+def test_s0_has_its_published_figures_beside_the_dcgan(monkeypatch, models, shown, published):
+    sources = (s0.RANDOM, s0.STRATIFIED, *(f"{name}, {s0.FIRST}" for name in models))
+    measured = {source: {"SVM": [0.1 * place] * 2} for place, source in enumerate(sources)}
+    monkeypatch.setattr(s0, "accuracies", lambda *_: measured)
+    config = s0_sets.Config(models=models, trials=2)
+    (table,) = s0.TABLES["4"](None, config)  # type: ignore[arg-type]
+    value = f"{measured[f'{shown}, {s0.FIRST}']['SVM'][0]:.4f}"
+    assert table.columns[-1] == f"measured, {shown}, {s0.FIRST}"
+    assert table.rows[0] == ("1", "0.6177", published, "0.0000", "0.1000", value)
 
 
 def test_the_best_gan_is_chosen_on_the_holdout(monkeypatch):

@@ -33,6 +33,8 @@ from synthjax.launch.studies.s0_sets import (
 )
 from synthjax.models import dcgan
 
+STUDIED = "dcgan"
+"""The study's generator, the one that its figures are beside."""
 PAIRS = "Trials are paired by number: same number, same start of the network."
 
 CNN_REAL = (0.6290, 0.5608, 0.6754, 0.6042, 0.6647, 0.5433, 0.6162, 0.6027, 0.5579, 0.6518)
@@ -51,7 +53,7 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
 
     found = accuracies(lab, config)
     judges = list(found[STRATIFIED])
-    first = f"{config.models[0]}, {FIRST}"
+    first = f"{STUDIED}, {FIRST}"
     study: dict[str, dict[str, tuple[float, ...]]] = {}
     for judge_name in judges:
         real, made = (SVM_REAL, SVM_GENERATED) if judge_name == "SVM" else (CNN_REAL, CNN_GENERATED)
@@ -71,7 +73,10 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
         {j: {source: float(np.std(values[j], ddof=1)) for source, values in found.items()} for j in judges},
         y_name="accuracy on real test images",
         title=f"Training sets of {config.size}: real and generated, {config.trials} trials",
-        references={j: {source: float(np.mean(values)) for source, values in study[j].items()} for j in judges},
+        references={
+            j: {source: float(np.mean(values)) for source, values in study[j].items() if source in found}
+            for j in judges
+        },
     )
     set_size = f"training sets of {config.size} images, {config.trials} of them"
     return [
@@ -84,9 +89,11 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
 
 def _by_trial(lab: Lab, config: Config, judge_name: str, number: str, study: tuple[Any, Any]) -> list[Table]:
     found = accuracies(lab, config)
-    first = f"{config.models[0]}, {FIRST}"
+    shown = STUDIED if STUDIED in config.models else config.models[0]
+    first = f"{shown}, {FIRST}"
+    published = study if shown == STUDIED else (study[0], ())
     rows = [
-        (str(i + 1), *(f"{values[i]:.4f}" if i < len(values) else "" for values in study),
+        (str(i + 1), *(f"{values[i]:.4f}" if i < len(values) else "" for values in published),
          *(f"{found[source][judge_name][i]:.4f}" for source in (RANDOM, STRATIFIED, first)))
         for i in range(config.trials)
     ]  # fmt: skip
@@ -112,7 +119,7 @@ def table_2(lab: Lab, config: Config) -> list[Table]:
             return [judges.svm(*one) for one in zip(*generated(lab, config, name, config.large), strict=True)]
 
         values = lab.result(f"SVM-{config.large}, {name}", made)
-        rows.append(("SVM", name, ".899 (n=1)" if name == config.models[0] else "", cell(values)))
+        rows.append(("SVM", name, ".899 (n=1)" if name == STUDIED else "", cell(values)))
     return [Table("2", f"Accuracy, training sets of {config.large} images, {config.trials} of them",
                   ("judge", "trained on", "study", "measured"), rows)]  # fmt: skip
 
@@ -162,7 +169,7 @@ def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
     for name in names:
         judges = list(found[name])
         rows = [
-            (n, f"{published[int(n)]:.3f}" if int(n) in published and name in ("real", config.models[0]) else "",
+            (n, f"{published[int(n)]:.3f}" if int(n) in published and name in ("real", STUDIED) else "",
              *(cell(found[name][j][n]) for j in judges))
             for n in found[name][judges[0]]
         ]  # fmt: skip
@@ -183,7 +190,7 @@ def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
             title=f"{judge_name}: learning curves, {config.folds} folds",
             references={
                 "real": (np.arange(10, 101, 10), np.array(CURVE_REAL)),
-                f"10 real and {config.models[0]}": (np.arange(0, 101, 10), np.array(CURVE_GENERATED)),
+                f"10 real and {STUDIED}": (np.arange(0, 101, 10), np.array(CURVE_GENERATED)),
             },
         )
     return tables

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from synthjax.data import transforms
+from synthjax.errors import InputError
 from synthjax.evals import classifiers, figures, neighbours, networks, plots, utility
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell, judge
@@ -68,6 +69,18 @@ class Config:
     nearest: int = 1000
     """Synthetic examples of each class whose nearest training example is looked for."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a GAN that the study does not have: before hours of training, not after."""
+        known = ", ".join(MODELS)
+        if not self.models:
+            raise InputError(f"config.models: name at least one of {known}")
+        if unknown := [name for name in self.models if name not in MODELS]:
+            raise InputError(f"config.models={unknown[0]}: there are {known}")
+        if self.rare_model and self.rare_model.removesuffix(NOISE) not in MODELS:
+            raise InputError(
+                f"config.rare_model={self.rare_model}: there are {known}, each also with {NOISE} at its end"
+            )
 
 
 def of(config: Config, name: str, *, noise: bool, rare: bool = False, **changes: Any) -> Experiment:
