@@ -92,7 +92,9 @@ def test_a_run_leaves_its_records(workdir):
     assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6, 8]
     assert all(np.isfinite(value) for row in rows for value in row.values())
     varied = [row for row in rows if "diversity" in row]
-    assert [set(row) for row in varied] == [{"step", "diversity", "diversity_least"}] * 2
+    assert [set(row) for row in varied] == [
+        {"step", "diversity", "diversity_least", *(f"diversity/{label}" for label in range(10))}
+    ] * 2
     assert [row["step"] for row in varied] == [4, 8]
     assert all(0 <= row["diversity_least"] <= row["diversity"] for row in varied)
     assert {"loss", "kl", "grad_norm", "learning_rate", "steps_per_second"} <= set(rows[0])
@@ -248,6 +250,14 @@ REFUSED = {
     "too few weights": (["--config.class_weights=1,1"], "class_weights: 2 weights for 10 classes"),
     "weights below 0": (["--config.class_weights=1,1,1,1,1,1,1,1,1,-1"], "class_weights: -1.0 of class 9 must be a"),
     "weights twice": (["--config.class_weights=1", "--config.feed=balanced"], "class_weights and feed=balanced: give"),
+    "more components than there are": (
+        ["--config.noise_components=500"],
+        "config.noise_components=500: class 0 has 64",
+    ),
+    "a scale of noise below 0": (
+        ["--config.noise_components=2", "--config.noise_scale=-1"],
+        "config.noise_scale=-1.0: the scale of directed noise must be a finite number",
+    ),
     "a model of images for a table": (["--dataset=breast_cancer"], "model ddpm makes images; the data is a table"),
 }
 DRIVER = """

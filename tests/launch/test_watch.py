@@ -87,7 +87,9 @@ def run(three, tmp_path_factory) -> Run:
 
 def test_real_images_are_as_varied_as_real_images(run):
     row = run.rows()[0]
-    assert set(row) == {"step", "diversity", "diversity_least"} and row["step"] == 10
+    each = [row[f"diversity/{name}"] for name in ("zero", "one", "two")]
+    assert len(row) == 3 + len(each) and row["step"] == 10
+    assert (row["diversity"], row["diversity_least"]) == pytest.approx((np.mean(each), min(each)), rel=1e-5)
     # Two draws of 60 from one class: 1, give or take what 60 examples of three classes leave open.
     assert row["diversity"] == pytest.approx(1, abs=0.08)
     assert 0.8 < row["diversity_least"] <= row["diversity"]
@@ -98,6 +100,7 @@ def test_a_class_of_one_image_is_named(run):
     _, _, row, last = run.rows()
     whole = run.rows()[0]
     assert row["step"] == 20 and row["diversity_least"] == pytest.approx(0, abs=1e-3)
+    assert row["diversity/one"] == row["diversity_least"] and row["diversity/zero"] == whole["diversity/zero"] > 0.8
     # One of three classes fell from some x near 1 to 0, the others drew the same images as before.
     assert whole["diversity"] - row["diversity"] == pytest.approx(1 / 3, abs=0.06)
     assert (last["diversity"], last["diversity_least"]) == pytest.approx((0, 0), abs=1e-3)
@@ -150,7 +153,7 @@ def test_of_several_members_the_first_is_watched(run, three, tmp_path):
     members = Run(tmp_path, three, seeds=2)
     members.watch.__dict__["_judge"] = run.watch._judge
     members.watch(5, jnp.stack([holdings(three, 2), holdings(three, 0)]))
-    assert members.said == ["step 5: class two has collapsed (diversity 0.00 of real)"]
+    assert members.said == ["step 5, member 0 of 2: class two has collapsed (diversity 0.00 of real)"]
 
 
 @pytest.mark.parametrize("kind", ["unlabelled", "unconditional", "tiny"])
@@ -181,6 +184,7 @@ def test_a_class_too_small_to_compare_is_left_out(run, three, tmp_path):
     one.watch.__dict__["_judge"] = cnn, real[kept], real_y[kept]
     one.watch(10, holdings(three, 1))
     assert one.said == [] and 0.8 < one.rows()[0]["diversity_least"]
+    assert "diversity/zero" in one.rows()[0] and "diversity/one" not in one.rows()[0]
 
 
 @pytest.mark.parametrize(("n_classes", "grids"), [(2, 6), (10, 6), (20, 5), (100, 1), (300, 1)])
