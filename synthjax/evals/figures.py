@@ -63,6 +63,42 @@ def lines(
     canvas.save(figure, path)
 
 
+def trade_offs(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    y_name: str,
+    title: str,
+    references: Mapping[str, float] | None = None,
+    log: Sequence[str] = (),
+) -> None:
+    """What the same things cost by several measures: a panel a measure, a marker of its own a thing.
+
+    Args:
+        path: where the PNG goes.
+        panels: name of the horizontal axis -> name -> x (1,), mean (1,), spread (1,) >= 0 or None.
+        y_name: of the vertical axis, which the panels share.
+        title: what is seen.
+        references: name -> height of a dashed line.
+        log: names of horizontal axes that are logarithmic.
+
+    Raises:
+        InputError: a panel holds nothing, or arrays do not fit.
+    """
+    if not panels or not all(panels.values()):
+        raise InputError("trade_offs: a panel has nothing to draw")
+    figure = canvas.figure(5.2 * len(panels), 4.9, title)
+    for axes, (x_name, series) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        reach = np.concatenate([curve[0] for curve in series.values()])
+        ends = np.array([reach.min(), reach.max()])
+        names = _draw_lines(axes, series, {name: (ends, np.full(2, y)) for name, y in (references or {}).items()})
+        axes.set(xlabel=x_name, ylabel=y_name)
+        if x_name in log:
+            axes.set_xscale("log")
+    canvas.legend(figure, axes, names)
+    canvas.save(figure, path)
+
+
 def _draw_lines(
     axes: Any, series: Mapping[str, Curve], references: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> list[str]:

@@ -43,6 +43,30 @@ def test_a_row_has_a_cell_for_each_column_and_real_data_comes_first(place):
         assert float(made["s per 1,000"]) > 0 and int(made["numbers"].replace(",", "")) > 0
 
 
+def test_each_table_has_its_picture(place):
+    assert all((place[0] / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("images", "tables"))
+
+
+def test_the_picture_shows_usefulness_against_leakage_and_time(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(study.figures.canvas, "save", lambda figure, path: drawn.append((figure, path)))
+    found = {study.REAL: {"tstr": [0.9]}}
+    found |= {
+        "vae": {"tstr": [0.7, 0.8], "file": 0.55, "minutes": 10.0},
+        "smote": {"tstr": [0.85], "file": 0.9, "minutes": 0.0},
+    }
+    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    study.draw(work, "tables", found, "t")
+    figure, path = drawn[0]
+    assert path == tmp_path / "tables.png"
+    leak, time = figure.axes
+    lines = [[line.get_xydata() for line in axes.lines] for axes in (leak, time)]
+    points = [{tuple(line[0].tolist()) for line in of if len(line) == 1} for of in lines]
+    assert {(0.55, 0.75), (0.9, 0.85)} <= points[0] and {(10.0, 0.75), (1e-3, 0.85)} <= points[1]
+    assert (leak.get_xscale(), time.get_xscale()) == ("linear", "log")
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"vae", "smote", study.REAL}
+
+
 def test_what_was_measured_is_kept(place, monkeypatch):
     folder, images, tables = place
     for name in ("image_scores", "table_scores"):

@@ -5,6 +5,8 @@ for the steps of its experiment, or for as many as fit into its share of time, s
 training; nothing is tuned here. Beside each model's usefulness, likeness and leakage stand the training and sampling
 time and the size; above them, what real data would score (its ceiling).
 
+images.png and tables.png show usefulness against leakage and against training time.
+
 A figure of one model is one training run: the spread over its seeds is not in these tables.
 """
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from synthjax.data import Dataset, Split
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals import classifiers, fidelity, figures, utility
 from synthjax.launch import config as config_lib
 from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
 from synthjax.launch.config import Experiment, experiment
@@ -143,6 +145,25 @@ def leaks(found: dict[str, Any]) -> tuple[str, ...]:
     return tuple("–" if found.get(name) is None else f"{found[name]:.3f}" for name in ("nearer", "file", "model"))
 
 
+def draw(lab: Lab, kind: str, found: dict[str, dict[str, Any]], title: str) -> None:
+    """KIND.png: usefulness of each model, ± standard deviation over classifiers, against leakage and training time."""
+    models = {name: of for name, of in found.items() if name != REAL}
+    minutes = "minutes of training"
+    panels = {
+        "AUC of the best membership attack on the file (ideal .5)": {name: of["file"] for name, of in models.items()},
+        minutes: {name: max(of["minutes"], 1e-3) for name, of in models.items()},
+    }
+    heights = {name: (np.array([np.mean(of["tstr"])]), np.array([np.std(of["tstr"])])) for name, of in models.items()}
+    figures.trade_offs(
+        lab.folder / f"{kind}.png",
+        {x_name: {name: (np.array([x]), *heights[name]) for name, x in of.items()} for x_name, of in panels.items()},
+        y_name="TSTR",
+        title=title,
+        references={REAL: float(np.mean(found[REAL]["tstr"]))},
+        log=(minutes,),
+    )
+
+
 # --- images -------------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +240,8 @@ def images(lab: Lab, config: Config) -> list[Table]:
     for name in fitting(data.spec, config.models):
         made = generator(lab, config, name, config.images)
         found[name] = lab.result(f"{data.name}, {name}", functools.partial(image_scores, lab, scales, made))
+    title = f"Every model of images, on {data.name}"
+    draw(lab, "images", found, title)
     rows = [
         (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("precision", "recall", "diversity")), *leaks(of),
          *costs(of)) for name, of in found.items()
@@ -229,7 +252,7 @@ def images(lab: Lab, config: Config) -> list[Table]:
         *NOTES,
     )
     columns = ("model", "TSTR", "precision", "recall", "diversity", *PRIVACY, *COSTS)
-    return [Table("images", f"Every model of images, on {data.name}", columns, rows, notes)]
+    return [Table("images", title, columns, rows, notes)]
 
 
 # --- tables -------------------------------------------------------------------------------------------------------
@@ -299,6 +322,8 @@ def tables(lab: Lab, config: Config) -> list[Table]:
     for name in fitting(data.spec, config.models):
         made = generator(lab, config, name, config.tables)
         found[name] = lab.result(f"{data.name}, {name}", functools.partial(table_scores, lab, config, made))
+    title = f"Every model of tables, on {data.name}"
+    draw(lab, "tables", found, title)
     rows = [
         (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("c2st", "shapes", "trends")), *leaks(of), *costs(of))
         for name, of in found.items()
@@ -311,7 +336,7 @@ def tables(lab: Lab, config: Config) -> list[Table]:
         *NOTES,
     )
     columns = ("model", "TSTR", "C2ST", "shapes", "trends", *PRIVACY, *COSTS)
-    return [Table("tables", f"Every model of tables, on {data.name}", columns, rows, notes)]
+    return [Table("tables", title, columns, rows, notes)]
 
 
 TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"images": images, "tables": tables}
