@@ -90,7 +90,7 @@ def test_quick_runs_the_whole_study(tmp_path, study):
         (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
         (("--study=s1", "--data_dir=nowhere"), "nowhere"),
         (("--study=s1", "--quick", "--update_results"), "--update_results: not with --quick"),
-        (("--study=s1", "--minutes=3"), "--minutes: synthjax.launch.studies.s1.Config has no field 'minutes'"),
+        (("--study=s1", "--minutes=3"), "--minutes: launch.studies.s1.Config has no field 'minutes'"),
         (
             ("--study=s2", "--quick", "--table=selection", "--config.candidates=slow"),
             "config.candidates=slow: there are",
