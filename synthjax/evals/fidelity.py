@@ -84,13 +84,13 @@ def evaluate(
 
     Returns:
         Plain values: `precision`, `recall`, `density`, `coverage`; `frechet`, the squared Fréchet distance of
-        Gaussians with the features' moments; `kernel`, the kernel distance; `c2st`, of `two_sample.judge`; `reference`,
-        the same seven for `train` (None without); `map`, of `maps.plane`, real ones being `test`; `per_class`, by class
-        name (none if the synthetic set has no labels) `mean_distance`, `covariance_distance`, `diversity` (None where a
-        class has fewer than two examples, or real ones that do not vary), `frechet`, `kernel`, and under `reference`
-        the same two for `train` (None where there are fewer than two), `n_compared` examples of each that those were
-        taken from, `n_synthetic`, `n_real`; `collapsed`, the names of the classes whose diversity is below 0.5; `k`,
-        `n_synthetic`, `n_real`.
+        Gaussians with the features' moments; `kernel`, the kernel distance; `c2st` (`two_sample.judge`); `reference`,
+        the same seven for `train` (None without); `map`, of `maps.plane`, real ones being `test`; `per_class`, by
+        class name (none if the synthetic set has no labels) `mean_distance`, `covariance_distance`, `diversity` (None
+        where a class has fewer than two examples, or real ones that do not vary), `frechet`, `kernel`, and under
+        `reference` the same two for `train` (None where there are fewer than two), `n_compared` examples of each that
+        those were taken from, `n_synthetic`, `n_real`; `collapsed`, the names of classes with a diversity below 0.5;
+        `k`, `n_synthetic`, `n_real`.
 
     Raises:
         InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
@@ -116,9 +116,7 @@ def evaluate(
         "map": _map(real, fake, test.y[rows] if spec.n_classes else None, spec, seed),
         "per_class": per_class,
         "collapsed": collapsed({name: of["diversity"] for name, of in per_class.items()}),
-        "k": k,
-        "n_synthetic": len(fake),
-        "n_real": len(real),
+        **{"k": k, "n_synthetic": len(fake), "n_real": len(real)},
     }
 
 

@@ -75,12 +75,12 @@ def evaluate(
         Plain values: `boosting` and, by name, `judges`, each with `tstr`, `trtr`, `floor`, `trts`, each with a leaf
         per measure (`CLASSIFICATION` or `REGRESSION`); `mean`, the same over the six judges; a leaf has `mean`, `std`
         (ddof 1), `values` per seed and `ci`, 95 % by Student's t over the seeds (None for one seed). A leaf is None
-        where the measure does not exist: areas where all rows tested are of one class. `task`, "classification" or
-        "regression"; `positive`, of two classes the rarer, which `roc_auc` and `pr_auc` (average precision) look for;
-        of more classes they are the mean of each against the rest, and `positive` is None; `loss`, what the boosting
-        loses against real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`, under
-        `tstr` and `trtr` the boosting's expected calibration error, None in regression; `n`, rows with a target;
-        `protocol` in words. A table without target has but `reason`, and None for the rest.
+        where the measure does not exist (areas where all rows are of one class). `task`, "classification" or
+        "regression"; `positive`, of two classes the rarer, which `roc_auc` and `pr_auc` look for; of more classes
+        they are the mean of each against the rest, and `positive` is None; `loss`, what the boosting loses against
+        real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`, under `tstr` and `trtr`
+        the boosting's expected calibration error, None in regression; `n`, rows with a target; `protocol` in words. A
+        table without target has but `reason`, and None for the rest.
 
     Raises:
         InputError: a table has fewer than 10 rows with a target, or the real ones a single class.
@@ -90,8 +90,7 @@ def evaluate(
             **dict.fromkeys(("boosting", "loss", "calibration", "judges", "mean", "task", "positive", "n")),
             "reason": "there is no target",
         }
-    named = {"synthetic": synthetic, "train": train, "test": test}
-    synthetic, train, test = (_answered(name, table) for name, table in named.items())
+    synthetic, train, test = (_answered(*one) for one in (("synthetic", synthetic), ("train", train), ("test", test)))
     positive = None if train.schema.regression else _positive(train)
     progress = progress or (lambda share: None)
     limits = limit, limit if tested is None else tested
