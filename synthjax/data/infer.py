@@ -1,34 +1,28 @@
 """The schema of a table, measured on its training rows in one pass, in memory that does not grow with the rows.
 
 Every chunk is reduced to its distinct cells and their counts, column by column, before anything is parsed. A column
-that turns out to be of more than `DISTINCT` different numbers is no longer counted; of other columns at most
-`CATEGORIES` distinct cells are kept, those met only once going first, so that what is lost is rare anyway.
+that turns out to be of more than `tally.DISTINCT` different numbers is no longer counted; of other columns at most
+`tally.CATEGORIES` distinct cells are kept, those met only once going first, so that what is lost is rare anyway.
 
     schema = infer([Chunk(cells, rows), ...], target="income")
     print(schema.report())
 """
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import INFINITE, NUMBER, Chunk, cell_fault, date_formats, missing_in, to_numbers, to_seconds
+from synthjax.data.cells import INFINITE, NUMBER, Chunk, cell_fault
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known
 from synthjax.data.spelling import misspelt
+from synthjax.data.tally import Tally
 from synthjax.errors import InputError
 
-DISTINCT = 1000
-"""Distinct numbers up to which a numeric column's values are counted one by one."""
-CATEGORIES = 1_000_000
-"""Distinct cells of a column that are kept at most."""
 CLASSES = 20
 """Distinct whole numbers up to which an integer target is a class label; beyond, it is a quantity."""
 MANY = 20
@@ -37,150 +31,12 @@ _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"},
 _ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid)$|[a-z]I[dD]$", re.ASCII)
 
 
-class _Extremes:
-    """The `k` smallest and the `k` greatest of all numbers seen, with repetition."""
-
-    def __init__(self, k: int):
-        self.k = k
-        self.low = self.high = np.empty(0)
-
-    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Distinct `values` (m,) f64, each seen `counts` times."""
-        order = np.argsort(values)
-        for end, name in ((order[: self.k], "low"), (order[::-1][: self.k], "high")):
-            several = np.repeat(values[end], np.minimum(counts[end], self.k))
-            kept = np.sort(np.concatenate([getattr(self, name), several]))
-            setattr(self, name, kept[: self.k] if name == "low" else kept[-self.k :])
-
-    def bounds(self) -> tuple[float, float, int]:
-        """The k-th smallest and the k-th greatest number, and how many rows lie beyond them.
-
-        Of fewer than 2 k - 1 numbers, both are the middle one.
-        """
-        low, high = float(self.low[-1]), float(self.high[0])
-        if len(self.low) < self.k or low > high:
-            everything = np.unique(np.concatenate([self.low, self.high]))
-            low = high = float(everything[len(everything) // 2])
-        return low, high, int((self.low < low).sum() + (self.high > high).sum())
-
-
-class _Tally:
-    """What is known of one column so far."""
-
-    def __init__(self, name: str, forced: Mapping[str, Any], min_count: int, tokens: tuple[str, ...]):
-        self.name, self.forced, self.tokens = name, forced, tokens
-        self.rows = self.present = self.numbers = self.dates = 0
-        self.missing: Counter[str] = Counter()
-        self.counts: Counter[str] | None = Counter()
-        self.pruned = False
-        self.no_number: tuple[int, str] | None = None
-        self.no_date: tuple[int, str] | None = None
-        self.infinite: tuple[int, str] | None = None
-        self.forms: list[str] | None = [forced["format"]] if "format" in forced else None
-        self.unpadded: set[str] = set()
-        self.digits = [99, 0]
-        self.scientific = False
-        self.whole = self.rising = True
-        self.last = -math.inf
-        self.finest = 86400.0
-        self.number_ends, self.date_ends = _Extremes(min_count), _Extremes(min_count)
-
-    def add(self, cells: pa.Array, rows: np.ndarray) -> None:
-        """The column's cells in one chunk, and the rows' numbers."""
-        self.rows += len(cells)
-        pairs = pc.value_counts(cells)
-        distinct, counts = pairs.field("values"), np.asarray(pairs.field("counts"))
-        absent = missing_in(distinct, self.tokens)
-        if absent.any():
-            for token, count in zip(distinct.filter(pa.array(absent)).to_pylist(), counts[absent], strict=True):
-                self.missing[token] += int(count)
-            distinct, counts = distinct.filter(pa.array(~absent)), counts[~absent]
-        if not len(distinct):
-            return
-        self.present += int(counts.sum())
-        numeric = np.asarray(pc.match_substring_regex(distinct, NUMBER))
-        self._add_numbers(distinct, counts, numeric, cells, rows)
-        if not numeric.all():
-            self._add_dates(distinct, counts, cells, rows)
-        self._count(distinct, counts, bool(numeric.all()))
-
-    def _add_numbers(self, distinct, counts, numeric, cells, rows) -> None:
-        if not numeric.all():
-            self.rising = False
-            infinite = np.asarray(pc.match_substring_regex(distinct, INFINITE))
-            self.infinite = self.infinite or _first(distinct, infinite, cells, rows)
-            self.no_number = self.no_number or _first(distinct, ~numeric, cells, rows)
-        if not numeric.any():
-            return
-        texts, counts = distinct.filter(pa.array(numeric)), counts[numeric]
-        values = to_numbers(texts)
-        if not np.isfinite(values).all():
-            self.infinite = self.infinite or _first(texts, ~np.isfinite(values), cells, rows)
-            texts, counts, values = (
-                texts.filter(pa.array(np.isfinite(values))),
-                *(array[np.isfinite(values)] for array in (counts, values)),
-            )
-        if not len(values):
-            return
-        self.numbers += int(counts.sum())
-        self.number_ends.add(values, counts)
-        self.whole = self.whole and bool((values == np.rint(values)).all())
-        self.scientific = self.scientific or bool(pc.any(pc.match_substring_regex(texts, "[eE]")).as_py())
-        self._add_digits(texts)
-        self.rising = self.rising and self.whole and not self.missing and bool(numeric.all())
-        if self.rising:
-            steps = np.diff(to_numbers(cells), prepend=self.last)
-            self.rising, self.last = bool((steps > 0).all()), float(to_numbers(cells[-1:])[0])
-
-    def _add_digits(self, texts: pa.Array) -> None:
-        point = pc.find_substring(texts, ".")
-        digits = np.where(np.asarray(point) < 0, 0, np.asarray(pc.utf8_length(texts)) - np.asarray(point) - 1)
-        self.digits = [min(self.digits[0], int(digits.min())), max(self.digits[1], int(digits.max()))]
-
-    def _add_dates(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
-        if self.forms is None:
-            self.forms = date_formats(distinct[0].as_py())
-        if not self.forms:
-            return
-        parsed = {form: to_seconds(distinct, form) for form in self.forms}
-        share = {form: int(counts[~np.isnan(seconds)].sum()) for form, seconds in parsed.items()}
-        most = max(share.values())
-        self.forms = [form for form in self.forms if share[form] == most]
-        seconds = parsed[self.forms[0]]
-        good = ~np.isnan(seconds)
-        if not good.all():
-            self.no_date = self.no_date or _first(distinct, ~good, cells, rows)
-        if not good.any():
-            return
-        self.dates += int(counts[good].sum())
-        self.date_ends.add(seconds[good], counts[good])
-        texts = distinct.filter(pa.array(good))
-        for part, pattern in (("date", r"(^|[/.-])\d([/. T-]|$)"), ("hour", r"[ T]\d:")):
-            if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
-                self.unpadded.add(part)
-        if "%f" in self.forms[0]:
-            fraction = pc.replace_substring_regex(texts, r"^.*\.|(Z|[+-]\d\d:?\d\d)$", "")
-            self.digits[1] = max(self.digits[1], pc.max(pc.utf8_length(fraction)).as_py())
-            self.finest = min(self.finest, _finest(seconds[good]))
-
-    def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool) -> None:
-        if self.counts is None:
-            return
-        wanted = self.forced.get("kind") in DISCRETE
-        if numeric and not wanted and len(distinct) > DISTINCT and self.numbers == self.present:
-            self.counts = None
-            return
-        self.counts.update(dict(zip(distinct.to_pylist(), counts.tolist(), strict=True)))
-        if not wanted and len(self.counts) > DISTINCT and self.numbers == self.present:
-            self.counts = None
-        elif len(self.counts) > CATEGORIES:
-            self.counts, self.pruned = Counter({cell: n for cell, n in self.counts.items() if n > 1}), True
-
-    # --- the verdict
+class _Column(Tally):
+    """What a column is, by what is known of it."""
 
     def field(self, min_count: int, target: bool, storage: str, where: object) -> Field:
         """The column's field, with what `min_count` holds back left out."""
-        kind = self._kind(min_count, where)
+        kind = self._kind(min_count, storage, where)
         if target and kind == "integer" and self.counts and len(self.counts) <= CLASSES and "kind" not in self.forced:
             kind = "categorical"
         token = self.missing.most_common(1)[0][0] if self.missing else ""
@@ -197,7 +53,7 @@ class _Tally:
             changes = {"pattern": self._pattern()}
         return replace(field, **changes)
 
-    def _kind(self, min_count: int, where: object) -> Kind:
+    def _kind(self, min_count: int, storage: str, where: object) -> Kind:
         forced = self.forced.get("kind")
         distinct = len(self.counts) if self.counts is not None else self.present
         if forced or not self.present:
@@ -212,6 +68,8 @@ class _Tally:
             return self._number_kind()
         if self.dates == self.present:
             return "datetime"
+        if self.no_date and storage.startswith(("date", "timestamp")):
+            raise cell_fault(where, self.no_date, self.name, "a date that cannot be read: years 1 to 9999 can")
         advice = "or say `kind: categorical` of the column in a schema file"
         if distinct > MANY and self.no_number and (what := misspelt(self.counts or {})):
             raise cell_fault(where, self.no_number, self.name, f"{what}, {advice}")
@@ -304,22 +162,9 @@ class _Tally:
         return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else mask for mask, letters in columns)
 
 
-def _finest(seconds: np.ndarray) -> float:
-    """Whether all are whole days, 86400, whole seconds, 1, or neither, 0."""
-    return next((step for step in (86400.0, 1.0) if not (seconds % step).any()), 0.0)
-
-
 def _mask(cell: str) -> str:
     """9 for a digit, a and A for letters, punctuation as it is; what is beyond ASCII is a letter."""
     return re.sub(r"[^\x00-\x7f]", "a", re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub("[0-9]", "9", cell))))
-
-
-def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarray) -> tuple[int, str] | None:
-    """Row and text of the first cell that is one of the `bad` distinct ones."""
-    if not bad.any():
-        return None
-    place = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
-    return int(rows[place]), cells[place].as_py()
 
 
 def infer(
@@ -350,11 +195,11 @@ def infer(
             missing in some row, or of a class held by fewer than `min_count` rows.
     """
     overrides = overrides or {}
-    tallies: dict[str, _Tally] = {}
+    tallies: dict[str, _Column] = {}
     for chunk in chunks:
         if not tallies:
             names = chunk.cells.column_names
-            tallies = {name: _Tally(name, overrides.get(name, {}), min_count, tokens) for name in names}
+            tallies = {name: _Column(name, overrides.get(name, {}), min_count, tokens) for name in names}
         for name, tally in tallies.items():
             tally.add(chunk.cells.column(name).combine_chunks(), chunk.rows)
     if not tallies or not next(iter(tallies.values())).rows:
@@ -371,7 +216,7 @@ def infer(
     return Schema(tuple(fields), target, min_count)
 
 
-def _target(field: Field, tally: _Tally, min_count: int, classes: tuple[str, ...] | None, where: object) -> Field:
+def _target(field: Field, tally: _Column, min_count: int, classes: tuple[str, ...] | None, where: object) -> Field:
     """The target's field with its classes in order, if it can be a target at all."""
     where = f"{shown(where)}: target {shown(field.name)!r}"
     if field.kind in ("constant", "id", "text"):

@@ -98,19 +98,46 @@ def test_identifiers_are_made_anew_from_what_they_share():
     assert infer(chunks({"user_id": RNG.permutation(300)})).fields[0].kind == "id"
 
 
+DATES = [f"2016-{1 + i % 12:02d}-{1 + i % 28:02d}" for i in range(300)]
+
+
+@pytest.mark.parametrize("place", [0, 150, 300])
+@pytest.mark.parametrize("size", [7, 1000])
+@pytest.mark.parametrize(
+    "good, bad, message",
+    [
+        (range(300), "abc", "'abc' is not a number, as 300 of the 301 values are"),
+        (range(300), "inf", "'inf' is not a finite number"),
+        (DATES, "2016-02-30", "'2016-02-30' is not a date, as 300 of the 301 values are"),
+        (DATES, "unknown", "'unknown' is not a date, as 300 of the 301"),
+        (DATES, "2016-1-1x", "'2016-1-1x' is not a date"),
+        (DATES, "12016-01-01", "'12016-01-01' is not a date"),
+        (DATES, "01/02/2016", "'01/02/2016' is not a date"),
+    ],
+)
+def test_a_cell_unlike_the_others_is_named(good, bad, message, place, size):
+    cells = [*[*good][:place], bad, *[*good][place:]]
+    with pytest.raises(InputError, match=rf"table: row {place + 1}, column 'x': {message}"):
+        infer(chunks({"x": cells}, size))
+
+
 @pytest.mark.parametrize(
     "cells, message",
     [
-        ([*range(99), "abc"], r"table: row 100, column 'x': 'abc' is not a number, as 99 of the 100 values are"),
-        ([*range(99), "inf"], r"row 100, column 'x': 'inf' is not a finite number"),
         ([0, 1, "-Infinity"], r"row 3, column 'x': '-Infinity' is not a finite number"),
         ([0.5, "1e999"], r"row 2, column 'x': '1e999' is not a finite number"),
-        ([f"2016-01-{d:02d}" for d in range(1, 29)] + ["2016-02-30"], "row 29, column 'x': '2016-02-30' is not a date"),
     ],
 )
-def test_a_cell_unlike_the_others_is_named(cells, message):
+def test_infinities_are_named(cells, message):
     with pytest.raises(InputError, match=message):
         one(cells)
+
+
+def test_dates_of_a_file_that_no_form_can_spell_are_named():
+    days = pa.table({"x": pa.array([3_700_000, *range(99)], pa.date32())})
+    chunk = Chunk(as_text(days), np.arange(100))
+    with pytest.raises(InputError, match=r"row 1, column 'x': '12\d+-.*' is a date that cannot be read"):
+        infer([chunk], storage={"x": "date32[day]"})
 
 
 @pytest.mark.parametrize(

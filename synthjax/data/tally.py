@@ -1,0 +1,195 @@
+"""What is measured of a table's columns, chunk by chunk, before `infer` says what each of them is."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from synthjax.data.cells import INFINITE, NUMBER, date_formats, missing_in, to_numbers, to_seconds
+from synthjax.data.schema import DISCRETE
+
+DISTINCT = 1000
+"""Distinct numbers up to which a numeric column's values are counted one by one."""
+CATEGORIES = 1_000_000
+"""Distinct cells of a column that are kept at most."""
+LOOKS = 24
+"""Cells of a chunk that are looked at for the form of its dates."""
+
+
+class Extremes:
+    """The `k` smallest and the `k` greatest of all numbers seen, with repetition."""
+
+    def __init__(self, k: int):
+        self.k = k
+        self.low = self.high = np.empty(0)
+
+    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
+        """Distinct `values` (m,) f64, each seen `counts` times."""
+        order = np.argsort(values)
+        for end, name in ((order[: self.k], "low"), (order[::-1][: self.k], "high")):
+            several = np.repeat(values[end], np.minimum(counts[end], self.k))
+            kept = np.sort(np.concatenate([getattr(self, name), several]))
+            setattr(self, name, kept[: self.k] if name == "low" else kept[-self.k :])
+
+    def bounds(self) -> tuple[float, float, int]:
+        """The k-th smallest and the k-th greatest number, and how many rows lie beyond them.
+
+        Of fewer than 2 k - 1 numbers, both are the middle one.
+        """
+        low, high = float(self.low[-1]), float(self.high[0])
+        if len(self.low) < self.k or low > high:
+            everything = np.unique(np.concatenate([self.low, self.high]))
+            low = high = float(everything[len(everything) // 2])
+        return low, high, int((self.low < low).sum() + (self.high > high).sum())
+
+
+class Tally:
+    """What is known of one column so far."""
+
+    def __init__(self, name: str, forced: Mapping[str, Any], min_count: int, tokens: tuple[str, ...]):
+        self.name, self.forced, self.tokens = name, forced, tokens
+        self.rows = self.present = self.numbers = self.dates = 0
+        self.missing: Counter[str] = Counter()
+        self.counts: Counter[str] | None = Counter()
+        self.pruned = False
+        self.no_number: tuple[int, str] | None = None
+        self.no_date: tuple[int, str] | None = None
+        self.first_date: tuple[int, str] | None = None
+        self.infinite: tuple[int, str] | None = None
+        self.forms: list[str] | None = [forced["format"]] if "format" in forced else None
+        self.unpadded: set[str] = set()
+        self.digits = [99, 0]
+        self.scientific = False
+        self.whole = self.rising = True
+        self.last = -math.inf
+        self.finest = 86400.0
+        self.number_ends, self.date_ends = Extremes(min_count), Extremes(min_count)
+
+    def add(self, cells: pa.Array, rows: np.ndarray) -> None:
+        """The column's cells in one chunk, and the rows' numbers."""
+        self.rows += len(cells)
+        pairs = pc.value_counts(cells)
+        distinct, counts = pairs.field("values"), np.asarray(pairs.field("counts"))
+        absent = missing_in(distinct, self.tokens)
+        if absent.any():
+            for token, count in zip(distinct.filter(pa.array(absent)).to_pylist(), counts[absent], strict=True):
+                self.missing[token] += int(count)
+            distinct, counts = distinct.filter(pa.array(~absent)), counts[~absent]
+        if not len(distinct):
+            return
+        self.present += int(counts.sum())
+        numeric = np.asarray(pc.match_substring_regex(distinct, NUMBER))
+        self._add_numbers(distinct, counts, numeric, cells, rows)
+        if not numeric.all():
+            self._add_dates(distinct, counts, cells, rows)
+        self._count(distinct, counts, bool(numeric.all()))
+
+    def _add_numbers(self, distinct, counts, numeric, cells, rows) -> None:
+        if not numeric.all():
+            self.rising = False
+            infinite = np.asarray(pc.match_substring_regex(distinct, INFINITE))
+            self.infinite = self.infinite or _first(distinct, infinite, cells, rows)
+            self.no_number = self.no_number or _first(distinct, ~numeric, cells, rows)
+        if not numeric.any():
+            return
+        texts, counts = distinct.filter(pa.array(numeric)), counts[numeric]
+        values = to_numbers(texts)
+        if not np.isfinite(values).all():
+            self.infinite = self.infinite or _first(texts, ~np.isfinite(values), cells, rows)
+            texts, counts, values = (
+                texts.filter(pa.array(np.isfinite(values))),
+                *(array[np.isfinite(values)] for array in (counts, values)),
+            )
+        if not len(values):
+            return
+        self.numbers += int(counts.sum())
+        self.number_ends.add(values, counts)
+        self.whole = self.whole and bool((values == np.rint(values)).all())
+        self.scientific = self.scientific or bool(pc.any(pc.match_substring_regex(texts, "[eE]")).as_py())
+        self._add_digits(texts)
+        self.rising = self.rising and self.whole and not self.missing and bool(numeric.all())
+        if self.rising:
+            steps = np.diff(to_numbers(cells), prepend=self.last)
+            self.rising, self.last = bool((steps > 0).all()), float(to_numbers(cells[-1:])[0])
+
+    def _add_digits(self, texts: pa.Array) -> None:
+        point = pc.find_substring(texts, ".")
+        digits = np.where(np.asarray(point) < 0, 0, np.asarray(pc.utf8_length(texts)) - np.asarray(point) - 1)
+        self.digits = [min(self.digits[0], int(digits.min())), max(self.digits[1], int(digits.max()))]
+
+    def _add_dates(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
+        parsed = {form: to_seconds(distinct, form) for form in self.forms or _candidates(distinct)}
+        share = {form: int(counts[~np.isnan(seconds)].sum()) for form, seconds in parsed.items()}
+        most = max(share.values(), default=0)
+        if self.forms and most < 0.5 * counts.sum() and "format" not in self.forced:
+            # What came first may have been the odd ones out: most rows decide, in whatever order they come.
+            others = {form: to_seconds(distinct, form) for form in _candidates(distinct) if form not in parsed}
+            fits = {form: int(counts[~np.isnan(seconds)].sum()) for form, seconds in others.items()}
+            if (best := max(fits.values(), default=0)) > self.dates + most:
+                parsed, share, most = others, fits, best
+                self._restart_dates()
+        if not most:
+            self.no_date = self.no_date or _first(distinct, np.ones(len(distinct), bool), cells, rows)
+            return
+        self.forms = [form for form in parsed if share[form] == most]
+        seconds = parsed[self.forms[0]]
+        good = ~np.isnan(seconds)
+        if not good.all():
+            self.no_date = self.no_date or _first(distinct, ~good, cells, rows)
+        self.first_date = self.first_date or _first(distinct, good, cells, rows)
+        self.dates += int(counts[good].sum())
+        self.date_ends.add(seconds[good], counts[good])
+        texts = distinct.filter(pa.array(good))
+        for part, pattern in (("date", r"(^|[/.-])\d([/. T-]|$)"), ("hour", r"[ T]\d:")):
+            if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
+                self.unpadded.add(part)
+        if "%f" in self.forms[0]:
+            fraction = pc.replace_substring_regex(texts, r"^.*\.|(Z|[+-]\d\d:?\d\d)$", "")
+            self.digits[1] = max(self.digits[1], pc.max(pc.utf8_length(fraction)).as_py())
+            self.finest = min(self.finest, _finest(seconds[good]))
+
+    def _restart_dates(self) -> None:
+        """Forgets the dates of a form that few rows turned out to have; the first of them is now no date."""
+        self.no_date = min(filter(None, (self.no_date, self.first_date)), default=None)
+        self.first_date, self.dates, self.finest = None, 0, 86400.0
+        self.unpadded.clear()
+        self.digits[1] = 0
+        self.date_ends = Extremes(self.date_ends.k)
+
+    def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool) -> None:
+        if self.counts is None:
+            return
+        wanted = self.forced.get("kind") in DISCRETE
+        if numeric and not wanted and len(distinct) > DISTINCT and self.numbers == self.present:
+            self.counts = None
+            return
+        self.counts.update(dict(zip(distinct.to_pylist(), counts.tolist(), strict=True)))
+        if not wanted and len(self.counts) > DISTINCT and self.numbers == self.present:
+            self.counts = None
+        elif len(self.counts) > CATEGORIES:
+            self.counts, self.pruned = Counter({cell: n for cell, n in self.counts.items() if n > 1}), True
+
+
+def _candidates(distinct: pa.Array) -> list[str]:
+    """Forms of dates that fit some of the distinct cells; a few are looked at, from the first to the last."""
+    places = np.unique(np.linspace(0, len(distinct) - 1, LOOKS).astype(int))
+    return list(
+        dict.fromkeys(form for cell in distinct.take(pa.array(places)).to_pylist() for form in date_formats(cell))
+    )
+
+
+def _finest(seconds: np.ndarray) -> float:
+    """Whether all are whole days, 86400, whole seconds, 1, or neither, 0."""
+    return next((step for step in (86400.0, 1.0) if not (seconds % step).any()), 0.0)
+
+
+def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarray) -> tuple[int, str] | None:
+    """Row and text of the first cell that is one of the `bad` distinct ones."""
+    if not bad.any():
+        return None
+    place = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
+    return int(rows[place]), cells[place].as_py()
