@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from synthjax.data.arrays import fault, shown
 from synthjax.data.cells import INFINITE, NUMBER, Chunk, cell_fault
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known
-from synthjax.data.spelling import misspelt
+from synthjax.data.spelling import codes, filler, measured, misspelt
 from synthjax.data.tally import Tally
 from synthjax.errors import InputError
 
@@ -70,14 +70,32 @@ class _Column(Tally):
             return "datetime"
         if self.no_date and storage.startswith(("date", "timestamp")):
             raise cell_fault(where, self.no_date, self.name, "a date that cannot be read: years 1 to 9999 can")
+        if not codes(self.counts or {}):
+            self._check_words(distinct, min_count, where)
+        return self._text_kind(distinct)
+
+    def _check_words(self, distinct: int, min_count: int, where: object) -> None:
+        """Raises InputError where cells that are taken for words were meant as numbers, dates or times."""
+        counts: Mapping[str, int] = self.counts or {}
+        if distinct <= MANY:
+            return
         advice = "or say `kind: categorical` of the column in a schema file"
-        if distinct > MANY and self.no_number and (what := misspelt(self.counts or {})):
+        if self.no_number and (what := misspelt(counts)):
             raise cell_fault(where, self.no_number, self.name, f"{what}, {advice}")
+        if (token := filler(counts)) is not None:
+            advice = f"{advice}; is {shown(token)!r} a missing value? Then say `missing: [{token!r}]` there"
         for good, bad, what in ((self.numbers, self.no_number, "number"), (self.dates, self.no_date, "date")):
-            if bad and good >= 0.9 * self.present and distinct > MANY:
+            likely = 2 * good > self.present or self.counts is None  # None: far too many different numbers
+            if bad and (good >= 0.9 * self.present or (2 * good > self.present and self._erased(min_count))):
                 most = f"as {good:,} of the {self.present:,} values are: mend it"
                 raise cell_fault(where, bad, self.name, f"not a {what}, {most}, {advice}")
-        return self._text_kind(distinct)
+        if self._erased(min_count) and 2 * (found := measured(counts)) > self.present and self.no_date:
+            what = f"none that is known, while {found:,} of the {self.present:,} cells look like numbers or times"
+            raise cell_fault(where, self.no_date, self.name, f"{what}: write plain numbers or full dates, {advice}")
+
+    def _erased(self, min_count: int) -> bool:
+        """Whether most rows would end in RARE if the cells were categories."""
+        return 2 * sum(n for n in (self.counts or {}).values() if n >= max(min_count, 2)) < self.present
 
     def _numbers_and_infinities(self) -> bool:
         if self.counts is None:

@@ -6,8 +6,9 @@
         write(encoder.decode(x))                   # any number of times, while sampling
 
 A CSV file is UTF-8 text (a byte order mark is passed over) whose first line names the columns; its delimiter is that of
-`, ; tab |` which its first line holds most of. Quotes and line breaks in cells are as in RFC 4180. Empty lines are
-passed over, save in files of one column, where they are missing values. Row 1 is the first one below the header.
+`, ; tab |` which its first line holds most of. Quotes and line breaks in cells are as in RFC 4180. Blanks around cells
+and names are passed over; so are empty lines, save in files of one column, where they are missing values. Row 1 is the
+first one below the header.
 """
 
 import contextlib
@@ -150,7 +151,8 @@ def _header(path: Path, skip: int, names: tuple[str, ...] | None) -> tuple[tuple
     if names is not None:
         return names, delimiter
     try:
-        return tuple(next(csv.reader(io.StringIO(lines), delimiter=delimiter))), delimiter
+        header = next(csv.reader(io.StringIO(lines), delimiter=delimiter, skipinitialspace=True))
+        return tuple(name.strip() for name in header), delimiter
     except csv.Error as error:
         raise fault(path, f"the header cannot be read: {error}") from error
 
@@ -182,7 +184,7 @@ def _csv_chunks(
         )
         with stream, reader:
             for batch in reader:
-                cells = pa.table(batch)
+                cells = pa.table([_stripped(column) for column in batch.columns], names=batch.schema.names)
                 if clean:
                     cells = pa.table([clean(column) for column in cells.columns], names=cells.column_names)
                 if len(cells):
@@ -192,6 +194,15 @@ def _csv_chunks(
         raise _csv_fault(error, path, header, above, block) from error
     if not start:
         raise fault(path, "has a header and no rows" if above else "an empty file")
+
+
+def _stripped(cells: pa.Array) -> pa.Array:
+    """Cells without the blanks around them; a quote after a blank begins a quoted cell, for Arrow it does not."""
+    blank = pc.or_(pc.starts_with(cells, " "), pc.ends_with(cells, " "))
+    if not pc.any(blank).as_py():
+        return cells
+    bare = pc.replace_substring_regex(pc.utf8_trim(cells, " "), '^"([^"]*)"$', r"\1")
+    return pc.if_else(blank, bare, cells)
 
 
 def _csv_fault(error: Exception, path: Path, header: tuple[str, ...], above: int, block: int) -> InputError:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from synthjax import data
 from synthjax.data import tables
+from synthjax.data.cells import Chunk
+from synthjax.data.infer import infer
 from synthjax.data.spelling import misspelt
 from synthjax.errors import InputError
 
@@ -32,6 +35,10 @@ NUMBERS = np.random.default_rng(1).normal(5000, 3000, N).round(2)
         ([f"{value:,.0f}" for value in NUMBERS * 10], "a number with commas in it"),
         ([f"{value:,.2f}".translate({44: 46, 46: 44}) for value in NUMBERS], "points and a decimal comma"),
         ([f"2021-03-{1 + i % 28:02d} 10:{i % 60:02d}:00+0{1 + i % 2}:00" for i in range(N)], "a time with a zone"),
+        ([f"+{abs(value):.2f}" for value in NUMBERS], "a number with a plus sign"),
+        ([f"${abs(value):,.2f}" for value in NUMBERS], "an amount with its currency"),
+        ([f"{value:.0f} €" for value in NUMBERS], "an amount with its currency"),
+        ([f"{value:.2f}%" for value in NUMBERS], "a number with a percent sign"),
         ([f"2021-03-{1 + i % 28:02d} 10:{i % 60:02d}:00 CEST" for i in range(N)], "a time with a zone"),
     ],
 )
@@ -78,3 +85,58 @@ def test_times_at_one_offset_come_back_as_they_were(tmp_path, offset, fraction):
     with tables.writing(tmp_path / "b.csv", found.table.schema) as write:
         write(frame)
     assert pd.read_csv(tmp_path / "b.csv", dtype=str).cell.tolist() == [cells[i] for i in found.train.index]
+
+
+TOLD = r"table: row \d+, column 'x': "
+
+
+@pytest.mark.parametrize(
+    ("cells", "what"),
+    [
+        ([*map(str, NUMBERS[:80]), *["?"] * 20], r"'\?' is not a number, as 80 of .*is '\?' a missing value\?"),
+        ([*map(str, NUMBERS), *(f"w{i}" for i in range(21))], r"'w\d+' is not a number, as 120 of the 141 values are"),
+        ([f"{i % 24:02d}:{i % 60:02d}" for i in range(N)], "look like numbers or times: write .*full dates"),
+        ([*(f"{i % 24}:{i % 60:02d}" for i in range(N)), *["n"] * 9], "120 of the 129 cells .*is 'n' a missing value"),
+        ([f"{1 + i % 28}/{1 + i % 12}/{i % 60:02d}" for i in range(N)], "120 of the 120 cells look like"),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_column_that_would_be_erased_is_refused(cells, what, order):
+    cells = cells[::order]
+    with pytest.raises(InputError, match=TOLD + ".*" + what):
+        infer([Chunk(pa.table({"x": cells}), np.arange(len(cells)))])
+    field = infer([Chunk(pa.table({"x": cells}), np.arange(len(cells)))], overrides={"x": {"kind": "categorical"}})
+    assert field["x"].kind == "categorical"
+
+
+def test_numbers_that_are_no_longer_counted_when_words_come_are_not_lost():
+    """Of more than 1,000 distinct numbers no counts are kept: what follows them is told all the same."""
+    first, second = [f"{i}.5" for i in range(1500)], ["?"] * 400
+    parts = [Chunk(pa.table({"x": part}), np.arange(len(part)) + 1500 * i) for i, part in enumerate((first, second))]
+    with pytest.raises(InputError, match=r"row 1501, column 'x': '\?' is not a number, as 1,500 of the 1,900"):
+        infer(parts)
+    with pytest.raises(InputError, match=r"row 1501, column 'x': '\?' is not a number, as 1,500 of the 3,500"):
+        infer([*parts, Chunk(pa.table({"x": ["a"] * 1600}), np.arange(1900, 3500))])
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([f"{i:05d}" for i in range(0, 99_999, 97)], "id"),  # all different
+        ([f"{i % 90 * 1111:05d}" for i in range(900)], "categorical"),  # postcodes
+        ([f"w{i % 4}{'' if i % 3 else i}" for i in range(300)], "categorical"),  # words of which many are rare
+        ([f"{i % 24:02d}:00" for i in range(600)], "categorical"),  # each hour is held by many
+        ([f"10.0.{i % 9}.{i % 200}" for i in range(300)], "id"),  # addresses
+    ],
+)
+def test_honest_categories_stay(cells, kind):
+    field = infer([Chunk(pa.table({"x": cells}), np.arange(len(cells)))], min_count=5)["x"]
+    assert field.kind == kind
+    if cells[1].isdigit() and kind == "categorical":
+        assert set(field.categories) == set(cells)  # zeros are kept
+
+
+def test_blanks_around_cells_and_names_are_passed_over(tmp_path):
+    (tmp_path / "a.csv").write_text('a, b, "c d"\n1, 2.5, "x y"\n 2 ,3.5,z\n')
+    (chunk,) = tables.open_table(tmp_path / "a.csv").chunks()
+    assert chunk.cells.to_pydict() == {"a": ["1", "2"], "b": ["2.5", "3.5"], "c d": ["x y", "z"]}
