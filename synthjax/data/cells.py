@@ -155,7 +155,7 @@ def typed(chunk: Chunk, schema: Schema, tokens: tuple[str, ...], where: object) 
     columns: dict[str, Any] = {}
     for field in schema.fields:
         cells = chunk.cells.column(field.name).combine_chunks()
-        absent = missing_in(cells, tokens)
+        absent = missing_in(cells, (*tokens, *field.tokens))
         if field.kind in NUMERIC:
             columns[field.name] = _numeric(cells, absent, field, chunk.rows, where)
         else:

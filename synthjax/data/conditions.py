@@ -66,7 +66,7 @@ def parse(text: str, encoder: "Encoder") -> Condition:
     if field.kind in ("id", "text"):
         raise InputError(f"--where={shown(text)}: {shown(name)} is {field.holds()}")
     place = next((i for i, coding in enumerate(encoder.codings) if coding.name == name), -1)
-    missing = cell not in field.categories and cell in (*MISSING, field.token)
+    missing = cell not in field.categories and cell in (*MISSING, field.token, *field.tokens)
     value = _missing(field) if missing else _code(field, cell) if field.kind not in NUMERIC else _number(field, cell)
     if value is None:
         raise InputError(f"--where={shown(text)}: {shown(name)} {_has(field)}; no row has {shown(cell)!r}")
@@ -95,8 +95,10 @@ def _number(field: Field, cell: str) -> float | None:
     else:
         known = pc.match_substring_regex(pa.array([cell]), NUMBER)[0].as_py()
         value = float(cell) if known else math.nan
-    digits = 0 if field.kind == "integer" else field.decimals[1] if field.decimals else 15
-    if not field.low <= value <= field.high or (field.kind != "datetime" and round(value, digits) != value):
+    digits = 0 if field.kind == "integer" else field.decimals[1] if field.decimals else None
+    if not field.low <= value <= field.high or (
+        field.kind != "datetime" and digits is not None and round(value, digits) != value
+    ):
         return None
     return value
 

@@ -148,8 +148,8 @@ def values_of(u: np.ndarray, field: Field) -> np.ndarray:
     if field.kind == "integer":
         numbers = np.clip(np.rint(numbers), field.low, field.high)
         return numbers if np.isnan(numbers).any() else numbers.astype(np.int64)
-    digits = field.decimals[1] if field.decimals else 15
-    return np.clip(np.round(numbers, digits) if digits <= 15 else numbers, field.low, field.high)
+    digits = field.decimals[1] if field.decimals else math.inf  # in scientific notation: of any size
+    return np.clip(np.round(numbers, int(digits)) if digits <= 15 else numbers, field.low, field.high)
 
 
 def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:

@@ -41,7 +41,16 @@ class _Column(Tally):
             kind = "categorical"
         token = self.missing.most_common(1)[0][0] if self.missing else ""
         encoding = self.forced.get("encoding", "")
-        field = Field(self.name, kind, self.rows, self.rows - self.present, token, storage=storage, encoding=encoding)
+        field = Field(
+            self.name,
+            kind,
+            self.rows,
+            self.rows - self.present,
+            token,
+            storage=storage,
+            encoding=encoding,
+            tokens=tuple(self.forced.get("missing", ())),
+        )
         if kind in NUMERIC:
             return self._numeric(field, where)
         changes: dict[str, Any] = {}
@@ -86,7 +95,7 @@ class _Column(Tally):
             advice = f"{advice}; is {shown(token)!r} a missing value? Then say `missing: [{token!r}]` there"
         for good, bad, what in ((self.numbers, self.no_number, "number"), (self.dates, self.no_date, "date")):
             likely = 2 * good > self.present or self.counts is None  # None: far too many different numbers
-            if bad and (good >= 0.9 * self.present or (2 * good > self.present and self._erased(min_count))):
+            if bad and (good >= 0.9 * self.present or (likely and self._erased(min_count))):
                 most = f"as {good:,} of the {self.present:,} values are: mend it"
                 raise cell_fault(where, bad, self.name, f"not a {what}, {most}, {advice}")
         if self._erased(min_count) and 2 * (found := measured(counts)) > self.present and self.no_date:

@@ -8,6 +8,8 @@ A `Schema` is measured on training rows (`synthjax.data.infer`), printed (`Schem
       age: {min: 0, max: 100}                # bounds that are public: none is taken from the rows
       visited: {kind: datetime, format: "%d/%m/%Y"}
       income: {encoding: mode}               # see synthjax.data.encoding
+      height: {missing: [-999, "?"]}         # cells that say that a value is missing, as the file spells them
+    missing: [unknown]                       # the same for every column; both beside MISSING
 
 Two rules keep single people out of whatever is generated from a schema (`min_count`, 5 by default; 1 switches both
 off): a category held by fewer rows is merged into `(rare)`, and numbers and dates beyond the `min_count`-th most
@@ -35,7 +37,7 @@ RARE = "(rare)"
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
 """Cells that say that a value is missing."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_OVERRIDES = ("kind", "format", "encoding", "min", "max")
+_OVERRIDES = ("kind", "format", "encoding", "min", "max", "missing")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Field:
     """Type in which a Parquet file holds the column."""
     encoding: str = ""
     """The encoding asked for in an override; "": by the preset."""
+    tokens: tuple[str, ...] = ()
+    """Cells that a person said to be missing values, beside those that are for the whole table."""
 
     @property
     def rate(self) -> float:
@@ -160,19 +164,19 @@ class Schema:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The schema that `to_dict` wrote."""
-        lists = ("decimals", "categories", "counts")
+        lists = ("decimals", "categories", "counts", "tokens")
         fields = []
         for field in values["fields"]:
-            tuples = {name: tuple(field[name]) for name in lists if field[name] is not None}
+            tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}
             fields.append(Field(**{**field, **tuples}))
         return cls(tuple(fields), values["target"], values["min_count"])
 
 
-def read_overrides(path: str | Path) -> dict[str, dict[str, Any]]:
-    """What a person says about columns, from a YAML or JSON file: column -> {kind, format, encoding, min, max}.
+def read_overrides(path: str | Path, names: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """What a person says about columns, from a YAML or JSON file: column -> what _OVERRIDES names.
 
-    A file that holds `Schema.to_dict` is taken too: the kinds, formats and encodings in it hold, what it counts is
-    counted anew.
+    What is missing in the whole table is said of each of `names`, its columns. A file that holds `Schema.to_dict` is
+    taken too: the kinds, formats, encodings and missing cells in it hold, what it counts is counted anew.
 
     Raises:
         InputError: the file cannot be read, or says something that is not known of a column.
@@ -185,13 +189,29 @@ def read_overrides(path: str | Path) -> dict[str, dict[str, Any]]:
     if isinstance(values, dict) and isinstance(values.get("fields"), list):
         known = ("kind", "format", "encoding")
         saved = {field["name"]: {key: field[key] for key in known if field.get(key)} for field in values["fields"]}
+        for field in values["fields"]:
+            saved[field["name"]] |= {"missing": field["tokens"]} if field.get("tokens") else {}
         values = {"columns": saved}
-    columns = values.get("columns") if isinstance(values, dict) else None
+    columns = values.get("columns", {} if "missing" in values else None) if isinstance(values, dict) else None
     if not isinstance(columns, dict):
         raise fault(path, "a schema file holds `columns:`, then a line `NAME: {kind: KIND}` for each column")
     for name, column in columns.items():
         check_override(column, f"{path}: columns: {name}")
-    return {str(name): dict(column) for name, column in columns.items()}
+    overall = _tokens(values.get("missing", []), str(path))
+    said = {str(name): dict(column) for name, column in columns.items()}
+    for name, column in said.items():
+        if "missing" in column:
+            column["missing"] = _tokens(column["missing"], f"{path}: columns: {name}")
+    for name in names if overall else ():
+        said.setdefault(name, {})["missing"] = (*overall, *said.get(name, {}).get("missing", ()))
+    return said
+
+
+def _tokens(values: Any, where: str) -> tuple[str, ...]:
+    """Cells of a list `missing`: text, or numbers, which YAML reads 0 and -999 as."""
+    if not isinstance(values, list | tuple) or not all(type(value) in (str, int, float) for value in values):
+        raise fault(where, f"missing: {values!r} is no list of cells, such as ['?', -999]")
+    return tuple(map(str, values))
 
 
 def _parsed(text: str, path: str | Path) -> Any:
@@ -212,6 +232,8 @@ def check_override(column: Any, where: str) -> None:
             raise fault(where, f"unknown key {key!r}; there are {', '.join(_OVERRIDES)}")
         if key == "kind" and value not in KINDS:
             raise fault(where, f"unknown kind {value!r}; there are {', '.join(KINDS)}")
+        if key == "missing":
+            _tokens(value, where)
         if key in ("min", "max") and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise fault(where, f"{key}: {value!r} is not a number")
     if "min" in column and "max" in column and not column["min"] <= column["max"]:

@@ -208,7 +208,7 @@ def encode(
         training(),
         target=found.target,
         min_count=min_count,
-        overrides=read_overrides(overrides) if overrides else None,
+        overrides=read_overrides(overrides, reader.names) if overrides else None,
         tokens=reader.tokens,
         classes=found.classes,
         storage=reader.storage,

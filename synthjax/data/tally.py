@@ -51,7 +51,8 @@ class Tally:
     """What is known of one column so far."""
 
     def __init__(self, name: str, forced: Mapping[str, Any], min_count: int, tokens: tuple[str, ...]):
-        self.name, self.forced, self.tokens = name, forced, tokens
+        self.name, self.forced = name, forced
+        self.tokens = (*tokens, *forced.get("missing", ()))
         self.rows = self.present = self.numbers = self.dates = 0
         self.missing: Counter[str] = Counter()
         self.counts: Counter[str] | None = Counter()

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from synthjax.data.cells import Chunk, as_text, date_formats, from_frame, typed, written
+from synthjax.data.frames import values_of
 from synthjax.data.infer import infer
 from synthjax.data.schema import MISSING, RARE, Schema, read_overrides
 from synthjax.errors import InputError
@@ -184,6 +185,8 @@ def test_overrides_from_yaml_and_from_a_saved_schema(tmp_path):
         ("columns: {x: {min: a}}", "min: 'a' is not a number"),
         ("columns: {x: {min: 2, max: 1}}", "min 2 is above max 1"),
         ("kinds: 3", "a schema file holds `columns:`"),
+        ("columns: {x: {missing: '?'}}", "columns: x: missing: '\\?' is no list of cells"),
+        ("missing: [[1]]", "is no list of cells"),
         ("{", "not valid"),
     ],
 )
@@ -192,6 +195,24 @@ def test_a_wrong_schema_file_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_overrides(path)
+
+
+def test_cells_may_be_declared_missing_for_a_column_or_the_table(tmp_path):
+    path = tmp_path / "schema.yaml"
+    path.write_text('missing: ["?"]\ncolumns:\n  height: {missing: [-999]}\n')
+    heights, towns = [*range(150, 190), -999, -999, "?"], ["a", "b", "-999", "?"] * 10 + ["a", "NA", "b"]
+    (chunk,) = chunks({"height": heights, "town": towns}, 1000)
+    schema = infer([chunk], min_count=1, overrides=read_overrides(path, ("height", "town")))
+    assert (schema["height"].kind, schema["height"].low, schema["height"].missing) == ("integer", 150, 3)
+    assert schema["height"].token == "-999" and schema["height"].tokens == ("?", "-999")
+    assert set(schema["town"].categories) == {"a", "b", "-999"} and schema["town"].missing == 11
+    frame = typed(chunk, schema, MISSING, "file")
+    assert frame["height"].isna().sum() == 3 and frame["town"].isna().sum() == 11
+    assert written(frame, schema)["height"].to_pylist()[40:42] == ["-999", "-999"]
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps(schema.to_dict()))
+    assert infer([chunk], min_count=1, overrides=read_overrides(saved)) == schema
+    assert Schema.from_dict(json.loads(saved.read_text())) == schema
 
 
 def test_overrides_that_do_not_fit_are_refused():
@@ -248,6 +269,12 @@ def test_text_that_a_spreadsheet_would_run_gets_an_apostrophe():
     safe = written(typed(chunk, schema, MISSING, "file"), schema, safe=True)
     assert safe["x"].to_pylist()[:8] == ["'=SUM(A1)", "'+x", "'-x", "'@x", "'\tx", "x=1", "-5", "plain"]
     assert safe.column_names == ["x", "'=n"]
+
+
+def test_numbers_of_any_size_keep_their_values():
+    field = one([f"{i}.5e-18" for i in range(1, 100)], min_count=1)
+    values = values_of(np.linspace(0, 1, 99), field)
+    np.testing.assert_allclose(values, [(i + 0.5) * 1e-18 for i in range(1, 100)], rtol=1e-12)
 
 
 def test_frames_of_any_types_become_text():
