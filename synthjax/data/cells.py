@@ -9,6 +9,7 @@ column's: row 1 is the first one below the header.
 
 import functools
 import re
+from datetime import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -299,7 +300,30 @@ def storage_type(field: Field) -> pa.DataType:
     """The Arrow type in which a Parquet file holds a field's values."""
     if field.kind in DISCRETE and RARE in field.categories:
         return pa.string()
+    name = field.storage
+    if zoned := re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", name):
+        return pa.timestamp(zoned[1], zoned[2])
+    if decimal := re.fullmatch(r"decimal128\((\d+), (-?\d+)\)", name):
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    if coded := re.fullmatch(r"dictionary<values=(string|large_string), indices=(\w+), ordered=([01])>", name):
+        values, indices = map(pa.type_for_alias, (coded[1], coded[2]))
+        return pa.dictionary(indices, values, coded[3] == "1")
     try:
-        return pa.type_for_alias(field.storage)
+        return pa.type_for_alias(name)
     except ValueError:
         return pa.string()
+
+
+def stored(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A typed column as a Parquet file holds it; ArrowException or ValueError where it cannot.
+
+    Whole numbers beyond their type are an error; those with a fraction are rounded where a type has fewer digits.
+    """
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if column.type == kind:
+        return column
+    if pa.types.is_time(kind):  # Arrow has no cast from text
+        return pa.array([text and time.fromisoformat(text) for text in column.to_pylist()], kind)
+    if pa.types.is_dictionary(kind):
+        return column.cast(kind.value_type).dictionary_encode().cast(kind)
+    return column.cast(kind, safe=pa.types.is_integer(kind))

@@ -162,6 +162,8 @@ def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any
         numbers = rows + 1
         return np.where(absent, np.nan, numbers) if absent.any() else numbers
     choices = _pattern(field.pattern)
+    if field.storage in ("int64", "uint64"):
+        choices = _within(choices, str(np.iinfo(field.storage).max))
     text = np.empty((n, len(choices)), "U1")
     rng, anew = np.random.default_rng(seed), np.random.default_rng((*seed, start, 1))
     # The last places hold the digits of a number below `room`, which rows are sent to one to one.
@@ -190,4 +192,17 @@ def _pattern(pattern: str) -> list[str]:
             continue
         choices.append(letter if literal else _LETTERS.get(letter, letter))
         literal = False
+    return choices
+
+
+def _within(choices: list[str], top: str) -> list[str]:
+    """The digits that each place may hold for the number to begin with none of 0 and to be below `top`."""
+    choices = [choices[0].lstrip("0") or choices[0], *choices[1:]]
+    for i, limit in enumerate(top if len(choices) == len(top) else ""):
+        if max(choices[i]) < limit:
+            break
+        if lower := "".join(digit for digit in choices[i] if digit < limit):
+            choices[i] = lower
+            break
+        choices[i] = limit
     return choices

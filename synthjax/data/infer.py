@@ -59,7 +59,7 @@ class _Column(Tally):
         elif kind in DISCRETE:
             changes = dict(zip(("categories", "counts", "suppressed"), self._categories(min_count), strict=True))
         elif kind == "id":
-            changes = {"pattern": self._pattern()}
+            changes = {"pattern": self._pattern(storage)}
         return replace(field, **changes)
 
     def _kind(self, min_count: int, storage: str, where: object) -> Kind:
@@ -177,12 +177,14 @@ class _Column(Tally):
             kept = [*(pair for pair in kept if pair[0] != RARE), (RARE, left)]
         return tuple(name for name, _ in kept), tuple(n for _, n in kept), rare
 
-    def _pattern(self) -> str:
+    def _pattern(self, storage: str) -> str:
         """The form that all identifiers share; whole numbers count on from 1."""
         if self.numbers == self.present:
             return ""
         some = list(self.counts or ())[:1000]
         masks = {_mask(cell) for cell in some}
+        if len(masks) > 1 and storage in ("int64", "uint64"):
+            return "9" * max(len(mask.lstrip("-")) for mask in masks)
         if len(masks) > 1:
             return "a" * min(max(map(len, masks)), 16)
         columns = zip(masks.pop(), zip(*some, strict=True), strict=True)

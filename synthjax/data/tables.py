@@ -26,7 +26,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import Chunk, as_text, from_frame, storage_type, written
+from synthjax.data.cells import Chunk, as_text, from_frame, storage_type, stored, written
 from synthjax.data.schema import MISSING, NUMERIC, Field, Schema
 from synthjax.data.writers import atomic
 from synthjax.errors import InputError
@@ -275,7 +275,7 @@ def writing(path: str | Path, schema: Schema) -> Iterator[Callable[["pd.DataFram
             fields = [field for field in schema.fields if field.kept]
             types = pa.schema([pa.field(field.name, _written_type(field)) for field in fields])
             with pq.ParquetWriter(file, types) as writer:
-                yield lambda frame: writer.write_table(_typed_table(frame, types))
+                yield lambda frame: writer.write_table(_typed_table(frame, types, path))
 
 
 def _csv_writer(file: IO[bytes], schema: Schema) -> Callable[["pd.DataFrame"], None]:
@@ -316,9 +316,12 @@ def _written_type(field: Field) -> pa.DataType:
     return pa.int64() if whole else pa.float64() if field.kind in NUMERIC else pa.string()
 
 
-def _typed_table(frame: "pd.DataFrame", types: pa.Schema) -> pa.Table:
+def _typed_table(frame: "pd.DataFrame", types: pa.Schema, path: Path) -> pa.Table:
     columns = []
     for field in types:
-        column = pa.array(frame[field.name], from_pandas=True)
-        columns.append(column if column.type == field.type else column.cast(field.type, safe=False))
+        try:
+            columns.append(stored(pa.array(frame[field.name], from_pandas=True), field.type))
+        except (pa.ArrowException, ValueError) as error:
+            what = f"column {shown(field.name)!r} cannot be written as {field.type}: {_line(error)}"
+            raise fault(path, f"{what}; write a .csv file") from error
     return pa.table(columns, schema=types)
