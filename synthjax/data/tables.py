@@ -14,6 +14,7 @@ first one below the header.
 import contextlib
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import Chunk, as_text, from_frame, storage_type, stored, written
+from synthjax.data.cells import NUMBER, Chunk, as_text, from_frame, storage_type, stored, written
 from synthjax.data.schema import MISSING, NUMERIC, Field, Schema
 from synthjax.data.writers import atomic
 from synthjax.errors import InputError
@@ -39,6 +40,8 @@ BLOCK = 8 << 20
 COLUMN_BLOCK = 8 << 10
 """The same for each column of a table of more than 1,024: what a chunk costs, it costs per column."""
 _DELIMITERS = ",;\t|"
+KNOWN_DELIMITERS = ", ; tab |"
+"""Delimiters of CSV files, for messages."""
 SUFFIXES = (".csv", ".tsv", ".data", ".parquet")
 """Endings of file names that are tables."""
 
@@ -93,6 +96,8 @@ def open_table(
         return _parquet(path, tokens, block)
     header, delimiter = _header(path, skip, names)
     _check_names(header, path)
+    if names is None:
+        _check_header(header, path)
     above, size = skip + (names is None), block or _block(header)
 
     def chunks(columns: list[str] | None = None) -> Iterator[Chunk]:
@@ -124,6 +129,17 @@ def _check_names(names: tuple[str, ...], where: object) -> None:
         if name in seen:
             raise fault(where, f"duplicate column name {shown(name)!r}: columns {seen[name]} and {i}")
         seen[name] = i
+
+
+def _check_header(header: tuple[str, ...], path: Path) -> None:
+    """Raises InputError where names are numbers that look like a row; 2016, 2017 or 0, 1, 2 may name columns."""
+    numbers = [name for name in header if re.match(NUMBER, name)]
+    whole = all(name.isdigit() for name in numbers)
+    rising = whole and all(int(one) < int(other) for one, other in itertools.pairwise(numbers))
+    if rising or (whole and all(1900 <= int(name) <= 2100 for name in numbers)):
+        return
+    what = f"the header names a column {numbers[0]!r}: is it a row?"
+    raise fault(path, f"{what} The first line must name the columns; add one that does")
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from synthjax.data.cells import NUMBER, Chunk, missing_in, typed
 from synthjax.data.encoding import PRESETS, Encoder
 from synthjax.data.infer import CLASSES, class_order, infer
 from synthjax.data.schema import NUMERIC, Schema, check_known, read_overrides
-from synthjax.data.tables import Reader, frame_reader, open_table
+from synthjax.data.tables import KNOWN_DELIMITERS, Reader, frame_reader, open_table
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -214,6 +214,9 @@ def encode(
         storage=reader.storage,
         where=reader.where,
     )
+    if len(reader.names) == 1 and schema.fields[0].kind in ("constant", "id", "text"):
+        what = f"one column only, {shown(reader.names[0])!r}, {schema.fields[0].holds()}"
+        raise fault(reader.where, f"{what}; is it another delimiter? Those known are {KNOWN_DELIMITERS}")
     numeric = replace(schema, fields=tuple(field for field in schema.fields if field.kind in NUMERIC))
     frame = typed(Chunk(pa.concat_tables(kept), sample), numeric, reader.tokens, reader.where)
     kept.clear()

@@ -140,3 +140,22 @@ def test_blanks_around_cells_and_names_are_passed_over(tmp_path):
     (tmp_path / "a.csv").write_text('a, b, "c d"\n1, 2.5, "x y"\n 2 ,3.5,z\n')
     (chunk,) = tables.open_table(tmp_path / "a.csv").chunks()
     assert chunk.cells.to_pydict() == {"a": ["1", "2"], "b": ["2.5", "3.5"], "c d": ["x y", "z"]}
+
+
+def test_a_file_with_another_delimiter_is_told_with_the_known_ones(tmp_path):
+    (tmp_path / "a.csv").write_text("a b c\n" + "".join(f"{i} {i * i} {i % 7}\n" for i in range(N)))
+    with pytest.raises(InputError, match=r"a.csv: one column only, 'a b c', .* Those known are , ; tab \|"):
+        data.load(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [("39,State-gov,77516,13", True), ("5.1,3.5,setosa", True), ("-1,2", True), ("a,2017,2016", False), ("0,1", False)],
+)
+def test_a_first_row_is_not_taken_for_a_header(tmp_path, header, row):
+    (tmp_path / "a.csv").write_text(f"{header}\n{header}\n")
+    if not row:
+        assert tables.open_table(tmp_path / "a.csv").names == tuple(header.split(","))
+        return
+    with pytest.raises(InputError, match=r"a.csv: the header names a column '[\d.-]+': is it a row\?"):
+        tables.open_table(tmp_path / "a.csv")
