@@ -161,9 +161,41 @@ def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any
     if not field.pattern:
         numbers = rows + 1
         return np.where(absent, np.nan, numbers) if absent.any() else numbers
-    choices = _pattern(field.pattern)
+    forms = _forms(field.pattern)
     if field.storage in ("int64", "uint64"):
-        choices = _within(choices, str(np.iinfo(field.storage).max))
+        forms = [_within(form, str(np.iinfo(field.storage).max)) for form in forms]
+    which, place = _dealt(forms, field.counts, rows, seed)
+    text = np.empty(n, object)
+    for i, form in enumerate(forms):
+        own = which == i
+        text[own] = _drawn(form, place[own], (*seed, i) if i else seed, start)
+    return pd.Series(text, dtype="str").mask(absent).array
+
+
+def _dealt(
+    forms: list[list[str]], counts: tuple[int, ...], rows: np.ndarray, seed: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which form each row has, and a number that differs between the rows of one form.
+
+    Of every 100 rows each form has its share. Where one has no room for more, its rows go to the widest, whose numbers
+    are those of the rows, so that they differ whatever else is there.
+    """
+    if len(forms) == 1:
+        return np.zeros(len(rows), int), rows
+    edges = np.rint(np.cumsum(counts) / sum(counts) * 100).astype(int)
+    slots = np.random.default_rng(seed).permutation(np.searchsorted(edges, np.arange(100), side="right"))
+    share = np.bincount(slots, minlength=len(forms))
+    rank = np.array([np.sum(slots[:i] == slot) for i, slot in enumerate(slots)])
+    room = np.array([np.prod([float(len(letters)) for letters in form]) for form in forms])
+    which = slots[rows % 100]
+    place = rows // 100 * share[which] + rank[rows % 100]
+    which = np.where(place >= room[which], int(np.argmax(room)), which)
+    return which, np.where(which == np.argmax(room), rows, place)
+
+
+def _drawn(choices: list[str], rows: np.ndarray, seed: tuple[int, ...], start: int) -> np.ndarray:
+    """Texts (n,) of numbered rows of one form, different for as long as it has room."""
+    n = len(rows)
     text = np.empty((n, len(choices)), "U1")
     rng, anew = np.random.default_rng(seed), np.random.default_rng((*seed, start, 1))
     # The last places hold the digits of a number below `room`, which rows are sent to one to one.
@@ -179,20 +211,21 @@ def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any
         letters = np.array(list(choices[i]))
         text[:, i] = letters[number % len(letters) if i >= last else anew.integers(len(letters), size=n)]
         number = number // len(letters)
-    joined = pd.Series(text.view(f"U{len(choices)}")[:, 0] if n else [], dtype="str")
-    return joined.mask(absent).array
+    return text.view(f"U{len(choices)}")[:, 0] if n else np.empty(0, object)
 
 
-def _pattern(pattern: str) -> list[str]:
-    """The letters that each place of a pattern may hold."""
-    choices, literal = [], False
+def _forms(pattern: str) -> list[list[str]]:
+    """Of each form in a pattern, the letters that each place may hold."""
+    forms: list[list[str]] = [[]]
+    literal = False
     for letter in pattern:
-        if letter == "\\" and not literal:
-            literal = True
+        if letter in "\\|" and not literal:
+            literal = letter == "\\"
+            forms += [[]] if letter == "|" else []
             continue
-        choices.append(letter if literal else _LETTERS.get(letter, letter))
+        forms[-1].append(letter if literal else _LETTERS.get(letter, letter))
         literal = False
-    return choices
+    return forms
 
 
 def _within(choices: list[str], top: str) -> list[str]:

@@ -8,6 +8,7 @@ that turns out to be of more than `tally.DISTINCT` different numbers is no longe
     print(schema.report())
 """
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -27,6 +28,8 @@ CLASSES = 20
 """Distinct whole numbers up to which an integer target is a class label; beyond, it is a quantity."""
 MANY = 20
 """Fewest rows that let a column be called identifiers or free text."""
+FORMS = 16
+"""Forms of identifiers that are kept at most."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
 _ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid)$|[a-z]I[dD]$", re.ASCII)
 
@@ -59,7 +62,7 @@ class _Column(Tally):
         elif kind in DISCRETE:
             changes = dict(zip(("categories", "counts", "suppressed"), self._categories(min_count), strict=True))
         elif kind == "id":
-            changes = {"pattern": self._pattern(storage)}
+            changes = dict(zip(("pattern", "counts"), self._pattern(min_count, storage), strict=True))
         return replace(field, **changes)
 
     def _kind(self, min_count: int, storage: str, where: object) -> Kind:
@@ -177,18 +180,33 @@ class _Column(Tally):
             kept = [*(pair for pair in kept if pair[0] != RARE), (RARE, left)]
         return tuple(name for name, _ in kept), tuple(n for _, n in kept), rare
 
-    def _pattern(self, storage: str) -> str:
-        """The form that all identifiers share; whole numbers count on from 1."""
+    def _pattern(self, min_count: int, storage: str) -> tuple[str, tuple[int, ...]]:
+        """The forms of identifiers, the most frequent first, and how often each is; whole numbers count on from 1.
+
+        A form that fewer than `min_count` of the cells looked at share is left out, for it could single one out.
+        """
         if self.numbers == self.present:
-            return ""
-        some = list(self.counts or ())[:1000]
-        masks = {_mask(cell) for cell in some}
-        if len(masks) > 1 and storage in ("int64", "uint64"):
-            return "9" * max(len(mask.lstrip("-")) for mask in masks)
-        if len(masks) > 1:
-            return "a" * min(max(map(len, masks)), 16)
-        columns = zip(masks.pop(), zip(*some, strict=True), strict=True)
-        return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else mask for mask, letters in columns)
+            return "", ()
+        cells = list(self.counts or ())
+        cells = cells[:: len(cells) // 1000 + 1]
+        groups: dict[str, list[str]] = {}
+        for cell in cells:
+            groups.setdefault(_mask(cell), []).append(cell)
+        if len(groups) > 1 and storage in ("int64", "uint64"):
+            return "9" * max(len(mask.lstrip("-")) for mask in groups), ()
+        if len(groups) == 1:
+            return _form(*groups.popitem()), ()
+        shared = sorted((pair for pair in groups.items() if len(pair[1]) >= min_count), key=lambda pair: -len(pair[1]))
+        if shared:
+            return "|".join(_form(*pair) for pair in shared[:FORMS]), tuple(len(pair[1]) for pair in shared[:FORMS])
+        prefix = os.path.commonprefix(cells)  # noqa: RUF071  (letters, not folders)
+        return "".join(f"\\{letter}" for letter in prefix) + "a" * min(max(map(len, groups)) - len(prefix), 16), ()
+
+
+def _form(mask: str, cells: list[str]) -> str:
+    """The mask of some cells with what all of them share in its place."""
+    columns = zip(mask, zip(*cells, strict=True), strict=True)
+    return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else place for place, letters in columns)
 
 
 def _mask(cell: str) -> str:

@@ -65,11 +65,13 @@ class Field:
     categories: tuple[str, ...] = ()
     """Of a discrete column, by falling count; `RARE` last. The value of a constant one."""
     counts: tuple[int, ...] = ()
-    """Rows that hold each category."""
+    """Rows that hold each category; of identifiers of several forms, how often each is."""
     suppressed: int = 0
     """How many categories were merged into `RARE`."""
     pattern: str = ""
-    """What identifiers are made of: 9 a digit, a and A letters, all else itself, as after a backslash; "": 1, 2 ..."""
+    """What identifiers are made of: 9 a digit, a and A letters, all else itself, as after a backslash; "": 1, 2 ...
+
+    A bare | stands between several forms."""
     storage: str = "string"
     """Type in which a Parquet file holds the column."""
     encoding: str = ""
