@@ -113,10 +113,13 @@ def check(rules: Rules, mixed: str = "") -> None:
 
 
 def check_rates(learning_rate: float, ema_decay: float) -> None:
-    """Raises InputError for a learning rate or a decay of the generator's average with which nothing is learnt."""
-    if not 0 < learning_rate < math.inf:
+    """Raises InputError for a learning rate or a decay of the generator's average with which nothing is learnt.
+
+    Traced numbers, several at once in a search, pass.
+    """
+    if not isinstance(learning_rate, jax.core.Tracer) and not 0 < learning_rate < math.inf:
         raise InputError(f"model.learning_rate={learning_rate}: must be a finite number above 0")
-    if not 0 <= ema_decay < 1:
+    if not isinstance(ema_decay, jax.core.Tracer) and not 0 <= ema_decay < 1:
         raise InputError(f"model.ema_decay={ema_decay}: must be at least 0 and below 1")
 
 

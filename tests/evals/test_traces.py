@@ -95,7 +95,7 @@ def test_reports_made_before_tests_were_corrected_are_judged_by_what_they_have()
 
 
 def test_the_answer_on_publishing_follows():
-    manifest = {"kind": "image", "quick": False, "model": None}
+    manifest = {"kind": "image", "quick": False, "model": None, "non_members": "test"}
     found = {"manifest": manifest, "privacy": made({"duplicates.exact": 0.001})}
     verdict = answers.publish(found)
     assert verdict.level == "fair" and "synthetic examples equal training examples" in verdict.evidence[0]
