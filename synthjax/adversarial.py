@@ -281,8 +281,8 @@ class _Game:
             anchor = features[-1]
             real, made = (self.value(values[g], features[g], anchor) for g in (0, 1))
             losses = critic_losses(rules, real, made)
-            terms = {"critic_loss": losses, "critic_distance": real - made}
-            terms |= accuracies(rules, real, made, pair.weight)
+            tells = accuracies(rules, real, made, pair.weight)
+            terms = {"critic_loss": losses, "critic_distance": real - made, **tells}
             if rules.gradient_penalty:
                 share = jax.random.uniform(key_between, (len(pair.y),) + (1,) * (pair.x.ndim - 1))
                 between = pair.made[0] + share * (pair.x - pair.made[0])
