@@ -1,5 +1,6 @@
 """The studies: their folder, their tables, and the command that runs them, on scikit-learn's data sets."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from synthjax import data
 from synthjax.errors import InputError
+from synthjax.launch import config as config_lib
 from synthjax.launch import lab, reproduce
 from synthjax.launch.config import Experiment
 from synthjax.launch.studies import s0, s0_sets, s1, s3
@@ -154,6 +156,18 @@ def test_the_first_of_each_batch():
     keys = jax.random.split(key, 20)
     expected = [sample(keys[i], 0.5, np.full(4, label))[0] for i, label in enumerate(labels)]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_generators_of_the_same_epochs_see_the_data_equally_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(lab.Lab, "train", lambda self, name, chosen: chosen.model)
+    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    rows = 1_294  # training images of digits
+    config = s0_sets.Config("digits", epochs=100, same_epochs=True)
+    for name, batch, batches in (("dcgan", 64, 1), ("vae", 128, 1), ("cwgan", 64, 5)):
+        model = s0_sets.generator(work, config, name)
+        assert model.batch_size == batch and model.steps == 100 * rows // (batch * batches), name
+    other = dataclasses.replace(config, same_epochs=False)
+    assert s0_sets.generator(work, other, "vae").steps == config_lib.experiment(None, "vae", "digits").model.steps
 
 
 def test_blurred_images_are_less_sharp():

@@ -1,5 +1,6 @@
 """S0: its settings, its training sets of real and of generated digits, and the judges that learn from them."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from synthjax.data import transforms
 from synthjax.evals import networks, utility
+from synthjax.launch import runs
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, judge
 from synthjax.model import Model, State
@@ -28,6 +30,8 @@ class Config:
     """Generators; all but dcgan are trained as their config of the data set says."""
     epochs: int = 7
     """Of the DCGAN; batches of 64."""
+    same_epochs: bool = False
+    """Train the others for as many epochs, instead of as their config says: each sees the data equally often."""
     trials: int = 10
     size: int = 100
     """Images in a small training set."""
@@ -61,10 +65,15 @@ class Config:
 def generator(lab: Lab, config: Config, name: str) -> Generator:
     """The trained generator of that name."""
     chosen = experiment(None, name, config.dataset)
+    data = lab.data(chosen)
+    seen = config.epochs * len(data.train.y)
     if name == "dcgan":  # the study's, as published
-        rows = len(lab.data(chosen).train.y)
-        model = dcgan.Config(batch_size=64, steps=max(config.epochs * rows // 64, 1))
+        model = dcgan.Config(batch_size=64, steps=max(seen // 64, 1))
         chosen = Experiment(name, model, config.dataset, seed=config.seed)
+    elif config.same_epochs:
+        batches = runs.build(chosen, data.spec).minibatches or 1
+        steps = max(seen // (chosen.model.batch_size * batches), 1)
+        chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, steps=steps))
     return lab.train(name, chosen)
 
 
