@@ -121,6 +121,9 @@ def good(report: Mapping[str, Any]) -> Verdict:
     answer = " ".join(f"{name}: {_small(verdict.answer)}" for name, verdict in parts.items())
     evidence = [plain_words(utility["loss"])] if utility and utility.get("loss") else []
     evidence += [sentence for verdict in parts.values() for sentence in verdict.evidence]
+    rare = (report.get("studies") or {}).get("top_up")
+    if rare and rare["reason"] is None:
+        evidence.append(rare["said"])
     return Verdict(question, level, answer, evidence, _sure_of_utility(report))
 
 

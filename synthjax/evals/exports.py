@@ -48,6 +48,7 @@ def figures(report: Mapping[str, Any]) -> list[Figure]:
         found = [*_table_utility(report["utility"]), *_table_fidelity(report["fidelity"])]
     else:
         found = [*_image_utility(report["utility"]), *_image_fidelity(report["fidelity"])]
+    found += _top_up((report.get("studies") or {}).get("top_up"))
     return [*found, *_loss(report["utility"]), *_privacy(report["privacy"]), *_times(report["manifest"])]
 
 
@@ -141,6 +142,25 @@ def _loss(utility: Mapping[str, Any] | None) -> list[Figure]:
     if not lost:
         return []
     return [Figure("utility", "utility.loss.points", "points lost", lost["points"], lost["ci"], 0.0, None, "low")]
+
+
+def _top_up(found: Mapping[str, Any] | None) -> list[Figure]:
+    """What is gained by filling up rare classes, in points."""
+    if not found or found["reason"] is not None:
+        return []
+    names = {"balanced_accuracy": "balanced accuracy", "recall": f"recall of {found['rarest']}"}
+    return [
+        Figure(
+            "utility",
+            f"studies.top_up.{key}.points",
+            f"{name} gained by filling up rare classes, points",
+            found[key]["points"],
+            found[key]["ci"],
+            None,
+            0.0,
+        )
+        for key, name in names.items()
+    ]
 
 
 def _privacy(privacy: Mapping[str, Any]) -> list[Figure]:

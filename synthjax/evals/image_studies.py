@@ -1,8 +1,9 @@
-"""Beyond the headline of a set of images: learning curves, mixing with real data, ranks of classifiers, variations.
+"""Beyond the headline of a set of images: learning curves, mixing, rare classes, ranks of classifiers, variations.
 
-What of `synthjax.evals.amounts`, `agreement` and of the robustness of the verdict is particular to images. The curves
-and the mixing use the standard CNN. The ranks use six classifiers of pixels, which take seconds: logistic regression,
-linear discriminants, 5 nearest neighbours, an RBF support vector machine, a random forest and naive Bayes.
+What of `synthjax.evals.amounts`, `top_up`, `agreement` and of the robustness of the verdict is particular to images.
+The curves, the mixing and the filling up of rare classes use the standard CNN. The ranks use six classifiers of pixels,
+which take seconds: logistic regression, linear discriminants, 5 nearest neighbours, an RBF support vector machine, a
+random forest and naive Bayes.
 
 A verdict that another classifier, another seed or a change that keeps every label would turn is no verdict, so the
 usefulness is measured again with each. The change moves each synthetic image by up to one pixel in each direction (not
@@ -19,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthjax.evals import agreement, amounts, classifiers, networks, report, utility
+from synthjax.evals import agreement, amounts, classifiers, networks, report, top_up, utility
 from synthjax.evals.utility import Examples, stratified
 from synthjax.model import DataSpec
 
@@ -42,11 +43,12 @@ def evaluate(
     steps: int,
     real: int,
     most: int,
+    filled: int,
     ranked: int,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """Learning curves, mixing and ranks.
+    """Learning curves, mixing, rare classes and ranks.
 
     Args:
         synthetic: the set that is judged.
@@ -58,22 +60,33 @@ def evaluate(
             set gets at least `PASSES` passes.
         real: real examples that are topped up, at most.
         most: examples at the end of the curve, at most.
+        filled: examples of the set whose rare classes are filled up, with those that fill it, at most.
         ranked: examples in each half of the ranks, at most.
         seed: of everything random here.
         progress: called with the share of the trainings that are done.
 
     Returns:
-        `curve` and `mixing` (`synthjax.evals.amounts`) and `ranking` (`synthjax.evals.agreement`).
+        `curve` and `mixing` (`synthjax.evals.amounts`), `top_up` (`synthjax.evals.top_up`, and what it `said` in words)
+        and `ranking` (`synthjax.evals.agreement`).
     """
     real, most = min(real, len(train.y)), min(most, len(train.y), len(synthetic.y))
-    tick = amounts.counter(progress, amounts.trainings(most, real, len(synthetic.y)) + 2 * seeds * len(RANKED))
+    fills = top_up.size(train.y, filled)
+    trainings = amounts.trainings(most, real, len(synthetic.y)) + 2 * bool(fills)
+    tick = amounts.counter(progress, trainings + 2 * seeds * len(RANKED))
     rng = np.random.default_rng([seed, 12])
     largest = max(most, round(real * (1 + max(amounts.MIX))))
-    score = functools.partial(_cnn, synthetic, train, test, spec, seeds, steps, seed, largest)
+    answers = functools.partial(_cnn, synthetic, train, test, spec, seeds, seed)
+
+    def score(real: np.ndarray, made: np.ndarray) -> list[float]:
+        return (answers(steps, largest, real, made) == test.y).mean(1).tolist()
+
+    filling = functools.partial(answers, enough(fills, steps), max(largest, fills))
+    rare = top_up.evaluate(filling, train.y, synthetic.y, test.y, spec.classes, limit=filled, seed=seed, tick=tick)
     draws = [functools.partial(stratified, rng, part.y) for part in (train, synthetic)]
     return {
         "curve": amounts.curve(score, draws[0], draws[1], most, tick),
         "mixing": amounts.mixing(score, draws[0], draws[1], real, len(synthetic.y), tick),
+        "top_up": {**rare, "said": top_up.sentence(rare, "a CNN", "example")},
         "ranking": ranking(synthetic, train, test, spec, rows=ranked, seeds=seeds, seed=seed, tick=tick),
         "seeds": seeds,
         "steps": steps,
@@ -85,23 +98,28 @@ def passes(n: int, steps: int) -> int:
     return max(math.ceil(steps / max(n // classifiers.BATCH, 1)), PASSES)
 
 
+def enough(n: int, steps: int) -> int:
+    """Steps that give a set of `n` examples, and so every smaller one, `PASSES` passes; at least `steps`."""
+    return max(steps, PASSES * (n // classifiers.BATCH))
+
+
 def _cnn(
     synthetic: Examples,
     train: Examples,
     test: Examples,
     spec: DataSpec,
     seeds: int,
-    steps: int,
     seed: int,
+    steps: int,
     pad_to: int,
     real: np.ndarray,
     made: np.ndarray,
-) -> list[float]:
-    """Accuracy on real test data per seed of CNNs trained on some rows of each set."""
+) -> np.ndarray:
+    """Classes (seeds, M) that CNNs trained on some rows of each set give to the M real test examples."""
     x, y = (np.concatenate([getattr(train, k)[real], getattr(synthetic, k)[made]]) for k in ("x", "y"))
     epochs = passes(len(y), steps)
     nets = classifiers.train(jax.random.key(seed), x, y, spec, seeds=seeds, epochs=epochs, pad_to=pad_to)
-    return (classifiers.predict(nets, test.x).argmax(-1) == test.y).mean(1).tolist()
+    return classifiers.predict(nets, test.x).argmax(-1)
 
 
 # --- ranks ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The sections of a page that images and tables share: learning curves, mixing, ranks of classifiers, variations."""
+"""The sections of a page that images and tables share: learning curves, mixing, rare classes, ranks, variations."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -19,10 +19,12 @@ NAMES = {
     "perceptron": "perceptron",
 }
 """Of the ranked classifiers."""
+LISTED = 20
+"""Rare classes that are listed at most."""
 
 
 def studies(found: Mapping[str, Any], measure: str, who: str, unit: str) -> str:
-    """The sections on amounts and on ranks.
+    """The sections on amounts, on rare classes and on ranks.
 
     Args:
         found: the report's `studies`.
@@ -34,6 +36,7 @@ def studies(found: Mapping[str, Any], measure: str, who: str, unit: str) -> str:
         "<section><h2>How much is it worth?</h2>"
         + _curve(found["curve"], measure, who, unit)
         + _mixing(found["mixing"], measure, who, unit)
+        + _top_up(found.get("top_up"), unit)
         + _ranking(found["ranking"], measure)
         + "</section>"
     )
@@ -84,6 +87,39 @@ def _mixing(points: Sequence[Mapping[str, Any]], measure: str, who: str, unit: s
     caption = f"{_capital(measure)} of {who} on real test data, trained on {points[0]['n_real']:,} real {unit}s and"
     head = ["synthetic per real", f"synthetic {unit}s", measure, "points gained"]
     return f"<h3>Beside few real {unit}s</h3>{table(caption + ' these synthetic ones beside them', head, rows)}"
+
+
+def _top_up(found: Mapping[str, Any] | None, unit: str) -> str:
+    """What filling up rare classes is worth; nothing in reports made before that was measured."""
+    if found is None:
+        return ""
+    said = f"<h3>In the place of rare {unit}s</h3><p>{escape(found['said'])}</p>"
+    if found["reason"] is not None:
+        return said
+    figures = {
+        "balanced accuracy": found["balanced_accuracy"],
+        f"recall of “{escape(found['rarest'])}”": found["recall"],
+    }
+    rows = [
+        [
+            name,
+            _leaf(of["real"]),
+            _leaf(of["filled"]),
+            f"{of['points']:+.1f}" + between(of["ci"], lambda x: f"{x:+.1f}"),
+        ]
+        for name, of in figures.items()
+    ]
+    caption = f"{found['n_real']:,} real {unit}s, alone and with {found['n_synthetic']:,} synthetic ones"
+    scores = table(
+        f"{caption}; tested on real ones",
+        ["", f"real {unit}s alone", "rare classes filled up", "points gained"],
+        rows,
+    )
+    order = sorted(found["filled"].items(), key=lambda item: item[1]["real"])[:LISTED]
+    counts = [[escape(name), *(f"{of[key]:,}" for key in ("real", "added", "lacking"))] for name, of in order]
+    caption = "Rare classes" + (f", the {LISTED} rarest" if len(found["filled"]) > LISTED else "")
+    head = ["class", f"real {unit}s", "synthetic, added", "lacking to the largest class"]
+    return said + scores + f"<details><summary>{caption}</summary>{table(caption, head, counts)}</details>"
 
 
 def _ranking(found: Mapping[str, Any], measure: str) -> str:

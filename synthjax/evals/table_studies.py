@@ -1,8 +1,9 @@
-"""Beyond the headline of a table: learning curves, mixing with real rows, ranks of judges, variations.
+"""Beyond the headline of a table: learning curves, mixing with real rows, rare classes, ranks of judges, variations.
 
-What of `synthjax.evals.amounts`, `agreement` and of the robustness of the verdict is particular to tables. The curves
-and the mixing use gradient boosting of the classes as they are, scored by ROC AUC or R²; the ranks are those of the six
-judges of `synthjax.evals.judges`.
+What of `synthjax.evals.amounts`, `top_up`, `agreement` and of the robustness of the verdict is particular to tables.
+The curves and the mixing use gradient boosting of the classes as they are, scored by ROC AUC or R², and so does the
+filling up of rare classes, scored by the classes it answers; the ranks are those of the six judges of
+`synthjax.evals.judges`.
 
 A verdict that another classifier, another seed or a change that keeps every answer would turn is no verdict, so the
 usefulness is measured again with each. The change adds normal noise to each numeric feature, of `NOISE` of its standard
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import agreement, amounts, frames, tabular_report
+from synthjax.evals import agreement, amounts, frames, tabular_report, top_up
 from synthjax.evals.frames import Table
 from synthjax.evals.judges import ALL_ROWS, JUDGES, train_judge
 from synthjax.evals.tabular_utility import score
@@ -36,11 +37,12 @@ def evaluate(
     seeds: int,
     real: int,
     most: int,
+    filled: int,
     ranked: int,
     seed: int = 0,
     progress: Callable[[float], None] = lambda share: None,
 ) -> dict[str, Any]:
-    """Learning curves, mixing and ranks.
+    """Learning curves, mixing, rare classes and ranks.
 
     Args:
         synthetic: the table that is judged, with a target.
@@ -50,16 +52,19 @@ def evaluate(
         seeds: of the boosting per training set, and draws of the ranks' halves.
         real: real rows that are topped up, at most.
         most: rows at the end of the curve, at most.
+        filled: rows of the table whose rare classes are filled up, with those that fill it, at most.
         ranked: rows in each half of the ranks, at most.
         seed: of everything random here.
         progress: called with the share of the trainings that are done.
 
     Returns:
-        `curve` and `mixing` (`synthjax.evals.amounts`), `ranking` (`synthjax.evals.agreement`), `measure`.
+        `curve` and `mixing` (`synthjax.evals.amounts`), `top_up` (`synthjax.evals.top_up`, and what it `said` in
+        words), `ranking` (`synthjax.evals.agreement`), `measure`.
     """
     synthetic, train, test = (answered(table) for table in (synthetic, train, test))
     real, most = min(real, len(train)), min(most, len(train), len(synthetic))
-    tick = amounts.counter(progress, amounts.trainings(most, real, len(synthetic)) + 2 * seeds * len(JUDGES))
+    trainings = amounts.trainings(most, real, len(synthetic)) + 2 * bool(fills(train, filled))
+    tick = amounts.counter(progress, trainings + 2 * seeds * len(JUDGES))
     rng = np.random.default_rng([seed, 12])
     test = fewer(rng, test, TESTED)
     place = None if positive is None else train.schema.classes.index(positive)
@@ -68,6 +73,7 @@ def evaluate(
     return {
         "curve": amounts.curve(trained, draws[0], draws[1], most, tick),
         "mixing": amounts.mixing(trained, draws[0], draws[1], real, len(synthetic), tick),
+        "top_up": _top_up(synthetic, train, test, seeds, filled, seed, tick),
         "ranking": _ranking(synthetic, train, test, place, ranked, seeds, seed, tick),
         "measure": measure(train),
         "seeds": seeds,
@@ -110,9 +116,38 @@ def _boosting(
     made: np.ndarray,
 ) -> list[float]:
     """Scores on real test rows, per seed, of what is trained on some rows of each table."""
-    both = train.take(real), synthetic.take(made)
-    rows = Table(train.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
+    rows = _joined(train.take(real), synthetic.take(made))
     return [_scores(positive, ALL_ROWS, rows, [test], seed + 1000 * number)[0] for number in range(seeds)]
+
+
+def _joined(*tables: Table) -> Table:
+    parts = ("numbers", "codes")
+    return Table(tables[0].schema, *(np.concatenate([getattr(table, part) for table in tables]) for part in parts))
+
+
+def fills(train: Table, limit: int) -> int:
+    """Rows of the training table with its rare classes filled up, at most `limit`; 0 where there is nothing to fill."""
+    return 0 if train.schema.regression else top_up.size(train.answers(), limit)
+
+
+def _top_up(
+    synthetic: Table, train: Table, test: Table, seeds: int, limit: int, seed: int, tick: Callable[[], None]
+) -> dict[str, Any]:
+    """What filling up the rare classes is worth, to the boosting of the classes as they are."""
+    if train.schema.regression:
+        found = top_up.skipped("the target is a number")
+    else:
+        from threadpoolctl import threadpool_limits
+
+        def answers(real: np.ndarray, made: np.ndarray) -> np.ndarray:
+            rows = _joined(train.take(real), synthetic.take(made))
+            with threadpool_limits(1):
+                each = [train_judge(ALL_ROWS, rows, seed + 1000 * number)(test) for number in range(seeds)]
+            return np.stack(each).argmax(-1)
+
+        real, made, tested = (table.answers() for table in (train, synthetic, test))
+        found = top_up.evaluate(answers, real, made, tested, train.schema.classes, limit=limit, seed=seed, tick=tick)
+    return {**found, "said": top_up.sentence(found, "gradient boosting", "row")}
 
 
 def _scores(positive: int | None, judge: str, fit: Table, tests: Sequence[Table], seed: int) -> list[float]:

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from synthjax import data
-from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, utility
+from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, top_up, utility
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
 from synthjax.launch import judging, shadows
@@ -38,6 +38,8 @@ class Protocol:
     """Steps of each network of the learning curve and the mixing."""
     most: int
     """Examples at the end of the learning curve, at most."""
+    filled: int
+    """Examples of the set whose rare classes are filled up, with those that fill it, at most."""
     ranked: int
     """Examples that the ranked classifiers are trained on, at most."""
     varied: int
@@ -51,9 +53,21 @@ class Protocol:
 
 
 LEVELS = {
-    "look": Protocol(2, 4, 1_000, None, real=200, steps=50, most=300, ranked=200, varied=1, network=False),
+    "look": Protocol(
+        2, 4, 1_000, None, real=200, steps=50, most=300, filled=1_000, ranked=200, varied=1, network=False
+    ),
     "quick": Protocol(
-        4, classifiers.EPOCHS, 10_000, 6_000, real=500, steps=150, most=1_000, ranked=1_000, varied=2, network=False
+        4,
+        classifiers.EPOCHS,
+        10_000,
+        6_000,
+        real=500,
+        steps=150,
+        most=1_000,
+        filled=6_000,
+        ranked=1_000,
+        varied=2,
+        network=False,
     ),
     "full": Protocol(
         5,
@@ -63,6 +77,7 @@ LEVELS = {
         real=5_000,
         steps=1_000,
         most=60_000,
+        filled=60_000,
         ranked=5_000,
         varied=5,
         network=True,
@@ -136,11 +151,11 @@ def judge_usefulness(subject: Subject, protocol: Protocol, *, seed: int) -> dict
 
 
 def judge_amounts(subject: Subject, protocol: Protocol, *, seed: int) -> dict[str, Any]:
-    """Learning curves, mixing with real data and ranks of classifiers."""
+    """Learning curves, mixing with real data, filling up of rare classes and ranks of classifiers."""
     real = subject.real
     labelled = cast(utility.Examples, subject.synthetic)
     work = functools.partial(image_studies.evaluate, labelled, real.train, real.test, real.spec)
-    sizes = {name: getattr(protocol, name) for name in ("real", "steps", "most", "ranked")}
+    sizes = {name: getattr(protocol, name) for name in ("real", "steps", "most", "filled", "ranked")}
     return judging.with_bar(
         "studies", lambda progress: work(seeds=protocol.varied, seed=seed, **sizes, progress=progress)
     )
@@ -239,6 +254,8 @@ def estimate(subject: Subject, protocol: Protocol) -> float:
     sizes = [size for size in amounts.sizes(min(protocol.most, n, made)) for _ in range(2)]
     sizes += [round(min(protocol.real, n) * (1 + factor)) for factor in amounts.MIX]
     studied = sum(max(size, classifiers.BATCH) * image_studies.passes(size, protocol.steps) for size in sizes)
+    if fills := top_up.size(real.train.y, protocol.filled):
+        studied += 2 * classifiers.BATCH * image_studies.enough(fills, protocol.steps)
     # The set, its ceiling and its floor; another network, on both sets, takes twice as long.
     fixed = 3 * protocol.seeds + (1 + 4 * protocol.network) * protocol.varied
     examples = fixed * trained * protocol.epochs + studied * protocol.varied

@@ -45,6 +45,8 @@ class Protocol:
     """Real rows that are topped up with synthetic ones."""
     most: int
     """Rows at the end of the learning curve."""
+    filled: int
+    """Rows of the table whose rare classes are filled up, with those that fill it."""
     ranked: int
     """Rows that the ranked judges are trained on."""
     varied: int
@@ -56,9 +58,17 @@ class Protocol:
 
 
 LEVELS = {
-    "look": Protocol(2, 5_000, 1_000, 1_000, 200, 500, 200, 1),
+    "look": Protocol(2, 5_000, 1_000, 1_000, real=200, most=500, filled=1_000, ranked=200, varied=1),
     "quick": Protocol(
-        4, tabular.LIMIT, tabular_utility.LIMIT, tabular_privacy.LIMIT, real=1_000, most=10_000, ranked=1_000, varied=2
+        4,
+        tabular.LIMIT,
+        tabular_utility.LIMIT,
+        tabular_privacy.LIMIT,
+        real=1_000,
+        most=10_000,
+        filled=20_000,
+        ranked=1_000,
+        varied=2,
     ),
     "full": Protocol(
         tabular_utility.SEEDS,
@@ -67,6 +77,7 @@ LEVELS = {
         tabular_privacy.LIMIT,
         real=5_000,
         most=100_000,
+        filled=100_000,
         ranked=5_000,
         varied=5,
         shadows=16,
@@ -134,7 +145,7 @@ def judge_usefulness(
     work = functools.partial(judging.with_bar, "judges", lambda progress: scores(seed=seed, progress=progress))
     found = parts.part("utility", lambda: tabular_report.with_shares(work()))
     tell(tabular_report.useful(found), parts.seconds["utility"])
-    sizes = {name: getattr(protocol, name) for name in ("real", "most", "ranked")}
+    sizes = {name: getattr(protocol, name) for name in ("real", "most", "filled", "ranked")}
     study = functools.partial(table_studies.evaluate, *tables, positive=found["positive"], seeds=protocol.varied)
     look = functools.partial(judging.with_bar, "studies", lambda progress: study(**sizes, seed=seed, progress=progress))
     vary = functools.partial(table_studies.robustness, found, *tables, seeds=protocol.varied, seed=seed)
@@ -193,9 +204,10 @@ def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol
     n, real = len(made), min(protocol.real, len(tables["train"]))
     curve, sets = amounts.sizes(min(protocol.most, n)), 3 * protocol.seeds
     mixed = [real * (1 + factor) for factor in amounts.MIX]
+    fills = table_studies.fills(table_studies.answered(tables["train"]), protocol.filled)
     # Trainings, and rows that they take in all, of the boosting on all rows and of each of the six judges.
-    boosting = sets + protocol.varied * (2 * len(curve) + len(mixed) + 1)
-    rows = sets * n + protocol.varied * (2 * sum(curve) + sum(mixed) + n)
+    boosting = sets + protocol.varied * (2 * len(curve) + len(mixed) + 1 + 2 * bool(fills))
+    rows = sets * n + protocol.varied * (2 * sum(curve) + sum(mixed) + n + 2 * fills)
     ranks = 2 * protocol.varied
     six = sets * min(protocol.judges, n) + ranks * min(protocol.ranked, n // 2)
     total = 0.0

@@ -151,6 +151,12 @@ def test_without_labels_less_is_answered():
     assert answer_to("any good", nothing).answer == answer_to("lost", nothing).answer == "This was not measured."
 
 
+def test_what_rare_classes_gain_is_said_where_it_was_measured():
+    for reason in (None, "the classes are balanced"):
+        found = {**made(), "studies": {"top_up": {"reason": reason, "said": "Filling up helps."}}}
+        assert ("Filling up helps." in answer_to("any good", found).evidence) == (reason is None)
+
+
 def test_pairs_are_judged_at_the_real_columns_cuts():
     pair = {"columns": ["education_num", "sex"], "score": 0.48, "score_real_edges": 0.97}
     assert tabular_report.trend(pair) == 0.97 and tabular_report.trend({"columns": ["a", "b"], "score": 0.9}) == 0.9

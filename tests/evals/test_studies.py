@@ -50,7 +50,16 @@ def test_wrong_labels_turn_the_verdict_and_are_worth_nothing():
     scores = {}
     for name, synthetic in (("good", good), ("junk", junk)):
         made = image_studies.evaluate(
-            synthetic, part(600, 900), DIGITS.test, DIGITS.spec, seeds=1, steps=60, real=60, most=300, ranked=60
+            synthetic,
+            part(600, 900),
+            DIGITS.test,
+            DIGITS.spec,
+            seeds=1,
+            steps=60,
+            real=60,
+            most=300,
+            filled=0,
+            ranked=60,
         )
         scores[name] = {point["factor"]: point["score"]["mean"] for point in made["mixing"]}
         curve = made["curve"][-1]
@@ -82,11 +91,46 @@ def test_tables_keep_target_categories_and_gaps():
 
 def test_studies_of_a_good_table():
     tables = read(synthetic=customers(2), train=customers(0), test=customers(1))
-    made = table_studies.evaluate(*tables.values(), positive="no", seeds=1, real=80, most=300, ranked=150)
+    made = table_studies.evaluate(*tables.values(), positive="no", seeds=1, real=80, most=300, filled=0, ranked=150)
     assert made["measure"] == "roc_auc" and [point["n"] for point in made["curve"]] == [100, 300]
     assert made["curve"][-1]["synthetic"]["mean"] > 0.75 and made["curve"][-1]["real"]["mean"] > 0.75
     assert made["mixing"][-1]["score"]["mean"] > made["mixing"][0]["score"]["mean"]
     assert all(of["deployed"] > 0.7 for of in made["ranking"]["classifiers"].values())
+
+
+def test_a_rare_class_of_a_table_is_filled_up():
+    frame = customers(0, 800)
+    rare = frame.churned.value_counts().idxmin()
+    few = frame[(frame.churned != rare) | (frame.groupby("churned").cumcount() < 8)]
+    tables = read(synthetic=customers(2, 1_500), train=few, test=customers(1))
+    made = table_studies.evaluate(
+        *tables.values(), positive=rare, seeds=2, real=80, most=100, filled=10_000, ranked=20
+    )["top_up"]
+    assert made["rarest"] == rare and made["filled"][rare]["real"] == 8
+    assert made["n_synthetic"] == made["filled"][rare]["lacking"] == (few.churned != rare).sum() - 8
+    assert made["recall"]["ci"][0] > 0 and made["balanced_accuracy"]["ci"][0] > 0
+    assert " helps: the balanced accuracy of gradient boosting goes from " in made["said"]
+    assert table_studies.fills(tables["train"], 700) == 700 and table_studies.fills(tables["test"], 700) == 0
+
+
+def test_a_number_as_target_has_no_rare_class():
+    kinds = {"age": "integer", "income": "continuous"}
+    frame = frames.read({"a": customers(0)[["age", "income"]].dropna()}, kinds, target="income")["a"]
+    found = table_studies._top_up(frame, frame, frame, 1, 100, 0, lambda: None)
+    assert found["reason"] == "the target is a number" and table_studies.fills(frame, 100) == 0
+
+
+def test_a_rare_class_of_images_is_filled_up():
+    y = DIGITS.train.y[:600]
+    rows = np.flatnonzero((y != 7) | (np.cumsum(y == 7) <= 2))  # two sevens
+    made = image_studies.evaluate(
+        part(600, 1100), Split(*(a[rows] for a in DIGITS.train)), DIGITS.test, DIGITS.spec,
+        seeds=1, steps=60, real=60, most=100, filled=2_000, ranked=80,
+    )["top_up"]  # fmt: skip
+    assert made["rarest"] == "7" and made["filled"]["7"]["real"] == 2
+    lacking = np.bincount(y[rows]).max() - 2
+    assert made["filled"]["7"] == {"real": 2, "added": 48, "lacking": lacking}  # all that there are
+    assert made["recall"]["points"] > 20 and made["recall"]["ci"][0] > 0
 
 
 def test_a_share_is_what_lies_between_floor_and_ceiling():

@@ -230,10 +230,15 @@ def test_full_says_beforehand_how_long_it_takes(monkeypatch):
     table = eval_tables.Table(
         dataclasses.replace(frame["a"].schema, target="sold"), frame["a"].numbers, frame["a"].codes
     )
-    protocol = eval_tables.Protocol(1, 0, judges=500, attacked=0, real=100, most=300, ranked=200, varied=1)
+    protocol = eval_tables.Protocol(1, 0, judges=500, attacked=0, real=100, most=300, filled=0, ranked=200, varied=1)
     found = eval_tables.estimate(SimpleNamespace(target="sold"), {"synthetic": table, "train": table}, protocol)
     boosting = 3 * (1 + 2) + 2 * (1 + 0.1) + 2 * (1 + 0.3) + (1 + 2) + sum(1 + 0.1 * (1 + f) for f in (0, 0.5, 1, 2, 4))
     assert found == pytest.approx(boosting + 6 * (3 * (1 + 0.5) + 2 * (1 + 0.2)))
+    rare = table.take(np.flatnonzero((table.answers() == 0) | (np.arange(2_000) < 100)))
+    skewed = {"synthetic": table, "train": rare}
+    extra = {filled: dataclasses.replace(protocol, filled=filled) for filled in (0, 500)}
+    times = [eval_tables.estimate(SimpleNamespace(target="sold"), skewed, how) for how in extra.values()]
+    assert times[1] - times[0] == pytest.approx(2 * (1 + 0.5))  # two trainings on the filled table at most
     assert (judging.spell(12), judging.spell(600), judging.spell(7_200)) == ("12 seconds", "10 minutes", "2.0 hours")
 
 
@@ -247,13 +252,17 @@ def test_full_says_so_of_images_too(digits, monkeypatch):
     monkeypatch.setattr(eval_images.classifiers, "train", train)
     monkeypatch.setattr(eval_images.time, "monotonic", lambda: clock[0])
     protocol = eval_images.Protocol(
-        2, 3, limit=0, trained=100, real=100, steps=5, most=300, ranked=0, varied=1, network=True
+        2, 3, limit=0, trained=100, real=100, steps=5, most=300, filled=900, ranked=0, varied=1, network=True
     )
     subject = subjects.Subject(digits, subjects.Synthetic(digits.train.x, digits.train.y), None, None)
     judged = (3 * 2 + 1 + 2 * 2) * 100 * 3  # three sets by two networks, one changed set, another network on two sets
     curve = 2 * (128 * 5 + 300 * 4)  # a batch is never smaller; five steps, or four passes
     mixed = 128 * 5 + 150 * 5 + 200 * 5 + 300 * 4 + 500 * 4
     assert eval_images.estimate(subject, protocol) == pytest.approx((judged + curve + mixed) / 1_000)
+    y = np.where(digits.train.y < 3, digits.train.y, 0)  # the smallest of three classes is rare
+    skewed = subject._replace(real=digits._replace(train=digits.train._replace(y=y)))
+    filled = 2 * 128 * max(5, 4 * (900 // 128)) / 1_000
+    assert eval_images.estimate(skewed, protocol) == pytest.approx((judged + curve + mixed) / 1_000 + filled)
     bare = subject._replace(synthetic=subjects.Synthetic(digits.train.x, None))
     assert eval_images.estimate(bare, protocol) == 0
 

@@ -1,0 +1,194 @@
+"""Are rare classes helped by synthetic examples? Real data alone against real data whose rare classes are filled up.
+
+Of each class of the real training set that has fewer examples than the largest one, synthetic examples are added until
+it has as many, or as many as there are. Classifiers learn from both sets and answer for the same real test data:
+
+    balanced accuracy   the mean over the classes of the share of each that is recognised
+    recall              that share of the rarest class
+
+What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.paired`). Sets
+whose smallest class has `BALANCED` of the largest one's examples have nothing to fill up. Images and tables share this:
+it is a function of `answers(real rows, synthetic rows) -> classes`. Nothing is chosen on the data that judges.
+
+    found = top_up.evaluate(answers, train.y, synthetic.y, test.y, spec.classes, limit=6_000, seed=0)
+    print(top_up.sentence(found, "a CNN", "example"))
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from synthjax.evals import paired
+from synthjax.evals.amounts import leaf
+
+BALANCED = 2 / 3
+"""Examples of the smallest class by those of the largest from which on a set counts as balanced."""
+SHOWN = 3
+"""Classes that a sentence names at most."""
+
+Answers = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(Rows of the real training set, rows of the synthetic set), the latter maybe none, to the classes (seeds, M) that
+classifiers trained on both give to the M real test examples."""
+
+
+def evaluate(
+    answers: Answers,
+    real: np.ndarray,
+    made: np.ndarray,
+    test: np.ndarray,
+    classes: Sequence[str],
+    *,
+    limit: int,
+    seed: int = 0,
+    tick: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """What filling up the rare classes is worth.
+
+    Args:
+        answers: see `Answers`.
+        real: (N,) integers in 0 ... len(classes) - 1, classes of the real training set.
+        made: (S,) classes of the synthetic set.
+        test: (M,) classes of the real test set.
+        classes: their names.
+        limit: examples of the filled set at most; of a larger one, the real part is cut first, each class alike.
+        seed: of the draws and the bootstrap.
+        tick: called after each of the two trainings.
+
+    Returns:
+        Plain values: `reason`, why nothing was measured, and None for the rest; or `reason` None; `rarest`, a class
+        name; `n_real`, `n_synthetic`, examples; `filled`, class name -> `real`, `added`, `lacking` examples of each
+        class that lacks some; `n_test`, test examples of the rarest; `balanced_accuracy` and `recall`, each with
+        leaves (`amounts.leaf`, over the seeds) `real` and `filled`, and the `points` gained with their `ci`.
+    """
+    rng = np.random.default_rng([seed, 17])
+    rows = _cut(rng, real, limit)
+    counts, available = (np.bincount(y, minlength=len(classes)) for y in (real[rows], made))
+    lacking = np.where(counts > 0, counts.max() - counts, 0)
+    added = np.minimum(lacking, available)
+    rarest = int(np.argmin(np.where(counts > 0, counts, len(real) + 1)))
+    n_test = int((test == rarest).sum())
+    reason = _reason(np.bincount(real, minlength=len(classes)), classes)
+    if reason is None and not lacking.any():
+        reason = f"with at most {limit:,} examples in all, no class has fewer than another"
+    if reason is None and not added.any():
+        reason = "the synthetic set has no example of a rare class"
+    if reason is None and not n_test:
+        reason = f"no real test example is of the rarest class, “{classes[rarest]}”"
+    if reason is not None:
+        return skipped(reason)
+    extra = [rng.permutation(np.flatnonzero(made == label))[:count] for label, count in enumerate(added)]
+    sides = []
+    for more in (np.empty(0, np.int64), np.sort(np.concatenate(extra))):
+        sides.append(answers(rows, more))
+        tick()
+    present = np.unique(test)
+    return {
+        "reason": None,
+        "rarest": classes[rarest],
+        "n_real": len(rows),
+        "n_synthetic": int(added.sum()),
+        "filled": {
+            classes[label]: {"real": int(counts[label]), "added": int(added[label]), "lacking": int(lacking[label])}
+            for label in np.flatnonzero(lacking).tolist()
+        },
+        "n_test": n_test,
+        "balanced_accuracy": _beside(sides, test, present, seed),
+        "recall": _beside(sides, test, np.array([rarest]), seed),
+    }
+
+
+def skipped(reason: str) -> dict[str, Any]:
+    """What `evaluate` returns where nothing is measured, and why."""
+    names = ("rarest", "n_real", "n_synthetic", "filled", "n_test", "balanced_accuracy", "recall")
+    return {"reason": reason, **dict.fromkeys(names)}
+
+
+def size(real: np.ndarray, limit: int) -> int:
+    """Examples of the filled set, were nothing lacking, for labels (N,) of the real one; 0 where that is balanced."""
+    counts = np.bincount(real)
+    return 0 if _balanced(counts) else min(int(counts.max() * np.count_nonzero(counts)), limit)
+
+
+def sentence(found: Mapping[str, Any], who: str, unit: str) -> str:
+    """What `evaluate` found, in plain words; `who` is what was trained, `unit` what an example is called."""
+    if found["reason"] is not None:
+        return f"Filling up rare classes was not tried: {found['reason']}."
+    balanced, recall = found["balanced_accuracy"], found["recall"]
+    low, high = balanced["ci"]
+    helps = "helps" if low > 0 else "harms" if high < 0 else "makes no difference that could be told from chance"
+    filled = [name for name, of in found["filled"].items() if of["added"]]
+    short = [name for name, of in found["filled"].items() if of["added"] < of["lacking"]]
+    word = "class" if len(filled) == 1 else "classes"
+    said = (
+        f"Filling up the rare {word} ({_named(filled)}) of {found['n_real']:,} real {unit}s with "
+        f"{found['n_synthetic']:,} synthetic ones {helps}: the balanced accuracy of {who} goes from "
+        f"{_percent(balanced, 'real')} to {_percent(balanced, 'filled')} % ({_points(balanced)}), the share of "
+        f"“{found['rarest']}”, the rarest class, that it recognises from {_percent(recall, 'real')} to "
+        f"{_percent(recall, 'filled')} % ({_points(recall)}; {found['n_test']:,} test {unit}s)."
+    )
+    return f"{said} Of {_named(short)} there are too few synthetic {unit}s to go further." if short else said
+
+
+def _balanced(counts: np.ndarray) -> bool:
+    there = counts[counts > 0]
+    return len(there) < 2 or there.min() >= BALANCED * there.max()
+
+
+def _reason(counts: np.ndarray, classes: Sequence[str]) -> str | None:
+    """Why there is nothing to fill up, by the numbers of real examples of each class; None: there is."""
+    if not _balanced(counts):
+        return None
+    least, most = int(np.argmin(np.where(counts > 0, counts, counts.max()))), int(np.argmax(counts))
+    if least == most:
+        return "all classes of the real training set have equally many examples"
+    return (
+        "the classes of the real training set are balanced: the smallest, "
+        f"“{classes[least]}”, has {counts[least]:,} examples, the largest {counts[most]:,}"
+    )
+
+
+def _cut(rng: np.random.Generator, real: np.ndarray, limit: int) -> np.ndarray:
+    """Rows (n,) i64 of the real set, ascending, of each class its share, so that the filled set keeps the limit."""
+    counts = np.bincount(real)
+    whole = counts.max() * np.count_nonzero(counts)
+    if whole <= limit:
+        return np.arange(len(real))
+    take = np.maximum(np.rint(counts * (limit / whole)).astype(int), counts > 0)
+    rows = [rng.permutation(np.flatnonzero(real == label))[:count] for label, count in enumerate(take)]
+    return np.sort(np.concatenate(rows))
+
+
+def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, Any]:
+    """The mean recall of some classes, of both sides' answers (seeds, M), and what the second gains."""
+    scores = [[_recall(answer, test, labels) for answer in side] for side in sides]
+    whole = np.ones((1, len(test)))
+    leaves = [leaf([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
+    gained = paired.loss(scores[0], scores[1], len(test), seed=seed)
+    return {"real": leaves[0], "filled": leaves[1], "points": gained["points"], "ci": gained["ci"]}
+
+
+def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> paired.Score:
+    """The mean over classes of the share recognised; NaN where a resample lacks one of them."""
+    there = (test[:, None] == labels).astype(np.float64)
+    right = there * (answer == test)[:, None]
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return ((weights @ right) / (weights @ there)).mean(1)
+
+    return score
+
+
+def _named(names: Iterable[str]) -> str:
+    each = [f"“{name}”" for name in names]
+    return ", ".join(each[:SHOWN]) + (f" and {len(each) - SHOWN} more" if len(each) > SHOWN else "")
+
+
+def _percent(figure: Mapping[str, Any], side: str) -> str:
+    return f"{100 * figure[side]['mean']:.1f}"
+
+
+def _points(figure: Mapping[str, Any]) -> str:
+    low, high = figure["ci"]
+    return f"{figure['points']:+.1f} points, {low:.1f} to {high:.1f}"
