@@ -1,29 +1,68 @@
 """The figures that the privacy part stands for: copies of 5 % are caught and named, honest files are left alone."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from customers import KINDS, customers
 from sklearn.datasets import load_digits
 
-from synthjax.evals import encoders, frames
+from synthjax.evals import encoders, frames, privacy, report, tabular_privacy, tabular_report, traces
 from synthjax.evals.privacy import Attacker, Audience, Keys, judge, roc
 from synthjax.evals.privacy.attacks import from_file
 from synthjax.evals.privacy.summary import findings
+from synthjax.model import DataSpec
 
 MEMBERS, OTHERS, REFERENCE, SYNTHETIC = 600, 400, 300, 400
 COPIED = 30
 
 
+ENDS = np.cumsum([MEMBERS, OTHERS, REFERENCE, SYNTHETIC])
+
+
+def images(seed):
+    return load_digits().images.astype(np.uint8)[np.random.default_rng(seed).permutation(1797)][: ENDS[-1]]
+
+
+def table(seed):
+    return frames.read({"all": customers(seed, int(ENDS[-1]), gaps=0.02)}, KINDS, "churned")["all"]
+
+
 def rows(kind, seed):
     """Disjoint members, others, reference and other real rows, as vectors."""
-    ends = np.cumsum([MEMBERS, OTHERS, REFERENCE])
     if kind == "digits":
-        images = load_digits().images.astype(np.uint8)
-        parts = np.split(images[np.random.default_rng(seed).permutation(len(images))][: ends[-1] + SYNTHETIC], ends)
-        return parts
-    frame = customers(seed, int(ends[-1]) + SYNTHETIC, gaps=0.02)
-    table = frames.read({"all": frame}, KINDS, "churned")["all"]
-    return np.split(encoders.metric(table.take(np.arange(MEMBERS)))(table), ends)
+        return np.split(images(seed), ENDS[:-1])
+    whole = table(seed)
+    return np.split(encoders.metric(whole.take(np.arange(MEMBERS)))(whole), ENDS[:-1])
+
+
+def verdict(kind, seed, copied):
+    """What the page says of a file of other real rows, `copied` of them members, and the privacy part behind it."""
+    parts = np.split(np.arange(ENDS[-1]), ENDS[:-1])
+    order = [np.concatenate([parts[0][:copied], parts[3][copied:]]), *parts[:3]]
+    if kind == "digits":
+        x = images(seed)[..., None]
+        four = (SimpleNamespace(x=x[part], y=None) for part in order)
+        found = privacy.evaluate(*four, DataSpec("image", (8, 8, 1), levels=17), seed=seed)
+        return report.private(found), found
+    found = tabular_privacy.evaluate(*(table(seed).take(part) for part in order), seed=seed)
+    return tabular_report.private(found), found
+
+
+@pytest.mark.parametrize("kind", ["digits", "table"])
+@pytest.mark.parametrize("seeds", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_the_page_accuses_at_most_two_honest_files_of_twenty_and_those_that_copy(kind, seeds):
+    """Every test of the file, corrected together, and what else the verdict looks at."""
+    accused = 0
+    for seed in range(seeds):
+        honest, _ = verdict(kind, seed, 0)
+        accused += honest.level != "good"
+        if seed < max(seeds // 4, 1):
+            leaking, found = verdict(kind, seed, COPIED)
+            assert leaking.level == "poor" and traces.level(found) != "good"
+            assert "duplicates.exact" in found["findings"]["flagged"] and "This counts" in leaking.evidence[0]
+    print(f"{kind}: {accused} of {seeds} honest files accused")
+    assert accused <= seeds // 10
 
 
 @pytest.mark.parametrize("kind", ["digits", "table"])
