@@ -26,6 +26,8 @@ MODEL_ATTACKS = {
     "lira": "asks the model, likelihood ratio over shadow models",
 }
 _GUESSES = {"boosting": "by boosting", "nearest": "by the nearest synthetic row"}
+SURE = 0.01
+"""Corrected p-value up to which an attack that is sure of some members counts as one that recognises them."""
 SHOWN = 3
 """Tests that a sentence names at most."""
 
@@ -76,14 +78,16 @@ def level(privacy: Mapping[str, Any]) -> Literal["good", "fair", "poor"]:
 
     Returns:
         "poor" if the surest attack's interval lies above 0.55, or one finds more than 5 % of the members at 0.1 % false
-        alarms, and not by chance; "fair" if any test counts after correction, the surest attack's interval excludes
-        0.5, a headline figure is out of chance's reach, or synthetic examples are nearer to the training set.
+        alarms, and surely not by chance, which soon gives as much where others are few; "fair" if any test counts after
+        correction, the surest attack's interval excludes 0.5, a headline figure is out of chance's reach, or synthetic
+        examples are nearer to the training set.
     """
     mia, sure, tail = privacy["mia"], "tpr_at_fpr_0p1pct", ".tpr_at_fpr_0p1pct"
     # Bonferroni: all three headline figures are looked at.
     traced = [key for key, p in mia["p_value"].items() if p < 0.01 / len(mia["p_value"])]
     counted, low = flagged(privacy), surest(mia)[2][0]
-    named = [name.split(".")[1] for name in counted if name.startswith("mia.") and name.endswith(tail)]
+    tails = [name for name in counted if name.startswith("mia.") and name.endswith(tail)]
+    named = [name.split(".")[1] for name in tails if privacy["findings"]["holm"][name] <= SURE]
     found = [mia["attacks"][name][sure] for name in named] + ([mia[sure]] if sure in traced else [])
     if low > 0.55 or max(found, default=0.0) > 0.05:
         return "poor"

@@ -67,6 +67,8 @@ def test_few_who_are_recognised_for_sure_are_a_leak():
     assert report.private(made(tail, copy=attack(half=0.001, tail=0.06))).level == "poor"
     assert report.private(made(tail, copy=attack(half=0.001, tail=0.04))).level == "fair"
     assert report.private(made(copy=attack(half=0.001, tail=0.06))).level == "good"  # as by chance
+    unsure = {"mia.copy.tpr_at_fpr_0p1pct": 0.04}  # one in twenty-five honest files has as much
+    assert report.private(made(unsure, copy=attack(half=0.001, tail=0.2))).level == "fair"
 
 
 def test_what_counts_is_named_in_plain_words_smallest_p_first():
