@@ -36,6 +36,8 @@ SPEED_STEPS = 50
 FITTED = 3 * SPEED_STEPS
 """A model of no more steps than that is fitted to its end, whatever the time."""
 REAL = "real data"
+OPEN = ("models",)
+"""Fields that say which pieces there are, not what one holds: a folder goes on under other ones."""
 
 
 @dataclass(frozen=True)

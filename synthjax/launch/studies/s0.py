@@ -36,6 +36,8 @@ from synthjax.models import dcgan
 STUDIED = "dcgan"
 """The study's generator, the one that its figures are beside."""
 PAIRS = "Trials are paired by number: same number, same start of the network."
+OPEN = ("models",)
+"""Fields that say which pieces there are, not what one holds: a folder goes on under other ones."""
 
 CNN_REAL = (0.6290, 0.5608, 0.6754, 0.6042, 0.6647, 0.5433, 0.6162, 0.6027, 0.5579, 0.6518)
 CNN_GENERATED = (0.6039, 0.6106, 0.6200, 0.5578, 0.6015, 0.5605, 0.6160, 0.5647, 0.6745, 0.6338)
