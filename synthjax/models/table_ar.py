@@ -42,9 +42,6 @@ class Config:
     """Width of both hidden layers of each column."""
     dropout: float = 0.1
     """Share of the hidden units that training leaves out."""
-    members: int = 1
-    """Sets of networks, each with a start and dropout of its own, trained on the same batches; a column is drawn from
-    the mean of their probabilities."""
     conditional: bool = True
     """Samples take the labels they are given, where the data has any."""
     batch_size: int = 256
@@ -71,14 +68,13 @@ class State(NamedTuple):
     marginal: jax.Array
     """(W,) frequency of each state of each column."""
     params: Any
-    """Each array with a leading axis of members."""
     ema: Any
     opt: optax.OptState
 
 
 def _check(config: Config, spec: DataSpec) -> None:
     check("table_ar", spec, config.bins)
-    for name in ("embedding", "hidden", "members", "batch_size"):
+    for name in ("embedding", "hidden", "batch_size"):
         if getattr(config, name) < 1:
             raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
     if not 0 <= config.dropout < 1:
@@ -103,7 +99,7 @@ def order(config: Config, layout: Layout) -> np.ndarray:
 
 
 def initial(config: Config, layout: Layout, key: jax.Array, marginal: jax.Array) -> dict[str, jax.Array]:
-    """Parameters of one member that start as independent columns: the last layer is 0, its bias the log frequencies."""
+    """Parameters that start as independent columns: the last layer is 0, its bias the log frequencies."""
     count, width, hidden = len(layout.sizes), sum(layout.sizes), config.hidden
     seen = count * config.embedding
     key_embed, key_first, key_second = jax.random.split(key, 3)
@@ -127,10 +123,7 @@ def _hidden(params: Any, column: Any, seen: jax.Array, drop: jax.Array | float) 
 
 
 def log_p(layout: Layout, sequence: np.ndarray, state: State, params: Any, states: jax.Array, drop: Any) -> jax.Array:
-    """log p(x_c | the columns before) of rows of states (B, C), by one member: (C, B), nats.
-
-    drop: (C, 2, B, H) factors of the hidden units, or None.
-    """
+    """log p(x_c | the columns before) of rows of states (B, C): (C, B), nats. drop: (C, 2, B, H) factors or 1."""
     count = len(sequence)
     place = np.argsort(sequence)
     before = jnp.asarray(place[None, :] < place[:, None], jnp.float32)  # (column, seen)
@@ -142,12 +135,6 @@ def log_p(layout: Layout, sequence: np.ndarray, state: State, params: Any, state
     logits = jnp.einsum("cbh,csh->cbs", hidden, _last(layout, params["out"])) + _bias(layout, state, params)[:, None]
     chosen = jnp.take_along_axis(logits, states.T[:, :, None], axis=2)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=2)
-
-
-def predictive(layout: Layout, sequence: np.ndarray, state: State, states: jax.Array) -> jax.Array:
-    """log p(x_c | the columns before) of rows of states (B, C) by all members, as drawn: (C, B), nats."""
-    each = jax.vmap(lambda params: log_p(layout, sequence, state, params, states, None))(state.ema)
-    return jax.nn.logsumexp(each, axis=0) - jnp.log(len(each))
 
 
 def _last(layout: Layout, out: jax.Array) -> jax.Array:
@@ -166,23 +153,18 @@ def _drawn(
 ) -> jax.Array:
     """States (rows, C), one column after the other; `labels` (rows,): those of column 0."""
     params, starts, count = state.ema, layout.padded[:, 0], len(sequence)
-    members, _, width = params["embed"].shape
-    last = jax.vmap(lambda params: (_last(layout, params["out"]), _bias(layout, state, params)))(params)
+    out, bias, width = _last(layout, params["out"]), _bias(layout, state, params), params["embed"].shape[1]
 
     def draw(carry, inputs):
         states, seen = carry
         key, column, start = inputs
-
-        def probabilities(params, last, seen):
-            return jax.nn.softmax(_hidden(params, column, seen, 1.0) @ last[0][column].T + last[1][column])
-
-        p = jax.vmap(probabilities)(params, last, seen).mean(axis=0)
+        p = jax.nn.softmax(_hidden(params, column, seen, 1.0) @ out[column].T + bias[column])
         drawn = choose(key, jnp.cumsum(p, axis=-1))
         drawn = drawn if labels is None else jnp.where(column == 0, labels, drawn)
-        seen = jax.lax.dynamic_update_slice_in_dim(seen, params["embed"][:, start + drawn], column * width, 2)
+        seen = jax.lax.dynamic_update_slice_in_dim(seen, params["embed"][start + drawn], column * width, 1)
         return (jax.lax.dynamic_update_slice_in_dim(states, drawn[:, None], column, 1), seen), None
 
-    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((members, rows, count * width)))
+    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count * width)))
     inputs = (jax.random.split(key, count), jnp.asarray(sequence), jnp.asarray(starts[sequence]))
     return jax.lax.scan(draw, start, inputs)[0][0]
 
@@ -205,8 +187,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         states = layout.states(bins, batch.x, batch.y)
         counts = jnp.zeros(sum(layout.sizes)).at[states + jnp.asarray(layout.padded[:, 0])].add(batch.weight[:, None])
         marginal = layout.normalise(counts)
-        keys = jax.random.split(key, config.members)
-        params = jax.vmap(lambda key: initial(config, layout, key, marginal))(keys)
+        params = initial(config, layout, key, marginal)
         return State(bins, marginal, params, jax.tree.map(jnp.copy, params), adam.init(params))
 
     def step(key, i, state: State, batch: Batch):
@@ -215,10 +196,9 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
         def loss(params, key, batch: Batch):
             states = layout.states(state.bins, batch.x, batch.y)
-            shape = (config.members, len(sequence), 2, len(states), config.hidden)
+            shape = (len(sequence), 2, len(states), config.hidden)
             drop = jax.random.bernoulli(key, 1 - config.dropout, shape) / (1 - config.dropout)
-            each = jax.vmap(lambda params, drop: log_p(layout, sequence, state, params, states, drop))(params, drop)
-            return -each.sum(axis=1).mean(axis=0), {}
+            return -log_p(layout, sequence, state, params, states, drop).sum(axis=0), {}
 
         gradient, metrics = grad(loss)(state.params, key_loss, jax.tree.map(lambda a: a[rows], batch))
         update, opt = adam.update(gradient, state.opt, state.params)
@@ -235,6 +215,6 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def score(key, state: State, batch: Batch):
         """-log p(x, y) of the states, nats."""
         states = layout.states(state.bins, batch.x, batch.y)
-        return -predictive(layout, sequence, state, states).sum(axis=0)
+        return -log_p(layout, sequence, state, state.ema, states, None).sum(axis=0)
 
     return Model(init, step, sample, score, conditional, minibatches=None, n_classes=spec.n_classes)
