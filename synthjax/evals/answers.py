@@ -162,7 +162,12 @@ def lost(report: Mapping[str, Any]) -> Verdict:
             f"{loss['n']:,} test {_unit(report)}s and the seeds of each side, {loss['seeds']})."
         )
     evidence += _lost_of_table(report) if _table(report) else _lost_of_images(report)
-    return Verdict("What is lost?", *_how_much(report, loss), evidence, _sure_of_loss(report, loss))
+    level, answer = _how_much(report, loss)
+    if missing := image_report.missing(utility):
+        level = "fair" if level == "good" else level
+        answer = f"{'Classes are' if len(missing) > 1 else 'A class is'} missing. {answer}"
+        evidence.insert(0, image_report.lacks(missing, _unit(report)))
+    return Verdict("What is lost?", level, answer, evidence, _sure_of_loss(report, loss))
 
 
 def _how_much(report: Mapping[str, Any], loss: Mapping[str, Any] | None) -> tuple[Level, str]:

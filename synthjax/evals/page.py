@@ -89,6 +89,7 @@ def _usefulness(report: Mapping[str, Any], spec: DataSpec) -> str:
     return (
         "<section><h2>Usefulness</h2><p>Classifiers are trained on the synthetic data and tested on real data that "
         "neither they nor the generator has seen. The ceiling is the same protocol with as many real examples.</p>"
+        + study_sections.missing(utility, "example")
         + table("Accuracy, trained on → tested on; mean and 95 % interval", ["", *CLASSIFIERS.values()], rows)
         + f'<div class="pair">{bars}</div>'
         + study_sections.calibration(utility.get("calibration"), "the CNN")

@@ -33,7 +33,7 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
       .trts.mean                       trained on real, tested on synthetic data
       .tstr_over_trtr                  the share of the ceiling that is reached
     utility.cnn.tstr.confusion       real test examples by class (row) and answer (column), mean over seeds
-    utility.n, utility.protocol      sizes of the sets; the classifiers in words
+    utility.n, utility.protocol      sizes of the sets, missing_classes; the classifiers in words
 
     studies                          null without labels; see `synthjax.evals.image_studies`
       .curve, .mixing                  scores by size of the set, and beside few real examples
@@ -111,6 +111,8 @@ GATEABLE = (
 """The numbers that a gate may name."""
 REPEATED = 0.05
 """Share of unseen examples equal to a training example above which the verdict on privacy says so."""
+NAMED = 5
+"""Missing classes that a sentence names at most."""
 NEEDS_MODEL = ("privacy.mia.model_auc",)
 
 _COMPARE = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
@@ -248,6 +250,19 @@ def verdicts(report: Mapping[str, Any]) -> list[Verdict]:
     return [*found, private(report["privacy"])]
 
 
+def missing(utility: Mapping[str, Any] | None) -> list[str]:
+    """Names of the classes that the synthetic set lacks, by the utility part; reports made earlier may not tell."""
+    found: list[str] = ((utility or {}).get("n") or {}).get("missing_classes") or []
+    return found
+
+
+def lacks(names: Sequence[str], unit: str) -> str:
+    """What it means that a synthetic set lacks the classes of these names, a sentence."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    which = f"class{'es' * (len(names) > 1)} {', '.join(f'“{name}”' for name in names[:NAMED])}{more}"
+    return f"No synthetic {unit} is of {which}: what learns from this data alone never answers so."
+
+
 def useful(utility: Mapping[str, Any]) -> Verdict:
     """Can a classifier learn from it? What the utility part says."""
     cnn, svm = utility["cnn"], utility["svm"]
@@ -261,6 +276,9 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
     if cnn["tstr"]["mean"] <= cnn["floor"]["mean"]:
         answer = "No: a mean image with noise would serve as well."
     n = utility["n"]
+    gone = missing(utility)
+    if gone and level == "good":
+        level, answer = "fair", "All but the classes that are missing."
     part = f", {n['trained_on']:,} of its examples," if n["trained_on"] < n["synthetic"] else ""
     evidence = [
         f"A CNN trained on this data alone{part} scores {percent(cnn['tstr']['mean'])} on real test data, where as "
@@ -268,6 +286,7 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
         f"The floor, a per-class mean image with noise, gives {percent(cnn['floor']['mean'])}.",
         f"A support vector machine scores {percent(svm['tstr']['mean'])} instead of {percent(svm['trtr']['mean'])}: "
         f"ratio {_ratio(svm):.3f}.",
+        *([lacks(gone, "example")] if gone else []),
     ]
     return Verdict("Can a classifier learn from it?", level, answer, evidence)
 
@@ -303,6 +322,9 @@ def alike(fidelity: Mapping[str, Any]) -> Verdict:
     if collapsed := fidelity.get("collapsed"):
         level, answer = "poor", "No: some classes have collapsed to a few examples."
         evidence.append(f"Collapsed: {', '.join(collapsed)}; less than half as varied as the real class.")
+    if gone := [name for name, of in (fidelity.get("per_class") or {}).items() if not of.get("n_synthetic", 1)]:
+        level, answer = "poor", "No: some classes are missing."
+        evidence.append(f"No example at all: {', '.join(gone)}.")
     return Verdict("Does it look like the real data?", level, answer, evidence)
 
 

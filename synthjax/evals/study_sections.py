@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from synthjax.evals import markup, plots
+from synthjax.evals import markup, plots, report
 from synthjax.evals.markup import between, figure, table
 
 NAMES = {
@@ -166,6 +166,12 @@ def robustness(found: Mapping[str, Any], figures: Mapping[str, str]) -> str:
 
 def _words(level: str) -> str:
     return {"good": "useful", "fair": "partly useful", "poor": "not useful"}[level]
+
+
+def missing(utility: Mapping[str, Any], unit: str) -> str:
+    """A sentence on the classes that the synthetic set lacks; nothing where it has all."""
+    names = report.missing(utility)
+    return f"<p><strong>{escape(report.lacks(names, unit))}</strong></p>" if names else ""
 
 
 def calibration(found: Mapping[str, float] | None, who: str) -> str:

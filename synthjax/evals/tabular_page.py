@@ -85,7 +85,8 @@ def _usefulness(report: Mapping[str, Any]) -> str:
         f"<section><h2>Usefulness</h2><p>Classifiers learn <strong>{escape(target)}</strong> from the synthetic rows "
         "and are tested on real rows that neither they nor the generator has seen. The ceiling is the same with as "
         f"many real training rows, the floor with columns that were drawn alone.{sought}</p>"
-        f'<div class="pair">{bars}</div>'
+        + study_sections.missing(utility, "row")
+        + f'<div class="pair">{bars}</div>'
         + _scores(utility["boosting"], "Gradient boosting on all rows; mean and 95 % interval over the seeds")
         + _judges(utility, second)
         + study_sections.calibration(utility.get("calibration"), "gradient boosting")

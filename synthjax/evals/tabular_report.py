@@ -14,7 +14,7 @@ Keys of `report.json`, beside those of manifest and privacy, which are as for im
                                      bad as columns drawn alone; null where there is nothing to learn
     utility.judges, utility.mean     each of the six judges, and their mean; .kept of the mean is of
                                      balanced_accuracy or r2
-    utility.task, .positive, .n      classification or regression, the class looked for, rows
+    utility.task, .positive, .n      classification or regression, the class looked for, rows and missing_classes
 
     fidelity.synthetic               see `synthjax.evals.tabular`: shapes, trends (score, score_real_edges, pairs),
                                      missing (largest_difference), correlation (mean, max), c2st (score, auc),
@@ -161,6 +161,9 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
             "fair": "Partly: a visible share of what real rows teach is lost.",
             "poor": "No: far from what real rows teach.",
         }[level]
+    gone = report.missing(utility)
+    if gone and level == "good":
+        level, answer = "fair", "All but the classes that are missing."
     evidence = [
         _beside(utility["boosting"], first, "Gradient boosting trained on these rows alone reaches")
         + (f" {percent(share)} of what real rows teach is kept." if share is not None else ""),
@@ -170,6 +173,8 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
     if worst is not None and worst[2] - worst[1] >= 0.005:
         judge, ours, real = worst
         evidence.append(f"Furthest from real rows is the {judge}: {ours:.3f} instead of {real:.3f}.")
+    if gone:
+        evidence.append(report.lacks(gone, "row"))
     return Verdict("Can a classifier learn from it?", level, answer, evidence)
 
 

@@ -79,7 +79,8 @@ def evaluate(
         "regression"; `positive`, of two classes the rarer, which `roc_auc` and `pr_auc` look for; of more classes
         they are the mean of each against the rest, and `positive` is None; `loss`, what the boosting loses against
         real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`, under `tstr` and `trtr`
-        the boosting's expected calibration error, None in regression; `n`, rows with a target; `protocol` in words. A
+        the boosting's expected calibration error, None in regression; `n`, rows with a target, and `missing_classes`,
+        names of those that no synthetic row has; `protocol` in words. A
         table without target has but `reason`, and None for the rest.
 
     Raises:
@@ -104,7 +105,10 @@ def evaluate(
         "mean": _over_judges(scores),
         "task": "regression" if train.schema.regression else "classification",
         "positive": None if positive is None else train.schema.classes[positive],
-        "n": {"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
+        "n": {
+            **{"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
+            "missing_classes": _missing(synthetic, train),
+        },
         "protocol": _protocol(seeds, limits, seed),
     }
 
@@ -286,6 +290,13 @@ def _answered(name: str, table: Table) -> Table:
     if (n := len(found := table.answered())) < SMALLEST:
         raise InputError(f"{name}: {n} rows have a {table.schema.target!r}; at least {SMALLEST} are needed")
     return found
+
+
+def _missing(synthetic: Table, train: Table) -> list[str]:
+    """Names of the classes that training rows have and no synthetic row."""
+    if train.schema.regression:
+        return []
+    return [train.schema.classes[code] for code in np.setdiff1d(train.answers(), synthetic.answers()).tolist()]
 
 
 def _positive(train: Table) -> int | None:

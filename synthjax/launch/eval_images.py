@@ -15,7 +15,7 @@ from synthjax import data
 from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, top_up, utility
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
-from synthjax.launch import judging, shadows
+from synthjax.launch import judging, shadows, subjects
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.subjects import Subject
 
@@ -193,11 +193,28 @@ def left_out(subject: Subject) -> list[str]:
 
 def about(subject: Subject) -> list[str]:
     """What whoever reads the report has to know of the set as a whole, beginning with what is left out."""
-    missing, made, real = left_out(subject), len(subject.synthetic.x), len(subject.real.train.x)
-    if missing or made >= real:
-        return missing
+    missing, made, real = left_out(subject), len(subject.synthetic.x), subject.real.train
+    names, y = subject.real.spec.classes, subject.synthetic.y
+    if missing or y is None:
+        return [*missing, *cut(subject)]
+    counts = np.bincount(real.y, minlength=len(names)).tolist()
+    notes = subjects.absent(dict(zip(names, counts, strict=True)), [names[label] for label in np.unique(y)], "example")
+    if made < len(real.x):
+        notes += [
+            f"there are {made:,} synthetic examples and {len(real.x):,} training examples: ceiling and floor take no "
+            "more either"
+        ]
+    return [*notes, *cut(subject)]
+
+
+def cut(subject: Subject) -> list[str]:
+    """A note where the test examples were cut from the real data, which the maker of a foreign file may not know."""
+    rows = subject.real.test.index
+    if subject.run is not None or np.array_equal(rows, np.arange(len(rows))):
+        return []
     return [
-        f"there are {made:,} synthetic examples and {real:,} training examples: ceiling and floor take no more either"
+        f"{subject.real.name} has no test examples of its own: a fixed fifth of it counts as unseen, which is true "
+        "only if the generator was not trained on them; --holdout=FILE beside --real=FILE names others"
     ]
 
 

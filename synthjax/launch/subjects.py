@@ -5,6 +5,7 @@ manifest describes. Any other file is foreign: nothing is known about which real
 """
 
 import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from synthjax.model import DataSpec, Model, State
 
 BLOCK = 500
 """Examples drawn at once at most."""
+NAMED = 5
+"""Classes that a note names at most."""
 
 
 class Synthetic(NamedTuple):
@@ -68,7 +71,7 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
 
     Raises:
         InputError: the file is missing or damaged, its images are of another size or have grey values that the real
-            data cannot have, labels are missing or out of range, a class has no examples. One line that names the row.
+            data cannot have, labels are missing or out of range. One line that names the row.
     """
     if spec.kind != "image":
         raise InputError(f"{path}: the real data is a table; this version judges images")
@@ -92,10 +95,6 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
     if part.y.max() >= max(spec.n_classes, 1):
         row = int(np.argmax(part.y >= spec.n_classes))
         raise InputError(f"{path}: y row {row} holds label {part.y[row]}, the real data has {spec.n_classes} classes")
-    counts = np.bincount(part.y, minlength=spec.n_classes)
-    if not counts.all():
-        empty = int(counts.argmin())
-        raise InputError(f"{path}: y: class {empty} ({spec.classes[empty]}) has no examples")
     return Synthetic(part.x, part.y)
 
 
@@ -105,6 +104,23 @@ def open_run(
     """A trained run and the data it was trained on.
 
     Raises:
+def absent(real: Mapping[str, int], made: Collection[str], unit: str) -> list[str]:
+    """A note on the classes that a synthetic set lacks; none where it has all.
+
+    Args:
+        real: class name -> real training examples.
+        made: names of the classes that the set has.
+        unit: what an example is called.
+    """
+    names = [name for name in sorted(real) if real[name] and name not in made]
+    if not names:
+        return []
+    whole = sum(real.values())
+    shares = ", ".join(f"{name!r} ({real[name] / whole:.1%} of the real {unit}s)" for name in names[:NAMED])
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return [f"no synthetic {unit} is of class {shares}{more}"]
+
+
         InputError: the data is missing, or not what the run was trained on.
         CheckpointError: there is no usable checkpoint.
     """

@@ -172,12 +172,8 @@ def _about(frames: dict[str, "pd.DataFrame"], target: str | None, classes: int) 
     if unlabelled:
         notes.append(f"{unlabelled:,} synthetic rows have no {target!r}: usefulness is measured without them")
     if classes:
-        counts = frames["train"][target].value_counts()
-        absent = sorted(set(counts.index) - set(frames["synthetic"][target].dropna().unique()))
-        if absent:
-            shares = ", ".join(f"{name!r} ({counts[name] / counts.sum():.1%} of the real rows)" for name in absent[:5])
-            more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-            notes.append(f"no synthetic row is of class {shares}{more}")
+        counts = {str(name): int(n) for name, n in frames["train"][target].value_counts().items()}
+        notes += subjects.absent(counts, set(frames["synthetic"][target].dropna().unique()), "row")
     return notes
 
 

@@ -43,13 +43,14 @@ def digits():
 
 @pytest.fixture(scope="module")
 def folder(digits, tmp_path_factory):
-    """Two files of digits: a copy of training examples, and other ones with noise."""
+    """Two files of digits: a copy of training examples, and other ones with noise, none of them a three."""
     folder = tmp_path_factory.mktemp("sets")
     rng = np.random.default_rng(0)
     x, y = digits.train.x, digits.train.y
     noisy = np.clip(x[300:600] + rng.integers(-3, 4, (300, 8, 8, 1)), 0, 16).astype(np.uint8)
     np.savez(folder / "copy.npz", x=x[:300], y=y[:300])
-    np.savez(folder / "noisy.npz", x=noisy, y=y[300:600])
+    others = y[300:600] != 3
+    np.savez(folder / "noisy.npz", x=noisy[others], y=y[300:600][others])
     np.savez(folder / "unlabelled.npz", x=noisy)
     return folder
 
@@ -94,6 +95,24 @@ def test_reports_fit_their_published_schema(compared, folder):
     assert len(made["manifest"]["code_sha256"]) == 64 and "optax" in made["manifest"]["versions"]
     assert [check["name"] for check in made["robustness"]["checks"]][-1] == "synthetic images moved, dimmed and noisy"
     assert made["fidelity"]["network"]["examples"] == 1_000 and made["utility"]["loss"]["n"] == 359
+
+
+def test_a_class_without_synthetic_examples_is_said_wherever_it_matters(compared, folder):
+    made = json.loads((folder / "noisy-eval" / "report.json").read_text())
+    assert made["utility"]["n"]["missing_classes"] == ["3"] and made["utility"]["cnn"]["tstr"]["recall"]["3"] == 0
+    assert made["manifest"]["notes"][0].startswith("no synthetic example is of class '3' (10.")
+    good, lost = made["verdicts"][1:3]
+    sentence = "No synthetic example is of class “3”: what learns from this data alone never answers so."
+    assert sentence in good["evidence"] and "no: some classes are missing." in good["answer"]
+    assert (
+        lost["level"] != "good"
+        and lost["answer"].startswith("A class is missing. ")
+        and lost["evidence"][0] == sentence
+    )
+    page = (folder / "noisy-eval" / "report.html").read_text()
+    assert page.count(sentence) == 3 and "<strong>" + sentence in page  # two verdicts, and where usefulness is
+    whole = json.loads((folder / "copy-eval" / "report.json").read_text())
+    assert whole["utility"]["n"]["missing_classes"] == [] and "missing" not in whole["verdicts"][2]["answer"]
 
 
 def test_what_was_judged_is_judged_once(compared, folder, monkeypatch):

@@ -263,7 +263,14 @@ def test_what_can_be_read_otherwise_is_and_strangers_are_told(folder, tmp_path):
 def test_a_class_without_rows_is_told(folder, tmp_path):
     frame = homes(3, 60)
     frame[frame.sold == "slowly"].to_csv(tmp_path / "half.csv", index=False)
-    assert "no synthetic row is of class 'at once'" in " ".join(subject_of(folder, tmp_path / "half.csv").notes)
+    subject = subject_of(folder, tmp_path / "half.csv")
+    assert "no synthetic row is of class 'at once'" in " ".join(subject.notes)
+    found = eval_tables.run(subject, tmp_path, level="look", seed=0, seeds=1)
+    assert found["utility"]["n"]["missing_classes"] == ["at once"]
+    sentence = "No synthetic row is of class “at once”: what learns from this data alone never answers so."
+    good, lost = found["verdicts"][1:3]
+    assert sentence in good["evidence"] and lost["evidence"][0] == sentence and lost["level"] != "good"
+    assert f"<p><strong>{sentence}" in (tmp_path / "report.html").read_text()
 
 
 def test_parquet_is_read_as_csv_is(folder, tmp_path):

@@ -10,9 +10,10 @@ import pytest
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.launch import runs, sample, subjects
+from synthjax.launch import eval_images, runs, sample, subjects
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
+from synthjax.launch.subjects import Subject, Synthetic
 from synthjax.models import vae
 
 
@@ -39,7 +40,6 @@ def edited(digits, change):
 BAD = {
     "another shape": (lambda a: a.update(x=a["x"][:, :7]), r"x holds examples of shape \(7, 8, 1\)"),
     "no labels": (lambda a: a.update(y=None), "y is missing"),
-    "a class is missing": (lambda a: a.update(y=np.where(a["y"] == 3, 4, a["y"])), r"class 3 \(3\) has no examples"),
     "a label out of range": (lambda a: a["y"].__setitem__(5, 10), "y row 5 holds label 10"),
     "a negative label": (lambda a: a["y"].__setitem__(5, -1), "row 5 holds label -1"),
     "too few labels": (lambda a: a.update(y=a["y"][1:]), "labels for"),
@@ -68,6 +68,25 @@ def test_a_missing_or_damaged_file_is_one_clear_line(digits, tmp_path):
 
 
 def test_an_unconditional_model_may_come_without_labels(digits, tmp_path):
+def subject_of(digits, x, y):
+    """A foreign file, of real data whose test examples are its own."""
+    test = digits.test._replace(index=np.arange(len(digits.test.y)))
+    return Subject(digits._replace(test=test), Synthetic(x, y), None, None)
+
+
+def test_a_class_without_examples_is_told_and_judged(digits, tmp_path):
+    x, y = (a[digits.train.y != 3] for a in digits.train[:2])
+    found = subjects.read_synthetic(save(tmp_path / "synthetic.npz", x=x, y=y), digits.spec)
+    assert len(found.x) == len(x)
+    (note,) = eval_images.about(
+        subject_of(digits, np.resize(x, digits.train.x.shape), np.resize(y, len(digits.train.y)))
+    )
+    assert note == "no synthetic example is of class '3' (10.1% of the real examples)"
+    assert subjects.absent({"a": 1, "b": 3, "c": 0}, {"b"}, "row") == [
+        "no synthetic row is of class 'a' (25.0% of the real rows)"
+    ]
+
+
     path = save(tmp_path / "synthetic.npz", x=digits.train.x)
     assert subjects.read_synthetic(path, digits.spec, labelled=False).y is None
 
