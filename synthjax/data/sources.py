@@ -125,7 +125,8 @@ def load(
         encoding: of a table, a preset of `synthjax.data.encoding`.
         schema: of a table, a YAML or JSON file that corrects what is inferred, see `synthjax.data.schema`.
         min_count: of a table, fewest rows that must share a category or an extreme value; 1 gives every value away.
-        test: of a table in a file, another file with the rows of the test split: `name` is cut no further than that.
+        test: of data in a file or folder, another one with the examples of the test split, images in `x` and `y` or a
+            folder by class: no test split is cut from `name`.
 
     Raises:
         InputError: one line that names the file, field and row, or the name and what there is instead.
@@ -135,9 +136,11 @@ def load(
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     if name in _TABLES or _is_table(name):
         return _load_table(name, data_dir, holdout, target, encoding, schema, min_count, test)
-    if target or schema or test:
-        raise InputError(f"target, schema and test are for tables; {shown(name)} holds images")
+    if target or schema:
+        raise InputError(f"target and schema are for tables; {shown(name)} holds images")
     source = _read(name, data_dir)
+    if test:
+        source = _with_test(name, source, test, data_dir)
     return _dataset(_short_name(name), source, holdout)
 
 
@@ -224,6 +227,28 @@ def _read_path(name: str, data_dir: str | None) -> Source:
     if path.suffix.lower() == ".gz" or "idx" in path.name:
         return read_idx_file(path)
     raise fault(path, f"this kind of file is not read; {_FORMS}")
+
+
+def _with_test(name: str, source: Source, test: str, data_dir: str | None) -> Source:
+    """The images of `source`, and those of another file or folder as its test split."""
+    if source.test is not None or name in NAMES:
+        raise InputError(f"test={shown(test)}: goes with images that have no test split of their own; {name} has one")
+    if _is_table(test):
+        raise fault(test, f"is a table; {shown(name)} holds images")
+    other = _read_path(test, data_dir)
+    if other.test is not None:
+        raise fault(test, "has a training and a test split; the unseen examples must be all that is in it")
+    if other.train.x.shape[1:] != source.train.x.shape[1:]:
+        raise fault(
+            test, f"images are {other.train.x.shape[1:]}, those of {shown(name)} are {source.train.x.shape[1:]}"
+        )
+    if (other.train.y is None) != (source.train.y is None):
+        which, with_labels = (test, name) if other.train.y is None else (name, test)
+        raise fault(which, f"labels are missing; {shown(with_labels)} has them")
+    if other.classes != source.classes:
+        odd = min(set(other.classes or ()) ^ set(source.classes or ()), default="y")
+        raise fault(test, f"class folder {shown(odd)} is in only one of it and {shown(name)}")
+    return source._replace(test=other.train)
 
 
 def _is_table(name: str) -> bool:

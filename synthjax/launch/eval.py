@@ -4,13 +4,15 @@
   python -m synthjax.launch.eval --workdir=runs/ddpm-mnist --seeds=3
   python -m synthjax.launch.eval --real=mnist --data_dir=DIR --synthetic=anything.npz     # any generator's file
   python -m synthjax.launch.eval --real=train.csv --holdout=test.csv --synthetic=anything.csv --target=income
+  python -m synthjax.launch.eval --real=train.npz --holdout=test.npz --synthetic=anything.npz
   python -m synthjax.launch.eval --fail_if='privacy.mia.auc>0.55' --fail_if='utility.cnn.tstr_over_trtr<0.98'
   python -m synthjax.launch.eval --compare runs/ddpm-mnist runs/vae-mnist              # side by side; also files
   python -m synthjax.launch.eval --real=mnist --compare mine.npz theirs.npz --out=both
 
 A run's own set of images, synthetic.npz in its workdir, is drawn first if it is missing or from another checkpoint: as
 large as the training set; a run's own table is synthetic.csv or synthetic.parquet there. A table in a file needs
---holdout, real rows that its generator has not seen: without them neither usefulness nor privacy can be told.
+--holdout, real rows that its generator has not seen: without them neither usefulness nor privacy can be told. Of images
+in a file or folder without a test split of its own, a fifth counts as unseen unless --holdout names another one.
 
 The results are report.json (synthjax/evals/report.schema.json says what is in it), report.html, and the figures as
 tables, report.csv and report.tex, in DIR: --out, or eval/ in the workdir, or for a file alone NAME-eval/ beside it.
@@ -30,8 +32,8 @@ from synthjax.errors import SynthjaxError
 from synthjax.evals import report, tabular_report
 from synthjax.launch import cli, compare, eval_images, eval_tables, judging, runs, subjects, table_subjects
 
-NAMES = ("workdir", "real", "data_dir", "synthetic", "member", "checkpoint")
-OF_TABLES = ("holdout", "target", "schema")
+NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
+OF_TABLES = ("target", "schema")
 OF_IMAGES = ("epochs",)
 
 
@@ -39,7 +41,7 @@ def define_flags() -> None:
     """Defines the flags of this launcher."""
     flags.DEFINE_string("workdir", None, "Folder of the trained run; default: the newest one in runs/.")
     flags.DEFINE_string("real", None, "Data to judge --synthetic against, where there is no run: a name or a path.")
-    flags.DEFINE_string("holdout", None, "With --real=FILE of a table: a file of real rows that nothing was made from.")
+    flags.DEFINE_string("holdout", None, "With --real=FILE: a file of real rows or images that nothing was made from.")
     flags.DEFINE_string("target", None, "With --real of a table: the column that classifiers predict.")
     flags.DEFINE_string("schema", None, "With --real of a table: YAML or JSON file that corrects the kinds of columns.")
     flags.DEFINE_string("data_dir", None, "Folder with the real data; default: the run's own, else SYNTHJAX_DATA_DIR.")

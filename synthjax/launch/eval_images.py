@@ -87,6 +87,17 @@ LEVELS = {
 PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
 
 
+def witnesses(subject: Subject) -> tuple[data.Split, data.Split]:
+    """The examples that the generator cannot have seen, and others: the attacker's reference."""
+    real = subject.real
+    if subject.unseen == "holdout":
+        return real.holdout, real.test
+    if len(real.holdout.x):
+        return real.test, real.holdout
+    one, other = (data.Split(*(array[rows] for array in real.test)) for rows in subjects.halves(len(real.test.x)))
+    return one, other
+
+
 def judge_privacy(
     subject: Subject,
     *,
@@ -102,7 +113,7 @@ def judge_privacy(
     The attacker knows beforehand of `public` members, and of as many others, that they are.
     """
     real, run = subject.real, subject.run
-    unseen, reference = (real.holdout, real.test) if subject.unseen == "holdout" else (real.test, real.holdout)
+    unseen, reference = witnesses(subject)
     scores = judging.model_scores(run, real.train, unseen, seed=seed, limit=limit)
     shadowed = None
     if run and models:

@@ -24,7 +24,7 @@ from synthjax.evals import (
 )
 from synthjax.evals.frames import Table
 from synthjax.evals.privacy import overlap
-from synthjax.launch import judging, shadows, table_subjects
+from synthjax.launch import judging, shadows, subjects
 from synthjax.launch.judging import Parts, say, tell
 from synthjax.launch.table_subjects import TableSubject
 
@@ -100,7 +100,7 @@ def witnesses(subject: TableSubject, tables: dict[str, Table]) -> tuple[data.Spl
     real = subject.real
     if subject.unseen == "holdout":
         return real.holdout, tables["holdout"], tables["test"]
-    attacked, known = table_subjects.halves(len(real.test.x))
+    attacked, known = subjects.halves(len(real.test.x))
     others = data.Split(*(array[attacked] for array in real.test))
     return others, tables["test"].take(attacked), tables["test"].take(known)
 

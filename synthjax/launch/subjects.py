@@ -61,6 +61,12 @@ class Subject(NamedTuple):
         return "holdout" if self.run is not None and len(self.real.holdout.x) else "test"
 
 
+def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference."""
+    order = np.random.RandomState(4).permutation(n)
+    return np.sort(order[: (n + 1) // 2]), np.sort(order[(n + 1) // 2 :])
+
+
 def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synthetic:
     """The examples of an `.npz` file, checked against the real data's spec.
 
@@ -98,12 +104,6 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
     return Synthetic(part.x, part.y)
 
 
-def open_run(
-    workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept = "last"
-) -> tuple[Run, data.Dataset]:
-    """A trained run and the data it was trained on.
-
-    Raises:
 def absent(real: Mapping[str, int], made: Collection[str], unit: str) -> list[str]:
     """A note on the classes that a synthetic set lacks; none where it has all.
 
@@ -121,6 +121,12 @@ def absent(real: Mapping[str, int], made: Collection[str], unit: str) -> list[st
     return [f"no synthetic {unit} is of class {shares}{more}"]
 
 
+def open_run(
+    workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept = "last"
+) -> tuple[Run, data.Dataset]:
+    """A trained run and the data it was trained on.
+
+    Raises:
         InputError: the data is missing, or not what the run was trained on.
         CheckpointError: there is no usable checkpoint.
     """
@@ -174,14 +180,19 @@ def find(
     synthetic: str | None,
     member: int,
     seed: int,
+    holdout: str | None = None,
     checkpoint: runs.Kept = "last",
 ) -> Subject:
     """What the flags of the same names ask to judge."""
     if real is not None:
         if workdir is not None or synthetic is None:
             raise SynthjaxError("--real goes with --synthetic=FILE.npz and without --workdir")
-        dataset = data.load(real, data_dir)
+        # With unseen examples at hand, all of the real ones are what the generator is taken to have seen.
+        share = 0.1 if holdout is None else 0.0
+        dataset = data.load(real, data_dir, holdout=share, test=holdout)
         return Subject(dataset, read_synthetic(Path(synthetic), dataset.spec, labelled=False), Path(synthetic), None)
+    if holdout is not None:
+        raise SynthjaxError("--holdout goes with --real: a run knows its own")
     run, dataset = open_run(cli.workdir(workdir), member, data_dir, checkpoint)
     if synthetic is None:
         file = draw_own(run, dataset, seed)

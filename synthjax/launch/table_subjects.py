@@ -8,8 +8,6 @@ file comes with a second file of rows that the generator has not seen.
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals.tabular_utility import SMALLEST
@@ -175,9 +173,3 @@ def _about(frames: dict[str, "pd.DataFrame"], target: str | None, classes: int) 
         counts = {str(name): int(n) for name, n in frames["train"][target].value_counts().items()}
         notes += subjects.absent(counts, set(frames["synthetic"][target].dropna().unique()), "row")
     return notes
-
-
-def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference."""
-    order = np.random.RandomState(4).permutation(n)
-    return np.sort(order[: (n + 1) // 2]), np.sort(order[(n + 1) // 2 :])

@@ -245,7 +245,7 @@ def test_a_bad_cell_outside_the_training_rows_is_named_too(shop, tmp_path):
 
 
 def test_images_take_no_target():
-    with pytest.raises(InputError, match="target, schema and test are for tables; digits holds images"):
+    with pytest.raises(InputError, match="target and schema are for tables; digits holds images"):
         data.load("digits", target="x")
 
 

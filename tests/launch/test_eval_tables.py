@@ -289,7 +289,7 @@ def test_files_are_taken_whole(folder):
     assert subject.unseen == "test" and set(subject.frames) == {"train", "test", "synthetic"}
     pd.testing.assert_frame_equal(subject.frames["train"], subject.frames["synthetic"], check_index_type=False)
     assert len(subject.frames["test"]) == 200
-    attacked, known = table_subjects.halves(7)
+    attacked, known = subjects.halves(7)
     assert sorted([*attacked, *known]) == list(range(7)) and len(attacked) == 4
 
 

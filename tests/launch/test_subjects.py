@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import eval_images, runs, sample, subjects
 from synthjax.launch.config import Experiment
-from synthjax.model import Model
 from synthjax.launch.subjects import Subject, Synthetic
+from synthjax.model import Model
 from synthjax.models import vae
 
 
@@ -67,7 +68,6 @@ def test_a_missing_or_damaged_file_is_one_clear_line(digits, tmp_path):
         subjects.read_synthetic(tmp_path / "damaged.npz", digits.spec)
 
 
-def test_an_unconditional_model_may_come_without_labels(digits, tmp_path):
 def subject_of(digits, x, y):
     """A foreign file, of real data whose test examples are its own."""
     test = digits.test._replace(index=np.arange(len(digits.test.y)))
@@ -87,6 +87,7 @@ def test_a_class_without_examples_is_told_and_judged(digits, tmp_path):
     ]
 
 
+def test_an_unconditional_model_may_come_without_labels(digits, tmp_path):
     path = save(tmp_path / "synthetic.npz", x=digits.train.x)
     assert subjects.read_synthetic(path, digits.spec, labelled=False).y is None
 
@@ -197,3 +198,93 @@ def test_a_run_with_a_rare_class_is_judged_by_what_it_was_trained_on(run, digits
     np.testing.assert_array_equal(np.bincount(subject.real.train.y), counts)
     np.testing.assert_array_equal(np.bincount(subject.synthetic.y), counts)
     np.testing.assert_array_equal(subject.real.test.y, digits.test.y)
+
+
+# --- unseen images of one's own ------------------------------------------------------------------------------------
+
+
+def write_folder(folder, x, y):
+    """PNGs by class."""
+    for row, (image, label) in enumerate(zip(x, y, strict=True)):
+        (folder / f"c{label}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / f"c{label}" / f"{row:04d}.png")
+    return folder
+
+
+def asked(**given):
+    nothing = dict.fromkeys(("workdir", "real", "data_dir", "synthetic"))
+    return subjects.find(**{**nothing, "member": 0, "seed": 0, **{name: str(value) for name, value in given.items()}})
+
+
+@pytest.mark.parametrize("form", ["npz", "folder"])
+def test_a_holdout_of_images_is_what_nothing_was_made_from(form, digits, tmp_path):
+    (x, y, _), (unseen, labels, _) = digits.train, digits.test
+    made = save(tmp_path / "made.npz", x=x[:50], y=y[:50])
+    if form == "npz":
+        real, holdout = save(tmp_path / "train.npz", x=x, y=y), save(tmp_path / "test.npz", x=unseen, y=labels)
+    else:
+        real, holdout = write_folder(tmp_path / "train", x, y), write_folder(tmp_path / "test", unseen, labels)
+    subject = asked(real=real, holdout=holdout, synthetic=made)
+    found = subject.real
+    assert len(found.train.x) == len(x) and len(found.holdout.x) == 0 and subject.unseen == "test"
+    assert sorted(row.tobytes() for row in found.test.x) == sorted(row.tobytes() for row in unseen)
+    assert np.bincount(found.test.y).tolist() == np.bincount(labels).tolist()
+    attacked, reference = eval_images.witnesses(subject)
+    assert sorted([*attacked.index, *reference.index]) == list(range(len(unseen))) and len(attacked.x) == 180
+    assert not any("unseen" in note for note in eval_images.about(subject))
+    alone = asked(real=real, synthetic=made)
+    assert len(alone.real.train.x) + len(alone.real.holdout.x) + len(alone.real.test.x) == len(x)
+    assert "a fixed fifth of it counts as unseen" in eval_images.about(alone)[-1]
+
+
+def test_a_holdout_that_is_the_real_file_is_told_before_any_slow_work(digits, tmp_path, monkeypatch, capsys):
+    class Begun(Exception):
+        pass
+
+    def begin(*_, **__):
+        raise Begun
+
+    monkeypatch.setattr(eval_images, "judge_likeness", begin)
+    real = save(tmp_path / "train.npz", x=digits.train.x, y=digits.train.y)
+    for holdout, told in ((real, True), (save(tmp_path / "t.npz", x=digits.test.x, y=digits.test.y), False)):
+        with pytest.raises(Begun):
+            eval_images.run(asked(real=real, holdout=holdout, synthetic=real), tmp_path, seed=0, level="look")
+        assert ("note: test and train overlap: 1294 of 1294" in capsys.readouterr().out.replace(",", "")) == told
+
+
+@pytest.mark.parametrize(
+    "holdout, message",
+    [
+        ({"x": np.zeros((20, 9, 9), np.uint8), "y": np.arange(20) % 10}, r"images are \(9, 9, 1\), those of .* are"),
+        ({"x": np.zeros((20, 8, 8), np.uint8)}, "test.npz: labels are missing; .*train.npz has them"),
+        ({"x": np.zeros((9, 8, 8), np.uint8), "y": np.arange(9)}, r"class 9 \(9\) has no examples"),
+        ({"x": np.zeros((20, 8, 8), np.uint8), "y": np.arange(20)}, "row 10 holds label 10, out of range"),
+        (
+            {f"{a}_{b}": np.zeros((20, 8, 8), np.uint8) if a == "x" else np.arange(20) % 10
+             for a in "xy" for b in ("train", "test")},
+            "test.npz: has a training and a test split",
+        ),
+    ],
+)  # fmt: skip
+def test_a_holdout_that_does_not_fit_is_one_clear_line(holdout, message, digits, tmp_path):
+    real = save(tmp_path / "train.npz", x=digits.train.x, y=digits.train.y)
+    with pytest.raises(InputError, match=message) as caught:
+        asked(real=real, synthetic=real, holdout=save(tmp_path / "test.npz", **holdout))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_holdout_goes_with_files_that_have_no_test_split(digits, tmp_path):
+    x, y = digits.train.x, digits.train.y
+    both = save(tmp_path / "both.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    one = save(tmp_path / "one.npz", x=x, y=y)
+    for real in ("digits", both):
+        with pytest.raises(InputError, match="goes with images that have no test split of their own"):
+            asked(real=real, synthetic=one, holdout=one)
+    with pytest.raises(SynthjaxError, match="--holdout goes with --real: a run knows its own"):
+        subjects.find(workdir="runs/a", real=None, data_dir=None, synthetic=None, member=0, seed=0, holdout="a.npz")
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="rows.csv: is a table"):
+        asked(real=one, synthetic=one, holdout=tmp_path / "rows.csv")
+    folders = [write_folder(tmp_path / name, x[:200], y[:200] + shift) for name, shift in (("a", 0), ("b", 1))]
+    with pytest.raises(InputError, match="class folder c0 is in only one of it and"):
+        asked(real=folders[0], synthetic=one, holdout=folders[1])
