@@ -41,6 +41,8 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
     protocol = {"Classifiers": f"{manifest['seeds']} seeds, {manifest['epochs']} epochs"}
     if report["utility"] and "trained_on" in report["utility"]["n"]:
         protocol["Trained on"] = f"{report['utility']['n']['trained_on']:,} examples each"
+    if report["utility"] and "choices" in report["utility"].get("protocol", {}):
+        protocol["Choices"] = report["utility"]["protocol"]["choices"]
     if report.get("studies"):
         sections.append(study_sections.studies(report["studies"], "accuracy", "the CNN", "example"))
     if report.get("robustness"):

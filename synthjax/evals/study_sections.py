@@ -93,7 +93,7 @@ def _top_up(found: Mapping[str, Any] | None, unit: str) -> str:
     """What filling up rare classes is worth; nothing in reports made before that was measured."""
     if found is None:
         return ""
-    said = f"<h3>In the place of rare {unit}s</h3><p>{escape(found['said'])}</p>"
+    said = f"<h3>Where classes are rare</h3><p>{escape(found['said'])}</p>"
     if found["reason"] is not None:
         return said
     figures = {

@@ -67,6 +67,7 @@ def _protocol(report: Mapping[str, Any]) -> dict[str, str]:
         said = utility["protocol"]
         protocol |= {"Boosting": said["boosting"], "Judges": said["judges"], "Seeds": f"{said['seeds']} of each judge"}
         protocol["Ceiling"], protocol["Floor"] = said["ceiling"], said["floor"]
+        protocol |= {"Choices": said["choices"]} if "choices" in said else {}
     return {**protocol, "Attacks": f"at most {limits['attacked']:,} training rows and as many others"}
 
 

@@ -14,7 +14,9 @@ classes as they are, on all rows: what published figures (AUC, macro-F1) are mad
 A numeric target is regressed by the same six (ridge regression in the place of the logistic one), scored by R2 and
 RMSE in the target's unit. Rows without a target are left out. Features are encoded by `synthjax.evals.encoders`, fitted
 on the rows that a judge trains on; an answer is the class of the largest score. Every seed has its own draws of rows,
-its own floor and its own start. Nothing is chosen on the data that judges.
+its own floor and its own start. Nothing is chosen on the data that judges: judges and their settings, the perceptron's
+epochs among them, are fixed beforehand. Where the best of several is chosen (`synthjax.evals.agreement`), synthetic
+validation data chooses.
 
     found = tabular_utility.evaluate(tables["synthetic"], tables["train"], tables["test"])
     print(found["boosting"]["tstr"]["roc_auc"]["mean"], found["boosting"]["trtr"]["roc_auc"]["mean"])
@@ -33,7 +35,7 @@ from synthjax.errors import InputError
 from synthjax.evals import frames, paired
 from synthjax.evals.frames import Table
 from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, train_judge
-from synthjax.evals.utility import LEVEL, stratified
+from synthjax.evals.utility import CHOICES, LEVEL, stratified
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
 REGRESSION = ("r2", "rmse")
@@ -329,5 +331,6 @@ def _protocol(seeds: int, limits: tuple[int, int], seed: int) -> dict[str, Any]:
         f"most {BOOSTING_LIMIT}), classes as they are",
         "ceiling": "as many real training rows as synthetic ones, all of them where there are fewer",
         "floor": "as many rows, each column drawn from the training table alone",
+        "choices": CHOICES,
         "interval": "95 %, Student's t over the seeds",
     }

@@ -185,3 +185,21 @@ def test_tables_are_refused():
     spec = DataSpec.from_arrays(np.zeros((4, 3), np.float32), np.arange(4) % 2)
     with pytest.raises(InputError, match="table"):
         utility.evaluate(GOOD, GOOD, GOOD, spec)
+
+
+def test_nothing_that_is_trained_depends_on_the_test_set(monkeypatch):
+    """Whatever the real test data is, the same networks learn the same for as long: nothing is chosen on it."""
+    taught = []
+
+    def train(key, x, y, spec, **settings):
+        del settings["progress"]
+        taught.append((x.tobytes(), y.tobytes(), settings))
+        return None
+
+    monkeypatch.setattr(utility.classifiers, "train", train)
+    monkeypatch.setattr(utility.classifiers, "predict", lambda nets, x: np.zeros((2, len(x), 10)))
+    monkeypatch.setattr(utility, "_judge_svm", lambda *a: {})
+    for test in (DIGITS.test, half(1)._replace(y=np.roll(half(1).y, 1))):
+        utility.evaluate(half(0), half(1), test, SPEC, seeds=2, epochs=3)
+    assert len(taught) == 6 and taught[:3] == taught[3:]
+    assert all(settings["epochs"] == 3 for _, _, settings in taught)
