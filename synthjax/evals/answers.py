@@ -214,7 +214,8 @@ def _lost_of_table(report: Mapping[str, Any]) -> list[str]:
     utility, fidelity = report["utility"], report["fidelity"]
     evidence = []
     if utility and utility["boosting"]["kept"] is not None:
-        evidence.append(f"{percent(utility['boosting']['kept'])} of what real rows teach gradient boosting is kept.")
+        share = tabular_report.kept_share(utility["boosting"]["kept"])
+        evidence.append(f"{share} of what real rows teach gradient boosting is kept.")
     columns = fidelity["synthetic"]["shapes"]["columns"]
     ceiling = fidelity["ceiling"]["shapes"]["columns"]
     drops = {n: ceiling[n] - s for n, s in columns.items() if s is not None and ceiling[n] is not None}

@@ -345,6 +345,11 @@ def copied(privacy: Mapping[str, Any]) -> bool:
     return exceeds(privacy["exact_matches"], made, round(privacy["exact_matches_reference"] * unseen), unseen)
 
 
+def _none(others: int) -> str:
+    """What 0.1 % are of so few others."""
+    return f" (of {others:,} others: none)" if others < 1_000 else ""
+
+
 def private(privacy: Mapping[str, Any], *, unit: str = "example") -> Verdict:
     """Does it give its training examples away? What the privacy part says; `unit`: what an example is called."""
     mia, near = privacy["mia"], privacy["near_matches"]
@@ -361,7 +366,7 @@ def private(privacy: Mapping[str, Any], *, unit: str = "example") -> Verdict:
         f"{mia['auc']:.3f} (interval {low:.3f} to {high:.3f}; guessing gives 0.5, and with no leak the best attack "
         f"would stay below {mia['chance']['auc']['q95']:.3f} nineteen times in twenty).",
         f"With 1 % false alarms {percent(mia['tpr_at_fpr_1pct'])} of the members are found (no leak: "
-        f"{percent(mia['chance']['tpr_at_fpr_1pct']['mean'])}), with 0.1 % false alarms "
+        f"{percent(mia['chance']['tpr_at_fpr_1pct']['mean'])}), with 0.1 % false alarms{_none(mia['n_others'])} "
         f"{percent(mia['tpr_at_fpr_0p1pct'])} (no leak: {percent(mia['chance']['tpr_at_fpr_0p1pct']['mean'])}).",
         f"{privacy['exact_matches']:,} of {privacy['n_synthetic']:,} synthetic {unit}s are exact "
         f"copies of training {unit}s ({percent(privacy['exact_matches_share'])}; unseen real {unit}s: "

@@ -166,7 +166,7 @@ def useful(utility: Mapping[str, Any]) -> Verdict:
         level, answer = "fair", "All but the classes that are missing."
     evidence = [
         _beside(utility["boosting"], first, "Gradient boosting trained on these rows alone reaches")
-        + (f" {percent(share)} of what real rows teach is kept." if share is not None else ""),
+        + (f" {kept_share(share)} of what real rows teach is kept." if share is not None else ""),
         _beside(utility["mean"], second, "Six judges of other kinds reach, on average,"),
     ]
     worst = _furthest(utility["judges"], second)
@@ -183,6 +183,11 @@ def usefulness(share: float | None) -> Level:
     if share is None:
         return "fair"
     return "good" if share >= 0.95 else "fair" if share >= 0.8 else "poor"
+
+
+def kept_share(share: float) -> str:
+    """How much of what real rows teach is kept, in words: below the floor there is nothing to be kept."""
+    return percent(share) if share > 0 else "Nothing"
 
 
 def _beside(part: Mapping[str, Any], measure: str, who: str) -> str:

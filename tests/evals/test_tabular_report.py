@@ -33,6 +33,14 @@ def test_usefulness_is_the_share_of_what_real_rows_teach(tstr, share, level):
     assert f"support vector machine: {tstr - 0.1:.3f} instead of 0.930" in verdict.evidence[-1]
 
 
+def test_below_the_floor_nothing_is_kept_and_of_no_class_nothing_is_learnt():
+    below = tabular_report.useful(utility(0.45, 0.93, 0.53)).evidence[0]
+    assert below.endswith(" Nothing of what real rows teach is kept.") and "-" not in below.split("(the floor)")[1]
+    found = {**utility(0.93, 0.93, 0.53), "n": {"missing_classes": ["a", "b"]}}
+    verdict = tabular_report.useful(found)
+    assert verdict.level == "fair" and "No synthetic row is of classes “a”, “b”: " in verdict.evidence[-1]
+
+
 def test_where_nothing_can_be_learnt_nothing_is_claimed():
     for found in (utility(0.5, 0.51, 0.5), utility(None, None, 0.5)):
         assert found["boosting"]["kept"] is None and tabular_report.useful(found).level == "fair"

@@ -62,6 +62,13 @@ def test_the_surest_attack_decides_whatever_the_best_one_says(copy, level):
     assert not said or "“a synthetic example nearer than any by chance”" in verdict.evidence[1]
 
 
+def test_a_share_of_false_alarms_below_one_record_is_said_to_be_none():
+    few = made()
+    few["mia"]["n_others"] = 46
+    said = [" ".join(report.private(found).evidence) for found in (few, made())]
+    assert "with 0.1 % false alarms (of 46 others: none) " in said[0] and ": none" not in said[1]
+
+
 def test_few_who_are_recognised_for_sure_are_a_leak():
     tail = {"mia.copy.tpr_at_fpr_0p1pct": 1e-9}
     assert report.private(made(tail, copy=attack(half=0.001, tail=0.06))).level == "poor"
