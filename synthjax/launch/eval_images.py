@@ -16,7 +16,7 @@ from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, 
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
 from synthjax.launch import judging, shadows, subjects
-from synthjax.launch.judging import Parts, say, tell
+from synthjax.launch.judging import Parts, remark, say, tell
 from synthjax.launch.subjects import Subject
 
 
@@ -259,6 +259,7 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
         found["utility"] = parts.part("utility", lambda: judge_usefulness(subject, protocol, seed=seed))
         tell(report.useful(found["utility"]), parts.seconds["utility"])
         found["studies"] = parts.part("studies", lambda: judge_amounts(subject, protocol, seed=seed))
+        remark(found["studies"]["top_up"]["said"])
         varied = functools.partial(judge_robustness, subject, found["utility"], protocol, seed=seed)
         found["robustness"] = parts.part("robustness", varied)
     more: dict[str, Any] = {"models": protocol.shadows, "keep": parts.arrays, "public": protocol.public}

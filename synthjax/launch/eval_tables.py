@@ -25,7 +25,7 @@ from synthjax.evals import (
 from synthjax.evals.frames import Table
 from synthjax.evals.privacy import overlap
 from synthjax.launch import judging, shadows, subjects
-from synthjax.launch.judging import Parts, say, tell
+from synthjax.launch.judging import Parts, remark, say, tell
 from synthjax.launch.table_subjects import TableSubject
 
 
@@ -149,7 +149,9 @@ def judge_usefulness(
     study = functools.partial(table_studies.evaluate, *tables, positive=found["positive"], seeds=protocol.varied)
     look = functools.partial(judging.with_bar, "studies", lambda progress: study(**sizes, seed=seed, progress=progress))
     vary = functools.partial(table_studies.robustness, found, *tables, seeds=protocol.varied, seed=seed)
-    return {"utility": found, "studies": parts.part("studies", look), "robustness": parts.part("robustness", vary)}
+    studied = parts.part("studies", look)
+    remark(studied["top_up"]["said"])
+    return {"utility": found, "studies": studied, "robustness": parts.part("robustness", vary)}
 
 
 def judge(

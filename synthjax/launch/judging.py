@@ -56,7 +56,12 @@ def tell(verdict: report.Verdict, seconds: float) -> None:
     """Prints a verdict with its evidence."""
     say(f"\n{verdict.question}  {verdict.answer}  [{seconds:.0f} s]")
     for sentence in verdict.evidence:
-        say(textwrap.fill(sentence, width=110, initial_indent="  - ", subsequent_indent="    "))
+        remark(sentence)
+
+
+def remark(sentence: str) -> None:
+    """Prints a sentence of evidence."""
+    say(textwrap.fill(sentence, width=110, initial_indent="  - ", subsequent_indent="    "))
 
 
 class Parts:
