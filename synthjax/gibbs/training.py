@@ -10,6 +10,7 @@ it stands that is the gradient g with
 for the means o of the layers, kept as moving averages. It vanishes where g does.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ LARGEST = 60.0
 """Units whose couplings have a norm beyond this belong to a run that blew up: the metric becomes infinite, at which the
 loop stops and names it. Training that goes well stays far below (784-500 on MNIST: 25); a machine that falls into two
 modes of all units together comes here with no single coupling large."""
+LARGEST_BIAS, LARGEST_LOG_VAR = 100.0, 20.0
+"""The same of biases, which are log odds or, of Gaussian units, standardised grey values, and of log s^2."""
 TRACE = 100
 """Steps that the diagnostics of persistent chains look back."""
 OFFSET_RATE = 0.01
@@ -165,11 +168,22 @@ def sparsity(activity: jax.Array, target: float) -> jax.Array:
     return (jax.nn.softplus(activity) - target * activity - entropy).sum(axis=-1)
 
 
-def sizes(params: Params) -> dict[str, Any]:
-    """Metrics "largest_norm_1" ...: the largest L2 norm of one unit's couplings to the layer below, infinite where they
-    blew up."""
-    found = {}
-    for j, w in enumerate(params.weights):
-        norm = jnp.sqrt(jnp.square(w).sum(axis=0).max())
-        found[f"largest_norm_{j + 1}"] = jnp.where(norm < LARGEST, norm, jnp.inf)
-    return found
+def sizes(machine: Machine, params: Params) -> dict[str, jax.Array]:
+    """How large the parameters are, each metric named after the layers that it is of, infinite where it blew up.
+
+    Layers are called pixels, hidden_1, hidden_2 ... and labels.
+
+    Returns:
+      "norm_pixels_to_hidden_1" ...: the largest L2 norm of one unit's couplings to the layer below; "bias_pixels" ...:
+      the largest |bias|; "log_var_pixels", of Gaussian units: the largest |log s^2|.
+    """
+    names = ["labels" if units == "softmax" else f"hidden_{j}" for j, units in enumerate(machine.units)]
+    names[0] = "pixels"
+    found = {
+        f"norm_{below}_to_{above}": (jnp.sqrt(jnp.square(w).sum(axis=0).max()), LARGEST)
+        for (below, above), w in zip(itertools.pairwise(names), params.weights, strict=True)
+    }
+    found |= {f"bias_{name}": (jnp.abs(b).max(), LARGEST_BIAS) for name, b in zip(names, params.biases, strict=True)}
+    if machine.units[0] == "gaussian":
+        found["log_var_pixels"] = jnp.abs(params.log_var).max(), LARGEST_LOG_VAR
+    return {name: jnp.where(value < most, value, jnp.inf) for name, (value, most) in found.items()}

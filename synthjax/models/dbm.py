@@ -312,7 +312,7 @@ class _Dbm:
         params = jax.tree.map(jnp.add, state.params, velocity)
         average = optim.ema(state.ema, params, i, config.ema_decay)
         offsets = training.moved(state.offsets, means, batch) if config.centred else state.offsets
-        metrics = metrics | training.sizes(params) | {"learning_rate": self.rate(i)}
+        metrics = metrics | training.sizes(self.machine, params) | {"learning_rate": self.rate(i)}
         return State(params, average, velocity, state.base, offsets, chains, trace), metrics
 
     def score(self, key, state: State, batch: Batch) -> jax.Array:

@@ -196,4 +196,4 @@ def _updated(config: Config, machine: Machine, i, state: State, gradient: Params
     velocity = training.moving(state.velocity, gradient, rate, inertia)
     params = jax.tree.map(jnp.add, params, velocity)
     average = optim.ema(state.ema, params, i, config.ema_decay)
-    return state._replace(params=params, ema=average, velocity=velocity), training.sizes(params)
+    return state._replace(params=params, ema=average, velocity=velocity), training.sizes(machine, params)

@@ -79,15 +79,34 @@ def test_a_gradient_is_shortened_to_the_norm_and_keeps_its_direction():
         np.testing.assert_allclose(c, np.asarray(a) / 4, rtol=1e-5, atol=1e-7)
 
 
-def test_the_layer_that_blew_up_is_infinite():
+def wrong(machine, params) -> list[str]:
+    return [name for name, value in training.sizes(machine, params).items() if not np.isfinite(value)]
+
+
+def test_what_blew_up_is_infinite_and_named_after_its_layers():
     params = brute.params(DBM)
-    weights = list(params.weights)
-    weights[1] = weights[1] + 1e3
-    found = training.sizes(params._replace(weights=tuple(weights)))
-    assert [name for name, value in found.items() if not np.isfinite(value)] == ["largest_norm_2"]
-    assert float(found["largest_norm_1"]) == pytest.approx(np.linalg.norm(params.weights[0], axis=0).max())
-    weights[2] = weights[2] * jnp.nan
-    assert np.isinf(training.sizes(params._replace(weights=tuple(weights)))["largest_norm_3"])
+    found = training.sizes(DBM, params)
+    assert list(found) == [
+        *("norm_pixels_to_hidden_1", "norm_hidden_1_to_hidden_2", "norm_hidden_2_to_labels"),
+        *("bias_pixels", "bias_hidden_1", "bias_hidden_2", "bias_labels"),
+    ]
+    assert float(found["norm_pixels_to_hidden_1"]) == pytest.approx(np.linalg.norm(params.weights[0], axis=0).max())
+    assert float(found["bias_hidden_2"]) == pytest.approx(np.abs(params.biases[2]).max())
+    for j, name in enumerate(("norm_pixels_to_hidden_1", "norm_hidden_1_to_hidden_2", "norm_hidden_2_to_labels")):
+        for change in (1e3, np.nan):
+            weights = tuple(w + change if k == j else w for k, w in enumerate(params.weights))
+            assert wrong(DBM, params._replace(weights=weights)) == [name]
+    for j, name in enumerate(("bias_pixels", "bias_hidden_1", "bias_hidden_2", "bias_labels")):
+        for change in (-1e3, np.nan):
+            biases = tuple(b.at[0].add(change) if k == j else b for k, b in enumerate(params.biases))
+            assert wrong(DBM, params._replace(biases=biases)) == [name]
+
+
+def test_a_variance_that_blew_up_is_named():
+    machine = Machine((3, 2), ("gaussian", "bernoulli"))
+    params = machine.init(jax.random.key(0), machine.flat())
+    assert wrong(machine, params) == []
+    assert wrong(machine, params._replace(log_var=params.log_var.at[1].set(-25.0))) == ["log_var_pixels"]
 
 
 def test_mixing_sees_chains_that_disagree_and_no_common_drift():

@@ -104,7 +104,7 @@ def test_a_run_that_blows_up_says_where():
     weights = (state.params.weights[0], state.params.weights[1] + 1e4)
     state = state._replace(params=state.params._replace(weights=weights))
     _, metrics = jax.jit(model.step)(jax.random.key(0), 0, state, images(8))
-    assert np.isinf(metrics["largest_norm_2"]) and np.isfinite(metrics["largest_norm_1"])
+    assert np.isinf(metrics["norm_hidden_1_to_labels"]) and np.isfinite(metrics["norm_pixels_to_hidden_1"])
 
 
 # --- sampling and score ------------------------------------------------------------------------------------------
