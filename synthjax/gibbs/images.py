@@ -15,7 +15,6 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.gibbs.machine import Clamped, Layers, Machine, Temper, Units, half_uniform
@@ -121,11 +120,10 @@ def sampler(machine: Machine, pictures: Pictures, defaults: Defaults) -> Callabl
           given: (mask, x), x (*spec.shape) or (B, *spec.shape) in [-1, 1]: pixels where mask is True are x's.
 
         Raises:
-          InputError: an option or a label out of its range, or a mask or image of another shape.
+          InputError: an option out of its range, or a mask or image of another shape.
         """
         count = chains or len(labels)
         _check(steps, anneal, method, chains, thin)
-        _check_labels(labels, pictures.classes)
         rounds = -(-len(labels) // count)
         mask, x = _given(given, pictures.spec, len(labels))
 
@@ -219,15 +217,6 @@ def _check(steps: int, anneal: int, method: str, chains: int, thin: int) -> None
             raise InputError(f"sample.{name}={value}: must be at least {least}")
     if method not in ("gibbs", "mean_field"):
         raise InputError(f"sample.method={method}: must be gibbs or mean_field")
-
-
-def _check_labels(labels, classes: int) -> None:
-    """Those of a compiled call are not known yet."""
-    if not classes or isinstance(labels, jax.core.Tracer):
-        return
-    for place, label in enumerate(np.asarray(labels).tolist()):
-        if not 0 <= label < classes:
-            raise InputError(f"labels: {label} in place {place} is out of range: there are classes 0 ... {classes - 1}")
 
 
 def _given(given, spec: DataSpec, count: int) -> tuple[jax.Array, jax.Array]:

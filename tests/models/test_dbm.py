@@ -1,6 +1,7 @@
 """The DBM's gradient and bound against enumeration, its phases, and its pre-training by hand."""
 
 import functools
+import itertools
 
 import brute
 import jax
@@ -121,8 +122,9 @@ def test_greedy_layers_double_the_ways_that_lack_a_neighbour(top, up, down):
         np.testing.assert_array_equal(w, params.weights[j] if j == top - 1 or (top == 3 and j == 3) else 0 * w)
 
 
-def test_samples_have_the_distribution_given_the_label():
-    model, state, machine = built()
+@pytest.mark.parametrize("half", [False, True])
+def test_samples_have_the_distribution_given_the_label(half):
+    model, state, machine = built(half=half)
     states, p = brute.states(machine), brute.probabilities(machine, state.ema)
     number = (states[0] @ [8, 4, 2, 1]).astype(int)
     has = states[-1][:, 1] == 1
@@ -131,6 +133,59 @@ def test_samples_have_the_distribution_given_the_label():
     white = (np.asarray(x).reshape(-1, 4) > 0).astype(int)
     found = np.bincount(white @ [8, 4, 2, 1], minlength=16) / len(white)
     assert 0.5 * np.abs(found - expected).sum() < 0.02
+
+
+def test_without_labels_it_is_a_machine_of_pixels():
+    """Score and samples against the sum over all hidden states; labels are not looked at."""
+    model, state, machine = built(conditional=False)
+    assert machine.units == ("bernoulli",) * 3 and not model.conditional
+    states, p = brute.states(machine), brute.probabilities(machine, state.ema)
+    number = (states[0] @ [8, 4, 2, 1]).astype(int)
+    expected = np.bincount(number, p, minlength=16)
+    x = model.sample(jax.random.key(0), state, jnp.ones(20_000, int), mean=False, steps=30, anneal=5)
+    found = np.bincount((np.asarray(x).reshape(-1, 4) > 0) @ [8, 4, 2, 1], minlength=16) / len(x)
+    assert 0.5 * np.abs(found - expected).sum() < 0.02
+    batch, minus = images(30), -brute.energy(state.ema, states)
+    rows = ((np.asarray(batch.x).reshape(30, 4) + 1) / 2) @ [8, 4, 2, 1]
+    exact = np.array([-scipy.special.logsumexp(minus[number == row]) for row in rows.astype(int)])
+    score = np.asarray(model.score(jax.random.key(0), state, batch))
+    assert (score > exact - 1e-4).all() and (score < exact + 1).all()
+
+
+def test_gaussian_pixels_are_a_mixture_with_a_part_for_each_hidden_state():
+    """-E summed over h and integrated over v by hand: v given h is N(b + W h_1, s^2)."""
+    config = dbm.Config(**{**PLAIN, "visible": "gaussian"})
+    model, (machine, _) = dbm.build(config, IMAGE), dbm.form(config, IMAGE)
+    params, s = brute.params(machine, 1, 0.5), np.array([0.10, 0.12, 0.08, 0.11])
+    b, w = np.array([0.1, -0.2, 0.0, 0.2]), np.random.default_rng(0).normal(0, 0.06, (4, 3))
+    params = params._replace(
+        weights=(jnp.float32(w), *params.weights[1:]),
+        biases=(jnp.float32(b), *params.biases[1:]),
+        log_var=jnp.float32(2 * np.log(s)),
+    )
+    state = jax.jit(model.init)(jax.random.key(0), images(8))._replace(params=params, ema=params)
+    one, two = (np.array(list(itertools.product((0.0, 1.0), repeat=n))) for n in (3, 2))
+    first, second = (np.stack(part) for part in zip(*itertools.product(one, two), strict=True))
+    (_, w_2, w_3), (_, b_1, b_2, b_3) = (
+        [np.asarray(a, np.float64) for a in part] for part in (params.weights, params.biases)
+    )
+    hidden = first @ b_1 + second @ b_2 + ((first @ w_2) * second).sum(axis=1) + second @ w_3[:, 1] + b_3[1]
+    means = b + first @ w.T
+    p = scipy.special.softmax(hidden + ((means**2 - b**2) / (2 * s**2)).sum(axis=1))
+    mean = p @ means
+    covariance = (p[:, None] * (means - mean)).T @ (means - mean) + np.diag(s**2)
+
+    drawn = model.sample(jax.random.key(0), state, jnp.ones(40_000, int), mean=False, steps=30, anneal=5)
+    v = np.asarray(drawn, np.float64).reshape(-1, 4)
+    np.testing.assert_allclose(v.mean(axis=0), mean, atol=0.003)
+    np.testing.assert_allclose(np.cov(v.T), covariance, atol=6e-4)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() > 1.5e-3
+
+    batch = Batch(drawn[:30], jnp.ones(30, jnp.int32), jnp.ones(30), jnp.arange(30))
+    inside = hidden - ((v[:30, None] - b) ** 2 / (2 * s**2)).sum(axis=2) + (v[:30] / s**2) @ (first @ w.T).T
+    exact = -scipy.special.logsumexp(inside, axis=1)
+    score = np.asarray(model.score(jax.random.key(0), state, batch))
+    assert (score > exact - 1e-3).all() and (score < exact + 1).all()
 
 
 def test_pixels_that_are_not_given_have_their_distribution_given_the_others():

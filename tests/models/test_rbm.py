@@ -244,13 +244,6 @@ def test_bad_sampling_options_are_named(options, message):
         model.sample(jax.random.key(0), state, jnp.zeros(3, int), **options)
 
 
-def test_labels_out_of_range_are_named():
-    model, state, _ = built()
-    for labels, place in (([0, 2, 3], 2), ([-1, 0, 0], 0)):
-        with pytest.raises(InputError, match=rf"labels: {labels[place]} in place {place} is out of range.* 0 \.\.\. 2"):
-            model.sample(jax.random.key(0), state, jnp.array(labels), steps=1, anneal=0)
-
-
 def test_without_labels_they_are_ignored():
     config = rbm.Config(**{**PLAIN, "conditional": False})
     model = rbm.build(config, IMAGE)
