@@ -98,16 +98,20 @@ def test_what_is_judged_is_known_wherever_it_lies():
 
 
 def test_a_set_of_images_smaller_than_the_training_set_is_told():
-    spec = SimpleNamespace(n_classes=2)
-    real = SimpleNamespace(spec=spec, train=SimpleNamespace(x=np.zeros(1_200)))
-    few, enough = (SimpleNamespace(x=np.zeros(n), y=np.zeros(n)) for n in (1_000, 1_200))
-    told = eval_images.about(SimpleNamespace(real=real, synthetic=few))
-    assert told == [
+    spec = SimpleNamespace(n_classes=2, classes=("a", "b"))
+    train = SimpleNamespace(x=np.zeros(1_200), y=np.arange(1_200) % 2)
+    real = SimpleNamespace(spec=spec, train=train, test=SimpleNamespace(index=np.arange(300)))
+    few, enough = (SimpleNamespace(x=np.zeros(n), y=np.arange(n) % 2) for n in (1_000, 1_200))
+
+    def about(synthetic):
+        return eval_images.about(SimpleNamespace(real=real, synthetic=synthetic, run=None))
+
+    assert about(few) == [
         "there are 1,000 synthetic examples and 1,200 training examples: ceiling and floor take no more either"
     ]
-    assert eval_images.about(SimpleNamespace(real=real, synthetic=enough)) == []
+    assert about(enough) == []
     # Nothing is left out on that account, and where there are no labels no ceiling is spoken of.
     assert eval_images.left_out(SimpleNamespace(real=real, synthetic=few)) == []
     bare = SimpleNamespace(x=np.zeros(1_000), y=None)
-    assert "no labels" in " ".join(eval_images.about(SimpleNamespace(real=real, synthetic=bare)))
-    assert "ceiling" not in " ".join(eval_images.about(SimpleNamespace(real=real, synthetic=bare)))
+    assert "no labels" in " ".join(about(bare))
+    assert "ceiling" not in " ".join(about(bare))
