@@ -71,7 +71,7 @@ def evaluate(
     """
     real, most = min(real, len(train.y)), min(most, len(train.y), len(synthetic.y))
     fills = top_up.size(train.y, filled)
-    trainings = amounts.trainings(most, real, len(synthetic.y)) + 2 * bool(fills)
+    trainings = amounts.trainings(most, real, len(synthetic.y)) + top_up.TRAININGS * bool(fills)
     tick = amounts.counter(progress, trainings + 2 * seeds * len(RANKED))
     rng = np.random.default_rng([seed, 12])
     largest = max(most, round(real * (1 + max(amounts.MIX))))

@@ -39,7 +39,7 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
       .curve, .mixing                  scores by size of the set, and beside few real examples
       .top_up                          real data alone against real data whose rare classes are filled up: said, in
                                        words; reason, why not measured; rarest, filled (real, added, lacking by class),
-                                       balanced_accuracy and recall of the rarest (real, filled, points gained, ci)
+                                       balanced_accuracy and recall of the rarest (real, filled, repeated, points, ci)
       .ranking                         does the best classifier stay the best? deployed, real, ceiling, regret
     robustness                       null without labels: level, and the checks' levels and figures
 

@@ -104,6 +104,7 @@ def _top_up(found: Mapping[str, Any] | None, unit: str) -> str:
         [
             name,
             _leaf(of["real"]),
+            _leaf(of["repeated"]),
             _leaf(of["filled"]),
             f"{of['points']:+.1f}" + between(of["ci"], lambda x: f"{x:+.1f}"),
         ]
@@ -112,7 +113,7 @@ def _top_up(found: Mapping[str, Any] | None, unit: str) -> str:
     caption = f"{found['n_real']:,} real {unit}s, alone and with {found['n_synthetic']:,} synthetic ones"
     scores = table(
         f"{caption}; tested on real ones",
-        ["", f"real {unit}s alone", "rare classes filled up", "points gained"],
+        ["", f"real {unit}s alone", "rare ones repeated", "filled up with synthetic ones", "points gained by these"],
         rows,
     )
     order = sorted(found["filled"].items(), key=lambda item: item[1]["real"])[:LISTED]

@@ -63,7 +63,7 @@ def evaluate(
     """
     synthetic, train, test = (answered(table) for table in (synthetic, train, test))
     real, most = min(real, len(train)), min(most, len(train), len(synthetic))
-    trainings = amounts.trainings(most, real, len(synthetic)) + 2 * bool(fills(train, filled))
+    trainings = amounts.trainings(most, real, len(synthetic)) + top_up.TRAININGS * bool(fills(train, filled))
     tick = amounts.counter(progress, trainings + 2 * seeds * len(JUDGES))
     rng = np.random.default_rng([seed, 12])
     test = fewer(rng, test, TESTED)

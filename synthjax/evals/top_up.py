@@ -1,7 +1,9 @@
 """Are rare classes helped by synthetic examples? Real data alone against real data whose rare classes are filled up.
 
 Of each class of the real training set that has fewer examples than the largest one, synthetic examples are added until
-it has as many, or as many as there are. Classifiers learn from both sets and answer for the same real test data:
+it has as many, or as many as there are. Beside it stands what costs nothing, as many real examples of these classes
+repeated: equal classes alone raise the recall of the rare ones, whatever fills them up. Classifiers learn from each
+set and answer for the same real test data:
 
     balanced accuracy   the mean over the classes of the share of each that is recognised
     recall              that share of the rarest class
@@ -24,6 +26,8 @@ from synthjax.evals.amounts import leaf
 
 BALANCED = 2 / 3
 """Examples of the smallest class by those of the largest from which on a set counts as balanced."""
+TRAININGS = 3
+"""What `evaluate` trains on: real examples alone, filled up with synthetic ones, filled up with repeated real ones."""
 SHOWN = 3
 """Classes that a sentence names at most."""
 
@@ -53,13 +57,14 @@ def evaluate(
         classes: their names.
         limit: examples of the filled set at most; of a larger one, the real part is cut first, each class alike.
         seed: of the draws and the bootstrap.
-        tick: called after each of the two trainings.
+        tick: called after each of the `TRAININGS`.
 
     Returns:
         Plain values: `reason`, why nothing was measured, and None for the rest; or `reason` None; `rarest`, a class
         name; `n_real`, `n_synthetic`, examples; `filled`, class name -> `real`, `added`, `lacking` examples of each
         class that lacks some; `n_test`, test examples of the rarest; `balanced_accuracy` and `recall`, each with
-        leaves (`amounts.leaf`, over the seeds) `real` and `filled`, and the `points` gained with their `ci`.
+        leaves (`amounts.leaf`, over the seeds) `real`, `filled` and `repeated`, and the `points` gained by filling up
+        with their `ci`.
     """
     rng = np.random.default_rng([seed, 17])
     rows = _cut(rng, real, limit)
@@ -68,19 +73,18 @@ def evaluate(
     added = np.minimum(lacking, available)
     rarest = int(np.argmin(np.where(counts > 0, counts, len(real) + 1)))
     n_test = int((test == rarest).sum())
-    reason = _reason(np.bincount(real, minlength=len(classes)), classes)
-    if reason is None and not lacking.any():
-        reason = f"with at most {limit:,} examples in all, no class has fewer than another"
-    if reason is None and not added.any():
-        reason = "the synthetic set has no example of a rare class"
-    if reason is None and not n_test:
-        reason = f"no real test example is of the rarest class, “{classes[rarest]}”"
-    if reason is not None:
-        return skipped(reason)
-    extra = [rng.permutation(np.flatnonzero(made == label))[:count] for label, count in enumerate(added)]
+    whole = np.bincount(real, minlength=len(classes))
+    if _balanced(whole):
+        return skipped(_even(whole, classes))
+    if not lacking.any():
+        return skipped(f"with at most {limit:,} examples in all, no class has fewer than another")
+    if not added.any():
+        return skipped("the synthetic set has no example of a rare class")
+    if not n_test:
+        return skipped(f"no real test example is of the rarest class, “{classes[rarest]}”")
     sides = []
-    for more in (np.empty(0, np.int64), np.sort(np.concatenate(extra))):
-        sides.append(answers(rows, more))
+    for one, other in _sets(rng, rows, real, made, added):
+        sides.append(answers(one, other))
         tick()
     present = np.unique(test)
     return {
@@ -125,7 +129,8 @@ def sentence(found: Mapping[str, Any], who: str, unit: str) -> str:
         f"{found['n_synthetic']:,} synthetic ones {helps}: the balanced accuracy of {who} goes from "
         f"{_percent(balanced, 'real')} to {_percent(balanced, 'filled')} % ({_points(balanced)}), the share of "
         f"“{found['rarest']}”, the rarest class, that it recognises from {_percent(recall, 'real')} to "
-        f"{_percent(recall, 'filled')} % ({_points(recall)}; {found['n_test']:,} test {unit}s)."
+        f"{_percent(recall, 'filled')} % ({_points(recall)}; {found['n_test']:,} test {unit}s). Real {unit}s repeated "
+        f"in their place give {_percent(balanced, 'repeated')} and {_percent(recall, 'repeated')} %."
     )
     return f"{said} Of {_named(short)} there are too few synthetic {unit}s to go further." if short else said
 
@@ -135,10 +140,8 @@ def _balanced(counts: np.ndarray) -> bool:
     return len(there) < 2 or there.min() >= BALANCED * there.max()
 
 
-def _reason(counts: np.ndarray, classes: Sequence[str]) -> str | None:
-    """Why there is nothing to fill up, by the numbers of real examples of each class; None: there is."""
-    if not _balanced(counts):
-        return None
+def _even(counts: np.ndarray, classes: Sequence[str]) -> str:
+    """Why there is nothing to fill up, by the numbers of real examples of each class."""
     least, most = int(np.argmin(np.where(counts > 0, counts, counts.max()))), int(np.argmax(counts))
     if least == most:
         return "all classes of the real training set have equally many examples"
@@ -146,6 +149,20 @@ def _reason(counts: np.ndarray, classes: Sequence[str]) -> str | None:
         "the classes of the real training set are balanced: the smallest, "
         f"“{classes[least]}”, has {counts[least]:,} examples, the largest {counts[most]:,}"
     )
+
+
+def _sets(
+    rng: np.random.Generator, rows: np.ndarray, real: np.ndarray, made: np.ndarray, added: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The `TRAININGS`, each by rows of the real and of the synthetic set; `added`: (K,) examples, of each class."""
+    none = np.empty(0, np.int64)
+    extra = [rng.permutation(np.flatnonzero(made == label))[:count] for label, count in enumerate(added)]
+    again = [rng.choice(rows[real[rows] == label], count) for label, count in enumerate(added) if count]
+    return [
+        (rows, none),
+        (rows, np.sort(np.concatenate(extra))),
+        (np.sort(np.concatenate([rows, *again])), none),
+    ]
 
 
 def _cut(rng: np.random.Generator, real: np.ndarray, limit: int) -> np.ndarray:
@@ -160,12 +177,16 @@ def _cut(rng: np.random.Generator, real: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, Any]:
-    """The mean recall of some classes, of both sides' answers (seeds, M), and what the second gains."""
+    """The mean recall of some classes, of each side's answers (seeds, M), and what the second gains over the first."""
     scores = [[_recall(answer, test, labels) for answer in side] for side in sides]
     whole = np.ones((1, len(test)))
     leaves = [leaf([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
     gained = paired.loss(scores[0], scores[1], len(test), seed=seed)
-    return {"real": leaves[0], "filled": leaves[1], "points": gained["points"], "ci": gained["ci"]}
+    return {
+        **dict(zip(("real", "filled", "repeated"), leaves, strict=True)),
+        "points": gained["points"],
+        "ci": gained["ci"],
+    }
 
 
 def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> paired.Score:

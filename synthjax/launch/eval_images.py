@@ -284,7 +284,7 @@ def estimate(subject: Subject, protocol: Protocol) -> float:
     sizes += [round(min(protocol.real, n) * (1 + factor)) for factor in amounts.MIX]
     studied = sum(max(size, classifiers.BATCH) * image_studies.passes(size, protocol.steps) for size in sizes)
     if fills := top_up.size(real.train.y, protocol.filled):
-        studied += 2 * classifiers.BATCH * image_studies.enough(fills, protocol.steps)
+        studied += top_up.TRAININGS * classifiers.BATCH * image_studies.enough(fills, protocol.steps)
     # The set, its ceiling and its floor; another network, on both sets, takes twice as long.
     fixed = 3 * protocol.seeds + (1 + 4 * protocol.network) * protocol.varied
     examples = fixed * trained * protocol.epochs + studied * protocol.varied

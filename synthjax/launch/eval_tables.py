@@ -21,6 +21,7 @@ from synthjax.evals import (
     tabular_privacy,
     tabular_report,
     tabular_utility,
+    top_up,
 )
 from synthjax.evals.frames import Table
 from synthjax.evals.privacy import overlap
@@ -208,8 +209,8 @@ def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol
     mixed = [real * (1 + factor) for factor in amounts.MIX]
     fills = table_studies.fills(table_studies.answered(tables["train"]), protocol.filled)
     # Trainings, and rows that they take in all, of the boosting on all rows and of each of the six judges.
-    boosting = sets + protocol.varied * (2 * len(curve) + len(mixed) + 1 + 2 * bool(fills))
-    rows = sets * n + protocol.varied * (2 * sum(curve) + sum(mixed) + n + 2 * fills)
+    boosting = sets + protocol.varied * (2 * len(curve) + len(mixed) + 1 + top_up.TRAININGS * bool(fills))
+    rows = sets * n + protocol.varied * (2 * sum(curve) + sum(mixed) + n + top_up.TRAININGS * fills)
     ranks = 2 * protocol.varied
     six = sets * min(protocol.judges, n) + ranks * min(protocol.ranked, n // 2)
     total = 0.0

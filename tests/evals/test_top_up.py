@@ -44,15 +44,17 @@ def test_each_class_gets_what_it_lacks_and_scores_are_those_of_scikit_learn():
     made = np.repeat([2, 1, 0], [400, 30, 300])
     ticks = []
     found, answers = judged(made, tick=lambda: ticks.append(0))
-    (alone, none), (real, added) = answers.given
-    assert list(alone) == list(real) == list(range(len(REAL))) and len(none) == 0 and len(ticks) == 2
+    (alone, none), (real, added), (again, nothing) = answers.given
+    assert list(alone) == list(real) == list(range(len(REAL))) and len(none) == len(nothing) == 0
+    assert len(ticks) == top_up.TRAININGS and np.bincount(REAL[again]).tolist() == [200, 180, 200]
+    assert set(again) == set(alone)
     assert np.bincount(made[added], minlength=3).tolist() == [0, 30, 196] and len(set(added)) == len(added)
     assert found["filled"] == {
         "bee": {"real": 150, "added": 30, "lacking": 50},
         "cat": {"real": 4, "added": 196, "lacking": 196},
     }
     assert (found["rarest"], found["n_real"], found["n_synthetic"], found["n_test"]) == ("cat", 354, 226, 60)
-    for side, rows in (("real", answers.given[0]), ("filled", answers.given[1])):
+    for side, rows in zip(("real", "filled", "repeated"), answers.given[:3], strict=True):
         each = answers(*rows)
         expected = [balanced_accuracy_score(TEST, answer) for answer in each]
         assert found["balanced_accuracy"][side]["values"] == pytest.approx(expected)
@@ -77,6 +79,8 @@ def test_what_helps_and_what_harms_is_told(word, made, cats, made_cats):
     said = top_up.sentence(found, "naive Bayes", "row")
     assert f"synthetic ones {word}: the balanced accuracy of naive Bayes goes from" in said
     assert "Filling up the rare class (“cat”) of 354 real rows" in said
+    repeated = 100 * found["balanced_accuracy"]["repeated"]["mean"]
+    assert f"Real rows repeated in their place give {repeated:.1f} and " in said
     low, high = found["balanced_accuracy"]["ci"]
     assert {"helps": low > 0, "harms": high < 0}.get(word, low <= 0 <= high)
 
