@@ -23,10 +23,12 @@ What is encoded is clipped to the schema's bounds. A category that training neve
 one, else missing where that occurs, else the most frequent; `unseen` counts them.
 """
 
+import contextlib
 import functools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -53,6 +55,8 @@ CATEGORIES = ("onehot", "interval", "code")
 ONEHOT = 256
 """Most categories that a preset makes one-hot."""
 _KNOTS = 500_000  # of all quantile columns together
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says how much memory a container may have (cgroups, versions 2 and 1)."""
 _HIDDEN, _BATCH = 512, 512  # of the network whose memory `Encoder.needs` estimates
 
 
@@ -266,12 +270,12 @@ class Encoder:
 
         Args:
             rows: encoded at once.
-            memory: bytes there are; default: this machine's.
+            memory: bytes there are; default: this machine's, or this container's if that is less.
 
         Raises:
             InputError: training needs more than there is.
         """
-        memory = memory or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory = memory or _memory()
         widest = max(self.codings, key=lambda coding: coding.size)
         line = (
             f"{len(self.codings)} columns are encoded as {self.width:,} positions (widest: {shown(widest.name)}, "
@@ -295,6 +299,15 @@ class Encoder:
             for coding in values["codings"]
         ]
         return cls(Schema.from_dict(values["schema"]), tuple(codings))
+
+
+def _memory() -> int:
+    """Bytes of memory that there are for this process."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            found.append(int(Path(path).read_text()))
+    return min(found)
 
 
 def _size(count: float) -> str:

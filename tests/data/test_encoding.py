@@ -267,6 +267,17 @@ def test_three_hundred_thousand_categories_are_codes():
     assert "2 columns are encoded as 2 positions" in encoder.preflight(len(frame))
 
 
+def test_the_memory_is_that_of_the_container(tmp_path, monkeypatch):
+    encoder, _, _ = table({"c": ["a", "b"] * 50, "other": ["0", "1"] * 50}, "quantile", min_count=1)
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("synthjax.data.encoding._LIMITS", (str(tmp_path / "none"), str(limit)))
+    limit.write_text("max\n")
+    encoder.preflight(100)
+    limit.write_text("1000000\n")
+    with pytest.raises(InputError, match=r"and there are 1 MB: "):
+        encoder.preflight(100)
+
+
 @pytest.mark.parametrize("n", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_many_columns(n):
     rng = np.random.default_rng(0)
