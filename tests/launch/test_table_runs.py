@@ -217,21 +217,18 @@ def peak(name, rows):
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 for form in ("csv", "parquet"):
     few = peak("few." + form, 20_000)
-    print("beyond", peak("many." + form, 200_000) - few)
+    print("beyond", peak("many." + form, 400_000) - few)
 """
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="the peak of a process's memory is Linux's to say"
-)
-def test_ten_times_the_rows_take_no_more_memory(run, tmp_path):
-    """200,000 rows, 8.6 MB as CSV and several times that in a data frame, beyond what 20,000 take."""
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux starts a peak of memory anew")
+def test_twenty_times_the_rows_take_no_more_memory(run, tmp_path):
+    """400,000 rows, 17 MB as CSV and several times that in a data frame, and what the allocator keeps of 20,000."""
     done = subprocess.run([sys.executable, "-c", DRAW, run, tmp_path], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "many.csv").stat().st_size > 8_000_000
+    assert (tmp_path / "many.csv").stat().st_size > 16_000_000
     beyond = [int(kilobytes) for kilobytes in re.findall(r"beyond (-?\d+)", done.stdout)]
-    print(beyond)
-    assert len(beyond) == 2 and max(beyond) < 8_000, beyond
+    assert len(beyond) == 2 and max(beyond) < 25_000, beyond
 
 
 def test_the_same_request_gives_the_same_file_also_when_interrupted(run, drawn, tmp_path):
