@@ -126,6 +126,13 @@ def experiment(path: str | None, name: str | None, dataset: str | None) -> Exper
     return Experiment(name, module.PRESETS[name], dataset)
 
 
+def labelled(chosen: Experiment) -> Experiment:
+    """The same experiment of a model that draws by labels, where that is a field of its Config."""
+    if not hasattr(chosen.model, "conditional"):
+        return chosen
+    return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, conditional=True))
+
+
 def _read_file(path: str) -> Experiment:
     places = [Path(path), Path(str(resources.files("synthjax.configs"))) / path.removeprefix("configs/")]
     for place in places:

@@ -25,7 +25,7 @@ from synthjax.errors import InputError
 from synthjax.evals import classifiers, fidelity, figures, utility
 from synthjax.launch import config as config_lib
 from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
-from synthjax.launch.config import Experiment, experiment
+from synthjax.launch.config import Experiment, experiment, labelled
 from synthjax.launch.lab import Generator, Lab, Table, cell
 from synthjax.launch.subjects import Subject, Synthetic
 from synthjax.model import DataSpec
@@ -86,8 +86,8 @@ def fitting(spec: DataSpec, names: tuple[str, ...]) -> list[str]:
 
 
 def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
-    """The experiment of a model, for at most so many steps."""
-    chosen = experiment(None, name, dataset)
+    """The experiment of a model, for at most so many steps; sets are judged by their labels."""
+    chosen = labelled(experiment(None, name, dataset))
     most = min(chosen.model.steps, *(n for n in (steps, config.steps) if n), chosen.model.steps)
     model = dataclasses.replace(chosen.model, steps=most)
     every = max(most // 4, SPEED_STEPS)

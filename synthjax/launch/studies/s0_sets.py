@@ -11,7 +11,7 @@ import numpy as np
 from synthjax.data import transforms
 from synthjax.evals import networks, utility
 from synthjax.launch import runs
-from synthjax.launch.config import Experiment, experiment
+from synthjax.launch.config import Experiment, experiment, labelled
 from synthjax.launch.lab import Generator, Lab, judge
 from synthjax.model import Model, State
 from synthjax.models import dcgan
@@ -64,7 +64,7 @@ class Config:
 
 def generator(lab: Lab, config: Config, name: str) -> Generator:
     """The trained generator of that name."""
-    chosen = experiment(None, name, config.dataset)
+    chosen = labelled(experiment(None, name, config.dataset))
     data = lab.data(chosen)
     seen = config.epochs * len(data.train.y)
     if name == "dcgan":  # the study's, as published
