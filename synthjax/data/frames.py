@@ -148,8 +148,21 @@ def values_of(u: np.ndarray, field: Field) -> np.ndarray:
     if field.kind == "integer":
         numbers = np.clip(np.rint(numbers), field.low, field.high)
         return numbers if np.isnan(numbers).any() else numbers.astype(np.int64)
-    digits = field.decimals[1] if field.decimals else math.inf  # in scientific notation: of any size
-    return np.clip(np.round(numbers, int(digits)) if digits <= 15 else numbers, field.low, field.high)
+    if field.decimals is None:
+        return np.clip(significant(numbers, field.figures) if field.figures else numbers, field.low, field.high)
+    digits = field.decimals[1]
+    return np.clip(np.round(numbers, digits) if digits <= 15 else numbers, field.low, field.high)
+
+
+def significant(numbers: np.ndarray, figures: int) -> np.ndarray:
+    """Numbers rounded to so many significant digits; from 16 on as they are."""
+    if figures > 15:
+        return numbers
+    with np.errstate(divide="ignore"):
+        size = np.log10(np.abs(numbers))
+    power = figures - 1 - np.floor(np.where(np.isfinite(size), size, 0))
+    up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)  # exact, where 10**power < 1 is not
+    return np.round(numbers * up / down) / up * down
 
 
 def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:

@@ -157,10 +157,11 @@ class _Column(Tally):
         low, high = (own if given is None else float(given) for own, given in zip((low, high), public, strict=True))
         if low > high:
             raise fault(where, f"column {shown(self.name)!r}: the values lie outside {public[0]} ... {public[1]}")
-        decimals = None if self.scientific and field.kind != "datetime" else (min(self.digits), self.digits[1])
+        scientific = self.scientific and field.kind != "datetime"
+        decimals, figures = (None, self.figures) if scientific else ((min(self.digits), self.digits[1]), 0)
         form = self._form(field.storage) if field.kind == "datetime" else ""
         clipped = clipped if public == [None, None] else 0
-        return replace(field, low=low, high=high, clipped=clipped, decimals=decimals, format=form)
+        return replace(field, low=low, high=high, clipped=clipped, decimals=decimals, figures=figures, format=form)
 
     def _form(self, storage: str) -> str:
         form = (self.forms or [""])[0]

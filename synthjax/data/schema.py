@@ -60,6 +60,8 @@ class Field:
     """Rows whose number was beyond `low` or `high`."""
     decimals: tuple[int, int] | None = (0, 0)
     """Least and most digits after the point; None: in scientific notation."""
+    figures: int = 0
+    """Most significant digits of a number in scientific notation."""
     format: str = ""
     """How dates are written, in the codes of `strptime`, `%-d` and the like where they are not padded."""
     categories: tuple[str, ...] = ()

@@ -65,6 +65,7 @@ class Tally:
         self.unpadded: set[str] = set()
         self.digits = [99, 0]
         self.scientific = False
+        self.figures = 0
         self.whole = self.rising = True
         self.last = -math.inf
         self.finest = 86400.0
@@ -110,17 +111,24 @@ class Tally:
         self.numbers += int(counts.sum())
         self.number_ends.add(values, counts)
         self.whole = self.whole and bool((values == np.rint(values)).all())
-        self.scientific = self.scientific or bool(pc.any(pc.match_substring_regex(texts, "[eE]")).as_py())
-        self._add_digits(texts)
+        self._add_digits(texts, values)
         self.rising = self.rising and self.whole and not self.missing and bool(numeric.all())
         if self.rising:
             steps = np.diff(to_numbers(cells), prepend=self.last)
             self.rising, self.last = bool((steps > 0).all()), float(to_numbers(cells[-1:])[0])
 
-    def _add_digits(self, texts: pa.Array) -> None:
-        point = pc.find_substring(texts, ".")
-        digits = np.where(np.asarray(point) < 0, 0, np.asarray(pc.utf8_length(texts)) - np.asarray(point) - 1)
+    def _add_digits(self, texts: pa.Array, values: np.ndarray) -> None:
+        point = np.asarray(pc.find_substring(texts, "."))
+        digits = np.where(point < 0, 0, np.asarray(pc.utf8_length(texts)) - point - 1)
         self.digits = [min(self.digits[0], int(digits.min())), max(self.digits[1], int(digits.max()))]
+        powers = np.asarray(pc.match_substring_regex(texts, "[eE]"))
+        plain = ~powers & (values != 0)
+        if plain.any():  # digits before the point, or minus the zeros that follow it
+            before = np.floor(np.log10(np.abs(values[plain]))).astype(int) + 1
+            self.figures = max(self.figures, int((digits[plain] + before).max()))
+        if powers.any():
+            mantissas = pc.replace_substring_regex(texts.filter(pa.array(powers)), r"^[-+]?0*\.?0*|[eE].*|[-+.]", "")
+            self.scientific, self.figures = True, max(self.figures, pc.max(pc.utf8_length(mantissas)).as_py())
 
     def _add_dates(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
         parsed = {form: to_seconds(distinct, form) for form in self.forms or _candidates(distinct)}

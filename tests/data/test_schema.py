@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from synthjax.data.cells import Chunk, as_text, date_formats, from_frame, typed, written
+from synthjax.data.cells import Chunk, as_text, date_formats, from_frame, number_text, typed, written
 from synthjax.data.frames import values_of
 from synthjax.data.infer import infer
 from synthjax.data.schema import MISSING, RARE, Schema, read_overrides
@@ -275,6 +275,18 @@ def test_numbers_of_any_size_keep_their_values():
     field = one([f"{i}.5e-18" for i in range(1, 100)], min_count=1)
     values = values_of(np.linspace(0, 1, 99), field)
     np.testing.assert_allclose(values, [(i + 0.5) * 1e-18 for i in range(1, 100)], rtol=1e-12)
+
+
+def test_numbers_in_scientific_notation_keep_their_significant_digits():
+    cells = ["1.5e-05", "-0.25e-3", "0.0031", "2.75E+4", "0", "-3e2", "120.5", "1e0"] * 10
+    field = one(cells, min_count=1)
+    assert field.kind == "continuous" and field.decimals is None and field.figures == 4  # those of 120.5
+    values = values_of(np.random.default_rng(0).random(500), field)
+    np.testing.assert_array_equal(values, [float(f"{value:.3e}") for value in values])
+    low = one([f"{i}.5e-08" for i in range(1, 10)] * 9, min_count=1)
+    drawn = number_text(values_of(np.random.default_rng(1).random(200), low), low).to_pylist()
+    assert low.figures == 2 and {len(text.partition("e")[0].replace(".", "")) for text in drawn} == {1, 2}
+    assert all(text.endswith("e-8") or text.endswith("e-08") for text in drawn)
 
 
 def test_frames_of_any_types_become_text():
