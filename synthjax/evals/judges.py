@@ -5,7 +5,9 @@ rows so that all classes are equally frequent; and gradient boosting of histogra
 published figures are made with.
 """
 
-from collections.abc import Callable
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,21 @@ BOOSTING_COLUMNS = 0.8
 """Share of the columns that a split of the boosting may use."""
 
 Answer = Callable[[Table], np.ndarray]
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """scikit-learn on one thread, and silent about the perceptron's epochs, which are part of the protocol.
+
+    On cores that something else keeps busy, its threads wait for one another twenty times as long as they work.
+    """
+    import sklearn.ensemble  # noqa: F401  # what is not loaded yet is not limited
+    from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def train_judge(judge: str, table: Table, seed: int) -> Answer:

@@ -11,7 +11,6 @@ deviation.
 """
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from synthjax.evals import agreement, amounts, frames, tabular_report, top_up
 from synthjax.evals.frames import Table
-from synthjax.evals.judges import ALL_ROWS, JUDGES, train_judge
+from synthjax.evals.judges import ALL_ROWS, JUDGES, alone, train_judge
 from synthjax.evals.tabular_utility import score
 from synthjax.evals.utility import stratified
 
@@ -137,11 +136,10 @@ def _top_up(
     if train.schema.regression:
         found = top_up.skipped("the target is a number")
     else:
-        from threadpoolctl import threadpool_limits
 
         def answers(real: np.ndarray, made: np.ndarray) -> np.ndarray:
             rows = _joined(train.take(real), synthetic.take(made))
-            with threadpool_limits(1):
+            with alone():
                 each = [train_judge(ALL_ROWS, rows, seed + 1000 * number)(test) for number in range(seeds)]
             return np.stack(each).argmax(-1)
 
@@ -152,12 +150,7 @@ def _top_up(
 
 def _scores(positive: int | None, judge: str, fit: Table, tests: Sequence[Table], seed: int) -> list[float]:
     """A score per test table; 0.5, or 0 of R², where the rows are all alike."""
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
-    # On cores that something else keeps busy, scikit-learn's threads wait for one another.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's epochs are part of the protocol
+    with alone():
         answer = train_judge(judge, fit, seed)
         found = [score(table, answer(table), positive)[measure(table)] for table in tests]
     nothing = 0.0 if fit.schema.regression else 0.5

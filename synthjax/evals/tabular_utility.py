@@ -24,7 +24,6 @@ validation data chooses.
 
 import contextlib
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,7 +33,7 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.evals import frames, paired
 from synthjax.evals.frames import Table
-from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, train_judge
+from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, alone, train_judge
 from synthjax.evals.utility import CHOICES, LEVEL, stratified
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
@@ -149,18 +148,9 @@ def _all_scores(
 
 @contextlib.contextmanager
 def _threads() -> Iterator[ThreadPoolExecutor]:
-    """A thread per core, in each of which scikit-learn works alone.
-
-    Judges this small do not keep two cores busy, and scikit-learn's own threads, on cores that something else keeps
-    busy, wait for one another twenty times as long as they work.
-    """
-    import sklearn.ensemble  # noqa: F401  # what is not loaded yet is not limited
-    from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
-
+    """A thread per core, in each of which scikit-learn works alone: judges this small do not keep two cores busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the perceptron's epochs are part of the protocol
+    with alone():
         pool = ThreadPoolExecutor(cores)
         try:
             yield pool

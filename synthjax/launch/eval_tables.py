@@ -222,12 +222,10 @@ def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol
 
 def _pace(judge: str, table: Table) -> tuple[float, float]:
     """Seconds that training a judge takes however few the rows, and seconds per row."""
-    from threadpoolctl import threadpool_limits
-
     seconds = []
     for n in (250, 1_000):
         rows = table.take(np.arange(n) % len(table))
-        with threadpool_limits(1):  # as the work itself
+        with judges.alone():  # as the work itself
             begun = time.monotonic()
             judges.train_judge(judge, rows, 0)(rows)
             seconds.append(time.monotonic() - begun)
