@@ -104,11 +104,16 @@ numbers = st.one_of(
 )
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=6)
 dates = st.dates().map(str)
+times = st.datetimes().map(lambda time: time.strftime("%Y-%m-%d %H:%M:%S").rjust(19, "0"))
+flags = st.sampled_from(["true", "false"])
+powers = st.decimals(-1000, 1000, places=2).map(lambda value: f"{value:.2e}")
 
 
 @EXAMPLES
 @given(
-    st.one_of(*(st.lists(cells, min_size=2, max_size=30) for cells in (numbers, words, dates))),
+    st.one_of(
+        *(st.lists(cells, min_size=2, max_size=30) for cells in (numbers, powers, words, dates, times, flags)),
+    ),
     st.lists(st.booleans(), min_size=30, max_size=30),
     st.sampled_from(sorted(PRESETS)),
 )
