@@ -204,12 +204,27 @@ def _csv_chunks(
                 if clean:
                     cells = pa.table([clean(column) for column in cells.columns], names=cells.column_names)
                 if len(cells):
+                    last = cells.column_names[-1], cells.column(-1)[-1].as_py()
                     yield Chunk(cells, np.arange(start, start + len(cells)))
                 start += len(cells)
+        if start and last[0] == header[-1] and "\n" in last[1] and not _ends_quoted(path):
+            what = (
+                f"row {start}, column {shown(last[0])!r}: a quote is left open, so that the rest of the file is in it"
+            )
+            raise fault(path, what)
     except (OSError, pa.ArrowException) as error:
         raise _csv_fault(error, path, header, above, block) from error
     if not start:
         raise fault(path, "has a header and no rows" if above else "an empty file")
+
+
+def _ends_quoted(path: Path) -> bool:
+    """Whether the last row of a file ends with a quote."""
+    end = b""
+    with pa.input_stream(str(path), compression="detect") as file:
+        while part := file.read(BLOCK):
+            end = (end + part).rstrip()[-1:] or end
+    return end == b'"'
 
 
 def _stripped(cells: pa.Array) -> pa.Array:

@@ -85,6 +85,8 @@ def trade_offs(
     Raises:
         InputError: a panel holds nothing, or arrays do not fit.
     """
+    from matplotlib.ticker import NullFormatter
+
     if not panels or not all(panels.values()):
         raise InputError("trade_offs: a panel has nothing to draw")
     figure = canvas.figure(5.2 * len(panels), 4.9, title)
@@ -95,6 +97,8 @@ def trade_offs(
         axes.set(xlabel=x_name, ylabel=y_name)
         if x_name in log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("{x:g}" if ends[1] < 10 * ends[0] else NullFormatter())
     canvas.legend(figure, axes, names)
     canvas.save(figure, path)
 

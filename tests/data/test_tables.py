@@ -236,6 +236,21 @@ def test_targets_without_enough_of_a_class(tmp_path, labels, message):
         data.load(str(write(tmp_path, text)), target="y")
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_a_quote_that_is_left_open_takes_no_rows_in_silence(tmp_path, name):
+    def text(number, cell):
+        rows = "".join(f"{'YN'[i % 2]},{cell if i == number - 1 else i % 9}\n" for i in range(300))
+        whole = ("y,x\n" + rows).encode()
+        return gzip.compress(whole) if name.endswith("gz") else whole
+
+    message = r"row 200, column 'x': a quote is left open, so that the rest of the file is in it"
+    with pytest.raises(InputError, match=message):
+        data.load(str(write(tmp_path, text(200, '"3'), name)), target="y")
+    for number in (200, 300):  # a line break inside quotes is no fault
+        cells, _ = read(write(tmp_path, text(number, '"3\n4"'), name))
+        assert len(cells["x"]) == 300 and cells["x"][number - 1] == "3\n4"
+
+
 def test_a_bad_cell_outside_the_training_rows_is_named_too(shop, tmp_path):
     frame = people().astype({"age": object})
     row = int(data.load(str(shop), target="churned").test.index[3])

@@ -105,7 +105,10 @@ class Speed:
         return lab.Generator(name, self.folder, chosen, None, None, None)
 
 
-def test_sets_are_drawn_by_labels_whatever_the_experiment_says():
+def test_sets_of_images_are_drawn_by_labels_whatever_the_experiment_says():
+    for name in ("table_gan", "table_cgan"):  # of tables that is another model
+        found = study.of(study.Config(), name, "adult").model.conditional
+        assert found == config_lib.experiment(None, name, "adult").model.conditional == (name == "table_cgan")
     assert not config_lib.experiment(None, "rbm", "mnist").model.conditional
     assert study.of(study.Config(), "rbm", "mnist").model.conditional
     assert study.of(study.Config(), "cgan", "mnist").model == config_lib.experiment(None, "cgan", "mnist").model

@@ -86,8 +86,10 @@ def fitting(spec: DataSpec, names: tuple[str, ...]) -> list[str]:
 
 
 def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
-    """The experiment of a model, for at most so many steps; sets are judged by their labels."""
-    chosen = labelled(experiment(None, name, dataset))
+    """The experiment of a model, for at most so many steps; sets of images are judged by their labels."""
+    chosen = experiment(None, name, dataset)
+    if dataset == config.images:
+        chosen = labelled(chosen)
     most = min(chosen.model.steps, *(n for n in (steps, config.steps) if n), chosen.model.steps)
     model = dataclasses.replace(chosen.model, steps=most)
     every = max(most // 4, SPEED_STEPS)
