@@ -44,6 +44,7 @@ KNOWN_DELIMITERS = ", ; tab |"
 """Delimiters of CSV files, for messages."""
 SUFFIXES = (".csv", ".tsv", ".data", ".parquet")
 """Endings of file names that are tables."""
+_NO_HEADER = "is the header a row? The first line must name the columns; add one that does"
 
 
 class Reader(NamedTuple):
@@ -101,7 +102,10 @@ def open_table(
     above, size = skip + (names is None), block or _block(header)
 
     def chunks(columns: list[str] | None = None) -> Iterator[Chunk]:
-        return _csv_chunks(path, header, delimiter, above, columns, clean, size)
+        for chunk in _csv_chunks(path, header, delimiter, above, columns, clean, size):
+            if names is None and columns is None and chunk.rows[0] == 0:
+                _check_first(chunk.cells, path)
+            yield chunk
 
     return Reader(str(path), header, chunks, tokens=tokens)
 
@@ -138,8 +142,13 @@ def _check_header(header: tuple[str, ...], path: Path) -> None:
     rising = whole and all(int(one) < int(other) for one, other in itertools.pairwise(numbers))
     if rising or (whole and all(1900 <= int(name) <= 2100 for name in numbers)):
         return
-    what = f"the header names a column {numbers[0]!r}: is it a row?"
-    raise fault(path, f"{what} The first line must name the columns; add one that does")
+    raise fault(path, f"the header names a column {numbers[0]!r}: {_NO_HEADER}")
+
+
+def _check_first(cells: pa.Table, path: Path) -> None:
+    """Raises InputError where every column has its own name among its first values, as words of a row have."""
+    if all(pc.any(pc.equal(cells[name], name)).as_py() for name in cells.column_names):
+        raise fault(path, f"each column holds its name, {shown(cells.column_names[0])!r} the first: {_NO_HEADER}")
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------

@@ -157,5 +157,14 @@ def test_a_first_row_is_not_taken_for_a_header(tmp_path, header, row):
     if not row:
         assert tables.open_table(tmp_path / "a.csv").names == tuple(header.split(","))
         return
-    with pytest.raises(InputError, match=r"a.csv: the header names a column '[\d.-]+': is it a row\?"):
+    with pytest.raises(InputError, match=r"a.csv: the header names a column '[\d.-]+': is the header a row\?"):
         tables.open_table(tmp_path / "a.csv")
+
+
+def test_a_header_of_words_that_all_columns_hold_is_a_row(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("red,small,yes\n" + "blue,large,no\nred,small,yes\nred,large,no\n" * 20)
+    with pytest.raises(InputError, match=r"a.csv: each column holds its name, 'red' the first: is the header a row\?"):
+        data.load(str(path), target="yes")
+    path.write_text("red,small,answer\n" + "blue,large,no\nred,small,yes\n" * 20)  # one column has a name of its own
+    assert data.load(str(path), target="answer").table.schema.names == ("red", "small", "answer")
