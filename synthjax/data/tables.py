@@ -146,9 +146,13 @@ def _check_header(header: tuple[str, ...], path: Path) -> None:
 
 
 def _check_first(cells: pa.Table, path: Path) -> None:
-    """Raises InputError where every column has its own name among its first values, as words of a row have."""
-    if all(pc.any(pc.equal(cells[name], name)).as_py() for name in cells.column_names):
-        raise fault(path, f"each column holds its name, {shown(cells.column_names[0])!r} the first: {_NO_HEADER}")
+    """Raises InputError where every column has its own name among its first values, as words of a row have.
+
+    Numbers may name columns (`_check_header`), and then may well be among their values.
+    """
+    words = [name for name in cells.column_names if not re.match(NUMBER, name)]
+    if words and all(pc.any(pc.equal(cells[name], name)).as_py() for name in words):
+        raise fault(path, f"each column holds its name, {shown(words[0])!r} the first: {_NO_HEADER}")
 
 
 # --- CSV ---------------------------------------------------------------------------------------------------------
