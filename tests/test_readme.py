@@ -70,6 +70,10 @@ def workplace(tmp_path_factory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     ages = np.random.default_rng(0).integers(18, 80, 300)
     rows = [f"{age},{('Ayr', 'Bath')[age % 2]},{('no', 'yes')[age > 45]}\n" for age in ages.tolist()]
+    noise = np.random.default_rng(0)
+    for name in ("train", "test", "anything"):
+        x, y = noise.integers(256, size=(200, 28, 28, 1), dtype=np.uint8), np.arange(200, dtype=np.int32) % 10
+        np.savez(folder / f"{name}.npz", x=x, y=y)
     (folder / "customers.csv").write_text("age,town,churned\n" + "".join(rows))
     assert COMMANDS[:3] == [
         "pip install -e .",
@@ -93,9 +97,6 @@ def test_commands_run(workplace, command):
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS[3:] if on_files(c)])
 def test_commands_on_files_run(workplace, data_dir, command):
-    noise = np.random.default_rng(0)
-    x, y = noise.integers(256, size=(200, 28, 28, 1), dtype=np.uint8), np.arange(200, dtype=np.int32) % 10
-    np.savez(workplace / "anything.npz", x=x, y=y)
     check(workplace, command.replace("DIR", str(data_dir)))
 
 
