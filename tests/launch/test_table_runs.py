@@ -223,7 +223,7 @@ for form in ("csv", "parquet"):
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux starts a peak of memory anew")
 def test_twenty_times_the_rows_take_no_more_memory(run, tmp_path):
-    """400,000 rows, 17 MB as CSV and 190 MB in a data frame of text, beyond what 20,000 take: what the allocator keeps."""
+    """400,000 rows, 17 MB as CSV and 190 MB in a data frame of text, beyond what 20,000 take."""
     done = subprocess.run([sys.executable, "-c", DRAW, run, tmp_path], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "many.csv").stat().st_size > 16_000_000
