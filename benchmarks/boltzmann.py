@@ -115,7 +115,6 @@ def main() -> None:
     parser.add_argument("--sweeps", type=int, default=1000, help="sweeps that are diagnosed, after as many to burn in")
     parser.add_argument("--limit", type=int, default=None, help="only the first so many examples")
     given = parser.parse_args()
-    cli.prepare_jax()
     one = subject(given.workdir)
     config, machine, state, spec = one.config, one.machine, one.state, one.spec
     found = log_z(machine, state.ema, state.base, jax.random.key(0), given.runs, given.steps, given.sweeps)
@@ -133,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.told(main)

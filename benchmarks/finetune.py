@@ -88,7 +88,6 @@ def main() -> None:
     for field in dataclasses.fields(finetune.Protocol):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     given = parser.parse_args()
-    cli.prepare_jax()
     one = boltzmann.subject(given.workdir)
     config, spec = one.config, one.spec
     if spec.n_classes < 2:
@@ -114,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.told(main)

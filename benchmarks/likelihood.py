@@ -32,7 +32,6 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000, help="importance samples of a VAE")
     parser.add_argument("--limit", type=int, default=None, help="only the first so many examples")
     given = parser.parse_args()
-    cli.prepare_jax()
     experiment, _ = runs.read(given.workdir)
     _, state, spec = load(given.workdir)
     split = getattr(runs.data(dataclasses.replace(experiment, holdout=experiment.holdout or 0.1)), given.split)
@@ -58,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.told(main)

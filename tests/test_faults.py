@@ -183,7 +183,9 @@ def test_sigterm_in_start_and_in_training_is_exit_42_and_ends_with_the_same_bits
 def test_a_nan_is_exit_5_and_names_step_and_metric(workdir, train):
     code, _, err = finish(train(workdir, hook=NAN_AT_33))
     assert code == 5, err
-    assert re.match(r"error: metrics? .*'(loss|grad_norm)'.* not finite at step 33; .* step 30$", one_line(err))
+    line = one_line(err)
+    assert re.match(r"error: metrics? .*'(loss|grad_norm)'.* not finite at step 33; .* step 30; lower rates", line)
+    assert re.search(r"in a new --workdir: --config\.model\.learning_rate=[.\de-]+$", line)
     assert newest(workdir) == 30
     _, state, _ = synthjax.load(workdir)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))

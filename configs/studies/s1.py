@@ -2,7 +2,9 @@
 
 from synthjax.launch.studies.s1 import Config
 
-CONFIG = Config()
+# Low-Zero: on the holdout this GAN, shown each class equally often, brought back more than the one that is best on the
+# whole data (92 % of the gap in recall; 75 %, on test).
+CONFIG = Config(rare_model="cgan-noise", rare_feed="balanced")
 QUICK = Config(
     dataset="digits",
     models=("cgan", "cdcgan"),

@@ -132,11 +132,11 @@ class Machine:
 
     def up(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """x w of x (B, n_(j-1)) and couplings w (n_(j-1), n_j)."""
-        return dense.forward(x, w) if self.half else x @ w
+        return dense.forward(x, w) if self.half else jnp.matmul(x, w, precision="highest")
 
     def down(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """x w^T of x (B, n_j) and couplings w (n_(j-1), n_j)."""
-        return dense.backward(x, w) if self.half else x @ w.T
+        return dense.backward(x, w) if self.half else jnp.matmul(x, w.T, precision="highest")
 
     def field(self, params: Params, layers: Layers, j: int, temper: Temper | None = None) -> jax.Array:
         """What layer j gets from its neighbours, bias included: (B, n_j)."""

@@ -106,6 +106,16 @@ def _end(*_: object) -> None:
     os._exit(Preempted.exit_code)
 
 
+def told(main: Callable[[], None]) -> None:
+    """Runs `main()` of a script that reads its own arguments; what is wrong with them is one line, not a traceback."""
+    try:
+        prepare_jax()
+        main()
+    except SynthjaxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
 def prepare_jax() -> None:
     """Points JAX's persistent compilation cache to a folder of this user's alone, unless the environment names one.
 

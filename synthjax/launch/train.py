@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from synthjax.data import Dataset, transforms
 from synthjax.data.feed import Feed
-from synthjax.errors import InputError
+from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import plots
 from synthjax.launch import cli, config, distributed, holdout, runs, watch
 from synthjax.launch.config import Experiment
@@ -271,17 +271,20 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
     best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
     with runs.precision(chosen):
-        step, state = loop.train(
-            coach,
-            loop.Plan(chosen.model.steps, *every, minutes),
-            jax.random.key(chosen.seed),
-            checkpoints,
-            record,
-            log=functools.partial(progress.log, writer),
-            show=show,
-            judge=best,
-            say=progress.say,
-        )
+        try:
+            step, state = loop.train(
+                coach,
+                loop.Plan(chosen.model.steps, *every, minutes),
+                jax.random.key(chosen.seed),
+                checkpoints,
+                record,
+                log=functools.partial(progress.log, writer),
+                show=show,
+                judge=best,
+                say=progress.say,
+            )
+        except NonFiniteError as error:
+            raise NonFiniteError(f"{error}{remedy(chosen)}") from None
     if show is not None:
         show(step, state)
     elif writer is not None:
@@ -293,6 +296,13 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
     progress.say(ending(f"step {step}{short}", workdir, pictures=show is not None))
     return step
+
+
+def remedy(chosen: Experiment) -> str:
+    """What usually helps a training that blew up: a third of its learning rates, as flags."""
+    rates = {name: getattr(chosen.model, name, None) for name in ("pretraining_rate", "learning_rate")}
+    lower = " ".join(f"--config.model.{name}={rate / 3:.1g}" for name, rate in rates.items() if rate is not None)
+    return f"; lower rates may help, in a new --workdir: {lower}" if lower else ""
 
 
 def ending(where: str, workdir: Path, pictures: bool) -> str:

@@ -75,7 +75,8 @@ def _squares(spec: DataSpec, scale: jax.Array, rows: jax.Array, x: jax.Array) ->
     numeric = [column.start for column in spec.columns if column.kind == "continuous"]
     factors = jnp.asarray(factor * scale).at[np.asarray(numeric, int)].set(1.0)
     a, b = rows * factors, x * factors
-    squares = jnp.maximum((a**2).sum(-1) - 2 * (a @ b) + b @ b, 0.0)
+    product = jnp.matmul(a, b, precision="highest")  # or a row would not be at distance 0 from itself
+    squares = jnp.maximum((a**2).sum(-1) - 2 * product + b @ b, 0.0)
     for position in codes:
         squares += scale**2 * (rows[:, position] != x[position])
     return squares

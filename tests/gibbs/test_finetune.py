@@ -19,6 +19,13 @@ LABELLED_DBM = Machine((6, 5, 4, 3), (B, B, B, S))
 X = jnp.float32(np.random.default_rng(0).random((40, 6)))
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    """GPUs and TPUs round the factors of a classifier's products otherwise."""
+    with jax.default_matmul_precision("float32"):
+        yield
+
+
 def test_of_a_labelled_rbm_the_network_is_its_mean_field_posterior():
     """p(y | E[h | x]) by hand."""
     params = brute.params(LABELLED_RBM, 1)

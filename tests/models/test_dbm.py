@@ -94,6 +94,18 @@ def test_phases_train_the_layers_that_they_name():
     np.testing.assert_allclose(rates, [0.5, 1.0, 0.5], rtol=1e-6)
 
 
+def test_after_greedy_training_alone_it_is_a_whole_machine():
+    """A run that stops there samples and scores with the couplings as they are."""
+    model, state, machine = built(pretraining=0.5, steps=20, pretraining_rate=0.1, ema_decay=0.5)
+    step = jax.jit(model.step)
+    for i in range(10):  # five steps a layer, no joint one
+        state, _ = step(jax.random.key(i), i, state, images(20, i))
+    batch = images(30)
+    score, exact = np.asarray(model.score(jax.random.key(0), state, batch)), exact_score(machine, state.ema, batch)
+    assert (score > exact - 1e-4).all() and (score < exact + 1).all()
+    agrees_with_enumeration(model, state, machine)
+
+
 @pytest.mark.parametrize(("top", "up", "down"), [(1, 2.0, 1.0), (2, 2.0, 2.0), (3, 1.0, 2.0)])
 def test_greedy_layers_double_the_ways_that_lack_a_neighbour(top, up, down):
     """Against conditionals written out: means of many draws from one state."""
@@ -122,9 +134,8 @@ def test_greedy_layers_double_the_ways_that_lack_a_neighbour(top, up, down):
         np.testing.assert_array_equal(w, params.weights[j] if j == top - 1 or (top == 3 and j == 3) else 0 * w)
 
 
-@pytest.mark.parametrize("half", [False, True])
-def test_samples_have_the_distribution_given_the_label(half):
-    model, state, machine = built(half=half)
+def agrees_with_enumeration(model, state, machine):
+    """Images of label 1 are as likely as the sum over all states that have it says."""
     states, p = brute.states(machine), brute.probabilities(machine, state.ema)
     number = (states[0] @ [8, 4, 2, 1]).astype(int)
     has = states[-1][:, 1] == 1
@@ -133,6 +144,11 @@ def test_samples_have_the_distribution_given_the_label(half):
     white = (np.asarray(x).reshape(-1, 4) > 0).astype(int)
     found = np.bincount(white @ [8, 4, 2, 1], minlength=16) / len(white)
     assert 0.5 * np.abs(found - expected).sum() < 0.02
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_samples_have_the_distribution_given_the_label(half):
+    agrees_with_enumeration(*built(half=half))
 
 
 def test_without_labels_it_is_a_machine_of_pixels():

@@ -215,6 +215,8 @@ def test_batches_are_augmented_each_with_its_own_key(minibatches, tmp_path):
 
 @pytest.mark.parametrize("minibatches", [1, 3, None])
 def test_several_devices_see_the_whole_batch(minibatches, tmp_path):
+    if jax.device_count() < 4:
+        pytest.skip("needs four devices")
     one = Run(trainer(minibatches=minibatches), tmp_path / "one", steps=6, log_every=1)()
     four = Run(trainer(minibatches=minibatches, devices=jax.devices()[:4]), tmp_path / "four", steps=6, log_every=1)()
     for (_, a), (_, b) in zip(one.logged, four.logged, strict=True):
@@ -224,6 +226,8 @@ def test_several_devices_see_the_whole_batch(minibatches, tmp_path):
 
 
 def test_a_batch_that_devices_cannot_share_is_refused():
+    if jax.device_count() < 4:
+        pytest.skip("needs four devices")
     with pytest.raises(InputError, match="batch_size=6: must be a multiple of 4 devices"):
         trainer(batch_size=6, devices=jax.devices()[:4])
 

@@ -67,8 +67,10 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
             rows.append((judge_name, source, published, cell(values[judge_name])))
             if source != STRATIFIED:
                 change = np.array(values[judge_name]) - found[STRATIFIED][judge_name]
-                p = stats.ttest_rel(values[judge_name], found[STRATIFIED][judge_name]).pvalue
-                tests.append((judge_name, source, f"{change.mean():+.3f}", f"{p:.2g}"))
+                test = stats.ttest_rel(values[judge_name], found[STRATIFIED][judge_name])
+                low, high = test.confidence_interval()
+                row = f"{change.mean():+.3f}", f"{low:+.3f} to {high:+.3f}", f"{test.pvalue:.2g}"
+                tests.append((judge_name, source, *row))
     figures.bars(
         lab.folder / "figure_6.png",
         {j: {source: float(np.mean(values[j])) for source, values in found.items()} for j in judges},
@@ -84,7 +86,11 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
     return [
         Table("1", f"Accuracy, {set_size}", ("judge", "trained on", "study", "measured"), rows),
         Table(
-            "1, tests", f"Against {STRATIFIED}: paired t-test", ("judge", "trained on", "change", "p"), tests, (PAIRS,)
+            "1, tests",
+            f"Against {STRATIFIED}: paired t-test",
+            ("judge", "trained on", "change", "95 % interval", "p"),
+            tests,
+            (PAIRS,),
         ),
     ]
 
@@ -162,21 +168,35 @@ def curves(lab: Lab, config: Config) -> dict[str, dict[str, dict[str, list[float
     return found
 
 
+def _point(published: dict[int, float], n: str, measured: list[list[float]]) -> tuple[str, ...]:
+    """A row of a learning curve, at n images; how many folds is said in the title."""
+    spread = (cell(values).partition(" (")[0] for values in measured)
+    return (n, f"{published[int(n)]:.3f}" if int(n) in published else "", *spread)
+
+
 def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
     found = curves(lab, config)
-    points = {"5": np.arange(10, 101, 10), "6": np.arange(0, 101, 10)}[number]
-    published = dict(zip(points.tolist(), CURVE_REAL if number == "5" else CURVE_GENERATED, strict=True))
-    names = ("real",) if number == "5" else config.models
-    tables = []
-    for name in names:
-        judges = list(found[name])
-        rows = [
-            (n, f"{published[int(n)]:.3f}" if int(n) in published and name in ("real", STUDIED) else "",
-             *(cell(found[name][j][n]) for j in judges))
-            for n in found[name][judges[0]]
-        ]  # fmt: skip
-        title = "CNN, real images" if number == "5" else f"CNN, one real image a class and so many of {name}"
-        tables.append(Table(number, title, ("images", "study", *(f"measured, {j}" for j in judges)), rows))
+    judges = list(found["real"])
+    if number == "5":
+        published = dict(zip(range(10, 101, 10), CURVE_REAL, strict=True))
+        curve = found["real"]
+        rows = [_point(published, n, [curve[j][n] for j in judges]) for n in curve[judges[0]]]
+        tables = [
+            Table(
+                "5",
+                f"CNN, real images, {config.folds} folds",
+                ("images", "study", *(f"measured, {j}" for j in judges)),
+                rows,
+            )
+        ]
+    else:
+        published = dict(zip(range(0, 101, 10), CURVE_GENERATED, strict=True)) if STUDIED in config.models else {}
+        tables = []
+        for judge_name in judges:
+            made = {name: found[name][judge_name] for name in config.models}
+            rows = [_point(published, n, [curve[n] for curve in made.values()]) for n in made[config.models[0]]]
+            title = f"{judge_name}: one real image a class and so many generated ones, {config.folds} folds"
+            tables.append(Table("6", title, ("images", f"study, {STUDIED}", *config.models), rows))
     for judge_name in found["real"]:
         series = {}
         for name, curve in found.items():
