@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.bins import Bins, Layout, check, choose, empty, fit
+from synthjax.nets.bins import Bins, Layout, check, choose_alike, empty, fit
 from synthjax.train import optim
 
 
@@ -63,19 +63,19 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def step(key, i, state: State, batch: Batch):
         bins = fit(layout, batch.x, batch.weight)
-        rows = layout.onehot(layout.states(bins, batch.x, batch.y))
-        share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-9)
-        state = State(bins, (share * (batch.weight > 0).sum()) @ rows)
-        return state, {"loss": -(share @ rows) @ log_p(state)}
+        places = layout.places(layout.states(bins, batch.x, batch.y))
+        share = (batch.weight / jnp.maximum(batch.weight.sum(), 1e-9))[:, None]
+        counts = jnp.zeros(sum(layout.sizes)).at[places].add(share * (batch.weight > 0).sum())
+        state = State(bins, counts)
+        return state, {"loss": -(share * log_p(state)[places]).sum()}
 
     def sample(key, state: State, labels):
         key_state, key_value = jax.random.split(key)
         cdf = jnp.cumsum(layout.pad(state.counts), axis=-1)
-        states = choose(key_state, jnp.broadcast_to(cdf, (len(labels), *cdf.shape)))
-        return layout.decode(state.bins, key_value, states)
+        return layout.decode(state.bins, key_value, choose_alike(key_state, cdf, len(labels)))
 
     def score(key, state: State, batch: Batch):
         """-log p of the states, nats."""
-        return -layout.onehot(layout.states(state.bins, batch.x, batch.y)) @ log_p(state)
+        return -log_p(state)[layout.places(layout.states(state.bins, batch.x, batch.y))].sum(axis=1)
 
     return Model(init, step, sample, score, conditional=False, minibatches=None)

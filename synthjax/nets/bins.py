@@ -99,6 +99,10 @@ class Layout:
         """(B, C) states -> (B, W) f32, one 1 a column."""
         return (states[:, self.flat[0]] == self.flat[1]).astype(jnp.float32)
 
+    def places(self, states: jax.Array) -> jax.Array:
+        """(B, C) states -> (B, C) places in the flat vector."""
+        return states + np.cumsum([0, *self.sizes[:-1]], dtype=np.int32)
+
     def normalise(self, flat: jax.Array) -> jax.Array:
         """(W, ...) numbers >= 0 -> the same, summing to 1 over the states of each column."""
         total = jax.ops.segment_sum(flat, self.flat[0], len(self.sizes))
@@ -106,16 +110,41 @@ class Layout:
 
     def states(self, bins: Bins, x: jax.Array, y: jax.Array) -> jax.Array:
         """x (B, D), y (B,) -> (B, C) i32. A value that training did not see takes the bin below it."""
-        values = x[:, np.asarray([column.start for column in self.numeric] or [0])]
-        index = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(bins.first, values) - 1
-        numeric = iter(jnp.clip(index, 0, bins.used - 1).T)
+        parts = [y[:, None]] * self.labelled
+        if self.numeric:
+            values = x[:, self._starts]
+            index = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(bins.first, values) - 1
+            parts.append(jnp.where(self.absent(x), self.bins, jnp.clip(index, 0, bins.used - 1)))
+        parts += [x[:, positions].argmax(axis=-1) for positions in self._onehots.values()]
+        return jnp.concatenate(parts, axis=1).astype(jnp.int32)[:, self._order]
 
-        def state(column: Column) -> jax.Array:
+    def absent(self, x: jax.Array) -> jax.Array:
+        """(B, D) -> (B, N) bool: whether the value of each numeric column is missing."""
+        missing = [column.missing for column in self.numeric]
+        known = np.array([slot is not None for slot in missing])
+        return (x[:, np.array([slot or 0 for slot in missing])] > 0.5) & known
+
+    @functools.cached_property
+    def _starts(self) -> np.ndarray:
+        """(N,) positions in x of the numeric columns."""
+        return np.array([column.start for column in self.numeric])
+
+    @functools.cached_property
+    def _onehots(self) -> dict[int, np.ndarray]:
+        """Size -> (count, size) positions in x of the categorical columns of that size: one operation for all."""
+        found: dict[int, list[range]] = {}
+        for column in self.columns:
             if column.kind == "onehot":
-                return x[:, column.start : column.start + column.size].argmax(axis=1)
-            return jnp.where(absent(x, column), self.bins, next(numeric))
+                found.setdefault(column.size, []).append(range(column.start, column.start + column.size))
+        return {size: np.array(places) for size, places in found.items()}
 
-        return jnp.stack([y] * self.labelled + [state(column) for column in self.columns], axis=1).astype(jnp.int32)
+    @functools.cached_property
+    def _order(self) -> np.ndarray:
+        """(C,) where each column stands among label, numeric columns and categorical ones by size."""
+        number = {column: place for place, column in enumerate(self.columns, self.labelled)}
+        columns = [number[column] for column in self.numeric]
+        columns += [number[c] for size in self._onehots for c in self.columns if c.kind == "onehot" and c.size == size]
+        return np.argsort([*range(self.labelled), *columns])
 
     @functools.cached_property
     def _positions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,6 +152,7 @@ class Layout:
         column_of, state_of = np.zeros(self.spec.dims, np.int32), np.full(self.spec.dims, -1, np.int32)
         numeric_of = np.full(self.spec.dims, -1, np.int32)
         places = {column: self.labelled + place for place, column in enumerate(self.columns)}
+        numbers = {column: place for place, column in enumerate(self.numeric)}
         for column in self.spec.columns:
             place = places.get(column, 0)  # a target that the label stands for is column 0
             positions = slice(column.start, column.start + column.size)
@@ -131,7 +161,7 @@ class Layout:
                 state_of[positions] = np.arange(column.size)
                 continue
             if column in places:
-                numeric_of[column.start] = self.numeric.index(column)
+                numeric_of[column.start] = numbers[column]
             if column.missing is not None:
                 state_of[column.missing] = self.bins if column in places else self.spec.n_classes
         return column_of, state_of, numeric_of
@@ -161,11 +191,6 @@ def check(model: str, spec: DataSpec, bins: int) -> None:
         raise InputError(f"model.bins={bins}: must be at least 2")
 
 
-def absent(x: jax.Array, column: Column) -> jax.Array:
-    """(B, D) -> (B,) bool: whether the value of a numeric column is missing."""
-    return jnp.zeros(len(x), bool) if column.missing is None else x[:, column.missing] > 0.5
-
-
 def empty(layout: Layout) -> Bins:
     """Bins of no data, of the right shape: every value is 0."""
     zeros = jnp.zeros((max(len(layout.numeric), 1), layout.bins), jnp.float32)
@@ -179,8 +204,8 @@ def fit(layout: Layout, x: jax.Array, weight: jax.Array) -> Bins:
     """
     if not layout.numeric:
         return empty(layout)
-    values = jnp.stack([x[:, column.start] for column in layout.numeric])
-    present = jnp.stack([(weight > 0) & ~absent(x, column) for column in layout.numeric])
+    values = x[:, layout._starts].T
+    present = ((weight > 0)[:, None] & ~layout.absent(x)).T
     cells = max(1.0, min(layout.bins, math.sqrt(len(x))))
     return Bins(*jax.lax.map(lambda of: _fit_column(of[0], of[1], layout.bins, cells), (values, present)))
 
@@ -224,6 +249,12 @@ def choose(key: jax.Array, cdf: jax.Array) -> jax.Array:
     """Draws one state from each row of cumulative weights `cdf` (..., S), which need not end in 1: (...) i32."""
     u = jax.random.uniform(key, cdf.shape[:-1]) * cdf[..., -1] * (1 - 1e-6)
     return (cdf <= u[..., None]).sum(axis=-1, dtype=jnp.int32)
+
+
+def choose_alike(key: jax.Array, cdf: jax.Array, rows: int) -> jax.Array:
+    """`choose` for so many rows that all have the cumulative weights `cdf` (C, S): (rows, C) i32."""
+    u = jax.random.uniform(key, (rows, len(cdf))) * cdf[:, -1] * (1 - 1e-6)
+    return jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(cdf, u).astype(jnp.int32)
 
 
 def total(function: Any, rows: Any, size: int) -> Any:
