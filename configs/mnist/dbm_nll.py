@@ -1,8 +1,8 @@
 """DBM of 500 and 1,000 hidden units on binarised MNIST, without labels, for its likelihood.
 
-ELBO of -84.25 +- 0.22 nats on the 10,000 test images, log Z by annealed importance sampling (Salakhutdinov & Hinton 2009
-have -84.62). That run took 12 minutes on an H100 beside other work; a third of the steps at a rate of 0.0144, nearly an
-hour of a core, gives -85.8 on the holdout.
+ELBO of -84.25 +- 0.22 nats on the 10,000 test images, log Z by annealed importance sampling (Salakhutdinov & Hinton
+2009 have -84.62). That run took 12 minutes on an H100 beside other work; a third of the steps at a rate of 0.0144,
+nearly an hour of a core, gives -85.8 on the holdout.
 """
 
 from synthjax.launch.config import Experiment

@@ -23,17 +23,14 @@ What is encoded is clipped to the schema's bounds. A category that training neve
 one, else missing where that occurs, else the most frequent; `unseen` counts them.
 """
 
-import contextlib
 import functools
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from synthjax.data import frames, scalers
+from synthjax.data import frames, memory, scalers
 from synthjax.data.arrays import shown
 from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema
 from synthjax.errors import InputError
@@ -55,7 +52,6 @@ CATEGORIES = ("onehot", "interval", "code")
 ONEHOT = 256
 """Most categories that a preset makes one-hot."""
 _KNOTS = 500_000  # of all quantile columns together
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says how much memory a container may have (cgroups, versions 2 and 1)."""
 _HIDDEN, _BATCH = 512, 512  # of the network whose memory `Encoder.needs` estimates
 
@@ -265,25 +261,26 @@ class Encoder:
         weights = 2 * 2 * self.width * _HIDDEN
         return 4 * (rows * self.width + 4 * weights + 8 * _BATCH * (self.width + _HIDDEN))
 
-    def preflight(self, rows: int, memory: int | None = None) -> str:
+    def preflight(self, rows: int, there: int | None = None) -> str:
         """One line that says how wide the encoding is and what training needs.
 
         Args:
             rows: encoded at once.
-            memory: bytes there are; default: this machine's, or this container's if that is less.
+            there: bytes of memory; default: this machine's, or this container's if that is less.
 
         Raises:
             InputError: training needs more than there is.
         """
-        memory = memory or _memory()
+        there = there or memory.there()
         widest = max(self.codings, key=lambda coding: coding.size)
         line = (
             f"{len(self.codings)} columns are encoded as {self.width:,} positions (widest: {shown(widest.name)}, "
-            f"{widest.encoding}, {widest.size:,}); training on {rows:,} rows takes about {_size(self.needs(rows))}"
+            f"{widest.encoding}, {widest.size:,}); training on {rows:,} rows takes about "
+            + memory.spelt(self.needs(rows))
         )
-        if self.needs(rows) > memory:
+        if self.needs(rows) > there:
             advice = "encode wide columns as `code` or `interval`, or train on fewer rows"
-            raise InputError(f"{line}, and there are {_size(memory)}: {advice}")
+            raise InputError(f"{line}, and there are {memory.spelt(there)}: {advice}")
         return line
 
     def to_dict(self) -> dict[str, Any]:
@@ -299,23 +296,6 @@ class Encoder:
             for coding in values["codings"]
         ]
         return cls(Schema.from_dict(values["schema"]), tuple(codings))
-
-
-def _memory() -> int:
-    """Bytes of memory that there are for this process."""
-    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in _LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
-            found.append(int(Path(path).read_text()))
-    return min(found)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
 
 
 # --- fitting -----------------------------------------------------------------------------------------------------

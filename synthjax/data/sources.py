@@ -201,13 +201,15 @@ def _check_not_swapped(name: str, folder: Path, source: Source) -> None:
 
 
 def _locate(name: str, data_dir: str | None) -> Path:
-    """The file or folder `name`, as it is or below `data_dir`."""
-    candidates = [os.path.abspath(path) for path in [name, os.path.join(data_dir or "", name)] if name]
+    """The file or folder `name`, as it is or below `data_dir`, where one that was moved lies under its own name."""
+    moved = os.path.basename(name.rstrip("/"))
+    below = [os.path.join(data_dir, path) for path in (name, moved)] if data_dir else []
+    candidates = [os.path.abspath(path) for path in [name, *below] if name]
     found = next((path for path in candidates if os.path.exists(path)), None)
     if found is None:
         if Path(name).suffix or "/" in name or os.sep in name:
             looked = " and ".join(shown(path) for path in dict.fromkeys(candidates))
-            raise fault(name, f"no such file or folder; looked at {looked}")
+            raise fault(name, f"no such file or folder; looked at {looked}; --data_dir=FOLDER looks there")
         near = difflib.get_close_matches(name, NAMES, n=2)
         hint = f"did you mean {' or '.join(near)}? If not, " if near else ""
         raise InputError(f"unknown data set {name!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")

@@ -25,7 +25,7 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from synthjax.data import Dataset, transforms
+from synthjax.data import Dataset, memory, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import plots
@@ -219,6 +219,21 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
     )
 
 
+def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
+    """Refuses a model whose state, `size` bytes, is larger than the memory of the first device.
+
+    Raises:
+      InputError: it is.
+    """
+    stats = jax.local_devices()[0].memory_stats()  # None of a CPU
+    there = stats["bytes_limit"] if stats else memory.there()
+    if size > there:
+        raise InputError(
+            f"{chosen.name} on {data.name}: what it learns takes {memory.spelt(size)}, and there are "
+            f"{memory.spelt(there)}; a smaller model, or data of fewer values a row"
+        )
+
+
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     """Trains; see the module's docstring."""
     del argv
@@ -255,10 +270,12 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     coach = trainer(chosen, model, data)
     if chosen.eval_every:
         holdout.check(chosen, model, data)
+    rows = len(coach.feed.rows(0)) if model.minibatches is None else None
+    leaves = jax.tree.leaves(runs.abstract_state(chosen, model, data.spec, rows))
+    check_memory(chosen, data, 4 * sum(a.size for a in leaves))
     runs.begin(workdir, chosen, data)
     progress = Progress(chosen.model.steps)
-    rows = len(coach.feed.rows(0)) if model.minibatches is None else None
-    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model, data.spec, rows)))
+    size = sum(a.size for a in leaves)
     if data.table is not None:
         progress.say(table_report(data))
     progress.say(banner(chosen, data, size, workdir, model.minibatches is None))

@@ -113,11 +113,6 @@ class Messages(NamedTuple):
 # --- expectation -------------------------------------------------------------------------------------------------
 
 
-def _places(layout: Layout, states: jax.Array) -> jax.Array:
-    """(B, C) states -> their places in the flat vector."""
-    return jnp.asarray(layout.padded[:, 0]) + states
-
-
 def _at(a: jax.Array, index: jax.Array) -> jax.Array:
     return jax.lax.dynamic_index_in_dim(a, index, keepdims=False)
 
@@ -134,7 +129,7 @@ def _scaled(a: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
     """Messages from the leaves to the root for rows of states (B, C)."""
-    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[_places(layout, states).T]
+    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[layout.places(states).T]
     log_leaf = log_leaf.sum(axis=0, keepdims=True) if len(state.order) == 1 else log_leaf[state.order]
     top = log_leaf.max(axis=-1)
     leaf, log_p = jnp.exp(log_leaf - top[..., None]), top.sum(axis=0)
@@ -191,7 +186,7 @@ def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -
     weighted = posterior * weight[:, None]
     of_column = jnp.zeros_like(weighted).at[state.order].set(weighted) if len(posterior) > 1 else weighted
     rows = jnp.broadcast_to(of_column, (len(layout.sizes), *of_column.shape[1:]))
-    emission = jnp.zeros_like(state.emission).at[_places(layout, states).T].add(rows)
+    emission = jnp.zeros_like(state.emission).at[layout.places(states).T].add(rows)
     return Counts(weight @ messages.log_p, transition, emission)
 
 
@@ -221,6 +216,11 @@ def _check(config: Config, spec: DataSpec) -> None:
             raise InputError(f"model.{name}={getattr(config, name)}: must be above 0")
     if not 0 <= config.bandwidth <= 1:
         raise InputError(f"model.bandwidth={config.bandwidth}: must be at least 0 and at most 1")
+    if (states := chow_liu.coarse_states(spec)) > chow_liu.MOST:
+        raise InputError(
+            f"model mixture: compares every two columns, which have {states:,} coarse states together; at most "
+            f"{chow_liu.MOST:,} fit. Models independent, table_vae and table_wcgan take as many columns"
+        )
 
 
 def _rows(batch: Batch) -> jax.Array:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.model import Batch, Column, DataSpec, Model
+from synthjax.model import Batch, DataSpec, Model
 from synthjax.train import optim
 
 
@@ -61,14 +61,14 @@ def _check(config: Config, spec: DataSpec) -> None:
             raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
 
 
-def _cut(x: jax.Array, column: Column) -> jax.Array:
-    return x[..., column.start : column.start + column.size]
+def _codes(spec: DataSpec) -> list[int]:
+    """Positions of the columns that hold codes."""
+    return [column.start for column in spec.columns if column.kind == "code"]
 
 
 def _squares(spec: DataSpec, scale: jax.Array, rows: jax.Array, x: jax.Array) -> jax.Array:
     """Squared distances of x (D,) to rows (N, D): (N,). Under `vmap` over x a matrix product."""
     factor = np.zeros(spec.dims, np.float32)
-    codes = [column.start for column in spec.columns if column.kind == "code"]
     for column in spec.columns:
         if column.kind == "onehot":
             factor[column.start : column.start + column.size] = 0.5**0.5
@@ -77,9 +77,8 @@ def _squares(spec: DataSpec, scale: jax.Array, rows: jax.Array, x: jax.Array) ->
     a, b = rows * factors, x * factors
     product = jnp.matmul(a, b, precision="highest")  # or a row would not be at distance 0 from itself
     squares = jnp.maximum((a**2).sum(-1) - 2 * product + b @ b, 0.0)
-    for position in codes:
-        squares += scale**2 * (rows[:, position] != x[position])
-    return squares
+    codes = np.array(_codes(spec), int)
+    return squares + scale**2 * (rows[:, codes] != x[codes]).sum(axis=-1)
 
 
 def _scale(spec: DataSpec, x: jax.Array, weight: jax.Array) -> jax.Array:
@@ -93,27 +92,24 @@ def _scale(spec: DataSpec, x: jax.Array, weight: jax.Array) -> jax.Array:
     return jnp.median(jnp.sqrt((share * (values - mean) ** 2).sum(axis=0)))
 
 
-def _blend(column: Column, u: jax.Array, row: jax.Array, other: jax.Array, near: jax.Array) -> jax.Array:
-    """A column of new rows (B, size) from row and other (B, D), near (B, neighbours, D) and u (B,)."""
-    a, b, all_of = _cut(row, column), _cut(other, column), _cut(near, column)
-    if column.kind == "onehot":
-        return jax.nn.one_hot(all_of.sum(axis=1).argmax(axis=-1), column.size)
-    if column.kind == "code":
-        votes = (all_of[:, :, None, :] == all_of[:, None, :, :]).all(axis=-1).sum(axis=-1)
-        return jnp.take_along_axis(all_of, votes.argmax(axis=1)[:, None, None], axis=1)[:, 0]
-    between = a + u[:, None] * (b - a)
-    if column.missing is None:
-        return between
-    slot = column.missing - column.start
-    return jnp.where((a[:, slot] + b[:, slot] > 0.5)[:, None], a, between)  # a missing end: the row as it is
-
-
 def _blended(spec: DataSpec, u: jax.Array, row: jax.Array, other: jax.Array, near: jax.Array) -> jax.Array:
-    """New rows (B, D), column by column; arguments as `_blend` has them."""
-    out = row
+    """New rows (B, D) from row and other (B, D), near (B, neighbours, D) and u (B,)."""
+    slot = np.full(spec.dims, -1)
     for column in spec.columns:
-        part = _blend(column, u, row, other, near)
-        out = jax.lax.dynamic_update_slice_in_dim(out, part, column.start, axis=1)
+        if column.kind == "continuous" and column.missing is not None:
+            slot[column.start : column.start + column.size] = column.missing
+    between = row + u[:, None] * (other - row)
+    gone = (slot >= 0) & ((row + other)[:, slot] > 0.5)
+    out = jnp.where(gone, row, between)  # a missing end: the row as it is
+    votes = near.sum(axis=1)
+    for size in sorted({column.size for column in spec.columns if column.kind == "onehot"}):
+        starts = [column.start for column in spec.columns if column.kind == "onehot" and column.size == size]
+        places = np.array(starts)[:, None] + np.arange(size)
+        out = out.at[:, places].set(jax.nn.one_hot(votes[:, places].argmax(axis=-1), size))
+    if codes := _codes(spec):
+        named = near[:, :, np.array(codes)]
+        most = (named[:, :, None] == named[:, None]).sum(axis=2).argmax(axis=1)
+        out = out.at[:, np.array(codes)].set(jnp.take_along_axis(named, most[:, None], axis=1)[:, 0])
     return out
 
 

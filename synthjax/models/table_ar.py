@@ -127,7 +127,7 @@ def log_p(layout: Layout, sequence: np.ndarray, state: State, params: Any, state
     count = len(sequence)
     place = np.argsort(sequence)
     before = jnp.asarray(place[None, :] < place[:, None], jnp.float32)  # (column, seen)
-    embedded = params["embed"][states + jnp.asarray(layout.padded[:, 0])].reshape(len(states), -1)
+    embedded = params["embed"][layout.places(states)].reshape(len(states), -1)
     masked = params | {"first": params["first"] * before[:, :, None, None]}
     hidden = jax.vmap(lambda c, d: _hidden(masked, c, embedded, d), (0, None if drop is None else 0))(
         jnp.arange(count), 1.0 if drop is None else drop

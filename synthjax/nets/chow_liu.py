@@ -7,10 +7,18 @@ Of all trees, the one of largest total mutual information between columns that a
 import jax
 import jax.numpy as jnp
 
+from synthjax.model import DataSpec
 from synthjax.nets.bins import Layout, total
 
 _TINY = 1e-30
 _COARSE = 10  # groups that a numeric column is cut into
+MOST = 30_000
+"""States of all columns together that `tree` can be asked about: their pairs take 3.6 GB, some of it several times."""
+
+
+def coarse_states(spec: DataSpec) -> int:
+    """States of all columns together, as `tree` counts them."""
+    return sum(Layout(spec, _COARSE).sizes)
 
 
 def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:

@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 from hypothesis import HealthCheck, given, settings
 
-from synthjax.data import scalers
+from synthjax.data import memory, scalers
 from synthjax.data.cells import Chunk, typed, written
 from synthjax.data.encoding import PRESETS, Encoder
 from synthjax.data.infer import infer
@@ -268,14 +268,19 @@ def test_three_hundred_thousand_categories_are_codes():
     assert (back["c"] == frame["c"]).all()
     wide = Encoder.fit(frame, infer([chunk], min_count=2, overrides={"c": {"encoding": "onehot"}}))
     with pytest.raises(InputError, match=r"widest: c, onehot, 300,000.* and there are 16.0 GB: encode wide columns"):
-        wide.preflight(len(frame), memory=16 * 10**9)
+        wide.preflight(len(frame), there=16 * 10**9)
     assert "2 columns are encoded as 2 positions" in encoder.preflight(len(frame))
 
 
-def test_the_memory_is_that_of_the_container(tmp_path, monkeypatch):
+@pytest.mark.parametrize("where", ["", "pod", "pod/own"])
+def test_the_memory_is_that_of_the_container(where, tmp_path, monkeypatch):
+    """A limit of the container as a whole, of the process's own group, or of one around that."""
     encoder, _, _ = table({"c": ["a", "b"] * 50, "other": ["0", "1"] * 50}, "quantile", min_count=1)
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr("synthjax.data.encoding._LIMITS", (str(tmp_path / "none"), str(limit)))
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN", tmp_path / "cgroup")
+    (tmp_path / "cgroup").write_text("12:pids:/elsewhere\n0::/pod/own\n")
+    limit = tmp_path / where / "memory.max"
+    limit.parent.mkdir(parents=True, exist_ok=True)
     limit.write_text("max\n")
     encoder.preflight(100)
     limit.write_text("1000000\n")

@@ -196,6 +196,18 @@ def test_a_folder_of_class_folders_is_found_by_its_name(tmp_path):
     assert data.spec.classes == ("T-shirt", "coat & hat") and data.name == "my-clothes"
 
 
+def test_a_file_that_was_moved_is_found_in_data_dir(tmp_path):
+    """As the run that knows its old place asks for it, and it is the same data."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir(), new.mkdir()
+    (old / "people.csv").write_text("age,paid\n" + "".join(f"{20 + i % 40},{i % 2}\n" for i in range(60)))
+    before = load(str(old / "people.csv"))
+    (old / "people.csv").rename(new / "people.csv")
+    with pytest.raises(InputError, match="old/people.csv: no such file .*; --data_dir=FOLDER looks there"):
+        load(str(old / "people.csv"))
+    assert load(str(old / "people.csv"), str(new)).fingerprint == before.fingerprint
+
+
 @pytest.mark.parametrize(
     "name, message",
     [

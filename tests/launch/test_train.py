@@ -12,6 +12,7 @@ import pytest
 
 import synthjax
 from synthjax import data
+from synthjax.data import memory
 from synthjax.errors import InputError
 from synthjax.launch import runs, train
 from synthjax.launch.config import Experiment
@@ -217,6 +218,14 @@ def one_line(done: subprocess.CompletedProcess) -> str:
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def test_a_model_larger_than_the_memory_is_refused_before_it_leaves_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "there", lambda: 2_000_000)
+    chosen = Experiment("vae", vae.Config(), "digits")
+    with pytest.raises(InputError, match=r"vae on digits: what it learns takes \d+ MB, and there are 2 MB; a smaller"):
+        train.run(chosen, runs.data(chosen), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
