@@ -48,6 +48,11 @@ def shown(text: object) -> str:
     return line if line.isprintable() else ascii(line)
 
 
+def examples(count: int) -> str:
+    """ "1 example", "2 examples"."""
+    return f"{count:,} example" if count == 1 else f"{count:,} examples"
+
+
 def fault(where: object, what: str) -> InputError:
     """The error whose one line says `what` is wrong with the file or field `where`."""
     return InputError(f"{shown(where)}: {what}")

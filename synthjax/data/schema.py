@@ -104,7 +104,7 @@ class Field:
             text += f", as {self.format}" if self.format else ""
             return text + (f"; {self.clipped} rows beyond are clipped" if self.clipped else "")
         if self.kind == "id":
-            return f"never copied: made anew as {self.pattern or '1, 2, 3 ...'}"
+            return f"never copied: made anew as {self.pattern or '1, 2, 3 ...'}, where it may meet a real one by chance"
         if self.kind == "text":
             return "free text: left out of synthetic tables"
         if self.kind == "constant":
@@ -245,11 +245,11 @@ def check_override(column: Any, where: str) -> None:
 
 
 def check_known(name: str, names: Iterable[str], where: object, what: str) -> None:
-    """Raises InputError, with the nearest names, if there is no column `name`; `what` names it for the message."""
+    """Raises InputError, with the nearest names, if there is not a column `name`; `what` names it for the message."""
     names = list(names)
     if name in names:
         return
     near = difflib.get_close_matches(name, names, n=1)
     known = ", ".join(map(shown, names[:12])) + (", ..." if len(names) > 12 else "")
     hint = f"did you mean {shown(near[0])}? " if near else ""
-    raise InputError(f"{shown(where)}: {what} {shown(name)!r} is no column; {hint}there are {known}")
+    raise InputError(f"{shown(where)}: {what} {shown(name)!r} is not a column; {hint}there are {known}")

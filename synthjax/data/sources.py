@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from synthjax.data import tfds
-from synthjax.data.arrays import Part, Source, class_names, fault, shown
+from synthjax.data.arrays import Part, Source, class_names, examples, fault, shown
 from synthjax.data.files import IDX_NAMES, holds_idx, read_idx_file, read_idx_folder, read_npz, read_png_folder
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
@@ -208,8 +208,9 @@ def _locate(name: str, data_dir: str | None) -> Path:
     found = next((path for path in candidates if os.path.exists(path)), None)
     if found is None:
         if Path(name).suffix or "/" in name or os.sep in name:
-            looked = " and ".join(shown(path) for path in dict.fromkeys(candidates))
-            raise fault(name, f"no such file or folder; looked at {looked}; --data_dir=FOLDER looks there")
+            looked = " and ".join(shown(path) for path in dict.fromkeys(candidates) if path != name)
+            at = f"looked at {looked}; " if looked else ""
+            raise fault(name, f"no such file or folder; {at}--data_dir=FOLDER looks there")
         near = difflib.get_close_matches(name, NAMES, n=2)
         hint = f"did you mean {' or '.join(near)}? If not, " if near else ""
         raise InputError(f"unknown data set {name!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")
@@ -363,7 +364,7 @@ def _check_counts(y: np.ndarray, classes: tuple[str, ...], where: str, holdout: 
         what = f"class {smallest} ({shown(classes[smallest])})" if classes else "the data set"
         raise fault(
             where,
-            f"{what} has {counts[smallest]} examples, too few to split: one each is needed for {', '.join(splits)}",
+            f"{what} has {examples(counts[smallest])}, too few to split: one each is needed for {', '.join(splits)}",
         )
 
 

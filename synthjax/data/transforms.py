@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synthjax.data.arrays import examples
 from synthjax.errors import InputError
 from synthjax.model import Batch
 
@@ -68,11 +69,11 @@ def class_components(x: np.ndarray, y: np.ndarray, n_classes: int, k: int, class
         raise InputError(f"{field}: directed noise needs at least 1 component")
     for name, count in zip(names, counts.tolist(), strict=True):
         if count < 2:
-            raise InputError(f"{field}: class {name} has {count} examples, principal components need at least 2")
+            raise InputError(f"{field}: class {name} has {examples(count)}, principal components need at least 2")
         if k > min(dims, count - 1):
             raise InputError(
                 f"{field}: class {name} has {min(dims, count - 1)} principal components "
-                f"({count} examples of {dims} values)"
+                f"({examples(count)} of {dims} values)"
             )
     found = [_principal(x[y == label].reshape(-1, dims), k, names[label]) for label in range(n_classes)]
     directions, ratios = (np.stack(arrays).astype(np.float32) for arrays in zip(*found, strict=True))
@@ -214,7 +215,7 @@ def folds(y: np.ndarray, n_folds: int, size: int, seed: int, stratified: bool) -
         share = len(range(place, asked, len(labels)))
         rows = rng.permutation(np.flatnonzero(y == label))
         if len(rows) < share:
-            raise InputError(f"class {label} has {len(rows)} examples: {what}, stratified, ask for {share} of it")
+            raise InputError(f"class {label} has {examples(len(rows))}: {what}, stratified, ask for {share} of it")
         table[:share, place] = rows[:share]
     return table.ravel()[:asked].reshape(n_folds, size)
 

@@ -165,7 +165,7 @@ def _check_kinds(kinds: Mapping[str, str], target: str | None) -> None:
             allowed = ", ".join((*NUMERIC, *DISCRETE, *LEFT_OUT))
             raise InputError(f"column {name!r} has kind {kind!r}; known are {allowed}")
     if target is not None and target not in kinds:
-        raise InputError(f"target {target!r} is no column; the columns are {', '.join(map(str, kinds))}")
+        raise InputError(f"target {target!r} is not a column; the columns are {', '.join(map(str, kinds))}")
     if target is not None and kinds[target] in LEFT_OUT:
         raise InputError(f"target {target!r} has kind {kinds[target]!r}: it cannot be predicted")
     if not any(kind in (*NUMERIC, *DISCRETE) for kind in kinds.values()):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from synthjax.data import transforms
+from synthjax.data.arrays import examples
 from synthjax.data.requests import proportional_counts
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
@@ -76,6 +77,6 @@ def top_up_line(spec: DataSpec, y: np.ndarray, counts: tuple[int, ...]) -> str:
     """
     largest = np.bincount(y).max()
     if not any(counts):
-        return f"nothing to top up: each class has {largest:,} examples; no file is written"
+        return f"nothing to top up: each class has {examples(largest)}; no file is written"
     lacks = ", ".join(f"{count:,} of {name}" for name, count in zip(spec.classes, counts, strict=True))
     return f"topping up each class to {largest:,} examples: {lacks}"

@@ -85,12 +85,12 @@ def order(config: Config, layout: Layout) -> np.ndarray:
     """(C,) columns in the order in which they are drawn.
 
     Raises:
-      InputError: a name in `config.order` is no column, or twice there.
+      InputError: a name in `config.order` is not a column, or twice there.
     """
     names = [column.name for column in layout.columns]
     for place, name in enumerate(config.order):
         if name not in names:
-            raise InputError(f"model.order: {name!r} is no column of the table that can be placed")
+            raise InputError(f"model.order: {name!r} is not a column of the table that can be placed")
         if name in config.order[:place]:
             raise InputError(f"model.order: {name!r} is named twice")
     first = [names.index(name) for name in config.order]

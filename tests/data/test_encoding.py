@@ -318,7 +318,7 @@ def test_what_cannot_be_encoded_is_refused(columns, options, message):
 
 def test_frames_that_do_not_fit_are_refused():
     encoder, frame, _ = table(mixed(), target="class")
-    with pytest.raises(InputError, match="column 'word' is no column; did you mean words"):
+    with pytest.raises(InputError, match="column 'word' is not a column; did you mean words"):
         encoder.encode(frame.rename(columns={"word": "words"}))
     with pytest.raises(InputError, match="row 3, column 'money': 'inf' is not a finite number"):
         encoder.encode(frame.assign(money=[0, 1, np.inf] + [0] * (N - 3)))

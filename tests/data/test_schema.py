@@ -153,7 +153,7 @@ def test_dates_of_a_file_that_no_form_can_spell_are_named():
 def test_a_target_that_cannot_be_one_is_refused(cells, message):
     with pytest.raises(InputError, match=message):
         one(cells, target="x")
-    with pytest.raises(InputError, match="target 'z' is no column; there are x"):
+    with pytest.raises(InputError, match="target 'z' is not a column; there are x"):
         one(cells, target="z")
 
 
@@ -216,7 +216,7 @@ def test_cells_may_be_declared_missing_for_a_column_or_the_table(tmp_path):
 
 
 def test_overrides_that_do_not_fit_are_refused():
-    with pytest.raises(InputError, match="schema file: 'y' is no column"):
+    with pytest.raises(InputError, match="schema file: 'y' is not a column"):
         one(["1", "2"], overrides={"y": {"kind": "text"}})
     with pytest.raises(InputError, match="row 2, column 'x': 'b' is not of kind integer"):
         one(["1", "b"], overrides={"x": {"kind": "integer"}})

@@ -209,9 +209,9 @@ def test_a_schema_file_and_an_encoding_are_heeded(shop, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"target": "churn"}, "customers.csv: target 'churn' is no column; did you mean churned"),
+        ({"target": "churn"}, "customers.csv: target 'churn' is not a column; did you mean churned"),
         ({"target": "town"}, "customers.csv: row .*, target 'town': no label"),
-        ({"target": "note"}, r"customers.csv: note: class .* has 1 examples, too few to split"),
+        ({"target": "note"}, r"customers.csv: note: class .* has 1 example, too few to split"),
         ({"encoding": "pca"}, "encoding=pca: unknown"),
         ({"min_count": 0}, "min_count=0: at least 1"),
         ({"schema": "gone.yaml"}, "gone.yaml: a schema file, cannot be read"),
@@ -226,7 +226,7 @@ def test_what_load_cannot_do_is_refused(shop, options, message):
     "labels, message",
     [
         (["a"] * 100, "t.csv: target 'y' is always 'a': there is nothing to predict"),
-        (["a"] * 99 + ["b"], r"t.csv: y: class 1 \(b\) has 1 examples, too few to split"),
+        (["a"] * 99 + ["b"], r"t.csv: y: class 1 \(b\) has 1 example, too few to split"),
         (["a"] * 95 + ["b"] * 5, r"class 'b' has 3 training rows; classes of fewer than 5 \(min_count\)"),
     ],
 )

@@ -127,7 +127,7 @@ def test_a_class_that_does_not_vary_has_no_share():
             Y[:1] * 0,
             1,
             1,
-            "config.noise_components=1: class 0 has 1 examples, principal components need at least 2",
+            "config.noise_components=1: class 0 has 1 example, principal components need at least 2",
         ),
         (
             X,

@@ -95,7 +95,7 @@ def test_wrong_frames_are_answered_in_one_line(frame, message):
 @pytest.mark.parametrize(
     ("kinds", "target", "message"),
     [
-        (KINDS, "income_", "target 'income_' is no column"),
+        (KINDS, "income_", "target 'income_' is not a column"),
         (KINDS, "id", "target 'id' has kind 'id'"),
         (KINDS | {"age": "float"}, None, "column 'age' has kind 'float'; known are continuous"),
         ({"id": "id"}, None, "no column can be compared"),

@@ -53,7 +53,7 @@ def test_the_target_comes_first_and_names_of_people_are_not_guessed(tables):
 
 def test_secrets_that_nothing_is_known_of(tables):
     clean, _, *real = tables
-    with pytest.raises(InputError, match="secrets: 'town' is no column"):
+    with pytest.raises(InputError, match="secrets: 'town' is not a column"):
         attributes.evaluate(clean, *real, secrets=["town"])
     one = clean.take(np.flatnonzero(clean.answers() == 0))  # of one class
     assert attributes.evaluate(one, *real, secrets=["churned"]) == {}

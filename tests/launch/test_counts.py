@@ -33,7 +33,7 @@ def test_a_top_up_fills_every_class_to_the_largest():
         "topping up each class to 3 examples: 2 of a, 2 of b, 0 of c"
     )
     assert counts.top_up_line(SPEC, np.array([2, 1, 0]), (0, 0, 0)) == (
-        "nothing to top up: each class has 1 examples; no file is written"
+        "nothing to top up: each class has 1 example; no file is written"
     )
 
 

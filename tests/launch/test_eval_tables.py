@@ -392,7 +392,7 @@ def test_a_gate_from_end_to_end(folder, tmp_path):
     [
         (["--epochs=3"], 1, "--epochs: is for images"),
         (["--fail_if=privacy.mia.auk>0.5"], 1, "did you mean privacy.mia.auc"),
-        (["--target=prize"], 3, "target 'prize' is no column"),
+        (["--target=prize"], 3, "target 'prize' is not a column"),
     ],
 )
 def test_misuse_and_bad_input_are_one_line(arguments, code, message, folder):

@@ -91,7 +91,7 @@ def test_sigterm_is_heard_while_rows_are_looked_for(run, tmp_path):
         ("country=FR", "--where=country=FR: country has UK; no row has 'FR'"),
         ("customer_id=C-00001", "--where=customer_id=C-00001: customer_id is never copied"),
         ("notes=hello", "--where=notes=hello: notes is free text: left out"),
-        ("twon=Ayr", "--where=twon=Ayr: column 'twon' is no column; did you mean town?"),
+        ("twon=Ayr", "--where=twon=Ayr: column 'twon' is not a column; did you mean town?"),
         ("town", "--where=town: write COLUMN=VALUE"),
     ],
 )

@@ -144,7 +144,7 @@ def test_a_model_may_ask_for_an_encoding_of_its_own(folder):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"target": "churnd"}, r"shop.csv: target 'churnd' is no column; did you mean churned\?"),
+        ({"target": "churnd"}, r"shop.csv: target 'churnd' is not a column; did you mean churned\?"),
         ({"schema": "nowhere.yaml"}, "nowhere.yaml: a schema file, cannot be read"),
         ({"encoding": "quantil"}, "encoding=quantil: unknown; there are minmax"),
         ({"min_count": 0}, "min_count=0: at least 1"),

@@ -97,7 +97,7 @@ def test_it_starts_as_independent_columns_and_learns_the_dependence():
     [
         ({"hidden": 0}, "model.hidden=0"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
-        ({"order": ("height",)}, "'height' is no column"),
+        ({"order": ("height",)}, "'height' is not a column"),
         ({"order": ("shop", "shop")}, "'shop' is named twice"),
     ],
 )

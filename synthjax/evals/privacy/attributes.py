@@ -93,7 +93,7 @@ def evaluate(
     names = (*train.schema.numeric, *train.schema.discrete)
     for name in secrets or ():
         if name not in names:
-            raise InputError(f"secrets: {name!r} is no column that is compared; those are {', '.join(names)}")
+            raise InputError(f"secrets: {name!r} is not a column that is compared; those are {', '.join(names)}")
     if len(names) < 2:
         return {}
     rng = np.random.default_rng([seed, 10])
