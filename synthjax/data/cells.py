@@ -232,6 +232,10 @@ def number_text(values: np.ndarray, field: Field) -> pa.Array:
         return _time_text(values.astype("datetime64[us]"), field)
     values = np.asarray(values, np.float64)
     absent = np.isnan(values)
+    if field.format:
+        return pa.array(
+            [None if gone else format(value, field.format) for value, gone in zip(values, absent, strict=True)]
+        )
     if field.decimals is None:
         return pa.array(values, pa.float64(), mask=absent).cast(pa.string())
     least, most = field.decimals

@@ -108,7 +108,7 @@ def _has(field: Field) -> str:
     gaps = " or nothing" if field.missing else ""
     if field.kind in NUMERIC:
         whole = "whole numbers " if field.kind == "integer" else ""
-        form = f" (as {field.format})" if field.format else ""
+        form = f" (as {field.format})" if field.kind == "datetime" else ""
         return f"has {whole}{field.number(field.low)} ... {field.number(field.high)}{form}{gaps}"
     names = ", ".join(map(shown, field.categories[:_LISTED])) or "no value"
     more = len(field.categories) - _LISTED

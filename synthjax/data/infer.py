@@ -159,7 +159,7 @@ class _Column(Tally):
             raise fault(where, f"column {shown(self.name)!r}: the values lie outside {public[0]} ... {public[1]}")
         scientific = self.scientific and field.kind != "datetime"
         decimals, figures = (None, self.figures) if scientific else ((min(self.digits), self.digits[1]), 0)
-        form = self._form(field.storage) if field.kind == "datetime" else ""
+        form = self._form(field.storage) if field.kind == "datetime" else self.power
         clipped = clipped if public == [None, None] else 0
         return replace(field, low=low, high=high, clipped=clipped, decimals=decimals, figures=figures, format=form)
 

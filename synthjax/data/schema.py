@@ -63,7 +63,8 @@ class Field:
     figures: int = 0
     """Most significant digits of a number in scientific notation."""
     format: str = ""
-    """How dates are written, in the codes of `strptime`, `%-d` and the like where they are not padded."""
+    """How dates are written, in the codes of `strptime`, `%-d` and the like where they are not padded; numbers that all
+    have a power of ten, as `format` knows it, ".2e" say."""
     categories: tuple[str, ...] = ()
     """Of a discrete column, by falling count; `RARE` last. The value of a constant one."""
     counts: tuple[int, ...] = ()
@@ -101,7 +102,8 @@ class Field:
         """What the column holds and what was done to it, in one line."""
         if self.kind in NUMERIC:
             text = f"{self.number(self.low)} ... {self.number(self.high)}"
-            text += f", as {self.format}" if self.format else ""
+            if self.format:
+                text += f", as {self.format}" if self.kind == "datetime" else ", with powers of ten"
             return text + (f"; {self.clipped} rows beyond are clipped" if self.clipped else "")
         if self.kind == "id":
             return f"never copied: made anew as {self.pattern or '1, 2, 3 ...'}, where it may meet a real one by chance"

@@ -1,6 +1,7 @@
 """What is measured of a table's columns, chunk by chunk, before `infer` says what each of them is."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -66,6 +67,7 @@ class Tally:
         self.digits = [99, 0]
         self.scientific = False
         self.figures = 0
+        self.powers: set[str] = set()
         self.whole = self.rising = True
         self.last = -math.inf
         self.finest = 86400.0
@@ -129,6 +131,13 @@ class Tally:
         if powers.any():
             mantissas = pc.replace_substring_regex(texts.filter(pa.array(powers)), r"^[-+]?0*\.?0*|[eE].*|[-+.]", "")
             self.scientific, self.figures = True, max(self.figures, pc.max(pc.utf8_length(mantissas)).as_py())
+        if len(self.powers) < 2:
+            self.powers |= {_power(text) for text in texts.to_pylist()} if powers.all() else {""}
+
+    @property
+    def power(self) -> str:
+        """How all numbers are written with a power of ten, ".2e" say, as `format` knows it; "": they are not."""
+        return next(iter(self.powers)) if len(self.powers) == 1 else ""
 
     def _add_dates(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
         parsed = {form: to_seconds(distinct, form) for form in self.forms or _candidates(distinct)}
@@ -202,3 +211,9 @@ def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarra
         return None
     place = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
     return int(rows[place]), cells[place].as_py()
+
+
+def _power(text: str) -> str:
+    """How `format` is asked to write a number as this text has it; "": there is no power of ten, or another way."""
+    found = re.fullmatch(r"-?\d(?:\.(\d+))?([eE])[+-]\d\d+", text)
+    return f".{len(found[1] or '')}{found[2]}" if found else ""

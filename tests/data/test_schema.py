@@ -285,8 +285,24 @@ def test_numbers_in_scientific_notation_keep_their_significant_digits():
     np.testing.assert_array_equal(values, [float(f"{value:.3e}") for value in values])
     low = one([f"{i}.5e-08" for i in range(1, 10)] * 9, min_count=1)
     drawn = number_text(values_of(np.random.default_rng(1).random(200), low), low).to_pylist()
-    assert low.figures == 2 and {len(text.partition("e")[0].replace(".", "")) for text in drawn} == {1, 2}
-    assert all(text.endswith("e-8") or text.endswith("e-08") for text in drawn)
+    assert low.figures == 2 and {len(text.partition("e")[0].replace(".", "")) for text in drawn} == {2}
+    assert all(text.endswith("e-08") for text in drawn)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["3.2e-04", "-1.5e+10", "7.0e+00"], ["3.2e-04", "-1.5e+10", "7.0e+00"]),
+        (["1E-05", "2E-05", "3E+15"], ["1E-05", "2E-05", "3E+15"]),
+        (["3.2e-04", "0.5", "1.5e-05"], ["0.00032", "0.5", "0.000015"]),  # some without: as numbers
+        (["3.25e-04", "1.5e-05", "1.5e-05"], ["0.000325", "0.000015", "0.000015"]),  # unequal
+    ],
+)
+def test_powers_of_ten_are_written_where_all_cells_have_them_alike(cells, expected):
+    field = one(cells * 10, min_count=1)
+    assert number_text(np.array([float(cell) for cell in cells]), field).to_pylist() == expected
+    absent = number_text(np.array([np.nan, float(cells[1])]), field).to_pylist()
+    assert absent == [None, expected[1]]
 
 
 def test_frames_of_any_types_become_text():
