@@ -5,7 +5,8 @@ cut into bins, fitted to the training rows: a value that many rows share is an *
 between atoms is cut into *cells* of about equal numbers of rows, and comes back uniform between the cell's edges,
 which are the midpoints to the neighbouring bins. Both follow one grain g: atoms are shared by at least g rows, cells
 hold at least g, and g is the smallest (from `LEAST` rows up) whose bins are few enough. So a narrow column (ages, zero
-inflated gains) is all atoms, a wide one all quantiles. A missing value is one more state.
+inflated gains) is all atoms, a wide one all quantiles. A missing value is one more state. Of a `code` the rare
+categories share bins with those next to them in number: they keep their frequency and lose what they depend on.
 
 The label is a state like any other: column 0 where the data has classes, standing for the target column if the vector
 has one.
