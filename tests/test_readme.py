@@ -72,7 +72,7 @@ def workplace(tmp_path_factory) -> Path:
     rows = [f"{age},{('Ayr', 'Bath')[age % 2]},{('no', 'yes')[age > 45]}\n" for age in ages.tolist()]
     noise = np.random.default_rng(0)
     for name in ("train", "test", "anything"):
-        x, y = noise.integers(256, size=(200, 28, 28, 1), dtype=np.uint8), np.arange(200, dtype=np.int32) % 10
+        x, y = noise.integers(256, size=(200, 8, 8, 1), dtype=np.uint8), np.arange(200, dtype=np.int32) % 10
         np.savez(folder / f"{name}.npz", x=x, y=y)
     (folder / "customers.csv").write_text("age,town,churned\n" + "".join(rows))
     assert COMMANDS[:3] == [
@@ -95,6 +95,7 @@ def test_commands_run(workplace, command):
     check(workplace, command)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS[3:] if on_files(c)])
 def test_commands_on_files_run(workplace, data_dir, command):
     check(workplace, command.replace("DIR", str(data_dir)))

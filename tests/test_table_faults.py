@@ -59,6 +59,7 @@ def straight(train, tmp_path_factory) -> dict:
     return found
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_instants_ends_with_the_same_bits_and_file(train, straight, tmp_path):
     seed = time.time_ns() % 2**32
     chance = random.Random(seed)
