@@ -62,6 +62,12 @@ def check(workplace: Path, command: str) -> None:
     assert done.returncode in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{done.stdout}\n{done.stderr}"
 
 
+def write_images(path: Path, side: int, seed: int) -> None:
+    """200 images of noise, of ten classes."""
+    x = np.random.default_rng(seed).integers(256, size=(200, side, side, 1), dtype=np.uint8)
+    np.savez(path, x=x, y=np.arange(200, dtype=np.int32) % 10)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory) -> Path:
     """A folder that looks like a checkout, in which README's first command was run."""
@@ -70,10 +76,8 @@ def workplace(tmp_path_factory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     ages = np.random.default_rng(0).integers(18, 80, 300)
     rows = [f"{age},{('Ayr', 'Bath')[age % 2]},{('no', 'yes')[age > 45]}\n" for age in ages.tolist()]
-    noise = np.random.default_rng(0)
-    for name in ("train", "test", "anything"):
-        x, y = noise.integers(256, size=(200, 8, 8, 1), dtype=np.uint8), np.arange(200, dtype=np.int32) % 10
-        np.savez(folder / f"{name}.npz", x=x, y=y)
+    for seed, name in enumerate(("train", "test", "anything")):
+        write_images(folder / f"{name}.npz", 8, seed)
     (folder / "customers.csv").write_text("age,town,churned\n" + "".join(rows))
     assert COMMANDS[:3] == [
         "pip install -e .",
@@ -98,6 +102,7 @@ def test_commands_run(workplace, command):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS[3:] if on_files(c)])
 def test_commands_on_files_run(workplace, data_dir, command):
+    write_images(workplace / "anything.npz", 28, 3)
     check(workplace, command.replace("DIR", str(data_dir)))
 
 
