@@ -271,11 +271,10 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     if chosen.eval_every:
         holdout.check(chosen, model, data)
     rows = len(coach.feed.rows(0)) if model.minibatches is None else None
-    leaves = jax.tree.leaves(runs.abstract_state(chosen, model, data.spec, rows))
-    check_memory(chosen, data, 4 * sum(a.size for a in leaves))
+    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model, data.spec, rows)))
+    check_memory(chosen, data, 4 * size)
     runs.begin(workdir, chosen, data)
     progress = Progress(chosen.model.steps)
-    size = sum(a.size for a in leaves)
     if data.table is not None:
         progress.say(table_report(data))
     progress.say(banner(chosen, data, size, workdir, model.minibatches is None))
