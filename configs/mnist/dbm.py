@@ -1,6 +1,7 @@
 """DBM of 500 and 1,000 hidden units with labels on top, on binarised MNIST.
 
-A CNN that learns from 10,000 of its images alone reaches 97.2 % on the real test set. Half an hour of one core.
+A CNN that learns from 10,000 of its images alone reaches 97.2 % on the real test set (trained on an
+H100; another one, trained in half an hour of one core before the gradient was clipped, 97.4 %).
 """
 
 from synthjax.launch.config import Experiment

@@ -52,7 +52,6 @@ CATEGORIES = ("onehot", "interval", "code")
 ONEHOT = 256
 """Most categories that a preset makes one-hot."""
 _KNOTS = 500_000  # of all quantile columns together
-"""Where Linux says how much memory a container may have (cgroups, versions 2 and 1)."""
 _HIDDEN, _BATCH = 512, 512  # of the network whose memory `Encoder.needs` estimates
 
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
+"""Where Linux says how much memory a control group may have, and which group this process is in."""
 
 
 def there() -> int:

@@ -185,7 +185,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def init(key, batch: Batch) -> State:
         bins = fit(layout, batch.x, batch.weight)
         states = layout.states(bins, batch.x, batch.y)
-        counts = jnp.zeros(sum(layout.sizes)).at[states + jnp.asarray(layout.padded[:, 0])].add(batch.weight[:, None])
+        counts = jnp.zeros(sum(layout.sizes)).at[layout.places(states)].add(batch.weight[:, None])
         marginal = layout.normalise(counts)
         params = initial(config, layout, key, marginal)
         return State(bins, marginal, params, jax.tree.map(jnp.copy, params), adam.init(params))
