@@ -247,7 +247,7 @@ def check_override(column: Any, where: str) -> None:
 
 
 def check_known(name: str, names: Iterable[str], where: object, what: str) -> None:
-    """Raises InputError, with the nearest names, if there is not a column `name`; `what` names it for the message."""
+    """Raises InputError, with the nearest names, if there is no column `name`; `what` names it for the message."""
     names = list(names)
     if name in names:
         return

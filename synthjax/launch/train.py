@@ -225,8 +225,8 @@ def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
     Raises:
       InputError: it is.
     """
-    stats = jax.local_devices()[0].memory_stats()  # None of a CPU
-    there = stats["bytes_limit"] if stats else memory.there()
+    stats = jax.local_devices()[0].memory_stats() or {}  # None of a CPU
+    there = stats.get("bytes_limit") or memory.there()
     if size > there:
         raise InputError(
             f"{chosen.name} on {data.name}: what it learns takes {memory.spelt(size)}, and there are "
