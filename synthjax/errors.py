@@ -29,13 +29,29 @@ class NonFiniteError(SynthjaxError, FloatingPointError):
     exit_code = 5
 
 
-class CheckpointError(SynthjaxError):
-    """There is no usable checkpoint where one is needed, or one cannot be written."""
+class StorageError(SynthjaxError):
+    """There is no room for what is to be written."""
 
     exit_code = 6
+
+
+class CheckpointError(StorageError):
+    """There is no usable checkpoint where one is needed, or one cannot be written."""
 
 
 class Preempted(SynthjaxError):
     """The process was asked to stop (SIGTERM); its work is saved and the same command continues it."""
 
     exit_code = 42
+
+
+class Interrupted(Preempted):
+    """The same by Ctrl-C (SIGINT)."""
+
+    exit_code = 130
+
+
+class PeerLost(SynthjaxError):
+    """Another process of the run died; when all are started again, the run continues from its checkpoint."""
+
+    exit_code = 134  # that of SIGABRT, by which JAX ends the processes whose peer has no heartbeat any more
