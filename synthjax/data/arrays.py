@@ -4,6 +4,8 @@ A `Source` is a data set as its files hold it, before this package cuts its spli
 (N, H, W, C), labels as int32 (N,). Every check answers with one line that names the file, the field and the row.
 """
 
+import reprlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,10 +44,31 @@ class Source(NamedTuple):
     """The columns of a table."""
 
 
+_LONGEST = 400  # characters of a message that one name or value takes
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxstring, _REPR.maxother = 2, 4, 4, 80, 80
+
+
 def shown(text: object) -> str:
-    """`text` fit for one line of a message: control characters and line breaks of file names are escaped."""
-    line = str(text)
+    """`text` fit for one line of a message: control characters and line breaks are escaped, the middle is left out."""
+    line = text if isinstance(text, str) else str(text)
+    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 100]}...{line[-97:]}"
     return line if line.isprintable() else ascii(line)
+
+
+def quoted(value: object) -> str:
+    """`repr(value)` of what a file holds, shortened before it is spelt: nested lists may spell to gigabytes."""
+    return _REPR.repr(value)
+
+
+def check_file(path: Path) -> None:
+    """Raises InputError unless `path` is a regular file: reading a pipe, a device or a socket may never end."""
+    if path.is_dir():
+        raise fault(path, "is a folder; a file is needed")
+    if path.exists() and not path.is_file():
+        raise fault(path, "is a pipe, a device or a socket; a regular file is needed")
+    if not path.is_file():
+        raise fault(path, "no such file")
 
 
 def examples(count: int) -> str:

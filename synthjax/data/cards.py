@@ -266,7 +266,7 @@ def _image_records(labelled: bool) -> dict[str, Any]:
 
 def _row_records(columns: list[dict[str, Any]], file: str, form: str) -> dict[str, Any]:
     """The columns of a table, with their types."""
-    from synthjax.data.cells import guard_name
+    from synthjax.data.text_values import guard_name
 
     def field(column: dict[str, Any]) -> dict[str, Any]:
         name = guard_name(column["name"]) if form == "csv" else column["name"]

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import frames
+from synthjax.data import column_units
 from synthjax.data.arrays import shown
-from synthjax.data.cells import NUMBER, as_times, to_seconds
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, Field, check_known
+from synthjax.data.text_values import NUMBER, as_times, to_seconds
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,22 +31,24 @@ class Condition(NamedTuple):
     """One condition."""
 
     field: Field
-    place: int
-    """Of the column among the units; -1 for a constant, which every row holds."""
+    unit: int
+    """Index of the column's unit; -1 for a constant, which every row holds."""
     value: float
     """Code of a category, a number, a time in seconds since 1970-01-01, or NaN for a missing number."""
+    tolerance: float = 0.0
+    """Of the scaled value, see `column_units.values_of`."""
 
     def holds(self, units: np.ndarray) -> np.ndarray:
         """(n,) bool: which rows of units (n, columns) f32 meet it."""
-        if self.place < 0:
+        if self.unit < 0:
             return np.ones(len(units), bool)
-        column = units[:, self.place]
+        column = units[:, self.unit]
         if self.field.kind in DISCRETE:
             return column == self.value
         if math.isnan(self.value):
             return np.isnan(column)
         value = as_times(np.array([self.value]))[0] if self.field.kind == "datetime" else self.value
-        return np.asarray(frames.values_of(column.astype(np.float64), self.field) == value)
+        return np.asarray(column_units.values_of(column.astype(np.float64), self.field, self.tolerance) == value)
 
 
 def parse(text: str, encoder: "Encoder") -> Condition:
@@ -65,12 +67,12 @@ def parse(text: str, encoder: "Encoder") -> Condition:
     field = encoder.schema[name]
     if field.kind in ("id", "text"):
         raise InputError(f"--where={shown(text)}: {shown(name)} is {field.holds()}")
-    place = next((i for i, coding in enumerate(encoder.codings) if coding.name == name), -1)
+    unit = next((i for i, coding in enumerate(encoder.codings) if coding.name == name), -1)
     missing = cell not in field.categories and cell in (*MISSING, field.token, *field.tokens)
     value = _missing(field) if missing else _code(field, cell) if field.kind not in NUMERIC else _number(field, cell)
     if value is None:
         raise InputError(f"--where={shown(text)}: {shown(name)} {_has(field)}; no row has {shown(cell)!r}")
-    return Condition(field, place, value)
+    return Condition(field, unit, value, encoder.codings[unit].tolerance if unit >= 0 else 0.0)
 
 
 def _missing(field: Field) -> float | None:

@@ -19,8 +19,10 @@ since labels are written into its slice, and beyond `ONEHOT` categories one-hot 
 state: a position of its own beside a number, one more category elsewhere. Constants, identifiers and free text are
 not encoded; `decode` puts the former back, makes identifiers anew and leaves free text out.
 
-What is encoded is clipped to the schema's bounds. A category that training never saw becomes `(rare)` where there is
-one, else missing where that occurs, else the most frequent; `unseen` counts them.
+What is encoded is clipped to the schema's bounds. A number or date that the schema lists as shared is decoded exactly.
+All else that an encoding stores of training numbers are means of at least `min_count` rows. A category that training
+never saw becomes `(rare)` where there is one, else missing where that occurs, else the most frequent; `unseen` counts
+them.
 """
 
 import functools
@@ -30,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from synthjax.data import frames, memory, scalers
+from synthjax.data import column_units, memory, scalers
 from synthjax.data.arrays import shown
 from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema
 from synthjax.errors import InputError
@@ -80,6 +82,11 @@ class Coding:
         if self.encoding == "mode":
             return 1 + len(self.modes[0]) + self.missing
         return 1 + (self.missing and self.encoding in NUMBERS)
+
+    @property
+    def tolerance(self) -> float:
+        """Absolute error of a scaled value after decoding, beside the rounding of f32."""
+        return 2.0**-22 if self.encoding == "mode" else 0.0
 
 
 @dataclass(frozen=True)
@@ -161,11 +168,11 @@ class Encoder:
         known = np.ones((len(self.codings), len(frame)), bool)
         for i, coding in enumerate(self.codings):
             field = self._fields[coding.name]
-            values = frames.column(frame, field)
+            values = column_units.column(frame, field)
             if field.kind in DISCRETE:
-                units[i], known[i] = frames.codes(values, field)
+                units[i], known[i] = column_units.codes(values, field)
             else:
-                units[i] = frames.places(values, field)
+                units[i] = column_units.scaled(values, field)
         return units.T, known.T
 
     def encode(self, frame: "pd.DataFrame", seed: int = 0) -> np.ndarray:
@@ -197,12 +204,12 @@ class Encoder:
         if not self.schema.classes:
             return np.zeros(len(frame), np.int32)
         field = self.schema[self.schema.target or ""]
-        codes, known = frames.codes(frames.column(frame, field), field)
+        codes, known = column_units.codes(column_units.column(frame, field), field)
         if not known.all() or (codes == len(field.categories)).any():
             row = int(np.argmax(~known | (codes == len(field.categories))))
             value = frame[field.name].iloc[row]
             raise InputError(
-                f"row {frame.index[row] + 1}, target {shown(field.name)!r}: {value!r} is none of the classes "
+                f"row {frame.index[row] + 1}, target {shown(field.name)!r}: {shown(value)!r} is none of the classes "
                 f"{', '.join(map(shown, field.categories))}"
             )
         return codes.astype(np.int32)
@@ -237,7 +244,8 @@ class Encoder:
     def rows(self, units: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
         """Units (n, columns) f32, as `inverse` gives them, as typed rows; the rest as in `decode`."""
         names = tuple(coding.name for coding in self.codings)
-        return frames.decoded(self.schema, names, units, seed, start)
+        tolerances = {coding.name: coding.tolerance for coding in self.codings}
+        return column_units.decoded(self.schema, names, units, seed, start, tolerances)
 
     @functools.cached_property
     def _fields(self) -> dict[str, Field]:
@@ -328,12 +336,12 @@ def _coding(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_
         return Coding(field.name, encoding, codes, missing)
     if encoding == "minmax":
         return Coding(field.name, encoding, missing=missing)
-    u = frames.places(frames.column(frame, field), field)
+    u = column_units.scaled(column_units.column(frame, field), field)
     u = u[~np.isnan(u)]
-    u = u if len(u) else np.zeros(1, np.float32)  # a sample may miss the few values there are
     if encoding == "mode":
-        return Coding(field.name, encoding, missing=missing, modes=_tuples(scalers.fit_modes(u)))
-    forward, inverse = scalers.quantile_tables(u, knots, min_count)
+        return Coding(field.name, encoding, missing=missing, modes=_tuples(scalers.fit_modes(u, min_count)))
+    expected = np.array(field.shared_rows) * (len(u) / max(field.rows - field.missing, 1))
+    forward, inverse = scalers.quantile_tables(u, column_units.shared_scaled(field), expected, knots, min_count)
     return Coding(field.name, encoding, missing=missing, forward=_tuples(forward), inverse=_tuples(inverse))
 
 

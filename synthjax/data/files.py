@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from synthjax.data.arrays import Part, Source, as_images, as_labels, check_size, fault, shown
+from synthjax import files
+from synthjax.data.arrays import Part, Source, as_images, as_labels, check_file, check_size, fault, shown
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,8 +27,27 @@ if TYPE_CHECKING:
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The four files of MNIST and of the sets made in its likeness; each may be gzipped, `.gz`."""
 
+_IMAGES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+"""Endings of images that are not read."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
 """What the standard library and NumPy raise on damaged archives."""
+
+
+def from_store(name: str, data_dir: str | None) -> tuple[str, str | None]:
+    """A data set's path and `data_dir`, those in an object store as local copies of what the name asks for."""
+    if name.startswith(files.SCHEMES):
+        name = str(files.download(files.path(name)))
+    if not data_dir or not data_dir.startswith(files.SCHEMES) or name.startswith("tfds:"):
+        return name, data_dir
+    folder = files.path(data_dir)
+    for below in (name, os.path.basename(name.rstrip("/"))):
+        with files.named_errors(folder / below, "read"):
+            found = not os.path.isabs(below) and (folder / below).exists()
+        if found:
+            return name, str(files.download(folder / below)).removesuffix(f"/{below}")
+    with files.named_errors(folder, "read"):  # the files of a set known by name may lie in the folder itself
+        copies = [files.download(entry) for entry in sorted(folder.iterdir()) if not entry.is_dir()]
+    return name, str(copies[0].parent) if copies else None
 
 
 def _reason(error: Exception) -> str:
@@ -51,6 +71,7 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         InputError: missing, damaged gzip, wrong magic number, truncated, or longer than its header says.
     """
+    check_file(path)
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == b"\x1f\x8b"
@@ -141,6 +162,7 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Source:
     Raises:
         InputError: not an archive, damaged, none of these arrays, arrays of Python objects, or beyond `MAX_BYTES`.
     """
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
@@ -208,7 +230,8 @@ def read_png_folder(folder: Path) -> Source:
     are 8-bit grey (C = 1) or RGB or palette (C = 3).
 
     Raises:
-        InputError: a class folder without images, an unreadable file, or one of another size or type, which is named.
+        InputError: a class folder without images, an unreadable file, an image of another format, size or type, or one
+            that would be left out, which is named.
     """
     top = _folders(folder)
     if "train" not in top:
@@ -238,7 +261,19 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _pngs(folder: Path) -> list[Path]:
-    return sorted(folder / name for name in os.listdir(folder) if name.lower().endswith(".png") and name[0] != ".")
+    """The .png files in `folder`, sorted; InputError where it holds folders or images of other formats as well."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise fault(folder, _reason(error)) from error
+    entries = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+    found = [folder / entry.name for entry in entries if entry.name.lower().endswith(".png")]
+    for entry in entries:
+        if Path(entry.name).suffix.lower() in _IMAGES:
+            raise fault(folder / entry.name, "is no .png file: convert it, or move it away")
+        if entry.is_dir():
+            raise fault(folder / entry.name, "a folder within a class: only .png files may stand there")
+    return found
 
 
 def _png_part(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
@@ -248,6 +283,9 @@ def _png_part(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
         if not (found := _pngs(folder)):
             raise fault(folder, "no .png files and no folders of them, one per class")
         return Part(_decode(found), None, str(folder)), None
+    for entry in sorted(os.listdir(folder)):
+        if Path(entry).suffix.lower() in (".png", *_IMAGES) and entry[0] != "." and entry not in classes:
+            raise fault(folder / entry, "an image beside the folders of classes: put it into one, or move it away")
     files = [_pngs(folder / name) for name in classes]
     for name, found in zip(classes, files, strict=True):
         if not found:
@@ -264,6 +302,10 @@ def _decode(paths: list[Path]) -> np.ndarray:
         with _opened(path) as image:
             if image.mode not in ("1", "L", "P", "RGB"):
                 raise fault(path, f"PNG of mode {image.mode}; 8-bit grey and RGB without alpha are read")
+            if "transparency" in image.info:
+                raise fault(path, "PNG with transparent pixels; 8-bit grey and RGB without alpha are read")
+            if getattr(image, "n_frames", 1) > 1:
+                raise fault(path, "an animated PNG; only single images are read")
             channels = 1 if image.mode in ("1", "L") else 3
             shape = (image.height, image.width, channels)
             if row == 0:
@@ -280,6 +322,7 @@ def _opened(path: Path) -> Iterator["Image.Image"]:
     """A PNG file, its header read; whatever Pillow raises while it is open becomes one line."""
     from PIL import Image
 
+    check_file(path)
     try:
         with Image.open(path, formats=["PNG"]) as image:
             yield image

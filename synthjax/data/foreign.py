@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import Chunk, cell_fault, typed
+from synthjax.data.readers import SUFFIXES, Reader, is_table, open_table
 from synthjax.data.schema import DISCRETE, MISSING, RARE, Field, Schema
-from synthjax.data.tables import SUFFIXES, Reader, is_table, open_table
+from synthjax.data.text_values import Chunk, cell_fault, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +40,8 @@ def read(
             unless some real column has them for a category.
 
     Returns:
-        The rows as a typed frame (`synthjax.data.cells`), with those columns of the schema that the file has, in the
-        schema's order; and for the user a line per column whose categories differ from the real ones.
+        The rows as a typed frame (`synthjax.data.text_values`), with those columns of the schema that the file has, in
+        the schema's order; and for the user a line per column whose categories differ from the real ones.
 
     Raises:
         InputError: the file cannot be read; a column is missing, or is none of the real ones; a cell is not of its

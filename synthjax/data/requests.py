@@ -11,12 +11,12 @@ and part is on disk before the next begins, so an interrupted job goes on where 
         job.finish()
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from synthjax import files
 from synthjax.data import cards, writers
+from synthjax.data.in_order import in_order
 from synthjax.errors import InputError, Preempted
 from synthjax.model import DataSpec
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 2**31 - 1
 """Rows in one set at most: what the int32 row numbers of a data set can count."""
+
+_KEPT = "stopped as asked; what is drawn is kept and the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,7 @@ class Job:
         self.dtype = np.dtype(np.uint8 if request.spec.kind == "image" else np.float32)
         shape = request.spec.shape if self.encoder is None else (len(self.encoder.codings),)
         self.store = writers.BlockStore(out.with_name(out.name + ".partial"), shape, self.dtype)
+        self.lock = out.with_name(f".{out.name}.lock")
         self.single = single = request.form in ("npz", *writers.TABLES)
         self.folder = out.parent if single else out
         self.manifest = self.folder / (f"{out.name}.{writers.MANIFEST}" if single else writers.MANIFEST)
@@ -221,7 +226,7 @@ class Job:
         if self.request.form != "parts":
             return  # what lies at `out` is replaced when the new set is complete, not before
         if not resumes:
-            _remove(self.out)
+            files.remove(self.out)
         (self.out / writers.SUCCESS).unlink(missing_ok=True)
         entries = [entry for part in range(self.request.parts) if (entry := self._entry(part)) is not None]
         entries += self._known()
@@ -230,7 +235,7 @@ class Job:
             if entry["name"] in lost:
                 self._note(entry["name"]).unlink(missing_ok=True)
             else:
-                writers.write_text(self._note(entry["name"]), writers.to_json(entry))
+                files.write(self._note(entry["name"]), writers.to_json(entry))
 
     def run(
         self,
@@ -240,6 +245,7 @@ class Job:
         process_count: int = 1,
         report: Callable[[int, bool], None] = lambda rows, drawn: None,
         stop: Callable[[], bool] = lambda: False,
+        workers: int = 1,
     ) -> None:
         """Draws this process's share: every `process_count`-th part, or block of a single file, from `process` on.
 
@@ -250,6 +256,7 @@ class Job:
           process_count: how many there are, each with its own `process`, on one file system.
           report: called with the rows just finished, and whether they were drawn now (True) or found (False).
           stop: asked after each block whether to end early.
+          workers: blocks that are drawn at once, each in a thread: the number of devices.
 
         Raises:
           Preempted: `stop` said so; what is drawn is kept.
@@ -259,13 +266,14 @@ class Job:
             if self._entry(part) is not None:
                 report(self.request.rows_of(part), False)
                 continue
-            for b in blocks:
-                missing = self.store.get(b) is None
-                if missing:
-                    self.store.put(b, draw(b))
-                report(len(self.request.labels(b)), missing)
-                if stop():
-                    raise Preempted(f"{self.out}: stopped as asked; what is drawn is kept and the same command goes on")
+            missing = [b for b in blocks if self.store.get(b) is None]
+            with contextlib.closing(in_order(draw, missing, workers)) as drawn:
+                for b in blocks:
+                    if new := self.store.get(b) is None:
+                        self.store.put(b, next(drawn))
+                    report(len(self.request.labels(b)), new)
+                    if stop():
+                        raise Preempted(f"{self.out}: {_KEPT}")
             if self.request.form == "parts":
                 self._write_part(part)
 
@@ -298,11 +306,11 @@ class Job:
             while not all(self.store.has(b) for b in self.request.blocks_of(0)):
                 time.sleep(poll)
         values = writers.manifest(self.record, self._assemble())
-        writers.write_text(self.card, cards.card(self.out.name, values))
-        writers.write_text(self.croissant, writers.to_json(cards.croissant(self.out.name, values)))
-        writers.write_text(self.manifest, writers.to_json(values))
+        files.write(self.card, cards.card(self.out.name, values))
+        files.write(self.croissant, writers.to_json(cards.croissant(self.out.name, values)))
+        files.write(self.manifest, writers.to_json(values))
         if self.request.form == "parts":
-            writers.write_text(self.out / writers.SUCCESS, "")
+            files.write(self.out / writers.SUCCESS, "")
         self.store.clear()
 
     def _assemble(self) -> list[writers.File]:
@@ -318,17 +326,18 @@ class Job:
         if self.encoder is not None:
             return [_write_table(self.out, rows, self.encoder, request.seed)]
         waiting = self.store.folder / "png"
-        files = writers.write_pngs(waiting, rows, request.spec)
-        _remove(self.out)
-        waiting.rename(self.out)
-        return files
+        written = writers.write_pngs(waiting, rows, request.spec)
+        files.remove(self.out)
+        with files.named_errors(self.out):
+            waiting.rename(self.out)
+        return written
 
     def _write_part(self, part: int) -> None:
         name = writers.part_name(part, self.request.parts)
         blocks = self.request.blocks_of(part)
         shape = (self.request.rows_of(part), *self.request.spec.shape)
         entry = writers.write_npz(self.out / name, self._rows(blocks), shape, self.dtype)
-        writers.write_text(self._note(name), writers.to_json(entry._asdict()))
+        files.write(self._note(name), writers.to_json(entry._asdict()))
         for b in blocks:
             self.store.drop(b)
 
@@ -367,18 +376,11 @@ class Job:
 
 def _write_table(path: Path, blocks: Iterator[writers.Rows], encoder: "Encoder", seed: int) -> writers.File:
     """Writes blocks of units as a .csv or .parquet file, one of them in memory at a time."""
-    from synthjax.data import tables
+    from synthjax.data import readers
 
     start = 0
-    with tables.writing(path, encoder.schema) as write:
+    with readers.writing(path, encoder.schema) as write:
         for units, _ in blocks:
             write(encoder.rows(units, seed=seed, start=start))
             start += len(units)
     return writers.File(path.name, start, writers.sha256(path))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """The numeric part of encoding a table: units of columns to positions of a vector, and back, on NumPy or JAX arrays.
 
-A unit is what one column holds in one row, f32: of a number its place u in [0, 1] between the column's bounds, NaN
+A unit is what one column holds in one row, f32: of a number its value u, scaled to [0, 1] by the column's bounds, NaN
 where missing; of a category its code 0, 1, ... How units become positions, per column:
 
     minmax     u itself (study S2)
@@ -31,7 +31,7 @@ _GAP = np.float32(2.0**-23)  # the f32 spacing above 1: what keeps a shared valu
 _MODES = 10
 _LEAST_WEIGHT = 0.005
 _LEAST_SD = 1e-5
-_FAR = 2.0  # a place within its mode beyond which a wide mode is needed
+_FAR = 2.0  # an offset from its mode beyond which a wide mode is needed
 
 
 class Choice(NamedTuple):
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
     inverse: np.ndarray
     """(c, 2, L) f32: z and u."""
     mode: np.ndarray
-    """(c, 2) unit, position of the place within the mode."""
+    """(c, 2) unit, position of the offset from the mode."""
     modes: np.ndarray
     """(c, 3, M) f32: means, standard deviations and weights; of weight 0 beyond a column's own."""
     mode_missing: np.ndarray
@@ -107,13 +107,13 @@ def forward(plan: Plan, units: Array, noise: Array) -> Array:
     absent = xp.isnan(units)
     u = xp.where(absent, np.float32(0), units)
     present = 1 - absent.astype(np.float32)
-    places, modes = _to_modes(plan, u, absent, xp)
+    offsets, modes = _to_modes(plan, u, absent, xp)
     codes = xp.concatenate([u, modes], axis=1)
     minmax, quantile = plan.minmax[:, 0], plan.quantile[:, 0]
     parts = [
         (plan.minmax[:, 1], u[:, minmax] * present[:, minmax]),
         (plan.quantile[:, 1], _interp(u[:, quantile], plan.forward, xp) * present[:, quantile]),
-        (plan.mode[:, 1], places),
+        (plan.mode[:, 1], offsets),
         (plan.code[:, 1], u[:, plan.code[:, 0]]),
         (plan.slots[:, 1], 1 - present[:, plan.slots[:, 0]]),
     ]
@@ -138,8 +138,8 @@ def inverse(plan: Plan, x: Array) -> Array:
     most = plan.code[:, 2].astype(np.float32) - 1
     parts.append((plan.code[:, 0], xp.clip(xp.round(x[:, plan.code[:, 1]]), 0, most)))
     for cut in plan.interval:
-        place = xp.searchsorted(xp.asarray(cut.ends), x[:, cut.position], side="right")
-        parts.append((np.array([cut.unit]), xp.asarray(cut.codes)[place][:, None]))
+        interval = xp.searchsorted(xp.asarray(cut.ends), x[:, cut.position], side="right")
+        parts.append((np.array([cut.unit]), xp.asarray(cut.codes)[interval][:, None]))
     if plan.choices:
         hot = [(choice.sources, xp.argmax(x[:, choice.positions], axis=2)) for choice in plan.choices]
         sources, codes = _ordered(hot, xp)
@@ -158,11 +158,11 @@ def _namespace(array: Array) -> Any:
 
 
 def _ordered(parts: list[tuple[np.ndarray, Array]], xp: Any) -> tuple[np.ndarray, Array]:
-    """Columns side by side, each part with the places of its columns, in the order of those places."""
-    places = np.concatenate([places for places, _ in parts]).astype(np.int64)
+    """Columns side by side, each part with the positions of its columns, in the order of those positions."""
+    positions = np.concatenate([positions for positions, _ in parts]).astype(np.int64)
     columns = xp.concatenate([values.astype(np.float32) for _, values in parts], axis=1)
-    order = np.argsort(places)
-    return places[order], columns[:, order]
+    order = np.argsort(positions)
+    return positions[order], columns[:, order]
 
 
 def _interp(x: Array, tables: np.ndarray, xp: Any) -> Array:
@@ -175,79 +175,124 @@ def _interp(x: Array, tables: np.ndarray, xp: Any) -> Array:
 
 
 def _to_modes(plan: Plan, u: Array, absent: Array, xp: Any) -> tuple[Array, Array]:
-    """Of each mode column, the place within the likeliest mode and that mode's code, (n, c) each."""
+    """Of each mode column, the offset (u - m) / (4 s) from the likeliest mode, and that mode's code, (n, c) each."""
     columns = plan.mode[:, 0]
     mean, deviation, weight = plan.modes[:, 0], plan.modes[:, 1], plan.modes[:, 2]
     with np.errstate(divide="ignore"):
         prior = np.log(weight) - np.log(deviation)
     away = (u[:, columns, None] - mean) / deviation
     code = xp.argmax(prior - 0.5 * away**2, axis=2) if len(columns) else xp.zeros((len(u), 0), np.int32)
-    place = xp.take_along_axis(away, code[:, :, None], axis=2)[:, :, 0] / 4
+    offset = xp.take_along_axis(away, code[:, :, None], axis=2)[:, :, 0] / 4
     gone = absent[:, columns]
-    return xp.where(gone, np.float32(0), place), xp.where(gone, plan.mode_missing, code)
+    return xp.where(gone, np.float32(0), offset), xp.where(gone, plan.mode_missing, code)
 
 
-def _from_modes(plan: Plan, places: Array, codes: Array, xp: Any) -> Array:
+def _from_modes(plan: Plan, offsets: Array, codes: Array, xp: Any) -> Array:
     """The units of mode columns; NaN where the mode is the one that says that the value is missing."""
     gone = codes == plan.mode_missing
     code = xp.where(gone, 0, codes).astype(np.int32)
     index = np.arange(len(plan.mode))
     modes = xp.asarray(plan.modes)
-    u = modes[index, 0, code] + 4 * modes[index, 1, code] * places
+    u = modes[index, 0, code] + 4 * modes[index, 1, code] * offsets
     return xp.where(gone, np.float32(np.nan), xp.clip(u, 0, 1))
 
 
 # --- fitting -----------------------------------------------------------------------------------------------------
 
 
-def quantile_tables(u: np.ndarray, limit: int, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def quantile_tables(
+    u: np.ndarray, shared: np.ndarray, expected: np.ndarray, limit: int, least: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The two tables of the quantile encoding.
 
+    A shared value, and either bound that a row is clipped to, owns an interval of z. The rows between two of them are
+    cut into groups of about equal size, each of which gives one knot, its mean.
+
     Args:
-        u: (n,) f32 in [0, 1], training values.
-        limit: of the number of values that own an interval, and of the quantiles between them.
-        least: rows that must share a value for it to own an interval.
+        u: (n,) f32 in [0, 1], training values or a sample of them.
+        shared: (m,) f32 increasing: values that may be stored.
+        expected: (m,) rows that hold each; of a sample, their share of it.
+        limit: of the number of groups.
+        least: rows of a group at least.
 
     Returns:
         Forward (2, K), u and z; inverse (2, L), z and u; f32, each row not decreasing.
     """
     from scipy.special import ndtri
 
-    values, counts = np.unique(np.asarray(u, np.float32), return_counts=True)
-    n = counts.sum()
-    above = np.cumsum(counts)
-    shared = counts >= max(2, least, n / limit)
-    shared[[0, -1]] = True
-    alone = np.cumsum(np.where(shared, 0, counts))
-    step = max(alone[-1] / limit, 1)
-    kept = shared | (np.diff(alone // step, prepend=0) > 0)
-    values, counts, above, shared = (array[kept] for array in (values, counts, above, shared))
+    found, counts = np.unique(np.asarray(u, np.float32), return_counts=True)
+    owners = np.union1d(shared, found[(found == 0) | (found == 1)]).astype(np.float32)
+    if not len(owners) and counts.sum() < least:
+        owners = np.array([0, 1], np.float32)
+    values = np.union1d(found, owners)
+    rows = np.zeros(len(values))
+    rows[np.isin(values, shared)] = expected
+    rows[np.isin(values, found)] = np.maximum(rows[np.isin(values, found)], counts)
+    own = np.isin(values, owners)
+    above = np.cumsum(rows)
+    n = max(above[-1], 1.0)
+    means, ranks = _groups(values, rows, own, least, max(least, rows[~own].sum() / limit))
 
     def z(ranks):
         return ndtri(np.clip(ranks / n, 0.25 / n, 1 - 0.25 / n))
 
-    low, middle, high = z(above - counts), z(above - counts / 2), z(above)
-    # A value of its own is one knot (thrice); a shared one rises from low to high within next to no distance.
-    us = values[:, None] + shared[:, None] * np.array([-_GAP, 0, _GAP])
-    zs = np.where(shared[:, None], np.stack([low, middle, high], axis=1), middle[:, None])
-    ahead = np.stack([np.maximum.accumulate(us.ravel()), zs.ravel()]).astype(np.float32)
-    back = np.stack([zs[:, [0, 2]].ravel(), np.repeat(values, 2)]).astype(np.float32)
+    # A mean is one knot; an owner rises from low to high within next to no distance.
+    us = np.concatenate([values[own, None] + np.array([-_GAP, 0, _GAP]), np.repeat(means[:, None], 3, axis=1)])
+    zs = np.concatenate([z(above - share * rows)[own] for share in (1, 0.5, 0)]).reshape(3, -1).T
+    zs = np.concatenate([zs, np.repeat(z(ranks)[:, None], 3, axis=1)])
+    order = np.argsort(us[:, 1], kind="stable")
+    us, zs, wide = us[order], zs[order], order < own.sum()
+    three, two = np.stack([wide, wide | True, wide], axis=1), np.stack([wide | True, wide], axis=1)
+    ahead = np.stack([np.maximum.accumulate(us[three]), zs[three]]).astype(np.float32)
+    back = np.stack([zs[:, [0, 2]][two], us[:, [1, 1]][two]]).astype(np.float32)
     return ahead, back
 
 
-def fit_modes(u: np.ndarray, steps: int = 50) -> np.ndarray:
+def _groups(
+    values: np.ndarray, rows: np.ndarray, own: np.ndarray, least: int, size: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Means of groups of about `size` rows, and the ranks of their middles, (g,) f64 each.
+
+    No group reaches over a value that is `own`; one of fewer than `least` rows is left out. A mean is never the value
+    of one of its own rows, unless `least` is 1.
+    """
+    stretch = np.cumsum(own)[~own]
+    above = np.cumsum(rows)[~own]
+    value, weight = values[~own].astype(np.float64), rows[~own]
+    if not len(value):
+        return np.empty(0), np.empty(0)
+    total = np.bincount(stretch, weight)[stretch]
+    first = np.searchsorted(stretch, stretch)
+    before = above - weight - (above - weight)[first]
+    number = np.floor(before * np.maximum(total // size, 1) / total)
+    starts = np.flatnonzero((np.diff(stretch, prepend=-1) != 0) | (np.diff(number, prepend=-1) != 0))
+    mass = np.add.reduceat(weight, starts)
+    mean = (np.add.reduceat(value * weight, starts) / mass).astype(np.float32).astype(np.float64)
+    middle = ((above - weight)[starts] + above[np.append(starts[1:], len(above)) - 1]) / 2
+    if least > 1:
+        index = np.searchsorted(value, mean)
+        same = (value[np.minimum(index, len(value) - 1)] == mean) & (index + 1 < len(value))
+        mean[same] = (mean[same] + value[index[same] + 1]) / 2
+    kept = mass >= least
+    return mean[kept], middle[kept]
+
+
+def fit_modes(u: np.ndarray, least: int = 1, steps: int = 50) -> np.ndarray:
     """A mixture of at most 10 normals by expectation maximisation: (3, M) f32 means, standard deviations, weights.
 
     Where some of [0, 1] is far from all of them, a wide one is added, so that outliers are not huge numbers.
 
     Args:
         u: (n,) f32 in [0, 1]; reduced to at most 1,000 quantiles.
+        least: rows that a normal stands for at least.
         steps: of expectation maximisation.
     """
+    if len(u) < least:  # too few to learn from: one that covers the bounds
+        return np.array([[0.5], [0.25], [1.0]], np.float32)
     points = np.quantile(u, (np.arange(1000) + 0.5) / 1000) if len(u) > 1000 else np.asarray(u, np.float64)
     points, counts = np.unique(points.astype(np.float64), return_counts=True)
     share = counts / counts.sum()
-    k = min(_MODES, len(points))
+    k = min(_MODES, len(points), len(u) // least)
     mean = np.linspace(points[0], points[-1], k) if k > 1 else points[:1]
     mean = (mean + np.quantile(points, (np.arange(k) + 0.5) / k)) / 2
     deviation, weight = np.full(k, max((points[-1] - points[0]) / k, _LEAST_SD)), np.full(k, 1 / k)
@@ -259,7 +304,7 @@ def fit_modes(u: np.ndarray, steps: int = 50) -> np.ndarray:
         mass = np.maximum(weight, 1e-12)
         mean = part.T @ points / mass
         deviation = np.sqrt(np.maximum((part * (points[:, None] - mean) ** 2).sum(0) / mass, _LEAST_SD**2))
-    used = weight >= min(_LEAST_WEIGHT, weight.max())
+    used = weight >= min(max(_LEAST_WEIGHT, least / len(u)), weight.max())
     modes = np.stack([mean, deviation, weight])[:, used]
     ends = np.append(points, [0.0, 1.0])[:, None]
     if (np.abs(ends - modes[0]) / (4 * modes[1])).min(1).max() > _FAR:
@@ -272,12 +317,12 @@ def cut(unit: int, position: int, counts: np.ndarray) -> Cut:
     order = np.argsort(-np.asarray(counts), kind="stable")
     ends = np.cumsum(np.asarray(counts)[order]) / np.sum(counts)
     starts = np.concatenate([[0.0], ends[:-1]])
-    place = np.argsort(order)  # of each code among the intervals
-    middles, deviations = ((starts + ends) / 2)[place], ((ends - starts) / 6)[place]
+    rank = np.argsort(order)  # of each code among the intervals
+    middles, deviations = ((starts + ends) / 2)[rank], ((ends - starts) / 6)[rank]
     least = starts.astype(np.float32)
     greatest = np.nextafter(ends.astype(np.float32), np.float32(0))
     small = middles.astype(np.float32), deviations.astype(np.float32)
-    return Cut(unit, position, *small, least[place], greatest[place], least[1:], order)
+    return Cut(unit, position, *small, least[rank], greatest[rank], least[1:], order)
 
 
 def stacked(tables: list[np.ndarray], rows: int) -> np.ndarray:

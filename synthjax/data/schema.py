@@ -1,7 +1,7 @@
 """What the columns of a table are: kinds, missing values, look, and what must not be given away.
 
-A `Schema` is measured on training rows (`synthjax.data.infer`), printed (`Schema.report`), kept beside a checkpoint
-(`to_dict`) and corrected by hand in a YAML or JSON file (`read_overrides`):
+A `Schema` is measured on training rows (`synthjax.data.schema_inference`), printed (`Schema.report`), kept beside a
+checkpoint (`to_dict`) and corrected by hand in a YAML or JSON file (`read_overrides`):
 
     columns:
       postcode: {kind: categorical}          # one of KINDS
@@ -11,21 +11,27 @@ A `Schema` is measured on training rows (`synthjax.data.infer`), printed (`Schem
       height: {missing: [-999, "?"]}         # cells that say that a value is missing, as the file spells them
     missing: [unknown]                       # the same for every column; both beside MISSING
 
-Two rules keep single people out of whatever is generated from a schema (`min_count`, 5 by default; 1 switches both
-off): a category held by fewer rows is merged into `(rare)`, and numbers and dates beyond the `min_count`-th most
-extreme row are clipped to that row's value. The report says where either happened.
+Nothing that fewer than `min_count` training rows hold is kept exactly (5 by default; 1 switches this off):
+
+    categories           those held by fewer rows are merged into `(rare)`
+    numbers and dates    clipped to bounds that `min_count` rows share, or that are the mean of `min_count` rows
+    sparse columns       a column with too few numbers or dates for such bounds is always missing
+
+The report says where that happened.
 """
 
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from synthjax.data.arrays import fault, shown
+from synthjax import files
+from synthjax.data.arrays import check_file, fault, quoted, shown
 from synthjax.errors import InputError
 
 Kind = Literal["continuous", "integer", "datetime", "categorical", "boolean", "id", "text", "constant"]
@@ -36,6 +42,8 @@ RARE = "(rare)"
 """The category into which those held by fewer than `min_count` rows are merged."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
 """Cells that say that a value is missing."""
+_DEEPEST = 20  # values within each other in a schema file
+_LARGEST = 1e300  # number in a schema file
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OVERRIDES = ("kind", "format", "encoding", "min", "max", "missing")
 
@@ -53,11 +61,15 @@ class Field:
     token: str = ""
     """The cell that says that a value is missing, as the file spells it (most often)."""
     low: float = 0.0
-    """Least number after clipping; of a datetime, in seconds since 1970-01-01."""
+    """Least number after clipping; of a datetime, in seconds since 1970-01-01. Held by `min_count` rows, or by none."""
     high: float = 0.0
     """Greatest number after clipping."""
     clipped: int = 0
     """Rows whose number was beyond `low` or `high`."""
+    shared: tuple[float, ...] = ()
+    """Numbers that at least `min_count` rows hold, increasing: these are decoded exactly. The most frequent ones."""
+    shared_rows: tuple[int, ...] = ()
+    """Rows that hold each of them."""
     decimals: tuple[int, int] | None = (0, 0)
     """Least and most digits after the point; None: in scientific notation."""
     figures: int = 0
@@ -70,7 +82,7 @@ class Field:
     counts: tuple[int, ...] = ()
     """Rows that hold each category; of identifiers of several forms, how often each is."""
     suppressed: int = 0
-    """How many categories were merged into `RARE`."""
+    """How many categories were merged into `RARE`; of a constant column, how many values were kept back."""
     pattern: str = ""
     """What identifiers are made of: 9 a digit, a and A letters, all else itself, as after a backslash; "": 1, 2 ...
 
@@ -96,6 +108,8 @@ class Field:
         """A number of this column for people: rounded, or as a date."""
         if self.kind != "datetime":
             return f"{value:,.6g}"
+        if value % 86400 and "H" not in self.format:  # a mean of dates: no row's own
+            return (_EPOCH + timedelta(seconds=value)).strftime("%Y-%m")
         return (_EPOCH + timedelta(seconds=round(value))).strftime("%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
 
     def holds(self) -> str:
@@ -109,6 +123,8 @@ class Field:
             return f"never copied: made anew as {self.pattern or '1, 2, 3 ...'}, where it may meet a real one by chance"
         if self.kind == "text":
             return "free text: left out of synthetic tables"
+        if self.kind == "constant" and self.suppressed:
+            return f"always missing: its {self.suppressed} values are too few to be learnt without giving them away"
         if self.kind == "constant":
             return f"always {shown(self.categories[0])}" if self.categories else "no value in any row"
         present = max(self.rows - self.missing, 1)
@@ -155,11 +171,13 @@ class Schema:
         for field in self.fields:
             lines.append(f"{shown(field.name):{width}}  {field.kind:11}  {field.rate:7.2%}  {field.holds()}")
         clipped = sum(field.clipped for field in self.fields)
-        merged = sum(field.suppressed for field in self.fields)
+        merged = sum(field.suppressed for field in self.fields if field.kind in DISCRETE)
+        sparse = [field for field in self.fields if field.kind == "constant" and field.suppressed]
         if self.min_count > 1:
             lines.append(
-                f"kept back: {merged} categories held by fewer than {self.min_count} rows, {clipped} values beyond the "
-                f"{self.min_count}th most extreme row (min_count=1 switches this off)"
+                f"kept back: {merged} categories held by fewer than {self.min_count} rows, {clipped} values beyond "
+                f"the bounds of their columns, {sum(field.suppressed for field in sparse)} values of {len(sparse)} "
+                "columns that have too few (min_count=1 switches this off)"
             )
         return "\n".join(lines)
 
@@ -170,7 +188,7 @@ class Schema:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The schema that `to_dict` wrote."""
-        lists = ("decimals", "categories", "counts", "tokens")
+        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows")
         fields = []
         for field in values["fields"]:
             tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}
@@ -187,63 +205,98 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> dict[str, dic
     Raises:
         InputError: the file cannot be read, or says something that is not known of a column.
     """
+    path = files.download(files.path(path))
+    check_file(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise fault(path, f"a schema file, cannot be read: {error}") from error
     values = _parsed(text, path)
     if isinstance(values, dict) and isinstance(values.get("fields"), list):
-        known = ("kind", "format", "encoding")
-        saved = {field["name"]: {key: field[key] for key in known if field.get(key)} for field in values["fields"]}
-        for field in values["fields"]:
-            saved[field["name"]] |= {"missing": field["tokens"]} if field.get("tokens") else {}
-        values = {"columns": saved}
+        values = {"columns": dict(_saved(field, path) for field in values["fields"])}
     columns = values.get("columns", {} if "missing" in values else None) if isinstance(values, dict) else None
     if not isinstance(columns, dict):
         raise fault(path, "a schema file holds `columns:`, then a line `NAME: {kind: KIND}` for each column")
     for name, column in columns.items():
-        check_override(column, f"{path}: columns: {name}")
+        if not isinstance(name, str | int | float):
+            raise fault(path, f"columns: {quoted(name)} is not a column's name")
+        check_override(column, f"{path}: columns: {shown(name)}")
     overall = _tokens(values.get("missing", []), str(path))
     said = {str(name): dict(column) for name, column in columns.items()}
     for name, column in said.items():
         if "missing" in column:
-            column["missing"] = _tokens(column["missing"], f"{path}: columns: {name}")
+            column["missing"] = _tokens(column["missing"], f"{path}: columns: {shown(name)}")
     for name in names if overall else ():
         said.setdefault(name, {})["missing"] = (*overall, *said.get(name, {}).get("missing", ()))
     return said
 
 
+def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:
+    """The name of a field that `Schema.to_dict` wrote, and what of it is an override."""
+    if not isinstance(field, dict) or not isinstance(field.get("name"), str):
+        raise fault(path, f"fields: {quoted(field)} is not a column with a name")
+    override = {key: field[key] for key in ("kind", "format", "encoding") if field.get(key)}
+    return field["name"], override | ({"missing": field["tokens"]} if field.get("tokens") else {})
+
+
 def _tokens(values: Any, where: str) -> tuple[str, ...]:
     """Cells of a list `missing`: text, or numbers, which YAML reads 0 and -999 as."""
     if not isinstance(values, list | tuple) or not all(type(value) in (str, int, float) for value in values):
-        raise fault(where, f"missing: {values!r} is no list of cells, such as ['?', -999]")
+        raise fault(where, f"missing: {quoted(values)} is no list of cells, such as ['?', -999]")
     return tuple(map(str, values))
 
 
-def _parsed(text: str, path: str | Path) -> Any:
+def _parsed(text: str, path: Path) -> Any:
+    """The values of a YAML or JSON file, without aliases or deep nesting, which spell to more than memory holds."""
     import yaml
 
     try:
-        return json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+        if path.suffix.lower() == ".json":
+            return json.loads(text)
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise fault(path, f"line {event.start_mark.line + 1}: an alias (*); write the value itself")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST:
+                raise fault(path, f"line {event.start_mark.line + 1}: more than {_DEEPEST} values within each other")
+        return yaml.safe_load(text)
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise fault(path, "not valid: too many values within each other") from error
     except (ValueError, yaml.YAMLError) as error:
-        raise fault(path, "not valid: " + " ".join(str(error).split())) from error
+        raise fault(path, "not valid: " + shown(" ".join(str(error).split()))) from error
 
 
 def check_override(column: Any, where: str) -> None:
     """Raises InputError if `column` is not a mapping of what may be said of a column."""
     if not isinstance(column, Mapping):
-        raise fault(where, f"{column!r} is not a mapping with {', '.join(_OVERRIDES)}")
+        raise fault(where, f"{quoted(column)} is not a mapping with {', '.join(_OVERRIDES)}")
     for key, value in column.items():
         if key not in _OVERRIDES:
-            raise fault(where, f"unknown key {key!r}; there are {', '.join(_OVERRIDES)}")
-        if key == "kind" and value not in KINDS:
-            raise fault(where, f"unknown kind {value!r}; there are {', '.join(KINDS)}")
+            raise fault(where, f"unknown key {quoted(key)}; there are {', '.join(_OVERRIDES)}")
+        if key == "kind" and (not isinstance(value, str) or value not in KINDS):
+            raise fault(where, f"unknown kind {quoted(value)}; there are {', '.join(KINDS)}")
         if key == "missing":
             _tokens(value, where)
-        if key in ("min", "max") and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise fault(where, f"{key}: {value!r} is not a number")
+        if key in ("min", "max") and not (type(value) in (int, float) and abs(value) < _LARGEST):
+            raise fault(where, f"{key}: {quoted(value)} is not a number")
+        if key in ("format", "encoding") and not isinstance(value, str):
+            raise fault(where, f"{key}: {quoted(value)} is not text")
+        if key == "format":
+            _check_format(value, where)
     if "min" in column and "max" in column and not column["min"] <= column["max"]:
         raise fault(where, f"min {column['min']} is above max {column['max']}")
+
+
+def _check_format(form: str, where: str) -> None:
+    """Raises InputError if `form` has a code that `strptime` does not know."""
+    try:
+        datetime.strptime("", form.replace("%-", "%"))
+    except (ValueError, re.error) as error:  # that "" does not match says nothing
+        if "does not match" not in str(error):
+            raise fault(where, f"format: {quoted(form)} cannot be used: {shown(error)}") from error
 
 
 def check_known(name: str, names: Iterable[str], where: object, what: str) -> None:

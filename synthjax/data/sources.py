@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from synthjax import files
+from synthjax.data import files as readers
 from synthjax.data import tfds
 from synthjax.data.arrays import Part, Source, class_names, examples, fault, shown
-from synthjax.data.files import IDX_NAMES, holds_idx, read_idx_file, read_idx_folder, read_npz, read_png_folder
+from synthjax.data.files import IDX_NAMES, from_store, holds_idx, read_npz
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:  # tables bring pyarrow with them, which images need not wait 
     import pandas as pd
 
     from synthjax.data.encoding import Encoder
-    from synthjax.data.tabular import Table
+    from synthjax.data.table_dataset import Table
 
 TEST_SEED = 1
 HOLDOUT_SEED = 2
@@ -108,7 +110,7 @@ def load(
         name: one of
             `digits` (1,797 images 8x8x1, 17 levels) and `breast_cancer` (a table of 569 rows, 30 numbers and the
             diagnosis), which scikit-learn ships;
-            `adult`, `creditcard`, `nyc_taxi`, tables from `data_dir` (see `synthjax.data.tabular`);
+            `adult`, `creditcard`, `nyc_taxi`, tables from `data_dir` (see `synthjax.data.table_dataset`);
             `mnist`, `fashion_mnist` (the four original IDX files, gzipped or not) and `cifar10` (one `cifar10*.npz`)
             from `data_dir`, else from TFDS;
             `tfds:NAME`, a labelled image set of TFDS;
@@ -134,6 +136,7 @@ def load(
     if not 0 <= holdout < 1:
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
+    (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
     if name in _TABLES or _is_table(name):
         return _load_table(name, data_dir, holdout, target, encoding, schema, min_count, test)
     if target or schema:
@@ -164,7 +167,7 @@ def _read(name: str, data_dir: str | None) -> Source:
 
 
 def _existing(data_dir: str | None) -> str | None:
-    if data_dir is not None and not os.path.isdir(data_dir):
+    if data_dir is not None and not files.path(data_dir).is_dir():
         raise fault(data_dir, "no such folder, which --data_dir or SYNTHJAX_DATA_DIR names")
     return data_dir
 
@@ -180,7 +183,7 @@ def _files_or_tfds(name: str, data_dir: str | None) -> Source:
             if found:
                 return read_npz(found[0], _CIFAR10)
         elif holds_idx(folder):
-            source = read_idx_folder(folder, _IDX_SETS[name])
+            source = readers.read_idx_folder(folder, _IDX_SETS[name])
             _check_not_swapped(name, folder, source)
             return source
     try:
@@ -213,7 +216,7 @@ def _locate(name: str, data_dir: str | None) -> Path:
             raise fault(name, f"no such file or folder; {at}--data_dir=FOLDER looks there")
         near = difflib.get_close_matches(name, NAMES, n=2)
         hint = f"did you mean {' or '.join(near)}? If not, " if near else ""
-        raise InputError(f"unknown data set {name!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")
+        raise InputError(f"unknown data set {shown(name)!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")
     return Path(found)
 
 
@@ -221,14 +224,14 @@ def _read_path(name: str, data_dir: str | None) -> Source:
     path = _locate(name, data_dir)
     if path.is_dir():
         if holds_idx(path):
-            return read_idx_folder(path)
+            return readers.read_idx_folder(path)
         if table := next((file for file in sorted(os.listdir(path)) if _is_table(file)), None):
             raise fault(path, f"a folder with tables; give the path of one, such as {shown(path / table)}")
-        return read_png_folder(path)
+        return readers.read_png_folder(path)
     if path.suffix.lower() == ".npz":
         return read_npz(path)
     if path.suffix.lower() == ".gz" or "idx" in path.name:
-        return read_idx_file(path)
+        return readers.read_idx_file(path)
     raise fault(path, f"this kind of file is not read; {_FORMS}")
 
 
@@ -269,28 +272,28 @@ def _load_table(
     test_file: str | None,
 ) -> Dataset:
     """A table with its splits cut, measured and encoded."""
-    from synthjax.data import tables, tabular
+    from synthjax.data import readers, table_dataset
 
     if name in _TABLES:
         if test_file:
             raise InputError(
                 f"test={shown(test_file)}: goes with a table in a file; {name} has a test split of its own"
             )
-        found = tabular.find(name, _existing(data_dir))
+        found = table_dataset.find(name, _existing(data_dir))
     else:
-        tests = tables.open_table(_locate(test_file, data_dir)) if test_file else None
-        found = tabular.Found(tables.open_table(_locate(name, data_dir)), tests)
+        tests = readers.open_table(_locate(test_file, data_dir)) if test_file else None
+        found = table_dataset.Found(readers.open_table(_locate(name, data_dir)), tests)
     found = found._replace(target=target or found.target)
-    y, classes = tabular.strata(found)
+    y, classes = table_dataset.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
     _check_counts(y, classes, where, holdout, found.test is None)
     whole = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
     left, test = (whole, None) if found.test else _cut(whole, TEST_SHARE, TEST_SEED)
     train, held = _cut(left, holdout, HOLDOUT_SEED)
     splits = {"train": train.index, "holdout": held.index} | ({"test": test.index} if test else {})
-    rows, encoder, table = tabular.encode(found, splits, encoding=encoding, overrides=schema, min_count=min_count)
+    rows, encoder, table = table_dataset.encode(found, splits, encoding=encoding, overrides=schema, min_count=min_count)
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
-    spec = encoder.spec()
+    spec = encoder.spec().measured(train.x, min_count)
     digest = fingerprint(spec, train, held, test)
     return Dataset(_short_name(name), spec, train, held, test, digest, encoder, table)
 
@@ -352,6 +355,7 @@ def _dataset(name: str, source: Source, holdout: float) -> Dataset:
         frequencies=tuple((counts / counts.sum()).tolist()) if classes else (),
         columns=source.columns,
     )
+    spec = spec.measured(train.x)
     return Dataset(name, spec, train, held, test, fingerprint(spec, train, held, test))
 
 
@@ -382,7 +386,8 @@ def _cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:
 
 def fingerprint(spec: DataSpec, *splits: Split) -> str:
     """Hex sha256 over a spec and all arrays of splits: the same data gives the same, wherever it lies."""
-    digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode())
+    described = {name: value for name, value in spec.to_dict().items() if name != "rows"}  # the splits say how many
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for split in splits:
         for array in split:
             digest.update(f"{array.dtype.str}{array.shape}".encode())

@@ -8,12 +8,12 @@ import difflib
 import importlib.util
 import re
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from synthjax import files
 from synthjax.data.arrays import Part, Source, as_images, as_labels, check_size, fault, shown
 
 _NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:\d+\.\d+\.\d+)?")  # no community namespaces: those may run remote code
@@ -60,7 +60,9 @@ def _prepared(name: str, data_dir: str | None) -> Any:
     roots = [str(root) for root in (data_dir, constants.DATA_DIR) if root]
     for root in roots:
         builder = _builder(tfds, name, root)
-        if Path(builder.data_path, "dataset_info.json").is_file():  # builder.is_prepared() warns where it is not
+        if (
+            files.path(builder.data_path) / "dataset_info.json"
+        ).is_file():  # builder.is_prepared() warns where it is not
             return builder
     if importlib.util.find_spec("tensorflow") is None:
         raise fault(
@@ -73,7 +75,7 @@ def _prepared(name: str, data_dir: str | None) -> Any:
         builder.download_and_prepare(
             # One folder per set: TFDS caches unpacked files by their name alone, so that of two sets with files named
             # alike (mnist, fashion_mnist) the second would silently be made of the first one's pixels.
-            download_dir=str(Path(roots[-1], "downloads", full_name)),
+            download_dir=str(files.path(roots[-1]) / "downloads" / full_name),
             file_format="array_record",
             download_config=tfds.download.DownloadConfig(
                 manual_dir=_originals(builder.name, data_dir), try_download_gcs=False
@@ -88,7 +90,7 @@ def _originals(name: str, data_dir: str | None) -> str | None:
     """The folder that may hold the original files of a set."""
     if data_dir is None:
         return None
-    own = Path(data_dir, name)
+    own = files.path(data_dir) / name
     return str(own if own.is_dir() else data_dir)
 
 

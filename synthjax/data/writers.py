@@ -5,7 +5,7 @@ Formats, all fed block by block, so that memory holds one block and not the set:
 - `npz`: one file with `x` (N, *shape) and `y` (N,) i32, deflated, readable by `numpy.load(allow_pickle=False)`;
 - `png`: a folder with one folder of PNG files per class;
 - `parts`: a folder with `part-00007-of-00064.npz` files of fixed rows, for sets that are large or drawn by many;
-- `csv`, `parquet`: one file with the columns of a table (`synthjax.data.tables` writes them).
+- `csv`, `parquet`: one file with the columns of a table (`synthjax.data.readers` writes them).
 
 Each set has a manifest: the request that it answers, and the rows and sha256 of each of its files. The bytes of all
 of them depend on their contents alone (no time, no user, no host), and a file gets its name by a rename once it is on
@@ -16,8 +16,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import shutil
 import urllib.parse
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -26,6 +24,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from synthjax import files
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
@@ -50,46 +49,6 @@ class File(NamedTuple):
     """Hex digest of the file's bytes, or of those of all PNG files in a folder, joined in the order of their names."""
 
 
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `path` complete or not at all.
-
-    The bytes go to a temporary file in the same folder, which is flushed to the disk and renamed. An error removes it.
-
-    Raises:
-      InputError: the file cannot be written (no permission, disk full).
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Puts a folder's entries on the disk, so that a rename in it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a UTF-8 text file, whole or not at all."""
-    with atomic(path) as file:
-        file.write(text.encode())
-
-
 def to_json(values: Any) -> str:
     """JSON text that depends on the values alone: sorted keys, an end of line at the end."""
     return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -97,12 +56,7 @@ def to_json(values: Any) -> str:
 
 def sha256(path: Path) -> str:
     """Hex digest of a file, or of the PNG files of a folder joined in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(path.glob("*.png")) if path.is_dir() else [path]:
-        with file.open("rb") as stream:
-            while piece := stream.read(1 << 20):
-                digest.update(piece)
-    return digest.hexdigest()
+    return files.sha256(*sorted(path.glob("*.png"))) if path.is_dir() else files.sha256(path)
 
 
 class BlockStore:
@@ -126,20 +80,20 @@ class BlockStore:
         if self.request() == request:
             return
         self.clear()
-        write_text(self.folder / "request.json", to_json(request))
+        files.write(self.folder / "request.json", to_json(request))
 
     def put(self, b: int, x: np.ndarray) -> None:
         """Keeps block `b`; once this returns, it survives a kill."""
         data = np.ascontiguousarray(x, self._dtype).tobytes()
-        with atomic(self._path(b)) as file:
-            file.write(hashlib.sha256(data).digest() + data)
+        files.write(self._path(b), hashlib.sha256(data).digest() + data)
 
     def get(self, b: int) -> np.ndarray | None:
         """Block `b`, (n, *shape), or None if it is missing or damaged."""
-        try:
-            content = self._path(b).read_bytes()
-        except FileNotFoundError:
-            return None
+        with files.named_errors(self._path(b), "read"):
+            try:
+                content = self._path(b).read_bytes()
+            except FileNotFoundError:
+                return None
         digest, data = content[:32], content[32:]
         if hashlib.sha256(data).digest() != digest:
             return None
@@ -155,8 +109,7 @@ class BlockStore:
 
     def clear(self) -> None:
         """Removes the folder with all that is in it."""
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
+        files.remove(self.folder)
 
     def _path(self, b: int) -> Path:
         return self.folder / f"block-{b:08d}.bin"
@@ -180,7 +133,7 @@ def write_npz(path: Path, blocks: Iterable[Rows], shape: tuple[int, ...], dtype:
     """
     labels: list[np.ndarray] = []
     rows = 0
-    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with files.atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         with _npy_member(archive, "x.npy", shape, np.dtype(dtype)) as member:
             for x, y in blocks:
                 member.write(np.ascontiguousarray(x, dtype).tobytes())
@@ -233,20 +186,17 @@ def write_pngs(folder: Path, blocks: Iterable[Rows], spec: DataSpec) -> list[Fil
     names = [*map(folder_name, spec.classes), "."]
     counts = dict.fromkeys(names, 0)
     row = 0
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
+    with files.named_errors(folder):
+        files.remove(folder)
         for x, y in blocks:
             pixels = np.rint(x * (255 / (spec.levels - 1))).astype(np.uint8)
             for image, name in zip(pixels, ["."] * len(x) if y is None else [names[label] for label in y], strict=True):
                 if not counts[name]:
-                    (folder / name).mkdir(parents=True)
+                    (folder / name).mkdir(parents=True, exist_ok=True)
                 counts[name] += 1
-                grey = image.shape[-1] == 1
-                Image.fromarray(image[..., 0] if grey else image).save(folder / name / f"{row:08d}.png")
+                with (folder / name / f"{row:08d}.png").open("wb") as file:
+                    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
                 row += 1
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return [File(name, rows, sha256(folder / name)) for name, rows in counts.items() if rows]
 
 
@@ -301,7 +251,6 @@ def damaged(folder: Path, entries: Iterable[dict[str, Any]]) -> list[str]:
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, or None if there is none that can be read."""
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError):
+        return files.read_json(path)
+    except InputError:
         return None
-    return values if isinstance(values, dict) else None

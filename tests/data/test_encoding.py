@@ -12,10 +12,10 @@ import scipy.stats
 from hypothesis import HealthCheck, given, settings
 
 from synthjax.data import memory, scalers
-from synthjax.data.cells import Chunk, typed, written
 from synthjax.data.encoding import PRESETS, Encoder
-from synthjax.data.infer import infer
 from synthjax.data.schema import MISSING, RARE
+from synthjax.data.schema_inference import infer
+from synthjax.data.text_values import Chunk, typed, written
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 

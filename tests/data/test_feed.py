@@ -1,5 +1,7 @@
 """Batches as a pure function of (seed, step)."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -14,6 +16,13 @@ Y = (np.arange(COUNT) % 3).astype(np.int32)
 
 def feed(**fields):
     return Feed(**{"x": X, "y": Y, "batch_size": 4, **fields})
+
+
+def several(n_batches):
+    """The fields of so many batches a step; None: of the whole set."""
+    if n_batches is None:
+        return {"kind": "dataset"}
+    return {"kind": "batch"} if n_batches == 1 else {"kind": "batches", "n_batches": n_batches}
 
 
 def same(a, b):
@@ -31,11 +40,11 @@ def test_a_batch_is_its_rows():
     assert [a.dtype for a in batch] == [np.uint8, np.int32, np.float32, np.int32]
 
 
-@pytest.mark.parametrize(("size", "minibatches"), [(4, 1), (23, 1), (7, 3), (1, 1), (20, 5)])
-def test_every_epoch_is_a_permutation(size, minibatches):
+@pytest.mark.parametrize(("size", "n_batches"), [(4, 1), (23, 1), (7, 3), (1, 1), (20, 5)])
+def test_every_epoch_is_a_permutation(size, n_batches):
     """Also where a step reaches over the end of one, or over several."""
-    source = feed(batch_size=size, minibatches=minibatches)
-    rows = np.concatenate([source.rows(step) for step in range(6 * COUNT // (size * minibatches) + 6)])
+    source = feed(batch_size=size, **several(n_batches))
+    rows = np.concatenate([source.rows(step) for step in range(6 * COUNT // (size * n_batches) + 6)])
     epochs = rows[: len(rows) // COUNT * COUNT].reshape(-1, COUNT)
     assert len(epochs) >= 5
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.broadcast_to(np.arange(COUNT), epochs.shape))
@@ -52,30 +61,30 @@ def test_batches_depend_on_seed_and_step_alone(weights):
     assert (one.rows(0) != one.rows(1)).any()
 
 
-@pytest.mark.parametrize("minibatches", [1, 3, None])
+@pytest.mark.parametrize("n_batches", [1, 3, None])
 @pytest.mark.parametrize("parts", [1, 2, 4])
-def test_the_parts_of_processes_make_up_the_batch(minibatches, parts):
-    source = feed(minibatches=minibatches, multiple=4)
+def test_the_parts_of_processes_make_up_the_batch(n_batches, parts):
+    source = feed(**several(n_batches), multiple=4)
     whole = source.batch(1)
     size = whole.y.shape[-1]
     cuts = [source.batch(1, slice(i * size // parts, (i + 1) * size // parts)) for i in range(parts)]
-    axis = 1 if minibatches == 3 else 0
+    axis = 1 if n_batches == 3 else 0
     same(whole, [np.concatenate(leaves, axis=axis) for leaves in zip(*cuts, strict=True)])
 
 
-def test_minibatches_are_stacked():
-    batch = feed(minibatches=5).batch(0)
+def test_several_batches_are_stacked():
+    batch = feed(**several(5)).batch(0)
     assert batch.x.shape == (5, 4, 3) and batch.y.shape == batch.weight.shape == batch.index.shape == (5, 4)
     np.testing.assert_array_equal(batch.index.ravel(), feed(batch_size=20).rows(0))
 
 
 def test_the_whole_set_is_padded_with_weight_zero():
-    batch = feed(minibatches=None, multiple=8).batch(7)
+    batch = feed(kind="dataset", multiple=8).batch(7)
     assert batch.y.shape == (24,)
     np.testing.assert_array_equal(batch.weight, np.arange(24) < COUNT)
     np.testing.assert_array_equal(batch.index[:COUNT], np.arange(COUNT))
     assert batch.index[-1] == -1
-    assert feed(minibatches=None, multiple=23).batch(0).weight.all()
+    assert feed(kind="dataset", multiple=23).batch(0).weight.all()
 
 
 def test_class_weights_are_frequencies_of_classes_not_of_rows():
@@ -88,6 +97,38 @@ def test_class_weights_are_frequencies_of_classes_not_of_rows():
     for label in range(3):
         counts = np.bincount(drawn, minlength=COUNT)[y == label]
         assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_weighted_draws_are_those_of_numpy():
+    """The same rows as `Generator.choice` draws by the rows' probabilities, so that runs of earlier versions go on."""
+    weights = np.array([0.3, 0.0, 2.0])
+    p = weights[Y] / np.bincount(Y)[Y]
+    for seed, step in ((0, 0), (0, 7), (5, 123_456)):
+        expected = np.random.default_rng((seed, 1, step)).choice(COUNT, 50, p=p / p.sum())
+        np.testing.assert_array_equal(feed(seed=seed, batch_size=50, class_weights=tuple(weights)).rows(step), expected)
+
+
+def test_plain_draws_are_slices_of_numpy_s_permutations():
+    """The same rows as earlier versions drew, so that their runs go on."""
+    epochs = np.concatenate([np.random.default_rng((5, 0, epoch)).permutation(COUNT) for epoch in range(4)])
+    for step in (17, 0, 5, 6):  # in any order
+        np.testing.assert_array_equal(feed(seed=5).rows(step), epochs[4 * step : 4 * step + 4])
+
+
+@pytest.mark.parametrize("weights", [None, (1.0, 2.0)])
+def test_a_step_makes_no_array_as_long_as_the_data(weights):
+    """What is measured over millions of rows is measured once, not in every step; NumPy's arrays are traced."""
+    count = 6_000_000
+    source = Feed(np.zeros((count, 1), np.uint8), np.repeat(np.int32([0, 1]), count // 2), 100, class_weights=weights)
+    source.batch(0)
+    tracemalloc.start()
+    try:
+        for step in range(1, 11):
+            assert source.batch(step).x.shape == (100, 1)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 100_000
 
 
 def test_a_class_of_weight_zero_is_never_drawn():
@@ -107,7 +148,7 @@ def test_a_class_of_weight_zero_is_never_drawn():
         ({"class_weights": (np.inf, 1.0, 1.0)}, "class_weights: inf of class 0 must be a finite number"),
         ({"class_weights": (0.0, 0.0, 0.0)}, "class_weights: all are 0"),
         ({"class_weights": (1.0, 1.0, 2.0), "y": Y % 2}, "2.0 of class 2, which has no examples to draw, must be 0"),
-        ({"class_weights": (1.0, 1.0, 1.0), "minibatches": None}, "the model sees the whole training set in every"),
+        ({"class_weights": (1.0, 1.0, 1.0), "kind": "dataset"}, "the model sees the whole training set in every"),
     ],
 )
 def test_what_cannot_be_fed_is_refused(fields, message):
@@ -124,7 +165,7 @@ def test_what_can_be_fed_is_not():
     feed().check(n_classes=3)
     feed(y=np.zeros_like(Y)).check(n_classes=0)
     feed(batch_size=23, class_weights=(1.0, 1.0, 1.0)).check(n_classes=3)
-    feed(batch_size=99, minibatches=None).check(n_classes=3)
+    feed(batch_size=99, kind="dataset").check(n_classes=3)
 
 
 def test_the_last_class_may_be_empty():

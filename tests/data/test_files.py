@@ -63,7 +63,7 @@ def test_one_idx_file_takes_the_labels_beside_it(idx_folder):
 def test_an_idx_file_that_is_missing_is_named(idx_folder):
     (idx_folder / "t10k-labels.idx1-ubyte").unlink()
     fails("t10k-labels-idx1-ubyte .* is missing", read_idx_folder, idx_folder)
-    fails("No such file", read_idx, idx_folder / "nothing")
+    fails("no such file", read_idx, idx_folder / "nothing")
 
 
 def test_idx_files_that_do_not_fit_each_other_are_refused(idx_folder):
@@ -203,8 +203,8 @@ def test_what_is_no_archive_at_all_is_refused(tmp_path):
     path = tmp_path / "data.npz"
     path.write_bytes(b"hello")
     fails("data.npz: not an .npz archive", read_npz, path)
-    fails("No such file", read_npz, tmp_path / "none.npz")
-    fails("Is a directory", read_npz, tmp_path)
+    fails("no such file", read_npz, tmp_path / "none.npz")
+    fails("is a folder", read_npz, tmp_path)
 
 
 # --- folders of PNGs

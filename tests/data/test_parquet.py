@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from synthjax.data import frames
-from synthjax.data.cells import Chunk, as_text, typed
-from synthjax.data.infer import infer
+from synthjax.data import column_units
+from synthjax.data.readers import open_table, writing
 from synthjax.data.schema import Field, Schema
-from synthjax.data.tables import open_table, writing
+from synthjax.data.schema_inference import infer
+from synthjax.data.text_values import Chunk, as_text, typed
 from synthjax.errors import InputError
 
 
@@ -43,7 +43,7 @@ def test_identifiers_of_nineteen_digits_stay_within_their_type(tmp_path, low):
     table = pa.table({"id": pa.array(ids, pa.int64()), "x": [f"w{i % 3}" for i in range(1200)]})
     chunk = Chunk(as_text(table), np.arange(1200))
     schema = infer([chunk], storage={"id": "int64"})
-    made = frames.decoded(schema, ("x",), np.zeros((3000, 1), np.float32), 0, 0)
+    made = column_units.decoded(schema, ("x",), np.zeros((3000, 1), np.float32), 0, 0)
     with writing(tmp_path / "out.parquet", schema) as put:
         put(made)
     out = pq.read_table(tmp_path / "out.parquet")["id"]
@@ -52,7 +52,7 @@ def test_identifiers_of_nineteen_digits_stay_within_their_type(tmp_path, low):
 
 def test_identifiers_that_a_type_cannot_hold_are_told(tmp_path):
     schema = Schema((Field("key", "id", 100, storage="int16"),))
-    made = frames.decoded(schema, (), np.zeros((40_000, 0), np.float32), 0, 0)
+    made = column_units.decoded(schema, (), np.zeros((40_000, 0), np.float32), 0, 0)
     told = pytest.raises(InputError, match="out.parquet: column 'key' cannot be written as int16")
     with told, writing(tmp_path / "out.parquet", schema) as put:
         put(made)

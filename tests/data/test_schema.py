@@ -7,10 +7,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from synthjax.data.cells import Chunk, as_text, date_formats, from_frame, number_text, typed, written
-from synthjax.data.frames import values_of
-from synthjax.data.infer import infer
+from synthjax.data.column_units import values_of
 from synthjax.data.schema import MISSING, RARE, Schema, read_overrides
+from synthjax.data.schema_inference import infer
+from synthjax.data.text_values import Chunk, as_text, date_formats, from_frame, number_text, typed, written
 from synthjax.errors import InputError
 
 
@@ -68,15 +68,28 @@ def test_kinds_of_unusual_columns(cells, kind):
     assert one(cells).kind == kind
 
 
-def test_numbers_are_clipped_at_the_fifth_most_extreme_row():
+def test_numbers_are_clipped_at_bounds_that_single_out_no_row():
     field = one([*range(100), 10_000, -10_000])
-    assert (field.low, field.high, field.clipped) == (3, 96, 8)
+    # Rows 5 to 9 are 3 ... 7, whose mean is a row's own number: half way to the next.
+    assert (field.low, field.high, field.clipped) == (5.5, 93.5, 14)
     free = one([*range(100), 10_000, -10_000], min_count=1)
     assert (free.low, free.high, free.clipped) == (-10_000, 10_000, 0)
     shared = one([0] * 5 + [*range(1, 100)] + [100] * 5)  # five rows share either end: nothing to clip
     assert (shared.low, shared.high, shared.clipped) == (0, 100, 0)
-    few = one([1, 2, 3, 1000])  # fewer rows than the rule needs: the middle is all that is told
-    assert few.low == few.high
+
+
+@pytest.mark.parametrize(
+    "cells", [["2020-07-15"], ["812345"], [1, 2, 3, 1000], [3.25, 4.5] * 3, ["2020-07-15"] * 4, range(12)]
+)
+def test_a_column_with_too_few_values_is_always_missing(cells):
+    cells = [*cells, *[""] * (400 - len(cells))]
+    schema = infer(chunks({"x": cells, "y": ["a", "b"] * 200}))
+    field, values = schema["x"], sum(cell != "" for cell in cells)
+    assert (field.kind, field.categories, field.suppressed) == ("constant", (), values)
+    assert f"{values} values of 1 columns that have too few" in schema.report()
+    assert "always missing" in field.holds()
+    kept = one([7, 7, 7, 7, 7, 1, *[""] * 100])  # one number is shared by enough rows
+    assert (kept.kind, kept.low, kept.high) == ("integer", 7, 7)
 
 
 def test_rare_categories_are_merged_and_the_report_says_so():
@@ -256,7 +269,7 @@ def test_typed_frames_hold_numbers_dates_and_text():
 
 
 def test_rows_that_training_never_saw_are_checked_against_the_kinds():
-    schema = infer(chunks({"x": range(5)}))
+    schema = infer(chunks({"x": range(5)}), min_count=1)
     (bad,) = chunks({"x": [1, "a"]})
     with pytest.raises(InputError, match=r"file: row 2, column 'x': 'a' is not a finite number"):
         typed(bad, schema, MISSING, "file")

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from synthjax import data
-from synthjax.data import tables
-from synthjax.data.cells import Chunk
-from synthjax.data.infer import infer
-from synthjax.data.spelling import misspelt
+from synthjax.data import readers
+from synthjax.data.schema_inference import infer
+from synthjax.data.schema_inference.spelling import misspelt
+from synthjax.data.text_values import Chunk
 from synthjax.errors import InputError
 
 N = 120
@@ -82,7 +82,7 @@ def test_times_at_one_offset_come_back_as_they_were(tmp_path, offset, fraction):
     field = found.table.schema["cell"]
     assert field.kind == "datetime" and field.format.endswith(offset)
     frame = found.frame("train")
-    with tables.writing(tmp_path / "b.csv", found.table.schema) as write:
+    with readers.writing(tmp_path / "b.csv", found.table.schema) as write:
         write(frame)
     assert pd.read_csv(tmp_path / "b.csv", dtype=str).cell.tolist() == [cells[i] for i in found.train.index]
 
@@ -138,7 +138,7 @@ def test_honest_categories_stay(cells, kind):
 
 def test_blanks_around_cells_and_names_are_passed_over(tmp_path):
     (tmp_path / "a.csv").write_text('a, b, "c d"\n1, 2.5, "x y"\n 2 ,3.5,z\n')
-    (chunk,) = tables.open_table(tmp_path / "a.csv").chunks()
+    (chunk,) = readers.open_table(tmp_path / "a.csv").chunks()
     assert chunk.cells.to_pydict() == {"a": ["1", "2"], "b": ["2.5", "3.5"], "c d": ["x y", "z"]}
 
 
@@ -155,10 +155,10 @@ def test_a_file_with_another_delimiter_is_told_with_the_known_ones(tmp_path):
 def test_a_first_row_is_not_taken_for_a_header(tmp_path, header, row):
     (tmp_path / "a.csv").write_text(f"{header}\n{header}\n")
     if not row:
-        assert tables.open_table(tmp_path / "a.csv").names == tuple(header.split(","))
+        assert readers.open_table(tmp_path / "a.csv").names == tuple(header.split(","))
         return
     with pytest.raises(InputError, match=r"a.csv: the header names a column '[\d.-]+': is the header a row\?"):
-        tables.open_table(tmp_path / "a.csv")
+        readers.open_table(tmp_path / "a.csv")
 
 
 def test_a_header_of_words_that_all_columns_hold_is_a_row(tmp_path):

@@ -4,6 +4,7 @@ import gzip
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from synthjax import data
-from synthjax.data import tables
+from synthjax.data import readers
 from synthjax.data.encoding import Encoder
-from synthjax.data.tables import open_table, writing
+from synthjax.data.readers import open_table, writing
 from synthjax.errors import InputError
 
 N = 400
@@ -83,7 +84,7 @@ def test_wide_tables_come_in_few_chunks(tmp_path, monkeypatch, name):
     """What a chunk costs it costs per column, so that a block holds a fixed part of each."""
     frame = pd.DataFrame(np.arange(200 * 50).reshape(200, 50)).rename(columns=str)
     frame.to_csv(tmp_path / name, index=False) if name == "wide.csv" else frame.to_parquet(tmp_path / name)
-    monkeypatch.setattr(tables, "BLOCK", 4_000)
+    monkeypatch.setattr(readers, "BLOCK", 4_000)
     cells, many = read(tmp_path / name, block=4_000)
     again, few = read(tmp_path / name)
     assert cells == again
@@ -214,7 +215,7 @@ def test_a_schema_file_and_an_encoding_are_heeded(shop, tmp_path):
         ({"target": "note"}, r"customers.csv: note: class .* has 1 example, too few to split"),
         ({"encoding": "pca"}, "encoding=pca: unknown"),
         ({"min_count": 0}, "min_count=0: at least 1"),
-        ({"schema": "gone.yaml"}, "gone.yaml: a schema file, cannot be read"),
+        ({"schema": "gone.yaml"}, "gone.yaml: no such file"),
     ],
 )
 def test_what_load_cannot_do_is_refused(shop, options, message):
@@ -266,15 +267,15 @@ def test_images_take_no_target():
 
 STREAM = """
 import itertools, resource, sys
-from synthjax.data import infer, tables
-from synthjax.data.cells import typed
+from synthjax.data import schema_inference, readers
+from synthjax.data.text_values import typed
 from synthjax.data.encoding import Encoder
-reader = tables.open_table(sys.argv[1], block=1 << 18)
+reader = readers.open_table(sys.argv[1], block=1 << 18)
 def run(most):
     chunks = lambda: itertools.islice(reader.chunks(), most)
-    found = infer.infer(chunks(), target="k")
+    found = schema_inference.infer(chunks(), target="k")
     encoder = Encoder.fit(typed(next(reader.chunks()), found, reader.tokens, "file"), found)
-    with tables.writing(sys.argv[2], found) as put:
+    with readers.writing(sys.argv[2], found) as put:
         for chunk in chunks():
             put(encoder.decode(encoder.encode(typed(chunk, found, reader.tokens, "file"))))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -284,7 +285,7 @@ print(run(None) - few)
 
 
 def test_a_file_larger_than_the_memory_bound_streams(tmp_path):
-    """Read, measured, encoded, decoded and written, 20 MB of CSV take less than 10 MB beyond what 2 MB take."""
+    """Read, measured, encoded, decoded and written, 20 MB of CSV take less than 16 MB beyond what 2 MB take."""
     rng = np.random.default_rng(0)
     rows = [
         f"{a:.4f},{b},c{b % 50},2016-03-{1 + b % 28:02d},{b % 3}\n"
@@ -300,7 +301,7 @@ def test_a_file_larger_than_the_memory_bound_streams(tmp_path):
     command = [sys.executable, "-c", STREAM, str(path), str(tmp_path / "out.csv")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < 10_000_000, done.stdout
+    assert int(done.stdout) < 16_000_000, done.stdout
     assert (tmp_path / "out.csv").stat().st_size > 0.9 * path.stat().st_size
 
 
@@ -402,3 +403,24 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
     (tmp_path / "adult.data").write_text("39, Private\n")
     with pytest.raises(InputError, match="adult.test .* is missing"):
         data.load("adult", str(tmp_path))
+
+
+def test_loading_takes_the_memory_of_the_encoded_rows_once(tmp_path, monkeypatch):
+    """Beside a chunk and the sample that encodings are fitted on, both made small here."""
+    from synthjax.data import table_dataset
+
+    monkeypatch.setattr(readers, "BLOCK", 1 << 17)
+    monkeypatch.setattr(table_dataset, "SAMPLE", 1000)
+    monkeypatch.setattr(readers, "COLUMN_BLOCK", 1 << 11)
+    n, columns = 40_000, 60
+    cells = np.random.default_rng(0).integers(0, 50, (n, columns))
+    pd.DataFrame(cells, columns=[f"x{i}" for i in range(columns)]).to_csv(tmp_path / "t.csv", index=False)
+    data.load(str(tmp_path / "t.csv"))  # what is imported and compiled once
+    tracemalloc.start()
+    try:
+        loaded = data.load(str(tmp_path / "t.csv"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    encoded = sum(array.nbytes for split in (loaded.train, loaded.holdout, loaded.test) for array in split)
+    assert encoded > 4 * n * columns and peak < 1.75 * encoded, (peak, encoded)

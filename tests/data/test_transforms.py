@@ -229,24 +229,26 @@ def test_noise_does_not_depend_on_the_devices(moves):
     np.testing.assert_allclose(found, moves, atol=1e-7)
 
 
-@pytest.mark.parametrize("minibatches", [1, 3])
-def test_the_loop_applies_it_afresh_in_each_step_and_minibatch(minibatches):
+@pytest.mark.parametrize("n_batches", [1, 3])
+def test_the_loop_applies_it_afresh_in_each_step_and_batch(n_batches):
     """One class along one axis: what the model sees is x + u r v, each u in [-c, c] and no two alike."""
     components = Components(np.eye(2, dtype=np.float32)[None, :1], np.array([[0.5]], np.float32))
 
     def seen(key, i, state, batch):
         x = batch.x.reshape(-1, 2)
-        return state, {f"x{n}{d}": x[n, d] for n in range(minibatches * 2) for d in range(2)}
+        return state, {f"x{n}{d}": x[n, d] for n in range(n_batches * 2) for d in range(2)}
 
-    model = Model(lambda key, batch: jnp.zeros(()), seen, lambda *_: None, minibatches=minibatches)
-    feed = Feed(np.zeros((8, 2), np.float32), np.zeros(8, np.int32), 2, minibatches=minibatches)
+    kind = "batch" if n_batches == 1 else "batches"
+    model = Model(lambda key: jnp.zeros(()), seen, lambda *_: None, feed=kind, n_batches=n_batches)
+    feed = Feed.of(model, np.zeros((8, 2), np.float32), np.zeros(8, np.int32), 2)
     spec = DataSpec.from_arrays(feed.x, feed.y)
     trainer = Trainer(model, feed, spec, augment=directed_noise(components, 3.0), devices=jax.devices()[:1])
     key = jax.random.key(0)
-    metrics = trainer.run(trainer.keys(key), 0, 4, trainer.init(key), 4)[1]
+    metrics = trainer.run(trainer.keys(key), 0, 4, trainer.init(key))[1]
+    metrics = {name: value[:4] for name, value in metrics.items()}
     first = np.concatenate([value for name, value in metrics.items() if name.endswith("0")])
     second = np.concatenate([value for name, value in metrics.items() if name.endswith("1")])
-    assert len(np.unique(first)) == len(first) == 4 * 2 * minibatches
+    assert len(np.unique(first)) == len(first) == 4 * 2 * n_batches
     assert 0.4 < np.abs(first).max() <= 1.5 and (first < 0).any() and (first > 0).any()
     np.testing.assert_array_equal(second, 0)
 

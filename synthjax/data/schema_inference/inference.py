@@ -1,33 +1,39 @@
 """The schema of a table, measured on its training rows in one pass, in memory that does not grow with the rows.
 
 Every chunk is reduced to its distinct cells and their counts, column by column, before anything is parsed. A column
-that turns out to be of more than `tally.DISTINCT` different numbers is no longer counted; of other columns at most
-`tally.CATEGORIES` distinct cells are kept, those met only once going first, so that what is lost is rare anyway.
+that turns out to be of more than `statistics.DISTINCT` different numbers is no longer counted; of other columns at most
+`statistics.CATEGORIES` distinct cells are kept, those met only once going first, so that what is lost is rare anyway.
 
     schema = infer([Chunk(cells, rows), ...], target="income")
     print(schema.report())
 """
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import INFINITE, NUMBER, Chunk, cell_fault
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known
-from synthjax.data.spelling import codes, filler, measured, misspelt
-from synthjax.data.tally import Tally
+from synthjax.data.schema_inference.spelling import codes, filler, measured, misspelt
+from synthjax.data.schema_inference.statistics import Tally
+from synthjax.data.text_values import INFINITE, NUMBER, Chunk, cell_fault
 from synthjax.errors import InputError
 
 CLASSES = 20
 """Distinct whole numbers up to which an integer target is a class label; beyond, it is a quantity."""
 MANY = 20
 """Fewest rows that let a column be called identifiers or free text."""
+SHARED = 500_000
+"""Numbers and dates shared by many rows that are kept of all columns together, at most 1,000 of each."""
+SHARE = 1e-6
+"""Least share of a column's rows that hold a number for it to be kept as a shared one."""
 FORMS = 16
 """Forms of identifiers that are kept at most."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
@@ -37,8 +43,8 @@ _ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid)$|[a-z]I[dD]$", re.ASCII)
 class _Column(Tally):
     """What a column is, by what is known of it."""
 
-    def field(self, min_count: int, target: bool, storage: str, where: object) -> Field:
-        """The column's field, with what `min_count` holds back left out."""
+    def field(self, min_count: int, target: bool, storage: str, most: int, where: object) -> Field:
+        """The column's field, without what `min_count` keeps back; at most so many shared numbers."""
         kind = self._kind(min_count, storage, where)
         if target and kind == "integer" and self.counts and len(self.counts) <= CLASSES and "kind" not in self.forced:
             kind = "categorical"
@@ -55,9 +61,11 @@ class _Column(Tally):
             tokens=tuple(self.forced.get("missing", ())),
         )
         if kind in NUMERIC:
-            return self._numeric(field, where)
+            return self._numeric(field, min_count, most, where)
         changes: dict[str, Any] = {}
-        if kind == "constant":
+        if kind == "constant" and self.present < min_count:
+            changes = {"suppressed": self.present}
+        elif kind == "constant":
             changes = {"categories": tuple(self.counts or ()), "counts": tuple((self.counts or {}).values())}
         elif kind in DISCRETE:
             changes = dict(zip(("categories", "counts", "suppressed"), self._categories(min_count), strict=True))
@@ -148,20 +156,34 @@ class _Column(Tally):
             return "text"
         return "id" if self.pruned or distinct == self.present else "categorical"
 
-    def _numeric(self, field: Field, where: object) -> Field:
-        ends = self.date_ends if field.kind == "datetime" else self.number_ends
-        low, high, clipped = ends.bounds()
+    def _numeric(self, field: Field, min_count: int, most: int, where: object) -> Field:
+        """The field of numbers or dates; a constant one, always missing, where too few rows have a value."""
+        dates = field.kind == "datetime"
+        ends, counts = (self.date_ends, self.date_counts) if dates else (self.number_ends, self.number_counts)
         public = [self.forced.get(end) for end in ("min", "max")]
-        if field.kind == "datetime" and any(end is not None for end in public):
+        if dates and public != [None, None]:
             raise fault(where, f"column {shown(self.name)!r}: min and max are for numbers, not for dates")
-        low, high = (own if given is None else float(given) for own, given in zip((low, high), public, strict=True))
+        measured = ends.bounds()
+        if measured is None and None in public:
+            return replace(field, kind="constant", suppressed=self.present)
+        *found, clipped = measured or (0.0, 0.0, 0)
+        low, high = (own if given is None else float(given) for own, given in zip(found, public, strict=True))
         if low > high:
             raise fault(where, f"column {shown(self.name)!r}: the values lie outside {public[0]} ... {public[1]}")
-        scientific = self.scientific and field.kind != "datetime"
-        decimals, figures = (None, self.figures) if scientific else ((min(self.digits), self.digits[1]), 0)
-        form = self._form(field.storage) if field.kind == "datetime" else self.power
-        clipped = clipped if public == [None, None] else 0
-        return replace(field, low=low, high=high, clipped=clipped, decimals=decimals, figures=figures, format=form)
+        scientific = self.scientific and not dates
+        least = max(min_count, 2, math.ceil(self.present * SHARE))
+        shared, shared_rows = counts.shared(least, most, low, high)
+        return replace(
+            field,
+            low=low,
+            high=high,
+            clipped=clipped if public == [None, None] else 0,
+            shared=shared,
+            shared_rows=shared_rows,
+            decimals=None if scientific else (min(self.digits), self.digits[1]),
+            figures=self.figures if scientific else 0,
+            format=self._form(field.storage) if dates else self.power,
+        )
 
     def _form(self, storage: str) -> str:
         form = (self.forms or [""])[0]
@@ -195,6 +217,8 @@ class _Column(Tally):
             groups.setdefault(_mask(cell), []).append(cell)
         if len(groups) > 1 and storage in ("int64", "uint64"):
             return "9" * max(len(mask.lstrip("-")) for mask in groups), ()
+        if len(cells) < min_count:  # what so few share would give them away
+            return "a" * min(max(map(len, cells), default=1), 16), ()
         if len(groups) == 1:
             return _form(*groups.popitem()), ()
         shared = sorted((pair for pair in groups.items() if len(pair[1]) >= min_count), key=lambda pair: -len(pair[1]))
@@ -205,9 +229,9 @@ class _Column(Tally):
 
 
 def _form(mask: str, cells: list[str]) -> str:
-    """The mask of some cells with what all of them share in its place."""
+    """The mask of some cells with what all of them share in its position."""
     columns = zip(mask, zip(*cells, strict=True), strict=True)
-    return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else place for place, letters in columns)
+    return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else letter for letter, letters in columns)
 
 
 def _mask(cell: str) -> str:
@@ -254,13 +278,14 @@ def infer(
         raise fault(where, "has no rows")
     for name in [*overrides, *([target] if target else [])]:
         check_known(name, tallies, where, "target" if name == target else "schema file:")
+    most = int(np.clip(SHARED // len(tallies), 32, 1000))
     fields = [
-        tally.field(min_count, name == target, (storage or {}).get(name, "string"), where)
+        tally.field(min_count, name == target, (storage or {}).get(name, "string"), most, where)
         for name, tally in tallies.items()
     ]
     if target:
-        place = list(tallies).index(target)
-        fields[place] = _target(fields[place], tallies[target], min_count, classes, where)
+        index = list(tallies).index(target)
+        fields[index] = _target(fields[index], tallies[target], min_count, classes, where)
     return Schema(tuple(fields), target, min_count)
 
 
@@ -268,6 +293,8 @@ def _target(field: Field, tally: _Column, min_count: int, classes: tuple[str, ..
     """The target's field with its classes in order, if it can be a target at all."""
     where = f"{shown(where)}: target {shown(field.name)!r}"
     if field.kind in ("constant", "id", "text"):
+        if field.suppressed:
+            raise InputError(f"{where} has too few values to learn from: {field.suppressed}")
         held = f"always {shown(field.categories[0])!r}" if field.categories else f"of kind {field.kind}"
         raise InputError(f"{where} is {held}: there is nothing to predict")
     if field.missing:

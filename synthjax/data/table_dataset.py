@@ -22,11 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import NUMBER, Chunk, missing_in, typed
 from synthjax.data.encoding import PRESETS, Encoder
-from synthjax.data.infer import CLASSES, class_order, infer
+from synthjax.data.readers import KNOWN_DELIMITERS, Reader, frame_reader, open_table
 from synthjax.data.schema import NUMERIC, Schema, check_known, read_overrides
-from synthjax.data.tables import KNOWN_DELIMITERS, Reader, frame_reader, open_table
+from synthjax.data.schema_inference import CLASSES, class_order, infer
+from synthjax.data.text_values import NUMBER, Chunk, missing_in, typed
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ class Table(NamedTuple):
     """What had to be changed in rows that training never saw, and what encoding takes: a line each."""
 
     def frame(self, index: np.ndarray, test: bool = False) -> "pd.DataFrame":
-        """Rows as a typed frame (see `cells`), nothing clipped or merged.
+        """Rows as a typed frame (see `text_values`), nothing clipped or merged.
 
         Args:
             index: (n,) numbers of rows, increasing.
             test: of the test file, where there is one.
 
         Returns:
-            (n, columns), indexed by row number; `cells` says of what types.
+            (n, columns), indexed by row number; `text_values` says of what types.
         """
         reader = self.test if test and self.test else self.train
         return _selected(reader, index, self.schema)
@@ -220,7 +220,7 @@ def encode(
     numeric = replace(schema, fields=tuple(field for field in schema.fields if field.kind in NUMERIC))
     frame = typed(Chunk(pa.concat_tables(kept), sample), numeric, reader.tokens, reader.where)
     kept.clear()
-    encoder = Encoder.fit(frame, schema, encoding)
+    encoder = _fitted(frame, schema, encoding, reader.where)
     notes = [encoder.preflight(sum(map(len, splits.values())))]
     rows, unseen = _encoded(reader, splits, encoder)
     if found.test:
@@ -230,6 +230,13 @@ def encode(
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
     return rows, encoder, Table(found.train, found.test, schema, tuple(notes))
+
+
+def _fitted(frame: "pd.DataFrame", schema: Schema, encoding: str, where: str) -> Encoder:
+    try:
+        return Encoder.fit(frame, schema, encoding)
+    except InputError as error:
+        raise fault(where, str(error)) from error
 
 
 def _check(found: Found, encoding: str, min_count: int) -> None:
@@ -265,7 +272,7 @@ def _encoded(
     reader: Reader, splits: Mapping[str, np.ndarray | None], encoder: Encoder
 ) -> tuple[dict[str, Rows], dict[str, dict[str, int]]]:
     """All rows of the splits (None: every row), encoded; and per split the categories that training never saw."""
-    parts: dict[str, list[Rows]] = {split: [] for split in splits}
+    rows = {split: _Growing(encoder.width, None if index is None else len(index)) for split, index in splits.items()}
     unseen: dict[str, dict[str, int]] = {split: {} for split in splits}
     for chunk in reader.chunks():
         frame = typed(chunk, encoder.schema, reader.tokens, reader.where)
@@ -279,16 +286,36 @@ def _encoded(
             if not len(own):
                 continue
             x = encoder.encode_units(units[own], seed=int(chunk.rows[own[0]]))
-            parts[split].append(Rows(x, y[own], chunk.rows[own].astype(np.int32)))
+            rows[split].add(Rows(x, y[own], chunk.rows[own].astype(np.int32)))
             if split != "train":
                 for name, count in encoder.unseen(known[own]).items():
                     unseen[split][name] = unseen[split].get(name, 0) + count
-    empty = Rows(np.empty((0, encoder.width), np.float32), np.empty(0, np.int32), np.empty(0, np.int32))
-    joined = {
-        split: Rows(*(np.concatenate(arrays) for arrays in zip(*rows, strict=True))) if rows else empty
-        for split, rows in parts.items()
-    }
-    return joined, unseen
+    return {split: growing.rows() for split, growing in rows.items()}, unseen
+
+
+class _Growing:
+    """Encoded rows, written into place as they come: parts that are joined at the end would take twice the memory."""
+
+    def __init__(self, width: int, size: int | None):
+        self.n, self.room = 0, _empty(width, size or 0)
+
+    def add(self, part: Rows) -> None:
+        stop = self.n + len(part.x)
+        if stop > len(self.room.x):  # a file whose rows nobody has counted
+            larger = _empty(part.x.shape[1], max(stop, 3 * self.n // 2))
+            for old, new in zip(self.room, larger, strict=True):
+                new[: self.n] = old[: self.n]
+            self.room = larger
+        for array, values in zip(self.room, part, strict=True):
+            array[self.n : stop] = values
+        self.n = stop
+
+    def rows(self) -> Rows:
+        return Rows(*(array[: self.n] for array in self.room))
+
+
+def _empty(width: int, n: int) -> Rows:
+    return Rows(np.empty((n, width), np.float32), np.empty(n, np.int32), np.empty(n, np.int32))
 
 
 def _selected(reader: Reader, index: np.ndarray, schema: Schema) -> "pd.DataFrame":

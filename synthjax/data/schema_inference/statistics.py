@@ -10,19 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data.cells import INFINITE, NUMBER, date_formats, missing_in, to_numbers, to_seconds
 from synthjax.data.schema import DISCRETE
+from synthjax.data.text_values import INFINITE, NUMBER, date_formats, missing_in, to_numbers, to_seconds
 
 DISTINCT = 1000
 """Distinct numbers up to which a numeric column's values are counted one by one."""
 CATEGORIES = 1_000_000
 """Distinct cells of a column that are kept at most."""
+TRACKED = 1 << 15
+"""Different numbers of a column whose rows are counted at a time."""
 LOOKS = 24
 """Cells of a chunk that are looked at for the form of its dates."""
 
 
 class Extremes:
-    """The `k` smallest and the `k` greatest of all numbers seen, with repetition."""
+    """The smallest and the greatest of all numbers seen, from which bounds of groups of `k` rows are taken."""
 
     def __init__(self, k: int):
         self.k = k
@@ -30,22 +32,72 @@ class Extremes:
 
     def add(self, values: np.ndarray, counts: np.ndarray) -> None:
         """Distinct `values` (m,) f64, each seen `counts` times."""
+        most = 3 * self.k  # a window of k after the first k - 1, and k repeats of its last number
         order = np.argsort(values)
-        for end, name in ((order[: self.k], "low"), (order[::-1][: self.k], "high")):
-            several = np.repeat(values[end], np.minimum(counts[end], self.k))
+        for end, name in ((order[:most], "low"), (order[::-1][:most], "high")):
+            several = np.repeat(values[end], np.minimum(counts[end], most))
             kept = np.sort(np.concatenate([getattr(self, name), several]))
-            setattr(self, name, kept[: self.k] if name == "low" else kept[-self.k :])
+            setattr(self, name, kept[:most] if name == "low" else kept[-most:])
 
-    def bounds(self) -> tuple[float, float, int]:
-        """The k-th smallest and the k-th greatest number, and how many rows lie beyond them.
+    def bounds(self) -> tuple[float, float, int] | None:
+        """A least and a greatest number that no fewer than `k` rows give away, and how many rows lie beyond them.
 
-        Of fewer than 2 k - 1 numbers, both are the middle one.
+        A bound is taken from the rows k to 2 k - 1 of its end: the first number that at least k rows share, or else
+        the mean of these rows. None: there are too few rows for that.
         """
-        low, high = float(self.low[-1]), float(self.high[0])
-        if len(self.low) < self.k or low > high:
-            everything = np.unique(np.concatenate([self.low, self.high]))
-            low = high = float(everything[len(everything) // 2])
-        return low, high, int((self.low < low).sum() + (self.high > high).sum())
+        low, high = _bound(self.low, self.k), _bound(-self.high[::-1], self.k)
+        if low is None or high is None:
+            return None
+        (least, low_shared), (most, high_shared) = low, (-high[0], high[1])
+        if least > most:
+            if not (low_shared or high_shared):
+                return None
+            least = most = least if low_shared else most
+        return least, most, int((self.low < least).sum() + (self.high > most).sum())
+
+
+def _bound(ordered: np.ndarray, k: int) -> tuple[float, bool] | None:
+    """The lower bound of increasing numbers, and whether at least `k` rows share it; see `Extremes.bounds`."""
+    values, counts = np.unique(ordered, return_counts=True)
+    window = ordered[k - 1 : 2 * k - 1]
+    for value in values[counts >= k]:
+        if value in window:
+            return float(value), True
+    if len(window) < k:
+        return None
+    mean = float(window.mean())
+    if mean in values:  # of one row, by chance
+        following = values[values > mean]
+        mean = (mean + float(following[0])) / 2 if len(following) else np.nextafter(mean, np.inf)
+    return mean, False
+
+
+class Frequent:
+    """Numbers and how many rows hold each, in bounded memory.
+
+    Beyond `limit` different numbers the least frequent are dropped and start anew if they come again. A count is then
+    what is certain: never more than the rows that hold the number.
+    """
+
+    def __init__(self, limit: int = TRACKED):
+        self.limit = limit
+        self.values, self.counts = np.empty(0), np.empty(0, np.int64)
+
+    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
+        """Distinct `values` (m,) f64, each seen `counts` times."""
+        joined = np.concatenate([self.values, values + 0.0])  # -0 becomes 0
+        self.values, owner = np.unique(joined, return_inverse=True)
+        rows = np.concatenate([self.counts, counts]).astype(np.float64)
+        self.counts = np.bincount(owner, rows, len(self.values)).astype(np.int64)
+        if len(self.values) > self.limit:
+            kept = np.sort(np.argpartition(-self.counts, self.limit)[: self.limit])
+            self.values, self.counts = self.values[kept], self.counts[kept]
+
+    def shared(self, least: int, most: int, low: float, high: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        """Numbers in [low, high] that at least `least` rows hold, increasing, at most `most`; their counts."""
+        chosen = np.flatnonzero((self.counts >= least) & (self.values >= low) & (self.values <= high))
+        chosen = np.sort(chosen[np.argsort(-self.counts[chosen], kind="stable")][:most])
+        return tuple(self.values[chosen].tolist()), tuple(self.counts[chosen].tolist())
 
 
 class Tally:
@@ -72,6 +124,7 @@ class Tally:
         self.last = -math.inf
         self.finest = 86400.0
         self.number_ends, self.date_ends = Extremes(min_count), Extremes(min_count)
+        self.number_counts, self.date_counts = Frequent(), Frequent()
 
     def add(self, cells: pa.Array, rows: np.ndarray) -> None:
         """The column's cells in one chunk, and the rows' numbers."""
@@ -112,6 +165,7 @@ class Tally:
             return
         self.numbers += int(counts.sum())
         self.number_ends.add(values, counts)
+        self.number_counts.add(values, counts)
         self.whole = self.whole and bool((values == np.rint(values)).all())
         self._add_digits(texts, values)
         self.rising = self.rising and self.whole and not self.missing and bool(numeric.all())
@@ -161,6 +215,7 @@ class Tally:
         self.first_date = self.first_date or _first(distinct, good, cells, rows)
         self.dates += int(counts[good].sum())
         self.date_ends.add(seconds[good], counts[good])
+        self.date_counts.add(seconds[good], counts[good])
         texts = distinct.filter(pa.array(good))
         for part, pattern in (("date", r"(^|[/.-])\d([/. T-]|$)"), ("hour", r"[ T]\d:")):
             if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
@@ -176,7 +231,7 @@ class Tally:
         self.first_date, self.dates, self.finest = None, 0, 86400.0
         self.unpadded.clear()
         self.digits[1] = 0
-        self.date_ends = Extremes(self.date_ends.k)
+        self.date_ends, self.date_counts = Extremes(self.date_ends.k), Frequent()
 
     def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool) -> None:
         if self.counts is None:
@@ -194,9 +249,9 @@ class Tally:
 
 def _candidates(distinct: pa.Array) -> list[str]:
     """Forms of dates that fit some of the distinct cells; a few are looked at, from the first to the last."""
-    places = np.unique(np.linspace(0, len(distinct) - 1, LOOKS).astype(int))
+    looked = np.unique(np.linspace(0, len(distinct) - 1, LOOKS).astype(int))
     return list(
-        dict.fromkeys(form for cell in distinct.take(pa.array(places)).to_pylist() for form in date_formats(cell))
+        dict.fromkeys(form for cell in distinct.take(pa.array(looked)).to_pylist() for form in date_formats(cell))
     )
 
 
@@ -209,8 +264,8 @@ def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarra
     """Row and text of the first cell that is one of the `bad` distinct ones."""
     if not bad.any():
         return None
-    place = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
-    return int(rows[place]), cells[place].as_py()
+    index = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
+    return int(rows[index]), cells[index].as_py()
 
 
 def _power(text: str) -> str:

@@ -192,7 +192,7 @@ def as_times(seconds: np.ndarray) -> np.ndarray:
     """Seconds since 1970-01-01, f64, as datetime64[us]; NaN as NaT."""
     absent = np.isnan(seconds)
     times = np.rint(np.where(absent, 0, seconds) * 1e6).astype(np.int64).astype("datetime64[us]")
-    times[absent] = np.datetime64("NaT")
+    times[absent] = np.datetime64("NaT", "us")
     return times
 
 

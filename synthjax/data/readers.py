@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from synthjax.data.arrays import fault, shown
-from synthjax.data.cells import NUMBER, Chunk, as_text, from_frame, storage_type, stored, written
+from synthjax import files
+from synthjax.data.arrays import check_file, fault, shown
 from synthjax.data.schema import MISSING, NUMERIC, Field, Schema
-from synthjax.data.writers import atomic
+from synthjax.data.text_values import NUMBER, Chunk, as_text, from_frame, storage_type, stored, written
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def open_table(
             raises it of rows with too few or too many cells, and of text that is not UTF-8, with the row and column.
     """
     path = Path(path)
-    if not path.is_file():
-        raise fault(path, "no such file")
+    check_file(path)
     if path.suffix.lower() == ".parquet":
         return _parquet(path, tokens, block)
     header, delimiter = _header(path, skip, names)
@@ -142,7 +141,7 @@ def _check_header(header: tuple[str, ...], path: Path) -> None:
     rising = whole and all(int(one) < int(other) for one, other in itertools.pairwise(numbers))
     if rising or (whole and all(1900 <= int(name) <= 2100 for name in numbers)):
         return
-    raise fault(path, f"the header names a column {numbers[0]!r}: {_NO_HEADER}")
+    raise fault(path, f"the header names a column {shown(numbers[0])!r}: {_NO_HEADER}")
 
 
 def _check_first(cells: pa.Table, path: Path) -> None:
@@ -163,6 +162,7 @@ def _header(path: Path, skip: int, names: tuple[str, ...] | None) -> tuple[tuple
     try:
         with pa.input_stream(str(path), compression="detect") as file:
             head = file.read(BLOCK)
+        _check_text(head, path)
         text = head.decode("utf-8-sig", errors="strict" if len(head) < BLOCK else "ignore")
     except UnicodeDecodeError as error:
         text = head[: error.start].decode("utf-8-sig")
@@ -181,9 +181,19 @@ def _header(path: Path, skip: int, names: tuple[str, ...] | None) -> tuple[tuple
         return names, delimiter
     try:
         header = next(csv.reader(io.StringIO(lines), delimiter=delimiter, skipinitialspace=True))
-        return tuple(name.strip() for name in header), delimiter
+        return tuple(name.strip().lstrip("\ufeff") for name in header), delimiter  # some files have two marks
     except csv.Error as error:
         raise fault(path, f"the header cannot be read: {error}") from error
+
+
+def _check_text(head: bytes, path: Path) -> None:
+    """Raises InputError where the first bytes of a file are those of no UTF-8 text with lines."""
+    if head[:4] == b"PK\3\4":
+        raise fault(path, "a zip archive: unpack it, or pack the table with gzip")
+    if b"\0" in head or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise fault(path, "holds bytes of value 0 as UTF-16 and binary files do: save the file as UTF-8")
+    if b"\r" in head and b"\n" not in head:
+        raise fault(path, "its lines end in a carriage return alone: save the file with line feeds")
 
 
 def _csv_chunks(
@@ -277,13 +287,15 @@ def _parquet(path: Path, tokens: tuple[str, ...], block: int | None) -> Reader:
     except (OSError, pa.ArrowException) as error:
         raise fault(path, f"not a Parquet file that can be read: {_line(error)}") from error
     names = tuple(schema.names)
+    if not names:
+        raise fault(path, "has no columns")
     _check_names(names, path)
     size = max((block or _block(names)) // (16 * len(names)), 1)
 
     def chunks(columns: list[str] | None = None) -> Iterator[Chunk]:
         start = 0
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(size, columns=columns, use_threads=False):
                     yield Chunk(as_text(pa.table(batch), path), np.arange(start, start + len(batch)))
                     start += len(batch)
@@ -309,16 +321,16 @@ def writing(path: str | Path, schema: Schema) -> Iterator[Callable[["pd.DataFram
     Raises:
         InputError: another ending, or the file cannot be written.
     """
-    path = Path(path)
+    path = files.path(path)
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise InputError(f"{shown(path)}: tables are written as .csv or .parquet")
-    with atomic(path) as file:
+    with files.atomic(path) as file:
         if path.suffix.lower() == ".csv":
             yield _csv_writer(file, schema)
         else:
             fields = [field for field in schema.fields if field.kept]
             types = pa.schema([pa.field(field.name, _written_type(field)) for field in fields])
-            with pq.ParquetWriter(file, types) as writer:
+            with pq.ParquetWriter(file, types, write_page_checksum=True) as writer:
                 yield lambda frame: writer.write_table(_typed_table(frame, types, path))
 
 

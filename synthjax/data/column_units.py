@@ -4,7 +4,10 @@ Text, dates, rounding and identifiers are handled here, in f64 and on the host, 
 f32 numbers.
 """
 
+import functools
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.arrays import shown
-from synthjax.data.cells import as_times, resolution, to_seconds
 from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema, check_known
+from synthjax.data.text_values import as_times, resolution, to_seconds
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_APART = 2.0**-21
+"""Least distance between the scaled values of two shared numbers: some steps of f32 near 1."""
+_ROUNDING = 2.0**-22
+"""Relative error of a scaled value that f32 arithmetic between encoding and decoding leaves."""
 _LETTERS = {"9": "0123456789", "a": "abcdefghijklmnopqrstuvwxyz", "A": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
@@ -29,8 +36,8 @@ def column(frame: "pd.DataFrame", field: Field) -> "pd.Series":
     return frame[field.name]
 
 
-def places(values: "pd.Series", field: Field) -> np.ndarray:
-    """(n,) f32: places in [0, 1] of numbers and dates between the field's bounds; NaN where missing.
+def scaled(values: "pd.Series", field: Field) -> np.ndarray:
+    """(n,) f32: numbers and dates scaled to [0, 1] by the field's bounds; NaN where missing.
 
     Raises:
         InputError: an infinity, or a value that is not of the field's kind; row and column are named.
@@ -38,8 +45,30 @@ def places(values: "pd.Series", field: Field) -> np.ndarray:
     numbers = _numbers(values, field)
     if (odd := np.isinf(numbers)).any():
         raise _fault(values, field, odd, "not a finite number")
-    spread = field.high - field.low
-    return np.clip((numbers - field.low) / (spread or 1.0), 0, 1).astype(np.float32)
+    return _interp(numbers, *_knots(field)).astype(np.float32)
+
+
+def _interp(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(x), np.nan, np.interp(x, xs, ys))  # of one knot NumPy makes a constant, NaN included
+
+
+@functools.lru_cache(maxsize=512)
+def _knots(field: Field) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (m,) f64, increasing, and their scaled values, linear in between.
+
+    The numbers are the bounds and the shared ones. Scaling is linear over all numbers, unless some would be so close
+    that f32 cannot tell them apart: then each is moved up by _APART more than the one before.
+    """
+    numbers = np.unique([field.low, *field.shared, field.high])
+    exact = (numbers - field.low) / ((field.high - field.low) or 1.0)
+    if np.diff(exact).min(initial=1.0) < _APART:
+        exact = (exact + _APART * np.arange(len(numbers))) / (1 + _APART * (len(numbers) - 1))
+    return numbers, exact.astype(np.float32).astype(np.float64)
+
+
+def shared_scaled(field: Field) -> np.ndarray:
+    """(m,) f32: scaled values of the field's shared numbers, increasing."""
+    return np.interp(field.shared, *_knots(field)).astype(np.float32)
 
 
 def _numbers(values: "pd.Series", field: Field) -> np.ndarray:
@@ -104,13 +133,20 @@ def _single(array: Any) -> pa.Array:
 
 
 def _fault(values: "pd.Series", field: Field, odd: np.ndarray, what: str) -> InputError:
-    place = int(np.argmax(odd))
-    row = values.index[place]
+    index = int(np.argmax(odd))
+    row = values.index[index]
     number = row + 1 if isinstance(row, int | np.integer) else row
-    return InputError(f"row {number}, column {shown(field.name)!r}: {str(values.iloc[place])!r} is {what}")
+    return InputError(f"row {number}, column {shown(field.name)!r}: {shown(values.iloc[index])!r} is {what}")
 
 
-def decoded(schema: Schema, names: tuple[str, ...], units: np.ndarray, seed: int, start: int) -> "pd.DataFrame":
+def decoded(
+    schema: Schema,
+    names: tuple[str, ...],
+    units: np.ndarray,
+    seed: int,
+    start: int,
+    tolerances: Mapping[str, float] = MappingProxyType({}),
+) -> "pd.DataFrame":
     """A typed frame from units.
 
     Args:
@@ -119,18 +155,20 @@ def decoded(schema: Schema, names: tuple[str, ...], units: np.ndarray, seed: int
         units: (n, len(names)) f32.
         seed: of identifiers.
         start: number of the first row, from 0.
+        tolerances: column -> see `values_of`.
     """
     import pandas as pd
 
-    place = {name: i for i, name in enumerate(names)}
+    unit_of = {name: i for i, name in enumerate(names)}
     index = pd.RangeIndex(start, start + len(units))
     columns: dict[str, Any] = {}
     for number, field in enumerate(schema.fields):
         if field.kind in NUMERIC:
-            columns[field.name] = values_of(units[:, place[field.name]].astype(np.float64), field)
+            u = units[:, unit_of[field.name]].astype(np.float64)
+            columns[field.name] = values_of(u, field, tolerances.get(field.name, 0.0))
         elif field.kind in DISCRETE:
             texts = pa.array([*field.categories, None], pa.string())
-            columns[field.name] = texts.take(pa.array(units[:, place[field.name]].astype(np.int64))).to_pandas().array
+            columns[field.name] = texts.take(pa.array(units[:, unit_of[field.name]].astype(np.int64))).to_pandas().array
         elif field.kind == "constant":
             value = field.categories[0] if field.categories else None
             columns[field.name] = pa.repeat(pa.scalar(value, pa.string()), len(units)).to_pandas().array
@@ -139,19 +177,42 @@ def decoded(schema: Schema, names: tuple[str, ...], units: np.ndarray, seed: int
     return pd.DataFrame(columns, index=index)
 
 
-def values_of(u: np.ndarray, field: Field) -> np.ndarray:
-    """Numbers or times of places u (n,) f64 in [0, 1], rounded as training rows are."""
-    numbers = field.low + u * (field.high - field.low)
+def values_of(u: np.ndarray, field: Field, tolerance: float = 0.0) -> np.ndarray:
+    """Numbers or times of scaled values.
+
+    Args:
+        u: (n,) f64 in [0, 1], NaN where missing.
+        field: the column. A scaled value within rounding of that of a shared number is this number, exactly; others are
+            rounded as training rows are.
+        tolerance: absolute error of `u`, beside that of f32.
+    """
+    knots, at = _knots(field)
+    numbers = _rounded(_interp(u, at, knots), field)
+    if field.shared:
+        known = shared_scaled(field).astype(np.float64)
+        nearest = np.clip(np.searchsorted((known[1:] + known[:-1]) / 2, u), 0, len(known) - 1)
+        same = np.abs(u - known[nearest]) <= np.maximum(_ROUNDING * known[nearest], tolerance)
+        numbers = np.where(same, np.array(field.shared)[nearest], numbers)
+    if field.kind == "datetime":
+        return as_times(numbers)
+    whole = field.kind == "integer" and not np.isnan(numbers).any()
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def _rounded(numbers: np.ndarray, field: Field) -> np.ndarray:
+    """Numbers as precise as those of training rows, within the bounds."""
+    low, high = field.low, field.high
     if field.kind == "datetime":
         step = resolution(field)
-        return as_times(np.clip(np.rint(numbers / step) * step, field.low, field.high))
-    if field.kind == "integer":
-        numbers = np.clip(np.rint(numbers), field.low, field.high)
-        return numbers if np.isnan(numbers).any() else numbers.astype(np.int64)
-    if field.decimals is None:
-        return np.clip(significant(numbers, field.figures) if field.figures else numbers, field.low, field.high)
-    digits = field.decimals[1]
-    return np.clip(np.round(numbers, digits) if digits <= 15 else numbers, field.low, field.high)
+        numbers = np.rint(numbers / step) * step
+        low, high = np.ceil(low / step) * step, np.floor(high / step) * step
+    elif field.kind == "continuous" and field.decimals is None:
+        numbers = significant(numbers, field.figures) if field.figures else numbers
+    elif (digits := field.decimals[1] if field.kind == "continuous" and field.decimals else 0) <= 15:
+        numbers = np.round(numbers, digits)
+        low = low if round(low, digits) == low else np.ceil(low * 10**digits) / 10**digits
+        high = high if round(high, digits) == high else np.floor(high * 10**digits) / 10**digits
+    return np.clip(numbers, low, max(low, high))
 
 
 def significant(numbers: np.ndarray, figures: int) -> np.ndarray:
@@ -177,11 +238,11 @@ def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any
     forms = _forms(field.pattern)
     if field.storage in ("int64", "uint64"):
         forms = [_within(form, str(np.iinfo(field.storage).max)) for form in forms]
-    which, place = _dealt(forms, field.counts, rows, seed)
+    which, number = _dealt(forms, field.counts, rows, seed)
     text = np.empty(n, object)
     for i, form in enumerate(forms):
         own = which == i
-        text[own] = _drawn(form, place[own], (*seed, i) if i else seed, start)
+        text[own] = _drawn(form, number[own], (*seed, i) if i else seed, start)
     return pd.Series(text, dtype="str").mask(absent).array
 
 
@@ -201,9 +262,9 @@ def _dealt(
     rank = np.array([np.sum(slots[:i] == slot) for i, slot in enumerate(slots)])
     room = np.array([np.prod([float(len(letters)) for letters in form]) for form in forms])
     which = slots[rows % 100]
-    place = rows // 100 * share[which] + rank[rows % 100]
-    which = np.where(place >= room[which], int(np.argmax(room)), which)
-    return which, np.where(which == np.argmax(room), rows, place)
+    number = rows // 100 * share[which] + rank[rows % 100]
+    which = np.where(number >= room[which], int(np.argmax(room)), which)
+    return which, np.where(which == np.argmax(room), rows, number)
 
 
 def _drawn(choices: list[str], rows: np.ndarray, seed: tuple[int, ...], start: int) -> np.ndarray:
@@ -211,7 +272,7 @@ def _drawn(choices: list[str], rows: np.ndarray, seed: tuple[int, ...], start: i
     n = len(rows)
     text = np.empty((n, len(choices)), "U1")
     rng, anew = np.random.default_rng(seed), np.random.default_rng((*seed, start, 1))
-    # The last places hold the digits of a number below `room`, which rows are sent to one to one.
+    # The last positions hold the digits of a number below `room`, which rows are sent to one to one.
     room, last = 1, len(choices)
     while last and room * len(choices[last - 1]) < 2**31:
         last -= 1
@@ -228,7 +289,7 @@ def _drawn(choices: list[str], rows: np.ndarray, seed: tuple[int, ...], start: i
 
 
 def _forms(pattern: str) -> list[list[str]]:
-    """Of each form in a pattern, the letters that each place may hold."""
+    """Of each form in a pattern, the letters that each position may hold."""
     forms: list[list[str]] = [[]]
     literal = False
     for letter in pattern:
@@ -242,7 +303,7 @@ def _forms(pattern: str) -> list[list[str]]:
 
 
 def _within(choices: list[str], top: str) -> list[str]:
-    """The digits that each place may hold for the number to begin with none of 0 and to be below `top`."""
+    """The digits that each position may hold for the number to begin with none of 0 and to be below `top`."""
     choices = [choices[0].lstrip("0") or choices[0], *choices[1:]]
     for i, limit in enumerate(top if len(choices) == len(top) else ""):
         if max(choices[i]) < limit:

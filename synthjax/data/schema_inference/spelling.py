@@ -7,7 +7,7 @@ several offsets from UTC (a clock that changes in summer) free text, which is dr
 import re
 from collections.abc import Mapping
 
-from synthjax.data.cells import NUMBER
+from synthjax.data.text_values import NUMBER
 
 SHARE = 0.9
 """Of the cells that a spelling has to fit to be told."""
