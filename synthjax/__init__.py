@@ -1,16 +1,19 @@
 """synthjax: generative models as pure JAX functions, and what their synthetic data is worth."""
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from synthjax.model import Batch, DataSpec, Model, State
+from synthjax.statistics import Statistics
 
-__all__ = ["Batch", "DataSpec", "Model", "State", "load"]
+if TYPE_CHECKING:
+    from synthjax.launch.trained import Run
+
+__version__ = "0.2.0"
+__all__ = ["Batch", "DataSpec", "Model", "State", "Statistics", "__version__", "load"]
 
 
-def load(
-    workdir: str | Path, member: int = 0, checkpoint: Literal["last", "best"] = "last"
-) -> tuple[Model, State, DataSpec]:
+def load(workdir: str | Path, member: int = 0, checkpoint: Literal["last", "best"] = "last") -> "Run":
     """The trained model of a run, from its newest good checkpoint, or the best.
 
     Args:
@@ -19,12 +22,17 @@ def load(
       checkpoint: "best": the state with the highest score on the holdout, of a run with `--eval_every`.
 
     Returns:
-      (model, state, spec): `model.sample(key, state, labels)` draws from it.
+      A run with `model`, `state`, `spec`, `config` and `encoder`, which iterating over it gives the first three of.
+      `run.sample(100)` draws images or a data frame, `run.log_prob(x)` is the likelihood of some.
 
     Raises:
       InputError: the folder holds no run, or has no such member.
       CheckpointError: none of its checkpoints is usable, or no best one was kept.
     """
-    from synthjax.launch import runs
+    from synthjax.launch.trained import Run
 
-    return runs.load(workdir, member, checkpoint)
+    return Run(workdir, member, checkpoint)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,75 +1,80 @@
-r"""The two-player game that all GANs share (Goodfellow et al. 2014, arXiv:1406.2661).
+r"""Training of GANs: a generator and a critic, by the losses and penalties of `synthjax.gan_losses`.
 
-A generator G(z, y) makes examples, a critic D(x, y) gives each a number, high for real. With d = D(x), e = D(G(z)):
+A generator G(z, y) generates examples, a critic D(x, y) gives each a number, high for real (Goodfellow et al. 2014,
+arXiv:1406.2661). A step updates the critic `n_critic` times, then the generator once.
 
-    bce          critic  softplus(-d) + softplus(e)      generator  softplus(-e)
-    hinge        critic  max(0, 1 - d) + max(0, 1 + e)   generator  -e            (Lim & Ye 2017, arXiv:1705.02894)
-    wasserstein  critic  e - d                           generator  -e            (Arjovsky et al. 2017, 1701.07875)
-    cramer       critic  f(G(z)) - f(x)                  f(x) = |h(x) - h(G(z'))| - |h(x)|, h the critic's features;
-                 the generator lowers the energy distance of h(x) and h(G(z))     (Bellemare et al. 2017, 1705.10743)
+    generator(z (B, noise), y (B,), weight (B,), train)    -> x (B, ...)
+    critic(x (B, ...), y (B,), weight (B,), train)         -> values (B,), features (B, F)
 
-The last two need a critic of bounded slope: a gradient penalty (|grad D(x^)| - 1)^2 at x^ between real and made
-examples (Gulrajani et al. 2017, arXiv:1704.00028), or weights clipped to a box. A step updates the critic `n_critic`
-times, then the generator once; with one critic update both use the same made examples, and G runs forward only once.
+Both are Linen modules, or objects with `init` and `apply` of the same arguments and results. Dropout, if any, uses the
+rng "dropout". Either may keep "batch_stats"; the critic's are computed of real and generated examples apart.
 
-Players are Linen modules with dropout, if any, from the rng "dropout". Either may keep "batch_stats"; the critic's are
-taken from real and made examples apart. The critic's losses are per example and go through the `grad` that `build` is
-handed; the generator sees no data but for feature matching and the Cramér distance.
-
-    generator(z (B, noise), y (B,), weight (B,), train)    -> x (B, *spec.shape)
-    critic(x (B, *spec.shape), y (B,), weight (B,), train) -> logits (B,), features (B, F)
+The critic's losses are per example and go through the `grad` that `game` is given. The generator sees no training row,
+but for feature matching and the Cramér distance: its labels are drawn from their frequencies in the training set, and
+its examples have weight 1. One forward pass of the generator serves both updates where n_critic is 1. With several, or
+where a gradient penalty needs pairs of one label, the critic is updated on generated examples of the batch's labels.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
+from synthjax import gan_losses
 from synthjax.errors import InputError
-from synthjax.model import Batch, Metrics, Model
+from synthjax.gan_losses import Losses, losses_of, norm
+from synthjax.gan_losses import Rules as Rules
+from synthjax.model import Batch, DataSpec, Metrics, Model
 from synthjax.train import optim
 
 
-@dataclass(frozen=True)
-class Rules:
-    """How the game is played. Coefficients of 0 switch a term off."""
+class Networks(NamedTuple):
+    """The generator and the critic, see the module's docstring."""
 
-    loss: Literal["bce", "hinge", "wasserstein", "cramer"] = "bce"
-    n_critic: int = 1
-    """Critic updates a step, each on a batch of its own."""
-    critic_warmup: int = 0
-    """Of the run's steps, how many at its start update the critic alone; at most a tenth of them."""
-    gradient_penalty: float = 0.0
-    """Coefficient of (|grad D| - 1)^2 between real and made examples; 10 in Gulrajani et al. 2017."""
-    weight_clip: float = 0.0
-    """The critic's parameters are clipped to [-weight_clip, weight_clip]; 0.01 in Arjovsky et al. 2017."""
-    r1: float = 0.0
-    """Coefficient of |grad D|^2 / 2 on real examples (Mescheder et al. 2018, arXiv:1801.04406)."""
-    label_smoothing: float = 0.0
-    """Real examples count as real by 1 - label_smoothing; one-sided, "bce" only (Salimans et al. 2016)."""
-    feature_matching: float = 0.0
-    """Coefficient of |mean features of real - of made examples|^2 (Salimans et al. 2016, arXiv:1606.03498)."""
-    historical_averaging: float = 0.0
-    """Coefficient of |params - their mean over all steps|^2, both players (Salimans et al. 2016)."""
-    instance_noise: float = 0.0
-    """Deviation of noise on the examples that the critic compares, but not on those at which a penalty takes its slope;
-    falls linearly to 0 (Sønderby et al. 2017, arXiv:1610.04490)."""
+    generator: Any
+    critic: Any
+    noise: int
+    """Length of z ~ N(0, I)."""
+    batch_coupling: str = ""
+    """Name of a critic layer that mixes examples, "batch norm" say; "": its value at one depends on no other."""
+
+
+class Optimisers(NamedTuple):
+    """How the parameters are updated."""
+
+    generator: optax.GradientTransformation
+    """Any optax transformation."""
+    critic: optax.GradientTransformation
+    learning_rate: optax.Schedule | None = None
+    """Step of the run -> rate, by which minus the updates of both are scaled (as those of `optim.adam`). None: the
+    optimisers have rates of their own; a schedule in one counts the updates of its network, n_critic a step."""
+    ema_decay: float = 0.999
+    """Of the average of the generator that samples are drawn from, see `optim.ema`."""
 
 
 class Pair(NamedTuple):
-    """A batch with made examples of the same labels beside the real ones: what the critic is trained on."""
+    """Real examples with generated ones beside them: what the critic is trained on."""
 
     x: jax.Array
     y: jax.Array
     weight: jax.Array
     index: jax.Array  # type: ignore[assignment]
-    made: tuple[jax.Array, ...]
-    """Made examples; two independent sets of them for the Cramér distance."""
+    generated: tuple[jax.Array, ...]
+    """Generated examples; two independent sets of them for the Cramér distance."""
+    y_generated: jax.Array
+    """(B,) their labels."""
+
+
+class Generated(NamedTuple):
+    """Generated examples that the generator is trained on."""
+
+    x: tuple[jax.Array, ...]
+    """One set, or two for the Cramér distance."""
+    y: jax.Array
+    weight: jax.Array
 
 
 class State(NamedTuple):
@@ -83,360 +88,310 @@ class State(NamedTuple):
     opt_generator: optax.OptState
     opt_critic: optax.OptState
     history: Any
-    """Mean of both players' parameters over all steps; () without historical averaging."""
+    """Mean of both networks' parameters over all steps; () without historical averaging."""
 
 
-def check(rules: Rules, mixed: str = "") -> None:
-    """Raises InputError for a game that cannot be played.
+def label_frequencies(spec: DataSpec, conditional: bool) -> tuple[float, ...]:
+    """The share of each class in the training set; () where networks see no label.
 
-    Args:
-      rules: of the game.
-      mixed: what in the critic makes its value at one example depend on the others, "batch norm" say; "": nothing.
+    Raises:
+      InputError: the spec does not know them.
     """
-    if rules.n_critic < 1:
-        raise InputError(f"model.rules.n_critic={rules.n_critic}: must be at least 1")
-    for name in ("critic_warmup", "gradient_penalty", "weight_clip", "r1", "feature_matching", "historical_averaging",
-                 "instance_noise"):  # fmt: skip
-        if getattr(rules, name) < 0:
-            raise InputError(f"model.rules.{name}={getattr(rules, name)}: must not be negative")
-    for name in ("gradient_penalty", "r1"):
-        if getattr(rules, name) and mixed:
-            raise InputError(f"model.rules.{name}: the slope at one example means nothing through the critic's {mixed}")
-    if rules.gradient_penalty and rules.weight_clip:
-        raise InputError("model.rules: gradient_penalty and weight_clip bound the same slope; set one of them to 0")
-    if rules.loss in ("wasserstein", "cramer") and not (rules.gradient_penalty or rules.weight_clip):
-        raise InputError(f"model.rules.loss={rules.loss}: needs gradient_penalty or weight_clip")
-    if not 0 <= rules.label_smoothing < 1:
-        raise InputError(f"model.rules.label_smoothing={rules.label_smoothing}: must be at least 0 and below 1")
-    if rules.label_smoothing and rules.loss != "bce":
-        raise InputError(f"model.rules.label_smoothing: needs model.rules.loss=bce, not {rules.loss}")
-
-
-def check_rates(learning_rate: float, ema_decay: float) -> None:
-    """Raises InputError for a learning rate or a decay of the generator's average with which nothing is learnt.
-
-    Traced numbers, several at once in a search, pass.
-    """
-    if not isinstance(learning_rate, jax.core.Tracer) and not 0 < learning_rate < math.inf:
-        raise InputError(f"model.learning_rate={learning_rate}: must be a finite number above 0")
-    if not isinstance(ema_decay, jax.core.Tracer) and not 0 <= ema_decay < 1:
-        raise InputError(f"model.ema_decay={ema_decay}: must be at least 0 and below 1")
-
-
-def critic_losses(rules: Rules, real: jax.Array, made: jax.Array) -> jax.Array:
-    """The critic's loss per example from its values on real and made examples, each (B,)."""
-    if rules.loss == "bce":
-        smooth = rules.label_smoothing
-        return (1 - smooth) * nn.softplus(-real) + smooth * nn.softplus(real) + nn.softplus(made)
-    if rules.loss == "hinge":
-        return nn.relu(1 - real) + nn.relu(1 + made)
-    return made - real
-
-
-def accuracies(rules: Rules, real: jax.Array, made: jax.Array, weight: jax.Array) -> dict[str, jax.Array]:
-    """Whether the critic tells real examples and made ones, each (B,) of 0 and 1.
-
-    By the sign of its value; where only differences of values mean something ("wasserstein", "cramer"), by the side of
-    the middle between the batch's two (weighted) means.
-    """
-    middle: Any = 0.0
-    if rules.loss in ("wasserstein", "cramer"):
-        middle = (weight @ (real + made)) / jnp.maximum(2 * weight.sum(), 1e-8)
-    return {"accuracy_real": jnp.float32(real > middle), "accuracy_made": jnp.float32(made < middle)}
-
-
-def generator_losses(rules: Rules, made: jax.Array) -> jax.Array:
-    """The generator's loss per example from the critic's values on what it made, (B,); not for "cramer"."""
-    return nn.softplus(-made) if rules.loss == "bce" else -made
-
-
-def norm(a: jax.Array) -> jax.Array:
-    """Euclidean norm over the last axis; its gradient at 0 is 0."""
-    square = (a**2).sum(axis=-1)
-    return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
-
-
-def slopes(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """|grad_x f(x)_b| of each example b: (B,).
-
-    `f` gives (B,) values, each of its own example alone: the gradient of their sum then holds that of each. A second
-    derivative takes whole batches so, where `vmap(grad)` makes a kernel gradient for every example by itself.
-    """
-    gradient = jax.grad(lambda x: f(x).sum())(x)
-    return norm(gradient.reshape(len(x), -1))
-
-
-def blamed(made: tuple[jax.Array, ...], of_critic: Metrics, of_generator: Metrics) -> Metrics:
-    """The metrics of both players; where they are not finite, only those of the player who began are left so.
-
-    Each player's loss runs through the other, so that a NaN of one is in the metrics of both. The generator began if
-    what it made before either moved is not finite, else the critic; the other's metrics are then 0.
-    """
-    sound = jnp.stack([jnp.isfinite(x).all() for x in made]).all()
-    fine_critic, fine_generator = (
-        jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all() for metrics in (of_critic, of_generator)
-    )
-    # A generator in its critic's warm-up has metrics of 0: then the critic's must stay, or the fault would be hidden.
-    hide_critic, hide_generator = ~sound & ~fine_generator, sound & ~fine_critic
-    return {name: jnp.where(hide_critic, 0.0, m) for name, m in of_critic.items()} | {
-        name: jnp.where(hide_generator, 0.0, m) for name, m in of_generator.items()
-    }
-
-
-def minibatch_stddev(h: jax.Array, weight: jax.Array) -> jax.Array:
-    """Appends to features h (B, F) their standard deviation over the batch, averaged over F: (B, F + 1).
-
-    It lets a critic see a collapsed generator (Karras et al. 2018, arXiv:1710.10196).
-    """
-    share = (weight / jnp.maximum(weight.sum(), 1e-8))[:, None]
-    mean = (share * h).sum(axis=0)
-    deviation = jnp.sqrt((share * (h - mean) ** 2).sum(axis=0) + 1e-8).mean()
-    return jnp.concatenate([h, jnp.full((len(h), 1), deviation)], axis=-1)
+    if conditional and len(spec.frequencies) != spec.n_classes:
+        raise InputError(f"the data spec has {spec.n_classes} classes and {len(spec.frequencies)} frequencies of them")
+    return spec.frequencies if conditional else ()
 
 
 @dataclass(frozen=True, eq=False)
 class _Game:
-    """The rules, the players and what they share (see `game`); its methods are the functions of the Model."""
+    """The rules, the networks and what they share (see `game`); its methods are the functions of the Model."""
 
     rules: Rules
-    generator: nn.Module
-    critic: nn.Module
-    optimisers: tuple[optax.GradientTransformation, optax.GradientTransformation]
-    noise: int
+    networks: Networks
+    optimisers: Optimisers
+    frequencies: Sequence[float] | None
     steps: int
-    ema_decay: float
-    mixed: str
+    losses: Losses
     grad: optim.Grad
 
-    def init(self, key: jax.Array, batch: Batch) -> State:
+    def init(self, key: jax.Array) -> State:
         key_generator, key_critic = jax.random.split(key)
-        z = jnp.zeros((len(batch.y), self.noise))
-        generator = self.generator.init(key_generator, z, batch.y, batch.weight, False)
-        critic = self.critic.init(key_critic, batch.x, batch.y, batch.weight, False)
+        z = jnp.zeros((1, self.networks.noise), jnp.float32)
+        y, weight = jnp.zeros(1, jnp.int32), jnp.ones(1, jnp.float32)
+        generator = self.networks.generator.init(key_generator, z, y, weight, False)
+        x = self.networks.generator.apply(generator, z, y, weight, False)
+        critic = self.networks.critic.init(key_critic, x, y, weight, False)
         both = generator["params"], critic["params"]
         history = jax.tree.map(jnp.copy, both) if self.rules.historical_averaging else ()
-        opts = self.optimisers[0].init(both[0]), self.optimisers[1].init(both[1])
+        opts = self.optimisers.generator.init(both[0]), self.optimisers.critic.init(both[1])
         return State(generator, critic, jax.tree.map(jnp.copy, generator), *opts, history)
 
-    # --- the moves -------------------------------------------------------------------------------------------------
+    # --- both networks -----------------------------------------------------------------------------------------------
 
-    def make(self, key: jax.Array, variables: Any, params: Any, batch: Batch) -> tuple[tuple[jax.Array, ...], Any]:
-        """Examples with the labels of the batch, twice over for the Cramér distance; the generator's new statistics."""
-        many = 2 if self.rules.loss == "cramer" else 1
+    @property
+    def labels_of_batch(self) -> bool:
+        """Whether the generator is trained on the batch's labels: where its loss compares with the batch."""
+        return self.frequencies is None or self.rules.loss == "cramer" or self.rules.feature_matching > 0
+
+    @property
+    def shared(self) -> bool:
+        """Whether both networks are trained on the same generated examples."""
+        unpaired = not self.frequencies or not self.rules.gradient_penalty
+        return self.rules.n_critic == 1 and (self.labels_of_batch or unpaired)
+
+    def labels(self, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """Labels and weights (B,) that the generator is trained on."""
+        if self.labels_of_batch:
+            return batch.y, batch.weight
+        y = jnp.zeros_like(batch.y)
+        if self.frequencies:
+            logits = jnp.log(jnp.asarray(self.frequencies, jnp.float32))
+            y = jax.random.categorical(key, logits, shape=batch.y.shape).astype(batch.y.dtype)
+        # Only a sum with an array of the batch, here of zeros, makes XLA split the generator's work over devices too.
+        zero = batch.weight - batch.weight
+        return y + zero.astype(y.dtype), 1 + zero
+
+    def generate(self, key, variables: Any, y: jax.Array, weight: jax.Array) -> tuple[tuple[jax.Array, ...], Any]:
+        """Examples of labels y, twice over for the Cramér distance; the generator's new statistics."""
 
         def one(key):
             key_z, key_dropout = jax.random.split(key)
-            z = jax.random.normal(key_z, (len(batch.y), self.noise))
-            now, rngs = {**variables, "params": params}, {"dropout": key_dropout}
-            return self.generator.apply(now, z, batch.y, batch.weight, True, rngs=rngs, mutable=["batch_stats"])
+            z = jax.random.normal(key_z, (len(y), self.networks.noise), jnp.float32)
+            rngs = {"dropout": key_dropout}
+            return self.networks.generator.apply(variables, z, y, weight, True, rngs=rngs, mutable=["batch_stats"])
 
-        drawn = [one(key) for key in jax.random.split(key, many)]
-        return tuple(made for made, _ in drawn), drawn[0][1]
+        drawn = [one(key) for key in jax.random.split(key, 2 if self.rules.loss == "cramer" else 1)]
+        return tuple(x for x, _ in drawn), drawn[0][1]
 
-    def judge(self, key, i, critic, groups: list[jax.Array], y: jax.Array, weight: jax.Array):
+    def evaluate(self, key, i, critic, groups: list[jax.Array], labels: list[jax.Array], weight: jax.Array):
         """The critic on G groups, each a batch of its own: values (G, B), features (G, B, F), its new statistics."""
-        sigma = self.rules.instance_noise * jnp.maximum(1 - i / self.steps, 0.0)
+        sigma = self.rules.instance_noise * jnp.maximum(1 - jnp.asarray(i, jnp.float32) / self.steps, 0.0)
 
         def one(key, x, y, weight):
             key_noise, key_dropout = jax.random.split(key)
             if self.rules.instance_noise:
-                x = x + sigma * jax.random.normal(key_noise, x.shape)
-            return self.critic.apply(critic, x, y, weight, True, rngs={"dropout": key_dropout}, mutable=["batch_stats"])
+                x = x + sigma * jax.random.normal(key_noise, x.shape, jnp.float32)
+            rngs = {"dropout": key_dropout}
+            return self.networks.critic.apply(critic, x, y, weight, True, rngs=rngs, mutable=["batch_stats"])
 
-        if not self.mixed:  # as one batch: XLA:CPU takes kernel gradients of a vmapped product at half the speed
-            many = len(groups)
-            (values, features), new = one(key, jnp.concatenate(groups), jnp.tile(y, many), jnp.tile(weight, many))
-            return values.reshape(many, -1), features.reshape(many, len(y), -1), new
-        keys = jax.random.split(key, len(groups))
-        (values, features), new = jax.vmap(one, (0, 0, None, None))(keys, jnp.stack(groups), y, weight)
+        many = len(groups)
+        if not self.networks.batch_coupling:  # as one batch: XLA:CPU takes kernel gradients of a vmapped product slowly
+            inputs = jnp.concatenate(groups), jnp.concatenate(labels), jnp.tile(weight, many)
+            (values, features), new = one(key, *inputs)
+            return values.reshape(many, -1), features.reshape(many, len(weight), -1), new
+        keys = jax.random.split(key, many)
+        (values, features), new = jax.vmap(one, (0, 0, 0, None))(keys, jnp.stack(groups), jnp.stack(labels), weight)
         return values, features, jax.tree.map(lambda a: a.mean(axis=0), new)
 
-    def judged(self, critic, x, y, weight, train: bool, **options: Any) -> tuple[jax.Array, jax.Array]:
-        """The critic where its statistics stay as they are."""
-        values: Any = self.critic.apply(critic, x, y, weight, train, **options)
-        return values
-
-    def value(self, values: jax.Array, features: jax.Array, anchor: jax.Array) -> jax.Array:
-        """What the critic's loss compares: its number, or the f of the Cramér distance with h(G(z')) = `anchor`."""
+    def compared(self, values: jax.Array, features: jax.Array, anchor: jax.Array) -> jax.Array:
+        """What the critic's loss compares: its value, or the f of the Cramér distance with h(G(z')) = `anchor`."""
         return norm(features - anchor) - norm(features) if self.rules.loss == "cramer" else values
 
     def slopes(self, key, critic, x: jax.Array, pair: Pair, anchor: jax.Array) -> jax.Array:
-        """How steep the critic is at each of x (B, ...): (B,)."""
+        """How steep the critic is at each of x (B, ...), with the real examples' labels: (B,)."""
 
         def f(x):
-            return self.value(*self.judged(critic, x, pair.y, pair.weight, True, rngs={"dropout": key}), anchor)
+            inputs = x, pair.y, pair.weight, True
+            values, features = self.networks.critic.apply(critic, *inputs, rngs={"dropout": key})
+            return self.compared(values, features, anchor)
 
-        return slopes(f, x)
+        return gan_losses.slopes(f, x)
+
+    def update(self, optimiser, gradient, opt, params, i) -> tuple[Any, Any]:
+        """(params, the optimiser's state) after one update."""
+        change, opt = optimiser.update(gradient, opt, params)
+        if rates := self.rates(i):
+            rate = rates["learning_rate"]
+            change = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, change)
+        return optax.apply_updates(params, change), opt
+
+    def rates(self, i) -> Metrics:
+        """The learning rate of step i, if the optimisers have none of their own."""
+        schedule = self.optimisers.learning_rate
+        return {} if schedule is None else {"learning_rate": jnp.asarray(schedule(i), jnp.float32)}
+
+    def historical_gradient(self, gradient: Any, params: Any, mean: Any) -> Any:
+        """The gradient with that of historical averaging added."""
+        if not self.rules.historical_averaging:
+            return gradient
+        scale = 2 * self.rules.historical_averaging
+        return jax.tree.map(lambda g, p, m: g + scale * (p - m), gradient, params, mean)
 
     # --- the critic ------------------------------------------------------------------------------------------------
 
-    def critic_loss(self, i: jax.Array, statistics: dict[str, Any]) -> optim.Loss:
-        """(params, key, pair) -> (losses (B,), terms, new statistics)."""
+    def critic_loss(self, i: Any, statistics: dict[str, Any]) -> optim.Loss:
+        """(params, key, pair) -> optim.Losses."""
         rules = self.rules
 
-        def loss(params, key, pair: Pair):
-            key_judge, key_between, key_slopes, key_real = jax.random.split(key, 4)
+        def loss(params, key, pair: Pair) -> optim.Losses:
+            key_evaluate, key_between, key_slopes, key_real = jax.random.split(key, 4)
             critic = {**statistics, "params": params}
-            values, features, new = self.judge(key_judge, i, critic, [pair.x, *pair.made], pair.y, pair.weight)
+            groups, labels = [pair.x, *pair.generated], [pair.y, *[pair.y_generated] * len(pair.generated)]
+            values, features, new = self.evaluate(key_evaluate, i, critic, groups, labels, pair.weight)
             anchor = features[-1]
-            real, made = (self.value(values[g], features[g], anchor) for g in (0, 1))
-            losses = critic_losses(rules, real, made)
-            tells = accuracies(rules, real, made, pair.weight)
-            terms = {"critic_loss": losses, "critic_distance": real - made, **tells}
+            real, generated = (self.compared(values[g], features[g], anchor) for g in (0, 1))
+            losses = self.losses.critic(real, generated)
+            right = gan_losses.accuracies(real, generated, pair.weight, self.losses.threshold)
+            terms = {"critic_loss": losses, "critic_distance": real - generated, **right}
             if rules.gradient_penalty:
-                share = jax.random.uniform(key_between, (len(pair.y),) + (1,) * (pair.x.ndim - 1))
-                between = pair.made[0] + share * (pair.x - pair.made[0])
+                shape = (len(pair.y),) + (1,) * (pair.x.ndim - 1)
+                share = jax.random.uniform(key_between, shape, jnp.float32)
+                between = pair.generated[0] + share * (pair.x - pair.generated[0])
                 terms["gradient_penalty"] = (self.slopes(key_slopes, critic, between, pair, anchor) - 1) ** 2
                 losses = losses + rules.gradient_penalty * terms["gradient_penalty"]
             if rules.r1:
                 terms["r1"] = self.slopes(key_real, critic, pair.x, pair, anchor) ** 2
                 losses = losses + rules.r1 / 2 * terms["r1"]
-            return losses, terms, new
+            return optim.Losses(losses, terms, new)
 
         return loss
 
-    def update_critic(self, key, i, critic, opt, history, batch: Batch, made: tuple[jax.Array, ...]):
-        """(critic, its optimiser's state, metrics) after one update."""
-        statistics = {name: value for name, value in critic.items() if name != "params"}
-        pair = Pair(*batch, made)
-        gradient, metrics, new = self.grad(self.critic_loss(i, statistics))(critic["params"], key, pair)
+    def update_critic(self, key, i, critic, opt, mean, pair: Pair):
+        """(critic, its optimiser's state, metrics) after one update; `mean` is that of its parameters so far."""
+        params, statistics = critic["params"], {name: value for name, value in critic.items() if name != "params"}
+        gradient, metrics, new = self.grad(self.critic_loss(i, statistics))(params, key, pair)
         del metrics["loss"]  # the sum of terms that are there one by one
         metrics["critic_grad_norm"] = optax.tree.norm(gradient)
-        if self.rules.historical_averaging:
-            gradient = self.pull(gradient, critic["params"], history[1])
-        update, opt = self.optimisers[1].update(gradient, opt, critic["params"])
-        params = optax.apply_updates(critic["params"], update)
+        gradient = self.historical_gradient(gradient, params, mean)
+        params, opt = self.update(self.optimisers.critic, gradient, opt, params, i)
         if box := self.rules.weight_clip:
             params = jax.tree.map(lambda a: jnp.clip(a, -box, box), params)
         return {**new, "params": params}, opt, metrics
 
-    def pull(self, gradient: Any, params: Any, mean: Any) -> Any:
-        """Adds the gradient of historical averaging."""
-        scale = 2 * self.rules.historical_averaging
-        return jax.tree.map(lambda g, p, m: g + scale * (p - m), gradient, params, mean)
+    def train_critic(self, key, i, state: State, batch: Batch, generated: Generated | None):
+        """(critic, its optimiser's state, metrics) after all updates of a step.
+
+        Without `generated`, examples of the batch's labels are generated.
+        """
+        mean = state.history[1] if state.history else ()
+        key_generate, key_update = jax.random.split(key)
+
+        def pair(key, batch: Batch) -> Pair:
+            x, _ = self.generate(key, state.generator, batch.y, batch.weight)
+            return Pair(*batch, x, batch.y)
+
+        if self.rules.n_critic == 1:
+            one = pair(key_generate, batch) if generated is None else Pair(*batch, generated.x, generated.y)
+            return self.update_critic(key_update, i, state.critic, state.opt_critic, mean, one)
+
+        def body(carry, inputs):
+            (critic, opt), (key, pair) = carry, inputs
+            critic, opt, metrics = self.update_critic(key, i, critic, opt, mean, pair)
+            return (critic, opt), metrics
+
+        keys, keys_update = (jax.random.split(k, self.rules.n_critic) for k in (key_generate, key_update))
+        pairs = jax.vmap(pair)(keys, batch)  # for all updates at once: the generator stays as it is
+        (critic, opt), metrics = jax.lax.scan(body, (state.critic, state.opt_critic), (keys_update, pairs))
+        return critic, opt, jax.tree.map(lambda m: m.mean(axis=0), metrics)
 
     # --- the generator ---------------------------------------------------------------------------------------------
 
-    def generator_loss(self, made: tuple[jax.Array, ...], key, i, critic, batch: Batch) -> jax.Array:
-        """Weighted mean over the batch."""
-        rules = self.rules
-        share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-8)
-        groups = [*made, batch.x] if rules.loss == "cramer" or rules.feature_matching else [*made]
-        values, features, _ = self.judge(key, i, critic, groups, batch.y, batch.weight)
+    def generator_loss(self, key, i, critic, generated: Generated, real: jax.Array) -> jax.Array:
+        """Weighted mean over the generated examples; `real` is looked at by Cramér distance and feature matching."""
+        rules, weight = self.rules, generated.weight
+        share = weight / jnp.maximum(weight.sum(), 1e-8)
+        groups = [*generated.x, real] if rules.loss == "cramer" or rules.feature_matching else [*generated.x]
+        values, features, _ = self.evaluate(key, i, critic, groups, [generated.y] * len(groups), weight)
+        losses = self.losses.generator(values[0])
         if rules.loss == "cramer":
             h, h_other, h_real = features
-            loss = share @ (norm(h_real - h) + norm(h_real - h_other) - norm(h - h_other))
-        else:
-            loss = share @ generator_losses(rules, values[0])
+            losses = norm(h_real - h) + norm(h_real - h_other) - norm(h - h_other)
+        loss = share @ losses
         if rules.feature_matching:
             loss += rules.feature_matching * ((share @ features[-1] - share @ features[0]) ** 2).sum()
         return loss
 
-    def update_generator(self, key, i, state: State, critic, batch: Batch, made, pullback, statistics):
-        """(generator, its average, its optimiser's state, metrics); `pullback` leads from `made` to its parameters."""
-        loss, toward = jax.value_and_grad(self.generator_loss)(made, key, i, critic, batch)
-        (gradient,) = pullback(toward)
+    def update_generator(self, i, state: State, loss: jax.Array, gradient: Any, statistics: Any):
+        """(generator, its average, its optimiser's state, metrics) after one update."""
         metrics = {"generator_loss": loss, "generator_grad_norm": optax.tree.norm(gradient)}
         params = state.generator["params"]
-        if self.rules.historical_averaging:
-            gradient = self.pull(gradient, params, state.history[0])
-        update, opt = self.optimisers[0].update(gradient, state.opt_generator, params)
-        generator = {**statistics, "params": optax.apply_updates(params, update)}
-        return generator, optim.ema(state.ema, generator, i, self.ema_decay), opt, metrics
-
-    # --- the functions of the Model ----------------------------------------------------------------------------------
+        gradient = self.historical_gradient(gradient, params, state.history[0] if state.history else ())
+        params, opt = self.update(self.optimisers.generator, gradient, state.opt_generator, params, i)
+        generator = {**statistics, "params": params}
+        return generator, optim.ema(state.ema, generator, i, self.optimisers.ema_decay), opt, metrics
 
     def step(self, key, i, state: State, batch: Batch):
-        key_critic, key_made, key_generator = jax.random.split(key, 3)
-        critic, opt_critic = state.critic, state.opt_critic
+        key_labels, key_generate, key_critic, key_generator = jax.random.split(key, 4)
+        last = batch if self.rules.n_critic == 1 else jax.tree.map(lambda a: a[-1], batch)
+        y, weight = self.labels(key_labels, last)
 
-        def make(key, batch):
-            return jax.vjp(lambda p: self.make(key, state.generator, p, batch), state.generator["params"], has_aux=True)
+        def generate(params):
+            return self.generate(key_generate, {**state.generator, "params": params}, y, weight)
 
-        if self.rules.n_critic == 1:
-            made, pullback, statistics = make(key_made, batch)
-            critic, opt_critic, metrics = self.update_critic(
-                key_critic, i, critic, opt_critic, state.history, batch, made
-            )
-        else:
+        x, pullback, statistics = jax.vjp(generate, state.generator["params"], has_aux=True)
+        shared = Generated(x, y, weight) if self.shared else None
+        critic, opt_critic, metrics = self.train_critic(key_critic, i, state, batch, shared)
 
-            def ahead(key, batch):
-                return self.make(key, state.generator, state.generator["params"], batch)[0]
-
-            def turn(carry, inputs):
-                critic, opt = carry
-                critic, opt, metrics = self.update_critic(inputs[0], i, critic, opt, state.history, *inputs[1:])
-                return (critic, opt), metrics
-
-            keys = jax.vmap(jax.random.split)(jax.random.split(key_critic, self.rules.n_critic))
-            made = jax.vmap(ahead)(keys[:, 0], batch)  # for all updates at once: the generator stays as it is
-            (critic, opt_critic), metrics = jax.lax.scan(turn, (critic, opt_critic), (keys[:, 1], batch, made))
-            metrics = jax.tree.map(lambda m: m.mean(axis=0), metrics)
-            batch = jax.tree.map(lambda a: a[-1], batch)
-            made, pullback, statistics = make(key_made, batch)
+        def loss(x):
+            return self.generator_loss(key_generator, i, critic, Generated(x, y, weight), last.x)
 
         def update():
-            return self.update_generator(key_generator, i, state, critic, batch, made, pullback, statistics)
+            value, toward = jax.value_and_grad(loss)(x)
+            (gradient,) = pullback(toward)
+            return self.update_generator(i, state, value, gradient, statistics)
 
         if warmup := min(self.rules.critic_warmup, self.steps // 10):
             none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(update)[-1])
             before = state.generator, state.ema, state.opt_generator, none
-            *generator, of_generator = jax.lax.cond(i < warmup, lambda: before, update)
+            generator, ema, opt_generator, of_generator = jax.lax.cond(i < warmup, lambda: before, update)
         else:
-            *generator, of_generator = update()
-        generator, ema, opt_generator = generator
+            generator, ema, opt_generator, of_generator = update()
         both = generator["params"], critic["params"]
         history = jax.tree.map(lambda m, p: m + (p - m) / (i + 2), state.history, both) if state.history else ()
-        metrics = blamed(made, metrics, of_generator)
+        metrics = gan_losses.attribute_non_finite(x, metrics, of_generator) | self.rates(i)
         return State(generator, critic, ema, opt_generator, opt_critic, history), metrics
 
     def sample(self, key, state: State, labels: jax.Array) -> jax.Array:
-        z = jax.random.normal(key, (len(labels), self.noise))
-        x: Any = self.generator.apply(state.ema, z, labels, jnp.ones(len(labels)), False)
+        key_z, key_dropout = jax.random.split(key)
+        z = jax.random.normal(key_z, (len(labels), self.networks.noise), jnp.float32)
+        weight = jnp.ones(len(labels), jnp.float32)
+        x: Any = self.networks.generator.apply(state.ema, z, labels, weight, False, rngs={"dropout": key_dropout})
         return x
 
     def score(self, key, state: State, batch: Batch) -> jax.Array:
         """-D(x), or -f(x) of the Cramér distance."""
-        values, features = self.judged(state.critic, batch.x, batch.y, batch.weight, False)
-        anchor = features
-        if self.rules.loss == "cramer":
-            made = self.sample(key, state, batch.y)
-            _, anchor = self.judged(state.critic, made, batch.y, batch.weight, False)
-        return -self.value(values, features, anchor)
+
+        def critic(x):
+            return self.networks.critic.apply(state.critic, x, batch.y, batch.weight, False)
+
+        values, features = critic(batch.x)
+        anchor = critic(self.sample(key, state, batch.y))[1] if self.rules.loss == "cramer" else features
+        return -self.compared(values, features, anchor)
 
 
 def game(
     rules: Rules,
-    generator: nn.Module,
-    critic: nn.Module,
-    optimisers: tuple[optax.GradientTransformation, optax.GradientTransformation],
-    *,
-    noise: int,
+    networks: Networks,
+    optimisers: Optimisers,
+    frequencies: Sequence[float] | None,
     steps: int,
-    ema_decay: float,
-    n_classes: int,
-    mixed: str = "",
+    losses: Losses | None = None,
     grad: optim.Grad = optim.mean_grad,
 ) -> Model:
-    """A GAN as a `Model`.
+    """A GAN as a `Model`, in the space of whatever the generator generates.
 
     Args:
-      rules: of the game.
-      generator: as in the module's docstring.
-      critic: as there.
-      optimisers: the generator's and the critic's.
-      noise: length of z ~ N(0, I).
+      rules: penalties and number of updates.
+      networks: generator and critic.
+      optimisers: of both.
+      frequencies: (n_classes,) share of each label, by which labels are drawn that the generator is trained on; empty:
+        no label is looked at; None: it is trained on labels and weights of the batch.
       steps: of the run; instance noise has gone by then, the critic's warm-up within a tenth of them.
-      ema_decay: of the average of the generator that samples are drawn from.
-      n_classes: labels that the players look at; 0: none.
-      mixed: see `check`.
-      grad: turns the critic's loss into its gradient.
+      losses: in place of those that `rules.loss` names.
+      grad: turns the critic's loss per example into its gradient; its batch is a `Pair`.
 
     Raises:
-      InputError: the rules contradict each other, or there is no noise to draw from.
+      InputError: a penalty means nothing for that critic, or there is no noise to draw from.
     """
-    check(rules, mixed)
-    if noise < 1:
-        raise InputError(f"model.noise={noise}: must be at least 1")
-    one = _Game(rules, generator, critic, optimisers, noise, steps, ema_decay, mixed, grad)
-    return Model(one.init, one.step, one.sample, one.score, n_classes > 0, rules.n_critic, n_classes)
+    for name in ("gradient_penalty", "r1"):
+        if getattr(rules, name) and networks.batch_coupling:
+            layer = networks.batch_coupling
+            raise InputError(f"model.rules.{name}: the slope at one example means nothing through the critic's {layer}")
+    if networks.noise < 1:
+        raise InputError(f"model.noise={networks.noise}: must be at least 1")
+    one = _Game(rules, networks, optimisers, frequencies, steps, losses or losses_of(rules), grad)
+    feed: Literal["batch", "batches"] = "batch" if rules.n_critic == 1 else "batches"
+    functions = Model(
+        one.init, one.step, one.sample, one.score, conditional=frequencies is None or len(frequencies) > 0
+    )
+    return functions._replace(feed=feed, n_batches=rules.n_critic, n_classes=len(frequencies or ()))

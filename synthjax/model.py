@@ -4,7 +4,7 @@ A model is a few pure functions, as an optimiser is in optax. Training, sampling
 once against `Model` and never ask which model they have.
 
     model = ddpm.build(ddpm.Config(), spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
 """
@@ -18,6 +18,9 @@ from typing import Any, Literal, NamedTuple, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from synthjax.errors import InputError
+from synthjax.statistics import LEAST, Statistics, measure
 
 State = Any
 Metrics = dict[str, jax.Array]
@@ -39,20 +42,31 @@ class Batch(NamedTuple):
 class Model(NamedTuple):
     """A generative model. Every function is pure and can be passed to jit, vmap, scan, grad and pmap."""
 
-    init: Callable[[jax.Array, Batch], State]
-    """(key, batch) -> state: any pytree of arrays (parameters, optimisers, EMA, chains)."""
+    init: Callable[[jax.Array], State]
+    """(key) -> state: any pytree of arrays (parameters, optimisers, EMA, chains). It sees no training row."""
     step: Callable[[jax.Array, Any, State, Batch], tuple[State, Metrics]]
     """(key, i, state, batch) -> (state, metrics): training step `i`; metrics is a dict of f32 scalars."""
     sample: Callable[..., jax.Array]
-    """(key, state, labels, **options) -> x: (B, *spec.shape) f32 in the space of `Batch.x`, one example per label."""
+    """(key, state, labels, **options) -> x: (B, *spec.shape) f32 in the space of `Batch.x`, one example per label.
+
+    Options are the fields of the family's `Sampling`, whose defaults are those of its Config."""
     score: Callable[[jax.Array, State, Batch], jax.Array] | None = None
     """(key, state, batch) -> (B,) f32: how surprised the model is by each example; low: well known.
 
     (-ELBO, denoising loss, free energy, -critic.)"""
+    log_prob: Callable[..., jax.Array] | None = None
+    """(key, state, batch) -> (B,) f32: log p(x | y) in nats, or of p(x, y) where the label is part of x."""
+    log_prob_kind: Literal["", "exact", "lower bound"] = ""
+    """What `log_prob` gives; a bound holds in expectation over the key."""
+    log_prob_of: Literal["", "grey levels", "binary pixels", "bins", "encoded vector"] = ""
+    """What p is: the mass of stored grey levels, of pixels drawn black or white, of a table's bins, or a density of the
+    encoded vector (a mass where its columns are one-hot or codes)."""
     conditional: bool = True
     """False: `sample` takes only the number of examples from `labels`."""
-    minibatches: int | None = 1
-    """What one step takes: 1, a batch; n > 1, a batch stacked (n, B, ...); None, the whole training set."""
+    feed: Literal["batch", "batches", "dataset"] = "batch"
+    """What one step takes: a batch; `n_batches` of them stacked (n, B, ...); or the whole training set."""
+    n_batches: int = 1
+    """Of the feed "batches"."""
     n_classes: int = 0
     """Labels are 0 ... n_classes - 1, to which `sampling.draw` holds them (a compiled `sample` cannot); 0: any."""
 
@@ -90,6 +104,10 @@ class DataSpec:
     """Share of each class in the training set, summing to 1."""
     columns: tuple[Column, ...] = ()
     """The columns of a table; empty for images."""
+    rows: int = 0
+    """Training rows; 0: not known."""
+    statistics: Statistics | None = dataclasses.field(default=None, compare=False, repr=False)
+    """Of single columns and pixels over the training rows; None: not measured."""
 
     @property
     def n_classes(self) -> int:
@@ -103,7 +121,10 @@ class DataSpec:
 
     @classmethod
     def from_arrays(cls, x: np.ndarray, y: np.ndarray | None = None, levels: int = 256) -> Self:
-        """The spec of images `x` (N, H, W, C) or rows `x` (N, D), with labels `y` (N,) in 0 ... n_classes - 1."""
+        """The spec of images `x` (N, H, W, C) or rows `x` (N, D), with labels `y` (N,) in 0 ... n_classes - 1.
+
+        All of `x` counts as training rows, of which `statistics` are measured.
+        """
         if x.ndim not in (2, 4):
             raise ValueError(f"x must be (N, H, W, C) images or (N, D) rows, not of shape {x.shape}")
         kind: Literal["image", "table"] = "image" if x.ndim == 4 else "table"
@@ -111,17 +132,35 @@ class DataSpec:
         if kind == "table":
             columns = tuple(Column(f"x{i}", "continuous", i, 1) for i in range(x.shape[1]))
             levels = 0
-        if y is None:
-            return cls(kind, x.shape[1:], levels, columns=columns)
-        counts = np.bincount(y)
-        return cls(
+        counts = np.bincount(y) if y is not None else np.zeros(0, int)
+        spec = cls(
             kind,
             x.shape[1:],
             levels,
             classes=tuple(str(label) for label in range(len(counts))),
-            frequencies=tuple((counts / counts.sum()).tolist()),
+            frequencies=tuple((counts / max(counts.sum(), 1)).tolist()),
             columns=columns,
         )
+        return spec.measured(x)
+
+    def measured(self, x: np.ndarray, least: int = LEAST) -> Self:
+        """The same spec with `rows` and `statistics` of training rows x (N, *shape), as stored.
+
+        `least`: fewest rows that must share a number for it to be kept, see `synthjax.statistics`.
+        """
+        scale = 2 / (self.levels - 1) if self.kind == "image" else 1
+        found = measure(x, self.columns, lambda block: block * scale - (self.kind == "image"), least)
+        return dataclasses.replace(self, rows=len(x), statistics=found)
+
+    def known(self) -> Statistics:
+        """The statistics.
+
+        Raises:
+          InputError: none were measured.
+        """
+        if self.statistics is None:
+            raise InputError("the data spec has no statistics: make it by DataSpec.from_arrays, or call spec.measured")
+        return self.statistics
 
     def encode(self, x):
         """Stored values to the model's space: images 0 ... levels - 1 to f32 in [-1, 1]; tables are stored encoded."""
@@ -136,12 +175,14 @@ class DataSpec:
         return jnp.clip(jnp.round((x + 1) * (top / 2)), 0, top).astype(jnp.uint8)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the way back."""
-        return dataclasses.asdict(self)
+        """Plain values for JSON, all but `statistics`; `from_dict` is the way back."""
+        values = dataclasses.asdict(dataclasses.replace(self, statistics=None))
+        del values["statistics"]
+        return values
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: dict[str, Any], statistics: Statistics | None = None) -> Self:
         """The spec that `to_dict` wrote."""
         lists = {name: tuple(values[name]) for name in ("shape", "classes", "frequencies")}
         columns = tuple(Column(**column) for column in values["columns"])
-        return cls(**{**values, **lists, "columns": columns})
+        return cls(**{**values, **lists, "columns": columns, "statistics": statistics})

@@ -12,6 +12,7 @@ always at size B, the last one padded with label 0 and cut afterwards. So
     x = np.concatenate(list(draw(model, state, key, np.zeros(1200, np.int32), steps=25)))
 """
 
+import collections
 import functools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,14 @@ from synthjax.errors import InputError
 from synthjax.jit import jit
 from synthjax.model import Model, State
 
+BLOCKS_EACH = 4
+"""Blocks that a device has to draw before it is worth another compilation."""
+
+
+def request_key(seed: int) -> jax.Array:
+    """The key of a request of that seed: a run of the same seed has no key in common with it."""
+    return jax.random.fold_in(jax.random.key(seed), 0x5A3B1E)
+
 
 def draw(
     model: Model, state: State, key: jax.Array, labels: np.ndarray, *, block: int = 500, **options: Any
@@ -31,7 +40,7 @@ def draw(
 
     Args:
       model: whose `sample` is called.
-      state: a state of that model. Only the copy on this process's first device is read.
+      state: a state of that model. A long request is drawn on all devices of this process, a copy of it on each.
       key: typed PRNG key, not used elsewhere.
       labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
       block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
@@ -52,9 +61,17 @@ def draw(
         raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
     if model.conditional and model.n_classes:
         _check_range(labels, model.n_classes)
-    state = local_copy(state)
-    for b in range(-(-len(labels) // block)):
-        yield draw_block(model, state, key, b, labels[b * block : (b + 1) * block], block=block, **options)
+    blocks = -(-len(labels) // block)
+    copies = local_copies(state, blocks)
+    pending: collections.deque[tuple[jax.Array, int]] = collections.deque()
+    for b in range(blocks):
+        own = labels[b * block : (b + 1) * block]
+        pending.append((_dispatch(model, copies[b % len(copies)], key, b, own, block, options), len(own)))
+        if len(pending) == len(copies):
+            x, count = pending.popleft()
+            yield np.asarray(x)[:count]
+    for x, count in pending:
+        yield np.asarray(x)[:count]
 
 
 def draw_block(
@@ -74,12 +91,18 @@ def draw_block(
     Returns:
       (n, *spec.shape) f32.
     """
+    return np.asarray(_dispatch(model, state, key, b, labels, block, options))[: len(labels)]
+
+
+def _dispatch(
+    model: Model, state: State, key: jax.Array, b: int, labels: np.ndarray, block: int, options: dict[str, Any]
+) -> jax.Array:
+    """Block `b`, padded, (block, *spec.shape): being computed where the state is."""
     padded = np.zeros(block, np.int32)
     padded[: len(labels)] = labels
     arrays = {name: value for name, value in options.items() if _has_arrays(value)}
     plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
-    x = _compiled(model.sample, **plain)(key, np.uint32(b), state, padded, arrays)
-    return np.asarray(x)[: len(labels)]
+    return _compiled(model.sample, **plain)(key, np.uint32(b), state, padded, arrays)
 
 
 def local_copy(state: State) -> State:
@@ -93,6 +116,21 @@ def local_copy(state: State) -> State:
         return leaf.addressable_data(0) if replicated else leaf
 
     return jax.tree.map(first, state)
+
+
+def devices_for(blocks: int) -> list[jax.Device]:
+    """This process's devices that so many blocks are worth compiling for: all, or the first alone."""
+    devices = jax.local_devices()
+    return devices if blocks >= BLOCKS_EACH * len(devices) else devices[:1]
+
+
+def local_copies(state: State, blocks: int) -> list[State]:
+    """Copies of the state, one on each of `devices_for(blocks)`.
+
+    Block b belongs to copy b % len(copies). Every device runs the same program, so that it does not show which did.
+    """
+    here, devices = local_copy(state), devices_for(blocks)
+    return [here] if len(devices) == 1 else [jax.device_put(here, device) for device in devices]
 
 
 def _check_range(labels: np.ndarray, n_classes: int) -> None:

@@ -38,7 +38,7 @@ SMALL = {
     "rbm": {"hidden": 64, "learning_rate": 0.05, "sample_steps": 20, "anneal": 20},
     "smote": {"batch_size": 512},
     "table_ar": {"hidden": 128},
-    "table_ddpm": {"width": 64, "sample_steps": 10, "learning_rate": 5e-3},
+    "table_ddpm": {"width": 64, "sample_steps": 100, "eta": 1.0, "learning_rate": 1e-2},
     "table_gan": {"hidden": (64, 64, 64), "learning_rate": 4e-3, "ema_decay": 0.9},
     "table_vae": {"latents": 8, "hidden": (64,), "learning_rate": 3e-3},
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
@@ -69,7 +69,7 @@ class Subject:
         self.data, built = self._build()
         self.spec = self.data.spec
         self.model = built._replace(step=self._counted(built.step))
-        self.feed = Feed(self.data.train.x, self.data.train.y, self.config.batch_size, 0, built.minibatches, None, 4)
+        self.feed = Feed.of(built, self.data.train.x, self.data.train.y, self.config.batch_size, multiple=4)
         self.sample = jax.jit(built.sample)
         self.score = jax.jit(built.score) if built.score else None
 
@@ -101,7 +101,7 @@ class Subject:
     def run(self, start: int, stop: int, state, key=None, **trainer):
         """Steps start ... stop - 1 of a trainer; `state` stays as it is. Metrics as numpy, (..., steps)."""
         key = jax.random.key(2) if key is None else key
-        state, metrics = self.trainer(**trainer).run(key, start, stop, copied(state), loop.STEPS_PER_CALL)
+        state, metrics = self.trainer(**trainer).run(key, start, stop, copied(state))
         return state, {name: np.asarray(value)[..., : stop - start] for name, value in metrics.items()}
 
     @functools.cached_property
@@ -112,8 +112,9 @@ class Subject:
     @functools.cached_property
     def trained(self):
         state = self.early[0]
-        for start in range(3, STEPS, loop.STEPS_PER_CALL):
-            state, _ = self.run(start, min(start + loop.STEPS_PER_CALL, STEPS), state)
+        length = self.trainer().steps_per_call
+        for start in range(3, STEPS, length):
+            state, _ = self.run(start, min(start + length, STEPS), state)
         return state
 
     def batch(self, feed: Feed | None = None) -> Batch:

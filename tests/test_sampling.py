@@ -105,3 +105,29 @@ def test_a_state_on_a_mesh_draws_what_one_device_draws():
     (block,) = sampling.draw(MODEL, everywhere, jax.random.key(0), LABELS[:8], block=8)
     np.testing.assert_array_equal(block, drawn(LABELS)[:8])
     assert sampling.local_copy(everywhere)["slope"].devices() == {devices[0]}
+
+
+def test_a_long_request_is_spread_over_all_devices():
+    """Every device draws its blocks, and what comes out is what one device draws."""
+    devices = jax.local_devices()
+    if len(devices) < 2:
+        pytest.skip("needs several devices")
+    labels = np.arange(8 * sampling.BLOCKS_EACH * len(devices)) % 4
+    copies = sampling.local_copies(STATE, sampling.BLOCKS_EACH * len(devices))
+    assert [copy["slope"].devices() for copy in copies] == [{device} for device in devices]
+    used = []
+
+    def recorded(model, state, *rest):
+        used.append(state["slope"].devices())
+        return dispatch(model, state, *rest)
+
+    dispatch = sampling._dispatch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sampling, "_dispatch", recorded)
+        spread = drawn(labels)
+    assert used == [{device} for device in devices] * sampling.BLOCKS_EACH
+    alone = [
+        sampling.draw_block(MODEL, STATE, jax.random.key(0), b, labels[8 * b : 8 * b + 8], block=8)
+        for b in range(len(labels) // 8)
+    ]
+    np.testing.assert_array_equal(spread, np.concatenate(alone))

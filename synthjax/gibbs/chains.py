@@ -12,6 +12,8 @@ Parallel tempering (Swendsen & Wang 1986; for RBMs Desjardins et al. 2010, AISTA
 `machine.Temper` and swaps neighbours with probability min(1, p_t(x') p_t'(x) / (p_t(x) p_t'(x'))).
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -27,7 +29,7 @@ def autocovariance(values: jax.Array) -> jax.Array:
 
 
 def autocorrelation(values: jax.Array) -> jax.Array:
-    """(C, N) -> (N,): mean over the chains of each one's autocorrelation; NaN where no chain moves."""
+    """(C, N) -> (N,): autocorrelation, its covariances averaged over the chains; NaN if no chain moves."""
     covariance = autocovariance(values).mean(axis=0)
     return covariance / covariance[0]
 
@@ -36,19 +38,19 @@ def _moments(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """W and var+ of (C, N)."""
     count = values.shape[-1]
     within = values.var(axis=-1, ddof=1).mean()
-    between = values.mean(axis=-1).var(ddof=1) if len(values) > 1 else jnp.float32(0)
+    between = values.mean(axis=-1).var(ddof=1) if len(values) > 1 else jnp.zeros((), values.dtype)
     return within, (count - 1) / count * within + between
 
 
 def split_r_hat(values: jax.Array) -> jax.Array:
-    """(C, N) -> a scalar, 1 where the chains agree; N at least 4, the middle draw of an odd number left out."""
+    """(C, N) -> a scalar, 1 where the chains agree. N at least 4; of an odd number the middle draw is dropped."""
     half = values.shape[-1] // 2
     within, total = _moments(jnp.concatenate([values[:, :half], values[:, -half:]]))
     return jnp.sqrt(total / within)
 
 
 def effective_sample_size(values: jax.Array) -> jax.Array:
-    """(C, N) -> a scalar: independent draws that estimate the mean as well as these C N do."""
+    """(C, N) -> a scalar: the number of independent draws that would estimate the mean as well."""
     chains, count = values.shape
     within, total = _moments(values)
     covariance = autocovariance(values).mean(axis=0) * (count / (count - 1))
@@ -56,7 +58,7 @@ def effective_sample_size(values: jax.Array) -> jax.Array:
     pairs = rho[: count // 2 * 2].reshape(-1, 2).sum(axis=-1)
     positive = jnp.cumprod(pairs > 0)
     falling = jax.lax.cummin(jnp.where(positive, pairs, 0.0))
-    return chains * count / jnp.maximum(2 * falling.sum() - 1, 1 / jnp.log10(chains * count))
+    return chains * count / jnp.maximum(2 * falling.sum() - 1, 1 / math.log10(chains * count))
 
 
 def diagnose(values: jax.Array) -> dict[str, jax.Array]:
@@ -80,17 +82,17 @@ def trace(machine: Machine, key: jax.Array, params: Params, layers: Layers, step
 
 
 def temperatures(count: int, chains: int) -> jax.Array:
-    """t of `count` replicas of `chains` chains, from 0 to 1 in even steps, replica by replica: (count * chains, 1)."""
-    return jnp.repeat(jnp.linspace(0.0, 1.0, count), chains)[:, None]
+    """t of `count` replicas of `chains` chains, evenly spaced from 0 to 1, replica by replica: (count * chains, 1)."""
+    return jnp.repeat(jnp.linspace(0.0, 1.0, count, dtype=jnp.float32), chains)[:, None]
 
 
 def temper(
     machine: Machine, key: jax.Array, params: Params, layers: Layers, base: tuple[jax.Array, ...], count: int
 ) -> tuple[Layers, jax.Array]:
-    """One sweep of each of `count` replicas, then swaps of neighbours, even or odd pairs by lot.
+    """One sweep of each of `count` replicas, then swaps of neighbours, of even or of odd pairs at random.
 
     Args:
-      machine: and
+      machine: of any architecture.
       key: typed.
       params: of the machine.
       layers: (count * C, n_j) each, replica by replica; the last C rows are at t = 1.
@@ -98,7 +100,7 @@ def temper(
       count: replicas, at least 2.
 
     Returns:
-      layers, and the share of proposed swaps that took place.
+      layers, and the share of proposed swaps that were accepted.
     """
     key_sweep, key_pairs, key_swap = jax.random.split(key, 3)
     chains = len(layers[0]) // count
@@ -114,9 +116,10 @@ def temper(
     other = tuple(swapped(x) for x in layers)
     gain = machine.free_energy(params, layers, 0, ladder) - machine.free_energy(params, other, 0, ladder)
     gain = gain.reshape(count, chains)
-    lots = jnp.log(jax.random.uniform(key_swap, (count, chains)))[jnp.minimum(replica, partner)]
+    # Both replicas of a pair use one random number.
+    log_uniform = jnp.log(jax.random.uniform(key_swap, (count, chains), jnp.float32))[jnp.minimum(replica, partner)]
     proposed = (partner != replica)[:, None]
-    accepted = (lots < gain + gain[partner]) & proposed
+    accepted = (log_uniform < gain + gain[partner]) & proposed
     row = accepted.reshape(-1, 1)
-    share = accepted.sum() / jnp.maximum(proposed.sum() * chains, 1)
+    share = accepted.sum(dtype=jnp.float32) / jnp.maximum(proposed.sum(dtype=jnp.float32) * chains, 1)
     return tuple(jnp.where(row, o, x) for o, x in zip(other, layers, strict=True)), share

@@ -1,13 +1,13 @@
 r"""A classifier that starts from a trained Boltzmann machine (Salakhutdinov & Hinton 2009, AISTATS 5:448, section 3.3).
 
-The hidden layers become those of a network trained by back-propagation. In a deep machine a layer also hears the one
-above it, so that the network has the mean-field activations q of that one as a second input:
+The hidden layers become those of a network trained by back-propagation. In a deep machine a layer also gets input from
+the one above it, so that the network has the mean-field activations q of that one as a second input:
 
     h_j = sigmoid(h_(j-1) W_j + q_(j+1) A_j + b_j),   A_j = W_(j+1)^T before training;   logits = h_L U + c
 
-q is found once, with the machine as it was trained and the label unknown; its layers and A are then free parameters as
-the others are. Where mean-field inference has converged, h_j = q_j at the start. U and c are the machine's label units,
-or new where it has none. With one hidden layer that is a plain network.
+q is computed once, with the machine as it was trained and the label unknown; its layers and A are then trained like the
+other parameters. Where mean-field inference has converged, h_j = q_j at the start. U and c are the machine's label
+units, or new where it has none. With one hidden layer the network is a plain one.
 
     network = unroll(key, machine, params, classes=10)
     x, y = inputs(machine, params, images, steps=10), labels
@@ -15,6 +15,7 @@ or new where it has none. With one hidden layer that is a plain network.
     answer = logits(network, x).argmax(-1)
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 import optax
 
 from synthjax.errors import InputError
-from synthjax.gibbs.machine import Layers, Machine, Params
+from synthjax.gibbs.machine import Layers, Machine, Params, uniform
 from synthjax.train import optim
 
 
@@ -60,13 +61,13 @@ def hidden_layers(machine: Machine) -> int:
 
 
 def unroll(key: jax.Array, machine: Machine, params: Params, classes: int) -> Network:
-    """The network that a machine starts.
+    """The network that starts from a machine.
 
     Args:
-      key: typed; of U, where the machine has no label units.
+      key: typed; for U, where the machine has no label units.
       machine: with any number of hidden layers.
       params: of it.
-      classes: of the answer.
+      classes: number of them.
 
     Raises:
       InputError: the machine's label units are of another number of classes.
@@ -74,33 +75,33 @@ def unroll(key: jax.Array, machine: Machine, params: Params, classes: int) -> Ne
     count = hidden_layers(machine)
     weights, biases = list(params.weights[:count]), list(params.biases[1 : 1 + count])
     # Gaussian pixels reach layer 1 divided by their variance.
-    weights[0] = machine.seen(params, 0, jnp.ones(machine.sizes[0]))[:, None] * weights[0]
+    weights[0] = machine.seen(params, 0, jnp.ones(machine.sizes[0], jnp.float32))[:, None] * weights[0]
     feedback = tuple(w.T for w in params.weights[1:count])
     if len(machine.sizes) - 1 > count:
         if machine.sizes[-1] != classes:
             raise InputError(f"the machine has label units for {machine.sizes[-1]} classes; the data has {classes}")
         return Network((*weights, params.weights[count]), feedback, (*biases, params.biases[-1]))
-    top = 0.01 * jax.random.normal(key, (machine.sizes[count], classes))
-    return Network((*weights, top), feedback, (*biases, jnp.zeros(classes)))
+    top = 0.01 * jax.random.normal(key, (machine.sizes[count], classes), jnp.float32)
+    return Network((*weights, top), feedback, (*biases, jnp.zeros(classes, jnp.float32)))
 
 
 def scratch(key: jax.Array, machine: Machine, classes: int) -> Network:
-    """The same network without the machine, and without its second inputs: what training it first is measured by.
+    """The same network without the machine and without its second inputs: the baseline.
 
     Weights are drawn from N(0, 1 / n) for n inputs.
     """
     sizes = (*machine.sizes[: 1 + hidden_layers(machine)], classes)
     keys = jax.random.split(key, len(sizes) - 1)
     pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
-    weights = tuple(jax.random.normal(k, (n, m)) / jnp.sqrt(n) for k, n, m in pairs)
-    return Network(weights, (), tuple(jnp.zeros(m) for m in sizes[1:]))
+    weights = tuple(jax.random.normal(k, (n, m), jnp.float32) / math.sqrt(n) for k, n, m in pairs)
+    return Network(weights, (), tuple(jnp.zeros(m, jnp.float32) for m in sizes[1:]))
 
 
 def inputs(machine: Machine, params: Params, x: jax.Array, steps: int) -> Layers:
-    """What the network takes: layer 0 as it is, (B, n_0), and the means q_2 ... q_L, (B, n_j).
+    """Inputs of the network: layer 0 as it is, (B, n_0), and the means q_2 ... q_L, (B, n_j).
 
     Args:
-      machine: and
+      machine: of any architecture.
       params: of it.
       x: (B, n_0): layer 0; black-and-white pixels as their probabilities.
       steps: of mean-field inference, the label unknown.
@@ -113,21 +114,21 @@ def inputs(machine: Machine, params: Params, x: jax.Array, steps: int) -> Layers
 
 
 def logits(network: Network, x: Layers, key: jax.Array | None = None, dropout: Sequence[float] = (0, 0)) -> jax.Array:
-    """(B, classes) of `inputs`; with a key, for training: shares `dropout` of layer 0 and of those above left out."""
+    """(B, classes) of `inputs`. With a key, for training: drops shares `dropout` of layer 0 and of the layers above."""
 
     def thinned(h: jax.Array, j: int, share: float) -> jax.Array:
         if key is None or not share:
             return h
-        return h * jax.random.bernoulli(jax.random.fold_in(key, j), 1 - share, h.shape) / (1 - share)
+        return h * (uniform(jax.random.fold_in(key, j), h.shape) < 1 - share) / (1 - share)
 
     last = len(network.weights) - 1
     h = thinned(x[0], last, dropout[0])
     for j in range(last):
-        field = h @ network.weights[j] + network.biases[j]
+        field = h @ network.weights[j] + network.biases[j][None]
         if j < len(network.feedback):
             field = field + x[1 + j] @ network.feedback[j]
         h = thinned(jax.nn.sigmoid(field), j, dropout[1])
-    return h @ network.weights[last] + network.biases[last]
+    return h @ network.weights[last] + network.biases[last][None]
 
 
 def train(key: jax.Array, network: Network, x: Layers, y: jax.Array, protocol: Protocol) -> Network:
@@ -151,7 +152,8 @@ def train(key: jax.Array, network: Network, x: Layers, y: jax.Array, protocol: P
 def _train(key, network: Network, x: Layers, y: jax.Array, protocol: Protocol) -> Network:
     size = min(protocol.batch_size, len(y))
     a_pass = len(y) // size
-    adam = optim.adam(optim.schedule(protocol.learning_rate, protocol.steps, decay="linear"))
+    rate = optim.schedule(protocol.learning_rate, protocol.steps, decay="linear")
+    adam = optax.chain(optim.adam(), optax.scale_by_learning_rate(rate))
     key_order, key_dropout = jax.random.split(key)
 
     def loss(network, key, x, y):

@@ -9,13 +9,13 @@ Layers x_0 ... x_L, of which only neighbours are joined. An RBM has two; softmax
     Gaussian   b x becomes -(x - b)^2 / 2s^2 and neighbours see x / s^2:  p(x | rest) = N(field, s^2)
                (Cho et al. 2011, ICANN, with s learnt; layer 0 alone)
 
-Odd layers are independent of one another given the even ones, and the other way round: Gibbs sampling takes them in two
-blocks, and the layers of either parity can be summed out in closed form. `Temper` leads from the machine without
-couplings, whose biases are `base`, to the whole one: p_t(x) ~ exp(-(1 - t) E_base(x) - t E(x)), up to a factor.
+Odd layers are independent of one another given the even ones, and vice versa: Gibbs sampling takes them in two blocks,
+and the layers of either parity can be summed out in closed form. `Temper` interpolates between the machine without
+couplings, whose biases are `base`, and the whole one: p_t(x) ~ exp(-(1 - t) E_base(x) - t E(x)), up to a factor.
 
     machine = Machine((784, 500, 10), ("bernoulli", "bernoulli", "softmax"))
-    params = machine.init(key, machine.flat())
-    layers = machine.start(key, params, machine.flat(), 100)
+    params = machine.init(key, machine.zero_biases())
+    layers = machine.start(key, params, machine.zero_biases(), 100)
     layers = machine.sweep(key, params, layers)
 """
 
@@ -45,33 +45,33 @@ class Params(NamedTuple):
     biases: tuple[jax.Array, ...]
     """b_j (n_j,), L + 1 of them."""
     log_var: jax.Array
-    """log s^2 (n_0,) of Gaussian units; a 0 that nothing looks at where there are none."""
+    """log s^2 (n_0,) of Gaussian units; an unused scalar 0 where there are none."""
 
 
 class Temper(NamedTuple):
-    """How far along the way from the machine without couplings to the whole one."""
+    """An intermediate distribution between the machine without couplings (t = 0) and the whole one (t = 1)."""
 
     t: jax.Array
-    """A number in [0, 1], or (B, 1) for one a row."""
+    """In [0, 1]: a scalar, or (B, 1) for one value per row."""
     base: tuple[jax.Array, ...]
     """b_j (n_j,) at t = 0."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The form of a Boltzmann machine; hashable, so that compiled functions can depend on it."""
+    """The architecture of a Boltzmann machine; hashable, so that it can be a static argument of jit."""
 
     sizes: tuple[int, ...]
     """n_0 ... n_L."""
     units: tuple[Units, ...]
     """Of each layer; "gaussian" only for layer 0."""
     half: bool = False
-    """Products of layers with couplings round their factors to bfloat16 (by 2^-9 at most; binary states are exact) and
-    add up in f32, and so do those of their gradients: faster where there are matrix units for it (AMX, GPU, TPU).
-    Bernoulli units are drawn with 16 random bits. For training; likelihoods are taken of the same machine without."""
+    """Matrix products, and those of their gradients, round their factors to bfloat16 (relative error at most 2^-9;
+    binary states are exact) and sum in f32. Faster on matrix units (AMX, GPU, TPU). Bernoulli units are drawn with 16
+    random bits. For training and sampling; compute likelihoods with `half=False`."""
 
     def __post_init__(self):
-        """Checks the form.
+        """Checks the architecture.
 
         Raises:
           InputError: fewer than two layers, an empty one, or Gaussian units elsewhere than in layer 0.
@@ -86,17 +86,17 @@ class Machine:
 
     # --- parameters and states -----------------------------------------------------------------------------------
 
-    def flat(self) -> tuple[jax.Array, ...]:
-        """Biases 0 of every layer."""
-        return tuple(jnp.zeros(n) for n in self.sizes)
+    def zero_biases(self) -> tuple[jax.Array, ...]:
+        """Biases 0 of every layer, (n_j,) f32 each."""
+        return tuple(jnp.zeros(n, jnp.float32) for n in self.sizes)
 
     def init(self, key: jax.Array, biases: tuple[jax.Array, ...], log_var: jax.Array | None = None) -> Params:
         """Weights N(0, 0.01^2) (Hinton 2010, "A practical guide", section 8); log s^2 of Gaussian units, default 0."""
         pairs = list(itertools.pairwise(self.sizes))
         keys = jax.random.split(key, len(pairs))
-        weights = tuple(0.01 * jax.random.normal(k, pair) for k, pair in zip(keys, pairs, strict=True))
+        weights = tuple(0.01 * jax.random.normal(k, pair, jnp.float32) for k, pair in zip(keys, pairs, strict=True))
         if log_var is None:
-            log_var = jnp.zeros(self.sizes[0] if self.units[0] == "gaussian" else ())
+            log_var = jnp.zeros(self.sizes[0] if self.units[0] == "gaussian" else (), jnp.float32)
         return Params(weights, biases, log_var)
 
     def start(self, key: jax.Array, params: Params, base: tuple[jax.Array, ...], count: int) -> Layers:
@@ -106,29 +106,34 @@ class Machine:
         return tuple(self.draw(k, j, f, params.log_var) for j, (k, f) in enumerate(zip(keys, fields, strict=True)))
 
     def ascend(self, params: Params, x: jax.Array) -> Layers:
-        """Means of all layers from layer 0 (B, n_0) upwards, each input doubled for what the layer above would add.
+        """Means of all layers from layer 0 (B, n_0) upwards, in one pass.
 
-        As in the pre-training of deep machines; the layers below the top are where mean-field inference starts.
+        Inputs of layers below the top are doubled, in place of the input from above, as in the pre-training of deep
+        machines. Mean-field inference starts from these means.
         """
         layers = [x]
         last = len(self.sizes) - 1
         for j in range(1, last + 1):
             factor = 1.0 if j == last else 2.0
             up = self.up(self.seen(params, j - 1, layers[-1]), params.weights[j - 1])
-            layers.append(self.mean(j, params.biases[j] + factor * up))
+            layers.append(self.mean(j, jnp.atleast_2d(params.biases[j]) + factor * up))
         return tuple(layers)
 
     # --- conditional distributions -------------------------------------------------------------------------------
 
     def seen(self, params: Params, j: int, x: jax.Array) -> jax.Array:
         """Layer j as its neighbours see it: x, or x / s^2 of Gaussian units."""
-        return x * jnp.exp(-params.log_var) if self.units[j] == "gaussian" else x
+        if self.units[j] != "gaussian":
+            return x
+        return x * jnp.exp(-params.log_var).reshape((1,) * (x.ndim - 1) + (-1,))
 
     def bias(self, params: Params, j: int, temper: Temper | None) -> jax.Array:
-        """b_j, (n_j,) or (B, n_j)."""
+        """b_j at that temperature: (1, n_j) or (B, n_j)."""
+        bias = jnp.atleast_2d(params.biases[j])
         if temper is None:
-            return params.biases[j]
-        return temper.base[j] + temper.t * (params.biases[j] - temper.base[j])
+            return bias
+        base = temper.base[j][None]
+        return base + temper.t * (bias - base)
 
     def up(self, x: jax.Array, w: jax.Array) -> jax.Array:
         """x w of x (B, n_(j-1)) and couplings w (n_(j-1), n_j)."""
@@ -139,7 +144,7 @@ class Machine:
         return dense.backward(x, w) if self.half else jnp.matmul(x, w.T, precision="highest")
 
     def field(self, params: Params, layers: Layers, j: int, temper: Temper | None = None) -> jax.Array:
-        """What layer j gets from its neighbours, bias included: (B, n_j)."""
+        """Total input of layer j, its bias included: (B, n_j)."""
         inputs = []
         if j > 0:
             inputs.append(self.up(self.seen(params, j - 1, layers[j - 1]), params.weights[j - 1]))
@@ -157,11 +162,10 @@ class Machine:
     def draw(self, key: jax.Array, j: int, field: jax.Array, log_var: jax.Array) -> jax.Array:
         """x_j ~ p(. | field): like `field`."""
         if self.units[j] == "bernoulli":
-            uniform = half_uniform if self.half else jax.random.uniform
-            return jnp.float32(uniform(key, field.shape) < jax.nn.sigmoid(field))
+            return (uniform(key, field.shape, self.half) < jax.nn.sigmoid(field)).astype(field.dtype)
         if self.units[j] == "softmax":
-            return jax.nn.one_hot(jax.random.categorical(key, field), field.shape[-1])
-        return field + jnp.exp(log_var / 2) * jax.random.normal(key, field.shape)
+            return jax.nn.one_hot(jax.random.categorical(key, field), field.shape[-1], dtype=field.dtype)
+        return field + jnp.exp(log_var / 2)[None] * jax.random.normal(key, field.shape, field.dtype)
 
     def parity(self, parity: int) -> range:
         """The odd (1) or even (0) layers."""
@@ -188,7 +192,7 @@ class Machine:
             x = self.mean(j, field)
             if key is not None:
                 x = self.draw(jax.random.fold_in(key, j), j, field, params.log_var)
-            new[j] = x if values is None else jnp.where(mask, values, x)
+            new[j] = (x if values is None else jnp.where(mask, values, x)).astype(layers[j].dtype)
         return tuple(new)
 
     def sweep(
@@ -202,7 +206,7 @@ class Machine:
     ) -> Layers:
         """One sweep of block Gibbs sampling, or of mean-field updates where `key` is None: parity `first`, the other.
 
-        What `layers` holds of the first parity is not looked at.
+        The values in `layers` of the first parity are not used.
         """
         keys = (None, None) if key is None else jax.random.split(key)
         layers = self.update(keys[0], params, layers, first, clamped, temper)
@@ -228,10 +232,10 @@ class Machine:
         layers = self.ascend(params, x)
         if len(layers) == 2:
             return layers
-        # Layer 0 stays as it is, so that what it adds to layer 1 is a bias of the machine above it.
-        driven = params.biases[1] + self.up(self.seen(params, 0, x), params.weights[0])
+        # Layer 0 is fixed: its input to layer 1 is computed once and becomes a bias of the machine above it.
+        driven = jnp.atleast_2d(params.biases[1]) + self.up(self.seen(params, 0, x), params.weights[0])
         above = dataclasses.replace(self, sizes=self.sizes[1:], units=self.units[1:])
-        rest = Params(params.weights[1:], (driven, *params.biases[2:]), jnp.zeros(()))
+        rest = Params(params.weights[1:], (driven, *params.biases[2:]), jnp.zeros((), jnp.float32))
         layers = layers[1:]
         clamped: Clamped = {}
         if label is not None:
@@ -259,7 +263,7 @@ class Machine:
         """Layer j's part of -E without its neighbours: (B,)."""
         b, x = self.bias(params, j, temper), layers[j]
         if self.units[j] == "gaussian":
-            return -0.5 * ((x - b) ** 2 * jnp.exp(-params.log_var)).sum(axis=-1)
+            return -0.5 * ((x - b) ** 2 * jnp.exp(-params.log_var)[None]).sum(axis=-1)
         return (x * b).sum(axis=-1)
 
     def log_sum(self, params: Params, j: int, field: jax.Array, bias: jax.Array) -> jax.Array:
@@ -268,13 +272,13 @@ class Machine:
             return _softplus(field).sum(axis=-1)
         if self.units[j] == "softmax":
             return jax.nn.logsumexp(field, axis=-1)
-        square = (field**2 - bias**2) * jnp.exp(-params.log_var)
-        return 0.5 * (square + params.log_var + math.log(2 * math.pi)).sum(axis=-1)
+        log_var = params.log_var[None]
+        return 0.5 * ((field**2 - bias**2) * jnp.exp(-log_var) + log_var + math.log(2 * math.pi)).sum(axis=-1)
 
     def free_energy(self, params: Params, layers: Layers, kept: int = 0, temper: Temper | None = None) -> jax.Array:
         """F with exp(-F) = sum of exp(-E) over all layers but those of parity `kept`: (B,), nats.
 
-        The others in `layers` are not looked at. -log p(kept) = F + log Z.
+        The values in `layers` of the other parity are not used. -log p(kept) = F + log Z.
         """
         total = jnp.float32(0)
         for j in self.parity(kept):
@@ -305,14 +309,24 @@ class Machine:
         return total
 
 
+@jax.custom_jvp
 def _softplus(x: jax.Array) -> jax.Array:
-    """log(1 + e^x) to 1e-7 or so, in half the time of `jax.nn.softplus`, which keeps the digits of small ones."""
+    """log(1 + e^x) with an absolute error of about 1e-7, in half the time of `jax.nn.softplus`."""
     return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
 
 
-def half_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform on the middles of 2^16 equal parts of [0, 1], two of each random word: f32."""
+@_softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    # |x| has no second derivative at 0, where the fields of a new machine are.
+    (x,), (tangent,) = primals, tangents
+    return _softplus(x), jax.nn.sigmoid(x) * tangent
+
+
+def uniform(key: jax.Array, shape: tuple[int, ...], half: bool = False) -> jax.Array:
+    """Uniform in [0, 1], f32; `half`: the midpoints of 2^16 equal intervals, two from each random word."""
+    if not half:
+        return jax.random.uniform(key, shape, jnp.float32)
     *rows, n = shape
-    words = jax.random.bits(key, (*rows, -(-n // 2)))
+    words = jax.random.bits(key, (*rows, -(-n // 2)), jnp.uint32)
     drawn = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :n]
-    return (jnp.float32(drawn) + 0.5) * 2.0**-16
+    return (drawn.astype(jnp.float32) + 0.5) * 2.0**-16

@@ -1,4 +1,4 @@
-r"""What the training of every Boltzmann machine needs besides its gradient: state, momentum, centring, alarms.
+r"""What the training of Boltzmann machines shares: state, momentum, centred gradient, diagnostics.
 
 The gradient of -log p is that of the energy, data minus model: <dE>_data - <dE>_model. Centred units x - o make its
 parts nearly orthogonal (Montavon & Müller 2012, Melchior et al. 2016, JMLR 17:99). In the parameters of the machine as
@@ -8,30 +8,36 @@ it stands that is the gradient g with
     g'(b_j) = g(b_j) - g'(W_j)^T o_(j-1) - g'(W_(j+1)) o_(j+1)
 
 for the means o of the layers, kept as moving averages. It vanishes where g does.
+
+The averages are statistics of batches that `grad` does not see. Under a private `grad`, turn centring off.
 """
 
 import itertools
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from synthjax.errors import InputError
 from synthjax.gibbs import chains
 from synthjax.gibbs.machine import Layers, Machine, Params
-from synthjax.model import Batch
+from synthjax.train import optim
 
-LARGEST = 60.0
-"""Units whose couplings have a norm beyond this belong to a run that blew up: the metric becomes infinite, at which the
-loop stops and names it. Training that goes well stays far below (784-500 on MNIST: 25); a machine that falls into two
-modes of all units together comes here with no single coupling large."""
-LARGEST_BIAS, LARGEST_LOG_VAR = 100.0, 20.0
-"""The same of biases, which are log odds or, of Gaussian units, standardised grey values, and of log s^2."""
+MAX_NORM = 60.0
+"""If the weight norm of any unit exceeds this, training has diverged. The metric is set to inf, which stops the loop.
+
+Norms of a stable run stay far below: 25 for 784-500 units on MNIST. The norm also detects a machine with two modes, in
+which all units are on or off together, though no single weight is large.
+"""
+MAX_BIAS, MAX_LOG_VAR = 100.0, 20.0
+"""The same for biases (log odds, or values of Gaussian pixels), and for log s^2."""
 TRACE = 100
-"""Steps that the diagnostics of persistent chains look back."""
+"""Number of latest steps that the diagnostics of persistent chains use."""
 OFFSET_RATE = 0.01
-"""Of the moving averages of the layers' means (Melchior et al. 2016, section 4.3)."""
+"""Rate of the moving averages of the layers' means (Melchior et al. 2016, section 4.3)."""
 
 
 class State(NamedTuple):
@@ -39,79 +45,127 @@ class State(NamedTuple):
 
     params: Params
     ema: Params
-    velocity: Params
-    """Of momentum."""
+    """Moving average of `params`: what samples and scores use."""
+    opt: optax.OptState
     base: tuple[jax.Array, ...]
-    """Biases of the machine without couplings that annealing starts from."""
+    """(n_j,) each: biases of the machine without couplings that annealing starts from."""
     offsets: tuple[jax.Array, ...]
     """Moving averages of the layers' means over the data, (n_j,) each."""
     chains: Layers
     """Of persistent sampling: (chains, n_j) each; () where there are none."""
     trace: jax.Array
-    """(chains, TRACE) free energy of each chain after the latest steps, the last one last; 0 before there are any."""
+    """(chains, TRACE) free energy of each chain after the latest steps, in order; 0 before the first."""
+
+    @classmethod
+    def create(
+        cls, machine: Machine, params: Params, optimiser: optax.GradientTransformation, chains: Layers, traced: int
+    ) -> Self:
+        """The state before the first step, with `base` and `offsets` from the biases.
+
+        Args:
+          machine: of any architecture.
+          params: of it.
+          optimiser: any optax transformation.
+          chains: persistent chains, () for none.
+          traced: number of chains that are diagnosed.
+        """
+        # Copies: a state that is donated may not hold one array twice.
+        base = jax.tree.map(jnp.copy, params.biases)
+        offsets = tuple(machine.mean(j, jnp.copy(b)) for j, b in enumerate(params.biases))
+        trace = jnp.zeros((traced, TRACE), jnp.float32)
+        return cls(*optim.TrainState.create(params, optimiser), base, offsets, chains, trace)
+
+    @property
+    def train(self) -> optim.TrainState:
+        """The part that `optim.train_update` takes."""
+        return optim.TrainState(self.params, self.ema, self.opt)
+
+    def updated(self, new: optim.TrainState) -> Self:
+        """The same with new parameters, their average and the optimiser's state."""
+        return self._replace(params=new.params, ema=new.ema, opt=new.opt)
 
 
 def check(config: Any, positive: tuple[str, ...]) -> None:
-    """Raises InputError for a Config of a Boltzmann machine with a field out of its range.
+    """Checks the fields that the Configs of all Boltzmann machines share. Traced numbers pass.
 
     Args:
-      config: with the fields that every family of them has.
-      positive: those that must be at least 1.
+      config: of any of them.
+      positive: further fields that must be at least 1.
+
+    Raises:
+      InputError: a field is out of its range.
     """
+
+    def require(name: str, holds: Callable[[Any], bool], range: str) -> None:
+        value = getattr(config, name)
+        if not any(isinstance(a, jax.core.Tracer) for a in jax.tree.leaves(value)) and not holds(value):
+            raise InputError(f"model.{name}={value}: must {range}")
+
     for name in positive:
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
+        require(name, lambda value: value >= 1, "be at least 1")
     for name in ("anneal", "weight_decay", "sparsity_cost"):
-        if getattr(config, name) < 0:
-            raise InputError(f"model.{name}={getattr(config, name)}: must not be negative")
-    if not 0 < config.sparsity_target < 1:
-        raise InputError(f"model.sparsity_target={config.sparsity_target}: must be between 0 and 1")
+        require(name, lambda value: value >= 0, "not be negative")
+    require("sparsity_target", lambda value: 0 < value < 1, "be between 0 and 1")
+    require("momentum_ramp", lambda value: 0 <= value <= 1, "be at least 0 and at most 1")
+    require("momentum", lambda value: all(0 <= m < 1 for m in value), "be at least 0 and below 1")
+    if hasattr(config, "pretraining_rate"):
+        require("pretraining_rate", lambda value: 0 < value < math.inf, "be a finite number above 0")
+    require("visible", lambda value: value in ("bernoulli", "gaussian"), "be bernoulli or gaussian")
+    optim.check_rates(
+        config.learning_rate, config.ema_decay, getattr(config, "warmup", 0), getattr(config, "clip", None)
+    )
 
 
-def first(
-    machine: Machine, params: Params, base: tuple[jax.Array, ...], chains: Layers, count: int | None = None
-) -> State:
-    """The state before the first step; the first `count` of the chains are traced, all by default."""
-    offsets = tuple(machine.mean(j, b) for j, b in enumerate(params.biases))
-    zero = jax.tree.map(jnp.zeros_like, params)
-    if count is None:
-        count = len(chains[0]) if chains else 0
-    return State(params, jax.tree.map(jnp.copy, params), zero, base, offsets, chains, jnp.zeros((count, TRACE)))
+def momentum(ends: tuple[Any, Any], ramp: int) -> optax.GradientTransformationExtraArgs:
+    """Momentum v <- m(i) v + g: an optax transformation whose `update` takes the step number i as `step`.
+
+    Args:
+      ends: m at step 0, and from step `ramp` on; linear in between (Hinton 2010, section 9).
+      ramp: in steps.
+    """
+
+    def update(gradient, velocity, params=None, *, step, **_):
+        share = jnp.minimum(jnp.asarray(step, jnp.float32) / max(ramp, 1), 1.0)
+        m = ends[0] + (ends[1] - ends[0]) * share
+        velocity = jax.tree.map(lambda v, g: m.astype(v.dtype) * v + g, velocity, gradient)
+        return velocity, velocity
+
+    return optax.GradientTransformationExtraArgs(lambda params: jax.tree.map(jnp.zeros_like, params), update)
 
 
 def mixing(trace: jax.Array, energies: jax.Array, taken: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """How well persistent chains mix, from their free energy along the latest steps.
+    """How well persistent chains mix, from their free energy after the latest steps.
 
-    Parameters move between steps, which shifts the free energy of all chains alike: their mean is taken off each step.
+    Parameters change between steps, which shifts the free energy of all chains alike. So the mean over chains is
+    subtracted at each step.
 
     Args:
       trace: (C, TRACE), of the steps before.
       energies: (C,) after this one.
-      taken: steps that the chains have taken, this one not counted.
+      taken: number of steps before this one.
 
     Returns:
       the new trace, and metrics: split R-hat (1: the chains agree), the effective share of the C TRACE draws and the
-      autocorrelation from one step to the next, 0 before the trace is full, and where chains do not move; no metrics of
-      a single chain.
+      autocorrelation at lag 1. They are 0 before the trace is full and if no chain moves; a single chain has none.
     """
-    trace = jnp.concatenate([trace[:, 1:], energies[:, None]], axis=1)
+    trace = jnp.concatenate([trace[:, 1:], energies[:, None].astype(trace.dtype)], axis=1)
     if len(trace) < 2:
         return trace, {}
-    values = trace - trace.mean(axis=0)
+    values = trace - trace.mean(axis=0, keepdims=True)
     full = taken + 1 >= TRACE
     found = {
         "chains_r_hat": chains.split_r_hat(values),
         "chains_effective_share": chains.effective_sample_size(values) / trace.size,
         "chains_autocorrelation": chains.autocorrelation(values)[1],
     }
-    # Chains that do not move have no R-hat; what stops a run are the weights.
+    # Chains that do not move have no R-hat. A metric that is not finite would stop the run.
     return trace, {name: jnp.where(full & jnp.isfinite(value), value, 0.0) for name, value in found.items()}
 
 
 def model_side(free_energy: Callable[[Params], jax.Array], params: Params) -> tuple[jax.Array, Params]:
-    """Free energy of each chain, (C,), and the gradient of its mean: what is taken off the data's."""
+    """Free energy of each chain, (C,), and the gradient of its mean, to be subtracted from that of the data."""
     value, back = jax.vjp(free_energy, params)
-    (gradient,) = back(jnp.full(len(value), 1 / len(value)))
+    (gradient,) = back(jnp.full(len(value), 1 / len(value), value.dtype))
     return value, gradient
 
 
@@ -124,66 +178,60 @@ def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[j
         g = g - jnp.outer(seen[j], above) - jnp.outer(below, seen[j + 1])
         weights.append(g)
         biases[j] = biases[j] - g @ seen[j + 1]
-        # Of one row the product makes XLA:CPU lay g out the other way round, which takes a third of a training step.
+        # With one row the product makes XLA:CPU transpose g, which takes a third of a training step.
         twice = jnp.stack([seen[j], seen[j]])
         biases[j + 1] = biases[j + 1] - (twice @ jax.lax.optimization_barrier(g))[0]
     return Params(tuple(weights), tuple(biases), gradient.log_var)
 
 
-def moved(offsets: tuple[jax.Array, ...], layers: Layers, batch: Batch) -> tuple[jax.Array, ...]:
-    """The averages after one more batch, whose layers have means (B, n_j)."""
-    share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-8)
-    return tuple(o + OFFSET_RATE * (share @ x - o) for o, x in zip(offsets, layers, strict=True))
-
-
-def momentum(i: jax.Array, ends: tuple[float, float], ramp: int) -> jax.Array:
-    """From the first to the second of `ends`, linear over `ramp` steps (Hinton 2010, section 9)."""
-    return ends[0] + (ends[1] - ends[0]) * jnp.minimum(i / max(ramp, 1), 1.0)
-
-
-def moving(velocity: Params, gradient: Params, rate: jax.Array, inertia: jax.Array) -> Params:
-    """The velocity after this gradient: v <- m v - rate g."""
-    return jax.tree.map(lambda v, g: inertia * v - rate * g, velocity, gradient)
-
-
-def clipped(gradient: Params, largest: float) -> Params:
-    """The gradient, shortened to the norm `largest` where it is longer."""
-    norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(gradient)))
-    return jax.tree.map(lambda g: g * jnp.minimum(1, largest / jnp.maximum(norm, 1e-12)), gradient)
+def update_offsets(offsets: tuple[jax.Array, ...], layers: Layers, weight: jax.Array) -> tuple[jax.Array, ...]:
+    """The moving averages after one more batch, whose layers have means (B, n_j); weight (B,), all 0: no change."""
+    total = weight.sum()
+    share = weight / jnp.where(total > 0, total, 1.0)
+    rate = OFFSET_RATE * share.sum()
+    return tuple(
+        o + (OFFSET_RATE * (share @ x) - rate * o).astype(o.dtype) for o, x in zip(offsets, layers, strict=True)
+    )
 
 
 def decayed(gradient: Params, params: Params, decay: float) -> Params:
-    """The gradient with that of decay / 2 |W|^2; biases do not decay."""
-    weights = tuple(g + decay * w for g, w in zip(gradient.weights, params.weights, strict=True))
+    """The gradient plus that of decay / 2 |W|^2; biases do not decay."""
+    weights = tuple((g + decay * w).astype(g.dtype) for g, w in zip(gradient.weights, params.weights, strict=True))
     return gradient._replace(weights=weights)
 
 
-def sparsity(activity: jax.Array, target: float) -> jax.Array:
-    """Cross-entropy of hidden units with their target, less its minimum: (B, n) logits -> (B,), nats.
+def is_zero(value: Any) -> bool:
+    """Whether a field of a Config is known to be 0 (a traced one is not), so that its term can be left out."""
+    return not isinstance(value, jax.core.Tracer) and value == 0
 
-    Its gradient is p - target, as if the penalty were on the mean over all data (Hinton 2010, section 11), yet each
+
+def sparsity(logits: jax.Array, target: Any) -> jax.Array:
+    """Cross-entropy of hidden units with their target, minus its minimum: (B, n) logits -> (B,), nats.
+
+    Its gradient is p - target, as if the penalty were on the mean over all data (Hinton 2010, section 11), but each
     example has its own.
     """
-    entropy = jax.scipy.special.entr(jnp.float32(target)) + jax.scipy.special.entr(jnp.float32(1 - target))
-    return (jax.nn.softplus(activity) - target * activity - entropy).sum(axis=-1)
+    target = jnp.asarray(target, jnp.float32)
+    entropy = jax.scipy.special.entr(target) + jax.scipy.special.entr(1 - target)
+    return (jax.nn.softplus(logits) - target * logits - entropy).sum(axis=-1)
 
 
 def sizes(machine: Machine, params: Params) -> dict[str, jax.Array]:
-    """How large the parameters are, each metric named after the layers that it is of, infinite where it blew up.
+    """Metrics of how large the parameters are, named after their layers; inf where training has diverged.
 
     Layers are called pixels, hidden_1, hidden_2 ... and labels.
 
     Returns:
-      "norm_pixels_to_hidden_1" ...: the largest L2 norm of one unit's couplings to the layer below; "bias_pixels" ...:
+      "norm_pixels_to_hidden_1" ...: the largest L2 norm of one unit's weights to the layer below; "bias_pixels" ...:
       the largest |bias|; "log_var_pixels", of Gaussian units: the largest |log s^2|.
     """
     names = ["labels" if units == "softmax" else f"hidden_{j}" for j, units in enumerate(machine.units)]
     names[0] = "pixels"
     found = {
-        f"norm_{below}_to_{above}": (jnp.sqrt(jnp.square(w).sum(axis=0).max()), LARGEST)
+        f"norm_{below}_to_{above}": (jnp.sqrt(jnp.square(w).sum(axis=0).max()), MAX_NORM)
         for (below, above), w in zip(itertools.pairwise(names), params.weights, strict=True)
     }
-    found |= {f"bias_{name}": (jnp.abs(b).max(), LARGEST_BIAS) for name, b in zip(names, params.biases, strict=True)}
+    found |= {f"bias_{name}": (jnp.abs(b).max(), MAX_BIAS) for name, b in zip(names, params.biases, strict=True)}
     if machine.units[0] == "gaussian":
-        found["log_var_pixels"] = jnp.abs(params.log_var).max(), LARGEST_LOG_VAR
-    return {name: jnp.where(value < most, value, jnp.inf) for name, (value, most) in found.items()}
+        found["log_var_pixels"] = jnp.abs(params.log_var).max(), MAX_LOG_VAR
+    return {name: jnp.where(value < most, value, jnp.inf).astype(jnp.float32) for name, (value, most) in found.items()}

@@ -1,4 +1,4 @@
-r"""Four conditional GANs: dense or convolutional players, cross-entropy or Wasserstein loss.
+r"""Four conditional GANs: dense or convolutional networks, cross-entropy or Wasserstein loss.
 
 They are those of Clinton & Teeter, "Exploration of Data Synthesis with GANs" (University of Massachusetts Amherst),
 sections 3.1.1 to 3.1.4 and Table 1, layer by layer:
@@ -22,7 +22,7 @@ do in PyTorch, in which the study is written. Two things differ from PyTorch: bi
 the same bound; and transposed convolutions are bounded here by their input channels, there by their output channels.
 
     model = build(PRESETS["cwgan"], spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, stacked)   # n_critic batches, (n_critic, B, ...)
     x = model.sample(key, state, labels)
 """
@@ -38,8 +38,8 @@ import jax.numpy as jnp
 import optax
 
 from synthjax import adversarial
-from synthjax.adversarial import Rules
 from synthjax.errors import InputError
+from synthjax.gan_losses import Rules
 from synthjax.model import DataSpec, Model
 from synthjax.nets.conv import Conv, ConvTranspose
 from synthjax.nets.dense import Dense
@@ -51,10 +51,10 @@ WASSERSTEIN = Rules(loss="wasserstein", gradient_penalty=5.0, n_critic=5)
 
 @dataclass(frozen=True)
 class Config:
-    """Players, game and optimiser; the defaults are the study's cDCGAN."""
+    """Networks, rules and optimiser; the defaults are the study's cDCGAN."""
 
     layers: Literal["dense", "convolutional"] = "convolutional"
-    """Of both players."""
+    """Of both networks."""
     embedding: Literal["product", "stacked"] = "product"
     """How the label enters the convolutional generator; "stacked", the study's first try: as a 14x14 map of its own."""
     pools: bool = True
@@ -64,7 +64,7 @@ class Config:
     rules: Rules = Rules()
     """Loss, penalties, number of critic updates."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
-    """Of both players, with PyTorch's other constants."""
+    """Of both networks, with PyTorch's other constants."""
     learning_rate: float = 1e-4
     b1: float = 0.9
     """Adam's first decay, which the study does not give; .9 is PyTorch's."""
@@ -75,6 +75,13 @@ class Config:
     """Updates of the generator."""
     ema_decay: float = 0.0
     """Of the generator that samples are drawn from; 0: as it is."""
+
+    def __post_init__(self) -> None:
+        if self.noise < 1:
+            raise InputError(f"model.noise={self.noise}: must be at least 1")
+        if not isinstance(self.weight_decay, jax.core.Tracer) and not self.weight_decay >= 0:
+            raise InputError(f"model.weight_decay={self.weight_decay}: must not be negative")
+        optim.check_rates(self.learning_rate, self.ema_decay)
 
 
 PRESETS = {
@@ -101,8 +108,8 @@ class DenseGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
-        """z (B, noise), y (B,), weight (B,) -> (B, *shape) in [-1, 1]. Examples of weight 0 leave no trace."""
-        h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        """z (B, noise), y (B,), weight (B,) -> (B, *shape) in [-1, 1]. Batch norm skips those of weight 0."""
+        h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         for width in (256, 512, 1024):
             # "Momentum 0.8" counts the new batch's share; Flax counts the old average's.
             norm = nn.BatchNorm(not train, momentum=0.2)
@@ -118,7 +125,7 @@ class DenseCritic(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """x (B, *shape), y (B,) -> logits (B,), features (B, 256)."""
-        h = jnp.concatenate([x.reshape(len(x), -1), jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        h = jnp.concatenate([x.reshape(len(x), -1), jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         for width in (1024, 512, 256):
             h = nn.Dropout(0.2, deterministic=not train)(nn.leaky_relu(_Dense(width)(h), 0.3))
         return _Dense(1)(h)[:, 0], h
@@ -133,7 +140,7 @@ class ConvolutionalGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
-        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Examples of weight 0 leave no trace."""
+        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Batch norm skips those of weight 0."""
         height, width, channels = self.shape
         rows, columns = -(-height // 2), -(-width // 2)
         label = nn.Embed(self.n_classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))(y)
@@ -177,14 +184,14 @@ def _pool(x: jax.Array) -> jax.Array:
 
 
 def _optimiser(config: Config) -> optax.GradientTransformation:
-    """With PyTorch's defaults where the study names none."""
-    rate = config.learning_rate
-    update = optax.adam(rate, config.b1) if config.optimiser == "adam" else optax.rmsprop(rate, 0.99, eps_in_sqrt=False)
+    """The direction of the update, with PyTorch's defaults where the study names none."""
+    rms = optax.scale_by_rms(0.99, eps_in_sqrt=False)
+    update = optim.adam(config.b1) if config.optimiser == "adam" else rms
     return optax.chain(optax.add_decayed_weights(config.weight_decay), update) if config.weight_decay else update
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A conditional GAN of labelled images of that shape.
+    """A conditional GAN of labelled images of that shape; with other networks or losses, call `adversarial.game`.
 
     Raises:
       InputError: the data is no image or has no labels, or fields of the Config contradict each other.
@@ -195,7 +202,6 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         raise InputError(
             "--model=cgan ... cwdcgan: conditional, and the data has no labels; see --dataset, --model=dcgan"
         )
-    adversarial.check_rates(config.learning_rate, config.ema_decay)
     generator: nn.Module
     critic: nn.Module
     if config.layers == "dense":
@@ -205,12 +211,11 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         critic = ConvolutionalCritic(spec.n_classes, config.pools)
     return adversarial.game(
         config.rules,
-        generator,
-        critic,
-        (_optimiser(config), _optimiser(config)),
-        noise=config.noise,
-        steps=config.steps,
-        ema_decay=config.ema_decay,
-        n_classes=spec.n_classes,
+        adversarial.Networks(generator, critic, config.noise),
+        adversarial.Optimisers(
+            _optimiser(config), _optimiser(config), lambda i: config.learning_rate, config.ema_decay
+        ),
+        adversarial.label_frequencies(spec, True),
+        config.steps,
         grad=grad,
     )

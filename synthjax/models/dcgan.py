@@ -9,7 +9,7 @@ projection: D(x, y) = w . h(x) + v_y . h(x) (Miyato & Koyama 2018, arXiv:1802.05
 `synthjax.adversarial`.
 
     model = build(PRESETS["wgan_gp"], spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, stacked)   # n_critic batches, (n_critic, B, ...)
     x = model.sample(key, state, labels)
 """
@@ -22,8 +22,8 @@ import jax
 import jax.numpy as jnp
 
 from synthjax import adversarial
-from synthjax.adversarial import Rules
 from synthjax.errors import InputError
+from synthjax.gan_losses import Rules, minibatch_stddev
 from synthjax.model import DataSpec, Model
 from synthjax.nets.conv import Conv, ConvTranspose
 from synthjax.train import optim
@@ -31,7 +31,7 @@ from synthjax.train import optim
 
 @dataclass(frozen=True)
 class Config:
-    """The networks, the game, and how it is trained. Defaults are DCGAN's; they suit 28x28 and 32x32x3 images."""
+    """The networks and how they are trained. Defaults are DCGAN's; they suit 28x28 and 32x32x3 images."""
 
     noise: int = 100
     """Length of z ~ N(0, I)."""
@@ -40,13 +40,13 @@ class Config:
     norm: Literal["batch", "layer", "none"] = "batch"
     """The critic's. The generator's is batch norm."""
     conditional: bool = True
-    """Both players see the label, where the data has one."""
+    """Both networks see the label, where the data has one."""
     minibatch_stddev: bool = False
     """The critic sees how much the features vary over its batch (Karras et al. 2018, arXiv:1710.10196)."""
     rules: Rules = Rules()
     """Loss, penalties, number of critic updates."""
     learning_rate: float = 2e-4
-    """Adam's, of both players."""
+    """Adam's, of both networks."""
     b1: float = 0.5
     """Adam's first decay."""
     b2: float = 0.999
@@ -56,6 +56,15 @@ class Config:
     """Updates of the generator."""
     ema_decay: float = 0.999
     """Of the generator that samples are drawn from; warms up, see `optim.ema`."""
+
+    def __post_init__(self) -> None:
+        if not self.channels:
+            raise InputError("model.channels: needs at least one convolution")
+        if min(self.channels) < 1:
+            raise InputError(f"model.channels={self.channels}: each must be at least 1")
+        if self.noise < 1:
+            raise InputError(f"model.noise={self.noise}: must be at least 1")
+        optim.check_rates(self.learning_rate, self.ema_decay)
 
 
 PRESETS = {
@@ -80,7 +89,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
-        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Examples of weight 0 leave no trace."""
+        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Batch norm skips those of weight 0."""
         height, width, channels = self.shape
         *outer, deepest = self.config.channels
         factor = 2 ** len(self.config.channels)
@@ -90,7 +99,7 @@ class Generator(nn.Module):
             norm = nn.BatchNorm(not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a))
             return nn.relu(norm(h, mask=(weight > 0)[:, None, None, None]))
 
-        h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes)], axis=-1)
+        h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         h = nn.Dense(rows * columns * deepest, use_bias=False, kernel_init=_START)(h)
         h = activate(h.reshape(len(z), rows, columns, deepest))
         for size in reversed(outer):
@@ -120,7 +129,7 @@ class Critic(nn.Module):
                 x = nn.LayerNorm(reduction_axes=(-3, -2, -1))(x)
             x = nn.leaky_relu(x, 0.2)
         features = x.reshape(len(x), -1)
-        seen = adversarial.minibatch_stddev(features, weight) if self.config.minibatch_stddev else features
+        seen = minibatch_stddev(features, weight) if self.config.minibatch_stddev else features
         logits = nn.Dense(1, kernel_init=_START)(seen)[:, 0]
         if self.n_classes:
             label = nn.Embed(self.n_classes, features.shape[-1], embedding_init=_START)(y)
@@ -129,7 +138,7 @@ class Critic(nn.Module):
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A GAN of images of that shape.
+    """A GAN of images of that shape; with other networks, optimisers or losses, call `adversarial.game`.
 
     `grad` turns the critic's loss into its gradient; one that looks at examples one by one needs `norm` other than
     "batch".
@@ -139,26 +148,17 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """
     if spec.kind != "image":
         raise InputError(f"models dcgan and wgan_gp make images; the data is a {spec.kind} of {spec.dims} values a row")
-    adversarial.check_rates(config.learning_rate, config.ema_decay)
-    if not config.channels:
-        raise InputError("model.channels: needs at least one convolution")
-    if min(config.channels) < 1:
-        raise InputError(f"model.channels={config.channels}: each must be at least 1")
     if min(spec.shape[:2]) < 2 ** (len(config.channels) - 1):
         sides = f"{spec.shape[0]}x{spec.shape[1]}"
         raise InputError(f"model.channels={config.channels}: halved that often, nothing is left of {sides} pixels")
-    mixed = "batch norm" * (config.norm == "batch") or "minibatch standard deviation" * config.minibatch_stddev
+    coupling = "batch norm" * (config.norm == "batch") or "minibatch standard deviation" * config.minibatch_stddev
     classes = spec.n_classes if config.conditional else 0
-    adam = optim.adam(config.learning_rate, config.b1, config.b2)
+    adam = optim.adam(config.b1, config.b2)
     return adversarial.game(
         config.rules,
-        Generator(config, spec.shape, classes),
-        Critic(config, classes),
-        (adam, adam),
-        noise=config.noise,
-        steps=config.steps,
-        ema_decay=config.ema_decay,
-        n_classes=classes,
-        mixed=mixed,
+        adversarial.Networks(Generator(config, spec.shape, classes), Critic(config, classes), config.noise, coupling),
+        adversarial.Optimisers(adam, adam, lambda i: config.learning_rate, config.ema_decay),
+        adversarial.label_frequencies(spec, classes > 0),
+        config.steps,
         grad=grad,
     )

@@ -17,11 +17,14 @@ fewer steps for the same images. Classifier-free guidance (Ho & Salimans 2022,
 arXiv:2207.12598) trains with labels dropped and samples from (1 + w) f(x, y) - w f(x, none).
 
     model = build(Config(width=32), spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=50)
+
+`model` takes parts of one's own: a network, an optimiser, a loss.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -32,9 +35,12 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.diffusion import even_times, extrapolation, leap, posterior, signal
+from synthjax.nets import diffusion, precision
+from synthjax.nets.network import Network, check_shape, linen
+from synthjax.nets.options import with_options
 from synthjax.nets.unet import UNet
 from synthjax.train import optim
+from synthjax.train.optim import TrainState
 
 
 @dataclass(frozen=True)
@@ -77,189 +83,262 @@ class Config:
     ema_decay: float = 0.999
     """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
 
+    def __post_init__(self):
+        if self.width % 16 or self.width < 16:
+            raise InputError(f"model.width={self.width}: must be a positive multiple of 16")
+        if len(self.blocks) != len(self.multipliers):
+            raise InputError(f"model.blocks={self.blocks}: must be as many as model.multipliers={self.multipliers}")
+        if self.folding < 1:
+            raise InputError(f"model.folding={self.folding}: must be at least 1")
+        if self.timesteps < 1:
+            raise InputError(f"model.timesteps={self.timesteps}: must be at least 1")
+        diffusion.check_share("model.dropout", self.dropout)
+        diffusion.check_share("model.label_dropout", self.label_dropout)
+        diffusion.check_steps("model.sample_steps", self.sample_steps, self.timesteps)
+        optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
+
 
 PRESETS = {"ddpm": Config()}
 
 
-class State(NamedTuple):
-    """What training carries along."""
+@dataclass(frozen=True)
+class Sampling:
+    """Options of `Model.sample`; the defaults of all but `given` are the Config's.
 
-    params: Any
-    ema: Any
-    opt: optax.OptState
-
-
-def _check(config: Config, spec: DataSpec) -> None:
-    if spec.kind != "image":
-        raise InputError(f"model ddpm makes images; the data is a {spec.kind} of {spec.dims} values a row")
-    if config.width % 16 or config.width < 16:
-        raise InputError(f"model.width={config.width}: must be a positive multiple of 16")
-    if len(config.blocks) != len(config.multipliers):
-        raise InputError(f"model.blocks={config.blocks}: must be as many as model.multipliers={config.multipliers}")
-    if not 1 <= config.sample_steps <= config.timesteps:
-        raise InputError(f"model.sample_steps={config.sample_steps}: must be in 1 ... timesteps={config.timesteps}")
-
-
-class _Process(NamedTuple):
-    """The pieces that training, sampling and the bound share, for one Config and DataSpec."""
-
-    predict: Any  # (params, x_t, t (B,) i32, y, train key or None) -> (target's prediction, x_0's, e's)
-    a: jax.Array  # (T + 1,)
-    null: int  # the label that means "no label"
-
-
-def _process(config: Config, spec: DataSpec) -> tuple[UNet, _Process]:
-    widths = tuple(config.width * multiplier for multiplier in config.multipliers)
-    net = UNet(widths, config.blocks, config.folding, True, config.dropout, spec.n_classes and spec.n_classes + 1)
-    a = jnp.asarray(signal(config), jnp.float32)
-
-    def predict(params, x_t, t, y, key=None):
-        rngs = None if key is None else {"dropout": key}
-        out = net.apply(params, x_t, t / config.timesteps, y, key is not None, rngs=rngs)
-        a_t = a[t].reshape(-1, 1, 1, 1)
-        s_t = jnp.sqrt(1 - a_t**2)
-        if config.prediction == "v":
-            return out, a_t * x_t - s_t * out, s_t * x_t + a_t * out
-        return out, (x_t - s_t * out) / a_t, out
-
-    return net, _Process(predict, a, spec.n_classes)
-
-
-def _denoising_error(config: Config, process: _Process, params, key, x, y, t, train_key=None) -> jax.Array:
-    """|target - prediction|^2, mean over pixels: (B,), at times t (B,) i32 in 1 ... T."""
-    noise = jax.random.normal(key, x.shape)
-    a_t = process.a[t].reshape(-1, 1, 1, 1)
-    s_t = jnp.sqrt(1 - a_t**2)
-    target = a_t * noise - s_t * x if config.prediction == "v" else noise
-    out, _, _ = process.predict(params, a_t * x + s_t * noise, t, y, train_key)
-    return ((target - out) ** 2).mean(axis=(1, 2, 3))
-
-
-def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A diffusion model of images of that shape, conditional if they are labelled.
-
-    Raises:
-      InputError: the data is no image, or a field of the Config is out of its range.
+    Under `jit` and `vmap`, `steps`, `eta` and `guidance` may be traced.
     """
-    _check(config, spec)
-    net, process = _process(config, spec)
-    rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    adam = optim.adam(rate, b2=0.99, clip=config.clip)
 
-    def init(key, batch: Batch) -> State:
-        params = net.init(key, batch.x, jnp.zeros(len(batch.x)), batch.y)
-        return State(params, jax.tree.map(jnp.copy, params), adam.init(params))
+    steps: int
+    """From noise to image, 1 ... timesteps."""
+    eta: float
+    """0 deterministic (DDIM), 1 ancestral (DDPM)."""
+    order: int
+    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is."""
+    guidance: float
+    """w; 0 samples from the conditional model itself."""
+    given: tuple[jax.Array, jax.Array] | None = None
+    """(mask, x), each (*spec.shape) or (B, *spec.shape): where mask is True, pixels are led to those of x."""
 
-    def loss(params, key, batch: Batch):
+    @staticmethod
+    def defaults(config: Config) -> dict[str, Any]:
+        """Those of the Config."""
+        return {"steps": config.sample_steps, "eta": config.eta, "order": config.order, "guidance": config.guidance}
+
+    @classmethod
+    def of(cls, config: Config, **options: Any) -> "Sampling":
+        """The options of one call.
+
+        Raises:
+          InputError: one is out of its range.
+        """
+        chosen = cls(**{**cls.defaults(config), **options})
+        diffusion.check_steps("sample.steps", chosen.steps, config.timesteps)
+        if chosen.order not in (1, 2):
+            raise InputError(f"sample.order={chosen.order}: must be 1 or 2")
+        return chosen
+
+
+class Prediction(NamedTuple):
+    """What a network's output says of x_t, each like x_t."""
+
+    output: jax.Array
+    """As the network gives it: v or e."""
+    clean: jax.Array
+    """x_0."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Diffusion:
+    """The functions of the model, for one Config, DataSpec and network."""
+
+    config: Config
+    spec: DataSpec
+    net: Network
+
+    @functools.cached_property
+    def levels(self) -> diffusion.Level:
+        return diffusion.levels(self.config.schedule, self.config.timesteps)
+
+    def predict(self, params: Any, x_t: jax.Array, t: jax.Array, y: jax.Array, key: jax.Array | None = None):
+        """From x_t (B, H, W, C) at times t (B,) i32, with labels y (B,), `spec.n_classes` for none."""
+        options = {} if key is None else {"key": key}
+        out = self.net.apply(params, x_t, t.astype(jnp.float32) / self.config.timesteps, y, **options)
+        level = self.levels.at(t).expand(3)
+        if self.config.prediction == "v":
+            return Prediction(out, level.a * x_t - level.s * out)
+        return Prediction(out, (x_t - level.s * out) / level.a)
+
+    def error(self, params, key, x, y, t, train_key=None) -> jax.Array:
+        """|target - prediction|^2, mean over pixels: (B,), at times t (B,) i32 in 1 ... T."""
+        noise = jax.random.normal(key, x.shape, jnp.float32)
+        level = self.levels.at(t).expand(3)
+        target = level.a * noise - level.s * x if self.config.prediction == "v" else noise
+        out = self.predict(params, level.a * x + level.s * noise, t, y, train_key).output
+        return ((target - out) ** 2).mean(axis=(1, 2, 3))
+
+    def loss(self, params, key, batch: Batch) -> optim.Losses:
         key_time, key_noise, key_label, key_net = jax.random.split(key, 4)
-        count = len(batch.x)
-        t = even_times(key_time, count, config.timesteps)
-        dropped = jax.random.bernoulli(key_label, config.label_dropout, (count,))
-        y = jnp.where(dropped, process.null, batch.y)
-        train_key = key_net if config.dropout else None
-        return _denoising_error(config, process, params, key_noise, batch.x, y, t, train_key), {}
+        t = diffusion.even_times(key_time, len(batch.x), self.config.timesteps)
+        dropped = jax.random.bernoulli(key_label, jnp.float32(self.config.label_dropout), batch.y.shape)
+        y = jnp.where(dropped, self.spec.n_classes, batch.y)
+        train_key = key_net if self.config.dropout else None
+        return optim.Losses(self.error(params, key_noise, batch.x, y, t, train_key))
 
-    def step(key, i, state: State, batch: Batch):
-        gradient, metrics = grad(loss)(state.params, key, batch)
-        update, opt = adam.update(gradient, state.opt, state.params)
-        params = optax.apply_updates(state.params, update)
-        metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
-        return State(params, optim.ema(state.ema, params, i, config.ema_decay), opt), metrics
+    def sample(self, key, state: TrainState, labels, **options: Any) -> jax.Array:
+        """From T to 0 along evenly spaced times; x_0's prediction is clipped to [-1, 1]."""
+        chosen = Sampling.of(self.config, **options)
+        key, key_start = jax.random.split(key)
+        start = jax.random.normal(key_start, (len(labels), *self.spec.shape), jnp.float32)
 
-    def sample(
-        key,
-        state: State,
-        labels,
-        *,
-        steps: int = config.sample_steps,
-        eta: float = config.eta,
-        order: int = config.order,
-        guidance: float = config.guidance,
-        given: tuple[jax.Array, jax.Array] | None = None,
-    ):
-        return _sample(config, spec, process, key, state.ema, labels, steps, eta, guidance, given, order)
+        def clean(x_t, t):
+            x = jnp.clip(self.guided(state.ema, x_t, t, labels, chosen.guidance), -1, 1)
+            return x if chosen.given is None else jnp.where(chosen.given[0], chosen.given[1], x)
 
-    def score(key, state: State, batch: Batch):
+        solver = diffusion.Solver(self.levels, chosen.steps, chosen.eta, chosen.order)
+        return solver.run(key, start, clean)
+
+    def guided(self, params, x_t, t, labels, guidance) -> jax.Array:
+        """The prediction of x_0 at time t (), led away from that without a label."""
+        times = jnp.full(len(labels), t)
+        if isinstance(guidance, int | float) and guidance == 0:
+            return self.predict(params, x_t, times, labels).clean
+        both = jnp.concatenate([labels, jnp.full_like(labels, self.spec.n_classes)])
+        made = self.predict(params, jnp.tile(x_t, (2, 1, 1, 1)), jnp.tile(times, 2), both).clean
+        with_label, without = jnp.split(made, 2)
+        return (1 + guidance) * with_label - guidance * without
+
+    def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
         """Denoising loss, averaged over ten fixed times; the noise comes from `key`."""
-        times = jnp.linspace(0.05, 0.95, 10) * config.timesteps
+        times = np.maximum(np.linspace(0.05, 0.95, 10) * self.config.timesteps, 1).astype(np.int32)
 
         def at(inputs):
             key, t = inputs
-            t = jnp.full(len(batch.x), jnp.maximum(t.astype(jnp.int32), 1))
-            return _denoising_error(config, process, state.ema, key, batch.x, batch.y, t)
+            return self.error(state.ema, key, batch.x, batch.y, jnp.full(len(batch.x), t))
 
         return jax.lax.map(at, (jax.random.split(key, len(times)), times)).mean(axis=0)
 
-    return Model(init, step, sample, score, conditional=spec.n_classes > 0, n_classes=spec.n_classes)
+    def log_prob(self, key, state: TrainState, batch: Batch, times: int = 100) -> jax.Array:
+        """The variational bound on log p(x | y) of grey levels (Ho et al. 2020, eq. 5, with the posterior's variance).
+
+        Args:
+          key: typed.
+          state: of the model.
+          batch: x in [-1, 1] on the grid of `spec.levels` grey values.
+          times: forward passes that stand for the T - 1 transitions: each is taken at a time drawn for each example
+            from a stratum of its own, and counts as many times as the stratum holds. 0: every time, once.
+
+        Returns:
+          (B,) f32 nats; in expectation at most log p(x | y), whatever `times`.
+        """
+        x, y = batch.x, batch.y
+        key_middle, key_first = jax.random.split(key)
+        first, size = strata(self.config.timesteps, times)
+
+        def clean_and_level(key, t):
+            key_time, key_noise = jax.random.split(key)
+            low, count = t
+            t = low + jax.random.randint(key_time, y.shape, 0, count)
+            level = self.levels.at(t).expand(3)
+            noisy = level.a * x + level.s * jax.random.normal(key_noise, x.shape, jnp.float32)
+            return jnp.clip(self.predict(state.ema, noisy, t, y).clean, -1, 1), level, self.levels.at(t - 1).expand(3)
+
+        def transition(total, inputs):
+            key, *stratum = inputs
+            clean, level_t, level_s = clean_and_level(key, stratum)
+            c_0, _, variance = diffusion.posterior(level_s, level_t)
+            kl = (c_0**2 * (x - clean) ** 2 / (2 * variance)).sum(axis=(1, 2, 3))
+            return total + stratum[1].astype(jnp.float32) * kl, None
+
+        keys = jax.random.split(key_middle, len(first))
+        start = jnp.zeros(len(x), jnp.float32)
+        middle = jax.lax.scan(transition, start, (keys, jnp.asarray(first), jnp.asarray(size)))[0]
+        last = self.levels.at(jnp.int32(self.config.timesteps))
+        prior = 0.5 * (last.a**2 * (x**2 - 1) - 2 * jnp.log(last.s)).sum(axis=(1, 2, 3))
+        clean, level, _ = clean_and_level(key_first, (1, 1))
+        decoder = discretised_log_likelihood(x, clean, level.s, self.spec.levels).sum(axis=(1, 2, 3))
+        return decoder - prior - middle
 
 
-def _sample(config, spec, process, key, params, labels, steps, eta, guidance, given, order=1) -> jax.Array:
-    """From T to 0 along `steps` evenly spaced times; x_0's prediction is clipped to [-1, 1]."""
-    if not 1 <= steps <= config.timesteps:
-        raise InputError(f"sample.steps={steps}: must be in 1 ... timesteps={config.timesteps}")
-    if order not in (1, 2):
-        raise InputError(f"sample.order={order}: must be 1 or 2")
-    grid = np.round(np.linspace(config.timesteps, 0, steps + 1)).astype(np.int32)
-    times = jnp.asarray(grid)
-    ahead = extrapolation(signal(config)[grid[:-1]]) if order == 2 and not eta else jnp.zeros(steps)
-    key, key_start = jax.random.split(key)
-    count = len(labels)
-    x = jax.random.normal(key_start, (count, *spec.shape))
-
-    def guided(x_t, t):
-        if not guidance:
-            return process.predict(params, x_t, t, labels)[1]
-        both = jnp.concatenate([labels, jnp.full_like(labels, process.null)])
-        _, clean, _ = process.predict(params, jnp.tile(x_t, (2, 1, 1, 1)), jnp.tile(t, 2), both)
-        return (1 + guidance) * clean[:count] - guidance * clean[count:]
-
-    def body(k, carry):
-        x_t, before = carry
-        t, s = times[k], times[k + 1]
-        a_t, a_s = process.a[t], process.a[s]
-        clean = jnp.clip(guided(x_t, jnp.full(count, t)), -1, 1)
-        if given is not None:
-            clean = jnp.where(given[0], given[1], clean)
-        before, clean = clean, clean + ahead[k] * (clean - before)
-        return leap(jax.random.fold_in(key, k), x_t, clean, a_t, a_s, eta), before
-
-    return jax.lax.fori_loop(0, steps, body, (x, jnp.zeros_like(x)))[0]
-
-
-def bits_per_dim(config: Config, spec: DataSpec, key, state: State, batch: Batch, times: int = 0) -> jax.Array:
-    """The variational bound on -log2 p(x | y), per pixel value (Ho et al. 2020, eq. 5, with the posterior's variance).
-
-    Args:
-      batch: x in [-1, 1] on the grid of `spec.levels` grey values.
-      times: evenly spread steps that stand for all T - 1 of the middle terms; 0: every one.
+def strata(timesteps: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The times 2 ... T cut into `count` strata, shorter at small times, whose transitions cost most; 0: one each.
 
     Returns:
-      (B,) f32: prior + transitions + decoder, in bits per dimension.
+      (n,) i32 first time of each, (n,) i32 number of times in it, n = min(count, T - 1).
     """
-    _, process = _process(config, spec)
-    key_middle, key_first = jax.random.split(key)
-    a, x, count = process.a, batch.x, len(batch.x)
-    chosen = np.arange(2, config.timesteps + 1)
-    if times:
-        chosen = np.unique(np.round(np.linspace(2, config.timesteps, times)).astype(int))
+    middle = timesteps - 1
+    count = min(count, middle) or middle
+    edges = np.round(middle * (np.arange(count + 1) / count) ** 2).astype(np.int64)
+    edges = np.maximum.accumulate(edges - np.arange(count + 1)) + np.arange(count + 1)  # at least one time in each
+    first = np.minimum(edges, middle - count + np.arange(count + 1)).astype(np.int32)
+    return 2 + first[:-1], np.diff(first)
 
-    def clean_and_noisy(key, t):
-        noisy = a[t] * x + jnp.sqrt(1 - a[t] ** 2) * jax.random.normal(key, x.shape)
-        clean = process.predict(state.ema, noisy, jnp.full(count, t), batch.y)[1]
-        return jnp.clip(clean, -1, 1), noisy
 
-    def transition(inputs):
-        key, t = inputs
-        c_0, _, variance = posterior(a[t - 1], a[t])
-        clean, _ = clean_and_noisy(key, t)
-        return (c_0**2 * (x - clean) ** 2 / (2 * variance)).sum(axis=(1, 2, 3))
+def model(
+    config: Config,
+    spec: DataSpec,
+    *,
+    net: Network | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    loss: optim.Loss | None = None,
+    grad: optim.Grad = optim.mean_grad,
+) -> Model:
+    """A diffusion model of images, conditional if they are labelled.
 
-    keys = jax.random.split(key_middle, len(chosen))
-    middle = jax.lax.map(transition, (keys, jnp.asarray(chosen, jnp.int32))).mean(axis=0) * (config.timesteps - 1)
-    prior = 0.5 * (a[-1] ** 2 * x**2 - a[-1] ** 2 - jnp.log1p(-(a[-1] ** 2))).sum(axis=(1, 2, 3))
-    clean, _ = clean_and_noisy(key_first, 1)
-    decoder = -discretised_log_likelihood(x, clean, jnp.sqrt(1 - a[1] ** 2), spec.levels).sum(axis=(1, 2, 3))
-    return (prior + middle + decoder) / (spec.dims * jnp.log(2.0))
+    Args:
+      config: the process; and the network and the optimiser, where none is handed in.
+      spec: of the data.
+      net: x_t (B, H, W, C), t (B,) f32 in [0, 1], label (B,) i32 -> (B, H, W, C), the prediction of v or of the noise.
+        A label of `spec.n_classes` means none. Default: the U-Net of the Config.
+      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      loss: (params, key, batch) -> `optim.Losses` of the network's params. Default: the denoising loss.
+      grad: turns the loss into a gradient.
+
+    Raises:
+      InputError: the data is no image, or the network makes another shape.
+    """
+    if spec.kind != "image":
+        raise InputError(f"model ddpm makes images; the data is a {spec.kind} of {spec.dims} values a row")
+    inputs = (
+        jax.ShapeDtypeStruct((2, *spec.shape), jnp.float32),
+        jax.ShapeDtypeStruct((2,), jnp.float32),
+        jax.ShapeDtypeStruct((2,), jnp.int32),
+    )
+    if net is None:
+        net = _unet(config, spec)
+    else:
+        check_shape(net, (2, *spec.shape), "net", *inputs)
+    one = _Diffusion(config, spec, net)
+    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
+    update = optimiser or optim.adam(b2=0.99, clip=config.clip)
+    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
+
+    def init(key) -> TrainState:
+        return TrainState.create(net.init(key), update)
+
+    return Model(
+        init,
+        step,
+        with_options(one.sample, Sampling, **Sampling.defaults(config)),
+        one.score,
+        one.log_prob,
+        log_prob_kind="lower bound",
+        log_prob_of="grey levels",
+        conditional=spec.n_classes > 0,
+        n_classes=spec.n_classes,
+    )
+
+
+def _unet(config: Config, spec: DataSpec) -> Network:
+    widths = tuple(config.width * multiplier for multiplier in config.multipliers)
+    labels = spec.n_classes and spec.n_classes + 1
+    module = UNet(widths, config.blocks, config.folding, True, config.dropout, labels, precision.current().compute)
+    x, zero = jnp.zeros((1, *spec.shape), jnp.float32), jnp.zeros(1, jnp.int32)
+    return linen(module, x, jnp.zeros(1, jnp.float32), zero, dropout=config.dropout > 0)
+
+
+def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
+    """The diffusion model of a Config; see `model`."""
+    return model(config, spec, grad=grad)
 
 
 def discretised_log_likelihood(x, mean, std, levels: int) -> jax.Array:

@@ -24,9 +24,11 @@ likelihood of unseen rows rises where a larger K would lower it.
 
 Sampling is ancestral; given a label, member and root are drawn from their posterior. The likelihood is exact.
 
+Step 0 starts it: it counts the marginals, finds the tree, and draws training rows for the components to begin at.
+
     model = build(Config(components=64), spec)
-    state = model.init(key, batch)                                     # batch: the whole training set
-    for i in range(config.steps): state, metrics = model.step(key, i, state, batch)
+    state = model.init(key)
+    for i in range(config.steps): state, metrics = model.step(key, i, state, batch)     # batch: the whole training set
     x = model.sample(key, state, labels)
 """
 
@@ -40,7 +42,7 @@ import jax.numpy as jnp
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import chow_liu, smooth
-from synthjax.nets.bins import Bins, Layout, check, choose, fit, total
+from synthjax.nets.bins import Layout, check, check_counts, choose, choose_alike, total
 from synthjax.train import optim
 
 _TINY = 1e-30
@@ -71,6 +73,17 @@ class Config:
     """Iterations of EM; fewer are a regulariser of their own. On half of Adult the likelihood of unseen rows rises
     up to 30, but so does what is given away of the seen ones; without `bandwidth` it turns down after 15 to 20."""
 
+    def __post_init__(self):
+        check_counts(self, "components", "members", "batch_size")
+        if self.structure not in ("product", "tree"):
+            raise InputError(f"model.structure={self.structure}: must be product or tree")
+        for name in ("smoothing", "coupling"):
+            value = getattr(self, name)
+            if not isinstance(value, jax.core.Tracer) and not 0 < value < math.inf:
+                raise InputError(f"model.{name}={value}: must be above 0")
+        if not 0 <= self.bandwidth <= 1:
+            raise InputError(f"model.bandwidth={self.bandwidth}: must be at least 0 and at most 1")
+
 
 PRESETS = {
     "mixture": Config(members=8, steps=25),
@@ -84,7 +97,6 @@ class State(NamedTuple):
     A model's has a leading axis (M,) on `transition` and `emission`; `upward` to `maximise` see one member's, without.
     """
 
-    bins: Bins
     order: jax.Array
     """(G,) i32 the column of each node; a product's one node stands for all."""
     parent: jax.Array
@@ -142,7 +154,7 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
         inside = _put(_put(inside, a, index), _at(inside, parent) * up, parent)
         return (inside, log_p + scale), up
 
-    nodes = (jnp.arange(1, len(leaf)), state.parent[1:], state.transition[1:])
+    nodes = (jnp.arange(1, len(leaf), dtype=jnp.int32), state.parent[1:], state.transition[1:])
     (inside, log_p), up = jax.lax.scan(visit, (leaf, log_p), nodes, reverse=True)
     root, scale = _scaled(inside[0])
     return Messages(
@@ -152,7 +164,7 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
 
 def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Posteriors of every latent, (G, B, K), and expected counts of transitions (G, K, K)."""
-    root = messages.inside[0] * state.transition[0, 0]
+    root = messages.inside[0] * state.transition[0, 0][None]
     posterior = jnp.zeros_like(messages.inside).at[0].set(root / jnp.maximum(root.sum(-1, keepdims=True), _TINY))
 
     def visit(posterior, node):
@@ -162,7 +174,7 @@ def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.A
         counts = ((outside * weight[:, None]).T @ a) * transition
         return _put(posterior, (outside @ transition) * a, index), counts
 
-    nodes = (jnp.arange(1, len(posterior)), state.parent[1:], state.transition[1:], messages.up)
+    nodes = (jnp.arange(1, len(posterior), dtype=jnp.int32), state.parent[1:], state.transition[1:], messages.up)
     posterior, counts = jax.lax.scan(visit, posterior, nodes)
     prior = jnp.broadcast_to(weight @ posterior[0], (1, *state.transition.shape[1:]))
     return posterior, jnp.concatenate([prior, counts])
@@ -183,7 +195,7 @@ def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -
     """Expected counts of rows of states (B, C) with weights (B,)."""
     messages = upward(layout, state, states)
     posterior, transition = downward(state, messages, weight)
-    weighted = posterior * weight[:, None]
+    weighted = posterior * weight[None, :, None]
     of_column = jnp.zeros_like(weighted).at[state.order].set(weighted) if len(posterior) > 1 else weighted
     rows = jnp.broadcast_to(of_column, (len(layout.sizes), *of_column.shape[1:]))
     emission = jnp.zeros_like(state.emission).at[layout.places(states).T].add(rows)
@@ -206,23 +218,6 @@ def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> St
 # --- the model ---------------------------------------------------------------------------------------------------
 
 
-def _check(config: Config, spec: DataSpec) -> None:
-    check("mixture", spec, config.bins)
-    for name in ("components", "members", "batch_size"):
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
-    for name in ("smoothing", "coupling"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be above 0")
-    if not 0 <= config.bandwidth <= 1:
-        raise InputError(f"model.bandwidth={config.bandwidth}: must be at least 0 and at most 1")
-    if (states := chow_liu.coarse_states(spec)) > chow_liu.MOST:
-        raise InputError(
-            f"model mixture: compares every two columns, which have {states:,} coarse states together; at most "
-            f"{chow_liu.MOST:,} fit. Models independent, table_vae and table_wcgan take as many columns"
-        )
-
-
 def _rows(batch: Batch) -> jax.Array:
     """Weights that sum to the number of rows that have any, (B,)."""
     return batch.weight * ((batch.weight > 0).sum() / jnp.maximum(batch.weight.sum(), 1e-9))
@@ -239,12 +234,25 @@ def _flat(emission: jax.Array) -> jax.Array:
     return jnp.moveaxis(emission, 0, 1).reshape(emission.shape[1], -1)
 
 
-def _start(config: Config, layout: Layout, key: jax.Array, batch: Batch) -> State:
+def _empty(config: Config, layout: Layout) -> State:
+    """The state before step 0: nothing is known, and all states are as frequent as others."""
+    k, width = config.components, sum(layout.sizes)
+    nodes = 1 if config.structure == "product" else len(layout.sizes)
+    possible = layout.normalise(jnp.asarray(layout.possible, jnp.float32))
+    return State(
+        jnp.arange(nodes, dtype=jnp.int32),
+        jnp.zeros(nodes, jnp.int32),
+        possible,
+        jnp.zeros(len(smooth.columns(layout)), bool),
+        jnp.full((config.members, nodes, k, k), 1 / k, jnp.float32),
+        jnp.broadcast_to(possible[:, None], (config.members, width, k)),
+    )
+
+
+def _start(config: Config, layout: Layout, key: jax.Array, states: jax.Array, weight: jax.Array) -> State:
     """Latents all equal, or nearly: each value is a training row drawn at random, mixed with the marginals."""
     k, members = config.components, config.members
     key_row, key_prior = jax.random.split(key)
-    bins, weight = fit(layout, batch.x, batch.weight), _rows(batch)
-    states = layout.states(bins, batch.x, batch.y)
     counts = total(lambda part: part[1] @ layout.onehot(part[0]), (states, weight), config.batch_size)
     marginal = layout.normalise(counts)
     order, parent = chow_liu.tree(layout, marginal, states, weight, config.batch_size)
@@ -254,12 +262,13 @@ def _start(config: Config, layout: Layout, key: jax.Array, batch: Batch) -> Stat
         shared = smooth.helps(layout, marginal, config.bandwidth, states, context, weight)
     if config.structure == "product":
         order, parent = jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
-    seeds = jax.random.categorical(key_row, jnp.log(batch.weight), shape=(members, k))
+    seeds = choose_alike(key_row, jnp.cumsum(weight)[None], members * k).reshape(members, k)
     onehot = jax.vmap(layout.onehot)(states[seeds])
-    emission = 0.5 * marginal[:, None] + 0.5 * onehot.swapaxes(1, 2)
-    prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0), (members, 1, 1))
-    transition = jnp.broadcast_to(0.5 * jnp.eye(k) + 0.5 * prior, (members, len(parent), k, k))
-    return State(bins, order, parent, marginal, shared, transition.at[:, 0].set(prior[:, 0]), emission)
+    emission = 0.5 * marginal[None, :, None] + 0.5 * onehot.swapaxes(1, 2)
+    prior = jax.random.dirichlet(key_prior, jnp.full(k, 10.0, jnp.float32), (members, 1, 1), jnp.float32)
+    mixed = 0.5 * jnp.eye(k, dtype=jnp.float32)[None, None] + 0.5 * prior
+    transition = jnp.broadcast_to(mixed, (members, len(parent), k, k))
+    return State(order, parent, marginal, shared, transition.at[:, 0].set(prior[:, 0]), emission)
 
 
 def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: State, root: jax.Array) -> jax.Array:
@@ -275,7 +284,7 @@ def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: 
         return _put(drawn, of_member + choose(key, cdf[_at(drawn, parent)]), index), None
 
     keys = jax.random.split(key_latent, len(drawn))
-    nodes = (keys, jnp.arange(len(drawn)), state.parent, cdf)
+    nodes = (keys, jnp.arange(len(drawn), dtype=jnp.int32), state.parent, cdf)
     drawn = jax.lax.scan(visit, drawn, jax.tree.map(lambda a: a[1:], nodes))[0]
     if len(drawn) == 1:
         return jnp.broadcast_to(drawn.T, (len(root), len(layout.sizes)))
@@ -286,17 +295,24 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     """A mixture for that table. It is fitted by EM: `grad` is not called.
 
     Raises:
-      InputError: the data is no table, or a field of the Config is out of range.
+      InputError: the data is no table, its spec has no statistics, or more columns than fit.
     """
-    _check(config, spec)
+    check("mixture", spec)
+    if (states := chow_liu.coarse_states(spec)) > chow_liu.MOST:
+        raise InputError(
+            f"model mixture: compares every two columns, which have {states:,} coarse states together; at most "
+            f"{chow_liu.MOST:,} fit. Models independent, table_vae and table_wcgan take as many columns"
+        )
     layout = Layout(spec, config.bins)
     conditional = config.conditional and spec.n_classes > 0
 
-    def init(key, batch: Batch) -> State:
-        return _start(config, layout, key, batch)
+    def init(key) -> State:
+        return _empty(config, layout)
 
     def step(key, i, state: State, batch: Batch):
-        states, weight = layout.states(state.bins, batch.x, batch.y), _rows(batch)
+        states, weight = layout.states(batch.x, batch.y), _rows(batch)
+        # A branch, not a select: under `vmap` over seeds too, as i is the same for all.
+        state = jax.lax.cond(i == 0, lambda: _start(config, layout, key, states, weight), lambda: state)
 
         def improve(member: State):
             counts = total(lambda part: expect(layout, member, *part), (states, weight), config.batch_size)
@@ -309,18 +325,33 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def sample(key, state: State, labels):
         key_root, key_latent, key_state, key_value = jax.random.split(key, 4)
-        root = jnp.broadcast_to(state.transition[:, 0, 0].ravel(), (len(labels), config.members * config.components))
+        prior = state.transition[:, 0, 0].ravel()
+        root = jnp.broadcast_to(prior[None], (len(labels), config.members * config.components))
         root = root * _flat(state.emission)[: spec.n_classes][labels] if conditional else root
         latents = _latents(key_root, key_latent, layout, state, root)
         cdf = jnp.cumsum(layout.pad(_flat(state.emission).T), axis=-1).swapaxes(0, 1)
         states = choose(key_state, jax.vmap(lambda table, z: table[z], (0, 1), 1)(cdf, latents))
-        states = states.at[:, 0].set(labels) if conditional else states
-        return layout.decode(state.bins, key_value, states)
+        states = states.at[:, 0].set(labels.astype(jnp.int32)) if conditional else states
+        return layout.decode(key_value, states)
+
+    def log_prob(key, state: State, batch: Batch):
+        """log p(x, y) of the states, nats."""
+        states = layout.states(batch.x, batch.y)
+        log_p = _each(lambda member: upward(layout, member, states).log_p, state)
+        return jax.nn.logsumexp(log_p, axis=0) - math.log(config.members)
 
     def score(key, state: State, batch: Batch):
-        """-log p(x, y) of the states, nats."""
-        states = layout.states(state.bins, batch.x, batch.y)
-        log_p = _each(lambda member: upward(layout, member, states).log_p, state)
-        return math.log(config.members) - jax.nn.logsumexp(log_p, axis=0)
+        return -log_prob(key, state, batch)
 
-    return Model(init, step, sample, score, conditional, minibatches=None, n_classes=spec.n_classes)
+    return Model(
+        init,
+        step,
+        sample,
+        score,
+        log_prob,
+        log_prob_kind="exact",
+        log_prob_of="bins",
+        conditional=conditional,
+        feed="dataset",
+        n_classes=spec.n_classes,
+    )

@@ -4,16 +4,20 @@ Columns are states (`nets.bins`), each state has an embedding, and each column a
 embeddings of the columns before it in the order (zeros stand for the others, as masked weights do in Uria et al. 2016,
 arXiv:1605.02226; per-column networks over embeddings: Tiwald et al. 2025, TabularARGN, arXiv:2501.12012). All columns
 are trained at once by maximum likelihood; a row is drawn column by column in one `lax.scan`. The label comes first, so
-that samples of a given label need no search. Numbers come back uniform in their bin. The likelihood is exact.
+that samples of a given label need no search. Numbers come back uniform in their bin. The likelihood is exact. Training
+starts from independent columns: the last layer is 0, its bias the log frequencies of `DataSpec.statistics`.
 
     model = build(Config(), spec)
-    state = model.init(key, batch)                                     # batch: the whole training set
-    for i in range(config.steps): state, metrics = model.step(key, i, state, batch)
+    state = model.init(key)
+    for i in range(config.steps): state, metrics = model.step(keys[i], i, state, batch(i))
     x = model.sample(key, state, labels)
+
+`model` takes another network or optimiser.
 """
 
+import functools
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +26,8 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.bins import Bins, Layout, check, choose, fit
+from synthjax.nets.bins import Layout, check, check_counts, choose
+from synthjax.nets.network import Network, check_shape
 from synthjax.train import optim
 
 _NEVER = -30.0  # logit of a state that no training row is in
@@ -39,13 +44,13 @@ class Config:
     embedding: int = 16
     """Numbers that a state is seen as."""
     hidden: int = 32
-    """Width of both hidden layers of each column."""
+    """Width of the hidden layers of each column."""
     dropout: float = 0.1
     """Share of the hidden units that training leaves out."""
     conditional: bool = True
     """Samples take the labels they are given, where the data has any."""
     batch_size: int = 256
-    """Rows of a step, drawn with replacement from the training set, all of which the step is handed."""
+    """Rows of a step."""
     steps: int = 600
     """Training steps; the learning rate falls to 0 (cosine) over them. Too many learn rows by heart: on 16,281 rows of
     Adult twice as many already bring samples nearer to training rows than to unseen ones (RESULTS.md)."""
@@ -57,28 +62,53 @@ class Config:
     ema_decay: float = 0.995
     """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
 
+    def __post_init__(self):
+        check_counts(self, "embedding", "hidden", "batch_size")
+        if not isinstance(self.dropout, jax.core.Tracer) and not 0 <= self.dropout < 1:
+            raise InputError(f"model.dropout={self.dropout}: must be at least 0 and below 1")
+        optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
+
 
 PRESETS = {"table_ar": Config()}
 
 
-class State(NamedTuple):
-    """What training carries along."""
+def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> Network:
+    """The network of one column: two layers of `hidden` units, the second added to the first, each with dropout.
 
-    bins: Bins
-    marginal: jax.Array
-    """(W,) frequency of each state of each column."""
-    params: Any
-    ema: Any
-    opt: optax.OptState
+    It takes seen (B, columns, embedding) and before (columns,), which is 1 where a column may be seen. That masks the
+    weights, of which there are fewer than numbers seen.
+    """
+
+    def init(key):
+        key_first, key_second = jax.random.split(key)
+        first = jax.random.normal(key_first, (columns, embedding, hidden), jnp.float32)
+        second = jax.random.normal(key_second, (hidden, hidden), jnp.float32)
+        return {
+            "first": first * (2 / (columns * embedding)) ** 0.5,
+            "bias_first": jnp.zeros(hidden, jnp.float32),
+            "second": second * (2 / hidden) ** 0.5,
+            "bias_second": jnp.zeros(hidden, jnp.float32),
+        }
+
+    def apply(params, seen, before, key=None):
+        drop = jnp.ones((2, 1, 1), jnp.float32)
+        if key is not None:
+            keep = jnp.float32(1 - dropout)
+            drop = jax.random.bernoulli(key, keep, (2, len(seen), hidden)) / keep
+        first = (params["first"] * before[:, None, None]).reshape(-1, hidden)
+        h = jax.nn.gelu(seen.reshape(len(seen), -1) @ first + params["bias_first"][None]) * drop[0]
+        return h + jax.nn.gelu(h @ params["second"] + params["bias_second"][None]) * drop[1]
+
+    return Network(init, apply)
 
 
-def _check(config: Config, spec: DataSpec) -> None:
-    check("table_ar", spec, config.bins)
-    for name in ("embedding", "hidden", "batch_size"):
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
-    if not 0 <= config.dropout < 1:
-        raise InputError(f"model.dropout={config.dropout}: must be at least 0 and below 1")
+def _masked(network: Network) -> Network:
+    """A network of what it sees alone as one that also takes `before`."""
+
+    def apply(params, seen, before, key=None):
+        return network.apply(params, seen * before[None, :, None], key=key)
+
+    return Network(network.init, apply)
 
 
 def order(config: Config, layout: Layout) -> np.ndarray:
@@ -98,123 +128,132 @@ def order(config: Config, layout: Layout) -> np.ndarray:
     return np.asarray([0] * layout.labelled + [place + layout.labelled for place in first + rest])
 
 
-def initial(config: Config, layout: Layout, key: jax.Array, marginal: jax.Array) -> dict[str, jax.Array]:
-    """Parameters that start as independent columns: the last layer is 0, its bias the log frequencies."""
-    count, width, hidden = len(layout.sizes), sum(layout.sizes), config.hidden
-    seen = count * config.embedding
-    key_embed, key_first, key_second = jax.random.split(key, 3)
+def _before(sequence: np.ndarray) -> np.ndarray:
+    """(C, C) f32: 1 where the second column is drawn before the first."""
+    place = np.argsort(sequence)
+    return (place[None, :] < place[:, None]).astype(np.float32)
+
+
+def initial(config: Config, layout: Layout, network: Network, key: jax.Array) -> dict[str, Any]:
+    """Parameters: "embed" (W, E), "network" with the columns as first axis, "out" (W, hidden), "bias" (W,)."""
+    count, width = len(layout.sizes), sum(layout.sizes)
+    key_embed, key_network = jax.random.split(key)
+    unseen = layout.marginal <= 0
+    bias = np.where(unseen, _NEVER, np.log(np.where(unseen, 1, layout.marginal)))
     return {
-        "embed": jax.random.normal(key_embed, (width, config.embedding)),
-        "first": jax.random.normal(key_first, (count, count, config.embedding, hidden)) * (2 / seen) ** 0.5,
-        "bias_first": jnp.zeros((count, hidden)),
-        "second": jax.random.normal(key_second, (count, hidden, hidden)) * (2 / hidden) ** 0.5,
-        "bias_second": jnp.zeros((count, hidden)),
-        "out": jnp.zeros((width, hidden)),
-        "bias_out": jnp.log(jnp.maximum(marginal, 1e-6)),
+        "embed": jax.random.normal(key_embed, (width, config.embedding), jnp.float32),
+        "network": jax.vmap(network.init)(jax.random.split(key_network, count)),
+        "out": jnp.zeros((width, config.hidden), jnp.float32),
+        "bias": jnp.asarray(bias, jnp.float32),
     }
 
 
-def _hidden(params: Any, column: Any, seen: jax.Array, drop: jax.Array | float) -> jax.Array:
-    """The last hidden layer (B, H) of one column from what it sees (B, C E); drop (2, B, H) multiplies the layers."""
-    first, second = params["first"][column], params["second"][column]
-    drop_first, drop_second = drop if isinstance(drop, jax.Array) else (drop, drop)
-    h = jax.nn.gelu(seen @ first.reshape(-1, first.shape[-1]) + params["bias_first"][column]) * drop_first
-    return h + jax.nn.gelu(h @ second + params["bias_second"][column]) * drop_second
-
-
-def log_p(layout: Layout, sequence: np.ndarray, state: State, params: Any, states: jax.Array, drop: Any) -> jax.Array:
-    """log p(x_c | the columns before) of rows of states (B, C): (C, B), nats. drop: (C, 2, B, H) factors or 1."""
-    count = len(sequence)
-    place = np.argsort(sequence)
-    before = jnp.asarray(place[None, :] < place[:, None], jnp.float32)  # (column, seen)
-    embedded = params["embed"][layout.places(states)].reshape(len(states), -1)
-    masked = params | {"first": params["first"] * before[:, :, None, None]}
-    hidden = jax.vmap(lambda c, d: _hidden(masked, c, embedded, d), (0, None if drop is None else 0))(
-        jnp.arange(count), 1.0 if drop is None else drop
+def log_p(
+    layout: Layout, sequence: np.ndarray, network: Network, params: Any, states: jax.Array, key: jax.Array | None
+) -> jax.Array:
+    """log p(x_c | the columns before) of rows of states (B, C): (C, B), nats; a key: with dropout."""
+    seen, keys = params["embed"][layout.places(states)], None if key is None else jax.random.split(key, len(sequence))
+    axes = (0, None, 0, None if key is None else 0)
+    hidden = jax.vmap(lambda own, seen, before, key: network.apply(own, seen, before, key=key), axes)(
+        params["network"], seen, jnp.asarray(_before(sequence)), keys
     )
-    logits = jnp.einsum("cbh,csh->cbs", hidden, _last(layout, params["out"])) + _bias(layout, state, params)[:, None]
+    out, bias = _last(layout, params)
+    logits = jnp.einsum("cbh,csh->cbs", hidden, out) + bias[:, None]
     chosen = jnp.take_along_axis(logits, states.T[:, :, None], axis=2)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=2)
 
 
-def _last(layout: Layout, out: jax.Array) -> jax.Array:
-    """(W, H) -> (C, max(sizes), H)."""
-    return jnp.moveaxis(layout.pad(out.T), 0, -1)
-
-
-def _bias(layout: Layout, state: State, params: Any) -> jax.Array:
-    """(C, max(sizes)); what no training row is in stays out of reach, what no column has is out of it."""
-    bias = layout.pad(jnp.where(state.marginal > 0, params["bias_out"], _NEVER))
-    return jnp.where(layout.padded < sum(layout.sizes), bias, -jnp.inf)
+def _last(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
+    """The last layer, (C, max(sizes), hidden), and its bias (C, max(sizes)); -inf where a column has no such state."""
+    exists = layout.padded < sum(layout.sizes)
+    bias = jnp.where(exists, layout.pad(params["bias"]), -jnp.inf)
+    return jnp.moveaxis(layout.pad(params["out"].T), 0, -1), bias
 
 
 def _drawn(
-    key: jax.Array, layout: Layout, sequence: np.ndarray, state: State, rows: int, labels: jax.Array | None
+    key: jax.Array, layout: Layout, sequence: np.ndarray, network: Network, params: Any, labels: Any, rows: int
 ) -> jax.Array:
-    """States (rows, C), one column after the other; `labels` (rows,): those of column 0."""
-    params, starts, count = state.ema, layout.padded[:, 0], len(sequence)
-    out, bias, width = _last(layout, params["out"]), _bias(layout, state, params), params["embed"].shape[1]
+    """States (rows, C), one column after the other; `labels` (rows,): those of column 0, or None."""
+    count = len(sequence)
+    out, bias = _last(layout, params)
 
     def draw(carry, inputs):
         states, seen = carry
-        key, column, start = inputs
-        p = jax.nn.softmax(_hidden(params, column, seen, 1.0) @ out[column].T + bias[column])
+        key, column, start, before = inputs
+        own = jax.tree.map(lambda a: a[column], params["network"])
+        p = jax.nn.softmax(network.apply(own, seen, before) @ out[column].T + bias[column][None])
         drawn = choose(key, jnp.cumsum(p, axis=-1))
         drawn = drawn if labels is None else jnp.where(column == 0, labels, drawn)
-        seen = jax.lax.dynamic_update_slice_in_dim(seen, params["embed"][start + drawn], column * width, 1)
-        return (jax.lax.dynamic_update_slice_in_dim(states, drawn[:, None], column, 1), seen), None
+        seen = jax.lax.dynamic_update_index_in_dim(seen, params["embed"][start + drawn], column, 1)
+        return (jax.lax.dynamic_update_index_in_dim(states, drawn, column, 1), seen), None
 
-    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count * width)))
-    inputs = (jax.random.split(key, count), jnp.asarray(sequence), jnp.asarray(starts[sequence]))
-    return jax.lax.scan(draw, start, inputs)[0][0]
+    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count, params["embed"].shape[1]), jnp.float32))
+    of_column = (
+        jnp.asarray(sequence, jnp.int32),
+        jnp.asarray(layout.padded[:, 0][sequence]),
+        _before(sequence)[sequence],
+    )
+    return jax.lax.scan(draw, start, (jax.random.split(key, count), *of_column))[0][0]
+
+
+def model(
+    config: Config,
+    spec: DataSpec,
+    *,
+    network: Network | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    grad: optim.Grad = optim.mean_grad,
+) -> Model:
+    """An autoregressive model of that table.
+
+    Args:
+      config: the order, the bins and the sizes; and the network and the optimiser, where none are handed in.
+      spec: of the data, with statistics.
+      network: of one column, whose parameters get a leading axis (C,): (B, C, embedding), 0 where a column may not be
+        seen, -> (B, hidden), from which the model makes logits. Default: `hidden_layers`.
+      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      grad: turns the loss into a gradient.
+
+    Raises:
+      InputError: the data is no table, its spec has no statistics, `order` names a column that it lacks, or the network
+        makes another shape.
+    """
+    check("table_ar", spec)
+    layout = Layout(spec, config.bins)
+    sequence = order(config, layout)
+    count = len(sequence)
+    if network is not None:
+        check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
+        network = _masked(network)
+    network = network or hidden_layers(count, config.embedding, config.hidden, config.dropout)
+    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
+    update = optimiser or optim.adam(clip=config.clip)
+    conditional = config.conditional and spec.n_classes > 0
+    columns_log_p = functools.partial(log_p, layout, sequence, network)
+
+    def init(key) -> optim.TrainState:
+        return optim.TrainState.create(initial(config, layout, network, key), update)
+
+    def loss(params, key, batch: Batch) -> optim.Losses:
+        return optim.Losses(-columns_log_p(params, layout.states(batch.x, batch.y), key).sum(axis=0))
+
+    def sample(key, state: optim.TrainState, labels):
+        key_state, key_value = jax.random.split(key)
+        given = jnp.asarray(labels, jnp.int32) if conditional else None
+        states = _drawn(key_state, layout, sequence, network, state.ema, given, len(labels))
+        return layout.decode(key_value, states)
+
+    def log_prob(key, state: optim.TrainState, batch: Batch):
+        """log p(x, y) of the states, nats."""
+        return columns_log_p(state.ema, layout.states(batch.x, batch.y), None).sum(axis=0)
+
+    def score(key, state: optim.TrainState, batch: Batch):
+        return -log_prob(key, state, batch)
+
+    step = optim.train_step(loss, update, rate, ema_decay=config.ema_decay, grad=grad)
+    return Model(init, step, sample, score, log_prob, "exact", "bins", conditional, n_classes=spec.n_classes)
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """An autoregressive model of that table.
-
-    Raises:
-      InputError: the data is no table, or a field of the Config is out of range.
-    """
-    _check(config, spec)
-    layout = Layout(spec, config.bins)
-    sequence = order(config, layout)
-    rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    adam = optim.adam(rate, clip=config.clip)
-    conditional = config.conditional and spec.n_classes > 0
-
-    def init(key, batch: Batch) -> State:
-        bins = fit(layout, batch.x, batch.weight)
-        states = layout.states(bins, batch.x, batch.y)
-        counts = jnp.zeros(sum(layout.sizes)).at[layout.places(states)].add(batch.weight[:, None])
-        marginal = layout.normalise(counts)
-        params = initial(config, layout, key, marginal)
-        return State(bins, marginal, params, jax.tree.map(jnp.copy, params), adam.init(params))
-
-    def step(key, i, state: State, batch: Batch):
-        key_rows, key_loss = jax.random.split(key)
-        rows = jax.random.randint(key_rows, (config.batch_size,), 0, len(batch.y))
-
-        def loss(params, key, batch: Batch):
-            states = layout.states(state.bins, batch.x, batch.y)
-            shape = (len(sequence), 2, len(states), config.hidden)
-            drop = jax.random.bernoulli(key, 1 - config.dropout, shape) / (1 - config.dropout)
-            return -log_p(layout, sequence, state, params, states, drop).sum(axis=0), {}
-
-        gradient, metrics = grad(loss)(state.params, key_loss, jax.tree.map(lambda a: a[rows], batch))
-        update, opt = adam.update(gradient, state.opt, state.params)
-        params = optax.apply_updates(state.params, update)
-        metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
-        ema = optim.ema(state.ema, params, i, config.ema_decay)
-        return state._replace(params=params, ema=ema, opt=opt), metrics
-
-    def sample(key, state: State, labels):
-        key_state, key_value = jax.random.split(key)
-        states = _drawn(key_state, layout, sequence, state, len(labels), labels if conditional else None)
-        return layout.decode(state.bins, key_value, states)
-
-    def score(key, state: State, batch: Batch):
-        """-log p(x, y) of the states, nats."""
-        states = layout.states(state.bins, batch.x, batch.y)
-        return -log_p(layout, sequence, state, state.ema, states, None).sum(axis=0)
-
-    return Model(init, step, sample, score, conditional, minibatches=None, n_classes=spec.n_classes)
+    """The model of a Config; see `model`."""
+    return model(config, spec, grad=grad)

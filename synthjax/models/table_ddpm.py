@@ -14,13 +14,16 @@ arXiv:2209.15421), which needs its hundreds of steps. At the end categories are 
 that of `synthjax.models.ddpm`, on the logits of choices.
 
     model = build(Config(width=128), spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=50)
+
+`model` takes parts of one's own: a network, an optimiser, a loss.
 """
 
+import functools
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -30,11 +33,14 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.columns import Columns, Scale, scaling
+from synthjax.nets import diffusion, precision
+from synthjax.nets.columns import Columns
 from synthjax.nets.dense import Dense
-from synthjax.nets.diffusion import even_times, extrapolation, leap, signal
 from synthjax.nets.embeddings import TimeLabel
+from synthjax.nets.network import Network, check_shape, linen
+from synthjax.nets.options import with_options
 from synthjax.train import optim
+from synthjax.train.optim import TrainState
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class Config:
     label_dropout: float = 0.1
     """Share of examples that are trained without their label, for guidance."""
     sample_steps: int = 25
-    """Steps from noise to row, 1 ... timesteps; default of `sample`. In a single one numbers are but their mean."""
+    """Steps from noise to row, 1 ... timesteps; default of `sample`. With one step, numeric columns are the
+    conditional mean, not a sample."""
     eta: float = 0.0
     """0 deterministic (DDIM), 1 ancestral (DDPM); default of `sample`."""
     order: Literal[1, 2] = 2
@@ -72,18 +79,53 @@ class Config:
     ema_decay: float = 0.999
     """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
 
+    def __post_init__(self):
+        for name in ("blocks", "timesteps"):
+            if getattr(self, name) < 1:
+                raise InputError(f"model.{name}={getattr(self, name)}: must be at least 1")
+        if self.width < 2 or self.width % 2:
+            raise InputError(f"model.width={self.width}: must be even and at least 2")
+        diffusion.check_share("model.label_dropout", self.label_dropout)
+        diffusion.check_steps("model.sample_steps", self.sample_steps, self.timesteps)
+        optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
+
 
 PRESETS = {"table_ddpm": Config()}
 
 
-class State(NamedTuple):
-    """What training carries along."""
+@dataclass(frozen=True)
+class Sampling:
+    """Options of `Model.sample`; the defaults are the Config's.
 
-    params: Any
-    ema: Any
-    opt: optax.OptState
-    scale: Scale
-    """Of the continuous columns, from the first batch."""
+    Under `jit` and `vmap`, `steps`, `eta` and `guidance` may be traced.
+    """
+
+    steps: int
+    """From noise to row, 1 ... timesteps. With one step, numeric columns are the conditional mean, not a sample."""
+    eta: float
+    """0 deterministic (DDIM), 1 ancestral (DDPM)."""
+    order: int
+    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is."""
+    guidance: float
+    """w: sharper for the label than the data is; 0 samples from the model itself."""
+
+    @staticmethod
+    def defaults(config: Config) -> dict[str, Any]:
+        """Those of the Config."""
+        return {"steps": config.sample_steps, "eta": config.eta, "order": config.order, "guidance": config.guidance}
+
+    @classmethod
+    def of(cls, config: Config, **options: Any) -> "Sampling":
+        """The options of one call.
+
+        Raises:
+          InputError: one is out of its range.
+        """
+        chosen = cls(**{**cls.defaults(config), **options})
+        diffusion.check_steps("sample.steps", chosen.steps, config.timesteps)
+        if chosen.order not in (1, 2):
+            raise InputError(f"sample.order={chosen.order}: must be 1 or 2")
+        return chosen
 
 
 class Denoiser(nn.Module):
@@ -94,153 +136,143 @@ class Denoiser(nn.Module):
     out: int
     n_labels: int
     """See `TimeLabel`."""
+    dtype: Any = None
+    """Of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, v: jax.Array, t: jax.Array, label: jax.Array) -> jax.Array:
         """v (B, out), t (B,) in [0, 1], label (B,) i32 -> (B, out)."""
-        condition = TimeLabel(self.width, self.n_labels)(t, label)
-        h = Dense(self.width)(v)
+        dense, norm = functools.partial(Dense, dtype=self.dtype), functools.partial(nn.LayerNorm, dtype=self.dtype)
+        condition = TimeLabel(self.width, self.n_labels, self.dtype)(t, label)
+        h = dense(self.width)(v)
         for _ in range(self.blocks):
-            inner = nn.silu(Dense(self.width)(nn.LayerNorm()(h)) + Dense(self.width)(condition))
-            h = h + Dense(self.width)(inner)
-        return Dense(self.out, kernel_init=nn.initializers.zeros)(nn.silu(nn.LayerNorm()(h)))
+            inner = nn.silu(dense(self.width)(norm()(h)) + dense(self.width)(condition))
+            h = h + dense(self.width)(inner)
+        return dense(self.out, kernel_init=nn.initializers.zeros)(nn.silu(norm()(h)))
 
 
-class _Process(NamedTuple):
-    """What training, sampling and scoring share, for one Config and DataSpec."""
+@dataclass(frozen=True, eq=False)
+class _Diffusion:
+    """The functions of the model, for one Config, DataSpec and network."""
 
     config: Config
     columns: Columns
-    net: Denoiser
-    a: jax.Array  # (T + 1,)
-    null: int  # the label that means "no label"
+    net: Network
+    null: int
+    """The label that means "no label"; 0 where the network sees none."""
 
-    def losses(self, params, key, v, y, t) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """(B,), and its two terms: v (B, width), times t (B,) i32 in 1 ... T."""
-        noise = jax.random.normal(key, v.shape)
-        a_t = self.a[t][:, None]
-        s_t = jnp.sqrt(1 - a_t**2)
-        raw: Any = self.net.apply(params, a_t * v + s_t * noise, t / self.config.timesteps, y)
-        target = (a_t * noise - s_t * v)[:, : self.reals]
-        squares = self.columns.present((target - raw[:, : self.reals]) ** 2, self.columns.split(v)[1])
-        surprises = -self.columns.log_chosen(raw, v)
+    @functools.cached_property
+    def levels(self) -> diffusion.Level:
+        return diffusion.levels(self.config.schedule, self.config.timesteps)
+
+    def output(self, params, v_t, t, y) -> tuple[jax.Array, jax.Array]:
+        """(v of the reals (B, reals), logits (B, width - reals)) from v_t at times t (B,) i32."""
+        raw = self.net.apply(params, v_t, t.astype(jnp.float32) / self.config.timesteps, y)
+        return raw[:, : len(self.columns.reals)], raw[:, len(self.columns.reals) :]
+
+    def losses(self, params, key, v, y, t) -> optim.Losses:
+        """Of v (B, width) at times t (B,) i32 in 1 ... T."""
+        noise = jax.random.normal(key, v.shape, jnp.float32)
+        level = self.levels.at(t).expand(1)
+        reals, logits = self.output(params, level.a * v + level.s * noise, t, y)
+        target = (level.a * noise - level.s * v)[:, : len(self.columns.reals)]
+        squares = self.columns.mask_missing((target - reals) ** 2, self.columns.split(v)[1])
+        surprises = -self.columns.log_chosen(jnp.concatenate([reals, logits], axis=-1), v)
         count = squares.shape[1] + surprises.shape[1]
         terms = {"reals": squares.sum(axis=-1) / count, "choices": surprises.sum(axis=-1) / count}
-        return terms["reals"] + terms["choices"], terms
+        return optim.Losses(terms["reals"] + terms["choices"], terms)
 
-    @property
-    def reals(self) -> int:
-        """How many positions of v are numbers."""
-        return len(self.columns.reals)
+    def loss(self, params, key, batch: Batch) -> optim.Losses:
+        key_time, key_noise, key_label = jax.random.split(key, 3)
+        t = diffusion.even_times(key_time, len(batch.y), self.config.timesteps)
+        dropped = jax.random.bernoulli(key_label, jnp.float32(self.config.label_dropout), batch.y.shape)
+        return self.losses(params, key_noise, self.columns.encode(batch.x), jnp.where(dropped, self.null, batch.y), t)
 
-    def predict(self, params, v_t, t, y) -> tuple[jax.Array, jax.Array]:
-        """(reals of v_0 (B, reals), logits (B, width - reals)) from v_t at time t, a scalar i32."""
-        raw: Any = self.net.apply(params, v_t, jnp.full(len(v_t), t / self.config.timesteps), y)
-        a_t = self.a[t]
-        return a_t * v_t[:, : self.reals] - jnp.sqrt(1 - a_t**2) * raw[:, : self.reals], raw[:, self.reals :]
+    def guided(self, params, v_t, t, y, guidance) -> jax.Array:
+        """Reals of v_0 and logits, (B, width), at time t (), led away from what is predicted without a label."""
 
-    def guided(self, params, v_t, t, y, guidance: float) -> jax.Array:
-        """The same as one row (B, width), led away from what the model predicts without a label."""
-        raw = jnp.concatenate(self.predict(params, v_t, t, y), axis=-1)
-        if not guidance or not self.null:
-            return raw
-        without = jnp.concatenate(self.predict(params, v_t, t, jnp.full_like(y, self.null)), axis=-1)
-        return (1 + guidance) * raw - guidance * without
+        def predict(y):
+            times = jnp.full(len(v_t), t)
+            reals, logits = self.output(params, v_t, times, y)
+            level = self.levels.at(t)
+            return jnp.concatenate([level.a * v_t[:, : reals.shape[1]] - level.s * reals, logits], axis=-1)
 
-    def sample(self, key, params, labels, steps: int, eta: float, order: int, guidance: float) -> jax.Array:
-        """v (B, width) from T to 0 along `steps` evenly spaced times; choices are exact."""
-        grid = np.round(np.linspace(self.config.timesteps, 0, steps + 1)).astype(np.int32)
-        times = jnp.asarray(grid)
-        ahead = extrapolation(signal(self.config)[grid[:-1]]) if order == 2 and not eta else jnp.zeros(steps)
+        if not self.null or (isinstance(guidance, int | float) and guidance == 0):
+            return predict(y)
+        return (1 + guidance) * predict(y) - guidance * predict(jnp.full_like(y, self.null))
+
+    def sample(self, key, state: TrainState, labels, **options: Any) -> jax.Array:
+        """Rows (B, D): from T to 0 along evenly spaced times; categories are drawn at the end."""
+        chosen = Sampling.of(self.config, **options)
         key, key_start, key_choices = jax.random.split(key, 3)
-        v = jax.random.normal(key_start, (len(labels), self.columns.width))
+        start = jax.random.normal(key_start, (len(labels), self.columns.width), jnp.float32)
 
-        def body(k, carry):
-            v_t, before = carry
-            raw = self.guided(params, v_t, times[k], labels, guidance)
-            clean = self.columns.over_choices(jax.nn.softmax, raw, [])
-            before, clean = clean, clean + ahead[k] * (clean - before)
-            a_t, a_s = self.a[times[k]], self.a[times[k + 1]]
-            return leap(jax.random.fold_in(key, k), v_t, clean, a_t, a_s, eta), before
+        def raw(v_t, t):
+            return self.guided(state.ema, v_t, t, labels, chosen.guidance)
 
-        v_last, _ = jax.lax.fori_loop(0, steps - 1, body, (v, jnp.zeros_like(v)))
-        raw = self.guided(params, v_last, times[steps - 1], labels, guidance)
-        return self.columns.draw(key_choices, raw)
+        def clean(v_t, t):
+            return self.columns.over_choices(jax.nn.softmax, raw(v_t, t), [])
 
+        solver = diffusion.Solver(self.levels, chosen.steps, chosen.eta, chosen.order)
+        v = raw(solver.run(key, start, clean, last=1), solver.time(chosen.steps - 1))
+        return self.columns.decode(self.columns.draw(key_choices, v), labels)
 
-def _check(config: Config) -> None:
-    for name in ("blocks", "timesteps"):
-        if getattr(config, name) < 1:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
-    if config.width < 2 or config.width % 2:
-        raise InputError(f"model.width={config.width}: must be even and at least 2")
-    _check_sampling(config, "model.sample_steps", config.sample_steps, config.order)
-
-
-def _check_sampling(config: Config, name: str, steps: int, order: int) -> None:
-    if not 1 <= steps <= config.timesteps:
-        raise InputError(f"{name}={steps}: must be in 1 ... timesteps={config.timesteps}")
-    if order not in (1, 2):
-        raise InputError(f"order={order}: must be 1 or 2")
-
-
-def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A diffusion model of tables of those columns.
-
-    Raises:
-      InputError: the data is no table, or a field of the Config is out of its range.
-    """
-    _check(config)
-    classes = spec.n_classes if config.conditional else 0
-    columns = Columns(spec, classes > 0)
-    net = Denoiser(config.width, config.blocks, columns.width, classes and classes + 1)
-    process = _Process(config, columns, net, jnp.asarray(signal(config), jnp.float32), classes)
-    rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    adam = optim.adam(rate, b2=0.99, clip=config.clip)
-
-    def init(key, batch: Batch) -> State:
-        scale = scaling(columns, batch.x, batch.weight)
-        params = net.init(key, columns.enter(batch.x, scale), jnp.zeros(len(batch.x)), batch.y)
-        return State(params, jax.tree.map(jnp.copy, params), adam.init(params), scale)
-
-    def step(key, i, state: State, batch: Batch):
-        def loss(params, key, batch: Batch):
-            key_time, key_noise, key_label = jax.random.split(key, 3)
-            t = even_times(key_time, len(batch.y), config.timesteps)
-            dropped = jax.random.bernoulli(key_label, config.label_dropout, batch.y.shape)
-            y = jnp.where(dropped, process.null, batch.y)
-            return process.losses(params, key_noise, columns.enter(batch.x, state.scale), y, t)
-
-        gradient, metrics = grad(loss)(state.params, key, batch)
-        update, opt = adam.update(gradient, state.opt, state.params)
-        params = optax.apply_updates(state.params, update)
-        metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
-        return State(params, optim.ema(state.ema, params, i, config.ema_decay), opt, state.scale), metrics
-
-    def sample(
-        key,
-        state: State,
-        labels,
-        *,
-        steps: int = config.sample_steps,
-        eta: float = config.eta,
-        order: int = config.order,
-        guidance: float = config.guidance,
-    ):
-        _check_sampling(config, "sample.steps", steps, order)
-        v = process.sample(key, state.ema, labels, steps, eta, order, guidance)
-        return columns.leave(v, state.scale, labels)
-
-    def score(key, state: State, batch: Batch):
+    def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
         """Denoising loss, averaged over ten fixed times; the noise comes from `key`."""
-        times = jnp.linspace(0.05, 0.95, 10) * config.timesteps
-        v = columns.enter(batch.x, state.scale)
+        times = np.maximum(np.linspace(0.05, 0.95, 10) * self.config.timesteps, 1).astype(np.int32)
+        v = self.columns.encode(batch.x)
 
         def at(inputs):
             key, t = inputs
-            t = jnp.full(len(v), jnp.maximum(t.astype(jnp.int32), 1))
-            return process.losses(state.ema, key, v, batch.y, t)[0]
+            return self.losses(state.ema, key, v, batch.y, jnp.full(len(v), t)).losses
 
         return jax.lax.map(at, (jax.random.split(key, len(times)), times)).mean(axis=0)
 
-    return Model(init, step, sample, score, conditional=classes > 0, n_classes=classes)
+
+def model(
+    config: Config,
+    spec: DataSpec,
+    *,
+    net: Network | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    loss: optim.Loss | None = None,
+    grad: optim.Grad = optim.mean_grad,
+) -> Model:
+    """A diffusion model of tables.
+
+    Args:
+      config: the process; and the network and the optimiser, where none is handed in.
+      spec: of the data, with statistics.
+      net: v_t (B, width), t (B,) f32 in [0, 1], label (B,) i32 -> (B, width): the prediction of v of each real, and
+        logits of each choice, with the width of `Columns`. A label of `spec.n_classes` means none.
+      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      loss: (params, key, batch) -> `optim.Losses` of the network's params. Default: that of the module's docstring.
+      grad: turns the loss into a gradient.
+
+    Raises:
+      InputError: the data is no table, or the network makes another shape.
+    """
+    classes = spec.n_classes if config.conditional else 0
+    columns = Columns(spec, classes > 0)
+    v, t, label = jnp.zeros((2, columns.width), jnp.float32), jnp.zeros(2, jnp.float32), jnp.zeros(2, jnp.int32)
+    if net is None:
+        labels = classes and classes + 1
+        module = Denoiser(config.width, config.blocks, columns.width, labels, precision.current().compute)
+        net = linen(module, v, t, label)
+    else:
+        check_shape(net, v.shape, "net", v, t, label)
+    one = _Diffusion(config, columns, net, classes)
+    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
+    update = optimiser or optim.adam(b2=0.99, clip=config.clip)
+    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
+
+    def init(key) -> TrainState:
+        return TrainState.create(net.init(key), update)
+
+    sample = with_options(one.sample, Sampling, **Sampling.defaults(config))
+    return Model(init, step, sample, one.score, conditional=classes > 0, n_classes=classes)
+
+
+def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
+    """The diffusion model of a Config; see `model`."""
+    return model(config, spec, grad=grad)

@@ -11,14 +11,16 @@ arXiv:1907.00503) with the mixtures of its mode-specific encoding left to the en
 Units are nats per row, numbers in units of their deviation.
 
     model = build(Config(latents=16), spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
+
+`model` takes parts of one's own: an encoder and a decoder, an optimiser, a loss.
 """
 
-import functools
+import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -27,13 +29,18 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.columns import Columns, Scale, scaling
+from synthjax.nets import precision
+from synthjax.nets.columns import Columns
 from synthjax.nets.dense import Dense
-from synthjax.nets.gaussian import kl
+from synthjax.nets.gaussian import importance_bound, kl
+from synthjax.nets.network import Network, check_shape, linen
+from synthjax.nets.options import with_options
 from synthjax.train import optim
+from synthjax.train.optim import TrainState
 
 LEAST_LOG_SCALE = -4.0
-"""Of a real's deviation: a column with atoms would drive its density, and the loss, without bound."""
+"""Lower bound of the log of a real's deviation: a column with atoms would drive its density, and the loss, without
+bound."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +68,23 @@ class Config:
     ema_decay: float = 0.999
     """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
 
+    def __post_init__(self):
+        if self.latents < 1:
+            raise InputError(f"model.latents={self.latents}: must be at least 1")
+        if not isinstance(self.kl_weight, jax.core.Tracer) and not 0 < self.kl_weight < math.inf:
+            raise InputError(f"model.kl_weight={self.kl_weight}: must be a finite number above 0")
+        optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
+
 
 PRESETS = {"table_vae": Config()}
 
 
-class State(NamedTuple):
-    """What training carries along."""
+@dataclass(frozen=True)
+class Sampling:
+    """Options of `Model.sample`; the default is the Config's."""
 
-    params: Any
-    ema: Any
-    opt: optax.OptState
-    scale: Scale
-    """Of the continuous columns, from the first batch."""
+    mean: bool
+    """Likeliest values rather than draws from p(v | z, y)."""
 
 
 class Net(nn.Module):
@@ -80,85 +92,149 @@ class Net(nn.Module):
 
     hidden: tuple[int, ...]
     out: int
+    dtype: Any = None
+    """Of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, h: jax.Array, onehot: jax.Array) -> jax.Array:
         """h (B, inputs), onehot (B, classes or 0) -> (B, out)."""
         h = jnp.concatenate([h, onehot], axis=-1)
         for width in self.hidden:
-            h = nn.gelu(Dense(width)(h))
-        return Dense(self.out)(h)
+            h = nn.gelu(Dense(width, dtype=self.dtype)(h))
+        return Dense(self.out, dtype=self.dtype)(h)
 
 
-def _check(config: Config) -> None:
-    if config.latents < 1:
-        raise InputError(f"model.latents={config.latents}: must be at least 1")
-    if config.kl_weight <= 0:
-        raise InputError(f"model.kl_weight={config.kl_weight}: must be above 0")
+@dataclass(frozen=True, eq=False)
+class _Vae:
+    """The functions of the model, for one Config, DataSpec and pair of networks."""
+
+    config: Config
+    columns: Columns
+    classes: int
+    encoder: Network
+    decoder: Network
+
+    def onehot(self, y: jax.Array) -> jax.Array:
+        """(B, classes), or (B, 0) where the networks see no label."""
+        return jax.nn.one_hot(y, self.classes, dtype=jnp.float32)
+
+    def log_scale(self, params) -> jax.Array:
+        """log of each real's deviation, above LEAST_LOG_SCALE, smoothly: the gradient is nowhere 0."""
+        return LEAST_LOG_SCALE + jax.nn.softplus(params["log_scale"] - LEAST_LOG_SCALE)
+
+    def encode(self, params, v: jax.Array, y: jax.Array):
+        """Moments of q(z | v, y), each (B, latents), and z -> log p(v | z, y)."""
+        onehot = self.onehot(y)
+        mean, log_var = jnp.split(self.encoder.apply(params["encoder"], v, onehot), 2, axis=-1)
+
+        def log_likelihood(z):
+            raw = self.decoder.apply(params["decoder"], z, onehot)
+            return self.columns.log_likelihood(raw, self.log_scale(params), v).sum(axis=-1)
+
+        return mean, jnp.clip(log_var, -15.0, 10.0), log_likelihood
+
+    def init(self, key) -> Any:
+        key_encoder, key_decoder = jax.random.split(key)
+        return {
+            "encoder": self.encoder.init(key_encoder),
+            "decoder": self.decoder.init(key_decoder),
+            "log_scale": jnp.zeros(len(self.columns.reals), jnp.float32),
+        }
+
+    def terms(self, params, key, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """KL and log p(v | z, y) for one draw of z, each (B,)."""
+        mean, log_var, log_likelihood = self.encode(params, self.columns.encode(batch.x), batch.y)
+        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape, jnp.float32)
+        return kl(mean, log_var), log_likelihood(z)
+
+    def loss(self, params, key, batch: Batch) -> optim.Losses:
+        divergence, reconstruction = self.terms(params, key, batch)
+        terms = {"reconstruction": reconstruction, "kl": divergence}
+        return optim.Losses(self.config.kl_weight * divergence - reconstruction, terms)
+
+    def sample(self, key, state: TrainState, labels, **options: Any) -> jax.Array:
+        """Rows (B, D)."""
+        mean = Sampling(**{"mean": self.config.sample_mean, **options}).mean
+        key_z, key_choices, key_reals = jax.random.split(key, 3)
+        z = jax.random.normal(key_z, (len(labels), self.config.latents), jnp.float32)
+        raw = self.decoder.apply(state.ema["decoder"], z, self.onehot(labels))
+        reals = len(self.columns.reals)
+        if not mean:
+            noise = jax.random.normal(key_reals, (len(labels), reals), jnp.float32)
+            raw = raw.at[:, :reals].add(jnp.exp(self.log_scale(state.ema))[None] * noise)
+        return self.columns.decode(self.columns.draw(None if mean else key_choices, raw), labels)
+
+    def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
+        """-ELBO with the KL in closed form, from one draw of z; numbers in units of their deviation."""
+        divergence, reconstruction = self.terms(state.ema, key, batch)
+        return divergence - reconstruction
+
+    def log_prob(self, key, state: TrainState, batch: Batch, samples: int = 100) -> jax.Array:
+        """The importance-weighted bound on log p(x | y), x the encoded vector: (B,), nats."""
+        v = self.columns.encode(batch.x)
+        mean, log_var, log_likelihood = self.encode(state.ema, v, batch.y)
+        bound = importance_bound(key, mean, log_var, log_likelihood, samples)
+        # From units of the deviation to those of x, of the values that are not missing.
+        present = self.columns.mask_missing(jnp.ones_like(v[:, : len(self.columns.reals)]), self.columns.split(v)[1])
+        return bound - present @ jnp.log(jnp.asarray(self.columns.scale))
 
 
-def deviation(params: dict[str, Any]) -> jax.Array:
-    """log of the standard deviation of each continuous value."""
-    return jnp.maximum(params["log_scale"], LEAST_LOG_SCALE)
+def model(
+    config: Config,
+    spec: DataSpec,
+    *,
+    encoder: Network | None = None,
+    decoder: Network | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    loss: optim.Loss | None = None,
+    grad: optim.Grad = optim.mean_grad,
+) -> Model:
+    """A VAE of tables.
+
+    Args:
+      config: sizes and weights; and the networks and the optimiser, where none are handed in.
+      spec: of the data, with statistics.
+      encoder: v (B, width), one-hot label (B, classes or 0) -> (B, 2 latents), mean and log-variance.
+      decoder: z (B, latents), one-hot label -> (B, width), means of reals and logits of choices (see `Columns`).
+      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      loss: (params, key, batch) -> `optim.Losses`, with params {"encoder", "decoder", "log_scale"}. Default: -ELBO.
+      grad: turns the loss into a gradient.
+
+    Raises:
+      InputError: the data is no table, or a network makes another shape.
+    """
+    classes = spec.n_classes if config.conditional else 0
+    columns = Columns(spec, classes > 0)
+    sizes = columns.width, config.latents, classes
+    v, z, onehot = (jnp.zeros((2, size), jnp.float32) for size in sizes)
+    if encoder is not None:
+        check_shape(encoder, (2, 2 * config.latents), "encoder", v, onehot)
+    if decoder is not None:
+        check_shape(decoder, v.shape, "decoder", z, onehot)
+    dtype = precision.current().compute
+    encoder = encoder or linen(Net(config.hidden, 2 * config.latents, dtype), v, onehot)
+    decoder = decoder or linen(Net(config.hidden[::-1], columns.width, dtype), z, onehot)
+    one = _Vae(config, columns, classes, encoder, decoder)
+    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
+    update = optimiser or optim.adam(clip=config.clip)
+    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
+
+    def init(key) -> TrainState:
+        return TrainState.create(one.init(key), update)
+
+    return Model(
+        init,
+        step,
+        with_options(one.sample, Sampling, mean=config.sample_mean),
+        one.score,
+        one.log_prob,
+        log_prob_kind="lower bound",
+        log_prob_of="encoded vector",
+        conditional=classes > 0,
+        n_classes=classes,
+    )
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A VAE of tables of those columns.
-
-    Raises:
-      InputError: the data is no table, or a field of the Config is out of its range.
-    """
-    _check(config)
-    classes = spec.n_classes if config.conditional else 0
-    columns = Columns(spec, classes > 0)
-    encoder, decoder = Net(config.hidden, 2 * config.latents), Net(config.hidden[::-1], columns.width)
-    rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    adam = optim.adam(rate, clip=config.clip)
-    onehot = functools.partial(jax.nn.one_hot, num_classes=classes)
-
-    def init(key, batch: Batch) -> State:
-        key_encoder, key_decoder = jax.random.split(key)
-        scale = scaling(columns, batch.x, batch.weight)
-        v, z = columns.enter(batch.x, scale), jnp.zeros((len(batch.x), config.latents))
-        params = {
-            "encoder": encoder.init(key_encoder, v, onehot(batch.y)),
-            "decoder": decoder.init(key_decoder, z, onehot(batch.y)),
-            "log_scale": jnp.zeros(len(columns.reals)),
-        }
-        return State(params, jax.tree.map(jnp.copy, params), adam.init(params), scale)
-
-    def terms(params, key, v, y) -> tuple[jax.Array, jax.Array]:
-        """KL and log p(v | z, y) for one draw of z, each (B,)."""
-        moments: Any = encoder.apply(params["encoder"], v, onehot(y))
-        mean, log_var = jnp.split(moments, 2, axis=-1)
-        log_var = jnp.clip(log_var, -15.0, 10.0)
-        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape)
-        raw: Any = decoder.apply(params["decoder"], z, onehot(y))
-        return kl(mean, log_var), columns.log_likelihood(raw, deviation(params), v).sum(axis=-1)
-
-    def step(key, i, state: State, batch: Batch):
-        def loss(params, key, batch: Batch):
-            divergence, reconstruction = terms(params, key, columns.enter(batch.x, state.scale), batch.y)
-            return config.kl_weight * divergence - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
-
-        gradient, metrics = grad(loss)(state.params, key, batch)
-        update, opt = adam.update(gradient, state.opt, state.params)
-        params = optax.apply_updates(state.params, update)
-        metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
-        return State(params, optim.ema(state.ema, params, i, config.ema_decay), opt, state.scale), metrics
-
-    def sample(key, state: State, labels, *, mean: bool = config.sample_mean):
-        key_z, key_choices, key_reals = jax.random.split(key, 3)
-        z = jax.random.normal(key_z, (len(labels), config.latents))
-        raw: Any = decoder.apply(state.ema["decoder"], z, onehot(labels))
-        if not mean:
-            noise = jnp.exp(deviation(state.ema)) * jax.random.normal(key_reals, (len(labels), len(columns.reals)))
-            raw = raw.at[:, : len(columns.reals)].add(noise)
-        return columns.leave(columns.draw(None if mean else key_choices, raw), state.scale, labels)
-
-    def score(key, state: State, batch: Batch):
-        """-ELBO with the KL in closed form, from one draw of z."""
-        divergence, reconstruction = terms(state.ema, key, columns.enter(batch.x, state.scale), batch.y)
-        return divergence - reconstruction
-
-    return Model(init, step, sample, score, conditional=classes > 0, n_classes=classes)
+    """The VAE of a Config; see `model`."""
+    return model(config, spec, grad=grad)

@@ -10,14 +10,16 @@ are drawn black and white afresh each time they are seen; or a logistic distribu
 (Kingma et al. 2016, arXiv:1606.04934), with one learnt scale per channel. Units are nats per image.
 
     model = build(Config(latents=16), spec)
-    state = model.init(key, batch)
+    state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
+
+`model` takes parts of one's own: an encoder and a decoder, an optimiser, a loss.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -26,9 +28,13 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets import precision
 from synthjax.nets.conv import Conv, ConvTranspose
-from synthjax.nets.gaussian import kl
+from synthjax.nets.gaussian import importance_bound, kl, log_weight
+from synthjax.nets.network import Network, check_shape, linen
+from synthjax.nets.options import with_options
 from synthjax.train import optim
+from synthjax.train.optim import TrainState
 
 
 @dataclass(frozen=True)
@@ -61,32 +67,42 @@ class Config:
     ema_decay: float = 0.999
     """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
 
+    def __post_init__(self):
+        if self.binarise and self.likelihood != "bernoulli":
+            raise InputError(f"model.binarise=True: needs model.likelihood=bernoulli, not {self.likelihood}")
+        for name in ("latents", "importance_samples"):
+            if getattr(self, name) < 1:
+                raise InputError(f"model.{name}={getattr(self, name)}: must be at least 1")
+        optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
+
 
 PRESETS = {"vae": Config()}
 
 
-class State(NamedTuple):
-    """What training carries along."""
+@dataclass(frozen=True)
+class Sampling:
+    """Options of `Model.sample`; the default is the Config's."""
 
-    params: Any
-    ema: Any
-    opt: optax.OptState
+    mean: bool
+    """The mean of p(x | z, y) rather than a draw from it."""
 
 
 class Encoder(nn.Module):
     """x and label to the moments of q(z | x, y)."""
 
     config: Config
+    dtype: Any = None
+    """Of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, onehot: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x (B, H, W, C) in [-1, 1], onehot (B, classes or 0) -> mean and log-variance, each (B, latents)."""
         for channels in self.config.channels:
-            x = nn.gelu(Conv(channels, (4, 4), strides=(2, 2))(x))
+            x = nn.gelu(Conv(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(x))
         h = jnp.concatenate([x.reshape(len(x), -1), onehot], axis=-1)
         for width in self.config.hidden:
-            h = nn.gelu(nn.Dense(width)(h))
-        mean, log_var = jnp.split(nn.Dense(2 * self.config.latents)(h), 2, axis=-1)
+            h = nn.gelu(nn.Dense(width, dtype=self.dtype)(h))
+        mean, log_var = jnp.split(nn.Dense(2 * self.config.latents, dtype=self.dtype)(h), 2, axis=-1)
         return mean, jnp.clip(log_var, -15.0, 10.0)
 
 
@@ -95,6 +111,8 @@ class Decoder(nn.Module):
 
     config: Config
     shape: tuple[int, ...]
+    dtype: Any = None
+    """Of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, z: jax.Array, onehot: jax.Array) -> jax.Array:
@@ -102,15 +120,15 @@ class Decoder(nn.Module):
         height, width, channels = self.shape
         h = jnp.concatenate([z, onehot], axis=-1)
         for size in reversed(self.config.hidden):
-            h = nn.gelu(nn.Dense(size)(h))
+            h = nn.gelu(nn.Dense(size, dtype=self.dtype)(h))
         if not self.config.channels:
-            return nn.Dense(math.prod(self.shape))(h).reshape(len(z), *self.shape)
+            return nn.Dense(math.prod(self.shape), dtype=self.dtype)(h).reshape(len(z), *self.shape)
         factor = 2 ** len(self.config.channels)
         rows, columns, deepest = -(-height // factor), -(-width // factor), self.config.channels[-1]
-        h = nn.gelu(nn.Dense(rows * columns * deepest)(h)).reshape(len(z), rows, columns, deepest)
+        h = nn.gelu(nn.Dense(rows * columns * deepest, dtype=self.dtype)(h)).reshape(len(z), rows, columns, deepest)
         for size in reversed(self.config.channels[:-1]):
-            h = nn.gelu(ConvTranspose(size, (4, 4), strides=(2, 2))(h))
-        return ConvTranspose(channels, (4, 4), strides=(2, 2))(h)[:, :height, :width]
+            h = nn.gelu(ConvTranspose(size, (4, 4), strides=(2, 2), dtype=self.dtype)(h))
+        return ConvTranspose(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(h)[:, :height, :width]
 
 
 def _sum(x: jax.Array) -> jax.Array:
@@ -129,149 +147,153 @@ def discretised_logistic(mean: jax.Array, log_scale: jax.Array, x: jax.Array, le
     mean and x (B, H, W, C) in [-1, 1], x on the grid of `levels` values; log_scale (C,).
     """
     half = 1 / (levels - 1)
-    above, below = ((x - mean + side) * jnp.exp(-log_scale) for side in (half, -half))
+    above, below = ((x - mean + side) * jnp.exp(-log_scale)[None, None, None] for side in (half, -half))
     first, last = x < -1 + half, x > 1 - half
     # log(sigmoid(a) - sigmoid(b)) = a - b + log(1 - e^(b - a)) + log sigmoid(b) ... kept finite by its closed form:
     inside = jnp.log(-jnp.expm1(below - above)) + jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below)
     return _sum(jnp.where(first, jax.nn.log_sigmoid(above), jnp.where(last, jax.nn.log_sigmoid(-below), inside)))
 
 
-def log_normal(z: jax.Array, mean: jax.Array | float = 0.0, log_var: jax.Array | float = 0.0) -> jax.Array:
-    """log N(z; mean, e^log_var), summed over the last axis."""
-    return -0.5 * (math.log(2 * math.pi) + log_var + (z - mean) ** 2 * jnp.exp(-log_var)).sum(axis=-1)
+@dataclass(frozen=True, eq=False)
+class _Vae:
+    """The functions of the model, for one Config, DataSpec and pair of networks."""
+
+    config: Config
+    spec: DataSpec
+    encoder: Network
+    decoder: Network
+
+    def onehot(self, y: jax.Array) -> jax.Array:
+        """(B, classes), or (B, 0) where the networks see no label."""
+        return jax.nn.one_hot(y, self.spec.n_classes if self.config.conditional else 0, dtype=jnp.float32)
+
+    def observe(self, key, x: jax.Array) -> jax.Array:
+        """x as the likelihood sees it: drawn black or white, or as it is."""
+        if not self.config.binarise:
+            return x
+        return 2 * jax.random.bernoulli(key, (x + 1) / 2).astype(jnp.float32) - 1
+
+    def encode(self, params, x: jax.Array, y: jax.Array):
+        """Moments of q(z | x, y), each (B, latents), and z -> log p(x | z, y), for x as observed."""
+        onehot = self.onehot(y)
+        mean, log_var = self.encoder.apply(params["encoder"], x, onehot)
+
+        def log_likelihood(z):
+            out = self.decoder.apply(params["decoder"], z, onehot)
+            if self.config.likelihood == "bernoulli":
+                return bernoulli(out, x)
+            return discretised_logistic(out, params["log_scale"], x, self.spec.levels)
+
+        return mean, log_var, log_likelihood
+
+    def init(self, key) -> Any:
+        key_encoder, key_decoder = jax.random.split(key)
+        return {
+            "encoder": self.encoder.init(key_encoder),
+            "decoder": self.decoder.init(key_decoder),
+            "log_scale": jnp.full(self.spec.shape[-1], -2.0, jnp.float32),
+        }
+
+    def loss(self, params, key, batch: Batch) -> optim.Losses:
+        """Minus the bound that training maximises."""
+        key_x, key_z = jax.random.split(key)
+        mean, log_var, log_likelihood = self.encode(params, self.observe(key_x, batch.x), batch.y)
+        if self.config.importance_samples > 1:
+            keys = jax.random.split(key_z, self.config.importance_samples)
+            weights = jax.vmap(lambda key: log_weight(key, mean, log_var, log_likelihood))(keys)
+            bound = jax.nn.logsumexp(weights, axis=0) - math.log(self.config.importance_samples)
+            return optim.Losses(-bound, {"elbo": weights.mean(axis=0), "kl": kl(mean, log_var)})
+        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape, jnp.float32)
+        reconstruction, divergence = log_likelihood(z), kl(mean, log_var)
+        return optim.Losses(divergence - reconstruction, {"reconstruction": reconstruction, "kl": divergence})
+
+    def sample(self, key, state: TrainState, labels, **options: Any) -> jax.Array:
+        """Images (B, H, W, C) in [-1, 1]."""
+        mean = Sampling(**{"mean": self.config.sample_mean, **options}).mean
+        key_z, key_x = jax.random.split(key)
+        z = jax.random.normal(key_z, (len(labels), self.config.latents), jnp.float32)
+        out = self.decoder.apply(state.ema["decoder"], z, self.onehot(labels))
+        if self.config.likelihood == "discretised":
+            noise = jax.random.logistic(key_x, out.shape, jnp.float32)
+            return jnp.clip(out if mean else out + jnp.exp(state.ema["log_scale"])[None, None, None] * noise, -1, 1)
+        p = nn.sigmoid(out)
+        return 2 * (p if mean else jax.random.bernoulli(key_x, p).astype(jnp.float32)) - 1
+
+    def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
+        """-ELBO with the KL in closed form, from one draw of z."""
+        key_x, key_z = jax.random.split(key)
+        mean, log_var, log_likelihood = self.encode(state.ema, self.observe(key_x, batch.x), batch.y)
+        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape, jnp.float32)
+        return kl(mean, log_var) - log_likelihood(z)
+
+    def log_prob(self, key, state: TrainState, batch: Batch, samples: int = 100) -> jax.Array:
+        """The importance-weighted bound on log p(x | y), tighter the more `samples`: (B,), nats.
+
+        With `binarise`, p is that of pixels drawn black or white from `key`; black and white images stay as they are.
+        """
+        key_x, key_z = jax.random.split(key)
+        mean, log_var, log_likelihood = self.encode(state.ema, self.observe(key_x, batch.x), batch.y)
+        return importance_bound(key_z, mean, log_var, log_likelihood, samples)
 
 
-def log_weight(key: jax.Array, mean: jax.Array, log_var: jax.Array, log_likelihood) -> jax.Array:
-    """log w of one draw z ~ N(mean, e^log_var): (B,). log_likelihood: z (B, latents) -> log p(x | z) (B,)."""
-    z = mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape)
-    return log_likelihood(z) + log_normal(z) - log_normal(z, mean, log_var)
+def model(
+    config: Config,
+    spec: DataSpec,
+    *,
+    encoder: Network | None = None,
+    decoder: Network | None = None,
+    optimiser: optax.GradientTransformation | None = None,
+    loss: optim.Loss | None = None,
+    grad: optim.Grad = optim.mean_grad,
+) -> Model:
+    """A VAE of images.
 
+    Args:
+      config: the likelihood; and the networks and the optimiser, where none are handed in.
+      spec: of the data.
+      encoder: x (B, H, W, C), one-hot label (B, classes or 0) -> mean and log-variance, each (B, latents).
+      decoder: z (B, latents), one-hot label -> (B, H, W, C), logits (Bernoulli) or means (discretised).
+      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      loss: (params, key, batch) -> `optim.Losses`, with params {"encoder", "decoder", "log_scale"}. Default: -ELBO.
+      grad: turns the loss into a gradient.
 
-def importance_bound(key: jax.Array, mean: jax.Array, log_var: jax.Array, log_likelihood, samples: int) -> jax.Array:
-    """log 1/K sum_k w_k over K = samples draws, one after the other: (B,). Arguments as those of `log_weight`."""
-
-    def body(total, key):
-        return jnp.logaddexp(total, log_weight(key, mean, log_var, log_likelihood)), None
-
-    start = jnp.full(len(mean), -jnp.inf)
-    return jax.lax.scan(body, start, jax.random.split(key, samples))[0] - math.log(samples)
-
-
-class _Nets(NamedTuple):
-    """What training, sampling and scoring share, for one Config and DataSpec."""
-
-    encoder: Encoder
-    decoder: Decoder
-    onehot: Any  # labels (B,) -> (B, classes), or (B, 0) where the model sees no label
-    log_likelihood: Any  # (params, decoder's output, x) -> (B,)
-    observe: Any  # (key, x) -> x as the likelihood sees it: binarised or as it is
-
-
-def _nets(config: Config, spec: DataSpec) -> _Nets:
+    Raises:
+      InputError: the data is no image, or a network makes another shape.
+    """
     if spec.kind != "image":
         raise InputError(f"model vae makes images; the data is a {spec.kind} of {spec.dims} values a row")
-    if config.binarise and config.likelihood != "bernoulli":
-        raise InputError(f"model.binarise=True: needs model.likelihood=bernoulli, not {config.likelihood}")
-    for name, least in (("latents", 1), ("importance_samples", 1)):
-        if getattr(config, name) < least:
-            raise InputError(f"model.{name}={getattr(config, name)}: must be at least {least}")
     classes = spec.n_classes if config.conditional else 0
+    x, z, onehot = (jnp.zeros(shape, jnp.float32) for shape in ((2, *spec.shape), (2, config.latents), (2, classes)))
+    if encoder is not None:
+        check_shape(encoder, (z.shape, z.shape), "encoder", x, onehot)
+    if decoder is not None:
+        check_shape(decoder, x.shape, "decoder", z, onehot)
+    dtype = precision.current().compute
+    encoder = encoder or linen(Encoder(config, dtype), x, onehot)
+    decoder = decoder or linen(Decoder(config, spec.shape, dtype), z, onehot)
+    one = _Vae(config, spec, encoder, decoder)
+    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
+    update = optimiser or optim.adam(clip=config.clip)
+    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
 
-    def onehot(y):
-        return jax.nn.one_hot(y, classes)
+    def init(key) -> TrainState:
+        return TrainState.create(one.init(key), update)
 
-    def log_likelihood(params, out, x):
-        if config.likelihood == "bernoulli":
-            return bernoulli(out, x)
-        return discretised_logistic(out, params["log_scale"], x, spec.levels)
-
-    def observe(key, x):
-        return 2.0 * jax.random.bernoulli(key, (x + 1) / 2) - 1 if config.binarise else x
-
-    return _Nets(Encoder(config), Decoder(config, spec.shape), onehot, log_likelihood, observe)
-
-
-def _encode(nets: _Nets, params: Any, batch: Batch, x: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
-    """Moments of q(z | x, y), each (B, latents), and z -> log p(x | z, y), for x as observed."""
-    onehot = nets.onehot(batch.y)
-    moments: Any = nets.encoder.apply(params["encoder"], x, onehot)
-
-    def log_likelihood(z):
-        return nets.log_likelihood(params, nets.decoder.apply(params["decoder"], z, onehot), x)
-
-    return *moments, log_likelihood
-
-
-def _loss(config: Config, nets: _Nets) -> optim.Loss:
-    """(params, key, batch) -> (minus the bound that training maximises (B,), terms)."""
-
-    def loss(params, key, batch: Batch):
-        key_x, key_z = jax.random.split(key)
-        mean, log_var, log_likelihood = _encode(nets, params, batch, nets.observe(key_x, batch.x))
-        if config.importance_samples > 1:
-            keys = jax.random.split(key_z, config.importance_samples)
-            weights = jax.vmap(lambda key: log_weight(key, mean, log_var, log_likelihood))(keys)
-            bound = jax.nn.logsumexp(weights, axis=0) - math.log(config.importance_samples)
-            return -bound, {"elbo": weights.mean(axis=0), "kl": kl(mean, log_var)}
-        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape)
-        reconstruction, divergence = log_likelihood(z), kl(mean, log_var)
-        return divergence - reconstruction, {"reconstruction": reconstruction, "kl": divergence}
-
-    return loss
+    # Of grey values read as expectations there is no likelihood.
+    proper = config.binarise or config.likelihood == "discretised"
+    return Model(
+        init,
+        step,
+        with_options(one.sample, Sampling, mean=config.sample_mean),
+        one.score,
+        one.log_prob if proper else None,
+        log_prob_kind="lower bound" if proper else "",
+        log_prob_of=("binary pixels" if config.binarise else "grey levels") if proper else "",
+        conditional=classes > 0,
+        n_classes=spec.n_classes,
+    )
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A VAE of images of that shape.
-
-    Raises:
-      InputError: the data is no image, or fields of the Config contradict each other.
-    """
-    nets = _nets(config, spec)
-    rate = optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    adam = optim.adam(rate, clip=config.clip)
-
-    def init(key, batch: Batch) -> State:
-        key_encoder, key_decoder = jax.random.split(key)
-        onehot, z = nets.onehot(batch.y), jnp.zeros((len(batch.x), config.latents))
-        params = {
-            "encoder": nets.encoder.init(key_encoder, batch.x, onehot),
-            "decoder": nets.decoder.init(key_decoder, z, onehot),
-            "log_scale": jnp.full(spec.shape[-1], -2.0, jnp.float32),
-        }
-        return State(params, jax.tree.map(jnp.copy, params), adam.init(params))
-
-    def step(key, i, state: State, batch: Batch):
-        gradient, metrics = grad(_loss(config, nets))(state.params, key, batch)
-        update, opt = adam.update(gradient, state.opt, state.params)
-        params = optax.apply_updates(state.params, update)
-        metrics |= {"grad_norm": optax.tree.norm(gradient), "learning_rate": rate(i)}
-        return State(params, optim.ema(state.ema, params, i, config.ema_decay), opt), metrics
-
-    def sample(key, state: State, labels, *, mean: bool = config.sample_mean):
-        key_z, key_x = jax.random.split(key)
-        z = jax.random.normal(key_z, (len(labels), config.latents))
-        out: jax.Array = nets.decoder.apply(state.ema["decoder"], z, nets.onehot(labels))  # type: ignore[assignment]
-        if config.likelihood == "discretised":
-            noise = 0.0 if mean else jnp.exp(state.ema["log_scale"]) * jax.random.logistic(key_x, out.shape)
-            return jnp.clip(out + noise, -1, 1)
-        return 2 * nn.sigmoid(out) - 1 if mean else 2.0 * jax.random.bernoulli(key_x, nn.sigmoid(out)) - 1
-
-    def score(key, state: State, batch: Batch):
-        """-ELBO with the KL in closed form, from one draw of z."""
-        key_x, key_z = jax.random.split(key)
-        mean, log_var, log_likelihood = _encode(nets, state.ema, batch, nets.observe(key_x, batch.x))
-        z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape)
-        return kl(mean, log_var) - log_likelihood(z)
-
-    conditional = config.conditional and spec.n_classes > 0
-    return Model(init, step, sample, score, conditional, n_classes=spec.n_classes)
-
-
-def negative_log_likelihood(
-    config: Config, spec: DataSpec, key: jax.Array, state: State, batch: Batch, samples: int = 1000
-) -> jax.Array:
-    """-log p(x | y) by the importance-weighted bound, an upper bound in expectation: (B,), nats.
-
-    With `config.binarise` the images are to be black and white already (-1 and 1): they are taken as they are.
-    """
-    return -importance_bound(key, *_encode(_nets(config, spec), state.ema, batch, batch.x), samples)
+    """The VAE of a Config; see `model`."""
+    return model(config, spec, grad=grad)

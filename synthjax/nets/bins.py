@@ -1,20 +1,20 @@
 r"""The columns of a table as finite states, for models that count: mixtures, autoregressive models.
 
 A categorical column has its categories as states. A numeric one (`continuous`, or `code` with its ordered integers) is
-cut into bins, fitted to the training rows: a value that many rows share is an *atom* and comes back exactly; what lies
-between atoms is cut into *cells* of about equal numbers of rows, and comes back uniform between the cell's edges,
-which are the midpoints to the neighbouring bins. Both follow one grain g: atoms are shared by at least g rows, cells
-hold at least g, and g is the smallest (from `LEAST` rows up) whose bins are few enough. So a narrow column (ages, zero
-inflated gains) is all atoms, a wide one all quantiles. A missing value is one more state. Of a `code` the rare
-categories share bins with those next to them in number: they keep their frequency and lose what they depend on.
+cut into bins, which are unions of those of `DataSpec.statistics`: a value that many rows share is an *atom* and comes
+back exactly; what lies between atoms is cut into *cells* of about equal numbers of rows, and comes back uniform between
+the cell's edges. Both follow one grain g: atoms are shared by at least g rows, cells hold at least g, and g is the
+smallest whose bins are few enough. So a narrow column (ages, zero inflated gains) is all atoms, a wide one all
+quantiles. Cells, however few rows share a value, are at most as many as the square root of the rows. A missing value is
+one more state. Of a `code` the rare categories share bins with those next to them in number: they keep their frequency
+and lose what they depend on.
 
 The label is a state like any other: column 0 where the data has classes, standing for the target column if the vector
 has one.
 
     layout = Layout(spec, bins=128)
-    bins = fit(layout, batch.x, batch.weight)
-    states = layout.states(bins, batch.x, batch.y)          # (B, C) i32
-    x = layout.decode(bins, key, states)                    # (B, D)
+    states = layout.states(batch.x, batch.y)                # (B, C) i32
+    x = layout.decode(key, states)                          # (B, D)
 """
 
 import functools
@@ -28,24 +28,20 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
-
-LEAST = 5
-"""Fewest rows that share an atom or fill a cell: no value of fewer is kept, as no category of fewer is named."""
+from synthjax.statistics import between, partition
 
 
 class Bins(NamedTuple):
-    """The bins of the N numeric columns, at most M each, in ascending order; places past the last repeat it.
+    """The bins of the N numeric columns, at most M each, in ascending order, as NumPy arrays."""
 
-    One column of nothing stands for none."""
-
-    used: jax.Array
-    """(N,) i32 bins of each column."""
-    first: jax.Array
-    """(N, M) smallest training value of each bin."""
-    low: jax.Array
-    """(N, M) edges that values are drawn between; equal for an atom."""
-    high: jax.Array
-    """(N, M)"""
+    start: np.ndarray
+    """(N, M) f32 smallest value of each bin: -inf of the first, inf past the last."""
+    low: np.ndarray
+    """(N, M) f32 edges that values are drawn between, equal for an atom; those past the last repeat it."""
+    high: np.ndarray
+    """(N, M) f32"""
+    rows: np.ndarray
+    """(N, M) f64 training rows in each bin; 0 past the last."""
 
 
 @dataclass(frozen=True)
@@ -98,32 +94,77 @@ class Layout:
 
     def onehot(self, states: jax.Array) -> jax.Array:
         """(B, C) states -> (B, W) f32, one 1 a column."""
-        return (states[:, self.flat[0]] == self.flat[1]).astype(jnp.float32)
+        return (states[:, self.flat[0]] == self.flat[1][None]).astype(jnp.float32)
 
     def places(self, states: jax.Array) -> jax.Array:
         """(B, C) states -> (B, C) places in the flat vector."""
-        return states + np.cumsum([0, *self.sizes[:-1]], dtype=np.int32)
+        return states + np.cumsum([0, *self.sizes[:-1]], dtype=np.int32)[None]
 
     def normalise(self, flat: jax.Array) -> jax.Array:
         """(W, ...) numbers >= 0 -> the same, summing to 1 over the states of each column."""
         total = jax.ops.segment_sum(flat, self.flat[0], len(self.sizes))
         return flat / jnp.maximum(total, 1e-30)[self.flat[0]]
 
-    def states(self, bins: Bins, x: jax.Array, y: jax.Array) -> jax.Array:
+    @functools.cached_property
+    def edges(self) -> Bins:
+        """The bins of the numeric columns.
+
+        Raises:
+          InputError: the spec has no statistics.
+        """
+        known = self.spec.known()
+        cells = max(1.0, min(self.bins, math.sqrt(self.spec.rows)))
+        found = Bins(*(np.zeros((len(self.numeric), self.bins), kind) for kind in ("f4", "f4", "f4", "f8")))
+        among = [column for column in self.spec.columns if column.kind != "onehot"]
+        for place, column in enumerate(self.numeric):
+            base = among.index(column)
+            merged = _merge(known.low[base], known.high[base], known.rows[base], self.bins, cells)
+            used = len(merged.rows)
+            for padded, values, last in zip(found, merged, (np.inf, merged.low[-1], merged.high[-1], 0), strict=True):
+                padded[place, :used], padded[place, used:] = values, last
+        return found
+
+    @functools.cached_property
+    def marginal(self) -> np.ndarray:
+        """(W,) f32 frequency of each state of each column among the training rows, as the spec has it."""
+        mean = np.asarray(self.spec.known().mean, np.float64)
+        parts = [np.asarray(self.spec.frequencies, np.float64)] * self.labelled
+        numbers = iter(self.edges.rows)
+        for column in self.columns:
+            if column.kind == "onehot":
+                parts.append(mean[column.start : column.start + column.size])
+                continue
+            share = next(numbers)
+            share = share / share.sum() if share.any() else np.eye(1, self.bins)[0]
+            missing = 0.0 if column.missing is None else mean[column.missing]
+            parts.append(np.append(share * (1 - missing), [missing] * (column.missing is not None)))
+        return np.concatenate(parts).astype(np.float32)
+
+    @functools.cached_property
+    def possible(self) -> np.ndarray:
+        """(W,) bool: all states but the bins past a column's last one."""
+        used = {column: int((rows > 0).sum()) or 1 for column, rows in zip(self.numeric, self.edges.rows, strict=True)}
+        parts = [np.ones(self.spec.n_classes, bool)] * self.labelled
+        for column, size in zip(self.columns, self.sizes[self.labelled :], strict=True):
+            state = np.arange(size)
+            parts.append((state < used.get(column, size)) | ((state == self.bins) & (column.kind != "onehot")))
+        return np.concatenate(parts)
+
+    def states(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """x (B, D), y (B,) -> (B, C) i32. A value that training did not see takes the bin below it."""
-        parts = [y[:, None]] * self.labelled
+        parts = [y[:, None].astype(jnp.int32)] * self.labelled
         if self.numeric:
-            values = x[:, self._starts]
-            index = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(bins.first, values) - 1
-            parts.append(jnp.where(self.absent(x), self.bins, jnp.clip(index, 0, bins.used - 1)))
-        parts += [x[:, positions].argmax(axis=-1) for positions in self._onehots.values()]
-        return jnp.concatenate(parts, axis=1).astype(jnp.int32)[:, self._order]
+            place = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)
+            index = jnp.clip(place(jnp.asarray(self.edges.start), x[:, self._starts]) - 1, 0, self.bins - 1)
+            parts.append(jnp.where(self.absent(x), self.bins, index).astype(jnp.int32))
+        parts += [x[:, positions].argmax(axis=-1).astype(jnp.int32) for positions in self._onehots.values()]
+        return jnp.concatenate(parts, axis=1)[:, self._order]
 
     def absent(self, x: jax.Array) -> jax.Array:
         """(B, D) -> (B, N) bool: whether the value of each numeric column is missing."""
         missing = [column.missing for column in self.numeric]
         known = np.array([slot is not None for slot in missing])
-        return (x[:, np.array([slot or 0 for slot in missing])] > 0.5) & known
+        return (x[:, np.array([slot or 0 for slot in missing])] > 0.5) & known[None]
 
     @functools.cached_property
     def _starts(self) -> np.ndarray:
@@ -167,94 +208,78 @@ class Layout:
                 state_of[column.missing] = self.bins if column in places else self.spec.n_classes
         return column_of, state_of, numeric_of
 
-    def decode(self, bins: Bins, key: jax.Array, states: jax.Array) -> jax.Array:
+    def decode(self, key: jax.Array, states: jax.Array) -> jax.Array:
         """(B, C) states -> x (B, D), values drawn uniformly between the edges of their bins; codes are whole."""
         column_of, state_of, numeric_of = self._positions
-        x = jnp.where(state_of >= 0, states[:, column_of] == state_of, states[:, column_of]).astype(jnp.float32)
+        of = states[:, column_of]
+        x = jnp.where(state_of[None] >= 0, of == state_of[None], of).astype(jnp.float32)
         if not self.numeric:
             return x
         places = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
         index = states[:, np.asarray(places)]
-        low, high = (jax.vmap(lambda edge, i: edge[i], (0, 1), 1)(edge, index) for edge in (bins.low, bins.high))
-        values = low + (high - low) * jax.random.uniform(key, index.shape)
-        values = jnp.where(np.asarray([c.kind == "code" for c in self.numeric]), jnp.round(values), values)
+        edge = jax.vmap(lambda edge, i: edge[i], (0, 1), 1)
+        low, high = edge(jnp.asarray(self.edges.low), index), edge(jnp.asarray(self.edges.high), index)
+        values = low + (high - low) * jax.random.uniform(key, index.shape, jnp.float32)
+        whole = np.asarray([c.kind == "code" for c in self.numeric])
+        values = jnp.where(whole[None], jnp.round(values), values)
         values = jnp.where(index == self.bins, 0.0, values)
-        return jnp.where(numeric_of >= 0, values[:, numeric_of], x)
+        return jnp.where(numeric_of[None] >= 0, values[:, numeric_of], x)
 
 
-def check(model: str, spec: DataSpec, bins: int) -> None:
-    """Raises InputError where that model cannot bin such data: an image, no columns, fewer than 2 bins."""
+def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells: float) -> Bins:
+    """At most `bins` bins, unions of those of one column of `Statistics`: (used,) each."""
+    used = max(int((rows > 0).sum()), 1)
+    low, high, rows = low[:used], high[:used], rows[:used].astype(np.float64)
+    atom = low == high
+    new, exact = partition(rows, atom, bins, cells, 1)
+    first = np.flatnonzero(new)
+    last = np.append(first[1:], used) - 1
+    exact = exact[first]
+    bottom, top = low[first], high[last]
+    # All values above an atom are the next bin's. (XLA takes a number nearer to 0 than `tiny` for 0.)
+    tiny = np.finfo(np.float32).tiny
+    next_value = np.nextafter(high[last[:-1]], np.float32(np.inf))
+    next_value = np.where((next_value > 0) & (next_value < tiny), tiny, next_value)
+    above = np.where(atom[last[:-1]], next_value, low[first[1:]])
+    start = np.append(np.float32(-np.inf), np.where(atom[first[1:]], low[first[1:]], above))
+    middle = between(top[:-1], bottom[1:])
+    cells_meet, lumped_below, lumped_above = ~exact[:-1] & ~exact[1:], atom[last[:-1]], atom[first[1:]]
+    top[:-1] = np.where(cells_meet | (~exact[:-1] & lumped_below), middle, top[:-1])
+    bottom[1:] = np.where(cells_meet | (~exact[1:] & lumped_above), middle, bottom[1:])
+    return Bins(start, bottom, top, np.add.reduceat(rows, first))
+
+
+def check(model: str, spec: DataSpec) -> None:
+    """Raises InputError where that model cannot bin such data: an image, no columns, no frequencies or statistics."""
     if spec.kind != "table":
         raise InputError(f"model {model} makes tables; the data is an image of shape {spec.shape}")
     if not spec.columns:
         raise InputError(f"model {model}: the data spec names no columns")
-    if bins < 2:
-        raise InputError(f"model.bins={bins}: must be at least 2")
+    if len(spec.frequencies) != spec.n_classes:
+        raise InputError(
+            f"model {model}: the data spec has {spec.n_classes} classes and {len(spec.frequencies)} frequencies"
+        )
+    spec.known()
 
 
-def empty(layout: Layout) -> Bins:
-    """Bins of no data, of the right shape: every value is 0."""
-    zeros = jnp.zeros((max(len(layout.numeric), 1), layout.bins), jnp.float32)
-    return Bins(jnp.ones(len(zeros), jnp.int32), zeros, zeros, zeros)
-
-
-def fit(layout: Layout, x: jax.Array, weight: jax.Array) -> Bins:
-    """The bins of the rows x (B, D) of positive weight (B,).
-
-    Cells, however few rows share a value, are at most as many as half the bins and the square root of the rows.
-    """
-    if not layout.numeric:
-        return empty(layout)
-    values = x[:, layout._starts].T
-    present = ((weight > 0)[:, None] & ~layout.absent(x)).T
-    cells = max(1.0, min(layout.bins, math.sqrt(len(x))))
-    return Bins(*jax.lax.map(lambda of: _fit_column(of[0], of[1], layout.bins, cells), (values, present)))
-
-
-def _fit_column(value: jax.Array, present: jax.Array, bins: int, cells: float) -> tuple[jax.Array, ...]:
-    """`Bins` of one column, (bins,) each, from values and whether they count, (B,) each."""
-    s = jnp.sort(jnp.where(present, value, jnp.inf))
-    rank = jnp.arange(len(s))
-    valid = rank < present.sum()
-    start = valid & ((rank == 0) | (s != jnp.roll(s, 1)))
-    head = jax.lax.cummax(jnp.where(start, rank, 0))
-    share = jnp.zeros(len(s), jnp.int32).at[head].add(valid)[head]  # rows of the same value
-
-    def cut(grain):
-        """(whether a bin starts here, whether the value is an atom), each (B,)."""
-        atom = valid & (share >= grain)
-        rest = valid & ~atom
-        total = rest.sum()
-        count = jnp.maximum(1, jnp.floor(total / jnp.maximum(grain, total / cells)))
-        before = (jnp.cumsum(rest) - rest)[head]
-        cell = jnp.floor(before * count / jnp.maximum(total, 1))
-        parted = atom | jnp.roll(atom, 1) | (cell != jnp.roll(cell, 1))
-        return start & ((rank == 0) | parted), atom
-
-    grain = jax.lax.while_loop(lambda g: cut(g)[0].sum() > bins, lambda g: 1.25 * g, jnp.float32(LEAST))
-    new, atom = cut(grain)
-    place = jnp.where(valid, jnp.cumsum(new) - 1, bins)  # out of bounds is dropped
-    first = jnp.full(bins, jnp.inf, jnp.float32).at[place].min(s, mode="drop")
-    last = jnp.full(bins, -jnp.inf, jnp.float32).at[place].max(s, mode="drop")
-    exact = jnp.zeros(bins, bool).at[place].max(atom, mode="drop")
-    count = jnp.maximum(new.sum(), 1).astype(jnp.int32)
-    after = jnp.append(first[1:], jnp.inf)
-    middle = jnp.where(jnp.arange(bins) + 1 < count, (last + after) / 2, last)
-    low = jnp.where(exact, first, jnp.append(first[:1], middle[:-1]))
-    high = jnp.where(exact, first, middle)
-    place = jnp.minimum(jnp.arange(bins), count - 1)
-    return count, *(jnp.where(valid.any(), edge, 0.0)[place] for edge in (first, low, high))
+def check_counts(config: Any, *names: str, bins: bool = True) -> None:
+    """Raises InputError where one of those fields of a Config is below 1, or its `bins`, if it has any, below 2."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
+    if bins and config.bins < 2:
+        raise InputError(f"model.bins={config.bins}: must be at least 2")
 
 
 def choose(key: jax.Array, cdf: jax.Array) -> jax.Array:
     """Draws one state from each row of cumulative weights `cdf` (..., S), which need not end in 1: (...) i32."""
-    u = jax.random.uniform(key, cdf.shape[:-1]) * cdf[..., -1] * (1 - 1e-6)
+    u = jax.random.uniform(key, cdf.shape[:-1], cdf.dtype) * cdf[..., -1] * (1 - 1e-6)
     return (cdf <= u[..., None]).sum(axis=-1, dtype=jnp.int32)
 
 
 def choose_alike(key: jax.Array, cdf: jax.Array, rows: int) -> jax.Array:
     """`choose` for so many rows that all have the cumulative weights `cdf` (C, S): (rows, C) i32."""
-    u = jax.random.uniform(key, (rows, len(cdf))) * cdf[:, -1] * (1 - 1e-6)
+    u = jax.random.uniform(key, (rows, len(cdf)), cdf.dtype) * cdf[None, :, -1] * (1 - 1e-6)
     return jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(cdf, u).astype(jnp.int32)
 
 

@@ -29,10 +29,10 @@ def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:
         return jax.ops.segment_sum(sums.T, layout.flat[0], len(layout.sizes)).T
 
     alone, rows = jnp.diagonal(pairs), jnp.maximum(blocks(pairs)[0, 0], 1e-9)
-    expected = alone[:, None] * alone / rows
+    expected = alone[:, None] * alone[None] / rows
     log_ratio = jnp.log(jnp.maximum(pairs, _TINY) / jnp.maximum(expected, _TINY))
-    used = jax.ops.segment_sum((alone > 0) * 1.0, layout.flat[0], len(layout.sizes)) - 1
-    return blocks(jnp.where(pairs > 0, pairs * log_ratio, 0.0)) / rows - used[:, None] * used / (2 * rows)
+    used = jax.ops.segment_sum((alone > 0).astype(pairs.dtype), layout.flat[0], len(layout.sizes)) - 1
+    return blocks(jnp.where(pairs > 0, pairs * log_ratio, 0.0)) / rows - used[:, None] * used[None] / (2 * rows)
 
 
 def spanning_tree(gain: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -67,7 +67,7 @@ def coarse(layout: Layout, marginal: jax.Array, states: jax.Array) -> jax.Array:
     numeric = jnp.asarray([0] * layout.labelled + [column.kind != "onehot" for column in layout.columns], bool)
     group = jnp.minimum(jnp.floor(_COARSE * middle), _COARSE - 1).astype(jnp.int32)
     grouped = jnp.take_along_axis(group, states.T, axis=1).T
-    return jnp.where(numeric, jnp.where(states == layout.bins, _COARSE, grouped), states)
+    return jnp.where(numeric[None], jnp.where(states == layout.bins, _COARSE, grouped), states)
 
 
 def tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Array, size: int):

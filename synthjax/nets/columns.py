@@ -4,12 +4,12 @@ A row x (D,) of a table, laid out by `DataSpec.columns`, becomes a row v (width,
 
     v = [ reals | present-or-missing pairs | choices of the smallest size | ... | choices of the largest size ]
 
-    continuous   one real, (x - shift) / scale; where values can be missing, also a pair (present, missing), one of
-                 which is 1: the real of a missing value is 0
+    continuous   one real, (x - shift) / scale, by the column's mean and deviation in `DataSpec.statistics`; where
+                 values can be missing, also a pair (present, missing), one of which is 1: a missing real is 0
     onehot       one choice among its `size` positions, "missing" being one of them
     code         one choice per digit of the code, to a base of at most 256: 300,000 categories are three choices among
                  67; a code of up to 256 categories is one choice
-    the target   nothing where the model is conditional: the label is handed to networks by itself, `leave` writes it
+    the target   nothing where the model is conditional: the label is handed to networks by itself, `decode` writes it
 
 All choices of one size are one array (B, count, size), so that a table costs as many operations as it has sizes, not
 columns. A network's output of that width is read as the mean of each real and logits of each choice:
@@ -21,9 +21,9 @@ columns. A network's output of that width is read as the mean of each real and l
                that draw forwards, the gradient of the relaxed one backwards
 
     columns = Columns(spec, conditional=True)
-    v = columns.enter(x, scaling(columns, x, weight))
+    v = columns.encode(x)
     v = columns.draw(key, raw)                        # raw (B, columns.width), from a network
-    x = columns.leave(v, scale, labels)
+    x = columns.decode(v, labels)
 """
 
 import math
@@ -39,13 +39,6 @@ from synthjax.model import Column, DataSpec
 
 BASE = 256
 """Most categories that one choice has, of a `code` column."""
-
-
-class Scale(NamedTuple):
-    """How the reals are standardised, each (reals,) f32."""
-
-    shift: jax.Array
-    scale: jax.Array
 
 
 class Choices(NamedTuple):
@@ -89,7 +82,8 @@ class Columns:
       conditional: whether the target's slice is the label's, and no part of v.
 
     Raises:
-      InputError: the data is no table, or a `code` column does not say how many codes there are.
+      InputError: the data is no table, its spec has no statistics, or a `code` column does not say how many codes
+        there are.
     """
 
     def __init__(self, spec: DataSpec, conditional: bool):
@@ -100,6 +94,11 @@ class Columns:
         reals = sorted((c for c in columns if c.kind == "continuous"), key=lambda c: c.missing is None)
         self.reals = np.array([c.start for c in reals], int)
         """Positions of the reals in x, those that can be missing first, in the order of their pairs."""
+        mean, deviation = (a[self.reals] for a in (spec.known().mean, np.sqrt(spec.known().variance)))
+        self.shift = mean
+        """(reals,) f32 mean of each over the training rows that have a value."""
+        self.scale = np.where(deviation > 0, deviation, np.float32(1))
+        """(reals,) f32 deviation of each; 1 for a constant."""
         self.codes = [c for c in columns if c.kind == "code"]
         self.pairs = sum(c.missing is not None for c in reals)
         """How many reals can be missing."""
@@ -121,7 +120,7 @@ class Columns:
             self.width = self.choices[-1].stop
 
     def _positions(self) -> np.ndarray:
-        """The position in x of each value in the order in which `leave` has them."""
+        """The position in x of each value in the order in which `decode` has them."""
         kinds = [c.positions.ravel() for c in self.choices if c.kind != "digit"]
         codes = np.array([c.start for c in self.codes], int)
         label = np.arange(self.target.start, self.target.start + self.target.size) if self.target else np.array([], int)
@@ -129,9 +128,9 @@ class Columns:
 
     # --- between x and v -------------------------------------------------------------------------------------------
 
-    def enter(self, x: jax.Array, scale: Scale) -> jax.Array:
+    def encode(self, x: jax.Array) -> jax.Array:
         """x (..., D) to v (..., width); leading axes are kept."""
-        real = (x[..., self.reals] - scale.shift) / scale.scale
+        real = (x[..., self.reals] - _row(self.shift, x.ndim)) / _row(self.scale, x.ndim)
         parts = []
         for choice in self.choices:
             if choice.kind == "onehot":
@@ -140,16 +139,16 @@ class Columns:
                 missing = x[..., choice.positions]
                 part = jnp.stack([1 - missing, missing], axis=-1)
             else:
-                digit = x[..., choice.positions].astype(jnp.int32) // choice.divisors % choice.size
-                part = jax.nn.one_hot(digit, choice.size)
+                digit = x[..., choice.positions].astype(jnp.int32) // _row(choice.divisors, x.ndim) % choice.size
+                part = jax.nn.one_hot(digit, choice.size, dtype=jnp.float32)
             parts.append(part)
-        return self.join(self.present(real, parts), parts)
+        return self.join(self.mask_missing(real, parts), parts)
 
-    def leave(self, v: jax.Array, scale: Scale, labels: jax.Array) -> jax.Array:
+    def decode(self, v: jax.Array, labels: jax.Array) -> jax.Array:
         """v (B, width), whose choices are exact, to x (B, D); the target of a conditional model is the label's."""
         real, parts = self.split(v)
-        out = [self.present(scale.shift + scale.scale * real, parts)]
-        codes = jnp.zeros((len(v), len(self.codes)))
+        out = [self.mask_missing(self.shift[None] + self.scale[None] * real, parts)]
+        codes = jnp.zeros((len(v), len(self.codes)), jnp.float32)
         places = {column.start: place for place, column in enumerate(self.codes)}
         for choice, part in zip(self.choices, parts, strict=True):
             if choice.kind == "onehot":
@@ -158,14 +157,15 @@ class Columns:
                 out.append(part[:, :, 1])
             else:
                 owner = np.array([places[start] for start in choice.positions])
-                codes = codes.at[:, owner].add((part.argmax(axis=-1) * choice.divisors).astype(jnp.float32))
-        out.append(jnp.minimum(codes, np.array([c.codes - 1.0 for c in self.codes], np.float32)))
+                codes = codes.at[:, owner].add((part.argmax(axis=-1) * choice.divisors[None]).astype(jnp.float32))
+        out.append(jnp.minimum(codes, np.array([[c.codes - 1.0 for c in self.codes]], np.float32)))
         if self.target is not None:
             code = labels[:, None].astype(jnp.float32)
-            out.append(jax.nn.one_hot(labels, self.target.size) if self.target.kind == "onehot" else code)
+            onehot = jax.nn.one_hot(labels, self.target.size, dtype=jnp.float32)
+            out.append(onehot if self.target.kind == "onehot" else code)
         return jnp.concatenate(out, axis=-1)[:, self._order]
 
-    def present(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
+    def mask_missing(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
         """Numbers of the reals (..., reals), each times how much it is present by the pairs among `parts`."""
         if not self.pairs:
             return real
@@ -192,14 +192,14 @@ class Columns:
         """
         real, parts = self.split(raw)
         made = [head(*inputs) for inputs in zip(parts, noise, strict=True)] if noise else [head(part) for part in parts]
-        return self.join(self.present(real, made), made)
+        return self.join(self.mask_missing(real, made), made)
 
     def draw(self, key: jax.Array | None, raw: jax.Array) -> jax.Array:
         """v whose choices are drawn from softmax(logits), or the likeliest without a key; reals as they are."""
         if key is None or not self.choices:
             return self.over_choices(likeliest, raw, [])
         ends = np.cumsum([choice.number for choice in self.choices])
-        uniform = jax.random.uniform(key, (*raw.shape[:-1], sum(choice.number for choice in self.choices)))
+        uniform = jax.random.uniform(key, (*raw.shape[:-1], int(ends[-1])), jnp.float32)
         return self.over_choices(draw, raw, jnp.split(uniform, ends[:-1], axis=-1))
 
     def relax(self, key: jax.Array | None, raw: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
@@ -208,7 +208,7 @@ class Columns:
         def head(logits, noise=0.0):
             return relax(logits + noise, temperature, straight_through)
 
-        noise = [] if key is None else self.split(jax.random.gumbel(key, raw.shape))[1]
+        noise = [] if key is None else self.split(jax.random.gumbel(key, raw.shape, jnp.float32))[1]
         return self.over_choices(head, raw, noise)
 
     def log_likelihood(self, raw: jax.Array, log_scale: jax.Array, v: jax.Array) -> jax.Array:
@@ -220,14 +220,20 @@ class Columns:
           v: (B, width); where a value is missing its real has no density, and log p is 0.
         """
         (means, _), (real, parts) = self.split(raw), self.split(v)
+        log_scale = jnp.atleast_2d(log_scale)
         density = -0.5 * (math.log(2 * math.pi) + ((real - means) * jnp.exp(-log_scale)) ** 2) - log_scale
-        return jnp.concatenate([self.present(density, parts), self.log_chosen(raw, v)], axis=-1)
+        return jnp.concatenate([self.mask_missing(density, parts), self.log_chosen(raw, v)], axis=-1)
 
     def log_chosen(self, raw: jax.Array, v: jax.Array) -> jax.Array:
         """log softmax(logits) of the category that each choice of v has: (B, choices), nats."""
         pairs = zip(self.split(raw)[1], self.split(v)[1], strict=True)
         chosen = [(part * jax.nn.log_softmax(logits)).sum(axis=-1) for logits, part in pairs]
-        return jnp.concatenate([jnp.zeros((len(v), 0)), *chosen], axis=-1)
+        return jnp.concatenate([jnp.zeros((len(v), 0), jnp.float32), *chosen], axis=-1)
+
+
+def _row(a: np.ndarray, ndim: int) -> np.ndarray:
+    """a (N,) with axes of length 1 before it."""
+    return a.reshape((1,) * (ndim - 1) + a.shape)
 
 
 def _is_onehot(column: Column, size: int) -> bool:
@@ -240,31 +246,16 @@ def _codes(column: Column) -> int:
     return column.codes
 
 
-def scaling(columns: Columns, x: jax.Array, weight: jax.Array) -> Scale:
-    """Mean and deviation of the reals of x (B, D) where they are present, by weight (B,); a constant's scale is 1.
-
-    The networks need numbers of size 1, whatever they are handed. These statistics of one batch are not private.
-    """
-    real = x[:, columns.reals]
-    missing = x[:, columns.choices[0].positions] if columns.pairs else jnp.zeros((len(x), 0))
-    present = jnp.pad(1 - missing, ((0, 0), (0, len(columns.reals) - columns.pairs)), constant_values=1.0)
-    share = weight[:, None] * present
-    share = share / jnp.maximum(share.sum(axis=0), 1e-8)
-    mean = (share * real).sum(axis=0)
-    deviation = jnp.sqrt((share * (real - mean) ** 2).sum(axis=0))
-    return Scale(mean, jnp.where(deviation > 1e-6 * (1 + jnp.abs(mean)), deviation, 1.0))
-
-
 def likeliest(logits: jax.Array) -> jax.Array:
     """One-hot, the category of the greatest logit over the last axis."""
-    return jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1])
+    return jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1], dtype=logits.dtype)
 
 
 def draw(logits: jax.Array, uniform: jax.Array) -> jax.Array:
     """One-hot draws (..., K) from softmax(logits) over the last axis, by `uniform` (...) in [0, 1)."""
     sums = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
     chosen = (sums <= uniform[..., None] * sums[..., -1:]).sum(axis=-1)  # at most K - 1: the product is below the sum
-    return jax.nn.one_hot(chosen, logits.shape[-1])
+    return jax.nn.one_hot(chosen, logits.shape[-1], dtype=logits.dtype)
 
 
 def relax(noisy: jax.Array, temperature: float, straight_through: bool) -> jax.Array:

@@ -8,8 +8,8 @@ one kernel and matrix products:
 - The input gradient of a stride-1 convolution is a stride-1 convolution with the kernel flipped.
 - Its kernel gradient is a matrix product per row of the kernel: the input, shifted by that row, transposed, times the
   output's gradient gathered over the kernel's columns. Where few channels enter or leave (images), it is one product,
-  with that side gathered over all taps. Input and kernel gradient are bilinear, and each other's derivatives, so
-  gradients of any order (reverse mode) stay within them.
+  with that side gathered over all taps. Both are bilinear, and each other's transposes, so derivatives of any order
+  and mode stay within them.
 - A convolution of stride s is one of stride 1 over s x s pixels folded into channels, its kernel padded to a multiple
   of s; a transposed convolution is the reverse, its s x s phases unfolded. Where the kernel is no larger than the
   stride, or 1 x 1, this is a matrix product.
@@ -29,7 +29,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jax.custom_batching import custom_vmap
+
+from synthjax.nets.bilinear import bilinear
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -72,7 +73,7 @@ def _conv_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding
     taps = kernel.shape[:2]
     sizes = [(n + sum(p) - k) // s + 1 for n, p, k, s in zip(x.shape[1:3], padding, taps, strides, strict=True)]
     if strides == (1, 1) and taps != (1, 1):
-        return _conv(padding, x, kernel)
+        return _conv(x, kernel, padding=padding)
     # Fold s x s pixels into channels. Taps beyond the kernel meet pixels of the next cell, with weight zero.
     cells = [-(-k // s) for k, s in zip(taps, strides, strict=True)]
     spare = [c * s - k for c, s, k in zip(cells, strides, taps, strict=True)]
@@ -81,20 +82,20 @@ def _conv_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding
     edges = [(p[0], w - n - p[0]) for p, w, n in zip(padding, whole, x.shape[1:3], strict=True)]
     x = _pad(x, edges)
     x, kernel = _fold(x, strides), _fold(kernel.transpose(3, 0, 1, 2), strides).transpose(1, 2, 3, 0)
-    return x @ kernel[0, 0] if kernel.shape[:2] == (1, 1) else _conv(((0, 0), (0, 0)), x, kernel)
+    return x @ kernel[0, 0] if kernel.shape[:2] == (1, 1) else _conv(x, kernel, padding=((0, 0), (0, 0)))
 
 
 def _conv_transpose_cpu(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Pads) -> jax.Array:
     taps = kernel.shape[:2]
     if strides == (1, 1) and taps != (1, 1):
-        return _conv(padding, x, kernel)
+        return _conv(x, kernel, padding=padding)
     # Output pixel s m + a of the full result takes inputs m - u through taps s u + a of the flipped kernel.
     cells = [-(-k // s) for k, s in zip(taps, strides, strict=True)]
     spare = [c * s - k for c, s, k in zip(cells, strides, taps, strict=True)]
     kernel = jnp.pad(kernel[::-1, ::-1], [(0, spare[0]), (0, spare[1]), (0, 0), (0, 0)])
     phases = _fold(kernel.transpose(2, 0, 1, 3), strides).transpose(1, 2, 0, 3)[::-1, ::-1]
     full: Pads = ((cells[0] - 1, cells[0] - 1), (cells[1] - 1, cells[1] - 1))
-    y = x @ phases[0, 0] if phases.shape[:2] == (1, 1) else _conv(full, x, phases)
+    y = x @ phases[0, 0] if phases.shape[:2] == (1, 1) else _conv(x, phases, padding=full)
     y = _unfold(y, strides)
     edges = []
     for n, k, s, (low, high) in zip(x.shape[1:3], taps, strides, padding, strict=True):
@@ -147,44 +148,6 @@ def _unfold(x: jax.Array, cell: tuple[int, int]) -> jax.Array:
     return x.reshape(b, h * s, w * t, c // (s * t))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _conv(padding: Pads, x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Stride-1 convolution on CPU, differentiable in reverse mode any number of times."""
-    return _members(functools.partial(_forward, padding=padding), shared_second=True)(x, kernel)
-
-
-def _conv_fwd(padding, x, kernel):
-    return _conv(padding, x, kernel), (x, kernel)
-
-
-def _conv_bwd(padding, residuals, g):
-    x, kernel = residuals
-    full = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape[:2], padding, strict=True))
-    return _conv(full, g, kernel[::-1, ::-1].swapaxes(2, 3)), _kernel_grad(padding, x, g)
-
-
-_conv.defvjp(_conv_fwd, _conv_bwd)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_grad(padding: Pads, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel; `g` is (B, H', W', N)."""
-    return _members(functools.partial(kernel_gradient, padding=padding))(x, g)
-
-
-def _kernel_grad_fwd(padding, x, g):
-    return _kernel_grad(padding, x, g), (x, g)
-
-
-def _kernel_grad_bwd(padding, residuals, ct):
-    x, g = residuals
-    full = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(ct.shape[:2], padding, strict=True))
-    return _conv(full, g, ct[::-1, ::-1].swapaxes(2, 3)), _conv(padding, x, ct)
-
-
-_kernel_grad.defvjp(_kernel_grad_fwd, _kernel_grad_bwd)
-
-
 def kernel_gradient(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     """Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel, over chunks of a large batch."""
     batch = x.shape[0]
@@ -216,7 +179,7 @@ def _correlate(x: jax.Array, g: jax.Array, padding: Pads) -> jax.Array:
     c, n = x.shape[-1], g.shape[-1]
     if rows * columns * c <= n:
         return (_flat(_gather(_pad(x, padding), rows, columns)).T @ _flat(g)).reshape(rows, columns, c, n)
-    full = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip((rows, columns), padding, strict=True)]
+    full = _full((rows, columns), padding)
     if rows * columns * n <= c:
         dw = _flat(x).T @ _flat(_gather(_pad(g, full), rows, columns))
         return dw.reshape(c, rows, columns, n).transpose(1, 2, 0, 3)[::-1, ::-1]
@@ -232,25 +195,45 @@ def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def _members(f: Callable[..., jax.Array], shared_second: bool = False) -> Callable[..., jax.Array]:
-    """`f` of two arrays, which `vmap` runs member by member, where XLA would group channels.
+def _members(product: Callable[..., jax.Array], batched: tuple[bool, bool], a: jax.Array, b: jax.Array) -> jax.Array:
+    """A product under `vmap`: member by member, where XLA would group channels."""
+    size = len(a) if batched[0] else len(b)
+    return lax.map(lambda i: product(a[i] if batched[0] else a, b[i] if batched[1] else b), jnp.arange(size))
 
-    With `shared_second`, members that differ only in the first array (a batch of batches) run as one.
-    """
-    g = custom_vmap(f)
 
-    @g.def_vmap
-    def rule(axis_size: int, in_batched: Sequence[bool], a: jax.Array, b: jax.Array) -> tuple[jax.Array, bool]:
-        if shared_second and not in_batched[1]:
-            y = g(a.reshape(-1, *a.shape[2:]), b)
-            return y.reshape(*a.shape[:2], *y.shape[1:]), True
+def _images(
+    product: Callable[..., jax.Array], batched: tuple[bool, bool], x: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """A convolution under `vmap`: members that differ only in their images (a batch of batches) run as one."""
+    if batched[1]:
+        return _members(product, batched, x, kernel)
+    y = product(x.reshape(-1, *x.shape[2:]), kernel)
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
-        def member(i):
-            return g(a[i] if in_batched[0] else a, b[i] if in_batched[1] else b)
 
-        return lax.map(member, jnp.arange(axis_size)), True
+_conv = bilinear(_forward, _images)
+"""Stride-1 convolution on CPU: (x, kernel, padding=) -> as `conv`."""
 
-    return g
+_kernel_grad = bilinear(kernel_gradient, _members)
+"""Gradient (kh, kw, C, N) of sum(g * conv(x, kernel)) in the kernel: (x, g, padding=), `g` (B, H', W', N)."""
+
+
+def _full(taps: Sequence[int], padding: Pads) -> Pads:
+    """Padding of the convolution that is the transpose of one with such a kernel."""
+    rows, columns = ((k - 1 - low, k - 1 - high) for k, (low, high) in zip(taps, padding, strict=True))
+    return rows, columns
+
+
+def _input_grad(g: jax.Array, kernel: jax.Array, padding: Pads) -> jax.Array:
+    """Gradient (B, H, W, C) of sum(g * conv(x, kernel)) in the input."""
+    return _conv(g, kernel[::-1, ::-1].swapaxes(2, 3), padding=_full(kernel.shape[:2], padding))
+
+
+_conv.transposes(_input_grad, lambda g, x, padding: _kernel_grad(x, g, padding=padding))
+_kernel_grad.transposes(
+    lambda kernel, g, padding: _input_grad(g, kernel, padding),
+    lambda kernel, x, padding: _conv(x, kernel, padding=padding),
+)
 
 
 def _pads(padding: str | int | Sequence[Any], named: Callable[[int, str], tuple[int, int]]) -> Pads:
@@ -300,7 +283,7 @@ class Conv(nn.Module):
             return lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)[axis]
 
         y = conv(x, kernel, strides, _pads(self.padding, named))
-        return y if bias is None else y + bias
+        return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
 class ConvTranspose(nn.Module):
@@ -328,7 +311,7 @@ class ConvTranspose(nn.Module):
             return _transpose_pads(kernel.shape[axis], strides[axis], padding)
 
         y = conv_transpose(x, kernel, strides, _pads(self.padding, named))
-        return y if bias is None else y + bias
+        return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 
 def _parameters(module: Any, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None, tuple[int, int]]:

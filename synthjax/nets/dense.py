@@ -13,16 +13,21 @@ Every product of a layer and of its gradients is one of three, and the gradient 
 
 with x (N, I), w (I, O) and g (N, O): so that penalties on a gradient, which take its gradient again, are fast as well.
 
+A layer of `dtype=jnp.bfloat16` takes the same way, and its output is rounded as well.
+
     h = nn.relu(Dense(256)(x))
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from synthjax.nets.bilinear import bilinear
 
 BFLOAT16 = ("bfloat16", "BF16_BF16_F32")
 """Values of `jax_default_matmul_precision` that ask for it."""
@@ -51,27 +56,54 @@ def _turned(x: jax.Array) -> jax.Array:
     return x.reshape(parts, rows // parts, columns).transpose(2, 0, 1).reshape(columns, rows)
 
 
-@jax.custom_vjp
+def _flattened(product: Callable[..., jax.Array], batched: tuple[bool, bool], x: jax.Array, w: jax.Array) -> jax.Array:
+    """`forward` and `backward` under `vmap`: with weights in common the members are more rows."""
+    if batched[1] or x.ndim > 3:
+        return _aligned(product, batched, x, w)
+    return product(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:2], -1)
+
+
+def _aligned(product: Callable[..., jax.Array], batched: tuple[bool, bool], a: jax.Array, b: jax.Array) -> jax.Array:
+    """A product under `vmap`: of two stacks."""
+    size = len(a) if batched[0] else len(b)
+    a, b = (x if of else jnp.broadcast_to(x, (size, *x.shape)) for x, of in zip((a, b), batched, strict=True))
+    return product(a, b)
+
+
+def _stacked(f: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """`f` of two matrices, or member by member of two stacks of them."""
+
+    @functools.wraps(f)
+    def product(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.vmap(product)(a, b) if a.ndim > 2 else f(a, b)
+
+    return product
+
+
+@functools.partial(bilinear, batch=_flattened)
+@_stacked
 def forward(x: jax.Array, w: jax.Array) -> jax.Array:
     """x (N, I) f32, w (I, O) f32 -> x w, (N, O) f32."""
     return _padded(x, w, 0)
 
 
-@jax.custom_vjp
+@functools.partial(bilinear, batch=_flattened)
+@_stacked
 def backward(g: jax.Array, w: jax.Array) -> jax.Array:
     """g (N, O) f32, w (I, O) f32 -> g w^T, (N, I) f32."""
     return _padded(g, w, 1)
 
 
-@jax.custom_vjp
+@functools.partial(bilinear, batch=_aligned)
+@_stacked
 def outer(x: jax.Array, g: jax.Array) -> jax.Array:
     """x (N, I) f32, g (N, O) f32 -> x^T g, (I, O) f32."""
     return _rounded(_turned(x.astype(jnp.bfloat16)), g, 0)
 
 
-forward.defvjp(lambda x, w: (forward(x, w), (x, w)), lambda xw, g: (backward(g, xw[1]), outer(xw[0], g)))
-backward.defvjp(lambda g, w: (backward(g, w), (g, w)), lambda gw, u: (forward(u, gw[1]), outer(u, gw[0])))
-outer.defvjp(lambda x, g: (outer(x, g), (x, g)), lambda xg, c: (backward(xg[1], c), forward(xg[0], c)))
+forward.transposes(backward, lambda g, x: outer(x, g))
+backward.transposes(forward, lambda u, g: outer(u, g))
+outer.transposes(lambda c, g: backward(g, c), lambda c, x: forward(x, c))
 
 
 def dot_general(x: jax.Array, w: jax.Array, dimension_numbers: Any, precision: Any = None, **options: Any) -> jax.Array:
@@ -81,11 +113,12 @@ def dot_general(x: jax.Array, w: jax.Array, dimension_numbers: Any, precision: A
         return lax.dot_general(x, w, dimension_numbers, precision=precision, **options)
 
     def low(x: jax.Array, w: jax.Array) -> jax.Array:
-        return forward(x.reshape(-1, x.shape[-1]), w).reshape(*x.shape[:-1], w.shape[-1])
+        y = forward(jnp.float32(x).reshape(-1, x.shape[-1]), jnp.float32(w))
+        return y.reshape(*x.shape[:-1], w.shape[-1]).astype(x.dtype)
 
     setting = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
-    asked = precision is None and setting in BFLOAT16
-    if not asked or x.dtype != jnp.float32 or w.dtype != jnp.float32:
+    rounded = x.dtype == w.dtype == jnp.float32 and setting in BFLOAT16
+    if precision is not None or not (rounded or x.dtype == w.dtype == jnp.bfloat16):
         return standard(x, w)
     product: jax.Array = lax.platform_dependent(x, w, cpu=low, default=standard)
     return product

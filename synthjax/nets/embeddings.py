@@ -1,5 +1,8 @@
 """Vectors for times and labels, as conditional networks take them."""
 
+import math
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,8 +19,8 @@ def fourier(t: jax.Array, size: int, max_period: float = 1e4) -> jax.Array:
     Returns:
       (B, size) f32 in [-1, 1].
     """
-    frequencies = jnp.exp(-jnp.log(max_period) * jnp.arange(size // 2) / (size // 2))
-    angles = 1000.0 * t[:, None] * frequencies
+    frequencies = jnp.exp(-math.log(max_period) * jnp.arange(size // 2, dtype=t.dtype) / (size // 2))
+    angles = 1000.0 * t[:, None] * frequencies[None]
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
@@ -27,11 +30,15 @@ class TimeLabel(nn.Module):
     size: int
     n_labels: int
     """Number of label values, a "no label" value included; 0: no label at all."""
+    dtype: Any = None
+    """What to compute in; None: as inputs and parameters promote. Waves of the time are f32."""
 
     @nn.compact
     def __call__(self, t: jax.Array, label: jax.Array) -> jax.Array:
-        """t (B,) f32 in [0, 1], label (B,) i32 in 0 ... n_labels - 1 -> (B, size) f32."""
-        h = nn.Dense(self.size)(fourier(t, self.size))
+        """t (B,) f32 in [0, 1], label (B,) i32 in 0 ... n_labels - 1 -> (B, size) in `dtype`."""
+        h = nn.Dense(self.size, dtype=self.dtype)(fourier(t, self.size))
         if self.n_labels:
-            h = h + nn.Embed(self.n_labels, self.size, embedding_init=nn.initializers.normal(1.0))(label)
-        return nn.silu(nn.Dense(self.size)(nn.silu(h)))
+            h = h + nn.Embed(self.n_labels, self.size, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype)(
+                label
+            )
+        return nn.silu(nn.Dense(self.size, dtype=self.dtype)(nn.silu(h)))

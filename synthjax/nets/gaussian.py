@@ -1,4 +1,10 @@
-"""Divergences between Gaussians that several models share."""
+"""Gaussians that several models share: densities, divergences, and bounds by importance weights.
+
+log w = log p(x | z) + log p(z) - log q(z | x),   log p(x) >= E_q [ log 1/K sum_k w_k ]   (Burda et al. 2016,
+                                                                                      arXiv:1509.00519)
+"""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -7,3 +13,24 @@ import jax.numpy as jnp
 def kl(mean: jax.Array, log_var: jax.Array) -> jax.Array:
     """KL( N(mean, e^log_var) || N(0, I) ): (B,), nats; arguments (B, latents)."""
     return 0.5 * (jnp.exp(log_var) + mean**2 - 1 - log_var).sum(axis=-1)
+
+
+def log_normal(z: jax.Array, mean: jax.Array | float = 0.0, log_var: jax.Array | float = 0.0) -> jax.Array:
+    """log N(z; mean, e^log_var), summed over the last axis."""
+    return -0.5 * (math.log(2 * math.pi) + log_var + (z - mean) ** 2 * jnp.exp(-log_var)).sum(axis=-1)
+
+
+def log_weight(key: jax.Array, mean: jax.Array, log_var: jax.Array, log_likelihood) -> jax.Array:
+    """log w of one draw z ~ N(mean, e^log_var): (B,). log_likelihood: z (B, latents) -> log p(x | z) (B,)."""
+    z = mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape, jnp.float32)
+    return log_likelihood(z) + log_normal(z) - log_normal(z, mean, log_var)
+
+
+def importance_bound(key: jax.Array, mean: jax.Array, log_var: jax.Array, log_likelihood, samples: int) -> jax.Array:
+    """log 1/K sum_k w_k over K = samples draws, one after the other: (B,). Arguments as those of `log_weight`."""
+
+    def body(total, key):
+        return jnp.logaddexp(total, log_weight(key, mean, log_var, log_likelihood)), None
+
+    start = jnp.full(len(mean), -jnp.inf, jnp.float32)
+    return jax.lax.scan(body, start, jax.random.split(key, samples))[0] - math.log(samples)

@@ -34,7 +34,7 @@ def _kernel(layout: Layout, marginal: jax.Array, bandwidth: float) -> tuple[np.n
     middle = jnp.cumsum(share, axis=1) - share / 2
     near = jnp.exp(-jnp.abs(middle[:, :, None] - middle[:, None]) / bandwidth)
     missing = np.arange(places.shape[1]) == layout.bins
-    return places, share, jnp.where(missing[:, None] == missing, near, 0.0)
+    return places, share, jnp.where((missing[:, None] == missing[None])[None], near, 0.0)
 
 
 def _own(share: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -86,7 +86,7 @@ def helps(
     if not len(numeric):
         return jnp.zeros(0, bool)
     places, share, kernel = _kernel(layout, marginal, bandwidth)
-    empty = jnp.zeros((places.shape[1], max(layout.sizes)))
+    empty = jnp.zeros((places.shape[1], max(layout.sizes)), jnp.float32)
     counts = jax.vmap(lambda s, c: empty.at[s, c].add(weight), (1, 1))(states[:, numeric], context[:, numeric])
 
     def likelihood(counted: jax.Array, alone: jax.Array) -> jax.Array:

@@ -4,13 +4,15 @@ A step's folder holds the state and a JSON record (configuration, data fingerpri
 process 0 adds `sha256.json`, the hash of every file in it. A folder without that manifest is one whose writing was
 interrupted; a folder whose files differ from it is damaged. Both are passed over, with a word, for the one before.
 Older checkpoints are removed only after the new one has its manifest, so that there is a good one at every instant.
+
+The folder may lie in an object store; so may the files beside it that a record's "files" names with their hashes, such
+as the run's description of its data. A state is restored only while those are as they were.
 """
 
-import hashlib
+import contextlib
 import json
 import logging
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +23,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from synthjax.errors import CheckpointError
+from synthjax import files
+from synthjax.errors import CheckpointError, InputError
 from synthjax.model import State
 
+PLACEHOLDER = ocp.PLACEHOLDER
+"""What stands for a leaf that `Checkpoints.restore` leaves out."""
 MANIFEST = "sha256.json"
 UNFINISHED = f"no {MANIFEST}: its writing was interrupted"
 _ALL_DAMAGED = -2
+_UNREADABLE = -3
 
 
 class _Manager(ocp.CheckpointManager):
@@ -40,14 +46,15 @@ class Checkpoints:
     """The checkpoints in one folder, `<directory>/<step>`.
 
     Args:
-      directory: created if missing; shared by all processes.
+      directory: local or in an object store; created if missing; shared by all processes.
       keep: how many of the newest are kept.
       say: receives one line about each checkpoint that is passed over.
     """
 
     def __init__(self, directory: str | Path, keep: int = 3, say: Callable[[str], None] = print):
         logging.getLogger("absl").addFilter(_quiet)
-        self.directory = Path(directory).absolute()
+        folder = files.path(directory)
+        self.directory = folder.absolute() if files.is_local(folder) else folder
         self._say = say
         self._said: set[str] = set()
         self._keep = keep
@@ -57,49 +64,76 @@ class Checkpoints:
         """Step of the newest good checkpoint, None if there is none; every process gets process 0's answer.
 
         Raises:
-          CheckpointError: there are checkpoints, and all of them are damaged.
+          CheckpointError: there are checkpoints, and all of them are damaged, or one cannot be read.
         """
-        step = self._newest_good() if jax.process_index() == 0 else -1
+        step, fault = self._newest_good() if jax.process_index() == 0 else (-1, "")
         if jax.process_count() > 1:
             step = int(multihost_utils.broadcast_one_to_all(np.int32(step)))
+        if step == _UNREADABLE:
+            raise CheckpointError(fault or f"{self.directory}: process 0 cannot read the checkpoints")
         if step == _ALL_DAMAGED:
             raise CheckpointError(
                 f"{self.directory}: every checkpoint is damaged ({', '.join(map(str, self._steps()))}); "
-                "restore one from a copy, or delete the folder to start over"
+                "restore one from a copy, or start over in another --workdir"
             )
         return None if step < 0 else step
 
-    def _newest_good(self) -> int:
-        """The step, -1 if nothing was saved yet, or _ALL_DAMAGED."""
-        steps, begun = self._steps(), 0
-        for candidate in reversed(steps):
-            fault = damage(self.directory / str(candidate))
-            if fault is None:
-                return candidate
-            begun += fault == UNFINISHED
-            line = f"checkpoint {candidate} in {self.directory} is not usable ({fault}); trying the one before"
-            if line not in self._said:
-                self._said.add(line)
-                self._say(line)
+    def _newest_good(self) -> tuple[int, str]:
+        """The step, -1 if nothing was saved yet, _ALL_DAMAGED, or _UNREADABLE with a line that says why."""
+        begun = 0
+        try:
+            steps = self._steps()
+            for candidate in reversed(steps):
+                fault = damage(self.directory / str(candidate))
+                if fault is None:
+                    return candidate, ""
+                begun += fault == UNFINISHED
+                line = f"checkpoint {candidate} in {self.directory} is not usable ({fault}); trying the one before"
+                if line not in self._said:
+                    self._said.add(line)
+                    self._say(line)
+        except InputError as error:
+            return _UNREADABLE, f"{error}; checkpoints are left as they are: make them readable and try again"
         # One that was never finished and nothing before it: the first commit was interrupted, and nothing is lost.
-        return -1 if len(steps) == begun <= 1 else _ALL_DAMAGED
+        return (-1 if len(steps) == begun <= 1 else _ALL_DAMAGED), ""
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record that was saved with a step."""
-        with ocp.CheckpointManager(self.directory, item_names=("record",)) as manager:
-            return manager.restore(step, args=ocp.args.Composite(record=ocp.args.JsonRestore()))["record"]
+        return self._read(step, "record", ocp.args.JsonRestore())
 
     def restore(self, step: int, like: State) -> State:
-        """The state of a step; `like` gives structure, shapes, dtypes and (if it has them) shardings."""
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        with ocp.CheckpointManager(self.directory, item_names=("state",)) as manager:
+        """The state of a step.
+
+        Args:
+          step: a good one.
+          like: gives structure, shapes, dtypes and (if it has them) shardings. Leaves that are `ocp.PLACEHOLDER` are
+            not read and come back as they are.
+
+        Raises:
+          CheckpointError: the state does not fit, or the files that the record names have changed since.
+        """
+        self.check_files(step)
+        abstract = jax.tree.map(lambda a: a if a is ocp.PLACEHOLDER else ocp.utils.to_shape_dtype_struct(a), like)
+        arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
+        return self._read(step, "state", ocp.args.PyTreeRestore(item=abstract, restore_args=arguments))
+
+    def _read(self, step: int, item: str, arguments: ocp.args.CheckpointArgs) -> Any:
+        with ocp.CheckpointManager(self.directory, item_names=(item,)) as manager:
             try:
-                restored = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
+                return manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
             except (ValueError, KeyError) as error:
                 raise CheckpointError(
-                    f"checkpoint {step} in {self.directory} does not fit this model: {_reason(error)}"
+                    f"checkpoint {step} in {self.directory} does not fit this model: {files.reason(error)}"
                 ) from error
-            return restored["state"]
+
+    def check_files(self, step: int) -> None:
+        """Raises CheckpointError where a file that the record of a step names has changed since it was saved."""
+        for name, digest in self.record(step).get("files", {}).items():
+            place = self.directory.parent / name
+            with files.named_errors(place, "read"):
+                changed = "is missing" if not place.exists() else "has changed" if files.sha256(place) != digest else ""
+            if changed:
+                raise CheckpointError(f"{place}: {changed} since checkpoint {step} was saved; restore it from a copy")
 
     def save(self, step: int, state: State, record: dict[str, Any]) -> None:
         """Writes a step and waits until it is committed; a folder of that step or a later one is replaced.
@@ -129,10 +163,11 @@ class Checkpoints:
             if jax.process_index() == 0:
                 for folder in self.directory.glob(f"{step}*"):
                     if not folder.name.removeprefix(str(step))[:1].isdigit():
-                        shutil.rmtree(folder, ignore_errors=True)
+                        with contextlib.suppress(Exception):
+                            files.remove(folder)
             last = f"the last good one is step {previous[-1]}" if previous else "there is none before it"
             raise CheckpointError(
-                f"cannot write checkpoint {step} to {self.directory} ({_reason(error)}); {last}"
+                f"cannot write checkpoint {step} to {self.directory} ({files.reason(error)}); {last}"
             ) from error
 
     def close(self) -> None:
@@ -142,9 +177,10 @@ class Checkpoints:
             self._manager = None
 
     def _steps(self) -> list[int]:
-        if not self.directory.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
+        with files.named_errors(self.directory, "read"):
+            if not self.directory.is_dir():
+                return []
+            return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
 
     def _drop_from(self, step: int) -> None:
         """Removes what lies at `step` or after: interrupted, damaged, or ahead of where this run resumed."""
@@ -163,63 +199,61 @@ class Checkpoints:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's folder, in a few words; None if every file has its recorded hash."""
-    try:
-        expected = dict(json.loads((folder / MANIFEST).read_text()))
-    except FileNotFoundError:
-        return UNFINISHED
-    except (OSError, ValueError, TypeError):
-        return f"{MANIFEST} cannot be read"
-    for name, digest in expected.items():
+    """What is wrong with a checkpoint's folder, in a few words; None if its files are those of its manifest.
+
+    Raises:
+      InputError: a file cannot be read for want of permission, or an object store does not answer.
+    """
+    with files.named_errors(folder, "read"):
         try:
-            if _sha256(folder / name) != digest:
-                return f"{name} has changed"
-        except FileNotFoundError:
-            return f"{name} is missing"
+            return _damage(folder)
         except OSError as error:
-            return f"{name} cannot be read ({error.strerror})"
-    return None
+            if isinstance(error, PermissionError) or not files.is_local(folder):
+                raise
+            return f"{Path(error.filename or folder).name} cannot be read ({error.strerror})"
+
+
+def _damage(folder: Path) -> str | None:
+    if not (folder / MANIFEST).exists():
+        return UNFINISHED
+    try:
+        expected = dict(json.loads((folder / MANIFEST).read_bytes()))
+    except (ValueError, TypeError):
+        return f"{MANIFEST} cannot be read"
+    there = _files(folder)
+    for name, digest in expected.items():
+        if name not in there:
+            return f"{name} is missing"
+        if files.sha256(there[name]) != digest:
+            return f"{name} has changed"
+    unlisted = sorted(there.keys() - expected.keys())
+    return f"{unlisted[0]} is not in {MANIFEST}" if unlisted else None
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """All files of a checkpoint but its manifest, by their paths in it."""
+    found = {place.relative_to(folder).as_posix(): place for place in files.tree(folder)}
+    found.pop(MANIFEST, None)
+    return found
 
 
 def _remove(folder: Path) -> None:
     """Removes a checkpoint; what an interruption leaves of it counts as unfinished, not as damaged."""
     (folder / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong, on one line; of a long message both ends, since the cause comes last in Orbax's."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 250 else f"{text[:100]} ... {text[-145:]}"
+    files.remove(folder)
 
 
 def _reserve(directory: Path, state: State) -> None:
     """Raises OSError where there is no room for the state: Orbax would find out midway, in several threads at once."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    if hasattr(os, "posix_fallocate"):
+    if files.is_local(directory) and hasattr(os, "posix_fallocate"):
         with tempfile.TemporaryFile(dir=directory) as file:
             os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 def _write_manifest(folder: Path) -> None:
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    text = json.dumps({str(path.relative_to(folder)): _sha256(path) for path in files}, indent=1)
-    write_atomically(folder / MANIFEST, text.encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all, also after a crash."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    hashes = {name: files.sha256(place) for name, place in _files(folder).items()}
+    files.write(folder / MANIFEST, json.dumps(hashes, indent=1))
 
 
 def _quiet(record: logging.LogRecord) -> bool:

@@ -1,53 +1,78 @@
 """Where the figures of a training run go: `metrics.jsonl`, and TensorBoard where tensorboardX is installed."""
 
 import json
+import os
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from synthjax.train.checkpoint import write_atomically
+from synthjax import files
+from synthjax.errors import InputError
 
 DECIMALS = 9
 """Of every figure that is written."""
+UPLOAD_EVERY = 30.0
+"""Seconds between two uploads to an object store, where nothing can be appended to a file."""
 
 
 class MetricsWriter:
     """Appends one JSON object a line: {"step": int, NAME: float or list of floats (one a seed), ...}.
 
-    Lines of steps after `resume` are dropped first, so that a run that was interrupted leaves each step once.
+    Lines of steps after `resume` are dropped first, so that a run that was interrupted leaves each step once. In an
+    object store the file is uploaded as a whole: now and then, by `flush`, and at the end; there is no TensorBoard.
     """
 
-    def __init__(self, workdir: str | Path, resume: int = 0):
-        self.path = Path(workdir) / "metrics.jsonl"
-        kept = [row for row in read(workdir) if row["step"] <= resume]
-        write_atomically(self.path, "".join(json.dumps(row) + "\n" for row in kept).encode())
-        self._file = open(self.path, "a")
-        self._board = None
+    def __init__(self, workdir: str | os.PathLike[str], resume: int = 0):
+        folder = files.path(workdir)
+        self.path = folder / "metrics.jsonl"
+        self._lines = [json.dumps(row) + "\n" for row in read(workdir) if row["step"] <= resume]
+        self._board = self._file = None
+        self._waiting, self._uploaded = True, time.monotonic()
+        self.flush()
+        if not files.is_local(folder):
+            return
+        self._file = open(self.path, "a", encoding="utf-8")
         try:
             from tensorboardX import SummaryWriter
 
-            self._board = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=resume)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume)
         except ImportError:
             pass
 
     def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
         """One line; each metric is a scalar or (seeds,)."""
         row = {name: np.round(np.asarray(value, np.float64), DECIMALS).tolist() for name, value in metrics.items()}
-        self._file.write(json.dumps({"step": step, **row}) + "\n")
-        self._file.flush()
+        line = json.dumps({"step": step, **row}) + "\n"
+        if self._file is not None:
+            with files.named_errors(self.path):
+                self._file.write(line)
+                self._file.flush()
+        else:
+            self._lines.append(line)
+            self._waiting = True
+            if time.monotonic() - self._uploaded > UPLOAD_EVERY:
+                self.flush()
         if self._board is not None:
             for name, value in metrics.items():
                 self._board.add_scalar(name, float(np.mean(value)), step)
 
+    def flush(self) -> None:
+        """Stores the lines that are still to be uploaded: before a checkpoint, from which a run may go on."""
+        if self._file is None and self._waiting:
+            files.write(self.path, "".join(self._lines))
+            self._waiting, self._uploaded = False, time.monotonic()
+
     def close(self) -> None:
-        """Closes the files."""
-        self._file.close()
+        """Stores what is left and closes the files."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
 
-def read(workdir: str | Path, having: str | None = None) -> Iterator[dict]:
+def read(workdir: str | os.PathLike[str], having: str | None = None) -> Iterator[dict]:
     """The rows of a run's `metrics.jsonl`; an unfinished last line is left out.
 
     Not every row has every metric: what is measured only now and then has rows of its own.
@@ -55,13 +80,18 @@ def read(workdir: str | Path, having: str | None = None) -> Iterator[dict]:
     Args:
       workdir: of the run.
       having: leaves out rows without this metric; "steps_per_second" is in all those that average over steps.
+
+    Raises:
+      InputError: the file cannot be read, or a line is no row of metrics.
     """
-    path = Path(workdir) / "metrics.jsonl"
+    path = files.path(workdir) / "metrics.jsonl"
+    lines = (files.read_text(path) or "").splitlines()
     rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows.append({"step": int(row["step"]), **row})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            if number < len(lines):
+                raise InputError(f"{path}: line {number} is no row of metrics; remove it") from None
     return (row for row in rows if having is None or having in row)

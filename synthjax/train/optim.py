@@ -1,44 +1,88 @@
-"""From a per-example loss to an update: gradients, schedules, clipping, averages of parameters.
+"""From a per-example loss to a training step: gradients, schedules, clipping, averages of parameters.
 
-A model writes its loss per example, `loss(params, key, batch) -> (losses, terms)` with `losses` (B,) and `terms` a dict
-of (B,) to report, and takes whatever turns that into a gradient from outside, as `build(config, spec, grad=mean_grad)`.
+A model writes its loss per example, `loss(params, key, batch) -> Losses`, and takes whatever turns that into a gradient
+from outside, as `build(config, spec, grad=mean_grad)`. `train_step` makes a `Model.step` of it:
+
+Here for the mean of some numbers:
+
+    >>> def loss(params, key, batch):
+    ...     return Losses((params - batch.x) ** 2)
+    >>> step = train_step(loss, adam(clip=1.0), schedule(0.1, steps=100, decay="linear"), ema_decay=0.9)
+    >>> state = TrainState.create(jnp.float32(0), adam(clip=1.0))
+    >>> x, ones = jnp.float32([1, 2, 3, 100]), jnp.float32([1, 1, 1, 0])       # the last is padding
+    >>> batch = Batch(x, jnp.zeros(4, jnp.int32), ones, jnp.arange(4))
+    >>> for i in range(100):
+    ...     state, metrics = jax.jit(step)(jax.random.key(i), i, state, batch)
+    >>> print(f"{state.params:.1f}, by {metrics['learning_rate']:.3f} a step")
+    2.0, by 0.001 a step
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from synthjax.model import Batch
+from synthjax.errors import InputError
+from synthjax.model import Batch, Metrics
 
 Params = Any
-Loss = Callable[..., tuple]
-Grad = Callable[[Loss], Callable[..., tuple]]
 
 
-def mean_grad(loss: Loss) -> Callable[..., tuple]:
-    """The gradient of the weighted mean over the batch.
+class Losses(NamedTuple):
+    """What a loss returns; a plain tuple of its first fields will do."""
 
-    Args:
-      loss: (params, key, batch) -> (losses (B,), terms), or (losses, terms, statistics) where a network keeps running
-        statistics (batch norm); those are any pytree, computed over the whole batch, and handed on.
+    losses: jax.Array
+    """(B,) one of each example, computed from it alone."""
+    terms: dict[str, jax.Array] = {}  # noqa: RUF012
+    """(B,) each, to be reported."""
+    statistics: Any = ()
+    """New running statistics (batch norm): any pytree, computed over the whole batch; () for none."""
 
-    Returns:
-      (params, key, batch) -> (gradient like params, metrics), with the statistics as a third value if there are any.
-      metrics: "loss" and every term, each the weighted mean.
+
+class Gradient(NamedTuple):
+    """What a `Grad` makes of a loss."""
+
+    gradient: Params
+    """Like the parameters."""
+    metrics: Metrics
+    """"loss" and every term of the loss, scalars."""
+    statistics: Any = ()
+    """Those of the loss."""
+
+
+Loss = Callable[..., Any]
+"""(params, key, batch) -> Losses."""
+Grad = Callable[[Loss], Callable[..., Gradient]]
+"""Loss -> ((params, key, batch) -> Gradient)."""
+
+
+def _total(weight: jax.Array) -> jax.Array:
+    """The sum of weights; 1 where all are 0, whose mean is then 0."""
+    total = weight.sum()
+    return jnp.where(total > 0, total, 1.0)
+
+
+def mean_grad(loss: Loss) -> Callable[..., Gradient]:
+    """The gradient of the mean over the batch, weighted by `batch.weight`; metrics are weighted means too.
+
+    The gradient function raises InputError where the loss makes anything but one number for each example.
     """
 
     def mean(params: Params, key: jax.Array, batch: Batch):
-        losses, terms, *statistics = loss(params, key, batch)
-        weight = batch.weight / jnp.maximum(batch.weight.sum(), 1.0)
+        losses, terms, statistics = Losses(*loss(params, key, batch))
+        for name, term in {"loss": losses, **terms}.items():
+            if term.shape != batch.weight.shape:
+                raise InputError(f"loss: makes {name!r} of shape {term.shape}; it must make {batch.weight.shape}")
+        weight = batch.weight / _total(batch.weight)
         metrics = {name: weight @ term for name, term in {"loss": losses, **terms}.items()}
-        return metrics["loss"], (metrics, *statistics)
+        return metrics["loss"], (metrics, statistics)
 
-    def grad(params: Params, key: jax.Array, batch: Batch):
-        gradient, (metrics, *statistics) = jax.grad(mean, has_aux=True)(params, key, batch)
-        return gradient, metrics, *statistics
+    def grad(params: Params, key: jax.Array, batch: Batch) -> Gradient:
+        gradient, (metrics, statistics) = jax.grad(mean, has_aux=True)(params, key, batch)
+        return Gradient(gradient, metrics, statistics)
 
     return grad
 
@@ -46,27 +90,29 @@ def mean_grad(loss: Loss) -> Callable[..., tuple]:
 def accumulate(grad: Grad, parts: int) -> Grad:
     """The same gradient from `parts` equal slices of the batch in turn: less memory, and batches no device could hold.
 
-    Slices are weighted by their share of `batch.weight`, so that padding changes nothing. Statistics (batch norm) are
-    those of the last slice.
+    Slices are weighted by their share of `batch.weight`, so that padding changes nothing. Each spans all devices that
+    the batch is split over. Statistics (batch norm) are those of the last slice.
     """
 
-    def accumulated(loss: Loss) -> Callable[..., tuple]:
+    def accumulated(loss: Loss) -> Callable[..., Gradient]:
         one = grad(loss)
 
-        def sliced(params: Params, key: jax.Array, batch: Batch):
-            slices = jax.tree.map(lambda a: a.reshape(parts, -1, *a.shape[1:]), batch)
-            share = slices.weight.sum(axis=1) / jnp.maximum(batch.weight.sum(), 1.0)
+        def sliced(params: Params, key: jax.Array, batch: Batch) -> Gradient:
+            if len(batch.weight) % parts:
+                raise InputError(f"accumulate={parts}: must divide the batch, which has {len(batch.weight)} examples")
+            slices = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), batch)
+            share = slices.weight.sum(axis=1) / _total(batch.weight)
 
             def body(total, inputs):
                 key, part, share = inputs
-                gradient, metrics, *statistics = one(params, key, part)
+                gradient, metrics, statistics = one(params, key, part)
                 scaled = jax.tree.map(lambda a: share * a, (gradient, metrics))
                 return jax.tree.map(jnp.add, total, scaled), statistics
 
             shapes = jax.eval_shape(one, params, key, jax.tree.map(lambda a: a[0], slices))
-            zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes[:2])
+            zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tuple(shapes[:2]))
             (gradient, metrics), statistics = jax.lax.scan(body, zero, (jax.random.split(key, parts), slices, share))
-            return gradient, metrics, *jax.tree.map(lambda a: a[-1], statistics)
+            return Gradient(gradient, metrics, jax.tree.map(lambda a: a[-1], statistics))
 
         return sliced
 
@@ -76,23 +122,115 @@ def accumulate(grad: Grad, parts: int) -> Grad:
 def schedule(
     learning_rate: float, steps: int, warmup: int = 0, decay: Literal["constant", "cosine", "linear"] = "constant"
 ) -> optax.Schedule:
-    """Linear warm-up from 0 over `warmup` steps, then constant, or down to 0 at step `steps`."""
+    """The rate of step i = 0, 1, ...: linear warm-up, then constant, or down to 0 at i = `steps`.
+
+    Of `warmup` steps, at most a tenth of all, step i has the share (i + 1) / (warmup + 1) of `learning_rate`.
+
+        >>> rate = schedule(0.3, steps=100, warmup=2, decay="linear")
+        >>> [round(float(rate(i)), 3) for i in (0, 1, 2, 51, 100)]
+        [0.1, 0.2, 0.3, 0.15, 0.0]
+    """
     warmup = min(warmup, max(steps // 10, 1)) if warmup else 0
     rest = max(steps - warmup, 1)
+    first = learning_rate / (warmup + 1)
     shapes = {
         "constant": optax.constant_schedule(learning_rate),
         "cosine": optax.cosine_decay_schedule(learning_rate, rest),
         "linear": optax.linear_schedule(learning_rate, 0.0, rest),
     }
-    return optax.join_schedules([optax.linear_schedule(0.0, learning_rate, warmup), shapes[decay]], [warmup])
+    return optax.join_schedules([optax.linear_schedule(first, learning_rate, warmup), shapes[decay]], [warmup])
 
 
-def adam(
-    learning_rate: float | optax.Schedule, b1: float = 0.9, b2: float = 0.999, clip: float | None = None
-) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba 2015) behind clipping of the gradient's global norm to `clip`, if given."""
-    update = optax.adam(learning_rate, b1, b2)
+def adam(b1: float = 0.9, b2: float = 0.999, clip: float | None = None) -> optax.GradientTransformation:
+    """The direction of Adam (Kingma & Ba 2015), behind clipping of the gradient's global norm to `clip`, if given.
+
+    It has no learning rate: that is a schedule of its own in `train_step`.
+    """
+    update = optax.scale_by_adam(b1, b2)
     return optax.chain(optax.clip_by_global_norm(clip), update) if clip else update
+
+
+class TrainState(NamedTuple):
+    """What training by gradients carries along."""
+
+    params: Params
+    ema: Params
+    """Moving average of `params`, f32 where they have less: what samples and scores use."""
+    opt: optax.OptState
+
+    @classmethod
+    def create(cls, params: Params, optimiser: optax.GradientTransformation) -> Self:
+        """The state before the first step."""
+
+        def average(a: jax.Array) -> jax.Array:
+            # A copy: a state that is donated may not hold one array twice. At least f32: in bfloat16 a moving average
+            # stands still, since its steps are smaller than a rounding error.
+            return jnp.array(a, jnp.promote_types(a.dtype, jnp.float32), copy=True)
+
+        return cls(params, jax.tree.map(average, params), optimiser.init(params))
+
+
+def train_step(
+    loss: Loss,
+    optimiser: optax.GradientTransformation,
+    learning_rate: optax.Schedule | None = None,
+    *,
+    ema_decay: float = 0.999,
+    grad: Grad = mean_grad,
+) -> Callable[[jax.Array, Any, TrainState, Batch], tuple[TrainState, Metrics]]:
+    """A `Model.step`: gradient, update, average.
+
+    The step number i is the only clock: it decides the learning rate, whatever steps the optimiser has seen before. So
+    training can go on from any state under a new schedule.
+
+    Args:
+      loss: per example.
+      optimiser: any optax transformation.
+      learning_rate: step -> rate, by which minus the optimiser's updates are scaled (as those of `adam`); None: the
+        optimiser has a rate of its own (as `optax.adamw(1e-3)` has), which is not reported.
+      ema_decay: of the average of the parameters, see `ema`.
+      grad: turns the loss into a gradient.
+
+    Returns:
+      (key, i, state, batch) -> (state, metrics): the loss and its terms, "grad_norm" and "learning_rate".
+    """
+
+    update = train_update(optimiser, learning_rate, ema_decay=ema_decay)
+
+    def step(key: jax.Array, i: Any, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        gradient, metrics, _ = grad(loss)(state.params, key, batch)
+        state, more = update(i, state, gradient)
+        return state, metrics | more
+
+    return step
+
+
+def train_update(
+    optimiser: optax.GradientTransformation, learning_rate: optax.Schedule | None = None, *, ema_decay: float
+) -> Callable[[Any, TrainState, Params], tuple[TrainState, Metrics]]:
+    """The part of `train_step` that follows the gradient, for models whose gradient is not that of a loss alone.
+
+    Args:
+      optimiser: any optax transformation; one with extra arguments gets the step number as `step`.
+      learning_rate: as for `train_step`.
+      ema_decay: as for `train_step`.
+
+    Returns:
+      (i, state, gradient) -> (state, metrics): "grad_norm" and "learning_rate".
+    """
+    optimiser = optax.with_extra_args_support(optimiser)
+
+    def update(i: Any, state: TrainState, gradient: Params) -> tuple[TrainState, Metrics]:
+        change, opt = optimiser.update(gradient, state.opt, state.params, step=i)
+        metrics = {"grad_norm": optax.tree.norm(gradient)}
+        if learning_rate is not None:
+            rate = jnp.asarray(learning_rate(i), jnp.float32)
+            change = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, change)
+            metrics["learning_rate"] = rate
+        params = optax.apply_updates(state.params, change)
+        return TrainState(params, ema(state.ema, params, i, ema_decay), opt), metrics
+
+    return update
 
 
 def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
@@ -101,5 +239,24 @@ def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
     The decay warms up, so that early averages forget the initial parameters (Abadi et al.,
     `tf.train.ExponentialMovingAverage`): with a flat 0.999 samples after 1,000 steps would still be noise.
     """
+    i = jnp.asarray(i, jnp.float32)
     d = jnp.minimum(decay, (1.0 + i) / (10.0 + i))
-    return jax.tree.map(lambda a, p: a + (1 - d) * (p - a), average, params)
+    return jax.tree.map(lambda a, p: a + (1 - d).astype(jnp.result_type(a)) * (p - a), average, params)
+
+
+def check_rates(learning_rate: float, ema_decay: float, warmup: int = 0, clip: float | None = None) -> None:
+    """Checks the fields of a Config that an optimiser takes.
+
+    Traced numbers, several at once in a search, pass.
+
+    Raises:
+      InputError: with one of them nothing is learnt.
+    """
+    if not isinstance(learning_rate, jax.core.Tracer) and not 0 < learning_rate < math.inf:
+        raise InputError(f"model.learning_rate={learning_rate}: must be a finite number above 0")
+    if not isinstance(ema_decay, jax.core.Tracer) and not 0 <= ema_decay < 1:
+        raise InputError(f"model.ema_decay={ema_decay}: must be at least 0 and below 1")
+    if not isinstance(warmup, jax.core.Tracer) and warmup < 0:
+        raise InputError(f"model.warmup={warmup}: must not be negative")
+    if clip is not None and not isinstance(clip, jax.core.Tracer) and not clip > 0:
+        raise InputError(f"model.clip={clip}: must be above 0")

@@ -56,7 +56,7 @@ def test_r_hat_by_hand_and_where_chains_disagree():
 
 def test_a_trace_is_the_free_energy_of_the_chain():
     params = brute.params(DBM)
-    start = DBM.start(jax.random.key(0), params, DBM.flat(), 3)
+    start = DBM.start(jax.random.key(0), params, DBM.zero_biases(), 3)
     layers, energies = chains.trace(DBM, jax.random.key(1), params, start, 5)
     assert energies.shape == (3, 5)
     np.testing.assert_allclose(energies[:, -1], DBM.free_energy(params, layers), rtol=1e-5)
@@ -78,7 +78,7 @@ def test_tempered_chains_cross_from_valley_to_valley_in_the_right_share():
     @jax.jit
     def run(key, layers):
         def body(layers, key):
-            return chains.temper(machine, key, params, layers, machine.flat(), count)
+            return chains.temper(machine, key, params, layers, machine.zero_biases(), count)
 
         return jax.lax.scan(body, layers, jax.random.split(key, 300))
 

@@ -37,7 +37,7 @@ def test_free_energy_sums_out_the_other_half(machine, kept):
 def test_gibbs_sampling_reaches_the_joint_distribution(machine):
     """Total variation over all states; marginals and pair moments beside it."""
     params = brute.params(machine, seed=1)
-    start = machine.start(jax.random.key(0), params, machine.flat(), 150_000)
+    start = machine.start(jax.random.key(0), params, machine.zero_biases(), 150_000)
     layers = jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 40)
     expected = brute.probabilities(machine, params)
     assert brute.total_variation(machine, start, expected) > 0.2
@@ -52,7 +52,7 @@ def test_chains_on_four_devices_have_the_statistics_of_one():
     if jax.device_count() < 4:
         pytest.skip("needs four devices")
     params, sweeps = brute.params(DBM, seed=1), jax.jit(DBM.chain, static_argnums=3)
-    start = DBM.start(jax.random.key(0), params, DBM.flat(), 160_000)
+    start = DBM.start(jax.random.key(0), params, DBM.zero_biases(), 160_000)
     mesh = jax.make_mesh((4,), ("chains",), axis_types=(AxisType.Auto,))
     apart = jax.device_put(start, NamedSharding(mesh, PartitionSpec("chains")))
     one, four = (sweeps(jax.random.key(1), params, layers, 30) for layers in (start, apart))
@@ -64,7 +64,7 @@ def test_chains_on_four_devices_have_the_statistics_of_one():
 @pytest.mark.parametrize("machine", [LABELLED, DBM], ids=["rbm", "dbm"])
 def test_clamped_labels_and_pixels_give_the_conditional_distribution(machine):
     params, count = brute.params(machine, seed=2), 40_000
-    layers = list(machine.start(jax.random.key(0), params, machine.flat(), count))
+    layers = list(machine.start(jax.random.key(0), params, machine.zero_biases(), count))
     label = jnp.tile(jnp.eye(machine.sizes[-1])[1], (count, 1))
     pixels = jnp.tile(jnp.array([1.0, 0.0, 0.0]), (count, 1))
     mask = jnp.array([True, True, False])
@@ -173,7 +173,7 @@ def test_gaussian_units_are_a_mixture_of_gaussians():
     np.testing.assert_allclose(found, mixture.log_p(v) + mixture.log_z, rtol=1e-4)
     by_hidden = -machine.free_energy(params, (jnp.zeros((4, 3)), jnp.asarray(mixture.h)), kept=1)
     np.testing.assert_allclose(np.exp(by_hidden - mixture.log_z), mixture.shares, rtol=1e-3)
-    start = machine.start(jax.random.key(0), params, machine.flat(), 50_000)
+    start = machine.start(jax.random.key(0), params, machine.zero_biases(), 50_000)
     drawn, _ = machine.chain(jax.random.key(1), params, start, 40)
     mean = mixture.shares @ mixture.means
     spread = mixture.means - mean

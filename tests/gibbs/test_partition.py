@@ -34,7 +34,7 @@ def test_log_z_of_more_states_than_a_block():
 def test_annealing_finds_log_z_within_its_error_bar_and_between_its_bounds(machine):
     params = brute.params(machine, seed=4)
     exact = brute.log_z(machine, params)
-    base = machine.flat()
+    base = machine.zero_biases()
     t, log_z_base = partition.times(60), partition.log_z_base(machine, params, base)
     weights = partition.forward(machine, jax.random.key(7), params, base, t, runs=2000)
     found = partition.estimate(weights, log_z_base)
@@ -52,8 +52,8 @@ def test_annealing_finds_log_z_within_its_error_bar_and_between_its_bounds(machi
 def test_with_one_step_the_weights_are_those_of_importance_sampling():
     """K = 1: the mean weight is Z / Z_0 however bad p_0 is; here the sum can be done over all states."""
     params = brute.params(DEEP, seed=1, scale=0.5)
-    weights = partition.forward(DEEP, jax.random.key(0), params, DEEP.flat(), partition.times(1), runs=40_000)
-    log_z_base = partition.log_z_base(DEEP, params, DEEP.flat())
+    weights = partition.forward(DEEP, jax.random.key(0), params, DEEP.zero_biases(), partition.times(1), runs=40_000)
+    log_z_base = partition.log_z_base(DEEP, params, DEEP.zero_biases())
     assert float(log_z_base) == pytest.approx(6 * np.log(2), rel=1e-6)
     assert float(partition.estimate(weights, log_z_base).log_z) == pytest.approx(brute.log_z(DEEP, params), abs=0.03)
 

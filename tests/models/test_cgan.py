@@ -51,7 +51,7 @@ def batch(spec=SPEC, size=4) -> Batch:
 )
 def test_parameters_are_as_many_as_the_study_says(name, sizes):
     model = cgan.build(cgan.PRESETS[name], SPEC)
-    state = jax.eval_shape(model.init, jax.random.key(0), batch())
+    state = jax.eval_shape(model.init, jax.random.key(0))
     assert (count(state.generator["params"]), count(state.critic["params"])) == sizes
 
 
@@ -60,7 +60,7 @@ def test_parameters_are_as_many_as_the_study_says(name, sizes):
 def test_images_of_any_size_are_made(shape, options):
     spec = dataclasses.replace(SPEC, shape=shape)
     model = cgan.build(cgan.Config(**options), spec)
-    state = jax.eval_shape(model.init, jax.random.key(0), batch(spec))
+    state = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.sample, jax.random.key(0), state, jnp.zeros(3, jnp.int32)).shape == (3, *shape)
     assert jax.eval_shape(model.score, jax.random.key(0), state, batch(spec)).shape == (4,)
 
@@ -95,14 +95,13 @@ def test_product_embedding_of_ones_changes_nothing_and_of_zeros_everything():
 
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_adam_with_l2_is_pytorchs(decay):
-    config = cgan.Config(learning_rate=0.01, weight_decay=decay)
-    optimiser = cgan._optimiser(config)
+    optimiser = cgan._optimiser(cgan.Config(weight_decay=decay))
     params, mean, square = np.array([1.0, -2.0]), np.zeros(2), np.zeros(2)
     ours, state = jnp.asarray(params), optimiser.init(jnp.asarray(params))
     for t in range(1, 4):
         gradient = np.array([0.3, -0.1]) * t
         update, state = optimiser.update(jnp.asarray(gradient), state, ours)
-        ours = ours + update
+        ours = ours - 0.01 * update
         full = gradient + decay * params
         mean, square = 0.9 * mean + 0.1 * full, 0.999 * square + 0.001 * full**2
         params = params - 0.01 * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
@@ -110,19 +109,34 @@ def test_adam_with_l2_is_pytorchs(decay):
 
 
 def test_rmsprop_is_pytorchs():
-    optimiser = cgan._optimiser(dataclasses.replace(cgan.PRESETS["cwgan"], learning_rate=0.01))
+    optimiser = cgan._optimiser(cgan.PRESETS["cwgan"])
     params, square = np.array([1.0, -2.0]), np.zeros(2)
     ours, state = jnp.asarray(params), optimiser.init(jnp.asarray(params))
     for t in range(1, 4):
         gradient = np.array([0.3, -0.1]) * t
         update, state = optimiser.update(jnp.asarray(gradient), state, ours)
-        ours = ours + update
+        ours = ours - 0.01 * update
         square = 0.99 * square + 0.01 * gradient**2
         params = params - 0.01 * gradient / (np.sqrt(square) + 1e-8)
         np.testing.assert_allclose(ours, params, rtol=1e-5)
 
 
+def test_a_step_scales_the_updates_by_the_learning_rate():
+    """The first step of Adam moves each parameter that has a gradient by the rate."""
+    one = batch()
+    model = cgan.build(dataclasses.replace(cgan.PRESETS["cgan"], learning_rate=0.01), SPEC)
+    start = jax.jit(model.init)(jax.random.key(0))
+    state, metrics = jax.jit(model.step)(jax.random.key(1), 0, start, one)
+    assert metrics["learning_rate"] == np.float32(0.01)
+    for before, after in ((start.generator, state.generator), (start.critic, state.critic)):
+        change = np.abs(before["params"]["Dense_3"]["bias"] - after["params"]["Dense_3"]["bias"])
+        np.testing.assert_allclose(change, 0.01, rtol=1e-2)
+
+
 def test_refusals_are_one_line():
+    for fields, words in (({"noise": 0}, "noise=0: must be"), ({"weight_decay": -1.0}, "weight_decay=-1.0: must not")):
+        with pytest.raises(InputError, match=rf"^model\.{words}"):
+            cgan.Config(**fields)
     table = DataSpec.from_arrays(np.zeros((4, 3)), np.arange(4) % 2)
     bare = DataSpec.from_arrays(np.zeros((4, 8, 8, 1), np.uint8))
     for spec, words in ((table, "make images; the data is a table"), (bare, "the data has no labels")):

@@ -16,7 +16,8 @@ from synthjax.gibbs import partition
 from synthjax.model import Batch, DataSpec
 from synthjax.models import dbm
 
-IMAGE = DataSpec("image", (2, 2, 1), levels=2, classes=("a", "b"), frequencies=(0.5, 0.5))
+ROWS = np.random.default_rng(5).integers(0, 2, (8, 2, 2, 1))
+IMAGE = DataSpec("image", (2, 2, 1), 2, ("a", "b"), (0.5, 0.5)).measured(ROWS)
 PLAIN = {
     **{"hidden": (3, 2), "momentum": (0.0, 0.0), "weight_decay": 0.0, "centred": False, "learning_rate": 1.0},
     **{"pretraining": 0.0, "mean_field_steps": 30, "burn_in": 5, "chains": 4},
@@ -34,8 +35,8 @@ def images(count, seed=0):
 def built(**fields):
     """(model, state with parameters of `brute.params`, machine)."""
     config = dbm.Config(**{**PLAIN, **fields})
-    model, (machine, _) = dbm.build(config, IMAGE), dbm.form(config, IMAGE)
-    state = jax.jit(model.init)(jax.random.key(0), images(8))
+    model, (machine, _) = dbm.build(config, IMAGE), dbm.architecture(config, IMAGE)
+    state = jax.jit(model.init)(jax.random.key(0))
     params = brute.params(machine, 1, 0.7)
     return model, state._replace(params=params, ema=params), machine
 
@@ -110,10 +111,10 @@ def test_after_greedy_training_alone_it_is_a_whole_machine():
 def test_greedy_layers_double_the_ways_that_lack_a_neighbour(top, up, down):
     """Against conditionals written out: means of many draws from one state."""
     config = dbm.Config(**{**PLAIN, "hidden": (3, 2, 2)})
-    machine, _ = dbm.form(config, IMAGE)
+    machine, _ = dbm.architecture(config, IMAGE)
     params = brute.params(machine, 2)
-    greedy = dbm._Greedy(machine, top, 3)
-    own = greedy.of(params)
+    greedy = dbm._GreedyRbm(machine, top, 3)
+    own = greedy.restrict(params)
     below, count = jnp.tile(jnp.arange(machine.sizes[top - 1]) % 2.0, (20_000, 1)), 20_000
     label = (jnp.tile(jnp.array([0.0, 1.0]), (count, 1)),) if top == 3 else ()
     layers = (below, jnp.zeros((count, machine.sizes[top])), *label)
@@ -129,7 +130,7 @@ def test_greedy_layers_double_the_ways_that_lack_a_neighbour(top, up, down):
         np.testing.assert_allclose(
             drawn[2].mean(axis=0), scipy.special.softmax(logits, axis=1).mean(axis=0), atol=0.015
         )
-    back = greedy.whole(own, params)
+    back = greedy.embed(own, params)
     for j, w in enumerate(back.weights):
         np.testing.assert_array_equal(w, params.weights[j] if j == top - 1 or (top == 3 and j == 3) else 0 * w)
 
@@ -171,7 +172,7 @@ def test_without_labels_it_is_a_machine_of_pixels():
 def test_gaussian_pixels_are_a_mixture_with_a_part_for_each_hidden_state():
     """-E summed over h and integrated over v by hand: v given h is N(b + W h_1, s^2)."""
     config = dbm.Config(**{**PLAIN, "visible": "gaussian"})
-    model, (machine, _) = dbm.build(config, IMAGE), dbm.form(config, IMAGE)
+    model, (machine, _) = dbm.build(config, IMAGE), dbm.architecture(config, IMAGE)
     params, s = brute.params(machine, 1, 0.5), np.array([0.10, 0.12, 0.08, 0.11])
     b, w = np.array([0.1, -0.2, 0.0, 0.2]), np.random.default_rng(0).normal(0, 0.06, (4, 3))
     params = params._replace(
@@ -179,7 +180,7 @@ def test_gaussian_pixels_are_a_mixture_with_a_part_for_each_hidden_state():
         biases=(jnp.float32(b), *params.biases[1:]),
         log_var=jnp.float32(2 * np.log(s)),
     )
-    state = jax.jit(model.init)(jax.random.key(0), images(8))._replace(params=params, ema=params)
+    state = jax.jit(model.init)(jax.random.key(0))._replace(params=params, ema=params)
     one, two = (np.array(list(itertools.product((0.0, 1.0), repeat=n))) for n in (3, 2))
     first, second = (np.stack(part) for part in zip(*itertools.product(one, two), strict=True))
     (_, w_2, w_3), (_, b_1, b_2, b_3) = (
@@ -235,10 +236,10 @@ def test_mean_field_ends_in_a_fixed_point():
     ("fields", "message"),
     [
         ({"hidden": ()}, r"model.hidden=\(\): a DBM needs at least one hidden layer"),
-        ({"hidden": (3, 0)}, "layer 2 of a Boltzmann machine has 0 units"),
+        ({"hidden": (3, 0)}, r"model.hidden=\(3, 0\): every layer must have at least 1 unit"),
         ({"joint_k": 0}, "model.joint_k=0: must be at least 1"),
         ({"burn_in": -1}, "model.burn_in=-1: must not be negative"),
-        ({"clip": 0.0}, "model.clip=0.0: must be positive"),
+        ({"clip": 0.0}, "model.clip=0.0: must be above 0"),
         ({"pretraining": 1.0}, "model.pretraining=1.0: must be at least 0 and below 1"),
     ],
 )

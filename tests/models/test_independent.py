@@ -1,5 +1,7 @@
 """Columns drawn alone: their distributions by SciPy, and nothing between them."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import scipy.stats
 from mixed import SPEC, assert_valid, mixed
 
+from synthjax.model import Batch, Column, DataSpec
 from synthjax.models import independent
 
 
@@ -14,8 +17,8 @@ from synthjax.models import independent
 def fitted():
     rows = mixed(3000)
     batch = jax.tree.map(jnp.asarray, rows)
-    model = independent.build(independent.Config(bins=48), SPEC)
-    state, metrics = jax.jit(model.step)(jax.random.key(0), 0, model.init(jax.random.key(0), batch), batch)
+    model = independent.build(independent.Config(bins=48), SPEC.measured(rows.x))
+    state, metrics = jax.jit(model.step)(jax.random.key(0), 0, model.init(jax.random.key(0)), batch)
     x = np.asarray(jax.jit(model.sample)(jax.random.key(1), state, np.zeros(8000, np.int32)))
     return model, state, metrics, rows, x
 
@@ -57,3 +60,22 @@ def test_the_score_adds_up_the_surprise_of_each_column(fitted):
     assert second - first == pytest.approx(surprise(1, 2, 0.5) - surprise(0, 0, 0.0), abs=1e-3)
     mean = float(model.score(jax.random.key(0), state, jax.tree.map(jnp.asarray, rows)).mean())
     assert float(metrics["loss"]) == pytest.approx(mean, rel=1e-4)
+
+
+def test_probabilities_sum_to_1_with_and_without_rows():
+    """Over every row of a table whose fourth category and third step no row has."""
+    columns = (Column("c", "onehot", 0, 4), Column("v", "continuous", 4, 2, missing=5))
+    values = np.float32([[1, 0, 0, 0, 3, 0], [0, 1, 0, 0, 8, 0], [0, 0, 1, 0, 8, 0]] * 10)
+    spec = DataSpec("table", (6,), 0, ("n", "y"), (0.5, 0.5), columns).measured(values)
+    model = independent.build(independent.Config(bins=4), spec)
+    states = list(itertools.product(range(2), range(4), range(3)))
+    v = {0: [3, 0], 1: [8, 0], 2: [0, 1]}
+    x = np.array([[*np.eye(4)[c], *v[s]] for _, c, s in states], np.float32)
+    every = Batch(jnp.asarray(x), jnp.asarray([y for y, _, _ in states]), jnp.ones(24), jnp.arange(24))
+    start = model.init(jax.random.key(0))
+    rows = Batch(jnp.asarray(values), jnp.arange(30) % 2, jnp.ones(30).at[20:].set(0), jnp.arange(30))
+    fitted = model.step(jax.random.key(0), 0, start, rows)[0]
+    for state in (start, fitted):
+        assert float(jnp.exp(model.log_prob(jax.random.key(0), state, every)).sum()) == pytest.approx(1, rel=1e-5)
+        assert np.isfinite(model.sample(jax.random.key(1), state, jnp.zeros(50, jnp.int32))).all()
+    np.testing.assert_array_equal(fitted.counts[:6], [10, 10, 7, 7, 6, 0])  # rows of weight 0 do not count

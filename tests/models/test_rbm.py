@@ -15,7 +15,8 @@ from synthjax.gibbs.machine import Params
 from synthjax.model import Batch, DataSpec
 from synthjax.models import rbm
 
-IMAGE = DataSpec("image", (2, 2, 1), levels=2, classes=("a", "b", "c"), frequencies=(0.5, 0.25, 0.25))
+ROWS = np.random.default_rng(5).integers(0, 2, (8, 2, 2, 1))
+IMAGE = DataSpec("image", (2, 2, 1), 2, ("a", "b", "c"), (0.5, 0.25, 0.25)).measured(ROWS)
 COLOUR = DataSpec("image", (2, 1, 3), levels=256, classes=("a", "b"), frequencies=(0.5, 0.5))
 PLAIN = {"hidden": 3, "momentum": (0.0, 0.0), "weight_decay": 0.0, "centred": False, "learning_rate": 1.0, "warmup": 0}
 
@@ -31,8 +32,8 @@ def images(count, spec=IMAGE, seed=0):
 def built(scale=0.6, **fields):
     """(model, state with parameters of `brute.params`, machine)."""
     config = rbm.Config(**{**PLAIN, **fields})
-    model, (machine, _) = rbm.build(config, IMAGE), rbm.form(config, IMAGE)
-    state = jax.jit(model.init)(jax.random.key(0), images(8))
+    model, (machine, _) = rbm.build(config, IMAGE), rbm.architecture(config, IMAGE)
+    state = jax.jit(model.init)(jax.random.key(0))
     params = brute.params(machine, 1, scale)
     params = params._replace(weights=(params.weights[0], 3 * params.weights[1]))  # for labels that matter
     return model, state._replace(params=params, ema=params), machine
@@ -82,7 +83,7 @@ def test_training_raises_the_exact_likelihood(fields):
     batch = batch._replace(x=0.8 * pattern.reshape(-1, 2, 2, 1))
     entropy = np.log(3) - 4 * (0.9 * np.log(0.9) + 0.1 * np.log(0.1))
     config = rbm.Config(hidden=6, learning_rate=0.1, steps=1000, weight_decay=0.0, chains=200, **fields)
-    model, (machine, _) = rbm.build(config, IMAGE), rbm.form(config, IMAGE)
+    model, (machine, _) = rbm.build(config, IMAGE), rbm.architecture(config, IMAGE)
 
     @jax.jit
     def train(state, batch):
@@ -91,7 +92,7 @@ def test_training_raises_the_exact_likelihood(fields):
 
         return jax.lax.fori_loop(0, 1000, body, state)
 
-    start = jax.jit(model.init)(jax.random.key(3), batch)
+    start = jax.jit(model.init)(jax.random.key(3))
     state = train(start, batch)
     before, after = (
         float(model.score(jax.random.key(0), s, batch).mean() + partition.log_z(machine, s.ema)) for s in (start, state)
@@ -193,11 +194,12 @@ def test_score_is_the_free_energy():
 
 def test_colour_images_by_gaussian_units():
     config = rbm.Config(hidden=5, visible="gaussian", learning_rate=1e-3, k=1, chains=10, warmup=0)
-    model = rbm.build(config, COLOUR)
     rng = np.random.default_rng(0)
-    batch = images(50, COLOUR)._replace(x=jnp.float32(np.clip(rng.normal(0.2, 0.4, (50, 2, 1, 3)), -1, 1)))
-    state = model.init(jax.random.key(0), batch)
-    x = batch.x.reshape(50, -1)
+    stored = np.uint8(np.clip(rng.normal(150, 50, (50, 2, 1, 3)), 0, 255))
+    model = rbm.build(config, COLOUR.measured(stored))
+    state = model.init(jax.random.key(0))
+    batch = images(50, COLOUR)._replace(x=COLOUR.encode(stored))
+    x = stored.reshape(50, -1) / 127.5 - 1
     np.testing.assert_allclose(state.params.biases[0], x.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(jnp.exp(state.params.log_var), x.var(axis=0), rtol=1e-4)
     for i in range(2):
@@ -248,6 +250,6 @@ def test_without_labels_they_are_ignored():
     config = rbm.Config(**{**PLAIN, "conditional": False})
     model = rbm.build(config, IMAGE)
     assert not model.conditional
-    state = model.init(jax.random.key(0), images(8))
+    state = model.init(jax.random.key(0))
     drawn = [model.sample(jax.random.key(0), state, jnp.full(9, y), steps=2, anneal=2) for y in (0, 1)]
     np.testing.assert_array_equal(*drawn)

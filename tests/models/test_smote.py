@@ -4,12 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mixed import SPEC, assert_valid, mixed
+from mixed import SPEC as UNMEASURED
+from mixed import assert_valid, mixed
 from sklearn.neighbors import NearestNeighbors
 
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 from synthjax.models import smote
+
+SPEC = UNMEASURED.measured(mixed(280).x)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,7 @@ def fitted():
     weight = np.where(np.arange(300) < 280, 1.0, 0.0).astype(np.float32)
     model = smote.build(smote.Config(neighbours=3), SPEC)
     batch = jax.tree.map(jnp.asarray, rows._replace(weight=weight))
-    state = jax.jit(model.step)(jax.random.key(0), 0, model.init(jax.random.key(0), batch), batch)[0]
+    state = jax.jit(model.step)(jax.random.key(0), 0, model.init(jax.random.key(0)), batch)[0]
     return model, state, jax.tree.map(lambda a: a[:280], rows)
 
 
@@ -34,7 +37,8 @@ def test_neighbours_are_the_nearest_of_the_class(fitted):
     deviation = np.median([rows.x[:, 0].std(), rows.x[:, 2].std()])
     assert float(state.scale) == pytest.approx(deviation, rel=1e-4)
     x, y, near = (np.asarray(a) for a in (state.x, state.y, state.near))
-    assert np.bincount(y).tolist() == [*np.bincount(rows.y), 20]
+    np.testing.assert_array_equal(np.bincount(y), np.bincount(rows.y))  # padding is cut off
+    assert x.shape == (280, 10) and sorted(map(tuple, x)) == sorted(map(tuple, rows.x))
     for label in range(2):
         own = np.flatnonzero(y == label)
         points = scaled(x[own], deviation)
@@ -76,7 +80,7 @@ def test_one_row_of_a_class_is_repeated():
     batch = mixed(5)._replace(x=np.arange(10, dtype=np.float32).reshape(5, 2), y=np.array([0, 0, 0, 0, 1], np.int32))
     model = smote.build(smote.Config(neighbours=6), spec)
     batch = jax.tree.map(jnp.asarray, batch)
-    state, _ = model.step(jax.random.key(0), 0, model.init(jax.random.key(0), batch), batch)
+    state, _ = model.step(jax.random.key(0), 0, model.init(jax.random.key(0)), batch)
     x = np.asarray(model.sample(jax.random.key(0), state, jnp.asarray([1, 1, 0, 0])))
     np.testing.assert_array_equal(x[:2], [[8, 9], [8, 9]])
     np.testing.assert_allclose(x[2:, 1] - x[2:, 0], 1, rtol=1e-5)  # the others are on that line
@@ -86,5 +90,42 @@ def test_one_row_of_a_class_is_repeated():
 def test_what_cannot_be_built_is_said():
     with pytest.raises(InputError, match="makes tables"):
         smote.build(smote.Config(), DataSpec("image", (2, 2, 1)))
+    with pytest.raises(InputError, match="does not say how many"):
+        smote.build(smote.Config(), UNMEASURED)
     with pytest.raises(InputError, match="model.neighbours=0"):
-        smote.build(smote.Config(neighbours=0), SPEC)
+        smote.Config(neighbours=0)
+
+
+def test_fewer_rows_than_the_spec_says_leave_room_and_of_more_the_last_are_left_out():
+    """Shadow models see others than the model they stand for."""
+    rows = jax.tree.map(jnp.asarray, mixed(500))
+    model = smote.build(smote.Config(neighbours=3), SPEC)
+    start = model.init(jax.random.key(0))
+    step = jax.jit(model.step)
+    for batch, kept in (
+        (jax.tree.map(lambda a: a[:150], rows), np.arange(150)),
+        (rows._replace(weight=(rows.index % 4 == 0) * 1.0), np.arange(0, 500, 4)),
+        (rows._replace(weight=(rows.index >= 100) * 1.0), np.arange(100, 380)),
+    ):
+        state = step(jax.random.key(0), 0, start, batch)[0]
+        assert state.x.shape == start.x.shape
+        found = np.asarray(state.x)[np.asarray(state.y) < 2]
+        assert sorted(map(tuple, found)) == sorted(map(tuple, np.asarray(rows.x)[kept]))
+        assert not np.asarray(state.x)[len(kept) :].any() and (np.asarray(state.y)[len(kept) :] == 2).all()
+        x = np.asarray(jax.jit(model.sample)(jax.random.key(1), state, jnp.arange(40) % 2))
+        np.testing.assert_array_equal(x[:, 8:], np.eye(2)[np.arange(40) % 2])
+
+
+def test_a_class_without_rows_is_refused():
+    """Where it is compiled it cannot be: then its rows are no numbers, and never those of another class."""
+    rows = jax.tree.map(jnp.asarray, mixed(280))
+    model = smote.build(smote.Config(neighbours=3), SPEC)
+    start = model.init(jax.random.key(0))
+    state = model.step(jax.random.key(0), 0, start, rows._replace(weight=(rows.y == 0) * 1.0))[0]
+    labels = jnp.asarray([0, 1, 0])
+    with pytest.raises(InputError, match="class b has no training row"):
+        model.sample(jax.random.key(1), state, labels)
+    x = np.asarray(jax.jit(model.sample)(jax.random.key(1), state, labels))
+    np.testing.assert_array_equal(np.isnan(x).all(axis=1), [False, True, False])
+    assert np.isfinite(x[[0, 2]]).all()
+    assert np.isfinite(model.sample(jax.random.key(1), start, labels)).all()  # before the first step

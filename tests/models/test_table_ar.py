@@ -2,17 +2,23 @@
 
 import itertools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from mixed import SPEC, assert_depends, mixed
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from mixed import SPEC as UNMEASURED
+from mixed import assert_depends, mixed
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, Column, DataSpec
 from synthjax.models import table_ar
 from synthjax.nets import bins
+from synthjax.nets.network import linen
 
+SPEC = UNMEASURED.measured(mixed(3000).x)
 SMALL = DataSpec(
     "table",
     (7,),
@@ -24,15 +30,17 @@ SMALL = DataSpec(
 ALL = np.array(list(itertools.product(range(2), range(3), range(2))))
 """Every row of SMALL, as states: label, u, v."""
 CONFIG = table_ar.Config(order=("v",), bins=4, embedding=3, hidden=5)
+ROWS = np.concatenate([np.eye(3)[ALL[:, 1]], np.eye(2)[ALL[:, 2]], np.eye(2)[ALL[:, 0]]], axis=1).astype(np.float32)
+SMALL = SMALL.measured(ROWS)
 LAYOUT = bins.Layout(SMALL, 4)
+NETWORK = table_ar.hidden_layers(3, 3, 5, 0.1)
+EVERY = Batch(jnp.asarray(ROWS), jnp.asarray(ALL[:, 0]), jnp.ones(12), jnp.arange(12))
 
 
 @pytest.fixture(scope="module")
 def known():
     """(state, p of every row) with random parameters; the order is label, v, u."""
-    x = np.concatenate([np.eye(3)[ALL[:, 1]], np.eye(2)[ALL[:, 2]], np.eye(2)[ALL[:, 0]]], axis=1)
-    batch = Batch(jnp.asarray(x, jnp.float32), jnp.asarray(ALL[:, 0]), jnp.ones(12), jnp.arange(12))
-    state = table_ar.build(CONFIG, SMALL).init(jax.random.key(0), batch)
+    state = table_ar.build(CONFIG, SMALL).init(jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + 0.7 * rng.normal(size=a.shape).astype(np.float32), state.params)
     state = state._replace(params=params, ema=params)
@@ -42,7 +50,7 @@ def known():
 def parts(state, states):
     """log p of each column given those before, (C, B)."""
     sequence = table_ar.order(CONFIG, LAYOUT)
-    return np.asarray(table_ar.log_p(LAYOUT, sequence, state, state.ema, jnp.asarray(states), None))
+    return np.asarray(table_ar.log_p(LAYOUT, sequence, NETWORK, state.ema, jnp.asarray(states), None))
 
 
 def test_probabilities_sum_to_1_and_follow_the_order(known):
@@ -74,22 +82,72 @@ def test_it_starts_as_independent_columns_and_learns_the_dependence():
     rows, held = (jax.tree.map(jnp.asarray, mixed(count, seed)) for count, seed in ((3000, 0), (500, 1)))
     config = table_ar.Config(bins=64, embedding=8, hidden=32, batch_size=128, steps=300, warmup=20, learning_rate=5e-3)
     model = table_ar.build(config, SPEC)
-    start = jax.jit(model.init)(jax.random.key(0), rows)
+    start = jax.jit(model.init)(jax.random.key(0))
     layout = bins.Layout(SPEC, 64)
-    onehot = np.asarray(layout.onehot(layout.states(start.bins, held.x, held.y)))
-    share = np.asarray(layout.onehot(layout.states(start.bins, rows.x, rows.y))).mean(axis=0)
+    onehot = np.asarray(layout.onehot(layout.states(held.x, held.y)))
+    share = np.asarray(layout.onehot(layout.states(rows.x, rows.y))).mean(axis=0)
+    share[:2] = SPEC.frequencies
     score = jax.jit(model.score)
     before = np.asarray(score(jax.random.key(0), start, held))
     np.testing.assert_allclose(before, -onehot @ np.log(np.maximum(share, 1e-6)), rtol=1e-3)
 
     def body(i, state):
-        return model.step(jax.random.fold_in(jax.random.key(1), i), i, state, rows)[0]
+        key_rows, key_step = jax.random.split(jax.random.fold_in(jax.random.key(1), i))
+        index = jax.random.randint(key_rows, (config.batch_size,), 0, 3000)
+        return model.step(key_step, i, state, jax.tree.map(lambda a: a[index], rows))[0]
 
     state = jax.jit(lambda state: jax.lax.fori_loop(0, config.steps, body, state))(start)
     assert before.mean() - float(score(jax.random.key(0), state, held).mean()) > 1.5
     labels = np.random.default_rng(0).integers(0, 2, 4000).astype(np.int32)
     x = np.asarray(jax.jit(model.sample)(jax.random.key(2), state, labels))
     assert_depends(x, labels, slack=0.08)  # 300 steps are few
+
+
+def test_the_log_probability_is_that_of_the_chain(known):
+    state, p = known
+    model = table_ar.build(CONFIG, SMALL)
+    assert (model.log_prob_kind, model.log_prob_of, model.feed) == ("exact", "bins", "batch")
+    np.testing.assert_allclose(np.exp(model.log_prob(jax.random.key(0), state, EVERY)), p, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(-model.score(jax.random.key(0), state, EVERY)), p, rtol=1e-5)
+
+
+def test_a_network_and_an_optimiser_of_ones_own_are_used():
+    """One that looks at all that it is given: a column that it is to predict is not among that."""
+
+    class Own(nn.Module):
+        @nn.compact
+        def __call__(self, seen, train=False):
+            h = nn.Dense(5, kernel_init=nn.initializers.normal(1.0))(seen.reshape(len(seen), -1))
+            return nn.Dropout(0.1, deterministic=not train)(h)
+
+    network = linen(Own(), jnp.zeros((2, 3, 3)), dropout=True)
+    model = table_ar.model(CONFIG, SMALL, network=network, optimiser=optax.sgd(0.5))
+    state = model.init(jax.random.key(0))
+    assert state.params["network"]["params"]["Dense_0"]["kernel"].shape == (3, 9, 5)
+    for i in range(3):
+        state, metrics = jax.jit(model.step)(jax.random.key(i), i, state, EVERY)
+    assert metrics.keys() == {"loss", "grad_norm"}
+    params = jax.tree.map(lambda a: a + np.random.default_rng(0).normal(size=a.shape).astype(np.float32), state.params)
+    p = np.exp(model.log_prob(jax.random.key(0), state._replace(ema=params), EVERY))
+    assert p.sum() == pytest.approx(1, abs=1e-5) and np.ptp(p) > 0.01
+    wide = linen(nn.Dense(6), jnp.zeros((2, 3, 3)))
+    with pytest.raises(InputError, match=r"network: makes an array of shape \(2, 3, 6\)"):
+        table_ar.model(CONFIG, SMALL, network=wide)
+
+
+def test_a_step_costs_each_of_two_devices_half():
+    config = table_ar.Config(bins=16, batch_size=256)
+    model = table_ar.build(config, SPEC)
+    batch = jax.tree.map(jnp.asarray, mixed(256))
+
+    def flops(count):
+        mesh = jax.make_mesh((count,), ("data",), (AxisType.Auto,), devices=jax.devices()[:count])
+        split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["data"], []))
+        step = jax.jit(lambda key, state, batch: model.step(key, 0, state, batch), out_shardings=whole)
+        inputs = jax.device_put((jax.random.key(0), jax.jit(model.init)(jax.random.key(0))), whole)
+        return step.lower(*inputs, jax.device_put(batch, split)).compile().cost_analysis()["flops"]
+
+    assert flops(2) < 0.6 * flops(1)
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,15 @@ def test_the_loss_is_what_scipy_makes_of_it():
     model, state, _ = trained(True)
     columns, batch, key = Columns(toy_table.SPEC, True), toy_table.batch(200), jax.random.key(5)
     params, onehot = state.ema, np.eye(2)[np.asarray(batch.y)]
-    v = np.asarray(columns.enter(batch.x, state.scale))
+    v = np.asarray(columns.encode(batch.x))
     encoder, decoder = table_vae.Net((64, 64), 16), table_vae.Net((64, 64), columns.width)
     mean, log_var = np.split(np.asarray(encoder.apply(params["encoder"], v, onehot)), 2, axis=1)
     z = mean + np.exp(log_var / 2) * np.asarray(jax.random.normal(key, mean.shape))
     raw = np.asarray(decoder.apply(params["decoder"], jnp.asarray(z), onehot), np.float64)
     log_p = np.zeros(200)
     for place in range(3):
-        density = scipy.stats.norm.logpdf(v[:, place], raw[:, place], np.exp(params["log_scale"][place]))
+        scale = np.exp(np.logaddexp(0, params["log_scale"][place] + 4) - 4)  # above e^-4, smoothly
+        density = scipy.stats.norm.logpdf(v[:, place], raw[:, place], scale)
         log_p += np.where((place == 0) & (v[:, 4] == 1), 0, density)  # savings come first, for they can be missing
     for start, size in ((3, 2), (5, 3), (8, 3), (11, 6)):
         log_p += (v[:, start : start + size] * scipy.special.log_softmax(raw[:, start : start + size], axis=1)).sum(1)
@@ -74,8 +75,9 @@ def test_the_loss_is_what_scipy_makes_of_it():
 
 def test_the_bound_comes_near_to_the_entropy():
     """-ELBO cannot fall below the rows' entropy given the label, but for what q misses; it was far above before."""
-    _, state, metrics = trained(True)
-    unit = np.log(np.asarray(state.scale.scale))  # a density is in units of these deviations: savings, height, weight
+    *_, metrics = trained(True)
+    # A density is in units of these deviations: savings, height, weight.
+    unit = np.log(Columns(toy_table.SPEC, True).scale)
     normal = 0.5 * np.log(2 * np.pi * np.e)
     x, y = toy_table.rows()
     height = np.mean(
@@ -87,6 +89,20 @@ def test_the_bound_comes_near_to_the_entropy():
     entropy = normal + np.log(height) - unit[1] + weight + savings + np.log(3)
     loss = np.asarray(metrics["loss"])
     assert entropy - 0.1 < loss[-200:].mean() < entropy + 0.8 < loss[:20].mean() - 2
+
+
+def test_log_prob_is_a_density_of_the_encoded_row():
+    """Of reals in the units of x, whatever the deviation they are divided by; above the ELBO, in the mean."""
+    model, state, _ = trained(True)
+    batch, key = toy_table.batch(300), jax.random.key(5)
+    log_prob = jax.jit(model.log_prob, static_argnames="samples")
+    few, many = (np.asarray(log_prob(key, state, batch, samples=k)) for k in (1, 100))
+    score = np.asarray(jax.jit(model.score)(key, state, batch))
+    present = 1 - np.asarray(batch.x[:, 12])
+    deviation = [toy_table.rows()[0][toy_table.rows()[0][:, 12] == 0, 11].std(), *toy_table.rows()[0][:, [0, 4]].std(0)]
+    units = present * np.log(deviation[0]) + np.log(deviation[1]) + np.log(deviation[2])
+    assert few.mean() == pytest.approx((-score - units).mean(), abs=0.5)
+    assert few.mean() < many.mean()
 
 
 def test_means_are_less_spread_than_draws():

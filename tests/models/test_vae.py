@@ -1,5 +1,6 @@
 """The VAE's bounds against a linear-Gaussian model whose likelihood is known, and its parts against SciPy."""
 
+import dataclasses
 import math
 
 import jax
@@ -13,6 +14,7 @@ import scipy.stats
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec
 from synthjax.models import vae
+from synthjax.nets import gaussian
 
 IMAGE = DataSpec("image", (4, 4, 1), levels=17, classes=("a", "b"), frequencies=(0.5, 0.5))
 SMALL = {"latents": 3, "channels": (), "hidden": (8,)}
@@ -29,7 +31,7 @@ def built(**fields):
     """(model, state) whose parameters are moved off their initial values."""
     config = vae.Config(**{**SMALL, **fields})
     model = vae.build(config, IMAGE)
-    state = jax.jit(model.init)(jax.random.key(0), batch())
+    state = jax.jit(model.init)(jax.random.key(0))
     return model, state._replace(ema=jax.tree.map(lambda p: p + 0.1, state.ema)), config
 
 
@@ -55,7 +57,7 @@ class Linear:
         return -0.5 * (error**2).sum(-1) / self.s**2 - 6 * math.log(self.s * math.sqrt(2 * math.pi))
 
     def bound(self, samples, mean, log_var, seed=0):
-        bound = jax.jit(lambda key: vae.importance_bound(key, mean, log_var, self.log_likelihood, samples))
+        bound = jax.jit(lambda key: gaussian.importance_bound(key, mean, log_var, self.log_likelihood, samples))
         return np.asarray(bound(jax.random.key(seed)))
 
 
@@ -91,15 +93,16 @@ def test_the_elbo_misses_the_likelihood_by_the_divergence_of_q():
 
 def test_the_loss_is_minus_the_bound_and_score_is_minus_the_elbo():
     """The likelihood of many samples is the better bound: of the same model, and of training with K of them."""
-    model, state, config = built()
+    model, state, config = built(likelihood="discretised")
     data = batch(count=200)
     elbo = -np.mean([model.score(jax.random.key(s), state, data) for s in range(5)], axis=0)
-    nll = vae.negative_log_likelihood(config, IMAGE, jax.random.key(9), state, data, samples=200)
-    assert np.mean(elbo) < np.mean(-nll)
+    log_prob = model.log_prob(jax.random.key(9), state, data, samples=200)
+    assert log_prob.shape == (200,) and np.mean(elbo) < np.mean(log_prob)
+    assert (model.log_prob_kind, model.log_prob_of) == ("lower bound", "grey levels")
     metrics = _metrics(config, state, data)
     assert float(metrics["loss"]) == pytest.approx(float(metrics["kl"] - metrics["reconstruction"]), rel=1e-5)
     assert float(metrics["loss"]) == pytest.approx(-elbo.mean(), rel=0.05)
-    of_many = _metrics(vae.Config(**SMALL, importance_samples=20), state, data)
+    of_many = _metrics(dataclasses.replace(config, importance_samples=20), state, data)
     assert float(of_many["loss"]) < -float(of_many["elbo"])
     assert float(of_many["elbo"]) == pytest.approx(elbo.mean(), rel=0.05)
 
@@ -107,6 +110,16 @@ def test_the_loss_is_minus_the_bound_and_score_is_minus_the_elbo():
 def _metrics(config, state, data):
     model = vae.build(config, IMAGE)
     return jax.jit(model.step)(jax.random.key(1), 0, state._replace(params=state.ema), data)[1]
+
+
+def test_only_what_is_a_likelihood_has_log_prob():
+    """Bernoulli numbers of grey values are read as expectations: of those there is none."""
+    assert built()[0].log_prob is None and built()[0].log_prob_kind == ""
+    model, state, _ = built(binarise=True)
+    assert model.log_prob_of == "binary pixels"
+    white = batch()._replace(x=jnp.sign(batch().x) + (batch().x == 0))  # black and white already: nothing is drawn
+    log_prob = np.asarray(model.log_prob(jax.random.key(0), state, white, samples=100))
+    assert np.isfinite(log_prob).all() and (log_prob < 0).all()  # of a mass
 
 
 # --- its parts ---------------------------------------------------------------------------------------------------
@@ -122,15 +135,15 @@ def test_kl_against_integration():
     expected = [
         sum(divergence(m, math.exp(v)) for m, v in zip(*row, strict=True)) for row in zip(mean, log_var, strict=True)
     ]
-    np.testing.assert_allclose(vae.kl(jnp.asarray(mean), jnp.asarray(log_var)), expected, atol=1e-5)
+    np.testing.assert_allclose(gaussian.kl(jnp.asarray(mean), jnp.asarray(log_var)), expected, atol=1e-5)
 
 
 def test_log_normal_against_scipy():
     rng = np.random.default_rng(0)
     z, mean, log_var = rng.normal(size=(3, 5, 4))
     expected = scipy.stats.norm.logpdf(z, mean, np.exp(log_var / 2)).sum(-1)
-    np.testing.assert_allclose(vae.log_normal(*map(jnp.asarray, (z, mean, log_var))), expected, rtol=1e-5)
-    np.testing.assert_allclose(vae.log_normal(jnp.asarray(z)), scipy.stats.norm.logpdf(z).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(gaussian.log_normal(*map(jnp.asarray, (z, mean, log_var))), expected, rtol=1e-5)
+    np.testing.assert_allclose(gaussian.log_normal(jnp.asarray(z)), scipy.stats.norm.logpdf(z).sum(-1), rtol=1e-5)
 
 
 def test_bernoulli_against_scipy():
@@ -183,13 +196,13 @@ def test_colour_channels_have_scales_of_their_own():
 
 
 def test_binarise_draws_black_and_white_afresh():
-    observe = vae._nets(vae.Config(**SMALL, binarise=True), IMAGE).observe
+    observe = vae._Vae(vae.Config(**SMALL, binarise=True), IMAGE, None, None).observe
     x = jnp.linspace(-1, 1, 5)[:, None] * jnp.ones((1, 4000))
     seen = np.asarray(observe(jax.random.key(0), x))
     assert set(np.unique(seen)) == {-1, 1}
     np.testing.assert_allclose(seen.mean(axis=1), x[:, 0], atol=0.06)
     assert (seen != np.asarray(observe(jax.random.key(1), x)))[1:4].mean() > 0.3
-    as_it_is = vae._nets(vae.Config(**SMALL), IMAGE).observe
+    as_it_is = vae._Vae(vae.Config(**SMALL), IMAGE, None, None).observe
     np.testing.assert_array_equal(as_it_is(jax.random.key(0), x), x)
 
 
@@ -242,7 +255,7 @@ def test_any_image_shape(shape, channels):
     like = Batch(
         *(jax.ShapeDtypeStruct((4, *s), kind) for s, kind in ((shape, "f4"), ((), "i4"), ((), "f4"), ((), "i4")))
     )
-    state = jax.eval_shape(model.init, jax.random.key(0), like)
+    state = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.sample, jax.random.key(0), state, like.y).shape == (4, *shape)
     assert jax.eval_shape(model.score, jax.random.key(0), state, like).shape == (4,)
 

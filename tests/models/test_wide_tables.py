@@ -4,11 +4,11 @@ import importlib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
 from synthjax.errors import InputError
-from synthjax.launch.config import experiment
 from synthjax.model import Batch, Column, DataSpec
 from synthjax.models import mixture
 
@@ -31,7 +31,8 @@ def table(times):
             start += size
     columns.append(Column("label", "onehot", start, 2, target=True))
     shares = (0.5, 0.5)
-    return DataSpec("table", (start + 2,), 0, classes=("a", "b"), frequencies=shares, columns=tuple(columns))
+    spec = DataSpec("table", (start + 2,), 0, classes=("a", "b"), frequencies=shares, columns=tuple(columns))
+    return spec.measured(np.zeros((8, start + 2), np.float32))
 
 
 def equations(function, *inputs):
@@ -48,12 +49,12 @@ def operations(name, times):
     spec = table(times)
     batch = Batch(jnp.zeros((8, *spec.shape)), jnp.zeros(8, jnp.int32), jnp.ones(8), jnp.arange(8))
     module = importlib.import_module(f"synthjax.models.{'table_gan' if name == 'table_wcgan' else name}")
-    model = module.build(experiment(None, name, "breast_cancer").model, spec)
+    model = module.build(module.PRESETS[name], spec)
     key, one = jax.random.key(0), batch
-    if model.minibatches not in (None, 1):
-        batch = jax.tree.map(lambda a: jnp.stack([a] * model.minibatches), batch)
-    state = jax.eval_shape(model.init, key, one)
-    found = [equations(model.init, key, one), equations(lambda s: model.step(key, 0, s, batch), state)]
+    if model.feed == "batches":
+        batch = jax.tree.map(lambda a: jnp.stack([a] * model.n_batches), batch)
+    state = jax.eval_shape(model.init, key)
+    found = [equations(model.init, key), equations(lambda s: model.step(key, 0, s, batch), state)]
     found.append(equations(lambda s: model.sample(key, s, jnp.zeros(8, jnp.int32)), state))
     return [*found, equations(lambda s: model.score(key, s, one), state)] if model.score else found
 

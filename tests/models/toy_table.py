@@ -26,7 +26,6 @@ COLUMNS = (
     Column("shape", "onehot", 8, 3),
     Column("savings", "continuous", 11, 2, missing=12),
 )
-SPEC = DataSpec("table", (13,), 0, ("no", "yes"), (0.5, 0.5), COLUMNS)
 
 
 @functools.cache
@@ -46,6 +45,9 @@ def rows(count: int = 4000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
+SPEC = DataSpec("table", (13,), 0, ("no", "yes"), (0.5, 0.5), COLUMNS).measured(rows()[0])
+
+
 def batch(count: int = 8) -> Batch:
     """The first rows."""
     x, y = rows()
@@ -55,7 +57,7 @@ def batch(count: int = 8) -> Batch:
 def train(model: Model, batch_size: int, steps: int):
     """The state after some steps on rows drawn with replacement, and the metrics, (steps,) each."""
     x, y = (jnp.asarray(a) for a in rows())
-    shape = (batch_size,) if model.minibatches == 1 else (model.minibatches, batch_size)
+    shape = (model.n_batches, batch_size) if model.feed == "batches" else (batch_size,)
 
     def draw(key) -> Batch:
         index = jax.random.randint(key, shape, 0, len(x))
@@ -67,7 +69,7 @@ def train(model: Model, batch_size: int, steps: int):
 
     @jax.jit
     def run(key):
-        return jax.lax.scan(body, model.init(key, batch(128)), jnp.arange(steps))
+        return jax.lax.scan(body, model.init(key), jnp.arange(steps))
 
     return run(jax.random.key(0))
 

@@ -1,129 +1,172 @@
 """Bins against NumPy and by hand: atoms, cells, missing values, and the way back."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mixed import SPEC, assert_valid, mixed
 
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
+from synthjax.models import independent, mixture, table_ar
 from synthjax.nets import bins
+from synthjax.statistics import LEAST
 
 
-def layout_of(kind="continuous", most=16, **fields):
-    size = 2 if "missing" in fields else 1
-    return bins.Layout(DataSpec("table", (size,), 0, columns=(Column("v", kind, 0, size, **fields),)), most)
+def layout_of(x, kind="continuous", most=16, **fields):
+    """Of one column of rows x (N, size)."""
+    spec = DataSpec("table", x.shape[1:], 0, columns=(Column("v", kind, 0, x.shape[1], **fields),))
+    return bins.Layout(spec.measured(np.asarray(x, np.float32)), most)
+
+
+def states_of(layout, x):
+    return np.asarray(layout.states(jnp.asarray(x, jnp.float32), jnp.zeros(len(x), jnp.int32)))
 
 
 def fitted(values, most=16, kind="continuous"):
-    layout = layout_of(kind, most)
-    x = jnp.asarray(values, jnp.float32)[:, None]
-    found = bins.fit(layout, x, jnp.ones(len(x)))
-    return layout, found, x, np.asarray(layout.states(found, x, jnp.zeros(len(x), jnp.int32)))[:, 0]
+    """(layout, its edges, number of bins in use, states (N,))."""
+    x = np.asarray(values, np.float32)[:, None]
+    layout = layout_of(x, kind, most)
+    return layout, layout.edges, int((layout.edges.rows[0] > 0).sum()), states_of(layout, x)[:, 0]
 
 
-def drawn(layout, found, state, count=2000):
-    return np.asarray(layout.decode(found, jax.random.key(0), jnp.full((count, 1), state, jnp.int32)))[:, 0]
+def drawn(layout, state, count=2000):
+    return np.asarray(layout.decode(jax.random.key(0), jnp.full((count, 1), state, jnp.int32)))[:, 0]
 
 
 def test_values_that_many_rows_share_come_back_exactly():
-    layout, found, x, states = fitted(np.repeat([3.0, -1.0, 0.25], [50, 7, 5]))
-    assert int(found.used[0]) == 3
+    values = np.repeat(np.float32([3.0, -1.0, 0.1]), [50, 7, 5])
+    layout, _, used, states = fitted(values)
+    assert used == 3
     np.testing.assert_array_equal(states, np.repeat([2, 0, 1], [50, 7, 5]))
-    np.testing.assert_array_equal(layout.decode(found, jax.random.key(0), jnp.asarray(states)[:, None]), x)
+    np.testing.assert_array_equal(layout.decode(jax.random.key(0), jnp.asarray(states)[:, None])[:, 0], values)
 
 
 def test_a_wide_column_is_cut_into_quantiles():
     values = np.random.default_rng(0).normal(size=1000)
-    layout, found, _, states = fitted(values)
+    layout, found, used, states = fitted(values)
     counts = np.bincount(states, minlength=16)
-    assert int(found.used[0]) == 16 and set(counts) == {62, 63}
-    edges = np.append(np.sort(values)[np.cumsum(counts) - counts], np.inf)
-    np.testing.assert_array_equal(
-        states, np.searchsorted(edges.astype(np.float32), values.astype(np.float32), "right") - 1
-    )
+    assert used == 16 and counts.min() >= 60 and counts.max() <= 65  # bins of bins of 5 rows
+    np.testing.assert_array_equal(found.rows[0], counts)
     np.testing.assert_array_equal(found.high[0, :-1], found.low[0, 1:])
-    inside = drawn(layout, found, 7)
+    inside = drawn(layout, 7)
     assert scipy.stats.kstest(inside, "uniform", (found.low[0, 7], found.high[0, 7] - found.low[0, 7])).pvalue > 0.01
     assert np.isin(inside, values.astype(np.float32)).mean() < 0.01
 
 
 def test_no_value_of_fewer_than_five_rows_is_kept():
-    """3.0 has four rows between two atoms: what is drawn for it lies around it, from midpoint to midpoint."""
+    """3.0 has four rows between two atoms: what is drawn for it lies anywhere between them."""
     layout, found, _, states = fitted(np.repeat([1.0, 3.0, 4.0], [20, 4, 20]))
-    assert (found.low[0, 1], found.high[0, 1]) == (2.0, 3.5)
+    assert (found.low[0, 1], found.high[0, 1]) == (1.0, 4.0)
     np.testing.assert_array_equal(states, np.repeat([0, 1, 2], [20, 4, 20]))
-    assert (drawn(layout, found, 1) == 3.0).mean() < 0.01
+    assert (drawn(layout, 1) == 3.0).mean() < 0.01
 
 
 def test_an_atom_in_a_wide_column_stands_alone():
     """Zero-inflated: the atom takes one bin, quantiles of the others share the rest."""
     rng = np.random.default_rng(0)
     values = np.concatenate([np.zeros(500), rng.exponential(size=500) + 0.01, -rng.exponential(size=100) - 0.01])
-    layout, found, _, states = fitted(values)
+    layout, _, used, states = fitted(values)
     assert len(set(states[:500])) == 1 and (states[500:] != states[0]).all()
-    assert (drawn(layout, found, states[0]) == 0).all()
-    assert 8 < int(found.used[0]) <= 16 and np.bincount(states[500 : 600 + 500]).max() < 130
+    assert (drawn(layout, states[0]) == 0).all()
+    assert 8 < used <= 16 and np.bincount(states[500 : 600 + 500]).max() < 130
+
+
+def test_edges_of_lumped_atoms_by_hand():
+    """Six values of 5 to 50 rows, of which 4 bins can be atoms or cells: only the two most shared stay exact."""
+    values = np.repeat(np.float32([0, 1, 2, 3, 4, 10]), [50, 5, 6, 60, 7, 7])
+    layout, found, used, states = fitted(values, most=4)
+    assert used == 4
+    np.testing.assert_array_equal(states, np.repeat([0, 1, 1, 2, 3, 3], [50, 5, 6, 60, 7, 7]))
+    np.testing.assert_array_equal(found.low[0], [0, 0.5, 3, 3.5])
+    np.testing.assert_array_equal(found.high[0], [0, 2.5, 3, 10])
+    np.testing.assert_array_equal(found.rows[0], [50, 11, 60, 14])
+    np.testing.assert_array_equal(layout.marginal, np.float32(np.array([50, 11, 60, 14]) / 135))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(-40, 40), st.integers(1, 15)), min_size=1, max_size=60), st.integers(2, 12))
+def test_rows_take_the_bin_that_they_are_counted_in(pairs, most):
+    """Of columns with shared values and with values of their own beside them."""
+    values = np.concatenate([np.full(n, v) if n > 4 else v + np.linspace(0.1, 0.4, n) for v, n in pairs])
+    values = values.astype(np.float32)
+    found = layout_of(values[:, None], most=most).edges
+    used = int((found.rows[0] > 0).sum())
+    states = np.searchsorted(found.start[0], values, "right") - 1
+    np.testing.assert_array_equal(np.bincount(states, minlength=most), found.rows[0])
+    low, high = found.low[0, :used], found.high[0, :used]
+    assert used <= most and (low <= high).all() and (high[:-1] <= low[1:]).all()
+    for value in low[low == high]:
+        assert len(values) < 10 or (values == value).sum() >= LEAST
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bins_are_at_most_so_many_and_in_order(seed):
     rng = np.random.default_rng(seed)
-    values = np.round(rng.standard_t(2, size=700), rng.integers(0, 3))
-    _, found, _, states = fitted(values, most=9)
-    used = int(found.used[0])
+    values = np.round(rng.standard_t(2, size=700), rng.integers(0, 3)).astype(np.float32)
+    _, found, used, states = fitted(values, most=9)
     assert used <= 9 and states.max() == used - 1
-    assert (np.diff(found.first[0, :used]) > 0).all() and (found.low <= found.high).all()
+    assert (np.diff(found.start[0, 1:used]) > 0).all() and (found.low <= found.high).all()
     for state in range(used):
         inside = values[states == state]
-        assert len(inside) and len(set(inside)) >= 1
+        assert len(inside) and inside.min() >= found.start[0, state]
         if found.low[0, state] == found.high[0, state]:
-            assert len(set(inside)) == 1 and len(inside) >= bins.LEAST
+            assert len(set(inside)) == 1 and len(inside) >= LEAST
 
 
 def test_codes_come_back_whole_and_evenly():
     values = np.random.default_rng(0).integers(0, 400, 4000)
-    layout, found, _, states = fitted(values, kind="code")
-    again = np.asarray(layout.decode(found, jax.random.key(0), jnp.asarray(states)[:, None]))[:, 0]
+    layout, _, _, states = fitted(values, kind="code")
+    again = np.asarray(layout.decode(jax.random.key(0), jnp.asarray(states)[:, None]))[:, 0]
     assert (again == np.round(again)).all() and again.min() >= 0 and again.max() <= 399
     assert len(np.unique(again)) > 390 and scipy.stats.ks_2samp(again, values).pvalue > 0.01
 
 
-def test_rows_of_weight_0_do_not_count():
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(300, 1)), jnp.float32)
-    weight = jnp.asarray(np.arange(300) < 200, jnp.float32)
-    layout = layout_of()
-    other = jnp.where(weight[:, None] > 0, x, 1e3)
-    for a, b in zip(bins.fit(layout, x, weight), bins.fit(layout, other, weight), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_a_column_without_values_is_0():
-    layout = layout_of(missing=1)
-    x = jnp.tile(jnp.asarray([[0.0, 1.0]]), (30, 1))
-    found = bins.fit(layout, x, jnp.ones(30))
-    states = layout.states(found, x, jnp.zeros(30, jnp.int32))
+    x = np.tile(np.float32([[0, 1]]), (30, 1))
+    layout = layout_of(x, missing=1)
+    states = states_of(layout, x)
     assert (states == 16).all()
-    np.testing.assert_array_equal(layout.decode(found, jax.random.key(0), states), x)
-    assert float(drawn(layout, found, 0)[0]) == 0
+    np.testing.assert_array_equal(layout.decode(jax.random.key(0), jnp.asarray(states)), x)
+    assert float(drawn(layout, 0)[0]) == 0
+    np.testing.assert_array_equal(layout.marginal, np.eye(17)[16])
 
 
 def test_a_mixed_table_there_and_back():
-    layout, rows = bins.Layout(SPEC, 24), mixed(2000)
-    found = bins.fit(layout, jnp.asarray(rows.x), jnp.asarray(rows.weight))
-    states = layout.states(found, jnp.asarray(rows.x), jnp.asarray(rows.y))
+    rows = mixed(2000)
+    layout = bins.Layout(SPEC.measured(rows.x), 24)
+    states = layout.states(jnp.asarray(rows.x), jnp.asarray(rows.y))
     assert layout.sizes == (2, 25, 24, 4, 24)  # the label stands for the target and comes first
     np.testing.assert_array_equal(states[:, 0], rows.y)
-    x = np.asarray(layout.decode(found, jax.random.key(0), states))
+    x = np.asarray(layout.decode(jax.random.key(0), states))
     assert_valid(x)
     np.testing.assert_array_equal(x[:, [1, 2, 3, 4, 5, 6, 8, 9]], rows.x[:, [1, 2, 3, 4, 5, 6, 8, 9]])
     assert np.corrcoef(x[:, 0], rows.x[:, 0])[0, 1] > 0.99 and np.abs(x[:, 7] - rows.x[:, 7]).max() <= 3
     np.testing.assert_array_equal(layout.onehot(states).sum(axis=1), 5)
-    total = np.asarray(layout.normalise(layout.onehot(states).sum(axis=0)))
-    np.testing.assert_allclose([part.sum() for part in np.split(total, np.cumsum(layout.sizes)[:-1])], 1, rtol=1e-5)
+    share = np.asarray(layout.normalise(layout.onehot(states).sum(axis=0)))
+    np.testing.assert_allclose([part.sum() for part in np.split(share, np.cumsum(layout.sizes)[:-1])], 1, rtol=1e-5)
+    shares = np.asarray(SPEC.frequencies)  # of the spec, not of these rows
+    np.testing.assert_allclose(layout.marginal, np.append(shares, share[2:]), atol=1e-6)
+    used = np.arange(24)[None] < (layout.edges.rows > 0).sum(axis=1)[:, None]
+    expected = [np.ones(2), used[0], [1], used[1], np.ones(4), used[2]]
+    np.testing.assert_array_equal(layout.possible, np.concatenate(expected))
+
+
+def test_a_target_of_codes_is_the_label():
+    """Its numbers are no bins: those of the column behind it are."""
+    x = np.column_stack([np.arange(60) % 3, np.repeat([7.0, 9.0], 30)]).astype(np.float32)
+    columns = (Column("t", "code", 0, 1, target=True, codes=3), Column("v", "continuous", 1, 1))
+    spec = DataSpec("table", (2,), 0, ("a", "b", "c"), (1 / 3,) * 3, columns).measured(x)
+    layout = bins.Layout(spec, 4)
+    np.testing.assert_array_equal(layout.edges.low, [[7, 9, 9, 9]])
+    states = layout.states(jnp.asarray(x), jnp.asarray(x[:, 0], jnp.int32))
+    np.testing.assert_array_equal(layout.decode(jax.random.key(0), states), x)
+    np.testing.assert_allclose(layout.marginal, [1 / 3, 1 / 3, 1 / 3, 0.5, 0.5, 0, 0], rtol=1e-6)
 
 
 def test_choose_draws_by_the_weights_and_never_what_has_none():
@@ -135,8 +178,13 @@ def test_choose_draws_by_the_weights_and_never_what_has_none():
 
 def test_what_cannot_be_binned_is_said():
     with pytest.raises(InputError, match="model m makes tables"):
-        bins.check("m", DataSpec("image", (2, 2, 1)), 8)
+        bins.check("m", DataSpec("image", (2, 2, 1)))
     with pytest.raises(InputError, match="names no columns"):
-        bins.check("m", DataSpec("table", (2,)), 8)
-    with pytest.raises(InputError, match="model.bins=1"):
-        bins.check("m", SPEC, 1)
+        bins.check("m", DataSpec("table", (2,)))
+    with pytest.raises(InputError, match="has no statistics"):
+        bins.check("m", SPEC)
+    with pytest.raises(InputError, match="has 2 classes and 0 frequencies"):
+        bins.check("m", dataclasses.replace(SPEC, frequencies=()))
+    for model in (independent, mixture, table_ar):
+        with pytest.raises(InputError, match="model.bins=1"):
+            model.Config(bins=1)

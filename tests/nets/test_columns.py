@@ -12,7 +12,7 @@ import scipy.stats
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
 from synthjax.nets import columns as nets_columns
-from synthjax.nets.columns import Columns, scaling
+from synthjax.nets.columns import Columns
 
 MIXED = DataSpec(
     "table",
@@ -49,19 +49,18 @@ def rows(count=200, seed=0) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-WHOLE, CONDITIONAL = (Columns(MIXED, conditional) for conditional in (False, True))
+WHOLE, CONDITIONAL = (Columns(MIXED.measured(rows()[0]), conditional) for conditional in (False, True))
 compiled = functools.partial(functools.partial, jax.jit, static_argnums=0)
 
 
 @compiled()
-def entered(columns, x):
-    scale = scaling(columns, x, jnp.ones(len(x)))
-    return columns.enter(x, scale), scale
+def encoded(columns, x):
+    return columns.encode(x)
 
 
 @compiled()
-def left(columns, v, scale, labels):
-    return columns.leave(v, scale, labels)
+def decoded(columns, v, labels):
+    return columns.decode(v, labels)
 
 
 @compiled()
@@ -85,38 +84,42 @@ def relaxed(key, raw, toward, temperature, straight_through):
 def test_rows_come_back(conditional):
     x, y = rows()
     columns = CONDITIONAL if conditional else WHOLE
-    v, scale = entered(columns, x)
+    v = encoded(columns, x)
     # Two pairs, three onehot columns (two without the target) and 300,000 codes as three digits to base 67.
     assert v.shape == (200, 3 + 2 * 2 + 3 * 2 + 2 * (not conditional) + 3 * 67 + 5)
-    back = np.asarray(left(columns, v, scale, y))
+    back = np.asarray(decoded(columns, v, y))
     np.testing.assert_allclose(back, x, rtol=1e-5, atol=1e-5)
     exact = [0, 1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 14]
     np.testing.assert_array_equal(back[:, exact], x[:, exact])
-    other = np.asarray(left(columns, v, scale, 1 - y))
+    other = np.asarray(decoded(columns, v, 1 - y))
     assert (other[:, 7:9] == (1 - x[:, 7:9] if conditional else x[:, 7:9])).all()
 
 
 def test_reals_are_standardised_where_they_are_present():
+    """By statistics of the training rows, whatever rows are encoded."""
     x, _ = rows()
-    weight = (np.arange(200) < 150).astype(np.float32)
-    scale = jax.jit(scaling, static_argnums=0)(CONDITIONAL, x, 2 * weight)
-    v = np.asarray(jax.jit(CONDITIONAL.enter)(x, scale))
+    columns = Columns(MIXED.measured(x[:150]), True)
+    v = np.asarray(encoded(columns, x))
     for place, (value, slot) in enumerate(((5, 6), (13, 14), (3, None))):
-        present = weight > 0 if slot is None else (weight > 0) & (x[:, slot] == 0)
+        present = np.arange(200) < 150 if slot is None else (np.arange(200) < 150) & (x[:, slot] == 0)
         assert v[present, place].mean() == pytest.approx(0, abs=1e-4)
         assert v[present, place].std() == pytest.approx(1, abs=1e-4)
         if slot is not None:
             assert (v[x[:, slot] == 1, place] == 0).all()
-        assert float(scale.shift[place]) == pytest.approx(x[present, value].mean(), rel=1e-5)
+        assert float(columns.shift[place]) == pytest.approx(x[present, value].mean(), rel=1e-5)
 
 
 def test_a_constant_or_absent_column_is_left_alone():
     x, _ = rows()
     x[:, 3] = 7
     x[:, 13:15] = 0, 1
-    v, scale = entered(CONDITIONAL, x)
-    np.testing.assert_array_equal(scale.scale[1:], [1, 1])
-    assert np.isfinite(v).all()
+    columns = Columns(MIXED.measured(x), True)
+    v = encoded(columns, x)
+    np.testing.assert_array_equal(columns.scale[1:], [1, 1])
+    assert np.isfinite(v).all() and v.dtype == np.float32
+    for rare in (np.full(200, 1e6), 1e6 + 1e-3 * np.arange(200)):  # constant in f32, or all but
+        x[:, 3] = rare
+        assert np.isfinite(encoded(Columns(MIXED.measured(x), True), x)).all()
 
 
 @pytest.mark.parametrize("codes", [1, 2, 5, 256, 257, 65_536, 65_537, 300_000, 2**24])
@@ -130,9 +133,10 @@ def test_digits_hold_every_code_and_few_more(codes):
 
 def test_codes_beyond_the_last_are_the_last():
     spec = DataSpec("table", (1,), 0, columns=(Column("town", "code", 0, 1, codes=70_001),))
+    spec = spec.measured(np.zeros((9, 1), np.float32))
     columns = Columns(spec, False)
     v = columns.join(jnp.zeros((1, 0)), [jnp.zeros((1, c.number, c.size)).at[:, :, -1].set(1) for c in columns.choices])
-    assert columns.leave(v, scaling(columns, jnp.zeros((1, 1)), jnp.ones(1)), jnp.zeros(1, int)) == 70_000
+    assert columns.decode(v, jnp.zeros(1, int)) == 70_000
 
 
 def test_draws_follow_their_logits():
@@ -150,6 +154,7 @@ def test_draws_follow_their_logits():
 
 def test_choices_are_drawn_independently():
     spec = DataSpec("table", (4,), 0, columns=(Column("a", "onehot", 0, 2), Column("b", "onehot", 2, 2)))
+    spec = spec.measured(np.tile(np.float32([1, 0, 1, 0]), (9, 1)))
     x = np.asarray(drawn(Columns(spec, False), jax.random.key(0), np.zeros((20_000, 4), np.float32)))
     assert np.corrcoef(x[:, 0], x[:, 2])[0, 1] == pytest.approx(0, abs=0.03)
 
@@ -158,9 +163,7 @@ RAW, TOWARD = np.random.default_rng(1).normal(size=(2, 50, CONDITIONAL.width)).a
 
 
 def test_reals_alone_are_left_as_they_are():
-    columns = Columns(
-        DataSpec("table", (2,), 0, columns=tuple(Column(f"x{i}", "continuous", i, 1) for i in range(2))), False
-    )
+    columns = Columns(DataSpec.from_arrays(np.arange(18, dtype=np.float32).reshape(9, 2)), False)
     np.testing.assert_array_equal(drawn(columns, jax.random.key(0), RAW[:, :2]), RAW[:, :2])
 
 
@@ -197,7 +200,7 @@ def test_straight_through_is_hard_forwards_and_soft_backwards():
 
 def test_missing_values_have_no_number_and_no_density():
     x, _ = rows()
-    v, _ = entered(CONDITIONAL, x)
+    v = encoded(CONDITIONAL, x)
     raw = np.random.default_rng(2).normal(size=v.shape).astype(np.float32)
     made = np.asarray(drawn(CONDITIONAL, jax.random.key(1), raw))
     _, (pairs, *_) = CONDITIONAL.split(made)
@@ -209,7 +212,7 @@ def test_missing_values_have_no_number_and_no_density():
 
 def test_log_likelihood_against_scipy():
     x, _ = rows()
-    v, _ = entered(CONDITIONAL, x)
+    v = encoded(CONDITIONAL, x)
     raw = np.random.default_rng(2).normal(size=v.shape).astype(np.float32)
     log_p = np.asarray(jax.jit(CONDITIONAL.log_likelihood)(raw, np.array([-1.0, 0.3, 0.5], np.float32), v))
     np.testing.assert_allclose(log_p[:, 2], scipy.stats.norm.logpdf(v[:, 2], raw[:, 2], np.exp(0.5)), rtol=1e-4)
@@ -220,8 +223,8 @@ def test_log_likelihood_against_scipy():
 
 def test_leading_axes_are_kept():
     x, _ = rows()
-    v, scale = entered(WHOLE, x)
-    stacked = jax.jit(WHOLE.enter)(x.reshape(10, 20, -1), scale)
+    v = encoded(WHOLE, x)
+    stacked = jax.jit(WHOLE.encode)(x.reshape(10, 20, -1))
     np.testing.assert_allclose(stacked.reshape(200, -1), v, rtol=1e-6)
 
 
@@ -229,4 +232,6 @@ def test_refusals_are_one_line():
     with pytest.raises(InputError, match="makes tables; the data are images"):
         Columns(DataSpec("image", (8, 8, 1)), False)
     with pytest.raises(InputError, match=r"column 'town': holds codes, and its Column.codes"):
-        Columns(DataSpec("table", (1,), 0, columns=(Column("town", "code", 0, 1),)), False)
+        Columns(DataSpec("table", (1,), 0, columns=(Column("town", "code", 0, 1),)).measured(np.zeros((9, 1))), False)
+    with pytest.raises(InputError, match=r"the data spec has no statistics: make it by DataSpec.from_arrays, or call"):
+        Columns(MIXED, False)

@@ -1,5 +1,7 @@
 """Convolutions against Linen's: values, both gradients, transformations; and the traps of XLA:CPU that they avoid."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -179,3 +181,65 @@ def test_other_platforms_keep_one_convolution():
     f = jax.jit(lambda x, k: conv.conv(x, k, (2, 2), ((1, 1), (1, 1))))
     text = jax.export.export(f, platforms=["cuda"])(x, kernel).mlir_module()
     assert text.count("stablehlo.convolution") == 1 and "stablehlo.reshape" not in text
+
+
+def directions(tree, seed):
+    """A random direction for every leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    return jax.tree.unflatten(
+        structure, [jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves, strict=True)]
+    )
+
+
+def forward_over_reverse(f, v, x, dv, dx):
+    return jax.jvp(jax.grad(f, argnums=(0, 1)), (v, x), (dv, dx))[1]
+
+
+def reverse_over_forward(f, v, x, dv, dx):
+    return jax.grad(lambda v, x: jax.jvp(f, (v, x), (dv, dx))[1], argnums=(0, 1))(v, x)
+
+
+MODES = {
+    "jvp": lambda f, v, x, dv, dx: jax.jvp(f, (v, x), (dv, dx)),
+    "linearize": lambda f, v, x, dv, dx: jax.linearize(f, v, x)[1](dv, dx),
+    "forward over reverse": forward_over_reverse,
+    "reverse over forward": reverse_over_forward,
+}
+
+
+@pytest.mark.parametrize("seeds", [False, True], ids=["one", "vmap"])
+@pytest.mark.parametrize("mode", MODES)
+def test_forward_mode_agrees_with_linen(pair, mode, seeds):
+    ours, linen, variables, x = pair
+    dv, dx = directions(variables, 2), directions(x, 3)
+
+    def run(module):
+        one = functools.partial(MODES[mode], functools.partial(loss, module))
+        if seeds:
+            return jax.jit(jax.vmap(one, (0, None, 0, None)))(variables, x, dv, dx)
+        first = functools.partial(jax.tree.map, lambda a: a[0])
+        return jax.jit(one)(first(variables), x, first(dv), dx)
+
+    close(run(ours), run(linen))
+
+
+@pytest.mark.parametrize("kind", ["conv", "transpose"])
+def test_hessian(kind):
+    """Of all parameters: `jax.hessian` maps forward mode over every direction at once."""
+    x = jax.random.normal(jax.random.key(0), (2, 3, 3, 1))
+    ours, linen = OURS[kind](2, (2, 2)), LINEN[kind](2, (2, 2))
+    variables = linen.init(jax.random.key(1), x)
+    actual, desired = (jax.jit(jax.hessian(functools.partial(loss, m)))(variables, x) for m in (ours, linen))
+    close(actual, desired)
+
+
+@pytest.mark.parametrize("kind", ["conv", "transpose"])
+def test_64_bit_mode_and_strict_ranks_change_nothing(kind):
+    x = np.random.default_rng(0).standard_normal((2, 6, 6, 3), np.float32)
+    module = OURS[kind](4, (4, 4), strides=2)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        variables = module.init(jax.random.key(1), x)
+        found = jax.value_and_grad(lambda v, x: jnp.sin(module.apply(v, x)).sum(), (0, 1))(variables, x)
+    assert {a.dtype for a in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+    close(found, both_gradients(LINEN[kind](4, (4, 4), strides=2), variables, x))

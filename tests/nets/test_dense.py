@@ -94,3 +94,61 @@ def test_other_types_and_an_asked_precision_are_left_alone():
         highest = dense.dot_general(X, W, (((1,), (0,)), ((), ())), precision="highest")
     assert half.dtype == np.float16
     np.testing.assert_allclose(highest, X @ W, rtol=1e-5, atol=1e-6)
+
+
+def energy(w, x):
+    """Of two layers, not quadratic: every derivative of it differs."""
+    return jnp.sin(product(jnp.tanh(product(x, w)), w.T))
+
+
+def exact(w, x):
+    return jnp.sin(jnp.tanh(x @ w) @ w.T)
+
+
+def total(f):
+    return lambda *a: f(*a).sum()
+
+
+MODES = {
+    "jvp": lambda f, w, x, dw, dx: jax.jvp(f, (w, x), (dw, dx))[1],
+    "linearize": lambda f, w, x, dw, dx: jax.linearize(f, w, x)[1](dw, dx),
+    "forward over reverse": lambda f, w, x, dw, dx: jax.jvp(jax.grad(total(f)), (w, x), (dw, dx))[1],
+    "reverse over forward": lambda f, w, x, dw, dx: jax.grad(lambda w: jax.jvp(total(f), (w, x), (dw, dx))[1])(w),
+    "hessian": lambda f, w, x, dw, dx: jax.hessian(total(f))(w, x),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_forward_mode_in_bfloat16(mode):
+    """Against f32 products, to rounding; alone and under `vmap` over weights."""
+    random = np.random.default_rng(1)
+    dw, dx = (random.standard_normal(a.shape, np.float32) for a in (W, X))
+    arguments = jnp.asarray(0.3 * W), jnp.asarray(0.3 * X), dw, dx
+    many = tuple(jnp.stack([a, 0.5 * a]) for a in arguments)
+    with LOW:
+        got = jax.jit(lambda *a: MODES[mode](energy, *a))(*arguments)
+        both = jax.jit(jax.vmap(lambda *a: MODES[mode](energy, *a)))(*many)
+    for found, given in ((got, arguments), (both[0], arguments), (both[1], tuple(0.5 * a for a in arguments))):
+        reference = np.asarray(MODES[mode](exact, *given))
+        np.testing.assert_allclose(found, reference, atol=8 * 2**-8 * np.abs(reference).max())
+
+
+def test_64_bit_mode_and_strict_ranks_change_nothing():
+    with LOW, jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        layer = dense.Dense(4)
+        params = layer.init(jax.random.key(0), X)
+        found = jax.value_and_grad(lambda p: (layer.apply(p, X) ** 2).sum())(params)
+    assert {a.dtype for a in jax.tree.leaves(found)} == {np.dtype(np.float32)}
+
+
+@on_cpu
+def test_a_layer_of_bfloat16_rounds_its_factors_and_keeps_parameters_in_f32():
+    layer = dense.Dense(3, dtype=jnp.bfloat16, use_bias=False)
+    params = layer.init(jax.random.key(0), X)
+    value, pullback = jax.vjp(lambda p: layer.apply(p, X), params)
+    (gradient,) = pullback(jnp.bfloat16(G))
+    kernel, slope = params["params"]["kernel"], gradient["params"]["kernel"]
+    assert value.dtype == jnp.bfloat16 and kernel.dtype == slope.dtype == jnp.float32
+    np.testing.assert_array_equal(value, rounded(np.float32(rounded(X) @ rounded(kernel))))
+    np.testing.assert_allclose(slope, rounded(X).T @ rounded(G), rtol=2**-7, atol=1e-2)
+    assert "bilinear" in str(jax.make_jaxpr(layer.apply)(params, X))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from synthjax.nets import precision
 from synthjax.nets.embeddings import TimeLabel, fourier
 from synthjax.nets.unet import ResidualBlock, UNet, fold, unfold
 
@@ -87,3 +88,61 @@ def test_dropout_acts_in_training_alone():
     one, other = (apply(params, x, condition, True, rngs={"dropout": jax.random.key(s)}) for s in (2, 3))
     assert np.abs(np.asarray(one - other)).max() > 1e-3
     np.testing.assert_array_equal(apply(params, x, condition, False), apply(params, x, condition, False))
+
+
+def test_64_bit_mode_and_strict_ranks_change_nothing():
+    x, t, label = np.zeros((2, 7, 5, 1), np.float32), np.float32([0.1, 0.5]), np.int32([0, 1])
+    expected = fourier(jnp.asarray(t), 8)
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        params = jax.eval_shape(NET.init, jax.random.key(0), x, t, label)
+        jaxpr = jax.make_jaxpr(lambda p: jax.grad(lambda p: NET.apply(p, x, t, label).sum())(p))(params)
+        found = fourier(jnp.asarray(t), 8)
+    assert {a.dtype for a in [*jax.tree.leaves(params), *jaxpr.out_avals, found]} == {np.dtype(np.float32)}
+    assert "f64[2" not in str(jaxpr)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_forward_mode_reaches_the_whole_network():
+    """A Hessian-vector product forward over reverse is that of reverse over forward, and not zero; in f64."""
+    with jax.enable_x64(True):
+        _forward_mode_reaches_the_whole_network()
+
+
+def _forward_mode_reaches_the_whole_network():
+    x, t, label = jax.random.normal(jax.random.key(0), (1, 4, 4, 1)), jnp.array([0.3]), jnp.array([1])
+    net = UNet(widths=(16,), blocks=(1,), n_labels=3)
+    params = jax.tree.map(lambda p: p + jnp.float64(0.05), net.init(jax.random.key(1), x, t, label))
+    direction = jax.tree.map(lambda p: jnp.cos(jnp.arange(p.size, dtype=p.dtype)).reshape(p.shape), params)
+
+    def loss(p):
+        return (net.apply(p, x, t, label) ** 2).sum()
+
+    @jax.jit
+    def both(p):
+        forward = jax.jvp(jax.grad(loss), (p,), (direction,))[1]
+        return forward, jax.grad(lambda p: jax.jvp(loss, (p,), (direction,))[1])(p)
+
+    for one, other in zip(*map(jax.tree.leaves, both(params)), strict=True):
+        assert one.dtype == np.float64
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.abs(other).max() + 1e-9)
+    assert max(np.abs(a).max() for a in jax.tree.leaves(both(params)[0])) > 1e-2
+
+
+def test_bfloat16_computes_so_and_keeps_parameters_gradients_and_output_in_f32():
+    x, t, label = jax.random.normal(jax.random.key(0), (2, 4, 4, 1)), jnp.array([0.3, 0.31]), jnp.array([1, 2])
+    with precision.use("bfloat16") as policy:
+        assert precision.current() is policy
+    assert precision.current() is precision.POLICIES["float32"]
+    low, full = (UNet(widths=(16,), blocks=(1,), n_labels=3, dtype=d) for d in (policy.compute, None))
+    params = jax.tree.map(lambda p: p + 0.05, low.init(jax.random.key(1), x, t, label))
+
+    @jax.jit
+    def both(p):
+        made, exact = (net.apply(p, x, t, label) for net in (low, full))
+        return made, exact, jax.grad(lambda p: low.apply(p, x, t, label).sum())(p)
+
+    made, exact, gradient = both(params)
+    assert {a.dtype for a in [made, *jax.tree.leaves(params), *jax.tree.leaves(gradient)]} == {np.dtype(np.float32)}
+    scale = np.abs(exact).max()
+    assert 1e-5 * scale < np.abs(made - exact).max() < 0.05 * scale
+    assert "bf16[2,2,2,16]" in str(jax.make_jaxpr(low.apply)(params, x, t, label))

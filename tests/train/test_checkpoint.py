@@ -12,9 +12,10 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from synthjax import files
 from synthjax.errors import CheckpointError
 from synthjax.train import checkpoint
-from synthjax.train.checkpoint import Checkpoints, damage, write_atomically
+from synthjax.train.checkpoint import Checkpoints, damage
 
 ADAM = optax.adam(1e-3)
 
@@ -108,11 +109,20 @@ def flip(path, position=None):
     path.write_bytes(content)
 
 
+def shorten(manifest):
+    """Leaves out the first file."""
+    listed = json.loads(manifest.read_text())
+    listed.pop(min(listed))
+    files.write(manifest, json.dumps(listed))
+
+
 DAMAGES = {
     "manifest gone": lambda step: (step / "sha256.json").unlink(),
-    "manifest truncated": lambda step: write_atomically(step / "sha256.json", b'{"a": "'),
-    "manifest empty": lambda step: write_atomically(step / "sha256.json", b""),
-    "manifest of another kind": lambda step: write_atomically(step / "sha256.json", b"[1]"),
+    "manifest truncated": lambda step: files.write(step / "sha256.json", b'{"a": "'),
+    "manifest empty": lambda step: files.write(step / "sha256.json", b""),
+    "manifest of another kind": lambda step: files.write(step / "sha256.json", b"[1]"),
+    "manifest of nothing": lambda step: files.write(step / "sha256.json", b"{}"),
+    "manifest, one file short": lambda step: shorten(step / "sha256.json"),
     "manifest, one bit": lambda step: flip(step / "sha256.json", 12),
     "marker gone": lambda step: (step / "commit_success.txt").unlink(),
     "marker of the state gone": lambda step: (step / "state" / "commit_success.txt").unlink(),
@@ -166,7 +176,7 @@ def test_only_damaged_checkpoints_are_an_error_that_names_them_and_touches_nothi
     for step in (10, 20, 30):
         flip(data_file(folder / str(step)))
     before = sorted(str(path) for path in folder.rglob("*"))
-    with pytest.raises(CheckpointError, match=r"every checkpoint is damaged \(10, 20, 30\)"):
+    with pytest.raises(CheckpointError, match=r"is damaged \(10, 20, 30\); restore one from a copy, or start over"):
         Checkpoints(folder, say=lambda line: None).newest()
     assert sorted(str(path) for path in folder.rglob("*")) == before
 
@@ -235,10 +245,53 @@ def test_a_manifest_lists_every_other_file(saved):
     assert listed == there - {"sha256.json"}
 
 
-def test_an_atomic_write_leaves_the_old_content_when_it_fails(tmp_path, monkeypatch):
-    path = tmp_path / "config.json"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda number: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
+# --- files beside a checkpoint, leaves that are not wanted, what cannot be read ----------------------------------
+
+
+def test_a_state_is_restored_only_beside_the_files_it_was_saved_with(tmp_path):
+    files.write(tmp_path / "encoder.json", '{"town": ["Bern"]}')
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(5, make(5), {"files": {"encoder.json": files.sha256(tmp_path / "encoder.json")}})
+    assert same(checkpoints.restore(5, make(0)), make(5))
+    files.write(tmp_path / "encoder.json", '{"town": ["Bonn"]}')
+    with pytest.raises(CheckpointError, match=r"encoder.json: has changed since checkpoint 5 was saved; restore it"):
+        checkpoints.restore(5, make(0))
+    (tmp_path / "encoder.json").unlink()
+    with pytest.raises(CheckpointError, match=r"encoder.json: is missing since checkpoint 5 was saved; restore it"):
+        checkpoints.restore(5, make(0))
+    assert checkpoints.newest() == 5  # the checkpoint itself is whole
+
+
+def test_leaves_that_are_not_wanted_are_not_read(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(5, make(5), {})
+    read = []
+    deserialize = ocp.type_handlers.ArrayHandler.deserialize
+
+    async def counted(self, infos, args=None):
+        read.extend(info.name for info in infos)
+        return await deserialize(self, infos, args)
+
+    monkeypatch.setattr(ocp.type_handlers.ArrayHandler, "deserialize", counted)
+    like = make(0)
+    some = like._replace(opt=jax.tree.map(lambda leaf: ocp.PLACEHOLDER, like.opt))
+    restored = checkpoints.restore(5, some)
+    assert not any("opt" in name for name in read) and any("params.w" in name for name in read)
+    assert same(restored._replace(opt=like.opt), make(5)._replace(opt=like.opt))
+    assert jax.tree.leaves(restored.opt) == [ocp.PLACEHOLDER] * len(jax.tree.leaves(like.opt))
+    checkpoints.restore(5, like)
+    assert any("opt" in name for name in read)
+
+
+@pytest.mark.parametrize("unreadable", ["a file", "the folder"])
+def test_checkpoints_that_may_not_be_read_are_no_damaged_ones(folder, monkeypatch, unreadable):
+    """Nothing older is taken instead, which would remove the newer ones, and nothing is said of deleting."""
+    denied = PermissionError(13, "Permission denied", str(folder))
+
+    def refuse(*_):
+        raise denied
+
+    monkeypatch.setattr(*((files, "sha256") if unreadable == "a file" else (type(folder), "iterdir")), refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\)") as raised:
+        Checkpoints(folder).newest()
+    assert str(folder) in str(raised.value) and "delete" not in str(raised.value) and "\n" not in str(raised.value)

@@ -1,5 +1,6 @@
 """The loop around a toy model whose training can be followed by hand."""
 
+import functools
 import os
 import signal
 import time
@@ -12,7 +13,8 @@ import pytest
 
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError, Preempted
-from synthjax.model import DataSpec, Model
+from synthjax.model import Batch, DataSpec, Model
+from synthjax.models import table_vae, vae
 from synthjax.train import loop
 from synthjax.train.checkpoint import Checkpoints
 
@@ -23,11 +25,18 @@ SPEC = DataSpec.from_arrays(X, Y, levels=17)
 KEY = jax.random.key(3)
 
 
-def toy(minibatches=1, bad_step=None) -> Model:
+def several(n_batches):
+    """The fields of a feed, and of a model, of so many batches a step; None: of the whole set."""
+    if n_batches is None:
+        return {"kind": "dataset"}
+    return {"kind": "batch"} if n_batches == 1 else {"kind": "batches", "n_batches": n_batches}
+
+
+def toy(n_batches=1, bad_step=None) -> Model:
     """Averages what it sees, adds a little noise, and remembers the step and the first row it saw last."""
 
-    def init(key, batch):
-        return {"mean": jax.random.normal(key, ()), "step": jnp.int32(-1), "row": batch.index.ravel()[0]}
+    def init(key):
+        return {"mean": jax.random.normal(key, ()), "step": jnp.int32(-1), "row": jnp.int32(-1)}
 
     def step(key, i, state, batch):
         seen = batch.x.mean()
@@ -37,13 +46,15 @@ def toy(minibatches=1, bad_step=None) -> Model:
             metrics["poison"] = jnp.where(i == bad_step, jnp.nan, 0.0)
         return {"mean": mean, "step": jnp.int32(i), "row": batch.index.ravel()[0]}, metrics
 
-    return Model(init, step, lambda key, state, labels: jnp.zeros((len(labels), 2, 2, 1)), minibatches=minibatches)
+    kind, count = several(n_batches)["kind"], n_batches or 1
+    sample = lambda key, state, labels: jnp.zeros((len(labels), 2, 2, 1))  # noqa: E731
+    return Model(init, step, sample, feed=kind, n_batches=count)
 
 
-def trainer(model=None, minibatches=1, **fields) -> loop.Trainer:
-    feed = Feed(X, Y, fields.pop("batch_size", 8), 0, minibatches, None, 4)
+def trainer(model=None, n_batches=1, feed=None, **fields) -> loop.Trainer:
+    feed = feed or Feed(X, Y, fields.pop("batch_size", 8), **several(n_batches), multiple=4)
     fields.setdefault("devices", jax.devices()[:1])
-    return loop.Trainer(model or toy(minibatches), feed, SPEC, **fields)
+    return loop.Trainer(model or toy(n_batches), feed, SPEC, **fields)
 
 
 class Run:
@@ -58,10 +69,12 @@ class Run:
             key,
             self.checkpoints,
             {"name": "toy"},
-            log=lambda step, metrics: self.logged.append((step, metrics)),
-            show=show,
-            judge=judge,
-            say=self.said.append,
+            loop.Hooks(
+                log=lambda step, metrics: self.logged.append((step, metrics)),
+                show=show,
+                score=judge,
+                say=self.said.append,
+            ),
         )
 
     def __call__(self):
@@ -82,7 +95,7 @@ def by_hand(steps, seed_key=KEY):
         batch = feed.batch(step)
         return batch._replace(x=SPEC.encode(batch.x))
 
-    state, losses = model.init(jax.random.fold_in(seed_key, np.uint32(2**32 - 1)), encoded(0)), []
+    state, losses = model.init(jax.random.fold_in(seed_key, np.uint32(2**32 - 1))), []
     for i in range(steps):
         state, metrics = model.step(jax.random.fold_in(seed_key, i), i, state, encoded(i))
         losses.append(float(metrics["loss"]))
@@ -116,7 +129,9 @@ def test_where_calls_end_does_not_show(coach, tmp_path, plan):
 def test_the_length_of_calls_does_not_show(coach, tmp_path, monkeypatch):
     straight = Run(coach, tmp_path / "a", steps=20, log_every=10)()
     monkeypatch.setattr(loop, "STEPS_PER_CALL", 3)
-    other = Run(coach, tmp_path / "b", steps=20, log_every=10)()
+    short = trainer()
+    assert (short.steps_per_call, coach.steps_per_call) == (3, 50)
+    other = Run(short, tmp_path / "b", steps=20, log_every=10)()
     assert_same_bits(straight.state, other.state)
     for (step, metrics), (other_step, other_metrics) in zip(straight.logged, other.logged, strict=True):
         assert step == other_step and metrics["loss"] == other_metrics["loss"]
@@ -142,7 +157,9 @@ def test_a_finished_run_has_nothing_to_do(coach, tmp_path):
 def test_checkpoints_are_where_planned_and_carry_the_record(coach, tmp_path):
     Run(coach, tmp_path, steps=20, checkpoint_every=8)()
     assert sorted(int(path.name) for path in tmp_path.iterdir() if path.name.isdigit()) == [8, 16, 20]
-    assert Checkpoints(tmp_path).record(16) == {"name": "toy", "step": 16}
+    record = Checkpoints(tmp_path).record(16)
+    assert record.items() >= {"name": "toy", "step": 16}.items()
+    assert record["window"]["count"] == 16
 
 
 def test_samples_are_shown_as_training_goes(coach, tmp_path):
@@ -193,32 +210,32 @@ def test_another_key_is_another_run(coach, tmp_path):
 # --- what a step is fed ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("minibatches", "count"), [(1, 8), (3, 24), (None, 40)])
-def test_a_step_takes_what_the_model_asks_for(minibatches, count, tmp_path):
-    run = Run(trainer(minibatches=minibatches), tmp_path, steps=3, log_every=1)()
+@pytest.mark.parametrize(("n_batches", "count"), [(1, 8), (3, 24), (None, 40)])
+def test_a_step_takes_what_the_model_asks_for(n_batches, count, tmp_path):
+    run = Run(trainer(n_batches=n_batches), tmp_path, steps=3, log_every=1)()
     assert [metrics["count"] for _, metrics in run.logged] == [count] * 3
-    feed = Feed(X, Y, 8, 0, minibatches)
+    feed = Feed(X, Y, 8, **several(n_batches))
     expected = [np.asarray(SPEC.encode(feed.batch(step).x)).mean() for step in range(3)]
     np.testing.assert_allclose([metrics["loss"] for _, metrics in run.logged], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("minibatches", [1, 3, None])
-def test_batches_are_augmented_each_with_its_own_key(minibatches, tmp_path):
+@pytest.mark.parametrize("n_batches", [1, 3, None])
+def test_batches_are_augmented_each_with_its_own_key(n_batches, tmp_path):
     def noise(key, batch):
         assert batch.x.ndim == 4  # one batch, in the model's space
         return batch._replace(x=jnp.full_like(batch.x, 5.0) + jax.random.normal(key, ()))
 
-    run = Run(trainer(minibatches=minibatches, augment=noise), tmp_path, steps=4, log_every=1)()
+    run = Run(trainer(n_batches=n_batches, augment=noise), tmp_path, steps=4, log_every=1)()
     losses = np.array([metrics["loss"] for _, metrics in run.logged])
     assert (np.abs(losses - 5) < 4).all() and len(np.unique(losses)) == 4
 
 
-@pytest.mark.parametrize("minibatches", [1, 3, None])
-def test_several_devices_see_the_whole_batch(minibatches, tmp_path):
+@pytest.mark.parametrize("n_batches", [1, 3, None])
+def test_several_devices_see_the_whole_batch(n_batches, tmp_path):
     if jax.device_count() < 4:
         pytest.skip("needs four devices")
-    one = Run(trainer(minibatches=minibatches), tmp_path / "one", steps=6, log_every=1)()
-    four = Run(trainer(minibatches=minibatches, devices=jax.devices()[:4]), tmp_path / "four", steps=6, log_every=1)()
+    one = Run(trainer(n_batches=n_batches), tmp_path / "one", steps=6, log_every=1)()
+    four = Run(trainer(n_batches=n_batches, devices=jax.devices()[:4]), tmp_path / "four", steps=6, log_every=1)()
     for (_, a), (_, b) in zip(one.logged, four.logged, strict=True):
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
     np.testing.assert_allclose(one.state["mean"], four.state["mean"], rtol=1e-5)
@@ -228,8 +245,111 @@ def test_several_devices_see_the_whole_batch(minibatches, tmp_path):
 def test_a_batch_that_devices_cannot_share_is_refused():
     if jax.device_count() < 4:
         pytest.skip("needs four devices")
-    with pytest.raises(InputError, match="batch_size=6: must be a multiple of 4 devices"):
+    with pytest.raises(InputError, match="^batch_size=6: must be a multiple of 4 devices$"):
         trainer(batch_size=6, devices=jax.devices()[:4])
+    with pytest.raises(InputError, match="^batch_size=40: must be a multiple of 3 devices$"):
+        trainer(feed=lambda step: Feed(X, Y, 40).batch(step), devices=jax.devices()[:3])
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "change", "message"),
+    [
+        (1, lambda b: b._replace(x=b.x[..., 0]), r"x has shape \(8, 2, 2\) and y \(8,\); .* x of shape \(B, 2, 2, 1\)"),
+        (1, lambda b: b._replace(x=b.x[:4]), r"x has shape \(4, 2, 2, 1\) and y \(8,\)"),
+        (1, lambda b: b._replace(y=b.y[:, None]), r"y \(8, 1\)"),
+        (1, lambda b: b._replace(weight=b.weight[:4]), r"weight has shape \(4,\)"),
+        (1, lambda b: b._replace(index=b.index[None]), r"index has shape \(1, 8\)"),
+        (3, lambda b: b, r"takes x of shape \(3, B, 2, 2, 1\)"),
+        (1, lambda b: (b.x, b.y), "gives a tuple; a step of this model takes a Batch"),
+        (1, lambda b: None, "gives a NoneType"),
+    ],
+)  # fmt: skip
+def test_a_batch_of_another_form_is_refused(n_batches, change, message):
+    with pytest.raises(InputError, match=rf"^feed: .*{message}") as error:
+        trainer(n_batches=n_batches, feed=lambda step: change(Feed(X, Y, 8).batch(step)))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_later_batch_of_another_size_is_refused(size):
+    """The last of an epoch is often smaller; one of a single example would be repeated without a word."""
+    one = trainer(feed=lambda step: Feed(X, Y, 8 if step < 5 else size).batch(step))
+    one.batches(0, 5)
+    with pytest.raises(InputError, match=rf"^feed: the batch of step 5 has shapes \[\({size}, 2, 2, 1\), .*\(8,\)\]$"):
+        one.batches(3, 7)
+
+
+# --- feeds of one's own ------------------------------------------------------------------------------------------
+
+
+def test_any_function_of_the_step_is_a_feed(coach, tmp_path):
+    """Its runs are those of a `Feed` of the same rows, interrupted or not."""
+    asked = []
+
+    def feed(step):
+        asked.append(step)
+        return Feed(X, Y, 8).batch(step)
+
+    own = trainer(feed=feed)
+    straight = Run(own, tmp_path / "a", steps=20, log_every=5)()
+    assert set(asked) == set(range(20))
+    assert_same_bits(straight.state, Run(coach, tmp_path / "b", steps=20)().state)
+    Run(own, tmp_path / "c", steps=7)()
+    second = Run(trainer(feed=feed), tmp_path / "c", steps=20, log_every=5)()
+    assert second.said == ["continuing from step 7"]
+    assert_same_bits(straight.state, second.state)
+
+
+def test_a_map_dataset_of_grain_is_a_feed(tmp_path):
+    grain = pytest.importorskip("grain.python", reason="grain is not installed")
+    rows = grain.MapDataset.range(COUNT).seed(0).shuffle().repeat().batch(8)
+    batches = rows.map(lambda r: Batch(X[r], Y[r], np.ones(8, np.float32), np.asarray(r, np.int32)))
+    straight = Run(trainer(feed=batches.__getitem__), tmp_path / "a", steps=12)()
+    Run(trainer(feed=batches.__getitem__), tmp_path / "b", steps=5)()
+    assert_same_bits(straight.state, Run(trainer(feed=batches.__getitem__), tmp_path / "b", steps=12)().state)
+
+
+@pytest.mark.parametrize(("room", "steps"), [(10**9, 50), (8 * 16 * 7, 7), (8 * 16 * 7 - 1, 6), (1, 1)])
+def test_a_call_takes_as_many_steps_as_their_batches_have_room(room, steps, monkeypatch, tmp_path):
+    """An example is 4 bytes of pixels and 4 each of label, weight and index. Their number changes no result."""
+    monkeypatch.setattr(loop, "BYTES_PER_CALL", room)
+    one = trainer()
+    assert one.steps_per_call == steps and one.batches(0, 1).x.shape == (steps, 8, 2, 2, 1)
+    run = Run(one, tmp_path, steps=9, log_every=3)()
+    assert_same_bits(run.state, Run(trainer(n_batches=1), tmp_path / "other", steps=9)().state)
+
+
+# --- several devices ---------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def compiled_step(family: str, devices: int):
+    """The compiled steps of a trainer of a small VAE on so many devices."""
+    if family == "vae":
+        x, config = np.zeros((256, 8, 8, 1), np.uint8), vae.Config(latents=8, channels=(8,), hidden=(64,))
+    else:
+        x, config = np.random.default_rng(0).normal(size=(256, 20)), table_vae.Config(latents=8, hidden=(64,))
+    x, y = np.asarray(x, np.uint8 if family == "vae" else np.float32), np.arange(256, dtype=np.int32) % 2
+    spec = DataSpec.from_arrays(x, y)
+    model = {"vae": vae, "table_vae": table_vae}[family].build(config, spec)
+    one = loop.Trainer(model, Feed(x, y, 256), spec, devices=jax.devices()[:devices])
+    like = jax.eval_shape(one.init, KEY)
+    state = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=one.replicated), like)
+    steps = jax.jit(one._steps, out_shardings=one.replicated)
+    return steps.lower(KEY, np.int32(0), np.int32(1), state, one.batches(0, 1)).compile()
+
+
+@pytest.mark.parametrize("family", ["vae", "table_vae"])
+@pytest.mark.parametrize("devices", [2, 4])
+def test_devices_share_the_work(family, devices):
+    """Each does its part of the products; gradients are summed, and no batch goes from one to another."""
+    if jax.device_count() < 4:
+        pytest.skip("needs four devices")
+    flops = [compiled_step(family, count).cost_analysis()["flops"] for count in (1, devices)]
+    # What is left of each is the optimiser's, which all do.
+    assert flops[1] < flops[0] * (1 / devices + 0.1)
+    text = compiled_step(family, devices).as_text()
+    assert "all-reduce" in text and "all-gather" not in text and "all-to-all" not in text
 
 
 def test_seeds_are_separate_runs_on_the_same_batches(coach, tmp_path):
@@ -241,7 +361,7 @@ def test_seeds_are_separate_runs_on_the_same_batches(coach, tmp_path):
     keys, keys_init = ensemble.keys(KEY), ensemble.keys(jax.random.fold_in(KEY, np.uint32(2**32 - 1)))
     for member in range(3):
         state = coach.init(keys_init[member])
-        state, _ = coach.run(keys[member], 0, 8, state, loop.STEPS_PER_CALL)
+        state, _ = coach.run(keys[member], 0, 8, state)
         np.testing.assert_allclose(run.state["mean"][member], state["mean"], rtol=1e-5)
 
 
@@ -309,3 +429,16 @@ def test_sigterm_saves_and_the_same_command_goes_on(coach, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
     assert 0 < run.checkpoints.newest() < 200
     assert_same_bits(straight.state, Run(coach, tmp_path / "b", steps=200)().state)
+
+
+def test_the_first_ctrl_c_asks_to_stop_and_the_second_ends_the_process():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
+    with loop.StopSignal() as asked:
+        assert not asked()
+        signal.raise_signal(signal.SIGINT)
+        assert asked() and asked.number == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+    assert type(loop.preempted(3, signal.SIGINT)).exit_code == 130
+    assert type(loop.preempted(3, signal.SIGTERM)).exit_code == 42

@@ -1,0 +1,106 @@
+"""Networks of any library as two pure functions, which is how models take them.
+
+    Network(init, apply)                             plain functions
+    linen(module, x, t, label)                       Flax Linen
+    nnx.split(module) and nnx.merge, Equinox's partition and combine: see the README
+
+    >>> import flax.linen as nn, jax, jax.numpy as jnp
+    >>> net = linen(nn.Dense(3), jnp.zeros((1, 2)))
+    >>> params = net.init(jax.random.key(0))
+    >>> net.apply(params, jnp.ones((5, 2))).shape
+    (5, 3)
+
+Flax NNX, whose modules hold their parameters:
+
+    >>> from flax import nnx
+    >>> structure = nnx.graphdef(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    >>> net = Network(
+    ...     lambda key: nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(key))),
+    ...     lambda params, x, key=None: nnx.merge(structure, params)(x),
+    ... )
+    >>> net.apply(net.init(jax.random.key(0)), jnp.ones((5, 2))).shape
+    (5, 3)
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+
+from synthjax.errors import InputError
+from synthjax.nets import precision
+
+
+class Network(NamedTuple):
+    """A network with its parameters outside."""
+
+    init: Callable[[jax.Array], Any]
+    """(key) -> params: any pytree of arrays."""
+    apply: Callable[..., Any]
+    """(params, *inputs, key=None) -> output; `key`, given in training alone, is for dropout and the like."""
+
+
+def linen(module: nn.Module, *inputs: Any, dropout: bool = False) -> Network:
+    """A Linen module as a Network.
+
+    Args:
+      module: without state besides its parameters (no batch norm).
+      *inputs: examples of its inputs, of a batch of any size, from which its parameters get their shapes.
+      dropout: its last argument is `train`, and in training it draws from the rng "dropout".
+
+    Returns:
+      `init` gives the module's variables. They, and the outputs, have the dtypes of the policy that holds now
+      (`synthjax.nets.precision`).
+    """
+    policy = precision.current()
+
+    def cast(tree: Any, dtype: Any) -> Any:
+        return jax.tree.map(lambda a: a.astype(dtype), tree)
+
+    def init(key: jax.Array) -> Any:
+        return cast(module.init(key, *inputs), policy.params)
+
+    def apply(params: Any, *inputs: Any, key: jax.Array | None = None) -> Any:
+        if not dropout or key is None:
+            return cast(module.apply(params, *inputs), policy.output)
+        return cast(module.apply(params, *inputs, True, rngs={"dropout": key}), policy.output)
+
+    return Network(init, apply)
+
+
+def check_shape(network: Network, expected: tuple[Any, ...], what: str, *inputs: Any) -> None:
+    """Checks the output of a network without running it.
+
+    Args:
+      network: and
+      expected: the shape of its output for `inputs`; of a tuple of arrays, a tuple of shapes.
+      what: name of the network in the error.
+      *inputs: arrays, or their `jax.ShapeDtypeStruct`.
+
+    Raises:
+      InputError: it cannot be applied to them, or its output is not of that shape.
+
+        >>> import jax.numpy as jnp
+        >>> double = Network(lambda key: 2.0, lambda factor, x: factor * x)
+        >>> check_shape(double, (4, 3), "net", jnp.zeros((4, 3)))
+        >>> check_shape(double, (4, 1), "net", jnp.zeros((4, 3)))
+        Traceback (most recent call last):
+        synthjax.errors.InputError: net: makes an array of shape (4, 3) of inputs of shapes (4, 3); it must make (4, 1)
+    """
+
+    def run(key, *inputs):
+        return network.apply(network.init(key), *inputs)
+
+    given = ", ".join(str(tuple(a.shape)) for a in inputs)
+    try:
+        found = jax.eval_shape(run, jax.random.key(0), *inputs)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{what}: cannot be applied to inputs of shapes {given}: {reason}") from error
+    shapes = jax.tree.map(lambda a: a.shape, found)
+    if shapes != expected:
+        made = f"an array of shape {shapes}" if hasattr(found, "shape") else f"a {type(found).__name__} {shapes}"
+        raise InputError(f"{what}: makes {made} of inputs of shapes {given}; it must make {expected}")

@@ -1,0 +1,14 @@
+"""The worked examples in docstrings of modules that others build on give what they say."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = ("data.feed", "nets.network", "train.optim")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_give_what_they_say(name):
+    found = doctest.testmod(importlib.import_module(f"synthjax.{name}"), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert found.attempted >= 4 and found.failed == 0
