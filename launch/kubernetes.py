@@ -7,8 +7,9 @@
       --tpu=tpu-v5-lite-podslice:4x4:4 --volume=runs -- python -m synthjax.launch.train ...
 
 The volume (a PersistentVolumeClaim that all pods may write) is mounted at /NAME; workdir and data belong on it. When a
-pod fails, all pods are replaced if it was preempted (exit code 42) or killed (127-255), up to --restarts times; any
-other exit code fails the whole set at once. --dry-run prints the manifest instead of handing it to kubectl.
+pod fails, all pods are replaced if it was preempted (exit code 42, or any of a pod that was evicted), killed (127-255)
+or has lost another (134), up to --restarts times; any other exit code fails the whole set at once. --dry-run prints
+the manifest instead of handing it to kubectl.
 """
 
 import argparse
@@ -68,13 +69,14 @@ def pod(args: argparse.Namespace) -> dict:
 
 def manifest(args: argparse.Namespace) -> dict:
     """The JobSet: one indexed Job that any pod's failure ends, started anew unless the exit code forbids it."""
+    evicted = {"action": "Count", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     fatal = {"containerName": "main", "operator": "NotIn", "values": RESTARTED}
     job = {
         "completionMode": "Indexed",
         "completions": args.processes,
         "parallelism": args.processes,
         "backoffLimit": 0,
-        "podFailurePolicy": {"rules": [{"action": "FailJob", "onExitCodes": fatal}]},
+        "podFailurePolicy": {"rules": [evicted, {"action": "FailJob", "onExitCodes": fatal}]},  # the first that fits
         "template": {"spec": pod(args)},
     }
     rules = [{"name": "fatal", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}]

@@ -5,9 +5,9 @@
 
 Each process gets one GPU where there are any, and no proxy settings, which would catch its calls to 127.0.0.1. Every
 line of output is preceded by the number of its process. When one process fails, the others are given --grace seconds
-and then killed; the exit code is that of the failure. Preemption (42) and death by a signal (127-255) start all of them
-again, up to --restarts times, and training continues from its checkpoint. SIGTERM and Ctrl-C are passed on as SIGTERM,
-on which training saves and ends; the second one kills.
+and then killed; the exit code is that of the failure. Preemption (42), death by a signal (127-255) and the loss of
+another process (134) start all of them again, up to --restarts times, and training continues from its checkpoint.
+SIGTERM and Ctrl-C are passed on as SIGTERM, on which training saves and ends; the second one kills.
 """
 
 import argparse
@@ -22,6 +22,8 @@ import time
 from typing import IO
 
 PREEMPTED = 42
+PEER_LOST = 134
+"""Also that of SIGABRT, by which JAX ends a process whose peer is lost."""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -115,8 +117,12 @@ class Gang:
         self.send(signal.SIGKILL)
         for thread in relays:
             thread.join(timeout=5)
-        # A process that chose its code says more than those that died of its death.
-        return next((code for code in failures.values() if code < 127), next(iter(failures.values()), 0))
+        return min(failures.values(), key=_rank, default=0)
+
+
+def _rank(code: int) -> int:
+    """How much an exit code says of the cause: that of a killed process most, that of the loss of another least."""
+    return 2 if code == PEER_LOST else 0 if code >= 127 else 1
 
 
 def main(argv: list[str]) -> int:

@@ -12,7 +12,7 @@ Submits a launcher as a SLURM job.
 
 One task is one process with one GPU. Run it in the folder and with the Python environment that the job should have; the
 workdir must be seen by all nodes. Two minutes before its time is up the job saves and ends with 42. On 42, and on 127-255
-(killed), it is queued again, up to --restarts times (default: 10), and continues. An error that only one process meets
+(killed; 134: another process was), it is queued again, up to --restarts times (default: 10), and continues. An error that only one process meets
 kills the others, so it is tried again too. --dry-run prints the script that sbatch would get.
 TEXT
 }

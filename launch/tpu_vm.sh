@@ -11,7 +11,7 @@ Runs a launcher on every host of a Cloud TPU VM pod.
       -- python3 -m synthjax.launch.train --model=ddpm --dataset=mnist --workdir=gs://BUCKET/mnist
 
 The command runs in DIR (default: synthjax, below the home folder) of each host; BUILD.md says how to install it there.
-On 42 (preempted and saved) and 127-255 (killed, or no connection) it is run again, up to --restarts times (default: 10).
+On 42 (preempted and saved) and 127-255 (killed, 134: another host was, or no connection) it is run again, up to --restarts times (default: 10).
 gcloud returns the code of the first host that failed. --dry-run prints the command.
 TEXT
 }

@@ -3,7 +3,6 @@
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import time
@@ -50,6 +49,7 @@ def watch():
     os.kill(os.getpid(), signal.SIGKILL)
 threading.Thread(target=watch, daemon=True).start()
 """
+SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
 NAN_AT_33 = """
 from synthjax.data.feed import Feed
 _batch = Feed.batch
@@ -195,7 +195,7 @@ def test_a_full_disk_is_exit_6_and_leaves_no_broken_checkpoint(workdir, train):
     limit = 12_000  # bytes a file: less than the arrays of a checkpoint, more than the small files before it
     arrays = max(path.stat().st_size for path in (workdir / "checkpoints" / "30").rglob("*"))
     assert arrays > limit
-    code, _, err = finish(train(workdir), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    code, _, err = finish(train(workdir, hook=SMALL_FILES.format(limit=limit)))
     assert code == 6, err
     line = one_line(err)
     assert "cannot write checkpoint 40" in line and "File too large" in line and "the last good one is step 30" in line
@@ -217,12 +217,24 @@ def test_a_truncated_compilation_cache_is_no_fault(workdir, train, straight, tmp
 
 
 def test_a_folder_of_another_experiment_is_exit_3_and_shows_the_difference(workdir, train):
+    (workdir / ".lock").unlink()  # of the process that was killed
     before = files(workdir)
     code, _, err = finish(train(workdir, "--config.model.hidden=8", "--seed=7"))
     assert code == 3
     line = one_line(err)
     assert "model.hidden: [16] -> [8]" in line and "seed: 0 -> 7" in line and str(workdir) in line
     assert files(workdir) == before
+
+
+def test_a_second_training_in_a_folder_is_exit_3_and_disturbs_nothing(tmp_path, train, straight):
+    first = start(train(tmp_path, hook=SLOW))
+    wait_until(lambda: len(steps(tmp_path)) >= 1, [first])
+    code, _, err = finish(train(tmp_path))
+    assert code == 3, err
+    assert one_line(err) == f"error: another process trains in {tmp_path} (pid {first.pid})"
+    assert end(first)[0] == 0
+    assert outcome(tmp_path) == straight
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_folder_of_other_data_is_refused(workdir, toy, tmp_path):

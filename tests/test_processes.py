@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -32,7 +31,6 @@ from commands import (
 import synthjax
 
 STARTER = Path(__file__).parents[1] / "launch" / "local.py"
-SECONDS_TO_DIE = 30
 SECONDS_TO_SAVE = 200  # a call that compiles is finished first
 
 
@@ -45,9 +43,9 @@ def train(tmp_path_factory):
     )
 
 
-def through_starter(line: list[str]) -> tuple[int, str, str]:
+def through_starter(line: list[str], *options: str) -> tuple[int, str, str]:
     """Runs it as two processes by launch/local.py."""
-    return finish([sys.executable, str(STARTER), "--processes=2", "--", *line, "--heartbeat_timeout=20"])
+    return finish([sys.executable, str(STARTER), "--processes=2", *options, "--", *line, "--heartbeat_timeout=20"])
 
 
 @pytest.fixture(scope="module")
@@ -94,37 +92,49 @@ def start_two(line: list[str]) -> list[subprocess.Popen[str]]:
     return [start([*line, *shared, f"--process_id={index}"], env=environment()) for index in range(2)]
 
 
-def hit(line: list[str], workdir: Path, index: int, number: int) -> list[tuple[int, str, str]]:
-    """Sends one of two processes a signal when they have written one more checkpoint: how both end."""
-    before = steps(workdir)
-    processes = start_two(line)
+def test_two_processes_survive_sigterm(two, train, tmp_path):
+    processes = start_two(train(tmp_path, hook=SLOW))
     try:
-        wait_until(lambda: max(steps(workdir), default=0) > max(before, default=0), processes)
-        processes[index].send_signal(number)
-        began = time.monotonic()
+        wait_until(lambda: steps(tmp_path), processes)
+        processes[1].send_signal(signal.SIGTERM)
         ends = [end(process, SECONDS_TO_SAVE) for process in processes]
-        assert number == signal.SIGTERM or time.monotonic() - began < SECONDS_TO_DIE
-        return ends
     finally:
         for process in processes:
             process.kill()
-
-
-def test_two_processes_survive_sigterm_and_the_death_of_either(two, train, tmp_path):
-    line = train(tmp_path, hook=SLOW)
-    ends = hit(line, tmp_path, 1, signal.SIGTERM)
     assert [code for code, _, _ in ends] == [42, 42], ends
     stopped = newest(tmp_path)
     assert all(f"at step {stopped}, which is saved" in err for _, _, err in ends), ends
-
-    for index in (1, 0):
-        ends = hit(line, tmp_path, index, signal.SIGKILL)
-        assert ends[index][0] == -signal.SIGKILL
-        assert ends[1 - index][0] not in (0, 42), ends
-        assert newest(tmp_path) >= stopped
 
     code, out, err = through_starter(train(tmp_path))
     assert code == 0, out + err
     assert "continuing from step" in out
     straight, found = outcome(two[0]), outcome(tmp_path)
+    assert (found["step"], found["state"]) == (straight["step"], straight["state"])
+
+
+DIE = """
+import os, signal, sys
+from pathlib import Path
+from synthjax.data.feed import Feed
+_batch = Feed.batch
+def batch(self, step, *args):
+    dead = Path(FOLDER) / str(step)
+    if VICTIMS.get(step) == sys.argv[-1] and not dead.exists():
+        dead.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _batch(self, step, *args)
+Feed.batch = batch
+"""
+
+
+def test_the_starter_restarts_when_either_process_is_killed(two, train, tmp_path):
+    victims = {23: "--process_id=1", 43: "--process_id=0"}
+    hook = f"FOLDER, VICTIMS = {str(tmp_path)!r}, {victims!r}\n{DIE}"
+    code, out, err = through_starter(train(tmp_path / "run", hook=hook), "--restarts=2")
+    assert code == 0, out + err
+    assert re.findall(r"process (\d) ended with 137", err) == ["1", "0"]  # 128 + SIGKILL
+    survivors = re.findall(r"process (\d) ended with (?!137)(\d+)", err)
+    assert survivors == [("0", "134"), ("1", "134")], out + err
+    assert out.count("continuing from step") == 2 and "Traceback" not in out
+    straight, found = outcome(two[0]), outcome(tmp_path / "run")
     assert (found["step"], found["state"]) == (straight["step"], straight["state"])

@@ -1,6 +1,6 @@
 """What every launcher does the same: start absl, prepare JAX, end with one clear line and an exit code."""
 
-import errno
+import math
 import os
 import signal
 import sys
@@ -12,11 +12,20 @@ from typing import NoReturn
 import jax
 from absl import app, flags, logging
 
-from synthjax.errors import CheckpointError, InputError, Preempted, SynthjaxError
+from synthjax import files
+from synthjax.errors import (
+    CheckpointError,
+    GateError,
+    InputError,
+    Interrupted,
+    PeerLost,
+    Preempted,
+    SynthjaxError,
+)
 from synthjax.launch import distributed, runs
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What writing to a full disk, or past a quota or limit, ends with."""
+LONGEST = 1000
+"""Characters of an error's line at most: it may quote what a user gave, however long that is."""
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -26,8 +35,19 @@ def run(main: Callable[[list[str]], None], doc: str) -> NoReturn:
     Exit codes: 0 done, 1 usage or an unexpected error, and those of `synthjax.errors`.
     """
     sys.modules["__main__"].__doc__ = doc
+    _prepare_streams()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
     raise AssertionError("absl's run ends the process")
+
+
+def _prepare_streams() -> None:
+    """Makes printing safe: to a stream that was closed, or whose encoding lacks a character of a path."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def workdir(given: str | None) -> Path:
@@ -37,7 +57,7 @@ def workdir(given: str | None) -> Path:
       InputError: there is none.
     """
     if given is not None:
-        return Path(given)
+        return files.path(given)
     newest = runs.newest()
     if newest is None:
         raise InputError("--workdir: there is no run under runs/ yet; start one with: python -m synthjax.launch.train")
@@ -51,12 +71,26 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         sys.exit(1)
     if len(rest) > 1:
-        print(f"error: {rest[1]!r} is not a flag; flags begin with --", file=sys.stderr)
+        print(f"error: {one_line(repr(rest[1]))} is not a flag; flags begin with --", file=sys.stderr)
         sys.exit(1)
     return rest
+
+
+def _check_flags() -> None:
+    """Refuses flags without a value, such as `--out=$UNSET`, and a time that is no number.
+
+    Raises:
+      InputError: there is one.
+    """
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if value == "" and flags.FLAGS[name].present:
+            raise InputError(f"--{name}=: is empty; give a value, or leave the flag out")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"--{name}={value}: must be a finite number")
 
 
 def _help() -> str:
@@ -72,29 +106,57 @@ def _help() -> str:
 
 
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
-    code = 1
+    code = 0
     try:
         logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _end)
+        _check_flags()
         prepare_jax()
         main(argv)
-    except SynthjaxError as error:
-        print(f"{'stopped' if isinstance(error, Preempted) else 'error'}: {error}", file=sys.stderr)
-        code = error.exit_code
-    except OSError as error:
-        if error.errno not in FULL:
-            traceback.print_exc()
-        else:
-            print(f"error: {error.filename or 'a file'}: cannot be written ({error.strerror})", file=sys.stderr)
-            code = CheckpointError.exit_code
-    except KeyboardInterrupt:
-        print("stopped: interrupted", file=sys.stderr)
-        code = 130
-    except Exception:
-        traceback.print_exc()
-    else:
-        code = 0
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:
+        code = report(error)
     distributed.leave(code)
+
+
+def report(error: BaseException) -> int:
+    """Prints what ended a command, one line unless nobody expected it, and returns the exit code."""
+    causes = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    full = any(isinstance(cause, OSError) and cause.errno in files.FULL for cause in causes)
+    word, code = "error", getattr(error, "exit_code", 1)
+    if isinstance(error, KeyboardInterrupt):
+        word, text, code = "stopped", "interrupted", Interrupted.exit_code
+    elif distributed.lost_peer(error):
+        word, code = "stopped", PeerLost.exit_code
+        text = f"another process of this run was lost ({distributed.reason(error)}); started again, all continue"
+    elif isinstance(error, SynthjaxError):
+        word = "stopped" if isinstance(error, Preempted | PeerLost) else word
+        text = str(error)
+        code = CheckpointError.exit_code if full else code
+    elif isinstance(error, BrokenPipeError) and error.filename is None:
+        text, code = "standard output was closed before the end", CheckpointError.exit_code
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes the rest
+    elif isinstance(error, OSError) and (full or error.filename is not None):
+        what = f"cannot be written ({error.strerror})" if full else error.strerror
+        text = f"{error.filename or 'standard output or a file'}: {what}"
+        code = CheckpointError.exit_code if full else InputError.exit_code
+    elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+        text = f"out of memory ({distributed.reason(error)}); a smaller --batch_size or model takes less"
+        code = InputError.exit_code
+    else:
+        traceback.print_exception(error)
+        return 1
+    print(f"{word}: {text if isinstance(error, GateError) else one_line(text)}", file=sys.stderr)
+    return code
+
+
+def one_line(text: str) -> str:
+    """A message without line breaks, its middle left out beyond `LONGEST` characters."""
+    text = " ".join(text.splitlines())
+    half = LONGEST // 2
+    return text if len(text) <= LONGEST else f"{text[:half]} ... {text[-half:]}"
 
 
 def _end(*_: object) -> None:
@@ -112,8 +174,7 @@ def told(main: Callable[[], None]) -> None:
         prepare_jax()
         main()
     except SynthjaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(report(error))
 
 
 def prepare_jax() -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals import comparison, exports
 from synthjax.launch.judging import say
-from synthjax.train.checkpoint import write_atomically
 
 Judge = Callable[[dict[str, Any]], dict[str, Any]]
 """What is asked, by flag, to a report: made now, or before."""
@@ -46,17 +46,23 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
     reports = {}
     for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
         say(f"({place}/{len(names)}) {title}")
-        reports[title] = _read(way) if isinstance(way, Path) else judge(way)
-    found = comparison.assemble(reports)
-    rows = {title: exports.figures(report) for title, report in reports.items()}
-    texts = {
-        "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
-        "compare.html": comparison.render(found),
-        "compare.csv": exports.to_csv(rows),
-        "compare.tex": exports.to_latex(rows),
-    }
+        reports[title] = judge(way) if isinstance(way, dict) else _read(way)
+    try:
+        found = comparison.assemble(reports)
+        rows = {title: exports.figures(report) for title, report in reports.items()}
+        texts = {
+            "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
+            "compare.html": comparison.render(found),
+            "compare.csv": exports.to_csv(rows),
+            "compare.tex": exports.to_latex(rows),
+        }
+    except SynthjaxError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # A report.json is anybody's file: rather than all of its schema, what is used of it is checked.
+        raise InputError(f"--compare {' '.join(names)}: one holds no such report as eval writes ({error!r})") from error
     for name, text in texts.items():
-        write_atomically(out / name, text.encode())
+        files.write(out / name, text)
     say(f"\nwrote {out / 'compare.html'}: open it in a browser (figures: compare.json, compare.csv, compare.tex)")
     return found
 
@@ -73,7 +79,7 @@ def titles(names: Sequence[str]) -> list[str]:
 
 def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
     """How a name's report is had: the file that it is in, or the flags that judge it."""
-    path = Path(name)
+    path = files.path(name)
     if path.name.endswith(".json"):
         return path
     if path.is_dir() and (path / "config.json").is_file():
@@ -93,6 +99,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         assert isinstance(found, dict) and {"manifest", "privacy", "protocol_version"} <= found.keys()
-    except (OSError, ValueError, AssertionError) as error:
+        assert all(isinstance(found[name], dict) for name in ("manifest", "privacy"))
+    except (OSError, ValueError, AssertionError, RecursionError) as error:
         raise InputError(f"{path}: holds no report ({error or 'its keys are others'})") from None
     return found

@@ -8,6 +8,7 @@ import pkgutil
 import runpy
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -41,6 +42,10 @@ class Experiment:
     """Of a table: a YAML or JSON file that corrects what is inferred of its columns, see `synthjax.data.schema`."""
     min_count: int = 5
     """Of a table: fewest rows that must share a category or an extreme value; 1 gives every value away."""
+    init_from: str | None = None
+    """Folder of a finished run of the same model: training starts from its weights, under a fresh schedule."""
+    freeze: tuple[str, ...] = ()
+    """Parts of the weights that stay as they are, by a name in their path: "encoder", or "encoder/Dense_0"."""
     seed: int = 0
     seeds: int = 1
     """Members trained at once by vmap, from keys split off `seed`; they see the same batches."""
@@ -77,6 +82,8 @@ class Experiment:
     """Checkpoints kept."""
 
 
+SEEDS = 2**32
+"""Seeds are below: `jax.random.key` keeps 32 bits, so that others would repeat these."""
 HOUSEKEEPING = ("data_dir", "log_every", "checkpoint_every", "sample_every", "eval_every", "keep")
 """Fields that may change when a run goes on: they change no number in it."""
 
@@ -94,7 +101,7 @@ def family(name: str) -> types.ModuleType:
     """The module in synthjax/models that builds the model of that name.
 
     Raises:
-      InputError: no file there knows it.
+      InputError: no family defines it.
     """
     known = presets()
     if name not in known:
@@ -137,36 +144,82 @@ def _read_file(path: str) -> Experiment:
     places = [Path(path), Path(str(resources.files("synthjax.configs"))) / path.removeprefix("configs/")]
     for place in places:
         if place.is_file():
-            found = runpy.run_path(str(place)).get("CONFIG")
+            found = run_file(place, f"--config={path}").get("CONFIG")
             if not isinstance(found, Experiment):
                 raise InputError(f"--config={path}: must set CONFIG = Experiment(...)")
             return found
     raise InputError(f"--config={path}: no such file")
 
 
-def override(config: Any, path: str, text: str, flag: str) -> Any:
-    """The same (nested) dataclass with one field set from text, checked against the field's type.
-
-    Args:
-      path: "seed", or "model.width".
-      flag: what to call it in an error.
+def check_seed(seed: int, flag: str) -> int:
+    """The seed, if it is one that no other repeats.
 
     Raises:
-      InputError: no such field (the nearest is named), or the text is not of its type.
+      InputError: it is below 0, or 2**32 or more.
     """
-    name, _, rest = path.partition(".")
-    names = [field.name for field in dataclasses.fields(config)]
-    if name not in names:
-        owner = type(config).__module__.removeprefix("synthjax.")
-        raise InputError(f"{flag}: {owner}.{type(config).__name__} has no field {name!r}{_nearest(name, names)}")
-    if rest:
-        if not dataclasses.is_dataclass(getattr(config, name)):
+    if not 0 <= seed < SEEDS:
+        raise InputError(f"{flag}={quoted(seed)}: must be at least 0 and at most {SEEDS - 1}")
+    return seed
+
+
+def quoted(value: object) -> str:
+    """A value as it stands in a message: as text, beyond 80 characters without its middle."""
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:40]}...{text[-35:]}"
+
+
+def run_file(place: Path, named: str) -> dict[str, Any]:
+    """The names that a Python file sets.
+
+    Raises:
+      InputError: it cannot be read or run, or it ends the program.
+    """
+    try:
+        return runpy.run_path(str(place))
+    except SyntaxError as error:
+        raise InputError(f"{named}: line {error.lineno}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{named}: cannot be run: {type(error).__name__}: {quoted(error)}") from error
+
+
+def override(config: Any, path: str, text: str, flag: str) -> Any:
+    """`overrides` of one field."""
+    return overrides(config, [(path, text, flag)])
+
+
+def overrides(config: Any, given: Sequence[tuple[str, str, str]]) -> Any:
+    """The same (nested) dataclass with fields set from text, each checked against its type, then all together.
+
+    Args:
+      config: the dataclass, whose `__post_init__` checks fields against one another.
+      given: (path, text, flag) each; path: "seed", or "model.width"; flag: what to call it in an error. Later ones win.
+
+    Raises:
+      InputError: no such field (the nearest is named), a text that is not of its type, or fields that contradict each
+        other.
+    """
+    changes: dict[str, Any] = {}
+    nested: dict[str, list[tuple[str, str, str]]] = {}
+    kinds = typing.get_type_hints(type(config))
+    for path, text, flag in given:
+        name, _, rest = path.partition(".")
+        names = [field.name for field in dataclasses.fields(config)]
+        if name not in names:
+            owner = type(config).__module__.removeprefix("synthjax.")
+            raise InputError(f"{flag}: {owner}.{type(config).__name__} has no field {name!r}{_nearest(name, names)}")
+        has_fields = dataclasses.is_dataclass(getattr(config, name))
+        if rest and not has_fields:
             raise InputError(f"{flag}: {name} has no fields of its own")
-        return dataclasses.replace(config, **{name: override(getattr(config, name), rest, text, flag)})
-    if dataclasses.is_dataclass(getattr(config, name)):
-        raise InputError(f"{flag}: {name} is not one value; set {name}.FIELD")
-    kind = typing.get_type_hints(type(config))[name]
-    return dataclasses.replace(config, **{name: parse(text, kind, flag)})
+        if not rest and has_fields:
+            raise InputError(f"{flag}: {name} is not one value; set {name}.FIELD")
+        if rest:
+            nested.setdefault(name, []).append((rest, text, flag))
+            continue
+        changes[name] = parse(text, kinds[name], flag)
+        if name == "seed":
+            check_seed(changes[name], flag)
+    changes |= {name: overrides(getattr(config, name), inner) for name, inner in nested.items()}
+    return dataclasses.replace(config, **changes)
 
 
 def parse(text: str, kind: Any, flag: str) -> Any:
@@ -184,23 +237,25 @@ def parse(text: str, kind: Any, flag: str) -> Any:
         items = text.strip("()[] ").rstrip(",")
         words = [item.strip() for item in items.split(",")] if items else []
         if Ellipsis not in arguments and len(words) != len(arguments):
-            raise InputError(f"{flag}={text}: must be {len(arguments)} values, with a comma between them")
+            raise InputError(f"{flag}={quoted(text)}: must be {len(arguments)} values, with a comma between them")
         return tuple(parse(word, arguments[0], flag) for word in words)
     if origin is Literal:
         options = {str(option): option for option in arguments}
         if text not in options:
-            raise InputError(f"{flag}={text}: must be one of {', '.join(options)}{_nearest(text, list(options))}")
+            raise InputError(
+                f"{flag}={quoted(text)}: must be one of {', '.join(options)}{_nearest(text, list(options))}"
+            )
         return options[text]
     if kind is bool:
         if text.lower() in ("true", "false", "1", "0"):
             return text.lower() in ("true", "1")
-        raise InputError(f"{flag}={text}: must be true or false")
+        raise InputError(f"{flag}={quoted(text)}: must be true or false")
     try:
         value = kind(text)
     except ValueError:
-        raise InputError(f"{flag}={text}: must be of type {kind.__name__}") from None
+        raise InputError(f"{flag}={quoted(text)}: must be of type {kind.__name__}") from None
     if kind is float and not math.isfinite(value):
-        raise InputError(f"{flag}={text}: must be a finite number")
+        raise InputError(f"{flag}={quoted(text)}: must be a finite number")
     return value
 
 
@@ -209,18 +264,24 @@ def to_dict(config: Experiment) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_dict(values: dict[str, Any]) -> Experiment:
+def from_dict(values: Any, where: str = "config.json") -> Experiment:
     """The experiment that `to_dict` wrote; JSON's lists become tuples again.
 
+    Args:
+      values: as JSON has them.
+      where: the file, for messages.
+
     Raises:
-      InputError: its model or one of its fields is unknown here (a run of another version).
+      InputError: they are no experiment, or its model or one of its fields is unknown here (a run of another version).
     """
-    module = family(values["name"])
     try:
-        model = _from_plain(type(module.PRESETS[values["name"]]), values["model"])
-        return _from_plain(Experiment, {**values, "model": model})
-    except TypeError as error:
-        raise InputError(f"config.json of {values['name']}: of another version of synthjax ({error})") from error
+        known = presets()
+        if values["name"] not in known:
+            raise TypeError(f"unknown model {values['name']!r}")
+        kind = type(known[values["name"]][1])
+        return _from_plain(Experiment, {**values, "model": _from_plain(kind, values["model"])})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{where}: is no experiment of this version of synthjax ({quoted(error)})") from error
 
 
 def _from_plain(kind: Any, values: dict[str, Any]) -> Any:
@@ -230,9 +291,24 @@ def _from_plain(kind: Any, values: dict[str, Any]) -> Any:
     def value(name: str, plain: Any) -> Any:
         if isinstance(plain, dict):
             return _from_plain(kinds[name], plain) if name in kinds else plain
-        return tuple(plain) if isinstance(plain, list) else plain
+        found = tuple(plain) if isinstance(plain, list) else plain
+        if name in kinds and not _is_of(found, kinds[name]):
+            raise TypeError(f"{name}: {quoted(repr(plain))}")
+        return found
 
     return kind(**{name: value(name, plain) for name, plain in values.items()})
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of a field's type; the members of a tuple are not looked at."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_is_of(value, one) for one in arguments)
+    if origin is Literal:
+        return value in arguments
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return kind is Any or isinstance(value, origin or kind)
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

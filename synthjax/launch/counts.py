@@ -1,10 +1,10 @@
-"""How many examples of each class a synthetic set gets: as the flags of `synthjax.launch.sample` ask."""
+"""How many examples of each class a synthetic set gets, and at once: as the flags of `synthjax.launch.sample` ask."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from synthjax.data import transforms
+from synthjax.data import memory, transforms
 from synthjax.data.arrays import examples
 from synthjax.data.requests import proportional_counts
 from synthjax.errors import InputError
@@ -65,6 +65,15 @@ def class_counts(
         return tuple(per_class if yes else 0 for yes in chosen)
     assert n is not None
     return proportional_counts(n, np.where(chosen, spec.frequencies, 0.0).tolist())
+
+
+def check_batch(size: int, spec: DataSpec) -> None:
+    """Raises InputError if a batch of `size` examples alone is larger than the memory."""
+    if 4 * size * spec.dims > (limit := memory.there()):
+        raise InputError(
+            f"--batch_size={size}: its examples take {memory.spelt(4 * size * spec.dims)}, and there are "
+            f"{memory.spelt(limit)}; give a smaller one"
+        )
 
 
 def top_up_line(spec: DataSpec, y: np.ndarray, counts: tuple[int, ...]) -> str:

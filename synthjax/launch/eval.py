@@ -23,14 +23,14 @@ compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says 
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
+from synthjax import files
 from synthjax.errors import SynthjaxError
 from synthjax.evals import report, tabular_report
-from synthjax.launch import cli, compare, eval_images, eval_tables, judging, runs, subjects, table_subjects
+from synthjax.launch import cli, compare, config, eval_images, eval_tables, judging, runs, subjects, table_subjects
 
 NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
 OF_TABLES = ("target", "schema")
@@ -113,6 +113,7 @@ def judge(
 def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
+    config.check_seed(given.seed, "--seed")
     asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
     protocol = {name: given[name].value for name in ("seed", "seeds", "epochs", "level", "shadows", "public")}
     if given.compare:
@@ -120,7 +121,7 @@ def main(argv: Sequence[str]) -> None:
             raise SynthjaxError("--fail_if does not go with --compare: it is about one set")
         reuse = {name: value for name, value in protocol.items() if given[name].present}
         work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)
-        compare.run(given.compare, asked, Path(given.out or "comparison"), work)
+        compare.run(given.compare, asked, files.path(given.out or "comparison"), work)
         return
     table = table_subjects.is_table(given.real, given.workdir)
     known = tabular_report.GATEABLE if table else report.GATEABLE

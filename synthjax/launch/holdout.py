@@ -59,7 +59,7 @@ class Judge:
     def __init__(
         self, chosen: Experiment, model: Model, data: Dataset, writer: metrics.MetricsWriter | None, workdir: object
     ):
-        """Looks whether there is something to score.
+        """Checks that the model can be scored.
 
         Args:
           chosen: the experiment.
@@ -89,7 +89,7 @@ class Judge:
         seeds = self._chosen.seeds
         members = [jax.tree.map(lambda a, m=m: a[m], state) for m in range(seeds)] if seeds > 1 else [state]
         found = [self._scores(member) for member in members]
-        # As metrics.jsonl keeps them: what a run that goes on reads there is what it would have found.
+        # Rounded as in metrics.jsonl: a resumed run reads from it what it would have computed.
         row = {name: np.round([one[name] for one in found], metrics.DECIMALS) for name in found[0]}
         assert self._writer is not None
         self._writer.write(step, row if seeds > 1 else {name: values[0] for name, values in row.items()})

@@ -23,15 +23,14 @@ import numpy as np
 from tqdm import tqdm
 
 import synthjax
-from synthjax import data
+from synthjax import data, files
 from synthjax.data import writers
-from synthjax.errors import InputError, SynthjaxError
+from synthjax.errors import SynthjaxError
 from synthjax.evals import answers, exports, privacy, report
 from synthjax.jit import jit
 from synthjax.launch.subjects import Run
 from synthjax.model import Batch
 from synthjax.train import metrics
-from synthjax.train.checkpoint import write_atomically
 
 SOFTWARE = ("synthjax", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "scikit-learn", "pandas")
 SCORE_BLOCK = 256
@@ -91,14 +90,14 @@ class Parts:
         self.seconds[name] = time.monotonic() - start
         self._folder.mkdir(parents=True, exist_ok=True)
         record = {"key": self._key, "seconds": self.seconds[name], "found": found}
-        write_atomically(file, json.dumps(record).encode())
+        files.write(file, json.dumps(record))
         return found
 
     def arrays(self, name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """The arrays that `work` returns, or returned before: of a piece of a part that takes long by itself."""
         file = self._folder / f"{name}.npz"
         try:
-            with np.load(file, allow_pickle=False) as kept:
+            with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as kept:
                 if str(kept["key"]) == self._key:
                     say(f"  {name}: kept from a run that was interrupted")
                     return {key: kept[key] for key in kept.files if key != "key"}
@@ -108,7 +107,7 @@ class Parts:
         self._folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, key=np.array(self._key), **found)  # type: ignore[arg-type]
-        write_atomically(file, buffer.getvalue())
+        files.write(file, buffer.getvalue())
         return found
 
     def forget(self) -> None:
@@ -222,15 +221,13 @@ def with_bar(name: str, work: Callable[[Callable[[float], None]], dict[str, Any]
 def output_folder(file: Path, run: Run | None, out: str | None) -> Path:
     """The folder of the results, made now: a place that cannot be written to is told before the slow work."""
     if out is not None:
-        folder = Path(out)
+        folder = files.path(out)
     elif run is not None and file.parent == run.workdir:
         folder = run.workdir / "eval"
     else:
         folder = file.with_name(f"{file.stem}-eval")
-    try:
+    with files.named_errors(folder, "made"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror or error}") from error
     return folder
 
 
@@ -368,8 +365,8 @@ def finish(out: Path, found: dict[str, Any], html: Callable[[dict[str, Any]], st
         say(f"{verdict.question}  {verdict.answer}")
     json_file, html_file = report.write(out, found, html(found))
     rows = {Path(found["manifest"]["synthetic"]["file"]).name: exports.figures(found)}
-    write_atomically(out / "report.csv", exports.to_csv(rows).encode())
-    write_atomically(out / "report.tex", exports.to_latex(rows).encode())
+    files.write(out / "report.csv", exports.to_csv(rows))
+    files.write(out / "report.tex", exports.to_latex(rows))
     parts.forget()
     say(f"\nwrote {json_file} (tables: report.csv, report.tex)\nwrote {html_file}: open it in a browser")
     return found

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 import synthjax
-from synthjax import sampling
+from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
 from synthjax.evals import classifiers, utility
@@ -27,7 +27,7 @@ from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import BLOCK
 from synthjax.model import DataSpec, Model, State
 from synthjax.train import metrics
-from synthjax.train.checkpoint import Checkpoints, write_atomically
+from synthjax.train.checkpoint import Checkpoints
 
 
 class Table(NamedTuple):
@@ -105,7 +105,7 @@ class Lab:
             raise InputError(f"{folder} belongs to another study, or to other settings; give another --workdir")
         for part in ("generators", "sets", "results"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        write_atomically(record, text.encode())
+        files.write(record, text)
 
     def data(self, experiment: Experiment) -> Dataset:
         """The data of an experiment."""
@@ -119,13 +119,13 @@ class Lab:
         begun = time.monotonic()
         self.say(f"{name} ...")
         text = json.dumps(compute(), indent=1)
-        write_atomically(path, text.encode())
+        files.write(path, text)
         self.say(f"{name}: done in {time.monotonic() - begun:.0f} s")
         return json.loads(text)
 
     def keep_table(self, name: str, text: str) -> None:
         """Keeps a finished table, in Markdown, beside those of earlier runs."""
-        write_atomically(self.folder / "results" / f"table-{slug(name)}.md", text.encode())
+        files.write(self.folder / "results" / f"table-{slug(name)}.md", text)
 
     def tables(self, names: Iterable[str]) -> str:
         """All tables of those names that were ever finished here, in that order."""
@@ -257,7 +257,7 @@ def update(path: Path, study: str, tables: Mapping[str, str], order: Iterable[st
     names = sorted(found, key=["", *order].index)  # stray text, under "", comes first
     block = "\n".join([start, "\n\n".join(found[name] for name in names), end])
     new = pattern.sub(lambda _: block, old) if there else f"{old.rstrip()}\n\n{block}\n"
-    write_atomically(path, new.encode())
+    files.write(path, new)
 
 
 def _by_name(text: str) -> dict[str, str]:

@@ -25,10 +25,10 @@ from typing import Any
 
 from absl import flags
 
+from synthjax import files
 from synthjax.errors import InputError
 from synthjax.launch import cli, config, train
 from synthjax.launch.lab import Lab, update
-from synthjax.train.checkpoint import write_atomically
 
 STUDIES = ("s0", "s1", "s2", "s3", "s4", "adult", "all")
 
@@ -56,9 +56,7 @@ def settings(study: str, quick: bool, given: list[tuple[str, str]]) -> Any:
     """
     found = runpy.run_path(str(resources.files("synthjax.configs") / "studies" / f"{study}.py"))
     chosen = found["QUICK" if quick else "CONFIG"]
-    for field, value in given:
-        chosen = config.override(chosen, field, value, f"--config.{field}")
-    return chosen
+    return config.overrides(chosen, [(field, value, f"--config.{field}") for field, value in given])
 
 
 def decisive(study: types.ModuleType, chosen: Any) -> dict[str, Any]:
@@ -80,7 +78,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
         chosen = config.override(chosen, "minutes", str(asked.minutes), "--minutes")
     if unknown := [name for name in asked.table if name not in study.TABLES]:
         raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
-    folder = Path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
+    folder = files.path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
     lab = Lab(folder, asked.data_dir, {"study": asked.study, **decisive(study, chosen)})
     made = {}
     for name, make in study.TABLES.items():
@@ -91,7 +89,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
         lab.keep_table(name, text)
         made[name] = text
     text = lab.tables(study.TABLES)
-    write_atomically(folder / "tables.md", f"{text}\n".encode())
+    files.write(folder / "tables.md", f"{text}\n")
     if asked.update_results:
         update(Path("RESULTS.md"), asked.study, made, study.TABLES)
     print(f"wrote {folder}/tables.md and the pictures beside it")

@@ -4,32 +4,39 @@ config.json      the experiment               metrics.jsonl, loss.png, samples/ 
 data.json        data set, spec, fingerprint  checkpoints/STEP/, best/STEP/      state and record
 splits.npz       rows of train and holdout    synthetic.npz, eval/               what was drawn, what it is worth
 encoder.json     of a table: its columns      synthetic.csv                      the same, of a table
+statistics.npz   of columns and pixels over the training rows, see `synthjax.statistics`
 """
 
 import contextlib
 import dataclasses
+import io
 import json
 import math
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
-from synthjax.data import Dataset, Split, sources, transforms
-from synthjax.errors import CheckpointError, InputError
+from synthjax import files
+from synthjax.data import Dataset, Split, sources, transforms, writers
+from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import config as config_lib
 from synthjax.launch.config import Experiment
-from synthjax.model import Batch, DataSpec, Model, State
+from synthjax.model import DataSpec, Model, State
+from synthjax.nets import precision as policies
+from synthjax.statistics import Statistics
 from synthjax.train import optim
-from synthjax.train.checkpoint import Checkpoints, write_atomically
 
 if TYPE_CHECKING:
     from synthjax.data.encoding import Encoder
 
 Kept = Literal["last", "best"]
 """Which state of a run: its newest, or the best by `launch.holdout`."""
+STATISTICS = "statistics.npz"
 KEPT: dict[Kept, str] = {"last": "checkpoints", "best": "best"}
 """The folders of their checkpoints."""
 RARE_SEED = 0
@@ -46,18 +53,34 @@ def read(workdir: str | Path) -> tuple[Experiment, dict[str, Any]]:
     """A run's experiment, and its `data.json`: {"dataset", "fingerprint", "spec"}.
 
     Raises:
-      InputError: the folder holds no run, or one of another version.
+      InputError: the folder holds no run, one of another version, or one whose files are damaged.
     """
-    texts = []
+    folder = files.path(workdir)
+    found = []
     for name in ("config.json", "data.json"):
-        path = Path(workdir) / name
-        try:
-            texts.append(json.loads(path.read_text()))
-        except FileNotFoundError:
-            raise InputError(f"{workdir}: no run lies there ({name} is missing)") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: cannot be read ({error})") from None
-    return config_lib.from_dict(texts[0]), texts[1]
+        values = files.read_json(folder / name)
+        if values is None:
+            raise InputError(f"{workdir}: no run lies there ({name} is missing)")
+        found.append(values)
+    config, described = found
+    experiment = config_lib.from_dict(config, f"{workdir}/config.json")
+    with _whole(folder / "data.json"):
+        DataSpec.from_dict(described["spec"])
+        if not all(isinstance(described[name], str) for name in ("dataset", "fingerprint")):
+            raise TypeError("dataset and fingerprint are text")
+    return experiment, described
+
+
+@contextlib.contextmanager
+def _whole(place: Path) -> Iterator[None]:
+    """Turns what a damaged file makes a reader raise into one line that names it."""
+    try:
+        yield
+    except SynthjaxError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        what = f"{type(error).__name__}: {files.reason(error)}"
+        raise InputError(f"{place}: is damaged, or of another version ({what}); restore it from a copy") from error
 
 
 def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
@@ -100,6 +123,7 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
     train = Split(*(array[rows] for array in whole.train))
     counts = np.bincount(train.y, minlength=whole.spec.n_classes)
     spec = dataclasses.replace(whole.spec, frequencies=tuple((counts / counts.sum()).tolist()))
+    spec = spec.measured(train.x, experiment.min_count)
     fingerprint = sources.fingerprint(spec, train, whole.holdout, whole.test)
     return whole._replace(spec=spec, train=train, fingerprint=fingerprint)
 
@@ -132,46 +156,130 @@ def encoder(workdir: str | Path) -> "Encoder":
     """
     from synthjax.data.encoding import Encoder
 
-    path = Path(workdir) / "encoder.json"
-    try:
-        return Encoder.from_dict(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise InputError(f"{path}: is missing; the folder holds no run on a table") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    path = files.path(workdir) / "encoder.json"
+    values = files.read_json(path)
+    if values is None:
+        raise InputError(f"{path}: is missing; the folder holds no run on a table")
+    with _whole(path):
+        return Encoder.from_dict(values)
 
 
-def begin(workdir: Path, experiment: Experiment, data: Dataset) -> None:
+@contextlib.contextmanager
+def locked(place: Path, holder: str) -> Iterator[None]:
+    """Within it, this run alone holds a lock file (`files.locked`): process 0 for all of its processes.
+
+    Raises:
+      InputError: another has it; in every process.
+    """
+    fault: InputError | None = None
+    with contextlib.ExitStack() as stack:
+        if jax.process_index() == 0:
+            try:
+                stack.enter_context(files.locked(place, holder))
+            except InputError as error:
+                fault = error
+        free = fault is None
+        if jax.process_count() > 1:
+            free = bool(multihost_utils.broadcast_one_to_all(np.int32(free)))
+        if not free:
+            raise fault or InputError(f"{holder}, or it cannot be written; process 0 says more")
+        yield
+
+
+def begin(
+    workdir: Path, experiment: Experiment, data: Dataset, saved: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, str]:
     """Writes the folder's records, or checks that those there are of the same run.
+
+    Args:
+      workdir: of the run.
+      experiment: what is to be trained.
+      data: what on.
+      saved: the records of the checkpoints that training would go on from.
+
+    Returns:
+      In process 0, the sha256 of the files that describe the data, by name: what goes into each checkpoint as "files".
 
     Raises:
       InputError: the folder belongs to another experiment or to other data (the difference is named), or cannot be
-        written.
+        written. Nothing has changed then.
     """
-    new = json.loads(json.dumps(config_lib.to_dict(experiment)))
-    if (workdir / "config.json").exists():
-        old, old_data = read(workdir)
-        different = config_lib.differences(json.loads(json.dumps(config_lib.to_dict(old))), new)
-        if old_data["fingerprint"] != data.fingerprint and not different:
-            different = [f"content of data set {data.name}: {old_data['fingerprint'][:12]} -> {data.fingerprint[:12]}"]
-        if data.encoder is not None and not different and encoder(workdir) != data.encoder:
-            different = [f"columns of data set {data.name}: are read in another way than encoder.json says"]
+    new = _plain(config_lib.to_dict(experiment))
+    for old, fingerprint in _kept(workdir, saved):
+        different = config_lib.differences(old, new)
+        if fingerprint != data.fingerprint and not different:
+            different = [f"content of data set {data.name}: {fingerprint[:12]} -> {data.fingerprint[:12]}"]
         if different:
-            raise InputError(
-                f"{workdir} belongs to another run ({'; '.join(different)}); give another --workdir, or delete it"
-            )
+            raise InputError(f"{workdir} belongs to another run ({'; '.join(different)}); give another --workdir")
+    described = {"data.json": {"dataset": data.name, "fingerprint": data.fingerprint, "spec": data.spec.to_dict()}}
+    if data.encoder is not None:
+        if files.read_json(workdir / "config.json") is not None and encoder(workdir) != data.encoder:
+            what = f"columns of data set {data.name}: are read in another way than encoder.json says"
+            raise InputError(f"{workdir} belongs to another run ({what}); give another --workdir")
+        described["encoder.json"] = data.encoder.to_dict()
     if jax.process_index():
-        return
-    record = {"dataset": data.name, "fingerprint": data.fingerprint, "spec": data.spec.to_dict()}
+        return {}
+    statistics = _npz(**data.spec.known()._asdict())
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        np.savez(workdir / "splits.npz", train=data.train.index, holdout=data.holdout.index)
-        write_atomically(workdir / "data.json", json.dumps(record, indent=1).encode())
-        if data.encoder is not None:
-            write_atomically(workdir / "encoder.json", json.dumps(data.encoder.to_dict()).encode())
-        write_atomically(workdir / "config.json", json.dumps(new, indent=1).encode())
-    except OSError as error:
-        raise InputError(f"--workdir={workdir}: cannot be written ({error.strerror or error})") from error
+        files.write(workdir / "splits.npz", _npz(train=data.train.index, holdout=data.holdout.index))
+        if not (workdir / STATISTICS).exists():
+            files.write(workdir / STATISTICS, statistics)
+        for name, values in described.items():
+            if writers.read_json(workdir / name) != _plain(values):  # checkpoints know the bytes that are there
+                files.write(workdir / name, json.dumps(values, indent=1))
+        files.write(workdir / "config.json", json.dumps(new, indent=1))
+    except SynthjaxError as error:
+        raise type(error)(
+            f"--workdir={workdir}: cannot be written ({files.reason(error.__cause__ or error)})"
+        ) from error
+    return {name: files.sha256(workdir / name) for name in (*described, STATISTICS)}
+
+
+def _npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def spec(workdir: Path) -> DataSpec:
+    """What a run's data is, with the statistics of its training rows.
+
+    Raises:
+      InputError: the folder holds no run, one of an earlier version, or one whose files are damaged.
+    """
+    _, described = read(workdir)
+    place = workdir / STATISTICS
+    with files.named_errors(place, "read"):
+        if not place.exists():
+            raise InputError(
+                f"{place}: is missing: the run was trained by synthjax 0.1 or earlier; train it again, in another "
+                "--workdir"
+            )
+        content = place.read_bytes()
+    with _whole(place):
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                statistics = Statistics(**arrays)
+        except (OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(str(error)) from error
+        return DataSpec.from_dict(described["spec"], statistics)
+
+
+def _kept(workdir: Path, saved: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
+    """(experiment as plain values, fingerprint) of whatever in a folder says which run it belongs to."""
+    with files.named_errors(workdir, "read"):
+        there = (workdir / "config.json").exists()
+    if there:
+        old, described = read(workdir)
+        yield _plain(config_lib.to_dict(old)), described["fingerprint"]
+    for record in saved:
+        with _whole(workdir / KEPT["last"]):
+            yield record["experiment"], record["fingerprint"]
+
+
+def _plain(values: Any) -> Any:
+    """Values as they come back from JSON."""
+    return json.loads(json.dumps(values))
 
 
 def build(experiment: Experiment, spec: DataSpec) -> Model:
@@ -181,47 +289,28 @@ def build(experiment: Experiment, spec: DataSpec) -> Model:
       InputError: the model cannot be built for it.
     """
     grad = optim.mean_grad if experiment.accumulate == 1 else optim.accumulate(optim.mean_grad, experiment.accumulate)
-    return config_lib.family(experiment.name).build(experiment.model, spec, grad)
+    with precision(experiment):
+        return config_lib.family(experiment.name).build(experiment.model, spec, grad)
 
 
-def precision(chosen: Experiment) -> contextlib.AbstractContextManager[None]:
-    """Within it matrix products are as precise as the run asks for."""
-    asked = chosen.precision
-    return contextlib.nullcontext() if asked == "default" else jax.default_matmul_precision(asked)
+@contextlib.contextmanager
+def precision(chosen: Experiment) -> Iterator[None]:
+    """Within it networks compute, and matrix products are, as precise as the run asks for."""
+    if chosen.precision == "default":
+        yield
+        return
+    with policies.use(chosen.precision), jax.default_matmul_precision(chosen.precision):
+        yield
 
 
-def abstract_state(experiment: Experiment, model: Model, spec: DataSpec, rows: int | None = None) -> State:
-    """Shapes and dtypes of the state that training carries: with a leading axis (seeds,) if there are several.
-
-    Args:
-      experiment: of the run.
-      model: as `build` makes it.
-      spec: of the data.
-      rows: in a batch, padding included, where that is not `batch_size`: a model of the whole set may keep it.
-    """
-    size = rows or experiment.model.batch_size
-    batch = Batch(jnp.zeros((size, *spec.shape)), *(jnp.zeros(size, kind) for kind in ("int32", "float32", "int32")))
-    init = jax.vmap(model.init, (0, None)) if experiment.seeds > 1 else model.init
+def abstract_state(experiment: Experiment, model: Model) -> State:
+    """Shapes and dtypes of the state that training carries: with a leading axis (seeds,) if there are several."""
+    init = jax.vmap(model.init) if experiment.seeds > 1 else model.init
     keys = jax.random.split(jax.random.key(0), experiment.seeds)
-    return jax.eval_shape(init, keys if experiment.seeds > 1 else keys[0], batch)
+    return jax.eval_shape(init, keys if experiment.seeds > 1 else keys[0])
 
 
-def load(workdir: str | Path, member: int = 0, checkpoint: Kept = "last") -> tuple[Model, State, DataSpec]:
-    """See `synthjax.load`."""
-    experiment, data = read(workdir)
-    if not 0 <= member < experiment.seeds:
-        raise InputError(f"{workdir}: no member {member} in a run of {experiment.seeds} seeds (they count from 0)")
-    checkpoints = Checkpoints(Path(workdir) / KEPT[checkpoint])
-    step = checkpoints.newest()
-    if step is None and checkpoint == "best":
-        raise CheckpointError(f"{workdir}: no best checkpoint; train with --eval_every=N, which keeps it")
-    if step is None:
-        raise CheckpointError(f"{workdir}: no usable checkpoint; train it with: python -m synthjax.launch.train")
-    spec = DataSpec.from_dict(data["spec"])
-    model = build(experiment, spec)
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    rows = checkpoints.record(step).get("rows") if model.minibatches is None else None
-    like = abstract_state(experiment, model, spec, rows)
-    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), like)
-    state = checkpoints.restore(step, like)
-    return model, jax.tree.map(lambda a: a[member], state) if experiment.seeds > 1 else state, spec
+def meet(name: str) -> None:
+    """Waits until all processes of the run are here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)

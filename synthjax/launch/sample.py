@@ -27,17 +27,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import jax
 import numpy as np
 from absl import app, flags
-from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 import synthjax
-from synthjax import sampling
+from synthjax import files, sampling
 from synthjax.data import writers
 from synthjax.data.requests import Job, Request, describe_table
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.jit import jit
-from synthjax.launch import cli, distributed, rejection, runs
-from synthjax.launch.counts import top_up_line
+from synthjax.launch import cli, config, distributed, rejection, runs
+from synthjax.launch.counts import check_batch, top_up_line
 from synthjax.launch.options import parse_options, typed_options
 from synthjax.model import DataSpec, Model, State
 from synthjax.train.checkpoint import Checkpoints
@@ -47,9 +46,7 @@ if TYPE_CHECKING:
 
 Form = Literal["npz", "png", "parts", "csv", "parquet"]
 FORMATS = get_args(Form)
-# Sampling keys are folded with this first, so that a run and its samples share no key when they share a seed.
-_STREAM = 0x5A3B1E
-_TRIES = 0x5A3B1F  # the same, for rows that are looked for by rejection
+_TRIES = 0x5A3B1F  # of the key of rows that are looked for by rejection, as `sampling.request_key` has one
 
 
 def state_sha256(state: State) -> str:
@@ -198,23 +195,29 @@ def fulfil(
       NonFiniteError: the model drew a NaN or an infinity.
       Preempted: `stop` said so; what is drawn is kept.
     """
-    index, count = jax.process_index(), jax.process_count()
     job = Job(request, out, encoder)
     if job.finished():
         return False
-    job.check(overwrite)
-    _meet("checked")
+    with runs.locked(job.lock, f"another process writes {out}"):
+        job.check(overwrite)
+        _draw_job(job, _drawer(model, state, request, out, encoder, wanted, stop), overwrite, stop)
+    return True
+
+
+def _draw_job(job: Job, draw: Callable[[int], np.ndarray], overwrite: bool, stop: Callable[[], bool]) -> None:
+    """Draws a job's blocks in all processes together, and puts its files together in the first."""
+    index, count = jax.process_index(), jax.process_count()
+    runs.meet("checked")
     if index == 0:
         job.begin(overwrite)
-    _meet("begun")
-    draw = _drawer(model, sampling.local_copy(state), request, out, encoder, wanted, stop)
+    runs.meet("begun")
     progress = Progress(job.rows_of(index, count))
     report = progress if index == 0 else lambda rows, drawn: None
-    job.run(draw, process=index, process_count=count, report=report, stop=stop)
+    workers = len(sampling.devices_for(job.request.blocks))
+    job.run(draw, process=index, process_count=count, report=report, stop=stop, workers=workers)
     progress.close()
     if index == 0:
         job.finish()
-    return True
 
 
 def _drawer(
@@ -227,11 +230,15 @@ def _drawer(
     stop: Callable[[], bool],
 ) -> Callable[[int], np.ndarray]:
     """What draws block b of a request, as `Job.run` takes it; arguments as those of `fulfil`."""
-    key = jax.random.fold_in(jax.random.key(request.seed), _STREAM if wanted is None else _TRIES)
+    key = sampling.request_key(request.seed)
+    if wanted is not None:
+        key = jax.random.fold_in(jax.random.key(request.seed), _TRIES)
     inverse = jit(encoder.inverse) if encoder else None
+    copies = sampling.local_copies(state, request.blocks)
 
     def block(key: jax.Array, b: int, labels: np.ndarray) -> np.ndarray:
-        x = sampling.draw_block(model, state, key, b, labels, block=request.block, **request.options)
+        own = copies[b % len(copies)]
+        x = sampling.draw_block(model, own, key, b, labels, block=request.block, **request.options)
         if not np.isfinite(x).all():
             raise NonFiniteError(f"{out}: the samples of block {b} are not all finite")
         return x
@@ -257,17 +264,16 @@ def _drawer(
     return draw
 
 
-def _meet(name: str) -> None:
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
 def output_form(out: str, form: str | None) -> Form:
     """The format that `--out` and `--format` ask for.
 
     Raises:
-      InputError: `out` does not tell and `form` is None.
+      InputError: `out` does not tell and `form` is None, or it can be no such file or folder.
     """
+    if not Path(out).name:
+        raise InputError(f"--out={out}: has no name of its own; name a new file or folder")
+    if out.endswith("/") and (form or Path(out).suffix.lower()[1:]) in ("npz", *writers.TABLES):
+        raise InputError(f"--out={out}: ends in /, which is for a folder; leave it out to write one file")
     if form is not None:
         return cast(Form, form)
     if (suffix := Path(out).suffix.lower()) in (".npz", ".csv", ".parquet"):
@@ -328,6 +334,7 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
     given = flags.FLAGS
     if argv[1:]:
         raise app.UsageError(f"{argv[1]}: not a flag; --help shows them")
+    config.check_seed(given.seed, "--seed")
     distributed.initialize()
     came: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
@@ -335,8 +342,10 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
     out = given.out or default_out(workdir, given.top_up)
     form = output_form(out, given.format)
     model, state, spec = synthjax.load(workdir, given.member, given.checkpoint)
-    encoder = runs.encoder(workdir) if given.where or (form in writers.TABLES and spec.kind == "table") else None
+    encoder = runs.encoder(workdir) if given.where or spec.kind == "table" else None
+    encoder = encoder if given.where or form in writers.TABLES else None
     size = given.batch_size or block_size(spec)
+    check_batch(size, spec)
     labels = runs.trained_on(workdir, given.data_dir).train.y if given.top_up else None
     counts, wanted = rejection.plan(
         model,
@@ -374,7 +383,7 @@ def main(argv: list[str], options: Mapping[str, str | None]) -> None:
             model,
             state,
             request,
-            Path(out),
+            files.path(out),
             overwrite=given.overwrite,
             stop=lambda: bool(came),
             encoder=encoder,

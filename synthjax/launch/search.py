@@ -33,7 +33,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from synthjax import sampling
+from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.launch import cli, config, runs, sample, train, trials
@@ -43,7 +43,7 @@ from synthjax.launch.lab import Table
 from synthjax.launch.trials import Searched
 from synthjax.model import State
 from synthjax.train import loop
-from synthjax.train.checkpoint import Checkpoints, write_atomically
+from synthjax.train.checkpoint import Checkpoints
 
 SCORES = ("tstr", "c2st", "accuracy")
 ROWS = 5_000
@@ -148,10 +148,10 @@ class Search:
         asked = {"experiment": config.to_dict(chosen), "space": [one._asdict() for one in space], **plan._asdict(),
                  "fingerprint": data.fingerprint}  # fmt: skip
         text, record = json.dumps(asked, indent=1), folder / "search.json"
-        if record.exists() and json.loads(record.read_text()) != json.loads(text):
+        if record.exists() and record.read_bytes() != text.encode():
             raise InputError(f"{folder} belongs to another search; give another --workdir, or delete it")
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(record, text.encode())
+        files.write(record, text)
         self.lines = _read_lines(folder / "trials.jsonl")
         self.states: dict[int, State] = {}
 
@@ -179,8 +179,8 @@ class Search:
     def best(self, alive: Sequence[int], steps: int) -> list[int]:
         """Trials by their score after so many steps, best first, without those that diverged."""
         scores = {trial: self.score(trial, steps) for trial in alive}
-        there = {trial: score for trial, score in scores.items() if score is not None}
-        return sorted(there, key=lambda trial: (-there[trial], trial))
+        finite = {trial: score for trial, score in scores.items() if score is not None}
+        return sorted(finite, key=lambda trial: (-finite[trial], trial))
 
     def line(self, trial: int, steps: int) -> dict[str, Any]:
         """What is known of a trial after so many steps; {} if nothing."""
@@ -233,16 +233,17 @@ class Search:
         values = {field: np.array([trials.value_of(trials.of(self.chosen, self.trials[trial]), field)
                                    for trial in group]) for field in self.at_once}  # fmt: skip
         model = trials.together(chosen, values, len(group), self.data.spec)
-        coach = train.trainer(chosen, model, self.data)
+        trainer = train.trainer(chosen, model, self.data)
         folder = self.folder / "groups" / f"{steps}" / "-".join(map(str, group))
         checkpoints = Checkpoints(folder, 1, say=lambda line: None)
         record = {"trials": group}
         if before and checkpoints.newest() is None:
             stacked = jax.tree.map(lambda *parts: np.stack(parts), *(self.states[trial] for trial in group))
-            checkpoints.save(before, jax.device_put(stacked, coach.replicated), record)
+            checkpoints.save(before, jax.device_put(stacked, trainer.replicated), record)
         plan = loop.Plan(steps, self.chosen.log_every, self.chosen.checkpoint_every)
         key = jax.random.key(chosen.seed)
-        _, state = loop.train(coach, plan, key, checkpoints, record, log=lambda *_: None, say=lambda line: None)
+        hooks = loop.Hooks(log=lambda *_: None, say=lambda line: None)
+        _, state = loop.train(trainer, plan, key, checkpoints, record, hooks)
         return model, state
 
     def measure(self, group: list[int], steps: int, model: Any, state: State, seconds: float) -> None:
@@ -264,7 +265,7 @@ class Search:
         line = {"trial": trial, "steps": steps, "score": score, "seconds": round(seconds, 1), **self.trials[trial]}
         self.lines.append(line | ({"diverged": why} if score is None else {}))
         text = "".join(json.dumps(one) + "\n" for one in self.lines)
-        write_atomically(self.folder / "trials.jsonl", text.encode())
+        files.write(self.folder / "trials.jsonl", text)
         shown = "diverged" if score is None else f"{self.plan.score} {score:.4f}"
         print(f"trial {trial} after {steps:,} steps: {shown}  ({_words(self.trials[trial])})", flush=True)
 
@@ -286,7 +287,14 @@ class Search:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert all({"trial", "steps", "score", "seconds"} <= line.keys() for line in lines)
+    except (ValueError, AttributeError, AssertionError) as error:
+        raise InputError(f"{path}: cannot be read ({error or 'its keys are others'}); give another --workdir") from None
+    return lines
 
 
 def _words(values: dict[str, str]) -> str:
@@ -346,7 +354,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     score = asked.score or ("accuracy" if data.table is None else "tstr" if target else "c2st")
     rows = asked.rows or min(len(data.train.y), ROWS)
     plan = Plan(asked.trials, asked.rungs, asked.halving, asked.together, score, rows, asked.epochs)
-    folder = Path(asked.workdir or f"runs/search-{train.default_workdir(chosen).name}")
+    folder = files.path(asked.workdir or f"runs/search-{train.default_workdir(chosen).name}")
     search = Search(folder, chosen, space, data, plan)
     turns = [one.field for one in space if one.field not in search.at_once]
     print(
@@ -357,7 +365,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     )  # fmt: skip
     first = search.run()[0]
     text = search.table().markdown()
-    write_atomically(folder / "table.md", f"{text}\n".encode())
+    files.write(folder / "table.md", f"{text}\n")
     best = search.trials[first["trial"]]
     print(f"\n{text}\n\nwrote {folder}/table.md, trials.jsonl\nthe best, trial {first['trial']}:\n"
           f"{command(fixed, best)}")  # fmt: skip

@@ -11,6 +11,7 @@ next group, and memory does not grow with K.
     privacy.evaluate(..., scores=scores, shadows=shadows)
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -50,10 +51,9 @@ def shadowed(model: Model, rows: int) -> Model:
     def masked(inside: jax.Array, batch: Batch) -> Batch:
         return batch._replace(weight=batch.weight * inside[batch.index])
 
-    def init(key: jax.Array, batch: Batch) -> Shadow:
+    def init(key: jax.Array) -> Shadow:
         key_half, key_model = jax.random.split(key)
-        inside = jax.random.bernoulli(key_half, 0.5, (rows,))
-        return Shadow(inside, model.init(key_model, masked(inside, batch)))
+        return Shadow(jax.random.bernoulli(key_half, 0.5, (rows,)), model.init(key_model))
 
     def step(key: jax.Array, i: jax.Array, shadow: Shadow, batch: Batch) -> tuple[Shadow, Metrics]:
         state, metrics = model.step(key, i, shadow.state, masked(shadow.inside, batch))
@@ -86,13 +86,13 @@ def train(
     """
     devices = jax.device_count()
     size = max(min(2 * batch_size, len(x)) // devices, 1) * devices
-    feed = Feed(x, y, size, seed, model.minibatches, None, devices)
+    feed = Feed.of(model, x, y, size, seed, devices)
     trainer = loop.Trainer(shadowed(model, len(x)), feed, spec, models)
     key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(seed), group))
     state, keys = trainer.init(key_init), trainer.keys(key_train)
-    for start in range(0, steps, loop.STEPS_PER_CALL):
-        stop = min(start + loop.STEPS_PER_CALL, steps)
-        state, _ = trainer.run(keys, start, stop, state, loop.STEPS_PER_CALL)
+    for start in range(0, steps, trainer.steps_per_call):
+        stop = min(start + trainer.steps_per_call, steps)
+        state, _ = trainer.run(keys, start, stop, state)
     return state
 
 
@@ -147,17 +147,22 @@ def attack(
         return None
     if models < 2:
         raise InputError(f"shadows={models}: at least 2, or 0 for none")
-    config = runs.read(run.workdir)[0].model
+    experiment = runs.read(run.workdir)[0]
+    config = experiment.model
     x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
     attacked = privacy.audience(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
     rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
     # The same for all: scores of different models are compared.
     key_score = jax.random.fold_in(jax.random.key(seed), np.uint32(2**32 - 1))
 
+    # Of members and others together: a model that keeps rows has room for as many.
+    spec = dataclasses.replace(run.spec, rows=len(x))
+    model = runs.build(experiment, spec)
+
     def judge(group: int, count: int) -> dict[str, np.ndarray]:
         sizes = {"models": count, "steps": config.steps, "batch_size": config.batch_size}
-        shadows = train(run.model, run.spec, x, y, **sizes, seed=seed, group=group)
-        scores = surprise(run.model, run.spec, shadows, x[rows], y[rows], key_score)
+        shadows = train(model, spec, x, y, **sizes, seed=seed, group=group)
+        scores = surprise(model, spec, shadows, x[rows], y[rows], key_score)
         return {"scores": scores, "trained_on": np.asarray(shadows.inside)[:, rows]}
 
     counts = map(len, np.array_split(np.arange(models), -(-models // AT_ONCE)))

@@ -16,6 +16,8 @@ from synthjax import data
 from synthjax.data import files, writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
+from synthjax.files import download
+from synthjax.files import path as place
 from synthjax.launch import cli, counts, runs, sample
 from synthjax.model import DataSpec, Model, State
 
@@ -83,7 +85,7 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
         raise InputError(f"{path}: the real data is a table; this version judges images")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    part = files.read_npz(path).train
+    part = files.read_npz(download(path)).train
     if part.x.shape[1:] != tuple(spec.shape):
         raise InputError(
             f"{path}: x holds examples of shape {part.x.shape[1:]}, the real data's are {tuple(spec.shape)}"
@@ -190,14 +192,14 @@ def find(
         # With unseen examples at hand, all of the real ones are what the generator is taken to have seen.
         share = 0.1 if holdout is None else 0.0
         dataset = data.load(real, data_dir, holdout=share, test=holdout)
-        return Subject(dataset, read_synthetic(Path(synthetic), dataset.spec, labelled=False), Path(synthetic), None)
+        return Subject(dataset, read_synthetic(place(synthetic), dataset.spec, labelled=False), place(synthetic), None)
     if holdout is not None:
         raise SynthjaxError("--holdout goes with --real: a run knows its own")
     run, dataset = open_run(cli.workdir(workdir), member, data_dir, checkpoint)
     if synthetic is None:
         file = draw_own(run, dataset, seed)
         return Subject(dataset, read_synthetic(file, dataset.spec, labelled=run.model.conditional), file, run)
-    file = Path(synthetic)
+    file = place(synthetic)
     own = made_by(file) == run.described["sha256"]
     examples = read_synthetic(file, dataset.spec, labelled=own and run.model.conditional)
     return Subject(dataset, examples, file, run if own else None)

@@ -11,6 +11,7 @@ fidelity is near that of the slow ones. DIR is a run like any other, so `launch.
 """
 
 import functools
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from absl import flags
 
 import synthjax
+from synthjax import files
 from synthjax.data.arrays import shown
 from synthjax.errors import InputError
 from synthjax.launch import cli, eval_tables, judging, runs, sample, subjects, table_subjects, train
@@ -66,6 +68,7 @@ def look(file: Path, rows: int = SHOWN) -> str:
     import pandas as pd
     import pyarrow.parquet as pq
 
+    file = files.download(file)
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
             frame = next(table.iter_batches(rows)).to_pandas()
@@ -96,15 +99,16 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     found = runs.data(chosen)
     if found.encoder is None:
         raise InputError(f"--table={chosen.dataset}: holds images; synthesize is for tables, launch.train for both")
-    workdir = Path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
+    workdir = files.path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
     train.run(chosen, found, workdir, asked.minutes)
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
     draw(workdir, file, asked.rows or len(found.train.y), chosen.seed)
     print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
     judge(workdir, chosen.seed, asked.level)
+    sampled = f"--workdir={shlex.quote(str(workdir))} --rows=N --out=more{file.suffix}"
     print(
         f"\nthe synthetic table: {file}\nits card: {file}.card.md\n"
-        f"more rows: python -m synthjax.launch.sample --workdir={workdir} --rows=N --out=more{file.suffix}",
+        f"more rows: python -m synthjax.launch.sample {sampled}",
         flush=True,
     )
 

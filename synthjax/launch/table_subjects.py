@@ -8,7 +8,7 @@ file comes with a second file of rows that the generator has not seen.
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from synthjax import data
+from synthjax import data, files
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals.tabular_utility import SMALLEST
 from synthjax.launch import cli, runs, subjects
@@ -53,10 +53,10 @@ class TableSubject(NamedTuple):
 
 def is_table(real: str | None, workdir: str | None) -> bool:
     """Whether the flags of these names ask for a table to be judged."""
-    from synthjax.data import tables, tabular
+    from synthjax.data import readers, table_dataset
 
     if real is not None:
-        return real in tabular.NAMES or tables.is_table(real)
+        return real in table_dataset.NAMES or readers.is_table(real)
     return runs.read(cli.workdir(workdir))[1]["spec"]["kind"] == "table"
 
 
@@ -81,24 +81,24 @@ def find(
     if real is not None:
         if workdir is not None or synthetic is None:
             raise SynthjaxError("--real goes with --synthetic=FILE.csv (or .parquet) and without --workdir")
-        return _read(_foreign(real, data_dir, holdout, target, schema), Path(synthetic), None)
+        return _read(_foreign(real, data_dir, holdout, target, schema), files.path(synthetic), None)
     for name, value in (("holdout", holdout), ("target", target), ("schema", schema)):
         if value is not None:
             raise SynthjaxError(f"--{name} goes with --real: a run knows its own")
     run, dataset = subjects.open_run(cli.workdir(workdir), member, data_dir, checkpoint)
     if synthetic is None:
         return _read(dataset, _own(run, checkpoint), run)
-    own = subjects.made_by(Path(synthetic)) == run.described["sha256"]
-    return _read(dataset, Path(synthetic), run if own else None)
+    own = subjects.made_by(files.path(synthetic)) == run.described["sha256"]
+    return _read(dataset, files.path(synthetic), run if own else None)
 
 
 def _foreign(
     real: str, data_dir: str | None, holdout: str | None, target: str | None, schema: str | None
 ) -> data.Dataset:
     """The real data that a foreign file is judged against."""
-    from synthjax.data import tabular
+    from synthjax.data import table_dataset
 
-    named = real in tabular.NAMES
+    named = real in table_dataset.NAMES
     if named and holdout is not None:
         raise SynthjaxError(f"--holdout goes with --real=FILE; {real} has test rows of its own")
     if not named and holdout is None:
@@ -146,7 +146,7 @@ def _read(real: data.Dataset, file: Path, run: Run | None) -> TableSubject:
     }
     if not file.is_file():
         raise InputError(f"{file}: no such file")
-    frames["synthetic"], notes = foreign.read(file, schema, known, real.table.train.tokens)
+    frames["synthetic"], notes = foreign.read(files.download(file), schema, known, real.table.train.tokens)
     for name, frame in frames.items():
         there = len(frame) if target is None else int(frame[target].notna().sum())
         if there < SMALLEST:

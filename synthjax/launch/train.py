@@ -4,18 +4,18 @@
     python -m synthjax.launch.train --model=ddpm --dataset=mnist --data_dir=DIR --config.model.width=48
     python -m synthjax.launch.train --config=configs/mnist/vae.py --workdir=runs/vae --seeds=4
     python -m synthjax.launch.train --model=table_wcgan --dataset=customers.csv --target=churned
+    python -m synthjax.launch.train --model=vae --dataset=more.npz --init_from=runs/vae --freeze=encoder
 
 Without --config, configs/DATASET/MODEL.py is used where there is one. The same command again continues a run that was
 interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. Of classes:
---config.feed=balanced, or --config.class_weights=1,1,2 (one each), draws them as often as that;
---config.rare_class=0 --config.rare_factor=100 keeps a hundredth of class 0 (launch.sample --top_up fills it up).
-
-Every --config.sample_every steps and at the end a grid of samples is drawn, and how varied each class is, measured: a
-class of which the same few examples are made again and again is reported by name. metrics.jsonl has the figures.
---eval_every=N scores the model on the holdout every N steps and keeps the best state, for --checkpoint=best elsewhere.
+--config.feed=balanced or --config.class_weights=1,1,2 draws them as often; --config.rare_class=0
+--config.rare_factor=100 keeps a hundredth of class 0, which launch.sample --top_up fills up.
+--eval_every=N keeps the best state by its score on the holdout, for --checkpoint=best elsewhere.
 """
 
+import dataclasses
 import functools
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -25,14 +25,16 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
+from synthjax import files
 from synthjax.data import Dataset, memory, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import plots
 from synthjax.launch import cli, config, distributed, holdout, runs, watch
 from synthjax.launch.config import Experiment
+from synthjax.launch.trained import Run
 from synthjax.model import Model
-from synthjax.train import loop, metrics
+from synthjax.train import fine_tuning, loop, metrics
 from synthjax.train.best import Best
 from synthjax.train.checkpoint import Checkpoints
 
@@ -49,6 +51,8 @@ SHORT = {
     "steps": "model.steps",
     "batch_size": "model.batch_size",
     "eval_every": "eval_every",
+    "init_from": "init_from",
+    "freeze": "freeze",
 }
 """Flags that are short for a field of the experiment."""
 COLUMNS = 40
@@ -75,6 +79,8 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
     flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
+    flags.DEFINE_string("init_from", None, "Start from the weights of that finished run (default: from random ones).")
+    flags.DEFINE_string("freeze", None, "Parts of the weights that stay as they are, such as encoder (default: none).")
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
     flags.DEFINE_string("seeds", None, "Train that many members at once, by vmap (default: 1).")
     flags.DEFINE_string(
@@ -117,13 +123,11 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     """
     asked = flags.FLAGS
     chosen = config.experiment(asked.config, asked.model, asked.dataset)
-    for field, value in given:
-        chosen = config.override(chosen, field, value, f"--config.{field}")
-    for flag, field in SHORT.items():
-        text = asked[flag].value
-        if text is not None:
-            chosen = config.override(chosen, field, text, f"--{flag}")
-    for name, least in [("seeds", 1), ("seed", 0), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
+    short = [(field, asked[flag].value, f"--{flag}") for flag, field in SHORT.items() if asked[flag].value is not None]
+    own = [(field, value, f"--config.{field}") for field, value in given]
+    chosen = config.overrides(chosen, [*own, *((field, str(value), flag) for field, value, flag in short)])
+    config.check_seed(chosen.seed, "seed")
+    for name, least in [("seeds", 1), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
                         ("sample_every", 0), ("eval_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
         if getattr(chosen, name) < least:
             raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
@@ -150,7 +154,8 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
     """
     weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else tuple(chosen.class_weights) or None
     size = chosen.model.batch_size
-    feed = Feed(data.train.x, data.train.y, size, chosen.seed, model.minibatches, weights, jax.device_count())
+    feed = Feed.of(model, data.train.x, data.train.y, size, chosen.seed, jax.device_count())
+    feed = dataclasses.replace(feed, class_weights=weights)
     feed.check(data.spec.n_classes)
     augment = None
     if chosen.noise_components:
@@ -158,6 +163,20 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
         parts = transforms.class_components(data.train.x, data.train.y, spec.n_classes, k, spec.classes)
         augment = transforms.directed_noise(parts, chosen.noise_scale)
     return loop.Trainer(model, feed, data.spec, chosen.seeds, augment)
+
+
+def prepared(chosen: Experiment, model: Model) -> Model:
+    """The model, with the weights that it starts from and those that stay as they are.
+
+    Raises:
+      InputError: `init_from` is no run of such a model, or `freeze` names no weight.
+    """
+    if chosen.init_from:
+        run = Run(chosen.init_from)
+        if config.family(run.config.name) is not config.family(chosen.name):
+            raise InputError(f"init_from={chosen.init_from}: is a run of {run.config.name}, not of {chosen.name}")
+        model = fine_tuning.fine_tuned(model, run.state, f"init_from={chosen.init_from}")
+    return fine_tuning.frozen(model, chosen.freeze) if chosen.freeze else model
 
 
 class Progress:
@@ -241,7 +260,8 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     asked = flags.FLAGS
     chosen = experiment(given)
     config.family(chosen.name)
-    run(chosen, runs.data(chosen), Path(asked.workdir) if asked.workdir else default_workdir(chosen), asked.minutes)
+    workdir = files.path(asked.workdir) if asked.workdir else default_workdir(chosen)
+    run(chosen, runs.data(chosen), workdir, asked.minutes)
 
 
 def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, writer, record, say) -> Best:
@@ -266,41 +286,43 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
       InputError: the folder belongs to another run, or the data cannot be fed to the model.
       NonFiniteError, Preempted, CheckpointError: as `loop.train`.
     """
-    model = runs.build(chosen, data.spec)
-    coach = trainer(chosen, model, data)
+    model = prepared(chosen, runs.build(chosen, data.spec))
+    learner = trainer(chosen, model, data)
     if chosen.eval_every:
         holdout.check(chosen, model, data)
-    rows = len(coach.feed.rows(0)) if model.minibatches is None else None
-    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model, data.spec, rows)))
+    size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model)))
     check_memory(chosen, data, 4 * size)
-    runs.begin(workdir, chosen, data)
+    with runs.locked(workdir / ".lock", f"another process trains in {workdir}"):
+        return _run(chosen, data, workdir, minutes, model, learner, size)
+
+
+def _run(
+    chosen: Experiment, data: Dataset, workdir: Path, minutes: float, model: Model, learner: loop.Trainer, size: int
+) -> int:
+    """`run` when all is checked and the folder is its own; `size`: numbers in the state."""
     progress = Progress(chosen.model.steps)
+    checkpoints = Checkpoints(workdir / runs.KEPT["last"], chosen.keep, progress.say)
+    kept = [checkpoints, *[Checkpoints(workdir / runs.KEPT["best"], say=progress.say)] * (chosen.eval_every > 0)]
+    newest = [one.newest() for one in kept]  # a question to all processes
+    saved = [one.record(step) for one, step in zip(kept, newest, strict=True) if step is not None]
+    described = runs.begin(workdir, chosen, data, saved)
     if data.table is not None:
         progress.say(table_report(data))
-    progress.say(banner(chosen, data, size, workdir, model.minibatches is None))
-    checkpoints = Checkpoints(workdir / "checkpoints", chosen.keep, progress.say)
-    first = jax.process_index() == 0
-    resume = checkpoints.newest() or 0  # a question to all processes
-    writer = metrics.MetricsWriter(workdir, resume) if first else None
+    progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
+    writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = watch.Watch(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
-    record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "rows": rows}
+    record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
     best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
+    store = writer.flush if writer is not None else lambda: None
+    hooks = loop.Hooks(functools.partial(progress.log, writer), show, best, store, progress.say)
+    plan = loop.Plan(chosen.model.steps, *every, minutes)
     with runs.precision(chosen):
         try:
-            step, state = loop.train(
-                coach,
-                loop.Plan(chosen.model.steps, *every, minutes),
-                jax.random.key(chosen.seed),
-                checkpoints,
-                record,
-                log=functools.partial(progress.log, writer),
-                show=show,
-                judge=best,
-                say=progress.say,
-            )
+            step, state = loop.train(learner, plan, jax.random.key(chosen.seed), checkpoints, record, hooks)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}{remedy(chosen)}") from None
+    store()
     if show is not None:
         show(step, state)
     elif writer is not None:
@@ -323,9 +345,10 @@ def remedy(chosen: Experiment) -> str:
 
 def ending(where: str, workdir: Path, pictures: bool) -> str:
     """What was written, and what comes next."""
+    flag = f"--workdir={shlex.quote(str(workdir))}"
     return (
         f"finished at {where}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png" + ", samples/" * pictures + "\n"
-        f"next: python -m synthjax.launch.eval --workdir={workdir}   (or synthjax.launch.sample, same flag)"
+        f"next: python -m synthjax.launch.eval {flag}   (or synthjax.launch.sample, same flag)"
     )
 
 

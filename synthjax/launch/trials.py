@@ -138,9 +138,7 @@ def of(chosen: Experiment, values: Mapping[str, str]) -> Experiment:
     Raises:
       InputError: a value is not of its field's type.
     """
-    for field, text in values.items():
-        chosen = config.override(chosen, field, text, f"--config.{field}")
-    return chosen
+    return config.overrides(chosen, [(field, text, f"--config.{field}") for field, text in values.items()])
 
 
 def together(chosen: Experiment, values: Mapping[str, np.ndarray], count: int, spec: DataSpec) -> Model:
@@ -165,8 +163,8 @@ def together(chosen: Experiment, values: Mapping[str, np.ndarray], count: int, s
 
     places = np.arange(count)
 
-    def init(key, batch):
-        return jax.vmap(lambda place: one(place).init(key, batch))(places)
+    def init(key):
+        return jax.vmap(lambda place: one(place).init(key))(places)
 
     def step(key, i, state, batch):
         return jax.vmap(lambda place, state: one(place).step(key, i, state, batch))(places, state)
@@ -175,7 +173,7 @@ def together(chosen: Experiment, values: Mapping[str, np.ndarray], count: int, s
         return jax.vmap(lambda place, state: one(place).sample(key, state, labels), out_axes=1)(places, state)
 
     known = runs.build(chosen, spec)
-    return Model(init, step, sample, None, known.conditional, known.minibatches)
+    return Model(init, step, sample, conditional=known.conditional, feed=known.feed, n_batches=known.n_batches)
 
 
 def traceable(chosen: Experiment, field: str, spec: DataSpec) -> bool:
@@ -184,12 +182,11 @@ def traceable(chosen: Experiment, field: str, spec: DataSpec) -> bool:
         return False
     model = together(chosen, {field: np.full(1, value_of(chosen, field))}, 1, spec)
     size = chosen.model.batch_size
-    n = model.minibatches or 1
     batch = Batch(jnp.zeros((size, *spec.shape)), *(jnp.zeros(size, kind) for kind in ("int32", "float32", "int32")))
-    stacked = jax.tree.map(lambda a: jnp.stack([a] * n), batch) if n > 1 else batch
+    stacked = jax.tree.map(lambda a: jnp.stack([a] * model.n_batches), batch) if model.feed == "batches" else batch
 
     def whole(key):
-        state = model.init(key, batch)
+        state = model.init(key)
         return model.step(key, 0, state, stacked), model.sample(key, state, batch.y)
 
     try:

@@ -1,4 +1,4 @@
-"""What is seen of a model of images while it trains: a grid of samples, the loss curve, how varied each class is.
+"""Monitoring of a model of images while it trains: a grid of samples, the loss curve, the diversity of each class.
 
 A generator that makes the same few examples of a class again and again has collapsed, which its losses need not show.
 So, where the images are labelled and the model is conditional, `fidelity.diversity` is measured beside each grid: the
@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthjax import sampling
-from synthjax.data import Dataset
+from synthjax.data import Dataset, memory
 from synthjax.evals import classifiers, fidelity, plots, utility
 from synthjax.gibbs import training
 from synthjax.jit import jit
@@ -55,6 +55,10 @@ EPOCHS = 4
 """Its passes through them: some ten seconds for MNIST on two cores, compilation included."""
 GAP_ROWS = 1000
 """Examples of either kind that the free energy is measured on at most."""
+PIXEL_BYTES = 1_900
+"""What a step of training the CNN takes for each pixel of its batch: 63 GB were asked for 512 x 512 x 3, on a CPU."""
+MEMORY_SHARE = 0.75
+"""Of the memory, what it may take."""
 KEY = 2**32 - 2
 """Folded into the run's key for all that is random here: training folds in its steps, and 2**32 - 1 for its start."""
 
@@ -91,9 +95,16 @@ class Watch:
         self._grids = min(GRIDS, max(EXAMPLES // len(self._labels), 1))
         large = min(data.spec.shape[:2]) >= classifiers.MIN_SIDE
         self._measures = data.spec.n_classes > 0 and model.conditional and large
+        needed, stats = cnn_bytes(data.spec.shape), jax.local_devices()[0].memory_stats() or {}  # None of a CPU
+        limit = stats.get("bytes_limit") or memory.there()
+        if self._measures and needed > MEMORY_SHARE * limit:
+            self._measures = False
+            if writer is not None:
+                taken = f"about {memory.spelt(needed)} of {memory.spelt(limit)}"
+                say(f"diversity is not measured: for images of this size its CNN would take {taken}")
 
     def __call__(self, step: int, state: State) -> None:
-        """Writes what there is to see of the state after `step` steps."""
+        """Writes the grid, the diversity and the loss curve after `step` steps."""
         if self._writer is None:
             return
         spec, workdir, labels = self._data.spec, self._workdir, self._labels
@@ -169,6 +180,11 @@ class Watch:
         most = PER_CLASS * self._grids
         real = np.concatenate([order[train.y[order] == label][:most] for label in range(spec.n_classes)])
         return cnn, classifiers.features(cnn, train.x[real]), train.y[real]
+
+
+def cnn_bytes(shape: tuple[int, ...]) -> int:
+    """About how much memory a step of training the CNN takes, for images of that shape (H, W, C)."""
+    return PIXEL_BYTES * classifiers.BATCH * shape[0] * shape[1]
 
 
 def sentence(collapsed: Mapping[str, float | None], n_classes: int) -> str:

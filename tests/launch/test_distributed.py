@@ -6,7 +6,11 @@ import subprocess
 import sys
 import time
 
+import jax
 import pytest
+
+from synthjax.errors import CheckpointError
+from synthjax.launch import cli, distributed
 
 # Each process contributes its id + 1, so only a real exchange gives both of them the sum 3. Then each leaves with its
 # exit code of LEAVE; "hang" sleeps instead, as one that waits for a process that will never come.
@@ -150,3 +154,29 @@ def test_wrong_flags_are_named():
     assert alone == "--process_id needs --distributed"
     assert beyond == "--process_id=2 must be below --num_processes=2"
     assert portless == "--coordinator_address must be HOST:PORT, not 'here'"
+
+
+GLOO = "UNKNOWN: Gloo all-reduce failed: Read error [127.0.0.1]:12704: Connection reset by peer"
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (jax.errors.JaxRuntimeError(GLOO), True),
+        (ValueError(GLOO), True),  # of NumPy, where it asks for the result
+        (jax.errors.JaxRuntimeError("UNAVAILABLE: Failed to send RPC to coordination service"), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4 bytes"), False),
+        (ValueError("not a number"), False),
+    ],
+)
+def test_the_loss_of_another_process_is_told_from_other_errors(error, lost, monkeypatch, capsys):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    for count, expected in [(2, lost), (1, False)]:
+        monkeypatch.setattr(jax, "process_count", lambda count=count: count)
+        assert distributed.lost_peer(error) == expected
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    try:
+        raise CheckpointError("cannot write checkpoint 150") from error
+    except CheckpointError as outer:
+        assert cli.report(outer) == (134 if lost else 6)
+    assert capsys.readouterr().err.count("\n") == 1

@@ -203,7 +203,7 @@ def run(folder):
 def test_training_is_the_same_with_and_without(folder, run):
     chosen = experiment(folder)
     train.run(chosen, runs.data(chosen), folder / "plain")
-    states = [synthjax.load(place)[1] for place in (folder / "plain", run)]
+    states = [synthjax.load(place).state for place in (folder / "plain", run)]
     assert sample.state_sha256(states[0]) == sample.state_sha256(states[1])
     assert outcome(run, scores=False) == outcome(folder / "plain", scores=False)
     assert [row["step"] for row in outcome(run, scores=True)] == [3, 6, 8]
@@ -226,12 +226,12 @@ def test_the_best_state_is_the_one_of_its_step(folder, run):
     for path in (folder / "straight" / "checkpoints").iterdir():
         if int(path.name) > step:
             shutil.rmtree(path)
-    assert sample.state_sha256(state) == sample.state_sha256(synthjax.load(folder / "straight")[1])
+    assert sample.state_sha256(state) == sample.state_sha256(synthjax.load(folder / "straight").state)
 
 
 def test_a_run_that_goes_on_ends_with_the_same_scores_and_the_same_best(folder, run, tmp_path):
     """From step 4, with the best of a later step there already; and with all of it lost but the checkpoint."""
-    whole = (outcome(run, scores=True), sample.state_sha256(synthjax.load(run, checkpoint="best")[1]))
+    whole = (outcome(run, scores=True), sample.state_sha256(synthjax.load(run, checkpoint="best").state))
     for lost in ([], ["best"]):
         again = tmp_path / f"again{len(lost)}"
         shutil.copytree(run, again)
@@ -243,7 +243,7 @@ def test_a_run_that_goes_on_ends_with_the_same_scores_and_the_same_best(folder, 
         assert found == whole[0]
         first = whole[0][0]["holdout_c2st"] < max(row["holdout_c2st"] for row in found)
         if not lost or first:  # the score of step 3 is known, its state is gone
-            assert sample.state_sha256(synthjax.load(again, checkpoint="best")[1]) == whole[1]
+            assert sample.state_sha256(synthjax.load(again, checkpoint="best").state) == whole[1]
 
 
 def test_the_commands_take_the_best(folder, run):
@@ -252,4 +252,4 @@ def test_the_commands_take_the_best(folder, run):
     manifest = json.loads((folder / "best.csv.manifest.json").read_text())
     (kept,) = (run / "best").iterdir()
     assert manifest["request"]["model"]["step"] == int(kept.name)
-    assert manifest["request"]["model"]["sha256"] == sample.state_sha256(synthjax.load(run, checkpoint="best")[1])
+    assert manifest["request"]["model"]["sha256"] == sample.state_sha256(synthjax.load(run, checkpoint="best").state)

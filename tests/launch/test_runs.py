@@ -1,13 +1,19 @@
-"""The data of an experiment: all of it, or with a class made rare."""
+"""The data of an experiment, all of it or with a class made rare; and what lies in a run's folder."""
+
+import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
 
-from synthjax import data
-from synthjax.errors import InputError
-from synthjax.launch import runs
+import synthjax
+from synthjax import data, files
+from synthjax.errors import CheckpointError, InputError
+from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
 from synthjax.models import vae
+from synthjax.train import metrics
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +107,126 @@ def test_what_a_run_was_trained_on_is_found_again_or_named(tmp_path):
     np.savez(moved / "toy.npz", x=rng.integers(0, 256, (60, 4, 4, 1), np.uint8), y=y)
     with pytest.raises(InputError, match=r"on toy.npz with fingerprint \w{12}, but the data has \w{12} now"):
         runs.trained_on(tmp_path / "run", str(moved))
+
+
+# --- whose folder it is, and what is damaged in it ---------------------------------------------------------------
+
+
+TINY = vae.Config(steps=4, batch_size=16, latents=2, channels=(), hidden=(8,))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A finished run of four steps; tests work on copies."""
+    folder = tmp_path_factory.mktemp("trained")
+    run(experiment(seed=0), folder / "run")
+    return folder / "run"
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def tiny(chosen):
+    return dataclasses.replace(chosen, model=TINY, sample_every=0, log_every=1, checkpoint_every=2)
+
+
+def run(chosen, workdir):
+    chosen = tiny(chosen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.watch.Watch, "__call__", lambda *_: None)
+        return train.run(chosen, runs.data(chosen), workdir)
+
+
+def contents(folder):
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_another_experiments_checkpoint_is_not_continued_when_config_json_is_gone(workdir):
+    (workdir / "config.json").unlink()
+    before = contents(workdir)
+    with pytest.raises(InputError, match=r"belongs to another run \(seed: 0 -> 3\); give another --workdir$"):
+        run(experiment(seed=3), workdir)
+    with pytest.raises(InputError, match=r"\(holdout: 0.1 -> 0.2\)"):
+        run(experiment(holdout=0.2), workdir)
+    assert contents(workdir) == before
+    assert run(experiment(seed=0), workdir) == 4  # its own goes on
+    assert (workdir / "config.json").exists()
+
+
+def test_checkpoints_of_another_run_beside_this_ones_config_are_not_continued(workdir, tmp_path):
+    runs.begin(tmp_path / "other", chosen := tiny(experiment(seed=3)), runs.data(chosen))
+    shutil.copytree(workdir / "checkpoints", tmp_path / "other" / "checkpoints")
+    with pytest.raises(InputError, match="seed: 0 -> 3"):
+        run(chosen, tmp_path / "other")
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(workdir):
+    before = contents(workdir)
+    with files.locked(workdir / ".lock", ""), pytest.raises(InputError, match=rf"another process trains in {workdir} "):
+        run(experiment(seed=0), workdir)
+    assert contents(workdir) == before
+    assert run(experiment(seed=0), workdir) == 4
+
+
+def test_a_file_to_which_another_process_draws_is_left_alone(workdir):
+    model, state, spec = synthjax.load(workdir)
+    described, dataset = sample.describe_run(workdir, state, 0)
+    request = sample.make_request(model, spec, (1,) * 10, described=described, dataset=dataset, block=10)
+    out = workdir / "drawn.npz"
+    with files.locked(sample.Job(request, out).lock, ""), pytest.raises(InputError, match=rf"writes {out} \(pid \d+\)"):
+        sample.fulfil(model, state, request, out)
+    assert not out.exists() and not list(workdir.glob("drawn*"))
+    assert sample.fulfil(model, state, request, out)
+    assert not list(workdir.glob(".drawn*"))
+
+
+def test_what_describes_the_data_is_tied_to_the_checkpoint(workdir):
+    text = (workdir / "data.json").read_text()
+    (workdir / "data.json").write_text(text.replace('"levels": 17', '"levels": 16'))
+    with pytest.raises(CheckpointError, match=r"data.json: has changed since checkpoint 4 was saved; restore it"):
+        synthjax.load(workdir)
+    assert run(experiment(seed=0), workdir) == 4  # training knows the data, and writes the file anew
+    assert (workdir / "data.json").read_text() == text
+    synthjax.load(workdir)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{}"),
+        ("config.json", "[]"),
+        ("config.json", "null"),
+        ("config.json", None),
+        ("data.json", "{}"),
+        ("data.json", '{"dataset": "digits", "fingerprint": "f", "spec": {"kind": "image"}}'),
+        ("data.json", "\udcff"),
+        ("metrics.jsonl", "\udcff\n"),
+        ("metrics.jsonl", "[]\n[]\n"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(workdir, name, content):
+    path = workdir / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=name):
+        runs.read(workdir)
+        list(metrics.read(workdir))
+
+
+@pytest.mark.parametrize(("field", "value"), [("model", "x"), ("seeds", "x"), ("name", 3), ("holdout", None)])
+def test_a_config_with_a_value_of_another_type_is_named(workdir, field, value):
+    values = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps(values | {field: value}))
+    with pytest.raises(InputError, match="config.json|no model"):
+        runs.read(workdir)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "file/run"])
+def test_a_workdir_that_cannot_be_is_named(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=name):
+        run(experiment(seed=0), tmp_path / name)

@@ -100,7 +100,7 @@ def test_states_of_earlier_steps(study, wcgan):
     first, middle, last = (s2_rows.state_at(study, wcgan, step) for step in (0, 2, 4))
     for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(wcgan.state), strict=True):
         np.testing.assert_array_equal(one, other)
-    weights = [np.asarray(jax.tree.leaves(state.game.critic)[0]) for state in (first, middle, last)]
+    weights = [np.asarray(jax.tree.leaves(state.critic)[0]) for state in (first, middle, last)]
     assert np.abs(weights[0] - weights[1]).max() > 0 and np.abs(weights[1] - weights[2]).max() > 0
 
 

@@ -24,10 +24,10 @@ X = (RNG.normal(size=(ROWS, DIMS)) * np.exp(RNG.normal(size=(ROWS, 1)))).astype(
 Y = np.zeros(ROWS, np.int32)
 
 
-def memory(minibatches):
+def memory(n_batches):
     """Keeps how much weight each row had, and is surprised by its distance from the rows that had any, blurred."""
 
-    def init(key, batch):
+    def init(key):
         return jnp.zeros(ROWS)
 
     def step(key, i, seen, batch):
@@ -39,12 +39,14 @@ def memory(minibatches):
         others = jnp.where(apart > 0, apart, jnp.inf).min(axis=1)
         return 5 * others + near
 
-    return Model(init, step, lambda key, seen, labels: jnp.zeros((len(labels), DIMS)), score, minibatches=minibatches)
+    feed = "dataset" if n_batches is None else "batch" if n_batches == 1 else "batches"
+    sample = lambda key, seen, labels: jnp.zeros((len(labels), DIMS))  # noqa: E731
+    return Model(init, step, sample, score, feed=feed, n_batches=n_batches or 1)
 
 
-@pytest.mark.parametrize("minibatches, steps", [(None, 1), (1, 12), (2, 6)])
-def test_each_model_sees_all_of_its_half_and_nothing_of_the_other(minibatches, steps):
-    found = shadows.train(memory(minibatches), SPEC, X, Y, models=8, steps=steps, batch_size=8, seed=1)
+@pytest.mark.parametrize("n_batches, steps", [(None, 1), (1, 12), (2, 6)])
+def test_each_model_sees_all_of_its_half_and_nothing_of_the_other(n_batches, steps):
+    found = shadows.train(memory(n_batches), SPEC, X, Y, models=8, steps=steps, batch_size=8, seed=1)
     inside, seen = np.asarray(found.inside), np.asarray(found.state)
     assert inside.shape == seen.shape == (8, ROWS)
     np.testing.assert_array_equal(seen > 0, inside)
@@ -52,7 +54,7 @@ def test_each_model_sees_all_of_its_half_and_nothing_of_the_other(minibatches, s
     assert len({row.tobytes() for row in inside}) == 8
     assert stats.binomtest(int(inside.sum()), inside.size).pvalue > 1e-3
     # 192 examples an epoch and a half: equally often, but for the half epoch.
-    assert set(np.unique(seen[inside])) <= ({1.0} if minibatches is None else {1.0, 2.0})
+    assert set(np.unique(seen[inside])) <= ({1.0} if n_batches is None else {1.0, 2.0})
 
 
 def test_scores_are_those_of_each_model_and_calibrate_the_attack():
@@ -76,6 +78,7 @@ def test_scores_are_those_of_each_model_and_calibrate_the_attack():
 def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
     experiment = SimpleNamespace(model=SimpleNamespace(steps=1, batch_size=8))
     monkeypatch.setattr(runs, "read", lambda workdir: (experiment, {}))
+    monkeypatch.setattr(runs, "build", lambda experiment, spec: memory(None))
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     train, unseen = (Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None)))
     found = shadows.attack(run, train, unseen, models=4, seed=3, limit=25)
@@ -95,6 +98,7 @@ def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
 def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path):
     experiment = SimpleNamespace(model=SimpleNamespace(steps=1, batch_size=8))
     monkeypatch.setattr(runs, "read", lambda workdir: (experiment, {}))
+    monkeypatch.setattr(runs, "build", lambda experiment, spec: memory(None))
     monkeypatch.setattr(shadows, "AT_ONCE", 3)
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     both = [Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None))]

@@ -114,7 +114,8 @@ def test_kubernetes_dry_run():
     job = manifest["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert (job["completionMode"], job["completions"], job["parallelism"]) == ("Indexed", 4, 4)
     assert job["backoffLimit"] == 0
-    rule = job["podFailurePolicy"]["rules"][0]
+    evicted, rule = job["podFailurePolicy"]["rules"]
+    assert evicted == {"action": "Count", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     restarted = {42, *range(127, 256)}
     assert (rule["action"], rule["onExitCodes"]["operator"]) == ("FailJob", "NotIn")
     assert set(rule["onExitCodes"]["values"]) == restarted
@@ -165,6 +166,11 @@ def test_local_prefers_the_code_that_a_process_chose():
     assert done.returncode == 6
 
 
+def test_local_returns_the_code_of_a_killed_process_whatever_its_peer_chose():
+    done = gang('[ "$ME" = 1 ] && kill -KILL $$; exit 1', "--grace=10")
+    assert done.returncode == 137
+
+
 @pytest.mark.parametrize(("failure", "code"), [("exit 42", 42), ("kill -KILL $$", 137)])
 def test_local_starts_all_again(tmp_path, failure, code):
     count = f"echo >> {tmp_path}/$ME; n=$(wc -l < {tmp_path}/$ME)"
@@ -203,9 +209,9 @@ def test_local_processes_compute_together():
 
 
 def test_local_restarts_on_the_code_of_preemption():
-    from synthjax.errors import Preempted
+    from synthjax.errors import PeerLost, Preempted
 
     spec = importlib.util.spec_from_file_location("starter_local", ROOT / "launch/local.py")
     local = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(local)
-    assert Preempted.exit_code == local.PREEMPTED
+    assert (Preempted.exit_code, PeerLost.exit_code) == (local.PREEMPTED, local.PEER_LOST)

@@ -136,8 +136,7 @@ def test_another_experiment_is_refused_with_the_difference(folder, workdir, fini
     other = launch(folder, *TINY, "--seed=3", "--config.model.latents=4")
     assert other.returncode == 3
     assert one_line(other) == (
-        "error: runs/vae-digits belongs to another run (model.latents: 2 -> 4; seed: 0 -> 3); "
-        "give another --workdir, or delete it"
+        "error: runs/vae-digits belongs to another run (model.latents: 2 -> 4; seed: 0 -> 3); give another --workdir"
     )
 
 

@@ -14,7 +14,7 @@ from synthjax.data import Split
 from synthjax.evals import classifiers, plots
 from synthjax.launch import watch
 from synthjax.launch.config import Experiment
-from synthjax.model import Batch, Model
+from synthjax.model import Model
 from synthjax.models import rbm
 from synthjax.train import metrics
 
@@ -170,6 +170,19 @@ def test_where_there_is_nothing_to_measure_only_the_grid_is_drawn(kind, three, t
     assert (tmp_path / "samples" / "step_0000010.png").exists()
 
 
+@pytest.mark.parametrize(("side", "gigabytes", "measured"), [(512, 24, False), (512, 128, True), (96, 24, True)])
+def test_diversity_is_left_out_where_its_cnn_needs_more_than_the_memory(
+    side, gigabytes, measured, three, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(watch.memory, "there", lambda: gigabytes * 10**9)
+    large = Data(dataclasses.replace(three.spec, shape=(side, side, 3)), three.train)
+    said: list[str] = []
+    writer = metrics.MetricsWriter(tmp_path)
+    found = watch.Watch(tmp_path, CHOSEN, generator(), large, writer, said.append)
+    assert found._measures == measured
+    assert len(said) == (not measured) and all("63.8 GB of 24.0 GB" in line for line in said)
+
+
 def test_all_processes_but_the_first_do_nothing(three, tmp_path):
     other = Run(tmp_path, three, Model(None, None, lambda *_: pytest.fail("drew")), first=False)
     other.watch(10, None)
@@ -204,8 +217,7 @@ def test_the_free_energy_gap_of_an_rbm_by_hand(three, tmp_path):
     config = rbm.Config(hidden=3, binarise=False, conditional=False, sample_steps=1, anneal=0)
     held = Split(*(array[::-1][:50] for array in three.train))
     model, data = rbm.build(config, three.spec), Held(three.spec, three.train, held)
-    x = three.spec.encode(three.train.x[:5])
-    state = model.init(jax.random.key(0), Batch(x, jnp.zeros(5, jnp.int32), jnp.ones(5), jnp.arange(5)))
+    state = model.init(jax.random.key(0))
     w, (b, c) = np.random.default_rng(0).normal(size=(64, 3)), (np.ones(64), np.arange(3.0))
     params = state.ema._replace(weights=(jnp.float32(w),), biases=(jnp.float32(b), jnp.float32(c)))
 

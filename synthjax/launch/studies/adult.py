@@ -29,6 +29,7 @@ from synthjax.errors import InputError
 from synthjax.evals import encoders, figures, frames, privacy, tabular, tabular_utility
 from synthjax.evals.frames import Table as Rows
 from synthjax.evals.privacy import distances, protocol
+from synthjax.evals.threads import one_thread
 from synthjax.launch import config as configs
 from synthjax.launch import judging
 from synthjax.launch.config import Experiment
@@ -118,10 +119,9 @@ def of(config: Config, setting: str, *, whole: bool, seed: int) -> Experiment:
     """
     name, *fields = setting.split()
     chosen = configs.experiment(None, name, config.dataset)
-    for field in fields:
-        path, _, value = field.partition("=")
-        owner = "" if hasattr(chosen, path) else "model."
-        chosen = configs.override(chosen, owner + path, value, f"settings: {setting}")
+    pairs = [field.partition("=")[::2] for field in fields]
+    owned = [(path if hasattr(chosen, path) else f"model.{path}", value) for path, value in pairs]
+    chosen = configs.overrides(chosen, [(path, value, f"settings: {setting}") for path, value in owned])
     return dataclasses.replace(chosen, seed=seed, holdout=0.0 if whole else 0.5)
 
 
@@ -136,11 +136,9 @@ def read(data: Dataset, made: Any) -> dict[str, Rows]:
 
 def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any]:
     """AUC, C2ST, shapes and trends of the synthetic rows."""
-    from threadpoolctl import threadpool_limits
-
     train, test, made = tables["train"], tables["test"], tables["synthetic"]
     positive = int(np.argmin(np.bincount(train.answers())))
-    with threadpool_limits(1, "openmp"):
+    with one_thread("openmp"):
         answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, made, seed)
         auc = tabular_utility.score(test, answer(test), positive)["roc_auc"]
     trends = tabular.trends(train, made)

@@ -71,7 +71,7 @@ def generator(lab: Lab, config: Config, name: str) -> Generator:
         model = dcgan.Config(batch_size=64, steps=max(seen // 64, 1))
         chosen = Experiment(name, model, config.dataset, seed=config.seed)
     elif config.same_epochs:
-        batches = runs.build(chosen, data.spec).minibatches or 1
+        batches = runs.build(chosen, data.spec).n_batches
         steps = max(seen // (chosen.model.batch_size * batches), 1)
         chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, steps=steps))
     return lab.train(name, chosen)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from synthjax import data, sampling
+from synthjax import data, files, sampling
 from synthjax.data.requests import proportional_counts
 from synthjax.data.schema import NUMERIC
 from synthjax.data.sources import stratified
@@ -17,7 +17,7 @@ from synthjax.launch.config import Experiment
 from synthjax.launch.lab import Generator, Lab
 from synthjax.launch.sample import block_size
 from synthjax.model import State
-from synthjax.train.checkpoint import Checkpoints, write_atomically
+from synthjax.train.checkpoint import Checkpoints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def cut(lab: Lab, dataset: str, *, numeric: bool, share: float, seed: int) -> Fi
         test = stratified(np.unique(frame[target].astype(str), return_inverse=True)[1], share, seed)
         paths["train"].parent.mkdir(exist_ok=True)
         for split, chosen in (("train", ~test), ("test", test)):
-            write_atomically(paths[split], frame[chosen].to_csv(index=False).encode())
+            files.write(paths[split], frame[chosen].to_csv(index=False))
         return {"target": target, "columns": list(frame), "rows": [int((~test).sum()), int(test.sum())]}
 
     found = lab.result(f"split, {name}", write)

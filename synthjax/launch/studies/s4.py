@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from synthjax import data
+from synthjax import data, files
 from synthjax.errors import InputError
 from synthjax.evals import figures, frames, tabular, tabular_privacy
 from synthjax.launch import judging, sample, synthesize
@@ -35,7 +35,6 @@ from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell
 from synthjax.launch.subjects import Run
 from synthjax.train import metrics
-from synthjax.train.checkpoint import write_atomically
 
 LEVEL = 0.05
 """An attack tells who was trained on where chance does as well in fewer than so many cases."""
@@ -95,12 +94,12 @@ def table(lab: Lab, config: Config) -> Rows:
     Raises:
       InputError: the data cannot be read, has no table, or has fewer training rows than are asked for.
     """
-    from synthjax.data import tables
+    from synthjax.data import readers
 
     folder = lab.folder / "rows"
     folder.mkdir(exist_ok=True)
     asked = {"columns": {name: {"kind": "categorical"} for name in config.categories}}
-    write_atomically(folder / "asked.json", json.dumps(asked).encode())
+    files.write(folder / "asked.json", json.dumps(asked))
     whole = data.load(config.dataset, lab.data_dir, schema=str(folder / "asked.json"), min_count=1)
     assert whole.table is not None
     if max(config.rows) > len(whole.train.x):
@@ -109,14 +108,14 @@ def table(lab: Lab, config: Config) -> Rows:
     schema = whole.table.schema
     kinds = {field.name: {"kind": field.kind} | ({"format": field.format} if field.format else {})
              for field in schema.fields}  # fmt: skip
-    write_atomically(found.kinds, json.dumps({"columns": kinds}, indent=1).encode())
+    files.write(found.kinds, json.dumps({"columns": kinds}, indent=1))
     parts = {"unseen": whole.holdout.index}
     for trial in range(config.trials):
         order = np.random.default_rng([config.seed, trial]).permutation(whole.train.index)
         parts |= {f"{trial}-{n}": np.sort(order[:n]) for n in config.rows}
     for name, index in parts.items():
         if not found.file(name).exists():
-            with tables.writing(found.file(name), schema) as write:
+            with readers.writing(found.file(name), schema) as write:
                 write(whole.table.frame(index))
     return found
 
