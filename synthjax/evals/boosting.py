@@ -7,6 +7,7 @@ What `tabular_utility` does with many judges, seeds, a ceiling and a floor, for 
 
 from synthjax.evals.frames import Table
 from synthjax.evals.tabular_utility import ALL_ROWS, score, train_judge
+from synthjax.evals.threads import one_thread
 
 
 def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
@@ -22,9 +23,6 @@ def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
     Returns:
         The measures of `tabular_utility.score`.
     """
-    import sklearn.ensemble  # noqa: F401  # what is not loaded yet is not limited
-    from threadpoolctl import threadpool_limits
-
     rows = real.answered()
-    with threadpool_limits(1, "openmp"):
+    with one_thread("openmp"):
         return score(rows, train_judge(ALL_ROWS, made.answered(), seed)(rows), None)

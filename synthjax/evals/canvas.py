@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from synthjax.evals import plots
+from synthjax import files
 
 Path = str | os.PathLike[str]
 
@@ -66,4 +66,4 @@ def save(figure: Any, path: Path) -> None:
     """Writes the PNG, whole or not at all."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", pad_inches=0.12)
-    plots.write(path, buffer.getvalue())
+    files.write(files.path(path), buffer.getvalue())

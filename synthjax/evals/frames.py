@@ -17,6 +17,8 @@ import numpy as np
 
 from synthjax.errors import InputError
 
+LARGEST = 1e19
+"""Size of a number at most: all of int64, and its square is within the range of f32."""
 NUMERIC = ("continuous", "integer", "datetime")
 """Kinds of columns that are compared as numbers."""
 DISCRETE = ("categorical", "boolean")
@@ -207,10 +209,11 @@ def _numbers(where: str, column: Any, kind: str) -> np.ndarray:
         if isinstance(column.dtype, pd.CategoricalDtype):
             column = column.astype(object)
         values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-        wrong = ~np.isfinite(values) & ~missing
+        wrong = ~(np.abs(values) <= LARGEST) & ~missing
     if wrong.any():
         row = int(wrong.argmax())
-        expected = "dates" if kind == "datetime" else "finite numbers"
+        finite = f"numbers up to {LARGEST:g}" if np.isfinite(values[row]) else "finite numbers"
+        expected = "dates" if kind == "datetime" else finite
         value = column.iloc[row]
         shown = repr(value) if isinstance(value, str) else value
         raise InputError(f"{where} should hold {expected}, row {row} has {shown}")

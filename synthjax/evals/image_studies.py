@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from synthjax.evals import agreement, amounts, classifiers, networks, report, top_up, utility
+from synthjax.evals.threads import one_thread
 from synthjax.evals.utility import Examples, stratified
 from synthjax.model import DataSpec
 
@@ -161,10 +162,8 @@ def _flat(part: Examples, rows: np.ndarray, spec: DataSpec) -> tuple[np.ndarray,
 
 def _rank(name: str, fit: Any, tests: Sequence[Any], seed: int) -> list[float]:
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    # On cores that something else keeps busy, scikit-learn's threads wait for one another.
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the regression's 100 iterations are part of the protocol
         warnings.filterwarnings("ignore", "Only one sample")  # of a class that is rare
         answer = _classifier(name, fit[0], fit[1], seed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from synthjax.evals import encoders
 from synthjax.evals.frames import Table
+from synthjax.evals.threads import one_thread
 
 JUDGES = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
 """linear: logistic or ridge regression."""
@@ -29,15 +30,10 @@ Answer = Callable[[Table], np.ndarray]
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """scikit-learn on one thread, and silent about the perceptron's epochs, which are part of the protocol.
-
-    On cores that something else keeps busy, its threads wait for one another twenty times as long as they work.
-    """
-    import sklearn.ensemble  # noqa: F401  # what is not loaded yet is not limited
+    """scikit-learn on one thread, and silent about the perceptron's epochs, which are part of the protocol."""
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 

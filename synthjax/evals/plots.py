@@ -14,18 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import files
+
 _GAP = 2
 """Pixels of white between the images of a grid, before enlargement."""
 _SEEN = 56
 """Height in pixels up to which small images are enlarged."""
-
-
-def write(path: str | os.PathLike[str], content: bytes) -> None:
-    """The file appears whole or not at all: a viewer that watches it never sees half."""
-    part = f"{os.fspath(path)}.part"
-    with open(part, "wb") as file:
-        file.write(content)
-    os.replace(part, path)
 
 
 def grid(
@@ -69,7 +63,7 @@ def grid(
     canvas = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + _GAP), columns * (width + _GAP), channels)
     canvas = canvas[:-_GAP, :-_GAP]
     if path is not None:
-        write(path, png(canvas, scale or max(1, _SEEN // height)))
+        files.write(files.path(path), png(canvas, scale or max(1, _SEEN // height)))
     return canvas
 
 
@@ -129,7 +123,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], 
         axes.grid(alpha=0.3)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    write(path, buffer.getvalue())
+    files.write(files.path(path), buffer.getvalue())
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:

@@ -87,12 +87,12 @@ names and meanings stay; new ones may come. Shares, rates and accuracies are in 
 import difflib
 import json
 import operator
-import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from synthjax import files
 from synthjax.errors import GateError
 from synthjax.evals import traces
 from synthjax.evals.privacy.distances import exceeds
@@ -165,12 +165,9 @@ def write(folder: Path, report: Mapping[str, Any], html: str) -> tuple[Path, Pat
         ValueError: if the report holds a NaN or an infinity, which JSON does not know.
     """
     text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "report.json", folder / "report.html"
     for path, content in zip(paths, (text, html), strict=True):
-        part = path.with_name(path.name + ".part")
-        part.write_text(content, encoding="utf-8")
-        os.replace(part, path)
+        files.write(path, content)
     return paths
 
 

@@ -34,6 +34,7 @@ from synthjax.errors import InputError
 from synthjax.evals import frames, paired
 from synthjax.evals.frames import Table
 from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, alone, train_judge
+from synthjax.evals.threads import one_thread
 from synthjax.evals.utility import CHOICES, LEVEL, stratified
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
@@ -170,8 +171,6 @@ def _judged(
 
     The scores: judge, or `ALL_ROWS`, -> name of the tested table -> `score`.
     """
-    from threadpoolctl import threadpool_limits
-
     all_rows = _fewer(rng, table, BOOSTING_LIMIT), tests
     fewer = _fewer(rng, table, limits[0]), {name: _fewer(rng, rows, limits[1]) for name, rows in tests.items()}
     seeds = rng.integers(2**31, size=1 + len(JUDGES))
@@ -179,7 +178,7 @@ def _judged(
     def work(judge: str, seed: np.integer) -> tuple[dict[str, Any], np.ndarray]:
         fit_on, tested = all_rows if judge == ALL_ROWS else fewer
         # OpenMP's limit is the thread's own, BLAS's that of the process.
-        with threadpool_limits(1, "openmp"):
+        with one_thread("openmp"):
             answer = train_judge(judge, fit_on, int(seed))
             answers = {name: answer(rows) for name, rows in tested.items()}
         found = {name: score(rows, answers[name], positive) for name, rows in tested.items()}

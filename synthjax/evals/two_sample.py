@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from synthjax.evals.threads import one_thread
+
 FOLDS = 3
 """Of the cross-validation, as in SDMetrics' detection."""
 
@@ -41,7 +43,6 @@ def judge(
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
-    from threadpoolctl import threadpool_limits
 
     n = len(real)
     if n < folds:
@@ -49,9 +50,8 @@ def judge(
     x, y = np.concatenate([real, synthetic]), np.arange(2 * n) >= n
     aucs = []
     for fold, (fit, judged) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)):
-        trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=seed + fold)
-        # On cores that something else keeps busy, scikit-learn's threads wait for one another twenty times as long.
-        with threadpool_limits(1, "openmp"):
+        trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=(seed + fold) % 2**32)
+        with one_thread("openmp"):
             guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]
         aucs.append(float(roc_auc_score(y[judged], guess)))
     scores = [2 - 2 * max(auc, 0.5) for auc in aucs]

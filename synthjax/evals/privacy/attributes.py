@@ -26,6 +26,7 @@ from synthjax.evals import encoders, frames
 from synthjax.evals.frames import Table
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy.distances import compare
+from synthjax.evals.threads import one_thread
 
 SECRETS = 3
 """Columns that are guessed where none are named."""
@@ -155,7 +156,6 @@ def _boosting(
 ) -> Iterator[np.ndarray]:
     """What histogram boosting, having learnt from some rows, says of the secret of others: (N,) for each table."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits
 
     rows = frames.sample(rng, learnt, FIT_LIMIT)
     values = _values(rows, name)
@@ -166,9 +166,7 @@ def _boosting(
     encode, categorical = encoders.ordinal(known, without_target=False)
     make = HistGradientBoostingRegressor if name in learnt.schema.numeric else HistGradientBoostingClassifier
     model = make(max_iter=ITERATIONS, early_stopping=False, categorical_features=categorical, random_state=0)
-    with threadpool_limits(
-        1, "openmp"
-    ):  # its threads wait for one another: beside other work they take many times longer
+    with one_thread("openmp"):
         model.fit(encode(known), values)
         found = [model.predict(encode(table.select(others))) for table in tables]
     yield from found

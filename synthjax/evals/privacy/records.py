@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from synthjax import files
+
 
 class Examples(Protocol):
     """Any examples with their labels."""
@@ -56,9 +58,6 @@ def save(path: Path, attacked: Audience, guesses: Mapping[str, np.ndarray]) -> N
     Arrays: `row` (n + m,) i64 rows of the training or the holdout set, `member` (n + m,) bool, and (n + m,) f64 for
     each attack under its name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with files.atomic(path) as file:
         rows = np.concatenate([attacked.members, attacked.others])
         np.savez_compressed(file, row=rows, member=attacked.is_member, **guesses)  # type: ignore[arg-type]
-    part.replace(path)
