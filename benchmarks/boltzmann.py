@@ -38,7 +38,7 @@ class Subject(NamedTuple):
     experiment: Experiment
     config: rbm.Config | dbm.Config
     machine: Machine
-    pictures: images.Pictures
+    units: images.ImageUnits
     state: training.State
     spec: DataSpec
 
@@ -58,15 +58,15 @@ def subject(workdir: str) -> Subject:
     if not isinstance(config, rbm.Config | dbm.Config):
         raise InputError(f"--workdir={workdir}: holds a {experiment.name}, which is no Boltzmann machine")
     _, state, spec = load(workdir)
-    form = rbm.form(config, spec) if isinstance(config, rbm.Config) else dbm.form(config, spec)
-    return Subject(experiment, config, *form, state, spec)
+    architecture = rbm.architecture(config, spec) if isinstance(config, rbm.Config) else dbm.architecture(config, spec)
+    return Subject(experiment, config, *architecture, state, spec)
 
 
 def free_energy(machine: Machine, params: Params, x: jax.Array, labelled: bool, mean_field_steps: int) -> jax.Array:
     """-log p(x) - log Z of layer 0 alone, (B,): exact with one hidden layer, by the ELBO with more.
 
     Args:
-      machine: and
+      machine: of any architecture.
       params: of the model.
       x: (B, n_0).
       labelled: the top layer holds labels, which are summed out (inferred, with several hidden layers).
@@ -124,7 +124,7 @@ def main() -> None:
     if config.visible == "bernoulli":
         x = np.float32(np.random.default_rng(0).random(x.shape) < (x + 1) / 2)
     inference = getattr(config, "mean_field_steps", 1)
-    score = jit(lambda x: free_energy(machine, state.ema, x, one.pictures.classes > 0, inference))
+    score = jit(lambda x: free_energy(machine, state.ema, x, one.units.classes > 0, inference))
     values = -np.concatenate([score(x[start : start + BLOCK]) for start in range(0, len(x), BLOCK)]) - found["log_z"]
     error = values.std(ddof=1) / np.sqrt(len(values))
     kind = "log p(x)" if isinstance(config, rbm.Config) else "ELBO"

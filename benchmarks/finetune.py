@@ -94,7 +94,7 @@ def main() -> None:
         raise InputError(f"--workdir={given.workdir}: its data has no labels to learn")
     if given.labels is not None and given.labels < spec.n_classes:
         raise InputError(f"--labels={given.labels}: must be at least {spec.n_classes}, the number of classes")
-    if given.labels and one.pictures.classes and not given.scratch:
+    if given.labels and one.units.classes and not given.scratch:
         raise InputError(f"--labels: {given.workdir} was trained with all labels; use one of model.conditional=False")
     protocol = finetune.Protocol(**{f.name: getattr(given, f.name) for f in dataclasses.fields(finetune.Protocol)})
     data = one.data()

@@ -76,7 +76,7 @@ def training(params: Params, images: np.ndarray) -> dict[str, Contender]:
     """CD-1 on batches of `images` (N, 784) in [0, 1], N a multiple of BATCH; torch's starts from those parameters."""
     from sklearn.neural_network import BernoulliRBM
 
-    spec = DataSpec("image", (28, 28, 1))
+    spec = DataSpec("image", (28, 28, 1), levels=2).measured(images.reshape(-1, 28, 28, 1))
     batches = jnp.asarray(2 * images - 1).reshape(-1, BATCH, 28, 28, 1)
 
     def batch(i) -> Batch:
@@ -92,7 +92,7 @@ def training(params: Params, images: np.ndarray) -> dict[str, Contender]:
         def step(i, state, model=model):
             return model.step(jax.random.fold_in(key, i), i, state, batch(i))[0]
 
-        contenders[name] = _loop(step, jit(model.init)(key, batch(0)))
+        contenders[name] = _loop(step, jit(model.init)(key))
     for name, dtype in ((SKLEARN, np.float32), (SKLEARN_64, np.float64)):
         theirs, some = BernoulliRBM(HIDDEN, batch_size=BATCH, random_state=0), images[:BATCH].astype(dtype)
         theirs.fit(some)

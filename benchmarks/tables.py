@@ -36,7 +36,6 @@ from synthjax.jit import jit
 from synthjax.launch.config import experiment, family
 from synthjax.launch.sample import block_size
 from synthjax.sampling import draw
-from synthjax.train.loop import STEPS_PER_CALL
 
 MODEL = "table_wcgan"
 ROUNDS = 7
@@ -95,8 +94,8 @@ def encode(data_dir: str | None) -> None:
 def prepared(name: str, dataset: data.Dataset, seed: int = 0, **fields: Any) -> tuple[Ours, Any, Feed]:
     """A model ready to train on Adult, its Config with `fields` changed, and its feed."""
     config = dataclasses.replace(experiment(None, name, "adult").model, **fields)
-    minibatches = family(name).build(config, dataset.spec).minibatches
-    feed = Feed(dataset.train.x, dataset.train.y, config.batch_size, seed, minibatches)
+    model = family(name).build(config, dataset.spec)
+    feed = Feed.of(model, dataset.train.x, dataset.train.y, config.batch_size, seed)
     return Ours(name, config, dataset.spec, feed, seed), config, feed
 
 
@@ -177,8 +176,7 @@ def drawn(ours: Ours, dataset: data.Dataset, rows: int) -> np.ndarray:
 def fit(name: str, dataset: data.Dataset, seed: int, **fields: Any) -> Any:
     """A table drawn from a model of ours trained by its own Config, compilation included: a typed data frame."""
     ours, config, _ = prepared(name, dataset, seed, **fields)
-    for start in range(0, config.steps, STEPS_PER_CALL):
-        ours.run(start, min(start + STEPS_PER_CALL, config.steps))
+    ours.run(0, config.steps)
     assert dataset.encoder is not None
     return dataset.encoder.decode(drawn(ours, dataset, len(dataset.train.y)))
 

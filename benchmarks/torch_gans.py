@@ -188,15 +188,17 @@ class Trainer:
     def __init__(self, config: Any, spec: DataSpec, feed: Feed, compiled: bool = False):
         rules = config.rules
         if rules.loss not in ("bce", "wasserstein") or rules != Rules(
-            rules.loss, rules.n_critic, rules.critic_warmup, gradient_penalty=rules.gradient_penalty
+            rules.loss, rules.n_critic, rules.critic_warmup, gradient_penalty=rules.gradient_penalty, r1=rules.r1
         ):
-            raise NotImplementedError("only cross-entropy and Wasserstein with gradient penalty are compared")
+            raise NotImplementedError("only cross-entropy and Wasserstein, with gradient penalty or R1, are compared")
         self.config, self.spec, self.feed, self.rules = config, spec, feed, rules
         self.generator, self.critic = self.players()
         self.noise = config.noise
         self.net = nn.ModuleList([self.generator, self.critic])
         wrap: Callable[[nn.Module], Any] = torch.compile if compiled else lambda net: net
         self._generate, self._judge = wrap(self.generator), wrap(self.critic)
+        self.frequencies = torch.tensor(spec.frequencies, dtype=torch.float64)
+        self._norms = [m for m in self.generator.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
         self._joined = not any(isinstance(module, nn.BatchNorm2d) for module in self.critic.modules())
         self._opt_generator = optimiser(config, self.generator.parameters())
         self._opt_critic = optimiser(config, self.critic.parameters())
@@ -216,38 +218,57 @@ class Trainer:
         for step in range(start, stop):
             batch = self.feed.batch(step)
             labels = torch.from_numpy(batch.y).long().reshape(-1, self.feed.batch_size)
+            y_drawn = torch.multinomial(self.frequencies, self.feed.batch_size, replacement=True)
+            trained = step >= min(self.rules.critic_warmup, self.config.steps // 10)
+            if self.shared:
+                with torch.set_grad_enabled(trained):
+                    made = self.make(y_drawn, trained)
             for x, y in zip(self.examples(batch.x), labels, strict=True):
-                # The generator learns from the examples of the only critic update, or from new ones after the last.
-                with torch.set_grad_enabled(self.rules.n_critic == 1):
-                    made = self.make(y)
+                y_made = y_drawn if self.shared else y
+                if not self.shared:
+                    with torch.no_grad():
+                        made = self.make(y, False)
                 self._opt_critic.zero_grad()
-                loss = self.critic_loss(x, made.detach(), y)
+                loss = self.critic_loss(x, y, made.detach(), y_made)
                 loss.backward()
                 self._opt_critic.step()
-            if step >= self.rules.critic_warmup:
-                self.update_generator(made if self.rules.n_critic == 1 else self.make(y), y)
+            if trained:
+                self.update_generator(made if self.shared else self.make(y_drawn, True), y_drawn)
                 self.average(step)
         return loss.item()
 
-    def make(self, y: Tensor) -> Tensor:
-        """New examples with labels y (B,): (B, C, H, W), or (B, width) of a table."""
+    @property
+    def shared(self) -> bool:
+        """Whether both players learn from the same generated examples; a gradient penalty needs pairs of one label."""
+        return self.rules.n_critic == 1 and not self.rules.gradient_penalty
+
+    def make(self, y: Tensor, track: bool) -> Tensor:
+        """New examples with labels y (B,): (B, C, H, W), or (B, width) of a table.
+
+        Only those that the generator is trained on move its running statistics: `track`.
+        """
+        for norm in self._norms:
+            norm.track_running_stats = track
         made: Tensor = self._generate(torch.randn(len(y), self.noise), y)
         return made
 
-    def critic_loss(self, x: Tensor, made: Tensor, y: Tensor) -> Tensor:
-        """Mean over the batch; x and made are as `make` has them."""
+    def critic_loss(self, x: Tensor, y: Tensor, made: Tensor, y_made: Tensor) -> Tensor:
+        """Mean over the batch; x and made are as `make` has them, y and y_made their labels."""
         if self._joined:
-            real, fake = self._judge(torch.cat([x, made]), torch.cat([y, y])).chunk(2)
+            real, fake = self._judge(torch.cat([x, made]), torch.cat([y, y_made])).chunk(2)
         else:
-            real, fake = self._judge(x, y), self._judge(made, y)
-        if self.rules.loss == "bce":
-            return (F.softplus(-real) + F.softplus(fake)).mean()
-        penalty = (self.slopes(torch.lerp(made, x, torch.rand(len(x), *[1] * (x.ndim - 1))), y) - 1) ** 2
-        return (fake - real + self.rules.gradient_penalty * penalty).mean()
+            real, fake = self._judge(x, y), self._judge(made, y_made)
+        losses = F.softplus(-real) + F.softplus(fake) if self.rules.loss == "bce" else fake - real
+        if self.rules.gradient_penalty:
+            between = torch.lerp(made, x, torch.rand(len(x), *[1] * (x.ndim - 1)))
+            losses = losses + self.rules.gradient_penalty * (self.slopes(between, y) - 1) ** 2
+        if self.rules.r1:
+            losses = losses + self.rules.r1 / 2 * self.slopes(x, y) ** 2
+        return losses.mean()
 
     def slopes(self, x: Tensor, y: Tensor) -> Tensor:
         """|grad_x D(x, y)| of each example: (B,)."""
-        x.requires_grad_()
+        x = x.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(self._judge(x, y).sum(), x, create_graph=True)
         return gradient.flatten(1).norm(dim=1)
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from synthjax.data.feed import Feed
 from synthjax.model import DataSpec
 from synthjax.models import ddpm, vae
+from synthjax.nets import diffusion
 
 
 def fold(x: Tensor, factor: int) -> Tensor:
@@ -217,15 +218,15 @@ class Vae(nn.Module):
 
 def ddpm_loss(config: ddpm.Config, spec: DataSpec) -> Callable[[nn.Module, Tensor, Tensor], Tensor]:
     """(net, x, y) -> the loss of `synthjax.models.ddpm`, mean over the batch."""
-    signal = torch.tensor(ddpm.signal(config), dtype=torch.float32)
+    signal, deviation = (torch.from_numpy(a) for a in diffusion.levels(config.schedule, config.timesteps))
 
     def loss(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         count = len(x)
         u = (torch.rand(()) + torch.arange(count) / count) % 1.0
         t = 1 + (u * config.timesteps).long().clamp(max=config.timesteps - 1)
         y = torch.where(torch.rand(count) < config.label_dropout, spec.n_classes, y)
-        a = signal[t].reshape(-1, 1, 1, 1)
-        s, noise = torch.sqrt(1 - a**2), torch.randn_like(x)
+        a, s = signal[t].reshape(-1, 1, 1, 1), deviation[t].reshape(-1, 1, 1, 1)
+        noise = torch.randn_like(x)
         target = a * noise - s * x if config.prediction == "v" else noise
         return ((target - net(a * x + s * noise, t / config.timesteps, y)) ** 2).mean()
 
@@ -293,7 +294,7 @@ def learning_rate(config: Any, step: int) -> float:
     """Linear warm-up, then cosine to 0: `synthjax.train.optim.schedule` as the models call it."""
     warmup = min(config.warmup, max(config.steps // 10, 1)) if config.warmup else 0
     if step < warmup:
-        return config.learning_rate * step / warmup
+        return config.learning_rate * (step + 1) / (warmup + 1)
     share = min((step - warmup) / max(config.steps - warmup, 1), 1.0)
     return config.learning_rate * (1 + math.cos(math.pi * share)) / 2
 

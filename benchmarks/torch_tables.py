@@ -4,6 +4,7 @@ Layer for layer the same as ours, named as in `torch_models`, whose `load` copie
 out for the networks once, before training, where ours does so at every step: torch has less to do.
 """
 
+import dataclasses
 import itertools
 
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from benchmarks import torch_gans
 from synthjax.data.feed import Feed
 from synthjax.model import DataSpec
 from synthjax.models import table_gan
-from synthjax.nets.columns import Columns, scaling
+from synthjax.nets.columns import Columns
 
 
 def gumbel(like: Tensor) -> Tensor:
@@ -73,9 +74,8 @@ class Trainer(torch_gans.Trainer):
         if not config.conditional or config.embedding or config.heads != "soft":
             raise NotImplementedError("only conditional players with relaxed choices and no embeddings are compared")
         self.columns = Columns(spec, config.conditional)
-        x = jnp.asarray(feed.x)
-        v = self.columns.enter(x, scaling(self.columns, x, jnp.ones(len(x))))
-        super().__init__(config, spec, Feed(np.array(v), feed.y, feed.batch_size, minibatches=feed.minibatches))
+        v = np.array(self.columns.encode(jnp.asarray(feed.x)))
+        super().__init__(config, spec, dataclasses.replace(feed, x=v))
         self.noise = config.noise or self.columns.width
 
     def players(self) -> tuple[nn.Module, nn.Module]:

@@ -109,8 +109,10 @@ class Ours:
         self.state = self._trainer.init(key)
 
     def run(self, start: int, stop: int) -> None:
-        """Steps start ... stop - 1 in one call, as the loop makes it."""
-        self.state, metrics = self._trainer.run(self._key, start, stop, self.state, STEPS_PER_CALL)
+        """Steps start ... stop - 1 in calls as long as the loop makes them."""
+        length = self._trainer.steps_per_call
+        for first in range(start, stop, length):
+            self.state, metrics = self._trainer.run(self._key, first, min(first + length, stop), self.state)
         jax.block_until_ready(metrics)
 
     def size(self) -> int:
@@ -179,13 +181,13 @@ def compare(name: str, rounds: int, compiled: bool) -> None:
     x = random.integers(0, 256, (2048, 28, 28, 1), np.uint8)
     y = np.arange(len(x), dtype=np.int32) % 10
     spec = DataSpec.from_arrays(x, y)
-    feed = Feed(x, y, config.batch_size, minibatches=family(name).build(config, spec).minibatches)
+    feed = Feed.of(family(name).build(config, spec), x, y, config.batch_size)
     ours, cold, cached = compile_seconds(lambda: Ours(name, config, spec, feed))
     print(f"{name}: {ours.size():,} parameters, batch {config.batch_size}, {threads()} threads", flush=True)
     contenders = {OURS: Contender(ours.run), **torch_contenders(config, spec, feed, ours, compiled)}
     for contender in contenders.values():
         contender.warm_up(SECONDS)
-    print("\n".join(table(interleave(contenders, rounds), config.batch_size * (feed.minibatches or 1))))
+    print("\n".join(table(interleave(contenders, rounds), config.batch_size * feed.n_batches)))
     print(f"  first step of ours: {cold:.1f} s with compilation, {cached:.1f} s from the persistent cache")
     rate = samples_per_second(ours, config, spec.n_classes)
     print(f"  sampling of ours: {rate:.0f} images/s" + f" in {SAMPLE_STEPS} steps" * hasattr(config, "sample_steps"))

@@ -11,7 +11,6 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
@@ -30,6 +29,9 @@ GANS = {
     **{name: dataclasses.replace(preset, channels=(4, 6), batch_size=4) for name, preset in dcgan.PRESETS.items()},
     **{name: dataclasses.replace(preset, batch_size=4) for name, preset in cgan.PRESETS.items()},
 }
+GANS["dcgan, r1"] = dataclasses.replace(GANS["dcgan"], norm="layer", rules=adversarial.Rules(r1=1.0))
+_ONE = dataclasses.replace(GANS["wgan_gp"].rules, n_critic=1)  # whose penalty needs pairs of one label
+GANS["wgan_gp, one update"] = dataclasses.replace(GANS["wgan_gp"], rules=_ONE)
 X = np.random.default_rng(0).integers(0, 256, (12, 12, 12, 1), np.uint8)
 Y = np.arange(12, dtype=np.int32) % 3
 SPEC = DataSpec.from_arrays(X, Y)
@@ -100,7 +102,7 @@ def randomised(shapes):
 
 def random_state(module, config):
     """A model's parameters, all of them random."""
-    return randomised(jax.eval_shape(module.build(config, SPEC).init, jax.random.key(0), BATCH).params)
+    return randomised(jax.eval_shape(module.build(config, SPEC).init, jax.random.key(0)).params)
 
 
 def nchw(torch, x):
@@ -116,7 +118,7 @@ def test_unet_is_the_same_in_torch(torch_models):
     torch_models.load(net, params)
     x = np.asarray(SPEC.encode(X[:4, :10, :10]))  # sides that the folds do not divide
     t, y = np.array([0.001, 0.3, 0.7, 1.0], np.float32), np.array([0, 1, 2, 3])
-    ours = jax.jit(ddpm._process(UNET, SPEC)[0].apply)(params, x, t, y)
+    ours = jax.jit(ddpm._unet(UNET, SPEC).apply)(params, x, t, y)
     with torch.no_grad():
         theirs = net(nchw(torch, x), torch.from_numpy(t), torch.from_numpy(y)).permute(0, 2, 3, 1).numpy()
     assert np.abs(ours).max() > 0.5
@@ -148,26 +150,25 @@ def test_update_is_the_same_in_torch(torch_models):
 
     trainer = torch_models.Trainer(VAE, SPEC, Feed(X, Y, VAE.batch_size))
     torch_parameters = list(trainer.net.parameters())
-    params = [p.detach().numpy().copy() for p in torch_parameters]
-    average = list(params)
-    adam = optim.adam(optim.schedule(VAE.learning_rate, VAE.steps, VAE.warmup, "cosine"), clip=VAE.clip)
-    opt = adam.init(params)
-
-    @jax.jit
-    def ours(i, gradient, opt, params, average):
-        update, opt = adam.update(gradient, opt, params)
-        params = optax.apply_updates(params, update)
-        return opt, params, optim.ema(average, params, i, VAE.ema_decay)
-
+    adam = optim.adam(clip=VAE.clip)
+    rate = optim.schedule(VAE.learning_rate, VAE.steps, VAE.warmup, "cosine")
+    state = optim.TrainState.create([p.detach().numpy().copy() for p in torch_parameters], adam)
+    update = jax.jit(optim.train_update(adam, rate, ema_decay=VAE.ema_decay))
     random = np.random.default_rng(0)
     for step in range(3):
-        gradient = [200 * random.standard_normal(p.shape, np.float32) for p in params]
+        gradient = [200 * random.standard_normal(p.shape, np.float32) for p in state.params]
         for parameter, g in zip(torch_parameters, gradient, strict=True):
             parameter.grad = torch.from_numpy(g.copy())
         trainer.update(step)
-        opt, params, average = ours(step, gradient, opt, params, average)
-    for mine, theirs in zip([*params, *average], [*torch_parameters, *trainer.ema], strict=True):
+        state, _ = update(step, state, gradient)
+    for mine, theirs in zip([*state.params, *state.ema], [*torch_parameters, *trainer.ema], strict=True):
         np.testing.assert_allclose(theirs.detach().numpy(), mine, atol=1e-6)
+
+
+def test_learning_rate_is_the_same_in_torch(torch_models):
+    rate = optim.schedule(UNET.learning_rate, UNET.steps, UNET.warmup, "cosine")
+    theirs = [torch_models.learning_rate(UNET, step) for step in range(UNET.steps)]
+    np.testing.assert_allclose(theirs, [rate(step) for step in range(UNET.steps)], rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("config", [UNET, VAE], ids=["ddpm", "vae"])
@@ -188,9 +189,10 @@ def games(request, torch_models):
     from benchmarks import torch_gans
 
     config = GANS[request.param]
-    ours = family(request.param).build(config, SPEC).init.__self__
-    theirs = torch_gans.Trainer(config, SPEC, Feed(X, Y, 4, minibatches=config.rules.n_critic))
-    shapes = jax.eval_shape(ours.init, jax.random.key(0), BATCH)
+    model = family(request.param.partition(",")[0]).build(config, SPEC)
+    ours = model.init.__self__
+    theirs = torch_gans.Trainer(config, SPEC, Feed.of(model, X, Y, 4))
+    shapes = jax.eval_shape(ours.init, jax.random.key(0))
     first = functools.partial(jax.tree.map_with_path, lambda path, a: np.full(a.shape, path[-1].key == "var", a.dtype))
     variables = [{**first(v), "params": randomised(v["params"])} for v in (shapes.generator, shapes.critic)]
     for net, v in zip((theirs.generator, theirs.critic), variables, strict=True):
@@ -207,24 +209,27 @@ def test_gan_is_the_same_in_torch(games, monkeypatch):
     train = [not any(isinstance(m, torch.nn.Dropout) for m in net.modules()) for net in theirs.net]
     for net, flag in zip(theirs.net, train, strict=True):
         net.train(flag)
-    z = np.random.default_rng(2).standard_normal((4, ours.noise), np.float32)
+    z = np.random.default_rng(2).standard_normal((4, ours.networks.noise), np.float32)
+    y_made = Y[1:5]  # the generated examples may have other labels
     key, new = jax.random.key(3), {"mutable": ["batch_stats"]}
 
     @jax.jit
     def play(generator, critic, z):
-        made, _ = ours.generator.apply(generator, z, BATCH.y, BATCH.weight, train[0], **new)
-        (values, _), _ = ours.critic.apply(critic, BATCH.x, BATCH.y, BATCH.weight, train[1], **new)
+        made, _ = ours.networks.generator.apply(generator, z, y_made, BATCH.weight, train[0], **new)
+        (values, _), _ = ours.networks.critic.apply(critic, BATCH.x, BATCH.y, BATCH.weight, train[1], **new)
         if not train[1]:
             return made, values
         statistics = {"batch_stats": critic["batch_stats"]} if "batch_stats" in critic else {}
-        pair = adversarial.Pair(*BATCH, (made,))
-        return made, values, ours.critic_loss(0, statistics)(critic["params"], key, pair)[0].mean()
+        pair = adversarial.Pair(*BATCH, (made,), y_made)
+        return made, values, ours.critic_loss(0, statistics)(critic["params"], key, pair).losses.mean()
 
     x, y = nchw(torch, BATCH.x), torch.from_numpy(Y[:4]).long()
+    y_there = torch.from_numpy(y_made).long()
     share = np.array(jax.random.uniform(jax.random.split(key, 4)[1], (4, 1, 1, 1)))
     monkeypatch.setattr(torch, "rand", lambda *_: torch.from_numpy(share))
-    made = theirs.generator(torch.from_numpy(z), y).detach()
-    other = [made.permute(0, 2, 3, 1), theirs.critic(x, y).detach(), theirs.critic_loss(x, made, y).detach()]
+    made = theirs.generator(torch.from_numpy(z), y_there).detach()
+    loss = theirs.critic_loss(x, y, made, y_there).detach()
+    other = [made.permute(0, 2, 3, 1), theirs.critic(x, y).detach(), loss]
     expected = play(generator, critic, z)
     for mine, there in zip(expected, other[: len(expected)], strict=True):
         np.testing.assert_allclose(there.numpy(), mine, rtol=1e-4, atol=1e-4 * np.abs(mine).max())
@@ -240,20 +245,19 @@ def test_gan_updates_are_the_same_in_torch(games):
     random = np.random.default_rng(0)
     params = [random.standard_normal(shape, np.float32) for shape in ((3, 4), (5,))]
     moving = [torch.nn.Parameter(torch.from_numpy(p.copy())) for p in params]
-    optimiser, opt, update = torch_gans.optimiser(theirs.config, moving), ours.opt_critic.init(params), None
+    optimiser, opt = torch_gans.optimiser(theirs.config, moving), ours.optimisers.critic.init(params)
     average, values = [value.numpy().copy() for value in theirs.ema], theirs.averaged()
     for step in range(3):
         gradient = [random.standard_normal(p.shape, np.float32) for p in params]
         for parameter, g in zip(moving, gradient, strict=True):
             parameter.grad = torch.from_numpy(g.copy())
         optimiser.step()
-        update, opt = ours.opt_critic.update(gradient, opt, params)
-        params = optax.apply_updates(params, update)
+        params, opt = ours.update(ours.optimisers.critic, gradient, opt, params, step)
         theirs.average(step)
-        average = optim.ema(average, [value.numpy() for value in values], step, ours.ema_decay)
+        average = optim.ema(average, [value.numpy() for value in values], step, ours.optimisers.ema_decay)
     for mine, there in zip([*params, *average], [*moving, *theirs.ema], strict=True):
         np.testing.assert_allclose(there.detach().numpy(), mine, rtol=1e-5, atol=1e-6)
-    assert len(theirs.ema) == (ours.ema_decay > 0) * len(jax.tree.leaves(games[1][0]))
+    assert len(theirs.ema) == (ours.optimisers.ema_decay > 0) * len(jax.tree.leaves(games[1][0]))
 
 
 def test_torch_gan_plays_by_the_rules(games):
@@ -266,8 +270,39 @@ def test_torch_gan_plays_by_the_rules(games):
     assert all((p != old).any() for p, old in zip(theirs.net.parameters(), before, strict=True) if p.ndim > 1)
     critic = [p.detach().clone() for p in theirs.critic.parameters()]
     y = torch.from_numpy(Y[:4]).long()
-    theirs.update_generator(theirs.make(y), y)
+    theirs.update_generator(theirs.make(y, True), y)
     assert all(torch.equal(p, old) for p, old in zip(theirs.critic.parameters(), critic, strict=True))
+
+
+def test_torch_generator_learns_as_ours_does(games, monkeypatch):
+    """Labels drawn by frequency, as many forward passes as ours takes, and running statistics of one of them."""
+    import torch
+
+    ours, _, theirs = games
+    assert theirs.shared == ours.shared and tuple(theirs.frequencies.tolist()) == pytest.approx(ours.frequencies)
+    theirs.frequencies = torch.tensor([0.0, 0.0, 1.0])
+    make, update, passes, trained = theirs.make, theirs.update_generator, [], []
+    monkeypatch.setattr(theirs, "make", lambda y, track: passes.append(track) or make(y, track))
+    monkeypatch.setattr(theirs, "update_generator", lambda made, y: trained.append(y) or update(made, y))
+    tracked = [value for name, value in theirs.generator.named_buffers() if name.endswith("num_batches_tracked")]
+    before = [value.item() for value in tracked]
+    theirs.run(0, 2)
+    assert passes == 2 * ([True] if ours.shared else [*[False] * ours.rules.n_critic, True])
+    assert (torch.cat(trained) == 2).all() and len(trained) == 2
+    assert [value.item() for value in tracked] == [value + 2 for value in before]
+
+
+@pytest.mark.parametrize("name", ["vae", "ddpm", "dcgan", "wgan_gp", "cgan"])
+def test_torch_has_every_experiment_that_is_timed(torch_models, name):
+    """The Config that `benchmarks.train_step` takes, whatever it has become, is one that the torch side plays."""
+    from benchmarks import torch_gans
+
+    config = train_step.experiment(None, name, "mnist").model
+    x = np.zeros((config.batch_size, 28, 28, 1), np.uint8)
+    y = np.arange(len(x), dtype=np.int32) % 10
+    make = torch_gans.Trainer if hasattr(config, "rules") else torch_models.Trainer
+    spec = DataSpec.from_arrays(x, y)
+    assert make(config, spec, Feed(x, y, config.batch_size)).config is config
 
 
 def test_rows_are_dealt_once_each():

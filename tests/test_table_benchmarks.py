@@ -16,10 +16,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
 from benchmarks import tables
-from synthjax import adversarial
+from synthjax import adversarial, gan_losses
 from synthjax.data.feed import Feed
 from synthjax.evals import frames
-from synthjax.model import Batch, Column, DataSpec
+from synthjax.model import Column, DataSpec
 from synthjax.models import table_gan
 
 COLUMNS = (
@@ -29,13 +29,13 @@ COLUMNS = (
     Column("town", "code", 6, 1, codes=4),
     Column("churned", "onehot", 7, 2, target=True),
 )
-SPEC = DataSpec("table", (9,), 0, ("no", "yes"), (0.5, 0.5), COLUMNS)
 N = 12
 RANDOM = np.random.default_rng(0)
 Y = np.arange(N, dtype=np.int32) % 2
 X = np.zeros((N, 9), np.float32)
 X[:, [0, 2]], X[:, 1] = RANDOM.standard_normal((N, 2)), np.arange(N) % 3 == 0
 X[np.arange(N), 3 + np.arange(N) % 3], X[:, 6], X[np.arange(N), 7 + Y] = 1, np.arange(N) % 4, 1
+SPEC = DataSpec("table", (9,), 0, ("no", "yes"), (0.5, 0.5), COLUMNS).measured(X)
 CONFIG = dataclasses.replace(
     table_gan.PRESETS["table_wcgan"],
     hidden=(8, 7),
@@ -51,11 +51,10 @@ def both():
     from benchmarks import torch_models, torch_tables
 
     torch.set_num_threads(1)
-    theirs = torch_tables.Trainer(CONFIG, SPEC, Feed(X, Y, 4, minibatches=2))
+    theirs = torch_tables.Trainer(CONFIG, SPEC, Feed(X, Y, 4, kind="batches", n_batches=2))
     model = table_gan.build(CONFIG, SPEC)
-    batch = Batch(jnp.asarray(X), jnp.asarray(Y), jnp.ones(N), jnp.arange(N))  # all rows, whose scale torch takes
-    state = jax.jit(model.init)(jax.random.key(0), batch)
-    for net, ours in ((theirs.generator, state.game.generator), (theirs.critic, state.game.critic)):
+    state = jax.jit(model.init)(jax.random.key(0))
+    for net, ours in ((theirs.generator, state.generator), (theirs.critic, state.critic)):
         torch_models.load(net, ours["params"])
     return model, state, theirs
 
@@ -70,8 +69,8 @@ def test_what_the_generator_makes_and_the_critic_says(both, monkeypatch):
     generator = table_gan.Generator(CONFIG, theirs.columns, 2)
     critic = table_gan.Critic(CONFIG, theirs.columns, 2)
     z, y = RANDOM.standard_normal((4, theirs.noise), np.float32), torch.from_numpy(Y[:4]).long()
-    v = generator.apply(state.game.generator, z, Y[:4], jnp.ones(4), True)  # without a key, of no noise
-    values, _ = critic.apply(state.game.critic, v, Y[:4], jnp.ones(4), True)
+    v = generator.apply(state.generator, z, Y[:4], jnp.ones(4), True)  # without a key, of no noise
+    values, _ = critic.apply(state.critic, v, Y[:4], jnp.ones(4), True)
     made = theirs.generator(torch.from_numpy(z), y)
     np.testing.assert_allclose(made.detach().numpy(), v, atol=1e-5)
     np.testing.assert_allclose(theirs.critic(made, y).detach().numpy(), values, atol=1e-5)
@@ -79,10 +78,12 @@ def test_what_the_generator_makes_and_the_critic_says(both, monkeypatch):
     monkeypatch.setattr(torch, "rand", lambda *_: torch.from_numpy(share))
     monkeypatch.setattr(jax.random, "uniform", lambda *_: jnp.asarray(share))
     real = theirs.examples(theirs.feed.x[:4])[0]
-    there = theirs.critic_loss(real, made.detach(), y).item()
-    game = adversarial._Game(CONFIG.rules, generator, critic, None, 0, 1, 0.0, "", None)  # its loss needs no more
-    pair = adversarial.Pair(jnp.asarray(real.numpy()), Y[:4], jnp.ones(4), jnp.arange(4), (v,))
-    losses, _, _ = game.critic_loss(0, {})(state.game.critic["params"], jax.random.key(1), pair)
+    there = theirs.critic_loss(real, y, made.detach(), y).item()
+    networks = adversarial.Networks(generator, critic, theirs.noise)
+    losses = gan_losses.losses_of(CONFIG.rules)
+    game = adversarial._Game(CONFIG.rules, networks, None, (), 1, losses, None)  # the critic's loss needs no more
+    pair = adversarial.Pair(jnp.asarray(real.numpy()), Y[:4], jnp.ones(4), jnp.arange(4), (v,), Y[:4])
+    losses, _, _ = game.critic_loss(0, {})(state.critic["params"], jax.random.key(1), pair)
     np.testing.assert_allclose(there, losses.mean(), rtol=1e-4)
 
 
