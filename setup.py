@@ -8,7 +8,7 @@ TENSORBOARD = ["tensorboardX"]
 
 setup(
     name="synthjax",
-    version="0.1.0",
+    version="0.2.0",
     description="Generative models as pure JAX functions, and what their synthetic data is worth",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -21,6 +21,7 @@ setup(
     package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html", "*.json"], "synthjax.configs": ["*/*.py"]},
     install_requires=[
         "absl-py",
+        "etils[epath]",
         "flax>=0.12",
         "importlib_resources",  # TensorFlow Datasets needs it (and pillow) and does not say so
         "jax>=0.10",
@@ -58,6 +59,9 @@ setup(
         ],
         "tensorboard": TENSORBOARD,
         "bench": ["prdc", "sdmetrics", "torch"],
+        # Workdirs, outputs and data in object stores.
+        "gs": ["etils[epath-gcs]"],
+        "s3": ["etils[epath-s3]"],
         "cuda": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
     },
