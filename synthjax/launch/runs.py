@@ -222,7 +222,7 @@ def begin(
     statistics = _npz(**data.spec.known()._asdict())
     try:
         files.write(workdir / "splits.npz", _npz(train=data.train.index, holdout=data.holdout.index))
-        if not (workdir / STATISTICS).exists():
+        if not (workdir / STATISTICS).exists() or (workdir / STATISTICS).read_bytes() != statistics:
             files.write(workdir / STATISTICS, statistics)
         for name, values in described.items():
             if writers.read_json(workdir / name) != _plain(values):  # checkpoints know the bytes that are there

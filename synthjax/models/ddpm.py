@@ -102,40 +102,11 @@ PRESETS = {"ddpm": Config()}
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Options of `Model.sample`; the defaults of all but `given` are the Config's.
+class Sampling(diffusion.Sampling):
+    """Those of every diffusion model, and given pixels."""
 
-    Under `jit` and `vmap`, `steps`, `eta` and `guidance` may be traced.
-    """
-
-    steps: int
-    """From noise to image, 1 ... timesteps."""
-    eta: float
-    """0 deterministic (DDIM), 1 ancestral (DDPM)."""
-    order: int
-    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is."""
-    guidance: float
-    """w; 0 samples from the conditional model itself."""
     given: tuple[jax.Array, jax.Array] | None = None
     """(mask, x), each (*spec.shape) or (B, *spec.shape): where mask is True, pixels are led to those of x."""
-
-    @staticmethod
-    def defaults(config: Config) -> dict[str, Any]:
-        """Those of the Config."""
-        return {"steps": config.sample_steps, "eta": config.eta, "order": config.order, "guidance": config.guidance}
-
-    @classmethod
-    def of(cls, config: Config, **options: Any) -> "Sampling":
-        """The options of one call.
-
-        Raises:
-          InputError: one is out of its range.
-        """
-        chosen = cls(**{**cls.defaults(config), **options})
-        diffusion.check_steps("sample.steps", chosen.steps, config.timesteps)
-        if chosen.order not in (1, 2):
-            raise InputError(f"sample.order={chosen.order}: must be 1 or 2")
-        return chosen
 
 
 class Prediction(NamedTuple):
@@ -209,13 +180,11 @@ class _Diffusion:
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
         """Denoising loss, averaged over ten fixed times; the noise comes from `key`."""
-        times = np.maximum(np.linspace(0.05, 0.95, 10) * self.config.timesteps, 1).astype(np.int32)
 
-        def at(inputs):
-            key, t = inputs
+        def at(key, t):
             return self.error(state.ema, key, batch.x, batch.y, jnp.full(len(batch.x), t))
 
-        return jax.lax.map(at, (jax.random.split(key, len(times)), times)).mean(axis=0)
+        return diffusion.mean_error(key, self.config.timesteps, at)
 
     def log_prob(self, key, state: TrainState, batch: Batch, times: int = 100) -> jax.Array:
         """The variational bound on log p(x | y) of grey levels (Ho et al. 2020, eq. 5, with the posterior's variance).
@@ -308,13 +277,7 @@ def model(
     else:
         check_shape(net, (2, *spec.shape), "net", *inputs)
     one = _Diffusion(config, spec, net)
-    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    update = optimiser or optim.adam(b2=0.99, clip=config.clip)
-    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
-
-    def init(key) -> TrainState:
-        return TrainState.create(net.init(key), update)
-
+    init, step = optim.init_and_step(config, net.init, loss or one.loss, optimiser, grad, b2=0.99)
     return Model(
         init,
         step,

@@ -291,6 +291,15 @@ def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: 
     return jnp.zeros_like(drawn).at[state.order].set(drawn).T
 
 
+def _check_states(spec: DataSpec) -> None:
+    """Raises InputError where the table of pairs of states would be too large."""
+    if (states := chow_liu.coarse_states(spec)) > chow_liu.MOST:
+        raise InputError(
+            f"model mixture: compares every two columns, which have {states:,} coarse states together; at most "
+            f"{chow_liu.MOST:,} fit. Models independent, table_vae and table_wcgan take as many columns"
+        )
+
+
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """A mixture for that table. It is fitted by EM: `grad` is not called.
 
@@ -298,11 +307,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
       InputError: the data is no table, its spec has no statistics, or more columns than fit.
     """
     check("mixture", spec)
-    if (states := chow_liu.coarse_states(spec)) > chow_liu.MOST:
-        raise InputError(
-            f"model mixture: compares every two columns, which have {states:,} coarse states together; at most "
-            f"{chow_liu.MOST:,} fit. Models independent, table_vae and table_wcgan take as many columns"
-        )
+    _check_states(spec)
     layout = Layout(spec, config.bins)
     conditional = config.conditional and spec.n_classes > 0
 

@@ -226,13 +226,8 @@ def model(
         check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
         network = _masked(network)
     network = network or hidden_layers(count, config.embedding, config.hidden, config.dropout)
-    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    update = optimiser or optim.adam(clip=config.clip)
     conditional = config.conditional and spec.n_classes > 0
     columns_log_p = functools.partial(log_p, layout, sequence, network)
-
-    def init(key) -> optim.TrainState:
-        return optim.TrainState.create(initial(config, layout, network, key), update)
 
     def loss(params, key, batch: Batch) -> optim.Losses:
         return optim.Losses(-columns_log_p(params, layout.states(batch.x, batch.y), key).sum(axis=0))
@@ -250,7 +245,8 @@ def model(
     def score(key, state: optim.TrainState, batch: Batch):
         return -log_prob(key, state, batch)
 
-    step = optim.train_step(loss, update, rate, ema_decay=config.ema_decay, grad=grad)
+    params = functools.partial(initial, config, layout, network)
+    init, step = optim.init_and_step(config, params, loss, optimiser, grad)
     return Model(init, step, sample, score, log_prob, "exact", "bins", conditional, n_classes=spec.n_classes)
 
 

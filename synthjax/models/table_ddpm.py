@@ -28,7 +28,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from synthjax.errors import InputError
@@ -36,6 +35,7 @@ from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import diffusion, precision
 from synthjax.nets.columns import Columns
 from synthjax.nets.dense import Dense
+from synthjax.nets.diffusion import Sampling
 from synthjax.nets.embeddings import TimeLabel
 from synthjax.nets.network import Network, check_shape, linen
 from synthjax.nets.options import with_options
@@ -91,41 +91,6 @@ class Config:
 
 
 PRESETS = {"table_ddpm": Config()}
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Options of `Model.sample`; the defaults are the Config's.
-
-    Under `jit` and `vmap`, `steps`, `eta` and `guidance` may be traced.
-    """
-
-    steps: int
-    """From noise to row, 1 ... timesteps. With one step, numeric columns are the conditional mean, not a sample."""
-    eta: float
-    """0 deterministic (DDIM), 1 ancestral (DDPM)."""
-    order: int
-    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is."""
-    guidance: float
-    """w: sharper for the label than the data is; 0 samples from the model itself."""
-
-    @staticmethod
-    def defaults(config: Config) -> dict[str, Any]:
-        """Those of the Config."""
-        return {"steps": config.sample_steps, "eta": config.eta, "order": config.order, "guidance": config.guidance}
-
-    @classmethod
-    def of(cls, config: Config, **options: Any) -> "Sampling":
-        """The options of one call.
-
-        Raises:
-          InputError: one is out of its range.
-        """
-        chosen = cls(**{**cls.defaults(config), **options})
-        diffusion.check_steps("sample.steps", chosen.steps, config.timesteps)
-        if chosen.order not in (1, 2):
-            raise InputError(f"sample.order={chosen.order}: must be 1 or 2")
-        return chosen
 
 
 class Denoiser(nn.Module):
@@ -219,14 +184,12 @@ class _Diffusion:
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
         """Denoising loss, averaged over ten fixed times; the noise comes from `key`."""
-        times = np.maximum(np.linspace(0.05, 0.95, 10) * self.config.timesteps, 1).astype(np.int32)
         v = self.columns.encode(batch.x)
 
-        def at(inputs):
-            key, t = inputs
+        def at(key, t):
             return self.losses(state.ema, key, v, batch.y, jnp.full(len(v), t)).losses
 
-        return jax.lax.map(at, (jax.random.split(key, len(times)), times)).mean(axis=0)
+        return diffusion.mean_error(key, self.config.timesteps, at)
 
 
 def model(
@@ -262,13 +225,7 @@ def model(
     else:
         check_shape(net, v.shape, "net", v, t, label)
     one = _Diffusion(config, columns, net, classes)
-    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    update = optimiser or optim.adam(b2=0.99, clip=config.clip)
-    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
-
-    def init(key) -> TrainState:
-        return TrainState.create(net.init(key), update)
-
+    init, step = optim.init_and_step(config, net.init, loss or one.loss, optimiser, grad, b2=0.99)
     sample = with_options(one.sample, Sampling, **Sampling.defaults(config))
     return Model(init, step, sample, one.score, conditional=classes > 0, n_classes=classes)
 

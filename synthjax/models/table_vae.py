@@ -215,13 +215,7 @@ def model(
     encoder = encoder or linen(Net(config.hidden, 2 * config.latents, dtype), v, onehot)
     decoder = decoder or linen(Net(config.hidden[::-1], columns.width, dtype), z, onehot)
     one = _Vae(config, columns, classes, encoder, decoder)
-    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    update = optimiser or optim.adam(clip=config.clip)
-    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
-
-    def init(key) -> TrainState:
-        return TrainState.create(one.init(key), update)
-
+    init, step = optim.init_and_step(config, one.init, loss or one.loss, optimiser, grad)
     return Model(
         init,
         step,

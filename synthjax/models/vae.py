@@ -272,13 +272,7 @@ def model(
     encoder = encoder or linen(Encoder(config, dtype), x, onehot)
     decoder = decoder or linen(Decoder(config, spec.shape, dtype), z, onehot)
     one = _Vae(config, spec, encoder, decoder)
-    rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "cosine")
-    update = optimiser or optim.adam(clip=config.clip)
-    step = optim.train_step(loss or one.loss, update, rate, ema_decay=config.ema_decay, grad=grad)
-
-    def init(key) -> TrainState:
-        return TrainState.create(one.init(key), update)
-
+    init, step = optim.init_and_step(config, one.init, loss or one.loss, optimiser, grad)
     # Of grey values read as expectations there is no likelihood.
     proper = config.binarise or config.likelihood == "discretised"
     return Model(

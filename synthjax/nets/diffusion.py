@@ -6,7 +6,8 @@ See `synthjax.models.ddpm` for the sampler's mathematics.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,41 @@ def step_back(
     return level_s.a * clean + kept * noise + jnp.sqrt(variance) * fresh
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """Options of `Model.sample`; the defaults are the Config's.
+
+    Under `jit` and `vmap`, `steps`, `eta` and `guidance` may be traced.
+    """
+
+    steps: int
+    """From noise to example, 1 ... timesteps. With one step, numbers are the conditional mean, not a sample."""
+    eta: float
+    """0 deterministic (DDIM), 1 ancestral (DDPM)."""
+    order: int
+    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is."""
+    guidance: float
+    """w: sharper for the label than the data is; 0 samples from the model itself."""
+
+    @staticmethod
+    def defaults(config: Any) -> dict[str, Any]:
+        """Those of the Config."""
+        return {"steps": config.sample_steps, "eta": config.eta, "order": config.order, "guidance": config.guidance}
+
+    @classmethod
+    def of(cls, config: Any, **options: Any) -> Self:
+        """The options of one call.
+
+        Raises:
+          InputError: one is out of its range.
+        """
+        chosen = cls(**{**cls.defaults(config), **options})
+        check_steps("sample.steps", chosen.steps, config.timesteps)
+        if chosen.order not in (1, 2):
+            raise InputError(f"sample.order={chosen.order}: must be 1 or 2")
+        return chosen
+
+
 class Solver(NamedTuple):
     """Leads noise to x_0 in `steps` steps along evenly spaced times; all but `order` may be traced."""
 
@@ -119,6 +155,12 @@ class Solver(NamedTuple):
         h_before, h = log_ratio[1] - log_ratio[0], log_ratio[2] - log_ratio[1]
         used = (k > 0) & (k < self.steps - 1) & (self.eta == 0)
         return jnp.where(used, h / (2 * jnp.where(used, h_before, 1.0)), 0.0)
+
+
+def mean_error(key: jax.Array, timesteps: int, error: Callable[[jax.Array, jax.Array], jax.Array]) -> jax.Array:
+    """error(key, t) averaged over ten fixed times t, (B,): how surprised a model is by each of B examples."""
+    times = np.maximum(np.linspace(0.05, 0.95, 10) * timesteps, 1).astype(np.int32)
+    return jax.lax.map(lambda each: error(*each), (jax.random.split(key, len(times)), times)).mean(axis=0)
 
 
 def check_steps(name: str, steps: Any, timesteps: int) -> None:

@@ -233,6 +233,30 @@ def train_update(
     return update
 
 
+def init_and_step(
+    config: Any,
+    params: Callable[[jax.Array], Params],
+    loss: Loss,
+    optimiser: optax.GradientTransformation | None = None,
+    grad: Grad = mean_grad,
+    b2: float = 0.999,
+) -> tuple[Callable[[jax.Array], TrainState], Callable[..., tuple[TrainState, Metrics]]]:
+    """`Model.init` and `Model.step` of a family that is trained by gradients.
+
+    Args:
+      config: with the fields learning_rate, steps, warmup, clip and ema_decay.
+      params: key -> parameters.
+      loss: per example.
+      optimiser: with a learning rate of its own. Default: Adam by the Config, falling to 0 by a cosine.
+      grad: turns the loss into a gradient.
+      b2: Adam's second decay.
+    """
+    rate = None if optimiser else schedule(config.learning_rate, config.steps, config.warmup, "cosine")
+    update = optimiser or adam(b2=b2, clip=config.clip)
+    step = train_step(loss, update, rate, ema_decay=config.ema_decay, grad=grad)
+    return lambda key: TrainState.create(params(key), update), step
+
+
 def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
     """The moving average after step `i` (from 0): a + (1 - d) (p - a), with d = min(decay, (1 + i) / (10 + i)).
 
