@@ -44,7 +44,7 @@ def define_flags() -> None:
         "minutes", None, "s3: time for all training; all: for that of each model (default: as its config says).", 0.0
     )
     flags.DEFINE_bool(
-        "update_results", False, "Write the tables that are made into ./RESULTS.md too; not with --quick."
+        "update_results", False, "Write the tables into ./docs/results/studies/STUDY.md too; not with --quick."
     )
 
 
@@ -91,7 +91,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     text = lab.tables(study.TABLES)
     files.write(folder / "tables.md", f"{text}\n")
     if asked.update_results:
-        update(Path("RESULTS.md"), asked.study, made, study.TABLES)
+        update(Path(f"docs/results/studies/{asked.study}.md"), asked.study, made, study.TABLES)
     print(f"wrote {folder}/tables.md and the pictures beside it")
 
 
