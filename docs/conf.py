@@ -18,7 +18,8 @@ project_copyright = "the synthjax authors, Apache-2.0"
 version = release = synthjax.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_design", "sphinx_copybutton"]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "_generated"]
+suppress_warnings = ["ref.python"]  # `x` is a word of code in a docstring, not a reference
 default_role = "code"  # docstrings have single backticks, as Markdown has
 
 html_theme = "sphinx_book_theme"
