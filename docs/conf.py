@@ -26,7 +26,12 @@ html_theme = "sphinx_book_theme"
 html_title = "synthjax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_theme_options = {"show_toc_level": 2, "show_navbar_depth": 1, "home_page_in_toc": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "show_navbar_depth": 1,
+    "navbar_persistent": [],  # the sidebar has the search field
+    "use_download_button": False,
+}
 html_copy_source = False
 html_show_sourcelink = False
 
