@@ -8,7 +8,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 MEANINGS = {
     "tstr": "trained on synthetic, tested on real examples",
     "trtr": "ceiling: trained on as many real examples, tested on real ones",
@@ -27,7 +26,7 @@ MEANINGS = {
     "kernel": "kernel distance in the same features; 0 is best",
     "c2st.score": "two-sample test by a classifier: 1 it cannot distinguish the sets, 0 it always can",
     "c2st.auc": "ROC AUC of that classifier; .5 is best",
-    "diversity": "mean distance of two samples of a class over that of two real ones; 1 is best, below .5 is a collapse",
+    "diversity": "mean distance of two samples of a class over that of two real ones; below .5 is a collapse",
     "mean_distance": "distance of the mean image of a class to the real one; 0 is best",
     "covariance_distance": "distance of the covariance of a class to the real one; 0 is best",
     "network.accuracy": "accuracy, on real test data, of the network whose features are used",

@@ -1,4 +1,4 @@
-"""Settings of the site, and the two parts of it that are made from the code: docstrings and the catalogue of figures."""
+"""Settings of the site, and the parts of it that are made from the code: docstrings, the catalogue of figures."""
 
 import os
 import sys
