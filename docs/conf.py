@@ -31,6 +31,7 @@ html_theme_options = {
     "show_navbar_depth": 1,
     "navbar_persistent": [],  # the sidebar has the search field
     "use_download_button": False,
+    "secondary_sidebar_items": {"[!rf]*": ["page-toc"]},  # results/ and figures have wide tables instead
 }
 html_copy_source = False
 html_show_sourcelink = False
@@ -50,8 +51,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": False}
-autodoc_class_signature = "separated"
+autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
