@@ -31,7 +31,8 @@ html_theme_options = {
     "show_navbar_depth": 1,
     "navbar_persistent": [],  # the sidebar has the search field
     "use_download_button": False,
-    "secondary_sidebar_items": {"[!rf]*": ["page-toc"]},  # results/ and figures have wide tables instead
+    # Pages with wide tables or code have none.
+    "secondary_sidebar_items": {name: ["page-toc"] for name in ("[!f]*", "howto/*", "api/*", "notebook/*")},
 }
 html_copy_source = False
 html_show_sourcelink = False

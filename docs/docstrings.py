@@ -44,5 +44,6 @@ def converted(lines: list[str]) -> list[str]:
 
 def to_rst(app, what, name, obj, options, lines: list[str]) -> None:
     """Sphinx's hook `autodoc-process-docstring`: changes the lines in place."""
-    del app, what, name, obj, options
-    lines[:] = converted(lines)
+    del app, name, obj, options
+    # In the first line of an attribute's docstring napoleon would take what is before a colon for its type.
+    lines[:] = [""] * (what in ("attribute", "data", "property")) + converted(lines)
