@@ -290,7 +290,8 @@ def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[
         data_dir=workspace.data_dir,
         **unset,
     )
-    parts = frames.read(subject.frames, eval_tables.spelt(subject.kinds), subject.target)
+    assert subject.real.table is not None
+    parts = frames.read(subject.frames, subject.real.table.schema.comparable_kinds(), subject.target)
     return {
         **row_scores(config, parts["synthetic"], parts["train"], parts["test"]),
         **leakage(eval_tables.judge_privacy(subject, parts, seed=config.seed, limit=config.limit)),
@@ -321,7 +322,7 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     if data.table is None or data.table.schema.target is None:
         raise InputError(f"tables={config.tables}: must be a table with a target")
     schema = data.table.schema
-    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+    kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
         parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)

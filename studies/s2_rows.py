@@ -174,5 +174,5 @@ def tables(
         "real": dataset.frame(split),
         "synthetic": draw(workspace, made, n or len(dataset.train.y), seed=seed, step=step),
     }
-    kinds = {field.name: field.kind for field in dataset.table.schema.fields}
-    return frames.read(found, kinds, dataset.table.schema.target)
+    schema = dataset.table.schema
+    return frames.read(found, schema.comparable_kinds(), schema.target)
