@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthjax.studies import all as study
+from synthjax.studies import models as study
 from synthjax.studies import workspace
 
 from synthjax import data
@@ -13,14 +13,14 @@ from synthjax.evals import frames
 from synthjax.launch import config as config_lib
 from synthjax.launch import reproduce
 
-TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
+TINY = reproduce.settings("models", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder in which both tables were made: (folder, images, tables)."""
-    folder = tmp_path_factory.mktemp("all")
-    work = workspace.Workspace(folder, None, {"study": "all"}, lambda line: None)
+    folder = tmp_path_factory.mktemp("models")
+    work = workspace.Workspace(folder, None, {"study": "models"}, lambda line: None)
     return folder, *(study.TABLES[name](work, TINY)[0] for name in ("images", "tables"))
 
 
@@ -73,7 +73,7 @@ def test_what_was_measured_is_kept(place, monkeypatch):
     for name in ("image_scores", "table_scores"):
         monkeypatch.setattr(study, name, lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(workspace.train, "run", lambda *_: pytest.fail("trained"))
-    work = workspace.Workspace(folder, None, {"study": "all"}, lambda line: None)
+    work = workspace.Workspace(folder, None, {"study": "models"}, lambda line: None)
     assert study.tables(work, TINY) == [tables] and study.images(work, TINY) == [images]
 
 
