@@ -21,6 +21,7 @@ def toy(tmp_path, monkeypatch) -> ToyWorkspace:
     return ToyWorkspace(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss")  # of the t-test: two trials may change by the same
 def test_the_tables_stand_beside_the_study_s(toy):
     made = {number: s0.TABLES[number](toy, SMALL) for number in ("1", "2", "4", "5", "6")}
     for table in (table for tables in made.values() for table in tables):
