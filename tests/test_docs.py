@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from synthjax.studies import workspace
 
 from synthjax.evals import report, tabular_report
 from synthjax.launch import reproduce
+from synthjax.studies import workspace
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "RESULTS.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
