@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthjax.evals import tabular, tabular_figures, tabular_privacy
+from synthjax.evals import tabular, tabular_privacy
 from synthjax.train import metrics
 
-from . import figures, s2_rows
+from . import figures, s2_rows, table_figures
 from .workspace import Generator, Workspace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def steps(workspace: Workspace, config: "Config", found: dict[str, dict[str, Any
     horizontal, vertical = config.columns
     real = real[:: max(len(real) // SHOWN, 1)]
     file, classes = workspace.folder / "figure_6.png", train.schema.classes
-    tabular_figures.steps(file, real, models, (horizontal, vertical), classes=classes)
+    table_figures.steps(file, real, models, (horizontal, vertical), classes=classes)
 
 
 def losses(workspace: Workspace, gans: dict[str, Generator]) -> None:
@@ -78,10 +78,10 @@ def quality(workspace: Workspace, config: "Config", made: Generator, name: str) 
     train, real, synthetic = (found[key] for key in ("train", "real", "synthetic"))
     both = {"real": train, name: synthetic}
     folder, target = workspace.folder, train.schema.target
-    tabular_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
-    tabular_figures.pair_plots(folder / "figure_7.png", both, groups=target)
-    tabular_figures.correlations(folder / "figure_8.png", tabular.correlation_difference(train, synthetic))
-    tabular_figures.histograms(folder / "histograms.png", both)
+    table_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
+    table_figures.pair_plots(folder / "figure_7.png", both, groups=target)
+    table_figures.correlations(folder / "figure_8.png", tabular.correlation_difference(train, synthetic))
+    table_figures.histograms(folder / "histograms.png", both)
     away = tabular_privacy.distances(synthetic, train, real, seed=config.seed)
-    tabular_figures.distances(folder / "figure_10.png", *away, tabular_privacy.compare_distances(*away))
-    tabular_figures.embedding(folder / "figure_11.png", tabular.embed(both, seed=config.seed))
+    table_figures.distances(folder / "figure_10.png", *away, tabular_privacy.compare_distances(*away))
+    table_figures.embedding(folder / "figure_11.png", tabular.embed(both, seed=config.seed))

@@ -15,8 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from synthjax import files
 from synthjax.data import Split
-from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals.draw import png
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.train import metrics
@@ -193,7 +195,8 @@ def curves(workspace: Workspace, config: Config) -> None:
         )
         x, y = workspace.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
         first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
-        plots.grid(x[first], workspace.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
+        picture = png.grid(x[first], columns=10, levels=made.spec.levels)
+        files.write(workspace.folder / f"grid_{name}.png", picture)
 
 
 TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"S3": table}

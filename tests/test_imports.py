@@ -26,7 +26,7 @@ ALLOWED = {
     "gibbs": {"gibbs", "nets", "model", "errors", "train.optim"},
     "models": {"model", "errors", "nets", "adversarial", "gan_losses", "gibbs", "train.optim"},
     "data": {"data", "model", "errors", "files"},
-    "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling", "evals.plots"},
+    "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling"},
     "evals": {"evals", "model", "errors", "files", "jit", "nets", "train.optim"},
 }
 # `launch`, the studies and the package's own __init__ put everything together.

@@ -12,7 +12,7 @@ these answers are made of.
         print(verdict.question, verdict.answer, verdict.confidence)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthjax.evals import report as image_report
@@ -34,6 +34,18 @@ SHOWN = 3
 def answers(report: Mapping[str, Any]) -> list[Verdict]:
     """The four verdicts, in the order of the first page."""
     return [publish(report), good(report), lost(report), checkpoint(report)]
+
+
+def as_values(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """What the report holds of `answers`: each with its `id`, and its evidence as `topic` and `text`."""
+    return [
+        {
+            "id": name,
+            **verdict._asdict(),
+            "evidence": [{"topic": "", "text": sentence} for sentence in verdict.evidence],
+        }
+        for name, verdict in zip(("publish", "good", "lost", "checkpoint"), verdicts, strict=True)
+    ]
 
 
 def plain_words(loss: Mapping[str, Any]) -> str:

@@ -93,7 +93,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from synthjax import files
-from synthjax.errors import GateError
+from synthjax.errors import GateError, InputError
 from synthjax.evals import traces
 from synthjax.evals.privacy.distances import exceeds
 
@@ -158,17 +158,35 @@ def _ratio(part: Mapping[str, Any]) -> float:
     return part["tstr"]["mean"] / ceiling if ceiling else 0.0
 
 
-def write(folder: Path, report: Mapping[str, Any], html: str) -> tuple[Path, Path]:
-    """Writes report.json and report.html into `folder`, each whole or not at all; returns their paths.
+def write(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Writes report.json into `folder`, whole or not at all; returns its path.
 
     Raises:
         ValueError: if the report holds a NaN or an infinity, which JSON does not know.
     """
-    text = json.dumps(report, indent=1, allow_nan=False) + "\n"
-    paths = folder / "report.json", folder / "report.html"
-    for path, content in zip(paths, (text, html), strict=True):
-        files.write(path, content)
-    return paths
+    path = folder / "report.json"
+    files.write(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A report that was written before.
+
+    Raises:
+        InputError: the file cannot be read, or holds no report, or one of another protocol version.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise InputError(f"{path}: is no JSON file; --render takes a report.json that eval wrote") from None
+    if not isinstance(found, dict) or not {"manifest", "privacy", "protocol_version"} <= found.keys():
+        raise InputError(f"{path}: holds no report; --render takes a report.json that eval wrote")
+    if found["protocol_version"] != PROTOCOL_VERSION or "pictures" not in found:
+        version = f"{found['protocol_version']!r}, this one is {PROTOCOL_VERSION}"
+        raise InputError(f"{path}: its report is of protocol version {version}: judge the set again")
+    return found
 
 
 class Gate(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import comparison, exports
+from synthjax.evals import comparison, exports, page
 from synthjax.launch.judging import say
 
 Judge = Callable[[dict[str, Any]], dict[str, Any]]
@@ -52,7 +52,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
         rows = {title: exports.figures(report) for title, report in reports.items()}
         texts = {
             "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
-            "compare.html": comparison.render(found),
+            "compare.html": page.compare(found),
             "compare.csv": exports.to_csv(rows),
             "compare.tex": exports.to_latex(rows),
         }

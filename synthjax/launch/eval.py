@@ -8,6 +8,7 @@
   python -m synthjax.launch.eval --fail_if='privacy.mia.auc>0.55' --fail_if='utility.cnn.tstr_over_trtr<0.98'
   python -m synthjax.launch.eval --compare runs/ddpm-mnist runs/vae-mnist              # side by side; also files
   python -m synthjax.launch.eval --real=mnist --compare mine.npz theirs.npz --out=both
+  python -m synthjax.launch.eval --render=runs/ddpm-mnist/eval/report.json             # the page again, nothing more
 
 A run's own set of images, synthetic.npz in its workdir, is drawn first if it is missing or from another checkpoint: as
 large as the training set; a run's own table is synthetic.csv or synthetic.parquet there. A table in a file needs
@@ -23,18 +24,21 @@ compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says 
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
 from absl import flags
 
 from synthjax import files
-from synthjax.errors import SynthjaxError
-from synthjax.evals import report, tabular_report
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.evals import page, report, tabular_report
 from synthjax.launch import cli, compare, config, eval_images, eval_tables, judging, runs, subjects, table_subjects
 
 NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
 OF_TABLES = ("target", "schema")
 OF_IMAGES = ("epochs",)
+HOW = ("seed", "seeds", "epochs", "level", "shadows", "public")
 
 
 def define_flags() -> None:
@@ -60,6 +64,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("public", 0, "Members, and as many others, that an attacker knows beforehand.", lower_bound=0)
     flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
+    flags.DEFINE_string("render", None, "A report.json whose page is drawn again: report.html beside it, or in --out.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
 
@@ -110,12 +115,38 @@ def judge(
     return known or eval_images.run(subject, folder, **protocol)
 
 
+def render(file: str, out: str | None) -> Path:
+    """Draws the page of a report that was written before; returns its path.
+
+    Raises:
+        InputError: the file holds no report of this version, or a damaged one.
+    """
+    path = files.path(file)
+    found = report.read(path)
+    try:
+        text = page.render(found)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.TemplateError) as error:
+        # A report.json is anybody's file: rather than all of its schema, what is used of it is checked.
+        raise InputError(f"{path}: the report is damaged ({type(error).__name__}: {error})") from error
+    folder = files.path(out) if out else path.parent
+    with files.named_errors(folder, "made"):
+        folder.mkdir(parents=True, exist_ok=True)
+    files.write(folder / "report.html", text)
+    return folder / "report.html"
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
+    if given.render:
+        others = [name for name in (*NAMES, *OF_TABLES, *HOW, "compare", "fail_if") if given[name].present]
+        if others:
+            raise SynthjaxError(f"--{others[0]} does not go with --render, which measures nothing")
+        judging.say(f"wrote {render(given.render, given.out)}: open it in a browser")
+        return
     config.check_seed(given.seed, "--seed")
     asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
-    protocol = {name: given[name].value for name in ("seed", "seeds", "epochs", "level", "shadows", "public")}
+    protocol = {name: given[name].value for name in HOW}
     if given.compare:
         if given.fail_if:
             raise SynthjaxError("--fail_if does not go with --compare: it is about one set")

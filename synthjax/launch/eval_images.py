@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from synthjax import data
-from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, top_up, utility
+from synthjax.evals import amounts, classifiers, fidelity, image_studies, pictures, privacy, report, top_up, utility
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
 from synthjax.launch import judging, shadows, subjects
@@ -326,6 +326,5 @@ def run(
         times = {"classifiers": estimate(subject, protocol), "attacks": judging.extrapolate(attacks, protocol.limit)}
         say(judging.forecast(times, subject.run, protocol.shadows))
     found, parts = judge(subject, out, protocol, seed=seed, level=level)
-    return judging.finish(
-        out, found, lambda whole: page.render(whole, real.spec, synthetic, real.train, real.test), parts
-    )
+    found["pictures"] = pictures.of_images(real.spec, synthetic, real.train, real.test, found["privacy"]["closest"])
+    return judging.finish(out, found, parts)

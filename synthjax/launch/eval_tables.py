@@ -15,9 +15,9 @@ from synthjax.evals import (
     amounts,
     frames,
     judges,
+    pictures,
     table_studies,
     tabular,
-    tabular_page,
     tabular_privacy,
     tabular_report,
     tabular_utility,
@@ -261,5 +261,7 @@ def run(
         }
         say(judging.forecast(times, subject.run, protocol.shadows))
     found, parts = judge(subject, tables, out, protocol, seed=seed, level=level)
-    shown = {**tables, "reference": witnesses(subject, tables)[2]}
-    return judging.finish(out, found, lambda whole: tabular_page.render(whole, shown), parts)
+    others = tables["synthetic"], tables["train"], witnesses(subject, tables)[2]
+    distances = tabular_privacy.distances(*others, seed=seed, limit=protocol.attacked)
+    found["pictures"] = pictures.of_table(tables, subject.kinds, found["privacy"]["closest"], distances)
+    return judging.finish(out, found, parts)

@@ -26,7 +26,7 @@ import synthjax
 from synthjax import data, files
 from synthjax.data import writers
 from synthjax.errors import SynthjaxError
-from synthjax.evals import answers, exports, privacy, report
+from synthjax.evals import answers, exports, page, privacy, report
 from synthjax.jit import jit
 from synthjax.launch.subjects import Run
 from synthjax.model import Batch
@@ -345,13 +345,12 @@ def _train_seconds(workdir: Path) -> float | None:
     return round(float(spent), 1) if rows else None
 
 
-def finish(out: Path, found: dict[str, Any], html: Callable[[dict[str, Any]], str], parts: Parts) -> dict[str, Any]:
+def finish(out: Path, found: dict[str, Any], parts: Parts) -> dict[str, Any]:
     """Says the verdicts, writes all files of the report, says where they are, and forgets the parts.
 
     Args:
         out: folder of the results.
         found: the report, whose manifest gets its seconds and which gets its verdicts here.
-        html: the report to the page.
         parts: that it was made of.
 
     Returns:
@@ -359,11 +358,12 @@ def finish(out: Path, found: dict[str, Any], html: Callable[[dict[str, Any]], st
     """
     found["manifest"]["seconds"] = {name: round(value, 1) for name, value in parts.seconds.items()}
     verdicts = answers.answers(found)
-    found = {**found, "verdicts": [verdict._asdict() for verdict in verdicts]}
+    found = {**found, "verdicts": answers.as_values(verdicts)}
     say("")
     for verdict in verdicts:
         say(f"{verdict.question}  {verdict.answer}")
-    json_file, html_file = report.write(out, found, html(found))
+    json_file, html_file = report.write(out, found), out / "report.html"
+    files.write(html_file, page.render(found))
     rows = {Path(found["manifest"]["synthetic"]["file"]).name: exports.figures(found)}
     files.write(out / "report.csv", exports.to_csv(rows))
     files.write(out / "report.tex", exports.to_latex(rows))

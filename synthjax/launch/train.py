@@ -29,7 +29,7 @@ from synthjax import files
 from synthjax.data import Dataset, memory, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
-from synthjax.evals import plots
+from synthjax.evals.draw import png
 from synthjax.launch import cli, config, distributed, holdout, runs, watch
 from synthjax.launch.config import Experiment
 from synthjax.launch.trained import Run
@@ -326,7 +326,7 @@ def _run(
     if show is not None:
         show(step, state)
     elif writer is not None:
-        plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
+        files.write(workdir / "loss.png", png.loss_curve(list(metrics.read(workdir))))
     if writer is not None:
         writer.close()
     if best is not None:

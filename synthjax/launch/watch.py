@@ -34,9 +34,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax import sampling
+from synthjax import files, sampling
 from synthjax.data import Dataset, memory
-from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals.draw import png
 from synthjax.gibbs import training
 from synthjax.jit import jit
 from synthjax.launch.config import Experiment
@@ -114,13 +115,13 @@ class Watch:
         x = self._draw(state, drawn)
         (workdir / "samples").mkdir(exist_ok=True)
         picture = x[: len(labels)].reshape(-1, PER_CLASS, *spec.shape)
-        plots.grid(picture, workdir / "samples" / f"step_{step:07d}.png", levels=spec.levels)
+        files.write(workdir / "samples" / f"step_{step:07d}.png", png.grid(picture, levels=spec.levels))
         if measures:
             self._measure(self._writer, step, x, drawn)
         energetic = isinstance(state, training.State) and len(self._data.holdout.y) > 0
         if energetic and not any(row["step"] == step for row in metrics.read(workdir, "free_energy_gap")):
             self._writer.write(step, {"free_energy_gap": self._gap(state)})
-        plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
+        files.write(workdir / "loss.png", png.loss_curve(list(metrics.read(workdir))))
 
     def _gap(self, state: State) -> np.ndarray:
         """Mean free energy of held-out examples less that of as many training examples, of the first member: ()."""

@@ -11,7 +11,8 @@ import pytest
 
 from synthjax import data
 from synthjax.data import Split
-from synthjax.evals import classifiers, plots
+from synthjax.evals import classifiers
+from synthjax.evals.draw import png
 from synthjax.launch import watch
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
@@ -123,7 +124,7 @@ def test_the_network_knows_the_classes_and_real_examples_are_as_many(run, three)
 
 def test_the_picture_shows_the_first_of_what_is_measured(run, three, monkeypatch):
     pictures = []
-    monkeypatch.setattr(plots, "grid", lambda x, path, **_: pictures.append(x))
+    monkeypatch.setattr(png, "grid", lambda x, **_: pictures.append(x) or b"")
     labels = np.repeat(np.arange(3, dtype=np.int32), 10)
     measured = run.watch._draw(holdings(three), np.tile(labels, 6))
     run.watch(10, holdings(three))

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
-from synthjax.studies import figures
+from synthjax.studies import canvas, figures
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas
 
 DIGITS = [str(digit) for digit in range(10)]
 

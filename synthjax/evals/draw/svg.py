@@ -152,7 +152,9 @@ def roc_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], smallest: fl
     return axes.chart(title, names, (ticks, ticks), *body)
 
 
-def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x_name: str, y_name: str) -> Markup:
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x_name: str, y_name: str
+) -> Markup:
     """Lines through points, the horizontal axis logarithmic.
 
     Args:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas, frames
-from synthjax.evals.canvas import Path
+from synthjax.evals import frames
 from synthjax.evals.frames import Table
+
+from . import canvas
+from .canvas import Path
 
 POINTS = 1500
 """Rows that a scatter plot shows at most."""

@@ -5,9 +5,10 @@ import pytest
 from customers import KINDS, customers
 from matplotlib.colors import to_rgb
 from PIL import Image
+from synthjax.studies import canvas, table_figures
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas, frames, tabular, tabular_figures, tabular_privacy
+from synthjax.evals import frames, tabular, tabular_privacy
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def legend(figure):
 
 
 def test_pair_plots_are_scaled_and_coloured_by_class(drawn, tables):
-    figure = drawn(tabular_figures.pair_plots, tables, groups="churned")
+    figure = drawn(table_figures.pair_plots, tables, groups="churned")
     assert len(figure.axes) == 2 * 9 and legend(figure) == ["churned: no", "churned: yes"]
     below = figure.axes[3]  # second row, first column: income against age
     assert below.get_ylabel() == "income"
@@ -57,7 +58,7 @@ def test_pair_plots_are_scaled_and_coloured_by_class(drawn, tables):
 
 def test_correlations_show_the_difference(drawn, tables):
     found = tabular.correlation_difference(tables["real"], tables["synthetic"])
-    figure = drawn(tabular_figures.correlations, found)
+    figure = drawn(table_figures.correlations, found)
     images = [axes.images[0] for axes in figure.axes if axes.images and len(axes.images[0].get_array()) == 3]
     shown = [np.array(image.get_array()) for image in images]
     np.testing.assert_allclose(shown[2], shown[1] - shown[0], atol=1e-12)
@@ -65,12 +66,12 @@ def test_correlations_show_the_difference(drawn, tables):
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels[0] == "1.00" and labels[1] == f"{found['real'][0][1]:.2f}".replace("0.", ".")
     same = tabular.correlation_difference(tables["real"], tables["real"])
-    figure = drawn(tabular_figures.correlations, same)
+    figure = drawn(table_figures.correlations, same)
     assert {text.get_text() for axes in figure.axes for text in axes.texts if axes.get_title() != "real"} >= {".000"}
 
 
 def test_histograms_of_every_column(drawn, tables):
-    figure = drawn(tabular_figures.histograms, tables)
+    figure = drawn(table_figures.histograms, tables)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["age", "income", "joined", "city", "member", "churned"]
     assert legend(figure) == ["real", "synthetic"]
@@ -87,11 +88,11 @@ def test_histograms_of_every_column(drawn, tables):
 def test_distances_and_their_joint_plot(drawn, tables):
     pair = tabular_privacy.distances(tables["synthetic"], tables["real"], tables["synthetic"])
     found = tabular_privacy.compare_distances(*pair)
-    figure = drawn(tabular_figures.distances, *pair, found)
+    figure = drawn(table_figures.distances, *pair, found)
     texts = [axes.get_title() for axes in figure.axes]
     assert any("Wilcoxon" in text for text in texts)
     steps = np.array([0.5, 1.0, 1.5, 2.0])
-    figure = drawn(tabular_figures.distances, steps, steps[::-1], tabular_privacy.compare_distances(steps, steps[::-1]))
+    figure = drawn(table_figures.distances, steps, steps[::-1], tabular_privacy.compare_distances(steps, steps[::-1]))
     assert any("r = -1.00" in axes.get_title() for axes in figure.axes)
     (scatter,) = (axes.collections[0] for axes in figure.axes if axes.get_xlabel() == "distance to training rows")
     np.testing.assert_allclose(sorted(scatter.get_offsets()[:, 0]), steps)
@@ -106,7 +107,7 @@ def test_an_embedding_keeps_clusters_apart(drawn):
     both = np.concatenate(list(places.values()))
     apart = np.linalg.norm(both[:, None] - both, axis=-1) + np.diag(np.full(80, np.inf))
     assert ((apart.argmin(1) < 40) == (np.arange(80) < 40)).mean() > 0.8  # by chance 0.5
-    figure = drawn(tabular_figures.embedding, places)
+    figure = drawn(table_figures.embedding, places)
     assert [axes.get_title() for axes in figure.axes] == ["all", "real", "synthetic"]
     with pytest.raises(InputError, match="2 rows are too few"):
         tabular.embed(tables, limit=1)
@@ -116,7 +117,7 @@ def test_steps_have_a_row_per_model_and_the_real_table_first(drawn):
     rng = np.random.default_rng(0)
     real = np.concatenate([rng.random((50, 2)), rng.integers(0, 2, (50, 1))], axis=1)
     models = {"gan": {0: 1000 * rng.random((40, 2)), 100: rng.random((40, 2))}, "cgan": {100: real}}
-    figure = drawn(tabular_figures.steps, real, models, ("age", "hours"), classes=("no", "yes"))
+    figure = drawn(table_figures.steps, real, models, ("age", "hours"), classes=("no", "yes"))
     cells = np.array(figure.axes).reshape(2, 3)
     assert [axes.get_title() for axes in cells[0]] == ["real", "step 0", "step 100"]
     assert cells[1, 0].get_ylabel() == "cgan\nhours" and not cells[1, 1].collections
@@ -128,13 +129,13 @@ def test_steps_have_a_row_per_model_and_the_real_table_first(drawn):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda path, t: tabular_figures.pair_plots(path, {}), "no table"),
-        (lambda path, t: tabular_figures.pair_plots(path, t, groups="age"), "'age' is no discrete column"),
-        (lambda path, t: tabular_figures.histograms(path, {}), "no table"),
-        (lambda path, t: tabular_figures.distances(path, np.ones(3), np.ones(2), {}), "two arrays"),
-        (lambda path, t: tabular_figures.embedding(path, {"a": np.ones((3, 2))}), "points"),
-        (lambda path, t: tabular_figures.steps(path, np.ones((3, 2)), {}, ("a", "b")), "a model"),
-        (lambda path, t: tabular_figures.correlations(path, {"mean": None}), "no two numeric columns"),
+        (lambda path, t: table_figures.pair_plots(path, {}), "no table"),
+        (lambda path, t: table_figures.pair_plots(path, t, groups="age"), "'age' is no discrete column"),
+        (lambda path, t: table_figures.histograms(path, {}), "no table"),
+        (lambda path, t: table_figures.distances(path, np.ones(3), np.ones(2), {}), "two arrays"),
+        (lambda path, t: table_figures.embedding(path, {"a": np.ones((3, 2))}), "points"),
+        (lambda path, t: table_figures.steps(path, np.ones((3, 2)), {}, ("a", "b")), "a model"),
+        (lambda path, t: table_figures.correlations(path, {"mean": None}), "no two numeric columns"),
     ],
 )
 def test_what_cannot_be_drawn_leaves_no_file(call, message, tables, tmp_path):
