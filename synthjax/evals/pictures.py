@@ -190,7 +190,7 @@ def _numbers(real: np.ndarray, synthetic: np.ndarray, *, date: bool) -> dict[str
     for name, column in (("real", real), ("synthetic", synthetic)):
         values = np.clip(column[~np.isnan(column)], edges[0], edges[-1])
         found[name] = _rounded(np.histogram(values, edges)[0] / max(len(values), 1), 4)
-    found["ends"] = [_day(end) if date else f"{end:.4g}" for end in edges[[0, -1]]]
+    found["ends"] = [_day(end) if date else _short_number(end) for end in edges[[0, -1]]]
     return found
 
 
@@ -206,6 +206,10 @@ def _shares(real: np.ndarray, synthetic: np.ndarray, categories: Sequence[str]) 
 
 def _day(seconds: float) -> str:
     return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
+
+
+def _short_number(value: float) -> str:
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _closest(

@@ -233,14 +233,17 @@ def strip(
         return left + (share if worst <= best else 1 - share) * (right - left)
 
     body = [_path("rule", f"M{left} {y}H{right}"), _path("range", f"M{across(worst):.1f} {y}H{across(best):.1f}")]
-    for (at, name), x, anchor in zip(marks, (left, right), ("start", "end"), strict=True):
-        label = f"{name} {show(at)}"
-        body += [_path("mark", f"M{across(at):.1f} {y - 8}V{y + 8}"), _text(x, y + 24, label, anchor=anchor)]
+    labels = [f"{name} {show(at)}" for at, name in marks]
+    ends = [across(at) for at, _ in marks]
+    room = ends[1] - ends[0] > _CHARACTER * sum(map(len, labels))
+    places = ends if room else [left, right]
+    for at, label, place, anchor in zip(ends, labels, places, ("start", "end"), strict=True):
+        body += [_path("mark", f"M{at:.1f} {y - 8}V{y + 8}"), _text(place, y + 24, label, anchor=anchor)]
     if value is not None:
         at = across(value)
         if interval:
-            ends = sorted(across(end) for end in interval)
-            body.append(_path("whisker s1", f"M{ends[0]:.1f} {y}H{ends[1]:.1f}"))
+            low_end, high_end = sorted(map(across, interval))
+            body.append(_path("whisker s1", f"M{low_end:.1f} {y}H{high_end:.1f}"))
         anchor = "end" if at > 0.85 * _WIDTH else "start" if at < 0.15 * _WIDTH else "middle"
         body += [_dot(at, y, "s1", 5), _text(at, y - 14, show(value), "value", anchor)]
     return picture(_WIDTH, 60, title, *body, class_="strip")
@@ -269,7 +272,7 @@ _BAR = 9
 
 
 def outlines(edges: Sequence[float], shares: Sequence[Sequence[float]], ends: tuple[str, str], title: str) -> Markup:
-    """Two distributions of a number over the same bins, real before synthetic; `ends`: how the outer edges read."""
+    """Distributions of a number over the same bins; `ends`: how the outer edges read. The k-th has class `s<k>`."""
     height, top = 70, max(max(map(max, shares)), 1e-12)
     width = (_PANEL - 4) / (len(edges) - 1)
     body = []
@@ -281,7 +284,7 @@ def outlines(edges: Sequence[float], shares: Sequence[Sequence[float]], ends: tu
 
 
 def bars(names: Sequence[str], shares: Sequence[Sequence[float]], title: str) -> Markup:
-    """Shares of categories as pairs of bars, real above synthetic."""
+    """Shares of categories as pairs of bars; those of the k-th have class `s<k>`."""
     left, step = 84, 2 * _BAR + 7
     top = max(max(map(max, shares)), 1e-12)
     body = []
@@ -303,7 +306,9 @@ def heat(matrix: Sequence[Sequence[float | None]], names: Sequence[str], most: f
         most: what has the full colour.
         title: what a screen reader says.
     """
-    cell, left, decimals = 26, 104, 3 if most < 0.1 else 2
+    cell, decimals = 26, 3 if most < 0.1 else 2
+    longest = max(len(short(name)) for name in names)
+    left = _CHARACTER * longest + 10
     body = []
     for row, values in enumerate(matrix):
         body.append(_text(left - 5, row * cell + cell / 2 + 4, short(names[row]), anchor="end"))
@@ -320,7 +325,10 @@ def heat(matrix: Sequence[Sequence[float | None]], names: Sequence[str], most: f
     for column, name in enumerate(names):
         turned = f"translate({left + column * cell + cell / 2 + 3} {bottom + 8}) rotate(-50)"
         body.append(element("text", short(name), transform=turned, class_="axis", text_anchor="end"))
-    return picture(left + bottom, bottom + 82, title, *body, class_="heat")
+    width = left + bottom + 2
+    # Few columns need no more room than their labels take.
+    size = f"max-width: {1.4 * width:.0f}px"
+    return picture(width, bottom + 14 + 0.77 * (left - 10), title, *body, class_="heat", style=size)
 
 
 def _correlation(value: float, decimals: int) -> str:

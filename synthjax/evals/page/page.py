@@ -124,7 +124,7 @@ def _environment() -> jinja2.Environment:
         "without_unit": lambda text: text.removesuffix(" %"),
     }
     environment.globals |= {
-        **{"svg": svg, "percent": percent, "number": _number, "plain": "{:z.3f}".format, "signed": "{:+.1f}".format},
+        **{"svg": svg, "percent": percent, "number": _number, "plain": "{:z.3f}".format, "signed": _signed},
         "percents": lambda interval: interval and [100 * end for end in interval],
         **{"p_text": traces.p_text, "attack_name": traces.attack, "trend": trend},
         **{"measure_names": NAMES, "judge_names": JUDGES, "ranked_names": RANKED, "figures_of_attacks": FIGURES},
@@ -144,7 +144,17 @@ def _capital(text: str) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:,.4g}"
+    if abs(value) < 100:
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _points(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def _dig(values: Any, path: str) -> Any:
@@ -190,11 +200,12 @@ def _strip(verdict: str, report: Mapping[str, Any], table: bool) -> dict[str, An
     if found is None:
         return None
     value, interval, marks, show, caption, term = found
-    picture = svg.strip(value, marks, f"{caption} {show(value)}", interval=interval, show=show)
+    title = caption if value is None else f"{caption} {show(value)}"
+    picture = svg.strip(value, marks, title, interval=interval, show=show)
     return {"picture": picture, "caption": caption, "term": term}
 
 
-_Strip = tuple[float, Sequence[float] | None, Sequence[tuple[float, str]], Callable[[float], str], str, str]
+_Strip = tuple[float | None, Sequence[float] | None, Sequence[tuple[float, str]], Callable[[float], str], str, str]
 _AUC = ((1.0, "all recognised"), (0.5, "guessing"))
 
 
@@ -220,7 +231,7 @@ def _lost(report: Mapping[str, Any], table: bool) -> _Strip | None:
     if loss := _dig(report, "utility.loss"):
         marks = (5.0, "points lost:"), (0.0, "nothing lost:")
         caption = f"{loss['measure']} lost against training on real data, in points."
-        return loss["points"], loss["ci"], marks, "{:.1f}".format, _capital(caption), "loss"
+        return loss["points"], loss["ci"], marks, _points, _capital(caption), "loss"
     sides = ("synthetic.neighbours", "ceiling.neighbours") if table else ("", "reference")
     value, real = (_dig(report, ".".join(("fidelity", *filter(None, [side]), "coverage"))) for side in sides)
     if value is None or real is None:
@@ -229,10 +240,14 @@ def _lost(report: Mapping[str, Any], table: bool) -> _Strip | None:
     return value, None, ((0.0, "none:"), (real, "real data:")), percent, caption, "coverage"
 
 
-def _model_attacked(report: Mapping[str, Any], table: bool) -> _Strip | None:
+def _model_attacked(report: Mapping[str, Any], table: bool) -> _Strip:
     mia = report["privacy"]["mia"]
+    if guarantee := _dig(report, "manifest.model.guarantee"):
+        marks = (10.0, "hardly a promise: ε ="), (1.0, "strong: ε =")
+        caption = f"What training with differential privacy promises; δ = {guarantee['delta']:.1g}."
+        return guarantee["epsilon"], None, marks, "{:.3g}".format, caption, "dp"
     if mia["model_auc"] is None:
-        return None
+        return None, None, _AUC, "{:.3f}".format, "No model was attacked: nothing is known of what it gives away.", "auc"
     caption = "How well the best attack on the model tells training data from other real data."
     return mia["model_auc"], mia["model"]["auc_interval"], _AUC, "{:.3f}".format, caption, "auc"
 
