@@ -18,7 +18,7 @@ setup(
     # configs/ and studies/ lie at the top of the tree, where people look for them, and are installed in synthjax.
     packages=[*find_packages(include=["synthjax", "synthjax.*"]), "synthjax.configs", "synthjax.studies"],
     package_dir={"synthjax.configs": "configs", "synthjax.studies": "studies"},
-    package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html", "*.json"], "synthjax.configs": ["*/*.py"]},
+    package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html"], "synthjax.configs": ["*/*.py"]},
     install_requires=[
         "absl-py",
         "etils[epath]",
@@ -26,6 +26,7 @@ setup(
         "importlib_resources",  # TensorFlow Datasets needs it (and pillow) and does not say so
         "jax>=0.10",
         "matplotlib",
+        "msgspec",
         "numpy>=2",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.12",

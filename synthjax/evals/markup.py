@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from synthjax.evals.report import PROTOCOL_VERSION, Verdict, percent
+from synthjax.evals.report.model import PROTOCOL_VERSION
+from synthjax.evals.report.words import percent
 
 SIGNS = {"good": ("✓", "good"), "fair": ("!", "mixed"), "poor": ("✕", "poor")}
 
 
-def document(manifest: Mapping[str, Any], verdicts: Iterable[Verdict], sections: Iterable[str], *, unit: str) -> str:
+def document(
+    manifest: Mapping[str, Any], verdicts: Iterable[Mapping[str, Any]], sections: Iterable[str], *, unit: str
+) -> str:
     """The whole page.
 
     Args:
@@ -53,13 +56,13 @@ def unbroken(page: str) -> str:
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", page)
 
 
-def _verdict(verdict: Verdict) -> str:
-    evidence = "".join(f"<li>{escape(sentence)}</li>" for sentence in verdict.evidence)
-    sure = f'<p class="note">Confidence: {escape(verdict.confidence)}</p>' if verdict.confidence else ""
-    mark = sign(verdict.level, verdict.answer, mark_only=True)
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    evidence = "".join(f"<li>{escape(one['text'])}</li>" for one in verdict["evidence"])
+    sure = f'<p class="note">Confidence: {escape(verdict["confidence"])}</p>' if verdict["confidence"] else ""
+    mark = sign(verdict["level"], verdict["answer"], mark_only=True)
     return (
-        f'<li class="card verdict {verdict.level}"><h2>{escape(verdict.question)}</h2><p class="answer">'
-        f"{mark}{escape(verdict.answer)}</p><ul>{evidence}</ul>{sure}</li>"
+        f'<li class="card verdict {verdict["level"]}"><h2>{escape(verdict["question"])}</h2><p class="answer">'
+        f"{mark}{escape(verdict['answer'])}</p><ul>{evidence}</ul>{sure}</li>"
     )
 
 

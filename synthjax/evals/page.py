@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals import maps, markup, plots, privacy_section, study_sections
-from synthjax.evals.answers import answers
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy import Examples
-from synthjax.evals.report import percent
+from synthjax.evals.report.words import percent
 from synthjax.model import DataSpec
 
 ROWS = 20
@@ -53,7 +52,7 @@ def render(report: Mapping[str, Any], spec: DataSpec, synthetic: Examples, train
         privacy_section.section(privacy, manifest["non_members"], pairs, unit="example"),
         markup.method(manifest, protocol),
     ]
-    return markup.document(manifest, answers(report), sections, unit="example")
+    return markup.document(manifest, report["verdicts"], sections, unit="example")
 
 
 # --- usefulness --------------------------------------------------------------------------------------------------

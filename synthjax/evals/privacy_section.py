@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from synthjax.evals import plots, traces
+from synthjax.evals import plots
 from synthjax.evals.markup import between, figure, legend, table
-from synthjax.evals.report import percent
+from synthjax.evals.report import words
+from synthjax.evals.report.words import percent
 
 CURVES = 4
 """Attacks whose curves are drawn at most, those with the smallest p first: a page has so many colours."""
@@ -58,7 +59,7 @@ def _p(adjusted: Mapping[str, float], names: Sequence[str], level: float) -> str
     present = [adjusted[name] for name in names if name in adjusted]
     if not present:
         return "–"
-    text = escape(traces.p_text(min(present)))
+    text = escape(words.p_value(min(present)))
     return f"<strong>{text}</strong>" if min(present) <= level else text
 
 
@@ -68,7 +69,7 @@ def _p(adjusted: Mapping[str, float], names: Sequence[str], level: float) -> str
 def _membership(privacy: Mapping[str, Any], non_members: str, unit: str) -> str:
     mia = privacy["mia"]
     drawn = sorted(mia["attacks"], key=lambda name: _smallest(mia, name))[: CURVES - bool(mia["model"])]
-    curves = {traces.attack(name, unit): mia["attacks"][name]["roc"] for name in drawn}
+    curves = {words.attack(name, unit): mia["attacks"][name]["roc"] for name in drawn}
     curves |= {"the best that asks the model": mia["model"]["roc"]} if mia["model"] else {}
     picture = plots.roc_curves(curves, 1 / mia["n_others"], "ROC curves of the attacks")
     fewer = len(drawn) < len(mia["attacks"])
@@ -118,7 +119,7 @@ def _attack_table(privacy: Mapping[str, Any], unit: str) -> str:
         for name, attack in found["attacks"].items():
             cells = [say(attack[key]) + between(attack[f"{key}_interval"], say) for key, say in FIGURES.items()]
             tests = [f"{prefix}{name}.{key}" for key in FIGURES]
-            rows.append([escape(traces.attack(name, unit)), *cells, _p(corrected["holm"], tests, corrected["level"])])
+            rows.append([escape(words.attack(name, unit)), *cells, _p(corrected["holm"], tests, corrected["level"])])
     chance = [
         f"{say(mia['chance'][key]['mean'])}<br><small>up to {say(mia['chance'][key]['q95'])}</small>"
         for key, say in FIGURES.items()
@@ -135,11 +136,11 @@ def _worst_hit(privacy: Mapping[str, Any], unit: str) -> str:
     hit = privacy["mia"]["worst_hit"]
     rows, alarms = hit["records"][:NAMED], hit["false_alarms"][:NAMED]
     listed = ", ".join(f"<code>{row}</code>&nbsp;({percent(share)})" for row, share in zip(rows, alarms, strict=True))
-    found = any(name.startswith("mia.") for name in traces.flagged(privacy))
+    found = any(name.startswith("mia.") for name in privacy["findings"]["flagged"])
     doubt = "" if found else " No attack counts after correction, so that these may be first by chance."
     return (
         f"<h3>Whom it hits worst</h3><p>Rows of the training set, from 0, that the attack “"
-        f"{escape(traces.attack(hit['attack'], unit))}” is surest of; in brackets the share of others that it holds "
+        f"{escape(words.attack(hit['attack'], unit))}” is surest of; in brackets the share of others that it holds "
         f"for members at least as firmly: {listed}.{doubt}</p>"
         f'<p class="note">report.json names {len(hit["records"]):,}; what every attack said of every {unit} is in '
         "<code>attacks.npz</code> beside this page.</p>"
@@ -197,9 +198,9 @@ def secrets(privacy: Mapping[str, Any]) -> str:
     for name, of in found.items():
         if of["tolerance"] is not None:
             margins.append(f"{escape(name)} ± {of['tolerance']:.4g}")
-        for guesser, words in GUESSERS.items():
+        for guesser, how in GUESSERS.items():
             p = _p(findings["holm"], [f"attributes.{name}.{guesser}"], findings["level"])
-            rows.append([f"{escape(name)}<br><small>{words}</small>", *_comparison(of[guesser]), p])
+            rows.append([f"{escape(name)}<br><small>{how}</small>", *_comparison(of[guesser]), p])
     right = f" A number is right within a margin: {', '.join(margins)}." if margins else ""
     return (
         "<h3>Can a secret column be guessed?</h3><p>Somebody who knows all other columns of a person guesses one. What "

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from synthjax.evals import markup, plots, report
+from synthjax.evals import markup, plots
 from synthjax.evals.markup import between, figure, table
+from synthjax.evals.report.words import missing_classes
 
 NAMES = {
     "logistic": "logistic regression",
@@ -171,8 +172,8 @@ def _words(level: str) -> str:
 
 def missing(utility: Mapping[str, Any], unit: str) -> str:
     """A sentence on the classes that the synthetic set lacks; nothing where it has all."""
-    names = report.missing(utility)
-    return f"<p><strong>{escape(report.lacks(names, unit))}</strong></p>" if names else ""
+    names = utility["n"]["missing_classes"] if utility else []
+    return f"<p><strong>{escape(missing_classes(names, unit))}</strong></p>" if names else ""
 
 
 def calibration(found: Mapping[str, float] | None, who: str) -> str:

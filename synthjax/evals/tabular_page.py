@@ -14,11 +14,10 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals import maps, markup, plots, privacy_section, study_sections, tabular_figures, tabular_privacy
-from synthjax.evals.answers import answers
 from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
-from synthjax.evals.report import percent
-from synthjax.evals.tabular_report import JUDGES, NAMES, measures, trend
+from synthjax.evals.report.tables import NAMES, headlines
+from synthjax.evals.report.words import JUDGES, percent
 
 SHOWN = 12
 """Columns and pairs of columns that stand on the page at once, worst first; all columns can be unfolded."""
@@ -56,7 +55,7 @@ def render(report: Mapping[str, Any], tables: Mapping[str, Table]) -> str:
         ),
         markup.method(manifest, _protocol(report)),
     ]
-    return markup.document(manifest, answers(report), sections, unit="row")
+    return markup.document(manifest, report["verdicts"], sections, unit="row")
 
 
 def _protocol(report: Mapping[str, Any]) -> dict[str, str]:
@@ -78,7 +77,7 @@ def _usefulness(report: Mapping[str, Any]) -> str:
     utility, target = report["utility"], report["manifest"]["target"]
     if utility is None:
         return "<section><h2>Usefulness</h2><p>Not measured: no column was named that is to be predicted.</p></section>"
-    first, second = measures(utility)
+    first, second = headlines(utility["task"])
     bars = _bar(utility["boosting"], first, "Gradient boosting on all rows")
     bars += _bar(utility["mean"], second, "Mean of six judges")
     sought = "" if utility["positive"] is None else f" Areas look for class <em>{escape(utility['positive'])}</em>."
@@ -293,3 +292,9 @@ def _tests(found: Mapping[str, Any], manifest: Mapping[str, Any], tables: Mappin
         + table(caption, ["", "synthetic", "unseen real"], rows)
         + _picture(lambda path: tabular_figures.distances(path, *reach, found), "Both sets of distances, and together.")
     )
+
+
+def trend(pair: Mapping[str, Any]) -> float | None:
+    """Likeness of a pair of columns, a number that meets a category cut where the real column is."""
+    score: float | None = pair.get("score_real_edges", pair["score"])
+    return score

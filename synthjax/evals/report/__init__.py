@@ -5,8 +5,8 @@
     report.catalogue()                                         every figure: key, name, meaning, what it is held against
     report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
 
-`model` says what a report holds, `figure` how a figure is declared, `verdicts` what it amounts to, `gates` when a pipeline
-fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
+`model` says what a report holds, `figure` how a figure is declared, `verdicts` what it amounts to, `gates` when a
+pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
 """
 
 import json
@@ -92,7 +92,7 @@ def assemble(
         manifest=part(kind, "manifest", manifest),
         verdicts=[],
         parts=verdicts.of_parts(parts),
-        robustness=robustness and useful.robustness(robustness["checks"], parts["utility"]),
+        robustness=None if robustness is None else useful.robustness(robustness["checks"], parts["utility"]),
         pictures=None if pictures is None else dict(pictures),
         **parts,
     )
@@ -124,6 +124,6 @@ def read(path: Path) -> ImageReport | TableReport:
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: holds no report ({error!r})") from None
     raise InputError(
-        f"{path}: its report is of protocol version {version}, this synthjax reads version {PROTOCOL_VERSION}: judge the "
-        "set again (manifest.command in the file says how)"
+        f"{path}: its report is of protocol version {version}, this synthjax reads version {PROTOCOL_VERSION}; judge "
+        "the set again (manifest.command in the file says how)"
     )

@@ -64,7 +64,9 @@ def _evidence_of_images(fidelity: ImageFidelity) -> list[Evidence]:
         ),
     ]
     if fidelity.c2st.auc is not None:
-        evidence.append(_two_sample(fidelity.c2st, {"real data": reference and reference.c2st}, ", by a CNN's features,"))
+        evidence.append(
+            _two_sample(fidelity.c2st, {"real data": reference.c2st if reference else None}, ", by a CNN's features,")
+        )
     if fidelity.collapsed:
         text = f"Less than half as varied as the real class: {', '.join(fidelity.collapsed)}."
         evidence.append(Evidence(topic="collapsed", text=text))
@@ -82,8 +84,8 @@ def _two_sample(test: TwoSample, others: dict[str, TwoSample | None], how: str =
     """The two-sample test in words, beside what it gives of others."""
     beside = "".join(f"; {name}: {of.auc:.3f}" for name, of in others.items() if of and of.auc is not None)
     text = (
-        f"Gradient boosting that learns to tell synthetic from real {'rows' if not how else 'examples'}{how} reaches an "
-        f"AUC of {test.auc:.3f} (0.5: it cannot tell them apart{beside})."
+        f"Gradient boosting that learns to tell synthetic from real {'rows' if not how else 'examples'}{how} reaches "
+        f"an AUC of {test.auc:.3f} (0.5: it cannot tell them apart{beside})."
     )
     if not how and test.auc is not None and test.auc < 0.4:
         text += " Far below 0.5, it meets copies of its rows among the real ones."

@@ -99,7 +99,9 @@ class Attacks:
 class Findings:
     """The p-values of all tests of a file, corrected together by Holm, and those at or below `level`."""
 
-    holm: dict[str, Share] = figure("corrected p of NAME", "p-value of one test, corrected for all of them.", detail=True)
+    holm: dict[str, Share] = figure(
+        "corrected p of NAME", "p-value of one test, corrected for all of them.", detail=True
+    )
     flagged: list[str]
     level: Share
 

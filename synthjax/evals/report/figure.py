@@ -1,7 +1,7 @@
 """One row per number: what a figure of the report is called and means, and what it is held against.
 
-A report is made of frozen dataclasses. A field that holds a figure is declared with its row, from which gates, CSV, TeX,
-comparison, JSON schema and the catalogue in the documentation follow; there is no other list of figures.
+A report is made of frozen dataclasses. A field that holds a figure is declared with its row, from which gates, CSV,
+TeX, comparison, JSON schema and the catalogue in the documentation follow; there is no other list of figures.
 
     @dataclass(frozen=True, kw_only=True)
     class TwoSample:
@@ -42,8 +42,8 @@ class Figure:
     bounds: tuple[float | None, float | None] = (0, 1)
     """The least and the largest that it can be; None: there is no bound."""
     reference: str | float | None = None
-    """What it is with real data in the place of synthetic data, or without a leak: a number, or the key of one, from the
-    object that holds the figure on. None: the same figure of the twin that `part` names, if any."""
+    """What it is with real data in the place of synthetic data, or without a leak: a number, or the key of one, from
+    the object that holds the figure on. None: the same figure of the twin that `part` names, if any."""
     floor: str | float | None = None
     """Likewise what the simplest generator reaches."""
     interval: str | None = None

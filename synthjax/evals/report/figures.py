@@ -1,7 +1,7 @@
 """The figures of reports as tables: CSV, and a LaTeX tabular.
 
-    found = rows.measured(report)
-    print(figures.to_csv({"ddpm": found}))
+found = rows.measured(report)
+print(figures.to_csv({"ddpm": found}))
 """
 
 import csv

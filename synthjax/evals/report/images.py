@@ -147,9 +147,11 @@ class FeatureNetwork:
     """The CNN whose features are compared."""
 
     accuracy: Share = figure(
-        "accuracy of the network", "Share of real test images that the network whose features are used answers rightly.",
-        better="high", detail=True,
-    )  # fmt: skip
+        "accuracy of the network",
+        "Share of real test images that the network whose features are compared answers rightly.",
+        better="high",
+        detail=True,
+    )
     sha256: str
     examples: Count
     epochs: Count

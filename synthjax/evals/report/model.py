@@ -58,7 +58,7 @@ class SyntheticSet:
     file: str
     sha256: str
     examples: Count
-    per_class: list[Count] | None | msgspec.UnsetType = msgspec.UNSET
+    per_class: list[Count] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,7 +247,7 @@ def _same_keys(given: Any, kept: Any, place: str) -> None:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of `report.json`: from the types, with what the figures mean and between which bounds they lie."""
+    """The JSON schema of `report.json`: from the types, with meanings and bounds of the figures."""
     types = tuple(REPORTS.values())
     references, definitions = msgspec.json.schema_components(types, ref_template="#/$defs/{name}")
     for cls in _dataclasses(types):
@@ -259,8 +259,8 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "synthjax report",
-        "description": "report.json of synthjax.launch.eval. Within a protocol version keys may be added; none is taken "
-        "away and none changes its meaning.",
+        "description": "report.json of synthjax.launch.eval. Within a protocol version keys may be added; none is "
+        "taken away and none changes its meaning.",
         "anyOf": list(references),
         "$defs": definitions,
     }
@@ -282,7 +282,7 @@ def _dataclasses(types: Iterable[Any]) -> set[type]:
     """All dataclasses that these types are made of."""
     found: set[type] = set()
     for type_ in types:
-        if is_dataclass(type_):
+        if isinstance(type_, type) and is_dataclass(type_):
             found |= {type_, *_dataclasses(get_type_hints(type_).values())}
         else:
             found |= _dataclasses(get_args(type_))

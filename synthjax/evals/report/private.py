@@ -28,14 +28,15 @@ def private(privacy: Privacy) -> Verdict:
         "fair": f"Traces of training {unit}s were found.",
         "good": "These attacks found nothing. That is no proof that nothing leaks.",
     }[level]
-    evidence = [*_tests(privacy, unit), *_clearest(privacy.mia, unit), *_best(privacy, unit), _copies(privacy, unit)]
+    auc, tails = _best(privacy, unit)
+    evidence = [*_tests(privacy, unit), auc, *_clearest(privacy.mia, unit), tails, _copies(privacy, unit)]
     if privacy.mia.model_auc is not None:
         evidence.append(Evidence(topic="model", text=of_model(privacy, unit)))
     if privacy.exact_matches_reference > REPEATED:
         text = (
-            f"{percent(privacy.exact_matches_reference)} of the unseen real {unit}s equal a training {unit}: the two sets "
-            f"overlap, or such {unit}s repeat by nature. Training and unseen {unit}s are then hard to tell apart, and a "
-            "leak is hard to see."
+            f"{percent(privacy.exact_matches_reference)} of the unseen real {unit}s equal a training {unit}: the two "
+            f"sets overlap, or such {unit}s repeat by nature. Training and unseen {unit}s are then hard to tell apart, "
+            "and a leak is hard to see."
         )
         evidence.append(Evidence(topic="overlap", text=text))
     question = f"Does it give its training {unit}s away?"
@@ -129,30 +130,30 @@ def _clearest(mia: Attacks, unit: str) -> list[Evidence]:
     return [Evidence(topic="clearest", text=text)]
 
 
-def _best(privacy: Privacy, unit: str) -> list[Evidence]:
+def _best(privacy: Privacy, unit: str) -> tuple[Evidence, Evidence]:
     """The largest figures over all attacks, beside what they would be without a leak."""
     mia = privacy.mia
     low, high = mia.auc_interval
     none = f" (fewer than one of {mia.n_others:,} unseen ones)" if mia.n_others < 1_000 else ""
     auc = (
         f"An attacker who has only the file and guesses which {unit}s were in the training set reaches an AUC of "
-        f"{mia.auc:.3f} at best: the chance that a training {unit} is ranked above an unseen one (interval {low:.3f} to "
-        f"{high:.3f}; guessing gives 0.5; without a leak the best attack stays below {mia.chance['auc'].q95:.3f} "
+        f"{mia.auc:.3f} at best: the chance that a training {unit} is ranked above an unseen one (interval {low:.3f} "
+        f"to {high:.3f}; guessing gives 0.5; without a leak the best attack stays below {mia.chance['auc'].q95:.3f} "
         "nineteen times in twenty)."
     )
     tails = (
-        f"With 1 % false alarms the attacks find {percent(mia.tpr_at_fpr_1pct)} of the training {unit}s (without a leak: "
-        f"{percent(mia.chance['tpr_at_fpr_1pct'].mean)}), with 0.1 % false alarms{none} "
-        f"{percent(mia.tpr_at_fpr_0p1pct)} (without a leak: {percent(mia.chance[_TAIL].mean)})."
+        f"With 1 % false alarms the attacks find {percent(mia.tpr_at_fpr_1pct)} of the training {unit}s (without a "
+        f"leak: {percent(mia.chance['tpr_at_fpr_1pct'].mean)}), with 0.1 % false alarms{none} "
+        f"{percent(mia.tpr_at_fpr_0p1pct)} (without a leak: {percent(mia.chance['tpr_at_fpr_0p1pct'].mean)})."
     )
-    return [Evidence(topic="mia", text=auc), Evidence(topic="false_alarms", text=tails)]
+    return Evidence(topic="mia", text=auc), Evidence(topic="false_alarms", text=tails)
 
 
 def _copies(privacy: Privacy, unit: str) -> Evidence:
     near = privacy.near_matches
     text = (
         f"{privacy.exact_matches:,} of {privacy.n_synthetic:,} synthetic {unit}s are exact copies of training {unit}s "
-        f"({percent(privacy.exact_matches_share)}; of unseen real {unit}s: {percent(privacy.exact_matches_reference)}), "
-        f"{percent(near.share)} come very near to one (of unseen real {unit}s: {percent(near.reference)})."
+        f"({percent(privacy.exact_matches_share)}; of unseen real {unit}s: {percent(privacy.exact_matches_reference)})"
+        f", {percent(near.share)} come very near to one (of unseen real {unit}s: {percent(near.reference)})."
     )
     return Evidence(topic="copies", text=text)

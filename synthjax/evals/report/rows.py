@@ -5,8 +5,8 @@
     for found in rows.measured(report):
         found.key, found.value, found.interval, found.reference
 
-Keys are names joined by dots, as in `report.json`; in the catalogue NAME stands for an entry that the data names (a class,
-a column, an attack). `number` follows any key, figure or not, to its number.
+Keys are names joined by dots, as in `report.json`; in the catalogue NAME stands for an entry that the data names (a
+class, a column, an attack). `number` follows any key, figure or not, to its number.
 """
 
 import functools
@@ -76,9 +76,11 @@ def catalogue(kind: Kind | None = None) -> tuple[Row, ...]:
 
 def _with_references_that_exist(row: Row, report: type) -> Row:
     """Not all figures of a part are measured of its twin."""
-    sides = {"reference": row.reference, "floor": row.floor}
-    gone = [side for side, key in sides.items() if isinstance(key, str) and not leads_to_number(report, key.split("."))]
-    return replace(row, **dict.fromkeys(gone)) if gone else row
+
+    def there(key: str | float | None) -> str | float | None:
+        return None if isinstance(key, str) and not leads_to_number(report, key.split(".")) else key
+
+    return replace(row, reference=there(row.reference), floor=there(row.floor))
 
 
 @dataclass(frozen=True)
@@ -97,15 +99,20 @@ class _Place:
         return f"{self.key}.{name}" if self.key else name
 
     def enter(self, name: str, part: Part) -> "_Place":
-        twins = {
-            side: self.at(own) if (own := getattr(part, side)) else theirs and f"{theirs}.{name}"
-            for side, theirs in (("reference", self.reference), ("floor", self.floor))
-        }
-        label = ", ".join(filter(None, (part.label, self.label)))
-        return replace(self, key=self.at(name), label=label, section=part.section or self.section, **twins)
+        def twin(own: str | None, theirs: str | None) -> str | None:
+            return self.at(own) if own else theirs and f"{theirs}.{name}"
+
+        return replace(
+            self,
+            key=self.at(name),
+            label=", ".join(filter(None, (part.label, self.label))),
+            section=part.section or self.section,
+            reference=twin(part.reference, self.reference),
+            floor=twin(part.floor, self.floor),
+        )
 
 
-def _walk(cls: type, place: _Place) -> Iterator[Row]:
+def _walk(cls: Any, place: _Place) -> Iterator[Row]:
     hints = get_type_hints(cls)
     for field in fields(cls):
         row, part, inner = row_of(field.metadata), part_of(field.metadata), _single(hints[field.name])

@@ -55,7 +55,9 @@ class TwoSample:
     """Can gradient boosting tell synthetic from real examples? None: too few examples (`synthjax.evals.two_sample`)."""
 
     score: Share | None = figure(
-        "two-sample test", "2 - 2 max(AUC, 1/2): 1 where it cannot tell them apart, 0 where it never errs.", better="high"
+        "two-sample test",
+        "2 - 2 max(AUC, 1/2): 1 where it cannot tell them apart, 0 where it never errs.",
+        better="high",
     )
     auc: Share | None = figure(
         "AUC of the two-sample test", "0.5 where synthetic and real examples cannot be told apart.", detail=True
@@ -198,7 +200,7 @@ class Ranking:
 
 @dataclass(frozen=True, kw_only=True)
 class Studies:
-    """What synthetic data is worth in other uses: by size, beside real data, for rare classes, to choose a classifier."""
+    """What synthetic data is worth by size, beside real data, for rare classes, and to choose a classifier."""
 
     curve: list[CurvePoint]
     mixing: list[MixPoint]
@@ -221,7 +223,7 @@ class Check:
     """Of images: accuracy, and"""
     real: float | UnsetType = UNSET
     """that of real data."""
-    kept: float | None | UnsetType = UNSET
+    kept: float | UnsetType | None = UNSET
     """Of tables: the share of what real rows teach."""
 
 

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from synthjax.evals.report.figure import Count, Estimate, Share, figure, part, twin
 from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods, TwoSample
 
-Score = Estimate | None | UnsetType
+Score = Estimate | UnsetType | None
 """None: it does not exist, since the rows tested are all alike; unset: the target is of the other kind."""
 
 
@@ -63,7 +63,7 @@ class JudgedInAll(JudgedTable):
 
     kept: float | None = figure(
         "kept",
-        "How far the score lies from floor (0) to ceiling (1): the share of what real rows teach beyond single columns.",
+        "Where the score lies from floor (0) to ceiling (1): the share of what real rows teach beyond single columns.",
         better="high",
         bounds=(None, None),
         reference=1.0,
@@ -121,9 +121,7 @@ class Shapes:
         "Mean over the columns of 1 - Kolmogorov-Smirnov statistic (numbers) or 1 - total variation (categories).",
         better="high",
     )
-    columns: dict[str, Share | None] = figure(
-        "shape of NAME", "Likeness of one column.", better="high", detail=True
-    )
+    columns: dict[str, Share | None] = figure("shape of NAME", "Likeness of one column.", better="high", detail=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +130,7 @@ class Pair:
 
     columns: tuple[str, str]
     score: Share | None
-    score_real_edges: Share | None | UnsetType = UNSET
+    score_real_edges: Share | UnsetType | None = UNSET
     """Of a number and a category, the number cut where the real column is."""
 
 

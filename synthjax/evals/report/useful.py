@@ -77,8 +77,8 @@ def _of_images(utility: ImageUtility) -> tuple[Level, str, list[Evidence]]:
     return level, answer, [
         Evidence(
             topic="accuracy",
-            text=f"A CNN trained on this data alone{part} has an accuracy of {percent(cnn.tstr.mean)} on real test data. "
-            f"Trained on as many real examples (the ceiling) it has {percent(cnn.trtr.mean)}: "
+            text=f"A CNN trained on this data alone{part} has an accuracy of {percent(cnn.tstr.mean)} on real test "
+            f"data. Trained on as many real examples (the ceiling) it has {percent(cnn.trtr.mean)}: "
             f"ratio {cnn.tstr_over_trtr:.3f}.",
         ),
         Evidence(
@@ -114,7 +114,9 @@ def _of_table(utility: TableUtility) -> tuple[Level, str, list[Evidence]]:
     said += f" {kept_in_words(kept)}" if kept is not None else ""
     evidence = [
         Evidence(topic="boosting", text=said),
-        Evidence(topic="judges", text=_beside(utility.mean, second, "Six other kinds of classifier reach, on average,")),
+        Evidence(
+            topic="judges", text=_beside(utility.mean, second, "Six other kinds of classifier reach, on average,")
+        ),
     ]
     lost = _furthest(utility.judges, second)
     if lost is not None and lost[2] - lost[1] >= NOTICED:

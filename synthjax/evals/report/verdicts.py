@@ -7,14 +7,14 @@ On the first page stand four:
     lost         What is lost? Points, classes, columns and kinds of examples that went missing
     checkpoint   May I share the checkpoint? No, unless it was trained with differential privacy
 
-and each part of the report has one: `useful`, `alike`, `private`. They are computed once, when a report is assembled, and
-read back by page, console and comparison. Programs go by the topics of the evidence, never by its words.
+and each part of the report has one: `useful`, `alike`, `private`. They are computed once, when a report is assembled,
+and read back by page, console and comparison. Programs go by the topics of the evidence, never by its words.
 
     for verdict in verdicts.of_report(report):
         print(verdict.question, verdict.answer, verdict.confidence)
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthjax.evals.report.alike import alike, trend
@@ -36,7 +36,7 @@ SEEN = 0.05
 """Share of the unseen examples taken over from the training set above which they cannot stand for unseen ones."""
 SHOWN = 3
 """Classes, columns and pairs that are named at most."""
-PARTS = {"utility": useful, "fidelity": alike, "privacy": private}
+PARTS: dict[str, Callable[[Any], Verdict]] = {"utility": useful, "fidelity": alike, "privacy": private}
 
 
 def of_part(name: str, part: Any) -> Verdict:
@@ -202,8 +202,9 @@ def _lost_points(loss: Loss, unit: str) -> list[Evidence]:
     low, high = loss.ci
     text = (
         f"The {loss.measure} of {lower(loss.who)} is {percent(loss.ours)} instead of {percent(loss.real)}: "
-        f"{loss.points:.2f} points lost (95 % interval {low:.2f} to {high:.2f}, paired bootstrap over {loss.n:,} test "
-        f"{unit}s and the seeds of each side, {loss.seeds})."
+        f"{abs(loss.points):.2f} points {'lost' if loss.points >= 0 else 'gained'} (95 % interval of the loss "
+        f"{low:.2f} to {high:.2f}, by a paired bootstrap over {loss.n:,} test {unit}s and the seeds of each side, "
+        f"{loss.seeds})."
     )
     return [Evidence(topic="loss", text=text)]
 
@@ -229,9 +230,13 @@ def _sure_of_loss(report: Report, loss: Loss | None) -> str:
 
 
 def _worst(ours: Mapping[str, float | None], real: Mapping[str, float | None]) -> list[tuple[str, float, float]]:
-    """Names and both shares of the `SHOWN` entries that lose most."""
-    both = [(name, one, other) for name, one in ours.items() if one is not None and (other := real[name]) is not None]
-    return sorted(both, key=lambda item: item[2] - item[1], reverse=True)[:SHOWN]
+    """Names and both shares of the entries that lose most, at most `SHOWN`."""
+    lose = [
+        (name, one, other)
+        for name, one in ours.items()
+        if one is not None and (other := real[name]) is not None and one < other
+    ]
+    return sorted(lose, key=lambda item: item[2] - item[1], reverse=True)[:SHOWN]
 
 
 def _lost_of_images(report: Report) -> list[Evidence]:
@@ -242,7 +247,7 @@ def _lost_of_images(report: Report) -> list[Evidence]:
         text = f"Classes that lose most, by the share of their examples that is recognised: {said}."
         evidence.append(Evidence(topic="classes", text=text))
     if fidelity:
-        real = fidelity.reference and fidelity.reference.coverage
+        real = fidelity.reference.coverage if fidelity.reference else None
         evidence.append(_not_covered(fidelity.coverage or 0.0, real, "examples", "real data"))
         if fidelity.collapsed:
             text = f"Collapsed to a few examples: {', '.join(fidelity.collapsed)}."
