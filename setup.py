@@ -20,7 +20,6 @@ setup(
     package_dir={"synthjax.configs": "configs", "synthjax.studies": "studies"},
     package_data={
         "synthjax": ["py.typed"],
-        "synthjax.evals": ["*.json"],
         "synthjax.evals.page": ["templates/*"],
         "synthjax.configs": ["*/*.py"],
     },
@@ -32,6 +31,7 @@ setup(
         "jax>=0.10",
         "jinja2",
         "matplotlib",
+        "msgspec",
         "numpy>=2",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.12",

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import agreement, amounts, frames, tabular_report, top_up
+from synthjax.evals import agreement, amounts, frames, top_up
 from synthjax.evals.frames import Table
 from synthjax.evals.judges import ALL_ROWS, JUDGES, alone, train_judge
-from synthjax.evals.tabular_utility import score
+from synthjax.evals.report.tables import headlines
+from synthjax.evals.tabular_utility import kept, score
 from synthjax.evals.utility import stratified
 
 NOISE = 0.05
@@ -193,7 +194,7 @@ def robustness(
     """Does the verdict on usefulness survive another classifier, another seed, and a change that keeps the answers?
 
     Args:
-        found: the utility part of the report, with `kept` (`tabular_report.with_shares`).
+        found: the utility part of the report.
         synthetic: the table that is judged.
         train: real rows.
         test: real rows that nothing has seen.
@@ -201,15 +202,14 @@ def robustness(
         seed: of everything random here.
 
     Returns:
-        `level`, the verdict's; `checks`, a list of {"name", "level", "kept"}: the share of what real rows teach.
+        `checks`, a list of {"name", "kept"}, the share of what real rows teach; what they say is up to the report's
+        verdicts.
     """
-    main, mean = tabular_report.measures(found)
+    main, mean = headlines(found["task"])
     boosting = found["boosting"]
-    checks = [_check("other classifiers, the mean of six judges", tabular_report.kept(found["mean"], mean))]
+    checks = [_check("other classifiers, the mean of six judges", kept(found["mean"], mean))]
     if "forest" in found["judges"]:
-        checks.append(
-            _check("another classifier, a random forest", tabular_report.kept(found["judges"]["forest"], mean))
-        )
+        checks.append(_check("another classifier, a random forest", kept(found["judges"]["forest"], mean)))
     values = boosting["tstr"][main] and boosting["tstr"][main]["values"]
     if values and len(values) > 1:
         for name, value in (("lowest", min(values)), ("highest", max(values))):
@@ -222,16 +222,16 @@ def robustness(
         changed = perturbed(rng, synthetic)
         scores = _boosting(changed, train, test, place, seeds, seed, np.empty(0, np.int64), every)
         checks.append(_check("noise on the numeric features", _kept(boosting, main, float(np.mean(scores)))))
-    return {"level": tabular_report.usefulness(boosting["kept"]), "checks": checks}
+    return {"checks": checks}
 
 
-def _check(name: str, kept: float | None) -> dict[str, Any]:
-    return {"name": name, "level": tabular_report.usefulness(kept), "kept": kept}
+def _check(name: str, share: float | None) -> dict[str, Any]:
+    return {"name": name, "kept": share}
 
 
 def _kept(part: Mapping[str, Any], main: str, value: float) -> float | None:
-    """`tabular_report.kept` with another score in the place of the mean."""
-    return tabular_report.kept({**part, "tstr": {main: {"mean": value}}}, main)
+    """`tabular_utility.kept` with another score in the place of the mean."""
+    return kept({**part, "tstr": {main: {"mean": value}}}, main)
 
 
 def perturbed(rng: np.random.Generator, table: Table) -> Table:

@@ -24,7 +24,7 @@ validation data chooses.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +34,7 @@ from synthjax.errors import InputError
 from synthjax.evals import frames, paired
 from synthjax.evals.frames import Table
 from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, alone, train_judge
+from synthjax.evals.report.tables import headlines
 from synthjax.evals.threads import one_thread
 from synthjax.evals.utility import CHOICES, LEVEL, stratified
 
@@ -43,6 +44,8 @@ LIMIT = 5_000
 """Rows that the six judges train on, and are tested on, at most."""
 BOOSTING_LIMIT = 200_000
 SEEDS = 5
+LEARNABLE = 0.02
+"""Least distance of ceiling and floor at which it can be said how much of it is kept."""
 SMALLEST = 10
 """Rows with a target that a table must have."""
 Scores = dict[tuple[str, str], list[dict[str, float | None]]]
@@ -82,8 +85,8 @@ def evaluate(
         they are the mean of each against the rest, and `positive` is None; `loss`, what the boosting loses against
         real rows (`synthjax.evals.paired`), with `who` and `measure` in words; `calibration`, under `tstr` and `trtr`
         the boosting's expected calibration error, None in regression; `n`, rows with a target, and `missing_classes`,
-        names of those that no synthetic row has; `protocol` in words. A
-        table without target has but `reason`, and None for the rest.
+        names of those that no synthetic row has; `protocol` in words. `boosting` and `mean` have `kept` of their
+        headline scores. A table without target has but `reason`, and None for the rest.
 
     Raises:
         InputError: a table has fewer than 10 rows with a target, or the real ones a single class.
@@ -99,13 +102,16 @@ def evaluate(
     limits = limit, limit if tested is None else tested
     scores, answers = _all_scores(synthetic, train, test, positive, seeds, limits, seed, progress)
     leaves = _leaves(scores)
+    task = "regression" if train.schema.regression else "classification"
+    boosting, mean = leaves.pop(ALL_ROWS), _over_judges(scores)
+    main, of_judges = headlines(task)
     return {
-        "boosting": leaves.pop(ALL_ROWS),
+        "boosting": {**boosting, "kept": kept(boosting, main)},
         "loss": _loss(test, answers, positive, seed),
         "calibration": _calibration(test, answers),
         "judges": leaves,
-        "mean": _over_judges(scores),
-        "task": "regression" if train.schema.regression else "classification",
+        "mean": {**mean, "kept": kept(mean, of_judges)},
+        "task": task,
         "positive": None if positive is None else train.schema.classes[positive],
         "n": {
             **{"synthetic": len(synthetic), "ceiling": min(len(train), len(synthetic)), "test": len(test)},
@@ -113,6 +119,18 @@ def evaluate(
         },
         "protocol": _protocol(seeds, limits, seed),
     }
+
+
+def kept(part: Mapping[str, Any], measure: str) -> float | None:
+    """How much of what real rows teach the synthetic ones teach: 0 the floor, 1 the ceiling.
+
+    None where a score does not exist or real rows teach nothing: the ceiling is not above the floor by `LEARNABLE`.
+    """
+    leaves = [part[name][measure] for name in ("tstr", "floor", "trtr")]
+    if None in leaves:
+        return None
+    tstr, floor, trtr = (leaf["mean"] for leaf in leaves)
+    return (tstr - floor) / (trtr - floor) if trtr - floor >= LEARNABLE else None
 
 
 def _leaves(scores: Scores) -> dict[str, dict[str, Any]]:

@@ -83,8 +83,9 @@ def evaluate(
         progress: called with the share of the work that is done, in (0, 1].
 
     Returns:
-        Plain values. `cnn` and `svm` hold `tstr`, `trtr`, `floor`, `trts`, each with `mean`, `std` (ddof 1; 0 for one
-        value), `values` (accuracy per seed), `n` (number of values) and `ci` (see `interval`); `cnn.tstr.confusion`
+        Plain values. `cnn` and `svm` hold `tstr_over_trtr`, the share of the ceiling, and `tstr`, `trtr`, `floor`,
+        `trts`, each with `mean`, `std` (ddof 1; 0 for one value), `values` (accuracy per seed), `n` (number of values)
+        and `ci` (see `interval`); `cnn.tstr.confusion`
         counts test examples by class (row) and answer (column), averaged over the seeds; `tstr` and `trtr` of the CNN
         have `recall` by class name (None for a class without test examples). `calibration` is the CNN's expected
         calibration error, mean over the seeds, under `tstr` and `trtr`. `loss` is what a CNN loses against real data
@@ -116,7 +117,14 @@ def evaluate(
     progress(1.0)
     sizes = {**_sizes(synthetic.y, spec), "trained_on": len(y), "ceiling": len(ceiling), "test": len(test.y)}
     sizes["ceiling_is_all_real"] = len(ceiling) == len(train.y)
+    for judged in (cnn["cnn"], svm):
+        judged["tstr_over_trtr"] = _ratio(judged["tstr"]["mean"], judged["trtr"]["mean"])
     return {**cnn, "svm": svm, "n": sizes, "protocol": _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)}
+
+
+def _ratio(ours: float, ceiling: float) -> float:
+    """The share of the ceiling that is reached; 0 where nothing can be learnt from real data either."""
+    return ours / ceiling if ceiling else 0.0
 
 
 def _sizes(y: np.ndarray, spec: DataSpec) -> dict[str, Any]:

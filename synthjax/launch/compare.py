@@ -7,10 +7,11 @@ from typing import Any
 
 from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import comparison, exports, page
+from synthjax.evals import page, report
+from synthjax.evals.report import compare, figures, rows
 from synthjax.launch.judging import say
 
-Judge = Callable[[dict[str, Any]], dict[str, Any]]
+Judge = Callable[[dict[str, Any]], report.Report]
 """What is asked, by flag, to a report: made now, or before."""
 
 
@@ -24,7 +25,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
         judge: see `Judge`.
 
     Returns:
-        What `comparison.assemble` returned.
+        What `report.compare.assemble` returned.
 
     Raises:
         SynthjaxError: fewer than two names, or flags that do not go with several sets.
@@ -43,24 +44,18 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out={out}: cannot be made: {error.strerror or error}") from error
-    reports = {}
+    reports: dict[str, report.Report] = {}
     for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
         say(f"({place}/{len(names)}) {title}")
-        reports[title] = judge(way) if isinstance(way, dict) else _read(way)
-    try:
-        found = comparison.assemble(reports)
-        rows = {title: exports.figures(report) for title, report in reports.items()}
-        texts = {
-            "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
-            "compare.html": page.compare(found),
-            "compare.csv": exports.to_csv(rows),
-            "compare.tex": exports.to_latex(rows),
-        }
-    except SynthjaxError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # A report.json is anybody's file: rather than all of its schema, what is used of it is checked.
-        raise InputError(f"--compare {' '.join(names)}: one holds no such report as eval writes ({error!r})") from error
+        reports[title] = judge(way) if isinstance(way, dict) else report.read(way)
+    found = compare.assemble(reports)
+    measured = {title: rows.measured(one) for title, one in reports.items()}
+    texts = {
+        "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
+        "compare.html": page.compare(found),
+        "compare.csv": figures.to_csv(measured),
+        "compare.tex": figures.to_latex(measured),
+    }
     for name, text in texts.items():
         files.write(out / name, text)
     say(f"\nwrote {out / 'compare.html'}: open it in a browser (figures: compare.json, compare.csv, compare.tex)")
@@ -92,14 +87,3 @@ def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
         hint = "" if path.exists() else "no such file or folder"
         raise InputError(f"--compare: {name}: {hint or 'is no run and no report; a synthetic file needs --real'}")
     return {**asked, "synthetic": name}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A report that was made before."""
-    try:
-        found = json.loads(path.read_text())
-        assert isinstance(found, dict) and {"manifest", "privacy", "protocol_version"} <= found.keys()
-        assert all(isinstance(found[name], dict) for name in ("manifest", "privacy"))
-    except (OSError, ValueError, AssertionError, RecursionError) as error:
-        raise InputError(f"{path}: holds no report ({error or 'its keys are others'})") from None
-    return found

@@ -15,7 +15,7 @@ large as the training set; a run's own table is synthetic.csv or synthetic.parqu
 --holdout, real rows that its generator has not seen: without them neither usefulness nor privacy can be told. Of images
 in a file or folder without a test split of its own, a fifth counts as unseen unless --holdout names another one.
 
-The results are report.json (synthjax/evals/report.schema.json says what is in it), report.html, and the figures as
+The results are report.json (python -m synthjax.evals.report prints its JSON schema), report.html, and the figures as
 tables, report.csv and report.tex, in DIR: --out, or eval/ in the workdir, or for a file alone NAME-eval/ beside it.
 What is interrupted goes on from the last finished part. --compare judges what is not judged yet and writes
 compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says that a condition of --fail_if holds.
@@ -28,11 +28,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 from absl import flags
 
 from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import page, report, tabular_report
+from synthjax.evals import page, report
+from synthjax.evals.report import gates
 from synthjax.launch import cli, compare, config, eval_images, eval_tables, judging, runs, subjects, table_subjects
 
 NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
@@ -92,7 +94,7 @@ def spread(argv: Sequence[str]) -> list[str]:
 
 def judge(
     asked: dict[str, Any], protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
-) -> dict[str, Any]:
+) -> report.Report:
     """Judges one set, and returns its report.
 
     Args:
@@ -124,9 +126,9 @@ def render(file: str, out: str | None) -> Path:
     path = files.path(file)
     found = report.read(path)
     try:
-        text = page.render(found)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, jinja2.TemplateError) as error:
-        # A report.json is anybody's file: rather than all of its schema, what is used of it is checked.
+        text = page.render(msgspec.to_builtins(found))
+    except (LookupError, TypeError, ValueError, jinja2.TemplateError) as error:
+        # A report.json is anybody's file, and what is in `pictures` has no types.
         raise InputError(f"{path}: the report is damaged ({type(error).__name__}: {error})") from error
     folder = files.path(out) if out else path.parent
     with files.named_errors(folder, "made"):
@@ -155,9 +157,8 @@ def main(argv: Sequence[str]) -> None:
         compare.run(given.compare, asked, files.path(given.out or "comparison"), work)
         return
     table = table_subjects.is_table(given.real, given.workdir)
-    known = tabular_report.GATEABLE if table else report.GATEABLE
-    gates = judging.parse_gates(given.fail_if, has_model=given.real is None, known=known)
-    report.check_gates(gates, judge(asked, protocol, given.out))
+    conditions = judging.parse_gates(given.fail_if, has_model=given.real is None, kind="table" if table else "image")
+    gates.check(conditions, judge(asked, protocol, given.out))
 
 
 if __name__ == "__main__":

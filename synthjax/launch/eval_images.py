@@ -15,6 +15,7 @@ from synthjax import data
 from synthjax.evals import amounts, classifiers, fidelity, image_studies, pictures, privacy, report, top_up, utility
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
+from synthjax.evals.report import verdicts
 from synthjax.launch import judging, shadows, subjects
 from synthjax.launch.judging import Parts, remark, say, tell
 from synthjax.launch.subjects import Subject
@@ -229,7 +230,7 @@ def cut(subject: Subject) -> list[str]:
     ]
 
 
-def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: str) -> tuple[dict, Parts]:
+def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: str) -> tuple[report.Report, Parts]:
     """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     real, y = subject.real, subject.synthetic.y
     made = {
@@ -254,10 +255,10 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
     if real.spec.n_classes:
         likeness = functools.partial(judge_likeness, subject, epochs=protocol.epochs, seed=seed, limit=protocol.limit)
         found["fidelity"] = parts.part("fidelity", likeness)
-        tell(report.alike(found["fidelity"]), parts.seconds["fidelity"])
+        tell(_verdict("fidelity", found["fidelity"]), parts.seconds["fidelity"])
     if not missing:
         found["utility"] = parts.part("utility", lambda: judge_usefulness(subject, protocol, seed=seed))
-        tell(report.useful(found["utility"]), parts.seconds["utility"])
+        tell(_verdict("utility", found["utility"]), parts.seconds["utility"])
         found["studies"] = parts.part("studies", lambda: judge_amounts(subject, protocol, seed=seed))
         remark(found["studies"]["top_up"]["said"])
         varied = functools.partial(judge_robustness, subject, found["utility"], protocol, seed=seed)
@@ -266,8 +267,13 @@ def judge(subject: Subject, out: Path, protocol: Protocol, *, seed: int, level: 
     more["save"] = out / judging.SCORES
     attacks = functools.partial(judge_privacy, subject, seed=seed, limit=protocol.limit, **more)
     found["privacy"] = parts.part("privacy", attacks)
-    tell(report.private(found["privacy"]), parts.seconds["privacy"])
-    return report.assemble(manifest, **found), parts
+    tell(_verdict("privacy", found["privacy"]), parts.seconds["privacy"])
+    shown = pictures.of_images(real.spec, subject.synthetic, real.train, real.test, found["privacy"]["closest"])
+    return report.assemble(manifest, pictures=shown, **found), parts
+
+
+def _verdict(name: str, found: dict[str, Any]) -> report.Verdict:
+    return verdicts.of_part(name, report.part("image", name, found))
 
 
 def estimate(subject: Subject, protocol: Protocol) -> float:
@@ -306,7 +312,7 @@ def run(
     level: str = "quick",
     shadows: int | None = None,
     public: int = 0,
-) -> dict[str, Any]:
+) -> report.Report:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real, synthetic = subject.real, subject.synthetic
     say(
@@ -326,5 +332,4 @@ def run(
         times = {"classifiers": estimate(subject, protocol), "attacks": judging.extrapolate(attacks, protocol.limit)}
         say(judging.forecast(times, subject.run, protocol.shadows))
     found, parts = judge(subject, out, protocol, seed=seed, level=level)
-    found["pictures"] = pictures.of_images(real.spec, synthetic, real.train, real.test, found["privacy"]["closest"])
     return judging.finish(out, found, parts)

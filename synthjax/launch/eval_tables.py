@@ -16,15 +16,16 @@ from synthjax.evals import (
     frames,
     judges,
     pictures,
+    report,
     table_studies,
     tabular,
     tabular_privacy,
-    tabular_report,
     tabular_utility,
     top_up,
 )
 from synthjax.evals.frames import Table
 from synthjax.evals.privacy import overlap
+from synthjax.evals.report import verdicts
 from synthjax.launch import judging, shadows, subjects
 from synthjax.launch.judging import Parts, remark, say, tell
 from synthjax.launch.table_subjects import TableSubject
@@ -144,8 +145,8 @@ def judge_usefulness(
     """The parts of the report on a table with a target that train judges: utility, studies, robustness."""
     scores = functools.partial(tabular_utility.evaluate, *tables, seeds=protocol.seeds, limit=protocol.judges)
     work = functools.partial(judging.with_bar, "judges", lambda progress: scores(seed=seed, progress=progress))
-    found = parts.part("utility", lambda: tabular_report.with_shares(work()))
-    tell(tabular_report.useful(found), parts.seconds["utility"])
+    found = parts.part("utility", work)
+    tell(_verdict("utility", found), parts.seconds["utility"])
     sizes = {name: getattr(protocol, name) for name in ("real", "most", "filled", "ranked")}
     study = functools.partial(table_studies.evaluate, *tables, positive=found["positive"], seeds=protocol.varied)
     look = functools.partial(judging.with_bar, "studies", lambda progress: study(**sizes, seed=seed, progress=progress))
@@ -153,6 +154,10 @@ def judge_usefulness(
     studied = parts.part("studies", look)
     remark(studied["top_up"]["said"])
     return {"utility": found, "studies": studied, "robustness": parts.part("robustness", vary)}
+
+
+def _verdict(name: str, found: dict[str, Any]) -> report.Verdict:
+    return verdicts.of_part(name, report.part("table", name, found))
 
 
 def judge(
@@ -163,7 +168,7 @@ def judge(
     *,
     seed: int,
     level: str,
-) -> tuple[dict[str, Any], Parts]:
+) -> tuple[report.Report, Parts]:
     """The report without times and verdicts, and its parts; says each part's verdict as soon as it is there."""
     three = tables["synthetic"], tables["train"], tables["test"]
     real_sets = {name: tabular_privacy.keys(tables[name]) if name in tables else [] for name in SPLITS}
@@ -188,15 +193,18 @@ def judge(
     found: dict[str, Any] = dict.fromkeys(("utility", "studies", "robustness"))
     likeness = functools.partial(tabular.evaluate, *three, seed=seed, limit=protocol.c2st)
     found["fidelity"] = parts.part("fidelity", likeness)
-    tell(tabular_report.alike(found["fidelity"]), parts.seconds["fidelity"])
+    tell(_verdict("fidelity", found["fidelity"]), parts.seconds["fidelity"])
     if subject.target is not None:
         found |= judge_usefulness(parts, three, protocol, seed=seed)
     more: dict[str, Any] = {"models": protocol.shadows, "keep": parts.arrays, "public": protocol.public}
     more["save"] = out / judging.SCORES
     attacks = functools.partial(judge_privacy, subject, tables, seed=seed, limit=protocol.attacked, **more)
     found["privacy"] = parts.part("privacy", attacks)
-    tell(tabular_report.private(found["privacy"]), parts.seconds["privacy"])
-    return tabular_report.assemble(manifest, **found), parts
+    tell(_verdict("privacy", found["privacy"]), parts.seconds["privacy"])
+    others = *three[:2], witnesses(subject, tables)[2]
+    distances = tabular_privacy.distances(*others, seed=seed, limit=protocol.attacked)
+    shown = pictures.of_table(tables, subject.kinds, found["privacy"]["closest"], distances)
+    return report.assemble(manifest, pictures=shown, **found), parts
 
 
 def estimate(subject: TableSubject, tables: dict[str, Table], protocol: Protocol) -> float:
@@ -242,7 +250,7 @@ def run(
     level: str = "quick",
     shadows: int | None = None,
     public: int = 0,
-) -> dict[str, Any]:
+) -> report.Report:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real = subject.real
     tables = frames.read(subject.frames, spelt(subject.kinds), subject.target)
@@ -261,7 +269,4 @@ def run(
         }
         say(judging.forecast(times, subject.run, protocol.shadows))
     found, parts = judge(subject, tables, out, protocol, seed=seed, level=level)
-    others = tables["synthetic"], tables["train"], witnesses(subject, tables)[2]
-    distances = tabular_privacy.distances(*others, seed=seed, limit=protocol.attacked)
-    found["pictures"] = pictures.of_table(tables, subject.kinds, found["privacy"]["closest"], distances)
     return judging.finish(out, found, parts)

@@ -1,5 +1,6 @@
 """What evaluations of images and of tables do the same: where results go, what is said, the attack on a model."""
 
+import dataclasses
 import datetime
 import functools
 import hashlib
@@ -13,20 +14,22 @@ import sys
 import textwrap
 import time
 import zipfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
 from tqdm import tqdm
 
 import synthjax
 from synthjax import data, files
 from synthjax.data import writers
-from synthjax.errors import SynthjaxError
-from synthjax.evals import answers, exports, page, privacy, report
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.evals import page, privacy, report
+from synthjax.evals.report import figures, gates, rows
 from synthjax.jit import jit
 from synthjax.launch.subjects import Run
 from synthjax.model import Batch
@@ -54,8 +57,8 @@ def say(text: str) -> None:
 def tell(verdict: report.Verdict, seconds: float) -> None:
     """Prints a verdict with its evidence."""
     say(f"\n{verdict.question}  {verdict.answer}  [{seconds:.0f} s]")
-    for sentence in verdict.evidence:
-        remark(sentence)
+    for evidence in verdict.evidence:
+        remark(evidence.text)
 
 
 def remark(sentence: str) -> None:
@@ -133,18 +136,18 @@ def identity(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def finished(
     folder: Path, file: Path, real: data.Dataset, run: Run | None, settings: Mapping[str, Any]
-) -> dict[str, Any] | None:
+) -> report.Report | None:
     """The report in a folder, if it is on the same files and model, by these settings; else None."""
-    found = _read_json(folder / "report.json")
-    if not isinstance(found, dict):
-        return None
-    manifest = found.get("manifest", {})
-    known = {**manifest.get("protocol", {}), **manifest}
+    try:
+        found = report.read(folder / "report.json")
+    except InputError:
+        return None  # none there, or one of another version
+    manifest = found.manifest
+    known = {**manifest.protocol, **vars(manifest)}
     same = (
-        found.get("protocol_version") == report.PROTOCOL_VERSION
-        and manifest.get("fingerprint") == real.fingerprint
-        and manifest.get("synthetic", {}).get("sha256") == writers.sha256(file)
-        and (manifest.get("model") or {}).get("state_sha256") == (run and run.described["sha256"])
+        manifest.fingerprint == real.fingerprint
+        and manifest.synthetic.sha256 == writers.sha256(file)
+        and (manifest.model and manifest.model.state_sha256) == (run and run.described["sha256"])
         and all(known.get(name, value) == value for name, value in settings.items())
     )
     if same:
@@ -231,23 +234,21 @@ def output_folder(file: Path, run: Run | None, out: str | None) -> Path:
     return folder
 
 
-def parse_gates(
-    texts: Sequence[str], *, has_model: bool, known: Collection[str] = report.GATEABLE
-) -> list[report.Gate]:
+def parse_gates(texts: Sequence[str], *, has_model: bool, kind: report.Kind) -> list[gates.Gate]:
     """The gates of --fail_if.
 
     Raises:
         SynthjaxError: one cannot be read, names no number of the report, or needs a model where there is none.
     """
-    gates = []
+    found = []
     for text in texts:
         try:
-            gates.append(report.Gate.parse(text, known))
+            found.append(gates.Gate.parse(text, kind))
         except ValueError as error:
             raise SynthjaxError(f"--fail_if: {error}") from None
-        if gates[-1].key in report.NEEDS_MODEL and not has_model:
+        if found[-1].needs_model and not has_model:
             raise SynthjaxError(f"--fail_if={text}: with --real there is no model to attack")
-    return gates
+    return found
 
 
 def surprise(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:
@@ -345,28 +346,28 @@ def _train_seconds(workdir: Path) -> float | None:
     return round(float(spent), 1) if rows else None
 
 
-def finish(out: Path, found: dict[str, Any], parts: Parts) -> dict[str, Any]:
+def finish(out: Path, found: report.Report, parts: Parts) -> report.Report:
     """Says the verdicts, writes all files of the report, says where they are, and forgets the parts.
 
     Args:
         out: folder of the results.
-        found: the report, whose manifest gets its seconds and which gets its verdicts here.
+        found: the report, whose manifest gets its seconds here.
         parts: that it was made of.
 
     Returns:
         The report as written.
     """
-    found["manifest"]["seconds"] = {name: round(value, 1) for name, value in parts.seconds.items()}
-    verdicts = answers.answers(found)
-    found = {**found, "verdicts": answers.as_values(verdicts)}
+    seconds = {name: round(value, 1) for name, value in parts.seconds.items()}
+    found = dataclasses.replace(found, manifest=dataclasses.replace(found.manifest, seconds=seconds))
     say("")
-    for verdict in verdicts:
+    for verdict in found.verdicts:
         say(f"{verdict.question}  {verdict.answer}")
-    json_file, html_file = report.write(out, found), out / "report.html"
-    files.write(html_file, page.render(found))
-    rows = {Path(found["manifest"]["synthetic"]["file"]).name: exports.figures(found)}
-    files.write(out / "report.csv", exports.to_csv(rows))
-    files.write(out / "report.tex", exports.to_latex(rows))
+    json_file = report.write(out, found)
+    html_file = out / "report.html"
+    files.write(html_file, page.render(msgspec.to_builtins(found)))
+    measured = {Path(found.manifest.synthetic.file).name: rows.measured(found)}
+    files.write(out / "report.csv", figures.to_csv(measured))
+    files.write(out / "report.tex", figures.to_latex(measured))
     parts.forget()
     say(f"\nwrote {json_file} (tables: report.csv, report.tex)\nwrote {html_file}: open it in a browser")
     return found

@@ -1,9 +1,9 @@
 """Verdicts on tables by hand: shares of what can be learnt, likeness of pairs, copies beside natural twins."""
 
 import pytest
+from synthjax.evals.tabular_report import JUDGES
 
 from synthjax.evals import tabular_report
-from synthjax.evals.tabular_report import JUDGES
 
 
 def leaf(mean):

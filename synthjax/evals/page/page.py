@@ -14,11 +14,11 @@ from typing import Any
 
 import jinja2
 
-from synthjax.evals import exports, traces
 from synthjax.evals.draw import svg
 from synthjax.evals.page.terms import Terms
-from synthjax.evals.report import lacks, missing, percent
-from synthjax.evals.tabular_report import JUDGES, NAMES, measures, trend
+from synthjax.evals.report.figures import number
+from synthjax.evals.report.tables import NAMES, headlines
+from synthjax.evals.report.words import JUDGES, attack, missing_classes, p_value, percent
 
 SHOWN = 12
 """Columns and pairs of columns that stand on the page at once, worst first; all columns can be unfolded."""
@@ -75,7 +75,7 @@ def render(report: Mapping[str, Any]) -> str:
     table = report["manifest"]["kind"] == "table"
     unit = "row" if table else "example"
     terms = Terms()
-    gone = missing(report["utility"])
+    gone = _dig(report, "utility.n.missing_classes")
     context = {
         **report,
         "table_report": table,
@@ -83,11 +83,11 @@ def render(report: Mapping[str, Any]) -> str:
         "contents": _contents(report, table),
         "strips": {verdict["id"]: _strip(verdict["id"], report, table) for verdict in report["verdicts"]},
         "protocol": _protocol(report, table),
-        "missing": lacks(gone, unit) if gone else "",
+        "missing": missing_classes(gone, unit) if gone else "",
         "baseline": "columns alone" if table else "mean images and noise",
         "learners": list(_learners(report["utility"], table)),
         "curve": _curve(report.get("studies"), table, unit),
-        "file_attack_counts": any(name.startswith("mia.") for name in traces.flagged(report["privacy"])),
+        "file_attack_counts": any(name.startswith("mia.") for name in report["privacy"]["findings"]["flagged"]),
         "attacks": list(_attacks(report["privacy"], unit)),
         "roc": _roc(report["privacy"]["mia"], unit),
         "distances": _distances(report["privacy"]["dcr"], unit),
@@ -104,7 +104,7 @@ def compare(found: Mapping[str, Any]) -> str:
     Args:
         found: plain values, as compare.json holds them.
     """
-    context = {**found, "parts": PARTS, "trade_off": _trade_off(found), "figure_text": exports.number}
+    context = {**found, "part_names": PARTS, "trade_off": _trade_off(found), "figure_text": number}
     return _filled("compare.html", Terms(), context)
 
 
@@ -126,7 +126,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         **{"svg": svg, "percent": percent, "number": _number, "plain": "{:z.3f}".format, "signed": _signed},
         "percents": lambda interval: interval and [100 * end for end in interval],
-        **{"p_text": traces.p_text, "attack_name": traces.attack, "trend": trend},
+        **{"p_text": p_value, "attack_name": attack, "trend": _trend, "headlines": headlines},
         **{"measure_names": NAMES, "judge_names": JUDGES, "ranked_names": RANKED, "figures_of_attacks": FIGURES},
         **{"shown": SHOWN, "listed": RARE, "named": NAMED},
     }
@@ -151,6 +151,12 @@ def _number(value: float) -> str:
 
 def _points(value: float) -> str:
     return f"{value:.1f}".replace("-", "−")
+
+
+def _trend(pair: Mapping[str, Any]) -> float | None:
+    """Likeness of a pair of columns; of a number and a category, the number cut where the real column is."""
+    found: float | None = pair.get("score_real_edges", pair["score"])
+    return found
 
 
 def _signed(value: float) -> str:
@@ -247,7 +253,14 @@ def _model_attacked(report: Mapping[str, Any], table: bool) -> _Strip:
         caption = f"What training with differential privacy promises; δ = {guarantee['delta']:.1g}."
         return guarantee["epsilon"], None, marks, "{:.3g}".format, caption, "dp"
     if mia["model_auc"] is None:
-        return None, None, _AUC, "{:.3f}".format, "No model was attacked: nothing is known of what it gives away.", "auc"
+        return (
+            None,
+            None,
+            _AUC,
+            "{:.3f}".format,
+            "No model was attacked: nothing is known of what it gives away.",
+            "auc",
+        )
     caption = "How well the best attack on the model tells training data from other real data."
     return mia["model_auc"], mia["model"]["auc_interval"], _AUC, "{:.3f}".format, caption, "auc"
 
@@ -260,7 +273,7 @@ def _learners(utility: Mapping[str, Any] | None, table: bool, most: int = 2) -> 
     if utility is None:
         return
     if table:
-        first, second = measures(utility)
+        first, second = headlines(utility["task"])
         parts = ("boosting", first, "gradient boosting"), ("mean", second, "the mean of six judges")
     else:
         parts = ("cnn", "accuracy", "a CNN"), ("svm", "accuracy", "a support vector machine")
@@ -292,12 +305,11 @@ def _curve(studies: Mapping[str, Any] | None, table: bool, unit: str) -> Any:
 
 def _of_table(report: Mapping[str, Any]) -> dict[str, Any]:
     """What only the page of a table shows."""
-    utility, fidelity = report["utility"], report["fidelity"]
+    fidelity = report["fidelity"]
     shapes, pairs = fidelity["synthetic"]["shapes"]["columns"], fidelity["synthetic"]["trends"]["pairs"]
-    worst = [i for i, pair in enumerate(pairs) if trend(pair) is not None]
-    worst.sort(key=lambda i: trend(pairs[i]) or 0.0)
+    worst = [i for i, pair in enumerate(pairs) if _trend(pair) is not None]
+    worst.sort(key=lambda i: _trend(pairs[i]) or 0.0)
     return {
-        "measures": utility and measures(utility),
         "columns": sorted(shapes, key=lambda name: (shapes[name] is not None, shapes[name] or 0.0))[:LISTED],
         "worst_pairs": worst[:SHOWN],
         "correlations": _correlations(fidelity["synthetic"]["correlation"]),
@@ -335,14 +347,14 @@ def _attacks(privacy: Mapping[str, Any], unit: str) -> Iterator[dict[str, Any]]:
         for name, of in attacks.items():
             tests = [f"{prefix}{name}.{key}" for key, _ in FIGURES]
             more = {"tests": tests, "holm": corrected["holm"], "level": corrected["level"]}
-            yield {"name": traces.attack(name, unit), "of": of, **more}
+            yield {"name": attack(name, unit), "of": of, **more}
 
 
 def _roc(mia: Mapping[str, Any], unit: str) -> dict[str, Any]:
     """ROC curves of the attacks with the smallest p, and of the best on the model."""
     smallest = {name: min(mia["p"][f"{name}.{key}"] for key, _ in FIGURES) for name in mia["attacks"]}
     drawn = sorted(smallest, key=smallest.__getitem__)[: CURVES - bool(mia["model"])]
-    curves = {traces.attack(name, unit): mia["attacks"][name]["roc"] for name in drawn}
+    curves = {attack(name, unit): mia["attacks"][name]["roc"] for name in drawn}
     curves |= {"the best that asks the model": mia["model"]["roc"]} if mia["model"] else {}
     picture = svg.roc_curves(curves, 1 / mia["n_others"], "ROC curves of the attacks")
     return {"picture": picture, "names": list(curves), "fewer": len(drawn) < len(smallest)}

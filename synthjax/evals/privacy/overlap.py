@@ -20,9 +20,6 @@ from scipy import stats
 
 from synthjax.evals.privacy.distances import RARE
 
-LARGE = 0.05
-"""Share taken over from the training set above which rows cannot stand for unseen ones."""
-
 
 def find(*, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[bytes]) -> list[dict[str, Any]]:
     """What each pair of real sets has in common, by the exact keys of their rows (see `distances.keys`).
@@ -65,11 +62,3 @@ def _sentence(one: Mapping[str, Any], unit: str) -> str:
     if one["found_in"] == "train":
         return f"{said}; scores on them are not scores on unseen {unit}s, and a leak is hard to see"
     return f"{said}; what is calibrated on the one and measured on the other is not independent"
-
-
-def seen(found: Sequence[Mapping[str, Any]], non_members: str) -> Mapping[str, Any] | None:
-    """The overlap that makes the split `non_members` useless as unseen rows: `LARGE` of it was taken from train."""
-    for one in found:
-        if (one["rows_of"], one["found_in"]) == (non_members, "train") and one["taken"] > LARGE:
-            return one
-    return None
