@@ -121,10 +121,12 @@ def render(file: str, out: str | None) -> Path:
     """Draws the page of a report that was written before; returns its path.
 
     Raises:
-        InputError: the file holds no report of this version, or a damaged one.
+        InputError: the file holds no report of this version, or a damaged one, or no pictures.
     """
     path = files.path(file)
     found = report.read(path)
+    if found.pictures is None:
+        raise InputError(f"{path}: holds no pictures, without which there is no page: judge the set again")
     try:
         text = page.render(msgspec.to_builtins(found))
     except (LookupError, TypeError, ValueError, jinja2.TemplateError) as error:

@@ -235,9 +235,8 @@ def strip(
     body = [_path("rule", f"M{left} {y}H{right}"), _path("range", f"M{across(worst):.1f} {y}H{across(best):.1f}")]
     labels = [f"{name} {show(at)}" for at, name in marks]
     ends = [across(at) for at, _ in marks]
-    room = ends[1] - ends[0] > _CHARACTER * sum(map(len, labels))
-    places = ends if room else [left, right]
-    for at, label, place, anchor in zip(ends, labels, places, ("start", "end"), strict=True):
+    places = _apart(ends, [_CHARACTER * len(label) for label in labels], left, right)
+    for at, label, (place, anchor) in zip(ends, labels, places, strict=True):
         body += [_path("mark", f"M{at:.1f} {y - 8}V{y + 8}"), _text(place, y + 24, label, anchor=anchor)]
     if value is not None:
         at = across(value)
@@ -247,6 +246,17 @@ def strip(
         anchor = "end" if at > 0.85 * _WIDTH else "start" if at < 0.15 * _WIDTH else "middle"
         body += [_dot(at, y, "s1", 5), _text(at, y - 14, show(value), "value", anchor)]
     return picture(_WIDTH, 60, title, *body, class_="strip")
+
+
+def _apart(
+    ends: Sequence[float], widths: Sequence[float], left: float, right: float
+) -> tuple[tuple[float, str], tuple[float, str]]:
+    """Where two labels stand, and how they are anchored: between their marks, else side by side next to both."""
+    if ends[1] - ends[0] > sum(widths):
+        return (ends[0], "start"), (ends[1], "end")
+    if ends[0] + ends[1] > left + right:
+        return (min(ends[0], right - widths[1]), "end"), (right, "end")
+    return (left, "start"), (max(ends[1], left + widths[0]), "start")
 
 
 def plane(
