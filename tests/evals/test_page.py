@@ -201,6 +201,18 @@ def test_images_show_grids_pairs_and_the_features_network(pages):
     assert "“" + NASTY + "”" in found.sections["usefulness"]  # a class that is missing
 
 
+def test_rare_classes_that_were_filled_up_are_listed(pages):
+    found = pages["image"]
+    rows = found.rows("199 real examples, alone and with 77 synthetic ones")
+    gained = ["0.611|0.600 – 0.622", "0.622|0.611 – 0.633", "0.633|0.622 – 0.644"]
+    assert rows["balanced accuracy"] == [*gained, "+2.2|+1.1 – +3.3"]
+    assert rows[f"recall of “{NASTY}”"] == [*gained, "−4.4|−6.6 – −2.2"]
+    assert found.rows("Rare classes")[NASTY] == ["3", "41", "59"]
+    report = toy_reports.table()
+    report["studies"]["top_up"] |= {"reason": "a number", "said": "It was not tried."}
+    assert "It was not tried." in drawn(report).text and "Rare classes" not in drawn(report).text
+
+
 def test_attacks_have_their_corrected_p_and_only_what_counts_is_bold():
     report = toy_reports.table()
     raw, found = page.render(report), drawn(report)

@@ -222,7 +222,7 @@ def _get(held: Any, parts: Sequence[str]) -> Any:
 def leads_to_number(hint: Any, parts: Sequence[str]) -> bool:
     """Whether a key, in parts, may lead to a number in a value of that type."""
     if hint is Any:
-        return bool(parts)
+        return True
     if get_origin(hint) in (Union, types.UnionType):
         return any(leads_to_number(one, parts) for one in get_args(hint))
     if hint in (int, float) or get_args(hint)[:1] == (int,):
