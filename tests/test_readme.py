@@ -29,6 +29,7 @@ SHORT = {
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
     "python -m synthjax.launch.synthesize": ["--config.model.components=4", "--steps=2", "--level=look"],
     "python -m synthjax.launch.eval": ["--level=look"],
+    "python -m synthjax.launch.eval --render": [],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
     "python -m synthjax.launch.search": ["--steps=20", "--trials=2", "--rungs=1"],
     "python launch/local.py": ["--steps=4", "--batch_size=8"],
@@ -44,7 +45,7 @@ def on_files(command: str) -> bool:
 
 def shortened(command: str) -> list[str]:
     """The words of a README command, shortened, for this Python; SHORT must know the command."""
-    (extra,) = (extra for start, extra in SHORT.items() if command.startswith(start))
+    extra = SHORT[max((start for start in SHORT if command.startswith(start)), key=len)]
     words = [sys.executable if word == "python" else word for word in shlex.split(command)]
     return [*words, *extra]
 

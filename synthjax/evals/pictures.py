@@ -108,13 +108,14 @@ def _grid(examples: Examples, spec: DataSpec) -> dict[str, Any]:
 
 def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> dict[str, Any] | None:
     """Samples of each class, each beside the training example nearest to it in pixels."""
-    if spec.n_classes and synthetic.y is not None:
+    labelled = spec.n_classes and synthetic.y is not None
+    if labelled:
         groups = {
             name: np.flatnonzero(synthetic.y == label)[:NEIGHBOURS] for label, name in enumerate(spec.classes[:ROWS])
         }
     else:
         rows = np.arange(min(NEIGHBOURS**2, len(synthetic.x) // NEIGHBOURS * NEIGHBOURS)).reshape(-1, NEIGHBOURS)
-        groups = dict(enumerate(rows))
+        groups = {str(number): part for number, part in enumerate(rows)}
     groups = {name: rows for name, rows in groups.items() if len(rows) == NEIGHBOURS}
     if not groups:
         return None
@@ -122,8 +123,7 @@ def _neighbours(spec: DataSpec, synthetic: Examples, train: Examples) -> dict[st
     pairs = np.stack([made, train.x[nearest(made, train.x)[1][:, 0]]], 1)
     small = _shrunk(pairs.reshape(-1, *spec.shape), SIDE, spec.levels)
     picture = png.canvas(small.reshape(len(groups), 2 * NEIGHBOURS, *small.shape[1:]), levels=spec.levels)
-    names = [name for name in groups if isinstance(name, str)]
-    return {"names": names, "png": _png(_apart(picture, NEIGHBOURS))}
+    return {"names": list(groups) if labelled else [], "png": _png(_apart(picture, NEIGHBOURS))}
 
 
 def _apart(canvas: np.ndarray, parts: int) -> np.ndarray:
@@ -173,10 +173,10 @@ def _columns(real: Table, synthetic: Table) -> list[dict[str, Any]]:
     for name in [*schema.numeric, *schema.discrete][:PANELS]:
         if name in schema.numeric:
             place = schema.numeric.index(name)
-            shown = _numbers(*(table.numbers[:, place] for table in (real, synthetic)), date=name in schema.dates)
+            shown = _numbers(real.numbers[:, place], synthetic.numbers[:, place], date=name in schema.dates)
         else:
             place = schema.discrete.index(name)
-            shown = _shares(*(table.codes[:, place] for table in (real, synthetic)), schema.categories[place])
+            shown = _shares(real.codes[:, place], synthetic.codes[:, place], schema.categories[place])
         found.append({"name": name, **shown})
     return found
 

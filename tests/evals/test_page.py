@@ -14,6 +14,7 @@ import toy_reports
 from toy_reports import NASTY
 
 from synthjax.evals import page
+from synthjax.evals.page import values
 from synthjax.evals.page.terms import terms
 from synthjax.evals.report import model
 
@@ -294,7 +295,7 @@ def test_a_wide_table_stays_small():
         part["correlation"] |= {"columns": names, **matrices}
     report["manifest"]["columns"] = dict.fromkeys(names, "continuous")
     raw = page.render(report)
-    assert len(raw) < 5_000_000 and raw.count("<rect") == 3 * page.page.CORRELATED**2
+    assert len(raw) < 5_000_000 and raw.count("<rect") == 3 * values.CORRELATED**2
     assert "288 more columns" in raw and ">column 7<" in raw and "30 columns that differ most" in raw
 
 
