@@ -7,10 +7,11 @@ import pytest
 from customers import KINDS, customers
 from sklearn.datasets import load_digits
 
-from synthjax.evals import encoders, frames, privacy, report, tabular_privacy, tabular_report, traces
+from synthjax.evals import encoders, frames, privacy, report, tabular_privacy
 from synthjax.evals.privacy import Attacker, Audience, Keys, judge, roc
 from synthjax.evals.privacy.attacks import from_file
 from synthjax.evals.privacy.summary import findings
+from synthjax.evals.report import private
 from synthjax.model import DataSpec
 
 MEMBERS, OTHERS, REFERENCE, SYNTHETIC = 600, 400, 300, 400
@@ -36,17 +37,22 @@ def rows(kind, seed):
     return np.split(encoders.metric(whole.take(np.arange(MEMBERS)))(whole), ENDS[:-1])
 
 
+def said(kind, found):
+    typed = report.part(kind, "privacy", found)
+    return private.private(typed), private.level_of(typed)
+
+
 def verdict(kind, seed, copied):
-    """What the page says of a file of other real rows, `copied` of them members, and the privacy part behind it."""
+    """What the page says of a file of other real rows, `copied` of them members, and what the tests alone say."""
     parts = np.split(np.arange(ENDS[-1]), ENDS[:-1])
     order = [np.concatenate([parts[0][:copied], parts[3][copied:]]), *parts[:3]]
     if kind == "digits":
         x = images(seed)[..., None]
         four = (SimpleNamespace(x=x[part], y=None) for part in order)
         found = privacy.evaluate(*four, DataSpec("image", (8, 8, 1), levels=17), seed=seed)
-        return report.private(found), found
+        return said("image", found)
     found = tabular_privacy.evaluate(*(table(seed).take(part) for part in order), seed=seed)
-    return tabular_report.private(found), found
+    return said("table", found)
 
 
 @pytest.mark.parametrize("kind", ["digits", "table"])
@@ -59,7 +65,7 @@ def test_the_page_accuses_at_most_two_honest_files_of_twenty_and_those_that_copy
         accused += honest.level != "good"
         if seed < max(seeds // 4, 1):
             leaking, found = verdict(kind, seed, COPIED)
-            assert leaking.level == "poor" and traces.level(found) != "good"
+            assert leaking.level == "poor" and found != "good"
             assert "duplicates.exact" in found["findings"]["flagged"] and "This counts" in leaking.evidence[0]
     print(f"{kind}: {accused} of {seeds} honest files accused")
     assert accused <= seeds // 10

@@ -6,7 +6,7 @@ from customers import KINDS, customers
 
 from synthjax import data
 from synthjax.data import Split
-from synthjax.evals import fidelity, frames, image_studies, table_studies, tabular_report, utility
+from synthjax.evals import fidelity, frames, image_studies, table_studies, utility
 from synthjax.model import DataSpec
 
 DIGITS = data.load("digits")
@@ -136,7 +136,6 @@ def test_a_rare_class_of_images_is_filled_up():
 def test_a_share_is_what_lies_between_floor_and_ceiling():
     leaves = {name: {"roc_auc": {"mean": mean}} for name, mean in (("tstr", 0.8), ("trtr", 0.9), ("floor", 0.5))}
     assert table_studies._kept(leaves, "roc_auc", 0.7) == pytest.approx(0.5)
-    assert tabular_report.usefulness(0.5) == "poor" and tabular_report.usefulness(None) == "fair"
 
 
 # --- what likeness got -----------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def test_where_the_results_go(subject, tmp_path):
 )
 def test_gates_are_read_before_any_work(text, message):
     with pytest.raises(SynthjaxError, match=message):
-        judging.parse_gates([text], has_model=False)
+        judging.parse_gates([text], has_model=False, kind="image")
 
 
 def test_a_place_that_cannot_be_written_to_is_told_first(subject, tmp_path):
@@ -163,7 +163,7 @@ def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     assert found["manifest"]["protocol"]["public"] == 20 and found["privacy"]["mia"]["n_public"] == 40
     assert found["privacy"]["mia"]["attacks"]["informed"]["auc"] > 0.6  # half of the training set is copied
     assert "duplicates.exact" in found["privacy"]["findings"]["flagged"]
-    assert "This counts, all" in done.stdout.replace("\n    ", " ")
+    assert "Significant, corrected for all" in done.stdout.replace("\n    ", " ")
     assert found["utility"]["svm"]["tstr"]["mean"] > 0.9
     assert found["manifest"]["synthetic"]["per_class"] == np.bincount(digits.train.y[:600], minlength=10).tolist()
     assert "Yes: training examples can be recognised" in done.stdout

@@ -11,7 +11,7 @@ Within one `PROTOCOL_VERSION` names and meanings of keys stay; new ones may come
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
@@ -178,9 +178,9 @@ class TableManifest(Manifest):
 class Report:
     """What `report.json` holds; of its two kinds, subclasses say which parts."""
 
-    protocol_version: int
+    protocol_version: Annotated[int, msgspec.Meta(ge=PROTOCOL_VERSION, le=PROTOCOL_VERSION)]
     manifest: Manifest
-    verdicts: list[Verdict]
+    verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1)]
     """Of the first page: publish, good, lost, checkpoint."""
     parts: dict[str, Verdict]
     """Of utility, fidelity and privacy, where measured."""
