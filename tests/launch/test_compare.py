@@ -8,6 +8,7 @@ import subprocess
 from types import SimpleNamespace
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from homes import alone, homes
@@ -93,11 +94,11 @@ def test_a_class_without_synthetic_examples_is_said_wherever_it_matters(compared
     assert made["manifest"]["notes"][0].startswith("no synthetic example is of class '3' (10.")
     good, lost = made["verdicts"][1:3]
     sentence = "No synthetic example is of class “3”: a classifier trained on this data alone never answers so."
-    assert sentence in good["evidence"] and "no: some classes are missing." in good["answer"]
+    assert sentence in [one["text"] for one in good["evidence"]] and "no: some classes are missing." in good["answer"]
     assert (
         lost["level"] != "good"
         and lost["answer"].startswith("A class is missing. ")
-        and lost["evidence"][0] == sentence
+        and lost["evidence"][0]["text"] == sentence
     )
     page = (folder / "noisy-eval" / "report.html").read_text()
     assert page.count(sentence) == 3 and "<strong>" + sentence in page  # two verdicts, and where usefulness is

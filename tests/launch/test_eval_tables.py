@@ -95,7 +95,7 @@ def test_every_figure_is_measured_and_in_the_file(judged, folder):
 def test_the_manifest_says_what_was_judged(judged, folder):
     manifest = judged["copy"].manifest
     assert manifest.kind == "table" and manifest.target == "sold" and manifest.non_members == "test"
-    assert vars(manifest.real) == {"train": 300, "holdout": 0, "test": 200}
+    assert manifest.real == {"train": 300, "holdout": 0, "test": 200}
     assert manifest.columns["listed"] == "datetime" and manifest.columns["home"] == "id"
     assert len(manifest.synthetic.sha256) == 64 and manifest.model is None and manifest.quick
     assert judged["copy"].privacy.mia.n_others == 100  # half of the test rows; the other half is reference

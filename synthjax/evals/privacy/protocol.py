@@ -45,7 +45,7 @@ def evaluate(
         save: file for what every attack said of every record, see `records.save`.
 
     Returns:
-        Plain values for JSON; the keys are documented in `synthjax.evals.report`.
+        Plain values for JSON; the keys are those of `synthjax.evals.report.attacks.Privacy`.
 
     Raises:
         ValueError: if train or holdout has fewer than 2 examples, or a shape is not the spec's.

@@ -13,9 +13,9 @@ import functools
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from synthjax.evals.report.figure import Better, Estimate, Figure, Interval, Part, part_of, row_of
+from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part, part_of, row_of
 from synthjax.evals.report.model import REPORTS, Kind, Report
 
 SECTIONS = ("utility", "fidelity", "privacy", "time")
@@ -233,8 +233,10 @@ def leads_to_number(hint: Any, parts: Sequence[str]) -> bool:
         hints = get_type_hints(hint)
         return parts[0] in hints and leads_to_number(hints[parts[0]], parts[1:])
     if get_origin(hint) is dict:
-        entry = get_args(hint)[1]
-        return any(leads_to_number(entry, parts[count:]) for count in range(1, len(parts) + 1))
+        key, entry = get_args(hint)
+        names = {count: ".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+        fits = [count for count, name in names.items() if get_origin(key) is not Literal or name in get_args(key)]
+        return any(leads_to_number(entry, parts[count:]) for count in fits)
     if get_origin(hint) in (list, tuple) and parts[0].isdecimal():
         return any(leads_to_number(one, parts[1:]) for one in get_args(hint))
     return False
