@@ -71,9 +71,9 @@ def evaluate(
         save: file for what every attack said of every row, see `privacy.records.save`.
 
     Returns:
-        Plain values for JSON: the keys of `synthjax.evals.report.attacks.TablePrivacy` (distances in units of a range or a category); `attributes`, see
-        `privacy.attributes.evaluate`; `tests`, see `compare_distances`, and within it `reference`, the same with
-        holdout rows in the place of synthetic ones.
+        Plain values with the keys of `synthjax.evals.report.attacks.TablePrivacy`, distances in units of a range or a
+        category: `attributes`, see `privacy.attributes.evaluate`; `tests`, see `compare_distances`, and within it
+        `reference`, the same with holdout rows in the place of synthetic ones.
 
     Raises:
         InputError: train, holdout or test has fewer than 2 rows.

@@ -5,8 +5,8 @@
     report.catalogue()                                         every figure: key, name, meaning, what it is held against
     report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
 
-`model` says what a report holds, `synthjax.evals.figure` how a figure is declared, `verdicts` what it amounts to, `gates`
-when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
+`model` says what a report holds, `synthjax.evals.figure` how a figure is declared, `verdicts` what it amounts to,
+`gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
 """
 
 import json

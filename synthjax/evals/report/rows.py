@@ -77,10 +77,10 @@ def catalogue(kind: Kind | None = None) -> tuple[Row, ...]:
 def _with_references_that_exist(row: Row, report: type) -> Row:
     """Not all figures of a part are measured of its twin."""
 
-    def there(key: str | float | None) -> str | float | None:
+    def existing(key: str | float | None) -> str | float | None:
         return None if isinstance(key, str) and not leads_to_number(report, key.split(".")) else key
 
-    return replace(row, reference=there(row.reference), floor=there(row.floor))
+    return replace(row, reference=existing(row.reference), floor=existing(row.floor))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Place:
     def at(self, name: str) -> str:
         return f"{self.key}.{name}" if self.key else name
 
-    def enter(self, name: str, part: Part) -> "_Place":
+    def within(self, name: str, part: Part) -> "_Place":
         def twin(own: str | None, theirs: str | None) -> str | None:
             return self.at(own) if own else theirs and f"{theirs}.{name}"
 
@@ -119,9 +119,9 @@ def _walk(cls: Any, place: _Place) -> Iterator[Row]:
         if row is not None:
             yield _row(row, field.name, inner, place)
         elif part.shown and is_dataclass(inner):
-            yield from _walk(inner, place.enter(field.name, part))
+            yield from _walk(inner, place.within(field.name, part))
         elif part.shown and get_origin(inner) is dict and is_dataclass(entry := _single(get_args(inner)[1])):
-            yield from _walk(entry, replace(place.enter(f"{field.name}.{NAME}", part), detail=True))
+            yield from _walk(entry, replace(place.within(f"{field.name}.{NAME}", part), detail=True))
 
 
 def _single(hint: Any) -> Any:
