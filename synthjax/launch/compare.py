@@ -47,7 +47,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
     reports: dict[str, report.Report] = {}
     for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
         say(f"({place}/{len(names)}) {title}")
-        reports[title] = judge(way) if isinstance(way, dict) else report.read(way)
+        reports[title] = judge(way) if isinstance(way, dict) else way
     found = compare.assemble(reports)
     measured = {title: rows.measured(one) for title, one in reports.items()}
     texts = {
@@ -72,17 +72,17 @@ def titles(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
-    """How a name's report is had: the file that it is in, or the flags that judge it."""
+def _way(name: str, asked: Mapping[str, Any]) -> report.Report | dict[str, Any]:
+    """A name's report, if it is in a file, or the flags that judge it."""
     path = files.path(name)
     if path.name.endswith(".json"):
-        return path
+        return report.read(path)
     if path.is_dir() and (path / "config.json").is_file():
         if asked["real"] is not None:
             raise SynthjaxError(f"--compare: {name} is a run, and --real goes with files")
         return {**asked, "workdir": name}
     if path.is_dir() and (path / "report.json").is_file():
-        return path / "report.json"
+        return report.read(path / "report.json")
     if asked["real"] is None or not path.is_file():
         hint = "" if path.exists() else "no such file or folder"
         raise InputError(f"--compare: {name}: {hint or 'is no run and no report; a synthetic file needs --real'}")

@@ -319,11 +319,16 @@ def test_names_that_cannot_be_compared(names, given, message, tmp_path, monkeypa
         compare.run(names, {**NOTHING, **given}, tmp_path / "out", lambda way: pytest.fail("too late"))
 
 
-def test_a_file_that_is_no_report(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.json").write_text("{}")
-    with pytest.raises(InputError, match=r"a\.json: holds no report"):
-        compare.run([str(tmp_path / "a.json"), str(tmp_path / "b.json")], NOTHING, tmp_path / "out", lambda way: {})
+@pytest.mark.parametrize(
+    "text, message",
+    [("{}", "holds no report"), ('{"protocol_version": 2, "manifest": {"kind": "image"}}', "protocol version 2, ")],
+)
+def test_a_file_that_is_no_report_is_told_before_anything_is_judged(text, message, folder, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    names, asked = [str(folder / "copy.npz"), str(tmp_path / "a.json")], {**NOTHING, "real": "digits"}
+    with pytest.raises(InputError, match=rf"a\.json: .*{message}"):
+        compare.run(names, asked, tmp_path / "out", lambda way: pytest.fail("too late"))
+    assert not (tmp_path / "out").exists()
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -15,8 +15,8 @@ class Attack:
     """One membership attack; the intervals hold for all attacks at once."""
 
     auc: Share = figure("AUC", f"Chance that a training record is ranked above an unseen one; {_GUESS}.", "low")
-    tpr_at_fpr_1pct: Share = figure("found at 1 %", "Training records found at 1 % false alarms.", "low")
-    tpr_at_fpr_0p1pct: Share = figure("found at 0.1 %", "Training records found at 0.1 % false alarms.", "low")
+    tpr_at_fpr_1pct: Share = figure("found at 1 % false alarms", "Share of training records found.", "low")
+    tpr_at_fpr_0p1pct: Share = figure("found at 0.1 % false alarms", "Share of training records found.", "low")
     auc_interval: Interval
     tpr_at_fpr_1pct_interval: Interval
     tpr_at_fpr_0p1pct_interval: Interval
@@ -55,14 +55,14 @@ class Attacks:
         interval="auc_interval",
     )
     tpr_at_fpr_1pct: Share = figure(
-        "found at 1 %",
-        "Training records that the best attack finds at 1 % false alarms; without a leak about as many.",
+        "found at 1 % false alarms",
+        "Share of training records that the best attack finds; without a leak about 1 %.",
         "low",
         reference="chance.tpr_at_fpr_1pct.mean",
     )
     tpr_at_fpr_0p1pct: Share = figure(
-        "found at 0.1 %",
-        "Training records that the best attack finds at 0.1 % false alarms: who is recognised for sure.",
+        "found at 0.1 % false alarms",
+        "Share of training records that the best attack is sure of; without a leak about 0.1 %.",
         "low",
         reference="chance.tpr_at_fpr_0p1pct.mean",
     )
@@ -140,7 +140,7 @@ class OfMembers:
     interval: Interval
     n_members: Count
     n_others: Count
-    p: Share = figure("p", "Of Fisher's exact test: training records have more.", "high", detail=True)
+    p: Share = figure("p", "Of Fisher's exact test: training records have more.", detail=True)
 
 
 @dataclass(frozen=True, kw_only=True)
