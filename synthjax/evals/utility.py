@@ -117,14 +117,13 @@ def evaluate(
     progress(1.0)
     sizes = {**_sizes(synthetic.y, spec), "trained_on": len(y), "ceiling": len(ceiling), "test": len(test.y)}
     sizes["ceiling_is_all_real"] = len(ceiling) == len(train.y)
-    for judged in (cnn["cnn"], svm):
-        judged["tstr_over_trtr"] = _ratio(judged["tstr"]["mean"], judged["trtr"]["mean"])
     return {**cnn, "svm": svm, "n": sizes, "protocol": _protocol(spec, seeds=seeds, epochs=epochs, seed=seed)}
 
 
-def _ratio(ours: float, ceiling: float) -> float:
-    """The share of the ceiling that is reached; 0 where nothing can be learnt from real data either."""
-    return ours / ceiling if ceiling else 0.0
+def _with_ratio(leaves: dict[str, Any]) -> dict[str, Any]:
+    """The leaves with the share of the ceiling that is reached; 0 where nothing can be learnt from real data either."""
+    ours, ceiling = leaves["tstr"]["mean"], leaves["trtr"]["mean"]
+    return {**leaves, "tstr_over_trtr": ours / ceiling if ceiling else 0.0}
 
 
 def _sizes(y: np.ndarray, spec: DataSpec) -> dict[str, Any]:
@@ -276,7 +275,11 @@ def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict
                 found[key]["confusion"] = counts.round(3).tolist()
     ours, theirs = ([paired.share(of) for of in right[name]] for name in ("tstr", "trtr"))
     lost = paired.loss(ours, theirs, len(real[1]), seed=seed)
-    return {"cnn": found, "loss": {**lost, "who": "A CNN", "measure": "accuracy"}, "calibration": calibration}
+    return {
+        "cnn": _with_ratio(found),
+        "loss": {**lost, "who": "A CNN", "measure": "accuracy"},
+        "calibration": calibration,
+    }
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -298,7 +301,7 @@ def _judge_svm(rng, sets, real, fake, spec) -> dict[str, Any]:
         answer = svm(*prepared(x, y))
         for key, (images, labels) in ({name: real, "trts": fake} if name == "trtr" else {name: real}).items():
             found[key] = _summary([float((answer(images) == labels).mean())], len(labels))
-    return found
+    return _with_ratio(found)
 
 
 def svm(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

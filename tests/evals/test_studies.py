@@ -75,8 +75,7 @@ def test_robustness_finds_the_variation_that_turns_the_verdict():
     made = image_studies.robustness(
         found, part(0, 200), part(200, 400), DIGITS.test, DIGITS.spec, seeds=1, epochs=1, limit=128, network=False
     )
-    assert made["level"] == "good"
-    assert [check["level"] for check in made["checks"][:3]] == ["poor", "poor", "good"]
+    assert [check["ours"] for check in made["checks"][:3]] == [0.6, 0.8, 0.97]  # poor, poor and good beside 0.97, 0.96
     assert made["checks"][3]["ours"] < 0.9  # one epoch teaches little
 
 

@@ -44,6 +44,8 @@ def test_the_floor_is_below(real_as_synthetic):
 def test_leaves_are_plain_and_consistent(real_as_synthetic):
     found = json.loads(json.dumps(real_as_synthetic))
     for judge, n in (("cnn", 3), ("svm", 1)):
+        ratio = found[judge].pop("tstr_over_trtr")
+        assert ratio == found[judge]["tstr"]["mean"] / found[judge]["trtr"]["mean"]
         assert set(found[judge]) == {"tstr", "trtr", "floor", "trts"}
         for leaf in found[judge].values():
             assert leaf["n"] == len(leaf["values"]) == n

@@ -259,10 +259,11 @@ def test_a_class_without_rows_is_told(folder, tmp_path):
     subject = subject_of(folder, tmp_path / "half.csv")
     assert "no synthetic row is of class 'at once'" in " ".join(subject.notes)
     found = eval_tables.run(subject, tmp_path, level="look", seed=0, seeds=1)
-    assert found["utility"]["n"]["missing_classes"] == ["at once"]
+    assert found.utility.n.missing_classes == ["at once"]
     sentence = "No synthetic row is of class “at once”: a classifier trained on this data alone never answers so."
-    good, lost = found["verdicts"][1:3]
-    assert sentence in good["evidence"] and lost["evidence"][0] == sentence and lost["level"] != "good"
+    good, lost = found.verdicts[1:3]
+    assert sentence in [one.text for one in good.evidence] and lost.evidence[0].text == sentence
+    assert lost.level != "good"
     assert f"<p><strong>{sentence}" in (tmp_path / "report.html").read_text()
 
 

@@ -225,7 +225,7 @@ def leads_to_number(hint: Any, parts: Sequence[str]) -> bool:
         return True
     if get_origin(hint) in (Union, types.UnionType):
         return any(leads_to_number(one, parts) for one in get_args(hint))
-    if hint in (int, float) or get_args(hint)[:1] == (int,):
+    if hint in (int, float):
         return not parts
     if not parts:
         return False
