@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals.amounts import leaf
+from synthjax.evals.estimate import student
 
 Halves = tuple[Any, Any]
 """What is trained on, and what it is validated on."""
@@ -49,8 +49,8 @@ def evaluate(
 
     Returns:
         Plain values: `classifiers`, name -> `validation` (synthetic), `deployed`, `real`, `real_validation`, each the
-        mean over the seeds; `deployed`, `real`, `ceiling`, each with leaves (`amounts.leaf`, over the seeds) `spearman`
-        and `kendall`, None where all classifiers have one score; `regret`, a leaf in points, and `chosen`, `best`,
+        mean over the seeds; `deployed`, `real`, `ceiling`, each with `spearman` and `kendall` (`estimate.student`, over
+        the seeds), None where all classifiers have one score; `regret`, likewise, in points, and `chosen`, `best`,
         names by the means; `seeds`.
     """
     found = np.empty((seeds, len(names), 4))
@@ -72,7 +72,7 @@ def evaluate(
         "deployed": _agreement(found[:, :, 0], found[:, :, 1]),
         "real": _agreement(found[:, :, 0], found[:, :, 2]),
         "ceiling": _agreement(found[:, :, 3], found[:, :, 2]),
-        "regret": leaf(regret.tolist()),
+        "regret": student(regret.tolist()),
         "chosen": names[int(means[:, 0].argmax())],
         "best": names[int(means[:, 1].argmax())],
         "seeds": seeds,
@@ -95,5 +95,5 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> Mapping[str, Any]:
         return found
     for name, correlation in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
         values = [float(correlation(x, y).statistic) for x, y in zip(a, b, strict=True)]
-        found[name] = leaf(values, low=-1, high=1)
+        found[name] = student(values, low=-1, high=1)
     return found

@@ -7,7 +7,7 @@ What `tabular_utility` does with many judges, seeds, a ceiling and a floor, for 
 
 from synthjax.evals.frames import Table
 from synthjax.evals.tabular_utility import ALL_ROWS, score, train_judge
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 
 
 def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
@@ -24,5 +24,5 @@ def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
         The measures of `tabular_utility.score`.
     """
     rows = real.answered()
-    with one_thread("openmp"):
+    with single_thread("openmp"):
         return score(rows, train_judge(ALL_ROWS, made.answered(), seed)(rows), None)

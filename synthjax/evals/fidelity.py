@@ -42,6 +42,8 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals import maps, two_sample
+from synthjax.evals.neighbours import nearest
+from synthjax.evals.subsample import sample
 from synthjax.evals.utility import Examples, check
 from synthjax.model import DataSpec
 
@@ -100,13 +102,13 @@ def evaluate(
         if part is not None:
             check(name, part, spec if labelled else dataclasses.replace(spec, classes=()), at_least=2)
     rng = np.random.default_rng(seed)
-    rows = _rows(rng, len(test.x), limit)
+    rows = sample(rng, len(test.x), limit)
     real = features(test.x[rows])
-    fake = features(synthetic.x[_rows(rng, len(synthetic.x), len(real))])
+    fake = features(synthetic.x[sample(rng, len(synthetic.x), len(real))])
     k = min(k, len(real) - 1, len(fake) - 1)
     reference = None
     if train is not None:
-        other = features(train.x[_rows(rng, len(train.x), len(fake))])
+        other = features(train.x[sample(rng, len(train.x), len(fake))])
         reference = {**neighbourhoods(real, other, min(k, len(other) - 1)), **_distances(real, other, seed)}
     per_class = _per_class(rng, synthetic, test, train, spec, features, seed) if labelled else {}
     return {
@@ -134,11 +136,11 @@ def _per_class(
     found = {}
     for label, name in enumerate(spec.classes):
         both = synthetic.x[synthetic.y == label], test.x[test.y == label]
-        fake, real = (features(x[_rows(rng, len(x), PAIRED)]) if len(x) > 1 else None for x in both)
+        fake, real = (features(x[sample(rng, len(x), PAIRED)]) if len(x) > 1 else None for x in both)
         other = None
         if train is not None:
             rows = np.flatnonzero(train.y == label)
-            rows = rows[_rows(beside, len(rows), PAIRED)]
+            rows = rows[sample(beside, len(rows), PAIRED)]
             other = features(train.x[rows]) if len(rows) > 1 else None
         found[name] = {
             **moments(*both, spec),
@@ -165,13 +167,17 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, floa
 
     The edge of a ball belongs to it, as in the first paper: on data with duplicates a ball may have radius 0.
     """
+    from sklearn.metrics.pairwise import euclidean_distances
+
     real, fake = real.astype(np.float64), fake.astype(np.float64)
-    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
+    real_radii, fake_radii = (nearest(points, points, k + 1)[0][:, k] ** 2 for points in (real, fake))
+    # The product form of a squared distance is off by less than this: what lies so close to an edge lies on it.
+    slack = 1e-12 * (np.abs(real).max() + np.abs(fake).max()) ** 2 * real.shape[1]
     holders = np.zeros(len(fake))  # balls of R that hold this s
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
     for start in range(0, len(real), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        square = _squares(real[rows], fake)
+        square = euclidean_distances(real[rows], fake, squared=True) - slack
         within = square <= real_radii[rows, None]
         holders += within.sum(0)
         covered[rows] = within.any(1)
@@ -187,7 +193,7 @@ def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, floa
 def _distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
     """Of whole sets; the two-sample test takes as many of both."""
     rng = np.random.default_rng([seed, 20])
-    few = [points[_rows(rng, len(points), min(len(real), len(fake), TESTED))] for points in (real, fake)]
+    few = [points[sample(rng, len(points), min(len(real), len(fake), TESTED))] for points in (real, fake)]
     told = two_sample.judge(*few, seed=seed)
     return {"frechet": frechet(real, fake), "kernel": kernel_distance(real, fake), "c2st": told}
 
@@ -197,7 +203,7 @@ def _map(
 ) -> dict[str, Any] | None:
     """Some points of both in one plane, with the names of the real ones' classes."""
     rng = np.random.default_rng([seed, 21])
-    shown, others = (_rows(rng, len(points), maps.SHOWN) for points in (real, fake))
+    shown, others = (sample(rng, len(points), maps.SHOWN) for points in (real, fake))
     names = None
     if labels is not None:
         names = {name: np.flatnonzero(labels[shown] == label) for label, name in enumerate(spec.classes)}
@@ -241,12 +247,11 @@ def diversity(fake: np.ndarray | None, real: np.ndarray | None) -> float | None:
 
     None where either is missing or has fewer than two points, or those of `real` are all the same.
     """
+    from scipy.spatial.distance import pdist
+
     if fake is None or real is None or min(len(fake), len(real)) < 2:
         return None
-    spread_fake, spread_real = (
-        float(np.sqrt(_squares(a, a)).sum() / (len(a) * (len(a) - 1)))
-        for a in (fake.astype(np.float64), real.astype(np.float64))
-    )
+    spread_fake, spread_real = (float(pdist(points).mean()) for points in (fake, real))
     return spread_fake / spread_real if spread_real > 1e-6 else None
 
 
@@ -272,23 +277,3 @@ def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any
             if norm > 0:
                 found["covariance_distance"] = float(np.linalg.norm(np.cov(s, rowvar=False) - target) / norm)
     return found
-
-
-def _rows(rng: np.random.Generator, there: int, n: int) -> np.ndarray:
-    """At most `n` of the rows 0 ... there - 1, in order."""
-    return np.arange(there) if n >= there else np.sort(rng.choice(there, n, replace=False))
-
-
-def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared distances (A, B) of rows; in float64 the product form is exact enough for features."""
-    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * (a @ b.T), 0)
-
-
-def _radii(points: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance (N,) of each point to its k-th nearest other point."""
-    radii = np.empty(len(points))
-    for start in range(0, len(points), _BLOCK):
-        square = _squares(points[start : start + _BLOCK], points)
-        np.fill_diagonal(square[:, start:], -1.0)  # the point itself comes first, before its duplicates
-        radii[start : start + _BLOCK] = np.partition(square, k, axis=1)[:, k]
-    return radii

@@ -13,7 +13,6 @@ noise of 2 % of the range.
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,8 +20,9 @@ import jax
 import numpy as np
 
 from synthjax.evals import agreement, amounts, classifiers, networks, report, top_up, utility
-from synthjax.evals.threads import one_thread
-from synthjax.evals.utility import Examples, stratified
+from synthjax.evals.subsample import stratified
+from synthjax.evals.threads import fixed_protocol
+from synthjax.evals.utility import Examples
 from synthjax.model import DataSpec
 
 RANKED = ("logistic", "discriminant", "neighbours", "svm", "forest", "bayes")
@@ -161,11 +161,7 @@ def _flat(part: Examples, rows: np.ndarray, spec: DataSpec) -> tuple[np.ndarray,
 
 
 def _rank(name: str, fit: Any, tests: Sequence[Any], seed: int) -> list[float]:
-    from sklearn.exceptions import ConvergenceWarning
-
-    with one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the regression's 100 iterations are part of the protocol
-        warnings.filterwarnings("ignore", "Only one sample")  # of a class that is rare
+    with fixed_protocol():
         answer = _classifier(name, fit[0], fit[1], seed)
         return [float((answer(x) == y).mean()) for x, y in tests]
 

@@ -5,16 +5,13 @@ rows so that all classes are equally frequent; and gradient boosting of histogra
 published figures are made with.
 """
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from synthjax.evals import encoders
 from synthjax.evals.frames import Table
-from synthjax.evals.threads import one_thread
 
 JUDGES = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
 """linear: logistic or ridge regression."""
@@ -26,16 +23,6 @@ BOOSTING_COLUMNS = 0.8
 """Share of the columns that a split of the boosting may use."""
 
 Answer = Callable[[Table], np.ndarray]
-
-
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """scikit-learn on one thread, and silent about the perceptron's epochs, which are part of the protocol."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
 
 
 def train_judge(judge: str, table: Table, seed: int) -> Answer:

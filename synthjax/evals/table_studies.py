@@ -18,9 +18,10 @@ import numpy as np
 
 from synthjax.evals import agreement, amounts, frames, tabular_report, top_up
 from synthjax.evals.frames import Table
-from synthjax.evals.judges import ALL_ROWS, JUDGES, alone, train_judge
+from synthjax.evals.judges import ALL_ROWS, JUDGES, train_judge
+from synthjax.evals.subsample import sample, stratified
 from synthjax.evals.tabular_utility import score
-from synthjax.evals.utility import stratified
+from synthjax.evals.threads import fixed_protocol
 
 NOISE = 0.05
 TESTED = 20_000
@@ -97,10 +98,8 @@ def fewer(rng: np.random.Generator, table: Table, n: int) -> Table:
 
 
 def _draw(rng: np.random.Generator, table: Table, n: int) -> np.ndarray:
-    if n >= len(table):
-        return np.arange(len(table))
     if table.schema.regression:
-        return np.sort(rng.choice(len(table), n, replace=False))
+        return sample(rng, len(table), n)
     return stratified(rng, table.answers(), n)
 
 
@@ -139,7 +138,7 @@ def _top_up(
 
         def answers(real: np.ndarray, made: np.ndarray) -> np.ndarray:
             rows = _joined(train.take(real), synthetic.take(made))
-            with alone():
+            with fixed_protocol():
                 each = [train_judge(ALL_ROWS, rows, seed + 1000 * number)(test) for number in range(seeds)]
             return np.stack(each).argmax(-1)
 
@@ -150,7 +149,7 @@ def _top_up(
 
 def _scores(positive: int | None, judge: str, fit: Table, tests: Sequence[Table], seed: int) -> list[float]:
     """A score per test table; 0.5, or 0 of R², where the rows are all alike."""
-    with alone():
+    with fixed_protocol():
         answer = train_judge(judge, fit, seed)
         found = [score(table, answer(table), positive)[measure(table)] for table in tests]
     nothing = 0.0 if fit.schema.regression else 0.5

@@ -32,10 +32,12 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals import frames, paired
+from synthjax.evals.estimate import student
 from synthjax.evals.frames import Table
-from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, alone, train_judge
-from synthjax.evals.threads import one_thread
-from synthjax.evals.utility import CHOICES, LEVEL, stratified
+from synthjax.evals.judges import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, train_judge
+from synthjax.evals.subsample import stratified
+from synthjax.evals.threads import fixed_protocol, single_thread
+from synthjax.evals.utility import CHOICES
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
 REGRESSION = ("r2", "rmse")
@@ -151,7 +153,7 @@ def _all_scores(
 def _threads() -> Iterator[ThreadPoolExecutor]:
     """A thread per core, in each of which scikit-learn works alone: judges this small do not keep two cores busy."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with alone():
+    with fixed_protocol():
         pool = ThreadPoolExecutor(cores)
         try:
             yield pool
@@ -178,7 +180,7 @@ def _judged(
     def work(judge: str, seed: np.integer) -> tuple[dict[str, Any], np.ndarray]:
         fit_on, tested = all_rows if judge == ALL_ROWS else fewer
         # OpenMP's limit is the thread's own, BLAS's that of the process.
-        with one_thread("openmp"):
+        with single_thread("openmp"):
             answer = train_judge(judge, fit_on, int(seed))
             answers = {name: answer(rows) for name, rows in tested.items()}
         found = {name: score(rows, answers[name], positive) for name, rows in tested.items()}
@@ -231,13 +233,12 @@ def score(rows: Table, answers: np.ndarray, positive: int | None) -> dict[str, f
             "rmse": float(metrics.root_mean_squared_error(y, answers)),
         }
     present, predicted = np.unique(y), answers.argmax(1)
-    recalls = [(predicted[y == label] == label).mean() for label in present]
     # Of two classes one is looked for; of more each, and a class that no row has cannot be.
     wanted = present if positive is None else [positive]
     areas = [(y == label, answers[:, label]) for label in wanted if 0 < (y == label).sum() < len(y)]
     return {
         "accuracy": float((predicted == y).mean()),
-        "balanced_accuracy": float(np.mean(recalls)),
+        "balanced_accuracy": float(metrics.recall_score(y, predicted, labels=present, average="macro")),
         "macro_f1": float(metrics.f1_score(y, predicted, average="macro", zero_division=0)),
         "roc_auc": float(np.mean([metrics.roc_auc_score(*area) for area in areas])) if areas else None,
         "pr_auc": float(np.mean([metrics.average_precision_score(*area) for area in areas])) if areas else None,
@@ -245,22 +246,9 @@ def score(rows: Table, answers: np.ndarray, positive: int | None) -> dict[str, f
 
 
 def summary(values: list[dict[str, float | None]]) -> dict[str, Any]:
-    """One leaf per measure, from a dict of measures per seed."""
-    from scipy import special
-
-    leaves: dict[str, Any] = {}
-    for name in values[0]:
-        column = [of[name] for of in values]
-        if any(value is None for value in column):
-            leaves[name] = None
-            continue
-        numbers = np.array(column, np.float64)
-        n, mean = len(numbers), float(numbers.mean())
-        std = float(numbers.std(ddof=1)) if n > 1 else 0.0
-        half = float(special.stdtrit(n - 1, (1 + LEVEL) / 2) * std / np.sqrt(n)) if n > 1 else None
-        ci = None if half is None else [mean - half, mean + half]
-        leaves[name] = {"mean": mean, "std": std, "values": numbers.tolist(), "ci": ci}
-    return leaves
+    """`estimate.student` of each measure, from a dict of measures per seed; None where a seed has none."""
+    columns = {name: [of[name] for of in values] for name in values[0]}
+    return {name: None if None in column else student(column) for name, column in columns.items()}  # type: ignore[arg-type]
 
 
 def _over_judges(scores: Scores) -> dict[str, Any]:

@@ -23,7 +23,8 @@ import jax
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, paired
+from synthjax.evals import classifiers, estimate, paired
+from synthjax.evals.subsample import stratified
 from synthjax.model import DataSpec
 
 SVM_ROWS = 10_000
@@ -34,8 +35,6 @@ Models", section 3.2, which does not state the range of its pixels."""
 SVM_GAMMA = 0.05
 """Width of the kernel, for pixels in [0, 1]; images of more than `SVM_DIMS` values take scikit-learn's "scale"."""
 SVM_DIMS = 28 * 28
-LEVEL = 0.95
-"""Confidence of every interval."""
 CHOICES = (
     "no classifier, setting or number of epochs is chosen on real test data: those of the figures are fixed "
     "beforehand, whatever is judged; where the best of several is chosen, synthetic validation data chooses"
@@ -84,7 +83,7 @@ def evaluate(
 
     Returns:
         Plain values. `cnn` and `svm` hold `tstr`, `trtr`, `floor`, `trts`, each with `mean`, `std` (ddof 1; 0 for one
-        value), `values` (accuracy per seed), `n` (number of values) and `ci` (see `interval`); `cnn.tstr.confusion`
+        value), `values` (accuracy per seed), `n` of values and `ci` (`estimate.accuracy`); `cnn.tstr.confusion`
         counts test examples by class (row) and answer (column), averaged over the seeds; `tstr` and `trtr` of the CNN
         have `recall` by class name (None for a class without test examples). `calibration` is the CNN's expected
         calibration error, mean over the seeds, under `tstr` and `trtr`. `loss` is what a CNN loses against real data
@@ -149,59 +148,20 @@ def check(name: str, part: Examples, spec: DataSpec, at_least: int = 1) -> None:
         raise InputError(f"{name}: row {wrong[0]} has label {part.y[wrong[0]]}, labels are 0 ... {spec.n_classes - 1}")
 
 
-def interval(values: np.ndarray, examples: int) -> list[float]:
-    """A 95 % interval [low, high] for an accuracy, within [0, 1].
+def confusion(y: np.ndarray, answers: np.ndarray, n_classes: int) -> np.ndarray:
+    """Counts (n_classes, n_classes) of examples by class (row) and answer (column): mean over answers (seeds, N)."""
+    from sklearn.metrics import confusion_matrix
 
-    Several values: Student's t over them, which shows how much the training's randomness moves the mean. One value,
-    of a classifier without randomness: Wilson's score interval over the `examples` that it was tested on.
-    """
-    # Here and below: scipy and scikit-learn take a second to import, and only a scoring run needs them.
-    from scipy import special
-
-    values = np.asarray(values, np.float64)
-    mean, n = values.mean(), len(values)
-    if n > 1:
-        half = special.stdtrit(n - 1, (1 + LEVEL) / 2) * values.std(ddof=1) / np.sqrt(n)
-        middle = mean
-    else:
-        z = special.ndtri((1 + LEVEL) / 2)
-        middle = (mean + z**2 / (2 * examples)) / (1 + z**2 / examples)
-        half = z * np.sqrt(mean * (1 - mean) / examples + z**2 / (4 * examples**2)) / (1 + z**2 / examples)
-    return [float(max(middle - half, 0.0)), float(min(middle + half, 1.0))]
+    return np.mean([confusion_matrix(y, answer, labels=np.arange(n_classes)) for answer in answers], axis=0)
 
 
-def confusion(y: np.ndarray, predicted: np.ndarray, n_classes: int) -> np.ndarray:
-    """Counts (n_classes, n_classes) of examples by class (row) and answer (column).
+def recall(y: np.ndarray, answers: np.ndarray, n_classes: int) -> list[float | None]:
+    """Share of each class's examples that are recognised, the mean over answers (seeds, N); None: no example."""
+    from sklearn.metrics import recall_score
 
-    Args:
-        y: (N,) integers in 0 ... n_classes - 1, the classes.
-        predicted: (N,) integers in 0 ... n_classes - 1, the answers.
-        n_classes: as many as the data has, whether or not they occur.
-    """
-    return np.bincount(y * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
-def recall(counts: np.ndarray) -> list[float | None]:
-    """Share of each class's examples that were answered rightly, from `confusion`; None for a class without examples.
-
-    None is null in JSON and, in `np.array(..., float)`, nan.
-    """
-    return [float(row[label] / row.sum()) if row.sum() else None for label, row in enumerate(counts)]
-
-
-def stratified(rng: np.random.Generator, y: np.ndarray, n: int) -> np.ndarray:
-    """Rows (n,) drawn without replacement so that the classes of `y` (N,) keep their shares, to within one example.
-
-    Rows come in ascending order; all N of them where n >= N.
-    """
-    if n >= len(y):
-        return np.arange(len(y))
-    counts = np.bincount(y)
-    exact = counts * (n / len(y))
-    take = np.floor(exact).astype(int)
-    take[np.argsort(take - exact, kind="stable")[: n - take.sum()]] += 1
-    rows = [rng.permutation(np.flatnonzero(y == label))[:count] for label, count in enumerate(take)]
-    return np.sort(np.concatenate(rows))
+    how: dict[str, Any] = {"labels": np.arange(n_classes), "average": None, "zero_division": np.nan}
+    shares = np.mean([recall_score(y, answer, **how) for answer in answers], axis=0)
+    return [None if np.isnan(share) else float(share) for share in shares]
 
 
 def mean_images(rng: np.random.Generator, train: Examples, y: np.ndarray, spec: DataSpec) -> np.ndarray:
@@ -220,17 +180,6 @@ def mean_images(rng: np.random.Generator, train: Examples, y: np.ndarray, spec: 
         drawn = images.mean(0, dtype=np.float64) + images.std(0, dtype=np.float64) * noise
         x[rows] = np.clip(np.rint(drawn), 0, spec.levels - 1)
     return x
-
-
-def _summary(values: list[float], examples: int) -> dict[str, Any]:
-    """A leaf of the result: accuracies of classifiers that were tested on so many examples."""
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-        "values": [float(value) for value in values],
-        "n": len(values),
-        "ci": interval(np.array(values), examples),
-    }
 
 
 def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict[str, Any]:
@@ -259,13 +208,12 @@ def _judge_cnn(sets, real, fake, spec, *, seeds, epochs, seed, progress) -> dict
             logits = classifiers.predict(nets, images)
             answers = logits.argmax(-1)
             right[key] = answers == labels
-            found[key] = _summary(right[key].mean(1).tolist(), len(labels))
+            found[key] = estimate.accuracy(right[key].mean(1).tolist(), len(labels))
             if key in ("tstr", "trtr"):
-                counts = np.mean([confusion(labels, answer, spec.n_classes) for answer in answers], axis=0)
-                found[key]["recall"] = dict(zip(spec.classes, recall(counts), strict=True))
+                found[key]["recall"] = dict(zip(spec.classes, recall(labels, answers, spec.n_classes), strict=True))
                 calibration[key] = float(np.mean([paired.calibration_error(softmax(one), labels) for one in logits]))
             if key == "tstr":
-                found[key]["confusion"] = counts.round(3).tolist()
+                found[key]["confusion"] = confusion(labels, answers, spec.n_classes).round(3).tolist()
     ours, theirs = ([paired.share(of) for of in right[name]] for name in ("tstr", "trtr"))
     lost = paired.loss(ours, theirs, len(real[1]), seed=seed)
     return {"cnn": found, "loss": {**lost, "who": "A CNN", "measure": "accuracy"}, "calibration": calibration}
@@ -289,7 +237,7 @@ def _judge_svm(rng, sets, real, fake, spec) -> dict[str, Any]:
     for name, (x, y) in sets.items():
         answer = svm(*prepared(x, y))
         for key, (images, labels) in ({name: real, "trts": fake} if name == "trtr" else {name: real}).items():
-            found[key] = _summary([float((answer(images) == labels).mean())], len(labels))
+            found[key] = estimate.accuracy([float((answer(images) == labels).mean())], len(labels))
     return found
 
 

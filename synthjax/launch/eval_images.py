@@ -15,6 +15,7 @@ from synthjax import data
 from synthjax.evals import amounts, classifiers, fidelity, image_studies, page, privacy, report, top_up, utility
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
+from synthjax.evals.subsample import stratified
 from synthjax.launch import judging, shadows, subjects
 from synthjax.launch.judging import Parts, remark, say, tell
 from synthjax.launch.subjects import Subject
@@ -135,7 +136,7 @@ def judge_likeness(subject: Subject, *, epochs: int, seed: int, limit: int) -> d
     `network` tells the CNN: its accuracy on the real test set, the sha256 of its parameters, its training examples.
     """
     real = subject.real
-    rows = utility.stratified(np.random.default_rng(seed), real.train.y, limit)
+    rows = stratified(np.random.default_rng(seed), real.train.y, limit)
     x, y = real.train.x[rows], real.train.y[rows]
     cnn = classifiers.train(jax.random.key(seed), x, y, real.spec, seeds=1, epochs=epochs)
     features = functools.partial(classifiers.features, cnn)

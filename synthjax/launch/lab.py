@@ -217,7 +217,7 @@ def judge(
     found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
     for name, (x, y) in tests.items():
         answers = classifiers.predict(nets, x).argmax(-1)
-        counts = np.mean([utility.confusion(y, answer, spec.n_classes) for answer in answers], axis=0)
+        counts = utility.confusion(y, answers, spec.n_classes)
         found[name] = {"accuracy": (answers == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
     return found
 

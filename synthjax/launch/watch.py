@@ -36,7 +36,8 @@ import numpy as np
 
 from synthjax import sampling
 from synthjax.data import Dataset, memory
-from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.evals import classifiers, fidelity, plots
+from synthjax.evals.subsample import stratified
 from synthjax.gibbs import training
 from synthjax.jit import jit
 from synthjax.launch.config import Experiment
@@ -172,7 +173,7 @@ class Watch:
         """The CNN, and features (M, F) and labels (M,) of real examples: of each class as many as are drawn, or all."""
         train, spec = self._data.train, self._data.spec
         rng = np.random.default_rng(self._chosen.seed)
-        rows = utility.stratified(rng, train.y, ROWS)
+        rows = stratified(rng, train.y, ROWS)
         by = f" by {self._member}" * (self._chosen.seeds > 1)
         self._say(f"training a small CNN on {len(rows):,} real examples, to watch how varied each class is drawn{by}")
         cnn = classifiers.train(self._key_cnn, train.x[rows], train.y[rows], spec, seeds=1, epochs=EPOCHS)

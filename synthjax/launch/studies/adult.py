@@ -29,7 +29,7 @@ from synthjax.errors import InputError
 from synthjax.evals import encoders, figures, frames, privacy, tabular, tabular_utility
 from synthjax.evals.frames import Table as Rows
 from synthjax.evals.privacy import distances, protocol
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 from synthjax.launch import config as configs
 from synthjax.launch import judging
 from synthjax.launch.config import Experiment
@@ -138,7 +138,7 @@ def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any
     """AUC, C2ST, shapes and trends of the synthetic rows."""
     train, test, made = tables["train"], tables["test"], tables["synthetic"]
     positive = int(np.argmin(np.bincount(train.answers())))
-    with one_thread("openmp"):
+    with single_thread("openmp"):
         answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, made, seed)
         auc = tabular_utility.score(test, answer(test), positive)["roc_auc"]
     trends = tabular.trends(train, made)

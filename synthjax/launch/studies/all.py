@@ -22,7 +22,8 @@ import numpy as np
 
 from synthjax.data import Dataset, Split
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, fidelity, figures, utility
+from synthjax.evals import classifiers, fidelity, figures
+from synthjax.evals.subsample import stratified
 from synthjax.launch import config as config_lib
 from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
 from synthjax.launch.config import Experiment, experiment, labelled
@@ -181,7 +182,7 @@ class Scales:
     @functools.cached_property
     def real(self) -> Split:
         """As many real training images as there are synthetic ones, or all."""
-        rows = utility.stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
+        rows = stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
         return Split(*(array[rows] for array in self.data.train))
 
     @functools.cached_property

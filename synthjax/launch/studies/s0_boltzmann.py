@@ -12,6 +12,7 @@ import numpy as np
 
 from synthjax.data import transforms
 from synthjax.evals import classifiers, plots, utility
+from synthjax.evals.subsample import stratified
 from synthjax.launch.config import experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell, judge, slug
 from synthjax.launch.studies.s0_sets import STRATIFIED, Config, Judges, judged, training_sets
@@ -79,7 +80,7 @@ def large_set(lab: Lab, config: Config) -> Table:
         return found["test"]["accuracy"]
 
     def real() -> list[float]:
-        rows = utility.stratified(rng, data.train.y, n)
+        rows = stratified(rng, data.train.y, n)
         return accuracy(data.train.x[rows], data.train.y[rows])
 
     rows = [("real", cell(lab.result(f"standard CNN, {n} real", real)))]
@@ -113,10 +114,7 @@ def colour(lab: Lab, config: Config) -> Table:
 
         answers = utility.svm(flat(data.train.x), data.train.y)
         known, drawn = answers(flat(data.test.x)), answers(flat(x))
-        return [
-            utility.recall(utility.confusion(labels, found, n_classes))
-            for labels, found in ((data.test.y, known), (y, drawn))
-        ]
+        return [utility.recall(labels, found[None], n_classes) for labels, found in ((data.test.y, known), (y, drawn))]
 
     real, fake = lab.result(f"{made.name}, told", told)
     rows = [

@@ -14,7 +14,7 @@ import numpy as np
 
 from synthjax.evals import encoders, tabular_utility
 from synthjax.evals.frames import Table as Rows
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 from synthjax.launch.config import experiment
 from synthjax.launch.lab import Lab, Table
 from synthjax.launch.studies import s2_rows
@@ -42,7 +42,7 @@ def four(train: Rows, test: Rows, seed: int) -> dict[str, float]:
     encode, y = encoders.dense(train), train.answers()
     x, tested = encode(train), encode(test)
     found = {}
-    with one_thread():
+    with single_thread():
         for name, model in zip(FOUR, models, strict=True):
             answers = np.full(len(test), y[0]) if len(np.unique(y)) == 1 else model.fit(x, y).predict(tested)
             found[name] = float(f1_score(test.answers(), answers, average="macro", zero_division=0))
@@ -52,7 +52,7 @@ def four(train: Rows, test: Rows, seed: int) -> dict[str, float]:
 def precision_recall(train: Rows, test: Rows, seed: int) -> dict[str, float]:
     """Areas under the curves of gradient boosting on all rows, for the rarer class of `test`; see tabular_utility."""
     counts = np.bincount(test.answers(), minlength=len(test.schema.classes))
-    with one_thread():
+    with single_thread():
         answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, train, seed)
         found = tabular_utility.score(test, answer(test), int(counts.argmin()))
     return {name: float(found[name] or 0.0) for name in ("pr_auc", "roc_auc")}

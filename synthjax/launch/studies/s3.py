@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from synthjax.data import Split
-from synthjax.evals import classifiers, fidelity, figures, plots, utility
+from synthjax.evals import classifiers, fidelity, figures, plots
+from synthjax.evals.subsample import stratified
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell
 from synthjax.train import metrics
@@ -106,7 +107,7 @@ def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
     spec = data.spec
     rng = np.random.default_rng(config.seed)
     x, y = lab.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
-    real = utility.stratified(rng, data.train.y, len(y))
+    real = stratified(rng, data.train.y, len(y))
     real_x, real_y = data.train.x[real], data.train.y[real]
 
     def trained(x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
