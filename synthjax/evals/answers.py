@@ -37,7 +37,7 @@ def answers(report: Mapping[str, Any]) -> list[Verdict]:
 
 
 def plain_words(loss: Mapping[str, Any]) -> str:
-    """What is lost, in a sentence; `loss` is that of the utility part (see `synthjax.evals.paired`)."""
+    """What is lost, in a sentence; `loss` is that of the utility part (see `synthjax.evals.bootstrap`)."""
     low, high = loss["ci"]
     points, half = loss["points"], (high - low) / 2
     if low <= 0 <= high:

@@ -8,7 +8,7 @@ set and answer for the same real test data:
     balanced accuracy   the mean over the classes of the share of each that is recognised
     recall              that share of the rarest class
 
-What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.paired`). Sets
+What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.bootstrap`). Sets
 whose smallest class has `BALANCED` of the largest one's examples have nothing to fill up. Images and tables share this:
 it is a function of `answers(real rows, synthetic rows) -> classes`. Nothing is chosen on the data that judges.
 
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import paired
+from synthjax.evals import bootstrap
 from synthjax.evals.estimate import student
 
 BALANCED = 2 / 3
@@ -181,7 +181,7 @@ def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, s
     scores = [[_recall(answer, test, labels) for answer in side] for side in sides]
     whole = np.ones((1, len(test)))
     leaves = [student([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
-    gained = paired.loss(scores[0], scores[1], len(test), seed=seed)
+    gained = bootstrap.loss(scores[0], scores[1], len(test), seed=seed)
     return {
         **dict(zip(("real", "filled", "repeated"), leaves, strict=True)),
         "points": gained["points"],
@@ -189,7 +189,7 @@ def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, s
     }
 
 
-def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> paired.Score:
+def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> bootstrap.Score:
     """The mean over classes of the share recognised; NaN where a resample lacks one of them."""
     there = (test[:, None] == labels).astype(np.float64)
     right = there * (answer == test)[:, None]

@@ -1,25 +1,26 @@
 """Puts several judged sets side by side: the side of `launch.eval --compare`."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals import comparison, exports
-from synthjax.launch.judging import say
+from synthjax.launch.console import say
+from synthjax.launch.subjects import Asked
 
-Judge = Callable[[dict[str, Any]], dict[str, Any]]
-"""What is asked, by flag, to a report: made now, or before."""
+Judge = Callable[[Asked], dict[str, Any]]
+"""What is asked to a report: made now, or before."""
 
 
-def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge) -> dict[str, Any]:
+def run(names: Sequence[str], asked: Asked, out: Path, judge: Judge) -> dict[str, Any]:
     """Judges what is not judged yet, and writes compare.json, .html, .csv and .tex.
 
     Args:
         names: a run's folder, a report.json or the folder that it lies in, or with --real a synthetic file, each.
-        asked: the flags that say what is judged, by name.
+        asked: the flags that say what is judged.
         out: folder of the results.
         judge: see `Judge`.
 
@@ -31,7 +32,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
         InputError: a name is neither of these, or the sets do not compare.
     """
     for flag in ("workdir", "synthetic"):
-        if asked[flag] is not None:
+        if getattr(asked, flag) is not None:
             raise SynthjaxError(f"--{flag} does not go with --compare: name it there")
     if len(names) < 2:
         raise SynthjaxError("--compare: name at least two, such as --compare runs/a runs/b")
@@ -46,7 +47,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
     reports = {}
     for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
         say(f"({place}/{len(names)}) {title}")
-        reports[title] = judge(way) if isinstance(way, dict) else _read(way)
+        reports[title] = judge(way) if isinstance(way, Asked) else _read(way)
     try:
         found = comparison.assemble(reports)
         rows = {title: exports.figures(report) for title, report in reports.items()}
@@ -77,21 +78,21 @@ def titles(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
+def _way(name: str, asked: Asked) -> Path | Asked:
     """How a name's report is had: the file that it is in, or the flags that judge it."""
     path = files.path(name)
     if path.name.endswith(".json"):
         return path
     if path.is_dir() and (path / "config.json").is_file():
-        if asked["real"] is not None:
+        if asked.real is not None:
             raise SynthjaxError(f"--compare: {name} is a run, and --real goes with files")
-        return {**asked, "workdir": name}
+        return asked._replace(workdir=name)
     if path.is_dir() and (path / "report.json").is_file():
         return path / "report.json"
-    if asked["real"] is None or not path.is_file():
+    if asked.real is None or not path.is_file():
         hint = "" if path.exists() else "no such file or folder"
         raise InputError(f"--compare: {name}: {hint or 'is no run and no report; a synthetic file needs --real'}")
-    return {**asked, "synthetic": name}
+    return asked._replace(synthetic=name)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says 
 
 import functools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -30,9 +30,9 @@ from absl import flags
 from synthjax import files
 from synthjax.errors import SynthjaxError
 from synthjax.evals import report, tabular_report
-from synthjax.launch import cli, compare, config, eval_images, eval_tables, judging, runs, subjects, table_subjects
+from synthjax.launch import cli, compare, config, evaluate, levels, parts, runs, subjects
+from synthjax.launch.subjects import Asked
 
-NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
 OF_TABLES = ("target", "schema")
 OF_IMAGES = ("epochs",)
 
@@ -54,7 +54,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
-    flags.DEFINE_enum("level", "quick", list(eval_images.LEVELS), judging.LEVELS_SAID)
+    flags.DEFINE_enum("level", "quick", list(levels.LEVELS), levels.HELP)
     flags.DEFINE_integer(
         "shadows", None, "Shadow models for attacks on the run's own model; default: 0, or 16 if full.", lower_bound=0
     )
@@ -85,36 +85,52 @@ def spread(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def parse_gates(
+    texts: Sequence[str], *, has_model: bool, known: Collection[str] = report.GATEABLE
+) -> list[report.Gate]:
+    """The gates of --fail_if.
+
+    Raises:
+        SynthjaxError: one cannot be read, names no number of the report, or needs a model where there is none.
+    """
+    gates = []
+    for text in texts:
+        try:
+            gates.append(report.Gate.parse(text, known))
+        except ValueError as error:
+            raise SynthjaxError(f"--fail_if: {error}") from None
+        if gates[-1].key in report.NEEDS_MODEL and not has_model:
+            raise SynthjaxError(f"--fail_if={text}: with --real there is no model to attack")
+    return gates
+
+
 def judge(
-    asked: dict[str, Any], protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
+    asked: Asked, protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Judges one set, and returns its report.
 
     Args:
-        asked: the flags that say what is judged, by name.
+        asked: what is judged.
         protocol: the flags that say how, by name.
         out: folder of the results; None: beside the set.
         reuse: a report that is there will do if it is on the same files and has these settings; None: none will.
     """
-    table = table_subjects.is_table(asked["real"], asked["workdir"])
-    check_flags({**asked, **protocol}, table=table)
-    if table:
-        rows = table_subjects.find(**asked)
-        folder = judging.output_folder(rows.file, rows.run, out)
-        known = None if reuse is None else judging.finished(folder, rows.file, rows.real, rows.run, reuse)
-        return known or eval_tables.run(rows, folder, **{k: v for k, v in protocol.items() if k != "epochs"})
-    images = {name: value for name, value in asked.items() if name not in OF_TABLES}
-    subject = subjects.find(**images, seed=protocol["seed"])
-    folder = judging.output_folder(subject.file, subject.run, out)
-    known = None if reuse is None else judging.finished(folder, subject.file, subject.real, subject.run, reuse)
-    return known or eval_images.run(subject, folder, **protocol)
+    table = asked.table
+    check_flags({**asked._asdict(), **protocol}, table=table)
+    subject = subjects.find(asked, table=table, seed=protocol["seed"])
+    folder = evaluate.output_folder(subject.file, subject.run, out)
+    if reuse is not None and (known := parts.finished(folder, subject.file, subject.real, subject.run, reuse)):
+        return known
+    given = {name: value for name, value in protocol.items() if not (table and name in OF_IMAGES)}
+    return evaluate.run(subject, folder, **given)
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
     config.check_seed(given.seed, "--seed")
-    asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
+    flags_of: dict[str, Any] = {name: given[name].value for name in Asked._fields}
+    asked = Asked(**flags_of)
     protocol = {name: given[name].value for name in ("seed", "seeds", "epochs", "level", "shadows", "public")}
     if given.compare:
         if given.fail_if:
@@ -123,9 +139,8 @@ def main(argv: Sequence[str]) -> None:
         work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)
         compare.run(given.compare, asked, files.path(given.out or "comparison"), work)
         return
-    table = table_subjects.is_table(given.real, given.workdir)
-    known = tabular_report.GATEABLE if table else report.GATEABLE
-    gates = judging.parse_gates(given.fail_if, has_model=given.real is None, known=known)
+    known = tabular_report.GATEABLE if asked.table else report.GATEABLE
+    gates = parse_gates(given.fail_if, has_model=given.real is None, known=known)
     report.check_gates(gates, judge(asked, protocol, given.out))
 
 

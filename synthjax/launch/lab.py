@@ -21,7 +21,8 @@ import synthjax
 from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, utility
+from synthjax.evals import classifiers
+from synthjax.evals.domains.images import confusion
 from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import BLOCK
@@ -217,7 +218,7 @@ def judge(
     found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
     for name, (x, y) in tests.items():
         answers = classifiers.predict(nets, x).argmax(-1)
-        counts = utility.confusion(y, answers, spec.n_classes)
+        counts = confusion(y, answers, spec.n_classes)
         found[name] = {"accuracy": (answers == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
     return found
 

@@ -12,6 +12,8 @@ import pytest
 
 from synthjax.errors import GateError
 from synthjax.evals import page, plots, privacy, report
+from synthjax.evals.domains.images import Images
+from synthjax.evals.sets import Sets
 from synthjax.model import DataSpec
 
 NASTY = "<script>alert(1)</script>"
@@ -74,7 +76,7 @@ MANIFEST = {
 def full():
     rng = np.random.default_rng(9)
     scores = {"members": rng.normal(size=80), "others": rng.normal(size=40)}
-    found = privacy.evaluate(SYNTHETIC, TRAIN, HOLDOUT, TEST, SPEC, scores=scores)
+    found = privacy.evaluate(Sets(Images(SPEC), SYNTHETIC, TRAIN, TEST, HOLDOUT, TEST), privacy.Attacker(scores))
     return report.assemble(MANIFEST, utility=utility(), fidelity=FIDELITY, privacy=found)
 
 
@@ -208,7 +210,7 @@ def test_usefulness_is_measured_by_ceiling_and_floor(tstr, floor, level):
 
 
 def test_copies_are_a_leak(full):
-    copied = privacy.evaluate(TRAIN, TRAIN, HOLDOUT, TEST, SPEC)
+    copied = privacy.evaluate(Sets(Images(SPEC), TRAIN, TRAIN, TEST, HOLDOUT, TEST), privacy.Attacker())
     verdict = report.private(copied)
     assert verdict.level == "poor"
     assert any("80 of 80 synthetic examples are exact copies" in sentence for sentence in verdict.evidence)

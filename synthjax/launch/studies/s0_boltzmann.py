@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import classifiers, plots, utility
+from synthjax.evals import classifiers, plots
+from synthjax.evals.domains import images
 from synthjax.evals.subsample import stratified
 from synthjax.launch.config import experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell, judge, slug
@@ -112,9 +113,9 @@ def colour(lab: Lab, config: Config) -> Table:
         def flat(a: np.ndarray) -> np.ndarray:
             return a.reshape(len(a), -1) / (made.spec.levels - 1)
 
-        answers = utility.svm(flat(data.train.x), data.train.y)
+        answers = images.svm(flat(data.train.x), data.train.y)
         known, drawn = answers(flat(data.test.x)), answers(flat(x))
-        return [utility.recall(labels, found[None], n_classes) for labels, found in ((data.test.y, known), (y, drawn))]
+        return [images.recall(labels, found[None], n_classes) for labels, found in ((data.test.y, known), (y, drawn))]
 
     real, fake = lab.result(f"{made.name}, told", told)
     rows = [

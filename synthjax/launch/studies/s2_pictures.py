@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthjax.evals import figures, tabular, tabular_figures, tabular_privacy
+from synthjax.evals import encoders, figures, tabular_figures
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.privacy import distance_tests
 from synthjax.launch.lab import Generator, Lab
 from synthjax.launch.studies import s2_rows
 from synthjax.train import metrics
@@ -31,7 +33,7 @@ def snapshots(lab: Lab, config: "Config", made: Generator) -> dict[str, Any]:
         for step in (0, *steps):
             tables = s2_rows.tables(lab, made, step=step, seed=config.seed)
             few = points(tables["synthetic"], config.columns)[:: max(len(tables["synthetic"]) // SHOWN, 1)]
-            shapes = tabular.shapes(tables["train"], tables["synthetic"])["score"]
+            shapes = fidelity.shapes(tables["train"], tables["synthetic"])["score"]
             found[str(step)] = {"shapes": shapes, "points": few.round(6).tolist()}
         return found
 
@@ -79,8 +81,9 @@ def quality(lab: Lab, config: "Config", made: Generator, name: str) -> None:
     folder, target = lab.folder, train.schema.target
     tabular_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
     tabular_figures.pair_plots(folder / "figure_7.png", both, groups=target)
-    tabular_figures.correlations(folder / "figure_8.png", tabular.correlation_difference(train, synthetic))
+    tabular_figures.correlations(folder / "figure_8.png", fidelity.correlation_difference(train, synthetic))
     tabular_figures.histograms(folder / "histograms.png", both)
-    away = tabular_privacy.distances(synthetic, train, real, seed=config.seed)
-    tabular_figures.distances(folder / "figure_10.png", *away, tabular_privacy.compare_distances(*away))
-    tabular_figures.embedding(folder / "figure_11.png", tabular.embed(both, seed=config.seed))
+    vectors = map(encoders.metric(train), (synthetic, train, real))
+    away = distance_tests.distances(*vectors, seed=config.seed)
+    tabular_figures.distances(folder / "figure_10.png", *away, distance_tests.compare_distances(*away))
+    tabular_figures.embedding(folder / "figure_11.png", fidelity.embed(both, seed=config.seed))

@@ -16,7 +16,8 @@ import jax
 import numpy as np
 
 from synthjax.data import Split
-from synthjax.evals import classifiers, fidelity, figures, plots
+from synthjax.evals import classifiers, figures, plots
+from synthjax.evals.fidelity import images
 from synthjax.evals.subsample import stratified
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.lab import Generator, Lab, Table, cell
@@ -119,7 +120,7 @@ def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
 
     nets = trained(real_x, real_y)
     made_set = Split(x, y, np.arange(len(y), dtype=np.int32))
-    found = fidelity.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
+    found = images.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
     diversity = [one["diversity"] for one in found["per_class"].values() if one["diversity"] is not None]
     return {
         "tstr": accuracy(trained(x, y)),

@@ -1,33 +1,17 @@
 """Fidelity: do the synthetic examples look like real ones, and are all kinds of real ones among them?
 
-In a feature space (the dense layer of a CNN that was trained on real data), let the ball of an example reach to its
-k-th nearest neighbour within its own set. With R real and S synthetic examples,
-
-    precision   share of S within the ball of some r          recall   share of R within the ball of some s
-    density     balls of R that hold an s, mean over S, / k   coverage share of R whose own ball holds some s
-
-(Kynkäänniemi et al., Improved precision and recall metric, 2019; Naeem et al., Reliable fidelity and diversity metrics,
-2020.) Density is 1 in expectation for S drawn as R is, and may exceed 1; precision and recall are swayed by single
-outliers, density and coverage are not. All four depend on the numbers of examples, so that figures compare only with
-a reference of the same numbers: real training examples in the place of S.
+In a feature space, the dense layer of a CNN that was trained on real data, the measures of `feature_space`, the
+classifier two-sample test (`synthjax.evals.two_sample`) and a map of both sets (`synthjax.evals.maps`). Fréchet's and
+the kernel distance do not compare with published FID and KID, whose features are Inception's. `reference` is what real
+training examples score in the place of the synthetic ones.
 
 Per class and in pixels, which no network stands between: with mean image mu and covariance C of pixels in [0, 1],
 
     mean_distance         |mu_S - mu_R| / sqrt(D), the root mean square over the D values of an image
     covariance_distance   |C_S - C_R|_F / |C_R|_F
 
-and again in the feature space,
-
-    diversity             mean distance of two synthetic examples, over that of two real ones
-
-which falls towards 0 where a generator makes the same few examples of a class again and again.
-
-Distances of whole sets, in the feature space: Fréchet's, and the kernel distance, the squared maximum mean discrepancy
-for k(a, b) = (a.b / F + 1)^3, estimated without bias so that it may fall below 0 (Bińkowski et al., Demystifying MMD
-GANs, 2018). Neither compares with published FID and KID, whose features are Inception's. And there, too, the classifier
-two-sample test (`synthjax.evals.two_sample`) and a map of both sets (`synthjax.evals.maps`).
-
-Both are also taken class by class, from at most `PAIRED` examples of each side. So few push Fréchet's distance up, by
+and in the feature space its diversity, Fréchet's and the kernel distance, from at most `PAIRED` examples of each side.
+So few push Fréchet's distance up, by
 about the trace of the covariance over their number and more (that of equal distributions is far above 0), and spread
 the kernel distance around its value; so the reference, as many real training examples of the class, stands beside
 each, and only the excess over it says something.
@@ -36,28 +20,50 @@ A set without labels has all of this but what is said per class.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import functools
+import hashlib
+from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
-from synthjax.evals import maps, two_sample
-from synthjax.evals.neighbours import nearest
-from synthjax.evals.subsample import sample
-from synthjax.evals.utility import Examples, check
+from synthjax.evals import classifiers, maps, two_sample
+from synthjax.evals.domains.images import Examples, Images, check
+from synthjax.evals.fidelity.feature_space import K, collapsed, diversity, frechet, kernel_distance, neighbourhoods
+from synthjax.evals.sets import Sets
+from synthjax.evals.subsample import sample, stratified
 from synthjax.model import DataSpec
 
-K = 5
-"""Neighbours that the radius of a ball is taken from, as Naeem et al. propose."""
-COLLAPSED = 0.5
-"""Diversity below which a class is reported as collapsed."""
 PAIRED = 500
 """Examples of each class that are paired with one another for its diversity."""
 LIMIT = 10_000
 """Examples of each set at most: time grows with the square of their number."""
 TESTED = 5_000
 """Examples of each set that the two-sample test looks at, at most."""
-_BLOCK = 1024
+
+
+def in_learnt_features(sets: Sets, *, limit: int, seed: int = 0) -> dict[str, Any]:
+    """`evaluate`, in the features of a CNN trained on at most `limit` real training examples.
+
+    `network` describes the CNN: its accuracy on the real test set, the sha256 of its parameters, its training examples.
+    """
+    domain, train, test = sets.domain, sets.train, sets.test
+    assert isinstance(domain, Images)
+    rows = stratified(np.random.default_rng(seed), train.y, limit)
+    how: dict[str, Any] = {"seeds": 1, "epochs": domain.epochs}
+    cnn = classifiers.train(jax.random.key(seed), train.x[rows], train.y[rows], domain.spec, **how)
+    others = np.setdiff1d(np.arange(len(train.y)), rows)
+    # What the network learnt from lies further apart in its features than anything else.
+    beside = domain.take(train, others) if len(others) >= len(test.y) else train
+    features = functools.partial(classifiers.features, cnn)
+    found = evaluate(sets.synthetic, test, domain.spec, features, train=beside, seed=seed)
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(cnn.variables):
+        digest.update(np.asarray(leaf).tobytes())
+    right = classifiers.predict(cnn, test.x)[0].argmax(-1) == test.y
+    told = {"accuracy": float(right.mean()), "sha256": digest.hexdigest()}
+    return {**found, "network": {**told, "examples": len(rows), "epochs": domain.epochs}}
 
 
 def evaluate(
@@ -67,7 +73,6 @@ def evaluate(
     features: Callable[[np.ndarray], np.ndarray],
     *,
     train: Examples | None = None,
-    k: int = K,
     limit: int = LIMIT,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -80,7 +85,6 @@ def evaluate(
         features: images (N, H, W, C) to their features (N, F), as `classifiers.features` gives them.
         train: other real examples; `reference` is what they score in the place of the synthetic ones. They should not
             be those that the features were learnt from.
-        k: neighbours that the radius of a ball is taken from; lowered to what the smaller set has.
         limit: examples of each set at most; more are subsampled.
         seed: of the subsamples.
 
@@ -105,7 +109,7 @@ def evaluate(
     rows = sample(rng, len(test.x), limit)
     real = features(test.x[rows])
     fake = features(synthetic.x[sample(rng, len(synthetic.x), len(real))])
-    k = min(k, len(real) - 1, len(fake) - 1)
+    k = min(K, len(real) - 1, len(fake) - 1)
     reference = None
     if train is not None:
         other = features(train.x[sample(rng, len(train.x), len(fake))])
@@ -162,34 +166,6 @@ def _class_distances(fake: np.ndarray | None, real: np.ndarray | None, other: np
     return {**(both(fake) or {"frechet": None, "kernel": None}), "reference": both(other), "n_compared": n}
 
 
-def neighbourhoods(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
-    """Precision, recall, density and coverage of points `fake` (S, F) among points `real` (R, F), 1 <= k < R, S.
-
-    The edge of a ball belongs to it, as in the first paper: on data with duplicates a ball may have radius 0.
-    """
-    from sklearn.metrics.pairwise import euclidean_distances
-
-    real, fake = real.astype(np.float64), fake.astype(np.float64)
-    real_radii, fake_radii = (nearest(points, points, k + 1)[0][:, k] ** 2 for points in (real, fake))
-    # The product form of a squared distance is off by less than this: what lies so close to an edge lies on it.
-    slack = 1e-12 * (np.abs(real).max() + np.abs(fake).max()) ** 2 * real.shape[1]
-    holders = np.zeros(len(fake))  # balls of R that hold this s
-    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for start in range(0, len(real), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        square = euclidean_distances(real[rows], fake, squared=True) - slack
-        within = square <= real_radii[rows, None]
-        holders += within.sum(0)
-        covered[rows] = within.any(1)
-        recalled[rows] = (square <= fake_radii).any(1)
-    return {
-        "precision": float((holders > 0).mean()),
-        "recall": float(recalled.mean()),
-        "density": float(holders.mean() / k),
-        "coverage": float(covered.mean()),
-    }
-
-
 def _distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
     """Of whole sets; the two-sample test takes as many of both."""
     rng = np.random.default_rng([seed, 20])
@@ -208,56 +184,6 @@ def _map(
     if labels is not None:
         names = {name: np.flatnonzero(labels[shown] == label) for label, name in enumerate(spec.classes)}
     return maps.plane(real[shown], fake[others], names=names, seed=seed)
-
-
-def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Unbiased squared maximum mean discrepancy of points `a` (N, F) and `b` (M, F), N, M >= 2, by the cubic kernel."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-
-    def total(x: np.ndarray, y: np.ndarray) -> float:
-        blocks = (x[i : i + _BLOCK] @ y.T / x.shape[1] + 1 for i in range(0, len(x), _BLOCK))
-        return float(sum((block**3).sum() for block in blocks))
-
-    def alone(x: np.ndarray) -> float:
-        own = (((x**2).sum(1) / x.shape[1] + 1) ** 3).sum()
-        return (total(x, x) - float(own)) / (len(x) * (len(x) - 1))
-
-    return alone(a) + alone(b) - 2 * total(a, b) / (len(a) * len(b))
-
-
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared Fréchet distance of the Gaussians with the moments of points `a` (N, F) and `b` (M, F), N, M >= 2.
-
-    |mu_a - mu_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) (Dowson & Landau 1982; Heusel et al. 2017, where the points are
-    Inception features: figures in other feature spaces do not compare with theirs).
-    """
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(np.atleast_2d(cov_a))
-    root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
-    product = np.linalg.eigvalsh(root @ np.atleast_2d(cov_b) @ root)
-    shift = ((a.mean(0) - b.mean(0)) ** 2).sum()
-    trace = np.trace(np.atleast_2d(cov_a)) + np.trace(np.atleast_2d(cov_b)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
-    # Equal moments leave a rounding error of either sign.
-    return float(max(shift + trace, 0.0))
-
-
-def diversity(fake: np.ndarray | None, real: np.ndarray | None) -> float | None:
-    """Mean distance between two points of `fake` (N, F) over that between two of `real` (M, F).
-
-    None where either is missing or has fewer than two points, or those of `real` are all the same.
-    """
-    from scipy.spatial.distance import pdist
-
-    if fake is None or real is None or min(len(fake), len(real)) < 2:
-        return None
-    spread_fake, spread_real = (float(pdist(points).mean()) for points in (fake, real))
-    return spread_fake / spread_real if spread_real > 1e-6 else None
-
-
-def collapsed(diversities: Mapping[str, float | None]) -> list[str]:
-    """Names of the classes whose `diversity` is below COLLAPSED, in order; None, not measured, is not."""
-    return [name for name, value in diversities.items() if value is not None and value < COLLAPSED]
 
 
 def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any]:

@@ -5,9 +5,9 @@
     mixing   few real examples alone, and with 1/2, 1, 2 and 4 times as many synthetic ones: is the set worth having
              beside real data?
 
-Each is a function of `score(real rows, synthetic rows) -> a score per seed` on real test data, so that images and
-tables share them. Rows are drawn by class in their shares; smaller draws are parts of larger ones' classes, not of
-their rows. Nothing is chosen on the data that judges.
+Each is a function of `score(real rows, synthetic rows) -> a score per seed` on real test data. Rows are drawn by class
+in their shares; smaller draws are parts of larger ones' classes, not of their rows. Nothing is chosen on the data that
+judges.
 """
 
 import itertools
