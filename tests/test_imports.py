@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "synthjax"
+STUDIES = ROOT / "studies"
+"""Installed as synthjax.studies."""
 
 # What the modules of each part may import of ours; a part may always import itself, but for models, which stand alone.
 ALLOWED = {
@@ -27,8 +29,10 @@ ALLOWED = {
     "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling", "evals.plots"},
     "evals": {"evals", "model", "errors", "files", "jit", "nets", "train.optim"},
 }
-# `launch` and the package's own __init__ put everything together.
-UNRESTRICTED = {"launch", "__init__"}
+# `launch`, the studies and the package's own __init__ put everything together.
+UNRESTRICTED = {"launch", "studies", "__init__"}
+# The one module of the package that may import studies.
+REPRODUCE = "launch/reproduce.py"
 # Mathematics receives plain values.
 FLAGS_AND_CONFIGS = ("absl.flags", "absl.app", "ml_collections")
 
@@ -48,16 +52,20 @@ def imports(path: Path, source: str) -> set[str]:
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    below = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT)
+    return below.parts[0].removesuffix(".py")
 
 
 def violations(path: Path, source: str) -> list[str]:
     """The imports of `source` that the rules forbid at `path`."""
     part = part_of(path)
+    names = sorted(imports(path, source))
     if part in UNRESTRICTED:
-        return []
+        if part == "studies" or path == PACKAGE / REPRODUCE:
+            return []
+        return [name for name in names if f"{name}.".startswith(("studies.", "synthjax.studies."))]
     wrong = []
-    for name in sorted(imports(path, source)):
+    for name in names:
         ours = name.removeprefix("synthjax.")
         # `from synthjax import model` names the bare package too, and `from synthjax.train import optim` its parent;
         # a parent counts by what is taken from it.
@@ -71,7 +79,7 @@ def violations(path: Path, source: str) -> list[str]:
     return wrong
 
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sorted(path for folder in (PACKAGE, STUDIES) for path in folder.rglob("*.py"))
 
 
 def test_every_module_keeps_the_import_rules():
@@ -98,6 +106,9 @@ def test_every_module_keeps_the_import_rules():
         ("errors.py", "from synthjax.model import Batch", ["synthjax.model", "synthjax.model.Batch"]),
         ("models/vae.py", "from synthjax.nets import conv\nfrom synthjax.train.optim import ema", []),
         ("launch/train.py", "from synthjax.models import vae\nfrom absl import flags", []),
+        ("launch/train.py", "from synthjax.studies import s1", ["synthjax.studies", "synthjax.studies.s1"]),
+        ("launch/reproduce.py", "from synthjax.studies import s1", []),
+        ("evals/utility.py", "import synthjax.studies.figures", ["synthjax.studies.figures"]),
     ],
 )
 def test_the_rules_tell_right_from_wrong(path, line, named):

@@ -17,5 +17,5 @@ def test_a_build_holds_the_package_and_the_experiments(tmp_path):
     pytest.importorskip("setuptools", reason="setuptools is not installed: an environment made without it")
     build = ["build", f"--build-base={tmp_path}", f"--build-lib={tmp_path / 'lib'}"]
     subprocess.run([sys.executable, "setup.py", "--quiet", *build], cwd=ROOT, check=True, timeout=120)
-    experiments = {f"configs/{path}" for path in files_below(ROOT / "configs")}
-    assert files_below(tmp_path / "lib" / "synthjax") == files_below(ROOT / "synthjax") | experiments
+    beside = {f"{name}/{path}" for name in ("configs", "studies") for path in files_below(ROOT / name)}
+    assert files_below(tmp_path / "lib" / "synthjax") == files_below(ROOT / "synthjax") | beside

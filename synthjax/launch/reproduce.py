@@ -28,7 +28,7 @@ from absl import flags
 from synthjax import files
 from synthjax.errors import InputError
 from synthjax.launch import cli, config, train
-from synthjax.launch.lab import Lab, update
+from synthjax.studies.workspace import Workspace, update
 
 STUDIES = ("s0", "s1", "s2", "s3", "s4", "adult", "all")
 
@@ -72,23 +72,23 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
         raise InputError(f"--study: say which one, of {', '.join(STUDIES)}")
     if asked.quick and asked.update_results:
         raise InputError("--update_results: not with --quick, whose figures are no results")
-    study = importlib.import_module(f"synthjax.launch.studies.{asked.study}")
+    study = importlib.import_module(f"synthjax.studies.{asked.study}")
     chosen = settings(asked.study, asked.quick, given)
     if asked.minutes is not None:
         chosen = config.override(chosen, "minutes", str(asked.minutes), "--minutes")
     if unknown := [name for name in asked.table if name not in study.TABLES]:
         raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
     folder = files.path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
-    lab = Lab(folder, asked.data_dir, {"study": asked.study, **decisive(study, chosen)})
+    workspace = Workspace(folder, asked.data_dir, {"study": asked.study, **decisive(study, chosen)})
     made = {}
     for name, make in study.TABLES.items():
         if asked.table and name not in asked.table:
             continue
-        text = "\n\n".join(table.markdown() for table in make(lab, chosen))
+        text = "\n\n".join(table.markdown() for table in make(workspace, chosen))
         print(f"\n{text}\n", flush=True)
-        lab.keep_table(name, text)
+        workspace.keep_table(name, text)
         made[name] = text
-    text = lab.tables(study.TABLES)
+    text = workspace.tables(study.TABLES)
     files.write(folder / "tables.md", f"{text}\n")
     if asked.update_results:
         update(Path("RESULTS.md"), asked.study, made, study.TABLES)

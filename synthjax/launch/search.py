@@ -39,7 +39,7 @@ from synthjax.errors import InputError, NonFiniteError
 from synthjax.launch import cli, config, runs, sample, train, trials
 from synthjax.launch.config import Experiment
 from synthjax.launch.counts import class_counts
-from synthjax.launch.lab import Table
+from synthjax.launch.markdown import Table
 from synthjax.launch.trials import Searched
 from synthjax.model import State
 from synthjax.train import loop

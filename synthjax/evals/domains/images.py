@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import bootstrap, classifiers, estimate, networks, report
+from synthjax.evals import bootstrap, classifiers, estimate, keras_cnn, report
 from synthjax.evals.domains import CHOICES, Progress, Trained, tested
 from synthjax.evals.domains.panel import KernelMachine
 from synthjax.evals.privacy.distances import keys
@@ -258,9 +258,9 @@ class Images:
         return bootstrap.share(answer.argmax(-1) == test.y)
 
     def networks(self) -> list[tuple[str, dict[str, Any]]]:
-        if min(self.spec.shape[:2]) < networks.KERAS.min_side:
+        if min(self.spec.shape[:2]) < keras_cnn.PROTOCOL.min_side:
             return []
-        return [("another network", {"protocol": networks.KERAS})]
+        return [("another network", {"protocol": keras_cnn.PROTOCOL})]
 
     # --- what the figures say --------------------------------------------------------------------------------------
 

@@ -16,12 +16,15 @@ import jax
 import numpy as np
 
 from synthjax.data import Split
-from synthjax.evals import classifiers, figures, plots
+from synthjax.evals import classifiers, plots
 from synthjax.evals.fidelity import images
 from synthjax.evals.subsample import stratified
 from synthjax.launch.config import Experiment, experiment
-from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.markdown import Table
 from synthjax.train import metrics
+
+from . import figures
+from .workspace import Generator, Workspace, cell
 
 LOSSES = {"vae": ("loss",), "dcgan": ("generator_loss", "critic_loss"), "ddpm": ("loss",)}
 """What the study's figures show of each."""
@@ -52,37 +55,39 @@ class Config:
     seed: int = 0
 
 
-def of(lab: Lab, config: Config, name: str, steps: int) -> Experiment:
+def of(workspace: Workspace, config: Config, name: str, steps: int) -> Experiment:
     """The experiment of a model, for so many steps, in batches of 64."""
     chosen = experiment(None, name, config.dataset)
     model = dataclasses.replace(chosen.model, batch_size=BATCH, steps=steps)
     return dataclasses.replace(chosen, model=model, seed=config.seed)
 
 
-def epochs_within(lab: Lab, config: Config) -> int:
+def epochs_within(workspace: Workspace, config: Config) -> int:
     """Epochs of each model that fit into the minutes of the Config, by the speed of a few steps of each."""
     seconds = []
     for name in config.models:
-        made = lab.train(f"{name}-speed", of(lab, config, name, 3 * SPEED_STEPS))
+        made = workspace.train(f"{name}-speed", of(workspace, config, name, 3 * SPEED_STEPS))
         rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
         seconds.append(SPEED_STEPS / rates[-1])
     once = len(seconds) * max(seconds) if config.equal_time else sum(seconds)
-    steps = len(lab.data(made.experiment).train.y) / BATCH
+    steps = len(workspace.data(made.experiment).train.y) / BATCH
     return max(int(60 * config.minutes / (once / SPEED_STEPS * steps)), 1)
 
 
-def generators(lab: Lab, config: Config) -> dict[str, dict[str, Generator]]:
+def generators(workspace: Workspace, config: Config) -> dict[str, dict[str, Generator]]:
     """ "same epochs", "same time" -> model -> generator."""
-    epochs = lab.result("epochs", lambda: epochs_within(lab, config)) if config.minutes else config.epochs
-    rows = len(lab.data(experiment(None, config.models[0], config.dataset)).train.y)
+    epochs = workspace.result("epochs", lambda: epochs_within(workspace, config)) if config.minutes else config.epochs
+    rows = len(workspace.data(experiment(None, config.models[0], config.dataset)).train.y)
     steps = max(epochs * rows // BATCH, 1)
-    same = {name: lab.train(name, of(lab, config, name, steps)) for name in config.models}
+    same = {name: workspace.train(name, of(workspace, config, name, steps)) for name in config.models}
     if not config.equal_time:
         return {"same epochs": same}
-    times = lab.result("steps of the same time", lambda: _steps(same))
+    times = workspace.result("steps of the same time", lambda: _steps(same))
     longer = {
-        name: lab.train(f"{name}-same-time", of(lab, config, name, n)) if n > made.experiment.model.steps else made
-        for (name, made), n in zip(same.items(), (times[name] for name in same), strict=True)
+        name: workspace.train(f"{name}-same-time", of(workspace, config, name, times[name]))
+        if times[name] > made.experiment.model.steps
+        else made
+        for name, made in same.items()
     }
     return {"same epochs": same, "same time": longer}
 
@@ -102,12 +107,12 @@ def sharpness(x: np.ndarray) -> float:
     return float(steps / max(x.reshape(len(x), -1).var(axis=1).mean(), 1e-12))
 
 
-def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+def scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """What a generator's samples are worth: TSTR, fidelity, sharpness."""
-    data = lab.data(made.experiment)
+    data = workspace.data(made.experiment)
     spec = data.spec
     rng = np.random.default_rng(config.seed)
-    x, y = lab.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
+    x, y = workspace.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
     real = stratified(rng, data.train.y, len(y))
     real_x, real_y = data.train.x[real], data.train.y[real]
 
@@ -133,13 +138,13 @@ def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
     }
 
 
-def table(lab: Lab, config: Config) -> list[Table]:
+def table(workspace: Workspace, config: Config) -> list[Table]:
     """The table that the study's conclusion lacks, and its claims."""
     rows, measured = [], {}
-    for budget, made in generators(lab, config).items():
+    for budget, made in generators(workspace, config).items():
         for name, one in made.items():
-            found = lab.result(f"scores, {one.name}", functools.partial(scores, lab, config, one))
-            seconds = lab.result(f"sampling, {one.name}", functools.partial(one.seconds_per_1000, config.timed))
+            found = workspace.result(f"scores, {one.name}", functools.partial(scores, workspace, config, one))
+            seconds = workspace.result(f"sampling, {one.name}", functools.partial(one.seconds_per_1000, config.timed))
             measured[budget, name] = {**found, "minutes": one.minutes(), "seconds": seconds}
             steps = one.experiment.model.steps
             rows.append(
@@ -153,7 +158,7 @@ def table(lab: Lab, config: Config) -> list[Table]:
         "TSTR and its ceiling (as many real images): the standard CNN on real test images.",
         "Precision, recall, diversity (of real: 1): in its features. Sharpness: over that of real images.",
     )
-    curves(lab, config)
+    curves(workspace, config)
     return [Table("S3", "Three generators on the same data", columns, rows, notes), claims(config, measured)]
 
 
@@ -174,11 +179,11 @@ def claims(config: Config, measured: dict[tuple[str, str], dict[str, Any]]) -> T
     return Table("S3, claims", "What the study says, at the same epochs", ("claim", "holds", "measured"), rows)
 
 
-def curves(lab: Lab, config: Config) -> None:
+def curves(workspace: Workspace, config: Config) -> None:
     """Loss against epoch, and a grid of samples, of each model (the study's Figures 2 to 9)."""
-    for name, made in generators(lab, config)["same epochs"].items():
+    for name, made in generators(workspace, config)["same epochs"].items():
         rows = list(metrics.read(made.workdir, "steps_per_second"))
-        data = lab.data(made.experiment)
+        data = workspace.data(made.experiment)
         epoch = np.array([row["step"] for row in rows]) * made.experiment.model.batch_size / len(data.train.y)
         series = {
             metric: (epoch, np.array([row[metric] for row in rows]), None)
@@ -186,11 +191,11 @@ def curves(lab: Lab, config: Config) -> None:
             if metric in rows[0]
         }
         figures.lines(
-            lab.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
+            workspace.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
         )
-        x, y = lab.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
+        x, y = workspace.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
         first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
-        plots.grid(x[first], lab.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
+        plots.grid(x[first], workspace.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"S3": table}
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"S3": table}

@@ -22,16 +22,19 @@ import numpy as np
 
 from synthjax.data import Dataset, Split
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, figures
+from synthjax.evals import classifiers
 from synthjax.evals.fidelity import images as image_fidelity
 from synthjax.evals.subsample import stratified
 from synthjax.launch import config as config_lib
 from synthjax.launch import evaluate, levels, runs, subjects, synthesize
 from synthjax.launch.config import Experiment, experiment, labelled
-from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Asked, Subject, Synthetic
 from synthjax.model import DataSpec
 from synthjax.train import metrics
+
+from . import figures
+from .workspace import Generator, Workspace, cell
 
 SPEED_STEPS = 50
 """Steps between two lines of metrics, the last of which tell how fast a model trains."""
@@ -100,19 +103,19 @@ def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
     )
 
 
-def steps_within(lab: Lab, config: Config, name: str, dataset: str) -> int:
+def steps_within(workspace: Workspace, config: Config, name: str, dataset: str) -> int:
     """Steps that a model does in its time, by the speed of a few."""
-    made = lab.train(f"{dataset}-{name}-speed", of(config, name, dataset, FITTED))
+    made = workspace.train(f"{dataset}-{name}-speed", of(config, name, dataset, FITTED))
     rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
     return max(int(60 * config.minutes * rates[-1]), 1)
 
 
-def generator(lab: Lab, config: Config, name: str, dataset: str) -> Generator:
+def generator(workspace: Workspace, config: Config, name: str, dataset: str) -> Generator:
     """The trained model."""
     steps = 0
     if config.minutes and of(config, name, dataset).model.steps > FITTED:
-        steps = lab.result(f"steps, {dataset}, {name}", lambda: steps_within(lab, config, name, dataset))
-    return lab.train(f"{dataset}-{name}", of(config, name, dataset, steps))
+        steps = workspace.result(f"steps, {dataset}, {name}", lambda: steps_within(workspace, config, name, dataset))
+    return workspace.train(f"{dataset}-{name}", of(config, name, dataset, steps))
 
 
 def described(made: Generator, config: Config) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def leaks(found: dict[str, Any]) -> tuple[str, ...]:
     return tuple("–" if found.get(name) is None else f"{found[name]:.3f}" for name in ("nearer", "file", "model"))
 
 
-def draw(lab: Lab, kind: str, found: dict[str, dict[str, Any]], title: str) -> None:
+def draw(workspace: Workspace, kind: str, found: dict[str, dict[str, Any]], title: str) -> None:
     """KIND.png: usefulness of each model, ± standard deviation over classifiers, against leakage and training time."""
     models = {name: of for name, of in found.items() if name != REAL}
     minutes = "minutes of training"
@@ -161,7 +164,7 @@ def draw(lab: Lab, kind: str, found: dict[str, dict[str, Any]], title: str) -> N
     }
     heights = {name: (np.array([np.mean(of["tstr"])]), np.array([np.std(of["tstr"])])) for name, of in models.items()}
     figures.trade_offs(
-        lab.folder / f"{kind}.png",
+        workspace.folder / f"{kind}.png",
         {x_name: {name: (np.array([x]), *heights[name]) for name, x in of.items()} for x_name, of in panels.items()},
         y_name="TSTR",
         title=title,
@@ -218,29 +221,29 @@ class Scales:
         return {"precision": found["precision"], "recall": found["recall"], "diversity": float(np.mean(diversity))}
 
 
-def image_scores(lab: Lab, scales: Scales, made: Generator) -> dict[str, Any]:
+def image_scores(workspace: Workspace, scales: Scales, made: Generator) -> dict[str, Any]:
     """All figures of a model of images."""
     config, spec = scales.config, made.spec
-    x, y = lab.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
-    run, real = subjects.open_run(made.workdir, 0, lab.data_dir)
-    subject = subjects.of_images(real, Synthetic(x, y), lab.folder / "sets" / f"{made.name}.npz", run)
+    x, y = workspace.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
+    run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
+    subject = subjects.of_images(real, Synthetic(x, y), workspace.folder / "sets" / f"{made.name}.npz", run)
     return {
         "tstr": scales.accuracy(scales.trained(x, y)),
         **scales.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
-        **leakage(attacked(lab, config, subject)),
+        **leakage(attacked(workspace, config, subject)),
         **described(made, config),
     }
 
 
-def attacked(lab: Lab, config: Config, subject: Subject) -> dict[str, Any]:
+def attacked(workspace: Workspace, config: Config, subject: Subject) -> dict[str, Any]:
     """The privacy part of a report."""
     effort = (levels.TABLES if subject.table else levels.IMAGES)["look"]
-    return evaluate.attack(evaluate.Evaluation.of(subject, lab.folder, effort, config.seed), limit=config.limit)
+    return evaluate.attack(evaluate.Evaluation.of(subject, workspace.folder, effort, config.seed), limit=config.limit)
 
 
-def images(lab: Lab, config: Config) -> list[Table]:
+def images(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of images."""
-    data = lab.data(Experiment("", None, config.images))
+    data = workspace.data(Experiment("", None, config.images))
     if data.spec.kind != "image" or not data.spec.n_classes:
         raise InputError(f"images={config.images}: must be a set of labelled images")
     scales = Scales(data, config)
@@ -248,12 +251,12 @@ def images(lab: Lab, config: Config) -> list[Table]:
     def ceiling() -> dict[str, Any]:
         return {"tstr": scales.accuracy(scales.networks), **scales.likeness(scales.real)}
 
-    found = {REAL: lab.result(f"{data.name}, {REAL}", ceiling)}
+    found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
-        made = generator(lab, config, name, config.images)
-        found[name] = lab.result(f"{data.name}, {name}", functools.partial(image_scores, lab, scales, made))
+        made = generator(workspace, config, name, config.images)
+        found[name] = workspace.result(f"{data.name}, {name}", functools.partial(image_scores, workspace, scales, made))
     title = f"Every model of images, on {data.name}"
-    draw(lab, "images", found, title)
+    draw(workspace, "images", found, title)
     rows = [
         (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("precision", "recall", "diversity")), *leaks(of),
          *costs(of)) for name, of in found.items()
@@ -276,22 +279,21 @@ NOTES = (
 )
 
 
-def drawn(lab: Lab, config: Config, made: Generator) -> Path:
+def drawn(workspace: Workspace, config: Config, made: Generator) -> Path:
     """A model's table as a file."""
-    file = lab.folder / "sets" / f"{made.name}.csv"
-    synthesize.draw(made.workdir, file, config.rows or len(lab.data(made.experiment).train.y), config.seed)
+    file = workspace.folder / "sets" / f"{made.name}.csv"
+    synthesize.draw(made.workdir, file, config.rows or len(workspace.data(made.experiment).train.y), config.seed)
     return file
 
 
-def table_scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """All figures of a model of tables."""
-    file = str(drawn(lab, config, made))
-    subject = subjects.find(
-        Asked(workdir=str(made.workdir), synthetic=file, data_dir=lab.data_dir), table=True, seed=config.seed
-    )
+    file = str(drawn(workspace, config, made))
+    asked = Asked(workdir=str(made.workdir), synthetic=file, data_dir=workspace.data_dir)
+    subject = subjects.find(asked, table=True, seed=config.seed)
     return {
         **row_scores(config, subject.rows["synthetic"], subject.rows["train"], subject.rows["test"]),
-        **leakage(attacked(lab, config, subject)),
+        **leakage(attacked(workspace, config, subject)),
         **described(made, config),
     }
 
@@ -312,11 +314,11 @@ def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[st
     }
 
 
-def tables(lab: Lab, config: Config) -> list[Table]:
+def tables(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of tables."""
     from synthjax.evals import frames
 
-    data = lab.data(Experiment("", None, config.tables))
+    data = workspace.data(Experiment("", None, config.tables))
     if data.table is None or data.table.schema.target is None:
         raise InputError(f"tables={config.tables}: must be a table with a target")
     schema = data.table.schema
@@ -328,12 +330,12 @@ def tables(lab: Lab, config: Config) -> list[Table]:
         like = row_scores(dataclasses.replace(config, networks=0), parts["test"], parts["train"], parts["test"])
         return {**like, "tstr": found["tstr"]}
 
-    found = {REAL: lab.result(f"{data.name}, {REAL}", ceiling)}
+    found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
-        made = generator(lab, config, name, config.tables)
-        found[name] = lab.result(f"{data.name}, {name}", functools.partial(table_scores, lab, config, made))
+        made = generator(workspace, config, name, config.tables)
+        found[name] = workspace.result(f"{data.name}, {name}", functools.partial(table_scores, workspace, config, made))
     title = f"Every model of tables, on {data.name}"
-    draw(lab, "tables", found, title)
+    draw(workspace, "tables", found, title)
     rows = [
         (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("c2st", "shapes", "trends")), *leaks(of), *costs(of))
         for name, of in found.items()
@@ -349,4 +351,4 @@ def tables(lab: Lab, config: Config) -> list[Table]:
     return [Table("tables", title, columns, rows, notes)]
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"images": images, "tables": tables}
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"images": images, "tables": tables}

@@ -10,12 +10,12 @@ from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from synthjax.studies import s2, s2_others, s2_rows, workspace
 
 from synthjax.errors import InputError
 from synthjax.evals import frames
-from synthjax.launch import lab, reproduce
+from synthjax.launch import reproduce
 from synthjax.launch.config import presets
-from synthjax.launch.studies import s2, s2_others, s2_rows
 
 TINY = s2.Config(
     dataset="breast_cancer",
@@ -36,17 +36,17 @@ TINY = s2.Config(
 )
 
 
-def begin(folder, config=TINY, data_dir=None) -> lab.Lab:
-    return lab.Lab(folder, data_dir, dataclasses.asdict(config), say=lambda line: None)
+def begin(folder, config=TINY, data_dir=None) -> workspace.Workspace:
+    return workspace.Workspace(folder, data_dir, dataclasses.asdict(config), say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> lab.Lab:
+def study(tmp_path_factory) -> workspace.Workspace:
     return begin(tmp_path_factory.mktemp("s2"))
 
 
 @pytest.fixture(scope="module")
-def wcgan(study) -> lab.Generator:
+def wcgan(study) -> workspace.Generator:
     """Trained for four steps, with its state kept after two."""
     return s2.generator(study, TINY, "numeric", "table_wcgan")
 
@@ -160,7 +160,7 @@ def test_the_candidate_is_chosen_by_its_worse_measure(monkeypatch):
         "fast": found((0.75, 0.78), (0.74, 0.76)),
         "mode": found((0.77, 0.78), (0.72, 0.76)),
     }
-    monkeypatch.setattr(s2, "judged_candidate", lambda lab, config, part, name: judged[name])
+    monkeypatch.setattr(s2, "judged_candidate", lambda workspace, config, part, name: judged[name])
     assert s2.worst_gap(judged["table2"]) == pytest.approx(0.16)
     config = dataclasses.replace(TINY, candidates=tuple(judged), all_candidates=("table2", "mode"))
     assert s2.chosen(None, config, "numeric") == "fast" and s2.chosen(None, config, "all") == "mode"

@@ -31,24 +31,6 @@ from synthjax.train import metrics
 from synthjax.train.checkpoint import Checkpoints
 
 
-class Table(NamedTuple):
-    """A table of a study, ready to be shown."""
-
-    number: str
-    """What the study calls it."""
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    notes: tuple[str, ...] = ()
-    """Sentences below it."""
-
-    def markdown(self) -> str:
-        """The table as Markdown."""
-        head = [f"**{self.number}. {self.title}**", ""]
-        body = ["| " + " | ".join(row) + " |" for row in (self.columns, ("---",) * len(self.columns), *self.rows)]
-        return "\n".join([*head, *body, *(["", " ".join(self.notes)] if self.notes else [])])
-
-
 class Generator(NamedTuple):
     """A trained generator."""
 
@@ -84,7 +66,7 @@ class Generator(NamedTuple):
         return 1000 * min(seconds) / timed
 
 
-class Lab:
+class Workspace:
     """The folder, and the work that is done in it."""
 
     def __init__(self, folder: Path, data_dir: str | None, study: dict[str, Any], say: Callable[[str], None] = print):

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import pytest
+from synthjax.studies import s0, s0_sets, s1, s3, workspace
 
 from synthjax import data
 from synthjax.errors import InputError
 from synthjax.launch import config as config_lib
-from synthjax.launch import lab, reproduce
+from synthjax.launch import markdown, reproduce
 from synthjax.launch.config import Experiment
-from synthjax.launch.studies import s0, s0_sets, s1, s3
 from synthjax.model import Model
 
 TINY = {
@@ -92,7 +92,7 @@ def test_quick_runs_the_whole_study(tmp_path, study):
         (("--study=s3", "--config.epochs=many"), "--config.epochs=many: must be of type int"),
         (("--study=s1", "--data_dir=nowhere"), "nowhere"),
         (("--study=s1", "--quick", "--update_results"), "--update_results: not with --quick"),
-        (("--study=s1", "--minutes=3"), "--minutes: launch.studies.s1.Config has no field 'minutes'"),
+        (("--study=s1", "--minutes=3"), "--minutes: studies.s1.Config has no field 'minutes'"),
         (
             ("--study=s2", "--quick", "--table=selection", "--config.candidates=slow"),
             "config.candidates=slow: there are",
@@ -114,11 +114,11 @@ def test_every_study_has_both_settings(study):
 def test_update_replaces_its_own_part_alone(tmp_path):
     page = tmp_path / "RESULTS.md"
     with pytest.raises(InputError, match=r"RESULTS\.md"):
-        lab.update(page, "s1", {"2": "x"}, s1.TABLES)
+        workspace.update(page, "s1", {"2": "x"}, s1.TABLES)
     page.write_text("# Results\n\nbefore\n")
-    lab.update(page, "s1", {"2": r"**2. One \1**"}, s1.TABLES)
-    lab.update(page, "s0", {"1": "**1. Other**"}, ("1",))
-    lab.update(page, "s1", {"2": "**2. Two**"}, s1.TABLES)
+    workspace.update(page, "s1", {"2": r"**2. One \1**"}, s1.TABLES)
+    workspace.update(page, "s0", {"1": "**1. Other**"}, ("1",))
+    workspace.update(page, "s1", {"2": "**2. Two**"}, s1.TABLES)
     text = page.read_text()
     assert text.startswith("# Results\n\nbefore\n") and "One" not in text
     assert "<!-- study s1 -->\n**2. Two**\n<!-- end of study s1 -->" in text and "\n**1. Other**\n" in text
@@ -128,18 +128,18 @@ def test_update_keeps_tables_that_were_not_made(tmp_path):
     page = tmp_path / "RESULTS.md"
     first, tests, third = "**1. A**\n\n| a |\n\nNote.", "**1, tests. B**\n\n| b |", "**3. C, D. E**\n\n| c |"
     page.write_text(f"<!-- study s0 -->\n{first}\n\n{tests}\n\n{third}\n<!-- end of study s0 -->\n\nafter\n")
-    lab.update(page, "s0", {"2": "**2. New**", "colour": ""}, ("1", "2", "3", "colour"))
+    workspace.update(page, "s0", {"2": "**2. New**", "colour": ""}, ("1", "2", "3", "colour"))
     inside = f"{first}\n\n{tests}\n\n**2. New**\n\n{third}"
     assert page.read_text() == f"<!-- study s0 -->\n{inside}\n<!-- end of study s0 -->\n\nafter\n"
-    lab.update(page, "s0", {"1": "**1. Again**"}, ("1", "2", "3", "colour"))
+    workspace.update(page, "s0", {"1": "**1. Again**"}, ("1", "2", "3", "colour"))
     inside = f"**1. Again**\n\n**2. New**\n\n{third}"
     assert page.read_text() == f"<!-- study s0 -->\n{inside}\n<!-- end of study s0 -->\n\nafter\n"
 
 
 def test_a_cell_and_a_table():
-    assert lab.cell([0.5]) == "0.500 (n=1)"
-    assert lab.cell([0.25, 0.75]) == "0.500 ± 0.354 (n=2)"
-    table = lab.Table("2", "Title", ("a", "b"), [("1", "2")], ("Note.",))
+    assert workspace.cell([0.5]) == "0.500 (n=1)"
+    assert workspace.cell([0.25, 0.75]) == "0.500 ± 0.354 (n=2)"
+    table = markdown.Table("2", "Title", ("a", "b"), [("1", "2")], ("Note.",))
     assert table.markdown() == "**2. Title**\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nNote."
 
 
@@ -159,8 +159,8 @@ def test_the_first_of_each_batch():
 
 
 def test_generators_of_the_same_epochs_see_the_data_equally_often(tmp_path, monkeypatch):
-    monkeypatch.setattr(lab.Lab, "train", lambda self, name, chosen: chosen.model)
-    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    monkeypatch.setattr(workspace.Workspace, "train", lambda self, name, chosen: chosen.model)
+    work = workspace.Workspace(tmp_path, None, {}, lambda line: None)
     rows = 1_294  # training images of digits
     config = s0_sets.Config("digits", epochs=100, same_epochs=True)
     for name, batch, batches in (("dcgan", 64, 1), ("vae", 128, 1), ("cwgan", 64, 5)):
@@ -206,13 +206,13 @@ def test_the_same_time_is_that_of_the_slowest():
 def test_epochs_fit_into_the_minutes(tmp_path, monkeypatch):
     """64 examples a step: digits have 1,294 rows, 20.2 steps an epoch."""
     speeds = {"a": 10.0, "b": 2.0}
-    monkeypatch.setattr(s3, "of", lambda lab, config, name, steps: None)
+    monkeypatch.setattr(s3, "of", lambda workspace, config, name, steps: None)
 
     class Shop:
         def train(self, name, chosen):
             rows = {"step": 1, "steps_per_second": speeds[name[0]]}, {"step": 1, "diversity": 0.9}
             (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-            return lab.Generator(name, tmp_path, chosen, *[None] * 3)
+            return workspace.Generator(name, tmp_path, chosen, *[None] * 3)
 
         def data(self, chosen):
             return data.load("digits")
@@ -229,7 +229,7 @@ def test_epochs_fit_into_the_minutes(tmp_path, monkeypatch):
 def test_minutes_are_those_of_training(tmp_path):
     rows = [{"step": 50, "steps_per_second": 1.0}, {"step": 50, "diversity": 0.9}, {"step": 80, "steps_per_second": 3}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"step": 80, "d": 1}]))
-    assert lab.Generator("a", tmp_path, *[None] * 4).minutes() == pytest.approx((50 + 30 / 3) / 60)
+    assert workspace.Generator("a", tmp_path, *[None] * 4).minutes() == pytest.approx((50 + 30 / 3) / 60)
 
 
 def test_claims_are_put_to_the_test():
@@ -279,11 +279,11 @@ def test_the_best_gan_is_chosen_on_the_holdout(monkeypatch):
         ("cdcgan", False): (0.5, 0.7),
         ("cdcgan", True): (0.6, 0.6),
     }
-    monkeypatch.setattr(s1, "generator", lambda lab, config, name, noise: (name, noise))
+    monkeypatch.setattr(s1, "generator", lambda workspace, config, name, noise: (name, noise))
     monkeypatch.setattr(
         s1,
         "synthetic",
-        lambda lab, config, made: {
+        lambda workspace, config, made: {
             split: {"accuracy": [value]} for split, value in zip(("test", "holdout"), accuracy[made], strict=True)
         },
     )

@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from synthjax.studies import all as study
+from synthjax.studies import workspace
 
 from synthjax import data
 from synthjax.errors import InputError
 from synthjax.evals import frames
 from synthjax.launch import config as config_lib
-from synthjax.launch import lab, reproduce
-from synthjax.launch.studies import all as study
+from synthjax.launch import reproduce
 
 TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
 
@@ -19,7 +20,7 @@ TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps",
 def place(tmp_path_factory):
     """A folder in which both tables were made: (folder, images, tables)."""
     folder = tmp_path_factory.mktemp("all")
-    work = lab.Lab(folder, None, {"study": "all"}, lambda line: None)
+    work = workspace.Workspace(folder, None, {"study": "all"}, lambda line: None)
     return folder, *(study.TABLES[name](work, TINY)[0] for name in ("images", "tables"))
 
 
@@ -55,7 +56,7 @@ def test_the_picture_shows_usefulness_against_leakage_and_time(tmp_path, monkeyp
         "vae": {"tstr": [0.7, 0.8], "file": 0.55, "minutes": 10.0},
         "smote": {"tstr": [0.85], "file": 0.9, "minutes": 0.0},
     }
-    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    work = workspace.Workspace(tmp_path, None, {}, lambda line: None)
     study.draw(work, "tables", found, "t")
     figure, path = drawn[0]
     assert path == tmp_path / "tables.png"
@@ -71,8 +72,8 @@ def test_what_was_measured_is_kept(place, monkeypatch):
     folder, images, tables = place
     for name in ("image_scores", "table_scores"):
         monkeypatch.setattr(study, name, lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(lab.train, "run", lambda *_: pytest.fail("trained"))
-    work = lab.Lab(folder, None, {"study": "all"}, lambda line: None)
+    monkeypatch.setattr(workspace.train, "run", lambda *_: pytest.fail("trained"))
+    work = workspace.Workspace(folder, None, {"study": "all"}, lambda line: None)
     assert study.tables(work, TINY) == [tables] and study.images(work, TINY) == [images]
 
 
@@ -98,11 +99,11 @@ def test_steps_are_those_of_the_experiment_the_limit_or_the_time():
 
 
 class Speed:
-    """A lab whose models do two steps a second."""
+    """A workspace whose models do two steps a second."""
 
     def train(self, name, chosen):
         self.trained = name, chosen.model.steps
-        return lab.Generator(name, self.folder, chosen, None, None, None)
+        return workspace.Generator(name, self.folder, chosen, None, None, None)
 
 
 def test_sets_of_images_are_drawn_by_labels_whatever_the_experiment_says():
@@ -129,6 +130,6 @@ def test_the_time_is_turned_into_steps(tmp_path):
     ("field", "value", "what"), [("images", "breast_cancer", "labelled images"), ("tables", "digits", "target")]
 )
 def test_the_wrong_kind_of_data_is_told(tmp_path, field, value, what):
-    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    work = workspace.Workspace(tmp_path, None, {}, lambda line: None)
     with pytest.raises(InputError, match=f"{field}={value}: must be a .*{what}"):
         study.TABLES[field](work, dataclasses.replace(TINY, **{field: value}))
