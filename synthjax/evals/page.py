@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals import maps, markup, plots, privacy_section, study_sections
+from synthjax.evals.domains.images import Examples
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.neighbours import nearest
-from synthjax.evals.privacy import Examples
 from synthjax.evals.report.words import percent
 from synthjax.model import DataSpec
 

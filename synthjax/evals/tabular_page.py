@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import maps, markup, plots, privacy_section, study_sections, tabular_figures, tabular_privacy
+from synthjax.evals import encoders, maps, markup, plots, privacy_section, study_sections, tabular_figures
 from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
+from synthjax.evals.privacy import distance_tests
 from synthjax.evals.report.tables import NAMES, headlines
 from synthjax.evals.report.words import JUDGES, percent
 
@@ -282,9 +283,8 @@ def _tests(found: Mapping[str, Any], manifest: Mapping[str, Any], tables: Mappin
     rows.append(["median distance to test rows", *(_number(part["median_test"]) for part in (found, reference))])
     caption = f"p-values, over {found['n']:,} rows of each; beside them unseen real rows in the synthetic rows' place"
     limit = manifest["limits"]["attacked"]
-    reach = tabular_privacy.distances(
-        tables["synthetic"], tables["train"], tables["reference"], seed=manifest["seed"], limit=limit
-    )
+    vectors = map(encoders.metric(tables["train"]), (tables[name] for name in ("synthetic", "train", "reference")))
+    reach = distance_tests.distances(*vectors, seed=manifest["seed"], limit=limit)
     return (
         "<h3>Are training rows nearer than test rows?</h3><p>Three tests ask whether the distances to the nearest "
         "training row and to the nearest test row come from one distribution. A large p-value shows no difference, not "

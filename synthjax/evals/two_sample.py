@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals.figure import Count, Share, figure
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 
 FOLDS = 3
 """Of the cross-validation, as in SDMetrics' detection."""
@@ -68,7 +68,7 @@ def judge(
     aucs = []
     for fold, (fit, judged) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)):
         trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=(seed + fold) % 2**32)
-        with one_thread("openmp"):
+        with single_thread("openmp"):
             guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]
         aucs.append(float(roc_auc_score(y[judged], guess)))
     scores = [2 - 2 * max(auc, 0.5) for auc in aucs]

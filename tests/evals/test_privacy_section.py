@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from customers import KINDS, customers
 
-from synthjax.evals import frames, privacy_section, tabular_privacy
+from synthjax.evals import frames, privacy, privacy_section
+from synthjax.evals.domains.tables import Tables
+from synthjax.evals.sets import Sets
 
 NASTY = "<script>&"
 
@@ -22,8 +24,8 @@ def found():
     train, others, test = (table.take(np.arange(*ends)) for ends in ((0, 200), (200, 400), (400, 500)))
     synthetic = table.take(np.concatenate([np.arange(500, 680), np.arange(20)]))
     scores = {"members": np.linspace(-2, 0, 200), "others": np.linspace(-1, 1, 200)}
-    asked = {"scores": scores, "public": 10, "secrets": [NASTY, "income"], "limit": 200}
-    return tabular_privacy.evaluate(synthetic, train, others, test, **asked)
+    sets = Sets(Tables.of(train), synthetic, train, test, others, test)
+    return privacy.evaluate(sets, privacy.Attacker(scores, public=10, limit=200), secrets=[NASTY, "income"])
 
 
 def cells(page, caption):

@@ -12,6 +12,8 @@ import pytest
 import reports
 
 from synthjax.evals import page, plots, privacy
+from synthjax.evals.domains.images import Images
+from synthjax.evals.sets import Sets
 from synthjax.model import DataSpec
 
 NASTY = "<script>alert(1)</script>"
@@ -50,7 +52,7 @@ def of_class(frechet, real, **more):
 def full():
     rng = np.random.default_rng(9)
     scores = {"members": rng.normal(size=80), "others": rng.normal(size=40)}
-    found = privacy.evaluate(SYNTHETIC, TRAIN, HOLDOUT, TEST, SPEC, scores=scores)
+    found = privacy.evaluate(Sets(Images(SPEC), SYNTHETIC, TRAIN, TEST, HOLDOUT, TEST), privacy.Attacker(scores))
     changes = {f"fidelity.{key}": value for key, value in FIDELITY.items()}
     changes |= {f"manifest.{key}": value for key, value in MANIFEST.items()}
     changes["fidelity.per_class"] = {"a": of_class(1.25, 0.75), NASTY: of_class(1.0, 1.0, covariance_distance=None)}

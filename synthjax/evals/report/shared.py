@@ -13,7 +13,7 @@ RankCorrelation = Literal["spearman", "kendall"]
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What a classifier loses that was trained on synthetic instead of real data (`synthjax.evals.paired`)."""
+    """What a classifier loses that was trained on synthetic instead of real data (`synthjax.evals.bootstrap`)."""
 
     points: float = figure(
         "points lost",
@@ -138,7 +138,7 @@ class TopUp:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Does the best classifier on synthetic data stay the best on real data? See `synthjax.evals.agreement`."""
+    """Does the best classifier on synthetic data stay the best on real data? See `synthjax.evals.rank_agreement`."""
 
     classifiers: dict[str, dict[Literal["validation", "deployed", "real", "real_validation"], float]]
     """Mean scores."""

@@ -83,7 +83,7 @@ class TableCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class TableUtility:
-    """Can the target be learnt from synthetic rows? See `synthjax.evals.tabular_utility`."""
+    """Can the target be learnt from synthetic rows? See `synthjax.evals.utility`."""
 
     boosting: JudgedInAll = part("gradient boosting")
     mean: JudgedInAll = part("six judges")
@@ -197,7 +197,7 @@ class Neighbours(Neighbourhoods):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One table beside the real training table; see `synthjax.evals.tabular`."""
+    """One table beside the real training table; see `synthjax.evals.fidelity`."""
 
     shapes: Shapes
     trends: Trends
@@ -210,7 +210,7 @@ class Compared:
 
 @dataclass(frozen=True, kw_only=True)
 class TableFidelity:
-    """Is the synthetic table like the real one? See `synthjax.evals.tabular`."""
+    """Is the synthetic table like the real one? See `synthjax.evals.fidelity`."""
 
     synthetic: Compared = part(reference="ceiling", floor="floor")
     ceiling: Compared = twin()
