@@ -22,12 +22,14 @@ import numpy as np
 
 from synthjax.data import Dataset, Split
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals import classifiers
+from synthjax.evals.fidelity import images as image_fidelity
+from synthjax.evals.subsample import stratified
 from synthjax.launch import config as config_lib
-from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
+from synthjax.launch import evaluate, levels, runs, subjects, synthesize
 from synthjax.launch.config import Experiment, experiment, labelled
 from synthjax.launch.markdown import Table
-from synthjax.launch.subjects import Subject, Synthetic
+from synthjax.launch.subjects import Asked, Subject, Synthetic
 from synthjax.model import DataSpec
 from synthjax.train import metrics
 
@@ -184,7 +186,7 @@ class Scales:
     @functools.cached_property
     def real(self) -> Split:
         """As many real training images as there are synthetic ones, or all."""
-        rows = utility.stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
+        rows = stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
         return Split(*(array[rows] for array in self.data.train))
 
     @functools.cached_property
@@ -214,7 +216,7 @@ class Scales:
         """Precision and recall among real test images, and the mean diversity of the classes."""
         test, spec = self.data.test, self.data.spec
         features = functools.partial(classifiers.features, self.networks)
-        found = fidelity.evaluate(made, test, spec, features, limit=self.config.limit, seed=self.config.seed)
+        found = image_fidelity.evaluate(made, test, spec, features, limit=self.config.limit, seed=self.config.seed)
         diversity = [of["diversity"] for of in found["per_class"].values() if of["diversity"] is not None]
         return {"precision": found["precision"], "recall": found["recall"], "diversity": float(np.mean(diversity))}
 
@@ -224,13 +226,19 @@ def image_scores(workspace: Workspace, scales: Scales, made: Generator) -> dict[
     config, spec = scales.config, made.spec
     x, y = workspace.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
     run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
-    subject = Subject(real, Synthetic(x, y), workspace.folder / "sets" / f"{made.name}.npz", run)
+    subject = subjects.of_images(real, Synthetic(x, y), workspace.folder / "sets" / f"{made.name}.npz", run)
     return {
         "tstr": scales.accuracy(scales.trained(x, y)),
         **scales.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
-        **leakage(eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)),
+        **leakage(attacked(workspace, config, subject)),
         **described(made, config),
     }
+
+
+def attacked(workspace: Workspace, config: Config, subject: Subject) -> dict[str, Any]:
+    """The privacy part of a report."""
+    effort = (levels.TABLES if subject.table else levels.IMAGES)["look"]
+    return evaluate.attack(evaluate.Evaluation.of(subject, workspace.folder, effort, config.seed), limit=config.limit)
 
 
 def images(workspace: Workspace, config: Config) -> list[Table]:
@@ -280,36 +288,29 @@ def drawn(workspace: Workspace, config: Config, made: Generator) -> Path:
 
 def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """All figures of a model of tables."""
-    from synthjax.evals import frames
-
-    unset: dict[str, Any] = dict.fromkeys(("real", "holdout", "target", "schema"))
-    subject = table_subjects.find(
-        workdir=str(made.workdir),
-        synthetic=str(drawn(workspace, config, made)),
-        member=0,
-        data_dir=workspace.data_dir,
-        **unset,
-    )
-    parts = frames.read(subject.frames, eval_tables.spelt(subject.kinds), subject.target)
+    file = str(drawn(workspace, config, made))
+    asked = Asked(workdir=str(made.workdir), synthetic=file, data_dir=workspace.data_dir)
+    subject = subjects.find(asked, table=True, seed=config.seed)
     return {
-        **row_scores(config, parts["synthetic"], parts["train"], parts["test"]),
-        **leakage(eval_tables.judge_privacy(subject, parts, seed=config.seed, limit=config.limit)),
+        **row_scores(config, subject.rows["synthetic"], subject.rows["train"], subject.rows["test"]),
+        **leakage(attacked(workspace, config, subject)),
         **described(made, config),
     }
 
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
     """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
-    from synthjax.evals import boosting, tabular
+    from synthjax.evals.domains import tables as domain
+    from synthjax.evals.fidelity import tables as fidelity
 
     measure = "r2" if train.schema.regression else "roc_auc"
     seeds = range(config.seed, config.seed + config.networks)
-    useful = [float(boosting.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
+    useful = [float(domain.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
     return {
         "tstr": useful,
-        "c2st": tabular.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
-        "shapes": tabular.shapes(train, synthetic)["score"],
-        "trends": tabular.trends(train, synthetic)["score"],
+        "c2st": fidelity.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
+        "shapes": fidelity.shapes(train, synthetic)["score"],
+        "trends": fidelity.trends(train, synthetic)["score"],
     }
 
 
@@ -321,7 +322,7 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     if data.table is None or data.table.schema.target is None:
         raise InputError(f"tables={config.tables}: must be a table with a target")
     schema = data.table.schema
-    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+    kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
         parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)

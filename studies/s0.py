@@ -18,7 +18,7 @@ import numpy as np
 
 from synthjax import files
 from synthjax.data import transforms
-from synthjax.evals import utility
+from synthjax.evals.domains import images
 from synthjax.evals.draw import png
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
@@ -240,7 +240,7 @@ def colour(workspace: Workspace, config: Config) -> list[Table]:
         def flat(a: np.ndarray) -> np.ndarray:
             return a.reshape(len(a), -1) / (spec.levels - 1)
 
-        answers = [utility.svm(flat(a), b)(flat(data.test.x)) for a, b in ((data.train.x, data.train.y), (x, y))]
+        answers = [images.svm(flat(a), b)(flat(data.test.x)) for a, b in ((data.train.x, data.train.y), (x, y))]
         return [float((answer == data.test.y).mean()) for answer in answers]
 
     real, fake = workspace.result(f"{config.colour}, SVM", accuracies)

@@ -12,8 +12,10 @@ import numpy as np
 
 from synthjax import files
 from synthjax.data import transforms
-from synthjax.evals import classifiers, utility
+from synthjax.evals import classifiers
+from synthjax.evals.domains import images
 from synthjax.evals.draw import png
+from synthjax.evals.subsample import stratified
 from synthjax.launch.config import experiment
 from synthjax.launch.markdown import Table
 
@@ -88,7 +90,7 @@ def large_set(workspace: Workspace, config: Config) -> Table:
         return found["test"]["accuracy"]
 
     def real() -> list[float]:
-        rows = utility.stratified(rng, data.train.y, n)
+        rows = stratified(rng, data.train.y, n)
         return accuracy(data.train.x[rows], data.train.y[rows])
 
     rows = [("real", cell(workspace.result(f"standard CNN, {n} real", real)))]
@@ -120,12 +122,9 @@ def colour(workspace: Workspace, config: Config) -> Table:
         def flat(a: np.ndarray) -> np.ndarray:
             return a.reshape(len(a), -1) / (made.spec.levels - 1)
 
-        answers = utility.svm(flat(data.train.x), data.train.y)
+        answers = images.svm(flat(data.train.x), data.train.y)
         known, drawn = answers(flat(data.test.x)), answers(flat(x))
-        return [
-            utility.recall(utility.confusion(labels, found, n_classes))
-            for labels, found in ((data.test.y, known), (y, drawn))
-        ]
+        return [images.recall(labels, found[None], n_classes) for labels, found in ((data.test.y, known), (y, drawn))]
 
     real, fake = workspace.result(f"{made.name}, told", told)
     rows = [

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthjax.evals import tabular, tabular_privacy
+from synthjax.evals import encoders
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.privacy import distance_tests
 from synthjax.train import metrics
 
 from . import figures, s2_rows, table_figures
@@ -32,7 +34,7 @@ def snapshots(workspace: Workspace, config: "Config", made: Generator) -> dict[s
         for step in (0, *steps):
             tables = s2_rows.tables(workspace, made, step=step, seed=config.seed)
             few = points(tables["synthetic"], config.columns)[:: max(len(tables["synthetic"]) // SHOWN, 1)]
-            shapes = tabular.shapes(tables["train"], tables["synthetic"])["score"]
+            shapes = fidelity.shapes(tables["train"], tables["synthetic"])["score"]
             found[str(step)] = {"shapes": shapes, "points": few.round(6).tolist()}
         return found
 
@@ -80,8 +82,9 @@ def quality(workspace: Workspace, config: "Config", made: Generator, name: str) 
     folder, target = workspace.folder, train.schema.target
     table_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
     table_figures.pair_plots(folder / "figure_7.png", both, groups=target)
-    table_figures.correlations(folder / "figure_8.png", tabular.correlation_difference(train, synthetic))
+    table_figures.correlations(folder / "figure_8.png", fidelity.correlation_difference(train, synthetic))
     table_figures.histograms(folder / "histograms.png", both)
-    away = tabular_privacy.distances(synthetic, train, real, seed=config.seed)
-    table_figures.distances(folder / "figure_10.png", *away, tabular_privacy.compare_distances(*away))
-    table_figures.embedding(folder / "figure_11.png", tabular.embed(both, seed=config.seed))
+    vectors = map(encoders.metric(train), (synthetic, train, real))
+    away = distance_tests.distances(*vectors, seed=config.seed)
+    table_figures.distances(folder / "figure_10.png", *away, distance_tests.compare_distances(*away))
+    table_figures.embedding(folder / "figure_11.png", fidelity.embed(both, seed=config.seed))

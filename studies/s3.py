@@ -17,8 +17,10 @@ import numpy as np
 
 from synthjax import files
 from synthjax.data import Split
-from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals import classifiers
 from synthjax.evals.draw import png
+from synthjax.evals.fidelity import images
+from synthjax.evals.subsample import stratified
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.train import metrics
@@ -113,7 +115,7 @@ def scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, A
     spec = data.spec
     rng = np.random.default_rng(config.seed)
     x, y = workspace.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
-    real = utility.stratified(rng, data.train.y, len(y))
+    real = stratified(rng, data.train.y, len(y))
     real_x, real_y = data.train.x[real], data.train.y[real]
 
     def trained(x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
@@ -125,7 +127,7 @@ def scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, A
 
     nets = trained(real_x, real_y)
     made_set = Split(x, y, np.arange(len(y), dtype=np.int32))
-    found = fidelity.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
+    found = images.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
     diversity = [one["diversity"] for one in found["per_class"].values() if one["diversity"] is not None]
     return {
         "tstr": accuracy(trained(x, y)),

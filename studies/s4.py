@@ -7,9 +7,9 @@ underfitting"; it gives no figures, sizes, network or encoding. Here each trial 
 takes the first n of it, for growing n. Each n is a table in a file of its own: schema, bounds, encoding and GAN come
 from its rows alone (`kinds.json`, what kind each column is of, is the one thing that all share). Measured:
 
-    quality      column shapes, pair trends and the two-sample test (`synthjax.evals.tabular`) against test rows
+    quality      column shapes, pair trends and the two-sample test (`synthjax.evals.fidelity.tables`) against test rows
     over-fitting membership attacks on the synthetic file and on the model's own score, copies, and the share of
-                 synthetic rows nearer to their training rows than to others (`synthjax.evals.tabular_privacy`)
+                 synthetic rows nearer to their training rows than to others (`synthjax.evals.privacy`)
 
 beside the same figures of other real rows (ceiling), of columns drawn alone (floor), and of the n rows themselves: what
 a generator gets that only repeats what it saw. Nothing is chosen by these figures. The training runs lie in generators/
@@ -29,8 +29,11 @@ import numpy as np
 
 from synthjax import data, files
 from synthjax.errors import InputError
-from synthjax.evals import frames, tabular, tabular_privacy
-from synthjax.launch import judging, sample, synthesize
+from synthjax.evals import frames, privacy
+from synthjax.evals.domains.tables import Tables
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.sets import Sets
+from synthjax.launch import sample, shadows, synthesize
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Run
@@ -151,13 +154,13 @@ def looks(test: frames.Table, judged: frames.Table) -> dict[str, Any]:
     Numbers that meet categories are cut at the edges of the real column: a few trips begin at longitude 0, and without
     them a synthetic column would be cut elsewhere.
     """
-    trends = tabular.trends(test, judged)["score_real_edges"]
-    return {"shapes": tabular.shapes(test, judged)["score"], "trends": trends}
+    trends = fidelity.trends(test, judged)["score_real_edges"]
+    return {"shapes": fidelity.shapes(test, judged)["score"], "trends": trends}
 
 
 def likeness(test: frames.Table, judged: frames.Table, config: Config) -> dict[str, Any]:
     """The same, and whether gradient boosting tells the two apart."""
-    return looks(test, judged) | {"c2st": tabular.c2st(test, judged, seed=config.seed)["score"]}
+    return looks(test, judged) | {"c2st": fidelity.c2st(test, judged, seed=config.seed)["score"]}
 
 
 def read(rows: Rows, **more: Any) -> dict[str, frames.Table]:
@@ -201,10 +204,10 @@ def scores(workspace: Workspace, config: Config, model: str, n: int, trial: int)
         described, _ = sample.describe_run(made.workdir, made.state, 0)
         run = Run(made.workdir, made.model, made.state, made.spec, described)
         asked: dict[str, Any] = {"seed": config.seed, "limit": config.attacked}
-        private = tabular_privacy.evaluate(
-            tables["synthetic"], tables["own"], tables["unseen"], tables["test"],
-            scores=judging.model_scores(run, seen.train, seen.test, **asked), **asked,
-        )  # fmt: skip
+        real = {"test": tables["test"], "unseen": tables["unseen"], "reference": tables["test"]}
+        sets = Sets(Tables(tables["own"].schema), tables["synthetic"], tables["own"], **real)
+        scores = shadows.model_scores(run, seen.train, seen.test, **asked)
+        private = privacy.evaluate(sets, privacy.Attacker(scores, **asked))
         mia = private["mia"]
         return {
             **likeness(tables["test"], tables["synthetic"], config),

@@ -227,7 +227,7 @@ def distances(
         path: where the PNG goes.
         to_train: (n,) to training rows.
         to_test: (n,) to test rows, in the same order.
-        found: as `tabular_privacy.compare_distances` returns it.
+        found: as `distance_tests.compare_distances` returns it.
         title: what is seen.
 
     Raises:

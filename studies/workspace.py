@@ -21,7 +21,8 @@ import synthjax
 from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, utility
+from synthjax.evals import classifiers
+from synthjax.evals.domains.images import confusion
 from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import BLOCK
@@ -199,7 +200,7 @@ def judge(
     found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
     for name, (x, y) in tests.items():
         answers = classifiers.predict(nets, x).argmax(-1)
-        counts = np.mean([utility.confusion(y, answer, spec.n_classes) for answer in answers], axis=0)
+        counts = confusion(y, answers, spec.n_classes)
         found[name] = {"accuracy": (answers == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
     return found
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
+from synthjax.evals import subsample
 
 LARGEST = 1e19
 """Size of a number at most: all of int64, and its square is within the range of f32."""
@@ -158,7 +159,7 @@ def alone(rng: np.random.Generator, table: Table, n: int) -> Table:
 
 def sample(rng: np.random.Generator, table: Table, n: int) -> Table:
     """At most `n` rows, drawn without replacement and left in their order."""
-    return table if n >= len(table) else table.take(np.sort(rng.choice(len(table), n, replace=False)))
+    return table if n >= len(table) else table.take(subsample.sample(rng, len(table), n))
 
 
 def _check_kinds(kinds: Mapping[str, str], target: str | None) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 
 SHOWN = 500
 """Examples of each set on a map at most: t-SNE of 1,000 points takes seconds."""
@@ -44,7 +44,7 @@ def embed(groups: Mapping[str, np.ndarray], *, dims: int = 2, seed: int = 0) -> 
         raise InputError(f"embed: {len(points)} rows are too few for a map")
     perplexity = min(PERPLEXITY, (len(points) - 1) / 4)
     start = "pca" if points.shape[1] >= dims else "random"
-    with one_thread():
+    with single_thread():
         places = TSNE(dims, perplexity=perplexity, init=start, random_state=seed).fit_transform(points)
     cuts = np.cumsum([len(part) for part in groups.values()])[:-1]
     return dict(zip(groups, np.split(places.astype(np.float64), cuts), strict=True))

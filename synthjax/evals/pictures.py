@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from synthjax.evals.domains.images import Examples
 from synthjax.evals.draw import png
 from synthjax.evals.frames import Table
 from synthjax.evals.neighbours import nearest
-from synthjax.evals.privacy import Examples
 from synthjax.model import DataSpec
 
 ROWS = 20
@@ -149,7 +149,7 @@ def of_table(
         tables: "synthetic" and "train", all rows.
         kinds: column -> kind.
         closest: `closest` of the privacy part.
-        distances: from synthetic rows to their nearest training and test row, see `tabular_privacy.distances`.
+        distances: from synthetic rows to their nearest training and test row, see `privacy.distance_tests.distances`.
 
     Returns:
         `columns`, a list: `name`, shares `real` and `synthetic` by bin or category, and `edges` (bins + 1,) with how

@@ -8,7 +8,7 @@ set and answer for the same real test data:
     balanced accuracy   the mean over the classes of the share of each that is recognised
     recall              that share of the rarest class
 
-What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.paired`). Sets
+What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.bootstrap`). Sets
 whose smallest class has `BALANCED` of the largest one's examples have nothing to fill up. Images and tables share this:
 it is a function of `answers(real rows, synthetic rows) -> classes`. Nothing is chosen on the data that judges.
 
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals import paired
-from synthjax.evals.amounts import leaf
+from synthjax.evals import bootstrap
+from synthjax.evals.estimate import student
 
 BALANCED = 2 / 3
 """Examples of the smallest class by those of the largest from which on a set counts as balanced."""
@@ -63,7 +63,7 @@ def evaluate(
         Plain values: `reason`, why nothing was measured, and None for the rest; or `reason` None; `rarest`, a class
         name; `n_real`, `n_synthetic`, examples; `filled`, class name -> `real`, `added`, `lacking` examples of each
         class that lacks some; `n_test`, test examples of the rarest; `balanced_accuracy` and `recall`, each with
-        leaves (`amounts.leaf`, over the seeds) `real`, `filled` and `repeated`, and the `points` gained by filling up
+        `real`, `filled` and `repeated` (`estimate.student`, over the seeds), and the `points` gained by filling up
         with their `ci`.
     """
     rng = np.random.default_rng([seed, 17])
@@ -180,8 +180,8 @@ def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, s
     """The mean recall of some classes, of each side's answers (seeds, M), and what the second gains over the first."""
     scores = [[_recall(answer, test, labels) for answer in side] for side in sides]
     whole = np.ones((1, len(test)))
-    leaves = [leaf([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
-    gained = paired.loss(scores[0], scores[1], len(test), seed=seed)
+    leaves = [student([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
+    gained = bootstrap.loss(scores[0], scores[1], len(test), seed=seed)
     return {
         **dict(zip(("real", "filled", "repeated"), leaves, strict=True)),
         "points": gained["points"],
@@ -189,7 +189,7 @@ def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, s
     }
 
 
-def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> paired.Score:
+def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> bootstrap.Score:
     """The mean over classes of the share recognised; NaN where a resample lacks one of them."""
     there = (test[:, None] == labels).astype(np.float64)
     right = there * (answer == test)[:, None]

@@ -1,7 +1,7 @@
 """Puts several judged sets side by side: the side of `launch.eval --compare`."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,19 @@ from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals import page, report
 from synthjax.evals.report import compare, figures, rows
-from synthjax.launch.judging import say
+from synthjax.launch.console import say
+from synthjax.launch.subjects import Asked
 
-Judge = Callable[[dict[str, Any]], report.Report]
-"""What is asked, by flag, to a report: made now, or before."""
+Judge = Callable[[Asked], report.Report]
+"""What is asked to a report: made now, or before."""
 
 
-def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge) -> dict[str, Any]:
+def run(names: Sequence[str], asked: Asked, out: Path, judge: Judge) -> dict[str, Any]:
     """Judges what is not judged yet, and writes compare.json, .html, .csv and .tex.
 
     Args:
         names: a run's folder, a report.json or the folder that it lies in, or with --real a synthetic file, each.
-        asked: the flags that say what is judged, by name.
+        asked: the flags that say what is judged.
         out: folder of the results.
         judge: see `Judge`.
 
@@ -32,7 +33,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
         InputError: a name is neither of these, or the sets do not compare.
     """
     for flag in ("workdir", "synthetic"):
-        if asked[flag] is not None:
+        if getattr(asked, flag) is not None:
             raise SynthjaxError(f"--{flag} does not go with --compare: name it there")
     if len(names) < 2:
         raise SynthjaxError("--compare: name at least two, such as --compare runs/a runs/b")
@@ -47,7 +48,7 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
     reports: dict[str, report.Report] = {}
     for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
         say(f"({place}/{len(names)}) {title}")
-        reports[title] = judge(way) if isinstance(way, dict) else report.read(way)
+        reports[title] = judge(way) if isinstance(way, Asked) else way
     found = compare.assemble(reports)
     measured = {title: rows.measured(one) for title, one in reports.items()}
     texts = {
@@ -72,18 +73,18 @@ def titles(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
-    """How a name's report is had: the file that it is in, or the flags that judge it."""
+def _way(name: str, asked: Asked) -> report.Report | Asked:
+    """A name's report, if it is in a file, or the flags that judge it."""
     path = files.path(name)
     if path.name.endswith(".json"):
-        return path
+        return report.read(path)
     if path.is_dir() and (path / "config.json").is_file():
-        if asked["real"] is not None:
+        if asked.real is not None:
             raise SynthjaxError(f"--compare: {name} is a run, and --real goes with files")
-        return {**asked, "workdir": name}
+        return asked._replace(workdir=name)
     if path.is_dir() and (path / "report.json").is_file():
-        return path / "report.json"
-    if asked["real"] is None or not path.is_file():
+        return report.read(path / "report.json")
+    if asked.real is None or not path.is_file():
         hint = "" if path.exists() else "no such file or folder"
         raise InputError(f"--compare: {name}: {hint or 'is no run and no report; a synthetic file needs --real'}")
-    return {**asked, "synthetic": name}
+    return asked._replace(synthetic=name)

@@ -35,9 +35,10 @@ from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals import page, report
 from synthjax.evals.report import gates
-from synthjax.launch import cli, compare, config, eval_images, eval_tables, judging, runs, subjects, table_subjects
+from synthjax.launch import cli, compare, config, evaluate, levels, parts, runs, subjects
+from synthjax.launch.console import say
+from synthjax.launch.subjects import Asked
 
-NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
 OF_TABLES = ("target", "schema")
 OF_IMAGES = ("epochs",)
 HOW = ("seed", "seeds", "epochs", "level", "shadows", "public")
@@ -60,7 +61,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
-    flags.DEFINE_enum("level", "quick", list(eval_images.LEVELS), judging.LEVELS_SAID)
+    flags.DEFINE_enum("level", "quick", list(levels.LEVELS), levels.HELP)
     flags.DEFINE_integer(
         "shadows", None, "Shadow models for attacks on the run's own model; default: 0, or 16 if full.", lower_bound=0
     )
@@ -92,29 +93,42 @@ def spread(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def parse_gates(texts: Sequence[str], *, has_model: bool, kind: report.Kind) -> list[gates.Gate]:
+    """The gates of --fail_if.
+
+    Raises:
+        SynthjaxError: one cannot be read, names no number of the report, or needs a model where there is none.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(gates.Gate.parse(text, kind))
+        except ValueError as error:
+            raise SynthjaxError(f"--fail_if: {error}") from None
+        if found[-1].needs_model and not has_model:
+            raise SynthjaxError(f"--fail_if={text}: with --real there is no model to attack")
+    return found
+
+
 def judge(
-    asked: dict[str, Any], protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
+    asked: Asked, protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
 ) -> report.Report:
     """Judges one set, and returns its report.
 
     Args:
-        asked: the flags that say what is judged, by name.
+        asked: what is judged.
         protocol: the flags that say how, by name.
         out: folder of the results; None: beside the set.
         reuse: a report that is there will do if it is on the same files and has these settings; None: none will.
     """
-    table = table_subjects.is_table(asked["real"], asked["workdir"])
-    check_flags({**asked, **protocol}, table=table)
-    if table:
-        rows = table_subjects.find(**asked)
-        folder = judging.output_folder(rows.file, rows.run, out)
-        known = None if reuse is None else judging.finished(folder, rows.file, rows.real, rows.run, reuse)
-        return known or eval_tables.run(rows, folder, **{k: v for k, v in protocol.items() if k != "epochs"})
-    images = {name: value for name, value in asked.items() if name not in OF_TABLES}
-    subject = subjects.find(**images, seed=protocol["seed"])
-    folder = judging.output_folder(subject.file, subject.run, out)
-    known = None if reuse is None else judging.finished(folder, subject.file, subject.real, subject.run, reuse)
-    return known or eval_images.run(subject, folder, **protocol)
+    table = asked.table
+    check_flags({**asked._asdict(), **protocol}, table=table)
+    subject = subjects.find(asked, table=table, seed=protocol["seed"])
+    folder = evaluate.output_folder(subject.file, subject.run, out)
+    if reuse is not None and (known := parts.finished(folder, subject.file, subject.real, subject.run, reuse)):
+        return known
+    given = {name: value for name, value in protocol.items() if not (table and name in OF_IMAGES)}
+    return evaluate.run(subject, folder, **given)
 
 
 def render(file: str, out: str | None) -> Path:
@@ -143,13 +157,14 @@ def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
     if given.render:
-        others = [name for name in (*NAMES, *OF_TABLES, *HOW, "compare", "fail_if") if given[name].present]
+        others = [name for name in (*Asked._fields, *HOW, "compare", "fail_if") if given[name].present]
         if others:
             raise SynthjaxError(f"--{others[0]} does not go with --render, which measures nothing")
-        judging.say(f"wrote {render(given.render, given.out)}: open it in a browser")
+        say(f"wrote {render(given.render, given.out)}: open it in a browser")
         return
     config.check_seed(given.seed, "--seed")
-    asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
+    flags_of: dict[str, Any] = {name: given[name].value for name in Asked._fields}
+    asked = Asked(**flags_of)
     protocol = {name: given[name].value for name in HOW}
     if given.compare:
         if given.fail_if:
@@ -158,8 +173,8 @@ def main(argv: Sequence[str]) -> None:
         work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)
         compare.run(given.compare, asked, files.path(given.out or "comparison"), work)
         return
-    table = table_subjects.is_table(given.real, given.workdir)
-    conditions = judging.parse_gates(given.fail_if, has_model=given.real is None, kind="table" if table else "image")
+    kind: report.Kind = "table" if asked.table else "image"
+    conditions = parse_gates(given.fail_if, has_model=given.real is None, kind=kind)
     gates.check(conditions, judge(asked, protocol, given.out))
 
 

@@ -27,7 +27,7 @@ from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
 from synthjax.evals import classifiers
-from synthjax.launch import counts, eval_tables, sample
+from synthjax.launch import counts, sample
 from synthjax.launch.config import Experiment
 from synthjax.model import Model, State
 from synthjax.train import metrics
@@ -108,15 +108,16 @@ class Judge:
         return {"holdout_tstr": float(right.mean())}
 
     def _of_rows(self, x: np.ndarray) -> dict[str, float]:
-        from synthjax.evals import frames, tabular
+        from synthjax.evals import frames
+        from synthjax.evals.fidelity import tables as fidelity
 
         encoder, table = self._data.encoder, self._data.table
         assert encoder is not None and table is not None
         schema, seed = table.schema, self._chosen.seed
-        kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+        kinds = schema.comparable_kinds()
         both = frames.read({"real": self._real, "synthetic": encoder.decode(x, seed=seed)}, kinds, schema.target)
         real, synthetic = both["real"], both["synthetic"]
-        score = tabular.c2st(real, synthetic, seed=seed, limit=ROWS["table"], folds=FOLDS)["score"]
+        score = fidelity.c2st(real, synthetic, seed=seed, limit=ROWS["table"], folds=FOLDS)["score"]
         if schema.target is None:
             return {"holdout_c2st": score}
         return {"holdout_c2st": score, "holdout_tstr": _tstr(real, synthetic, seed)}
@@ -131,13 +132,12 @@ class Judge:
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
     """How well boosting that saw synthetic rows predicts the target of real ones; by chance where there is nothing."""
-    from synthjax.evals import boosting
-    from synthjax.evals.tabular_utility import SMALLEST
+    from synthjax.evals.domains.tables import SMALLEST, useful
 
     regression = real.schema.regression
     if min(len(table.answered()) for table in (real, synthetic)) < SMALLEST:
         return 0.0 if regression else 0.5
-    value = boosting.useful(synthetic, real, seed)["r2" if regression else "roc_auc"]
+    value = useful(synthetic, real, seed)["r2" if regression else "roc_auc"]
     return (0.0 if regression else 0.5) if value is None else value
 
 

@@ -109,7 +109,10 @@ def _accuracy(data: Dataset, plan: Plan, seed: int, x: np.ndarray, y: np.ndarray
 
 
 def _table_score(data: Dataset, holdout: Any, score: str, seed: int, x: np.ndarray, y: np.ndarray) -> float:
-    from synthjax.evals import frames, tabular, tabular_utility
+    from synthjax.evals import frames
+    from synthjax.evals.domains import panel
+    from synthjax.evals.domains.tables import measures
+    from synthjax.evals.fidelity import tables as fidelity
 
     assert data.encoder is not None and data.table is not None
     schema = data.table.schema
@@ -117,10 +120,10 @@ def _table_score(data: Dataset, holdout: Any, score: str, seed: int, x: np.ndarr
     tables = frames.read({"holdout": holdout, "synthetic": data.encoder.decode(x)}, kinds, schema.target)
     real, made = tables["holdout"], tables["synthetic"]
     if score == "c2st":
-        return float(tabular.c2st(real, made, seed=seed)["score"] or 0.0)
-    answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, made, seed)
+        return float(fidelity.c2st(real, made, seed=seed)["score"] or 0.0)
+    answer = panel.train_judge(panel.ALL_ROWS, made, seed)
     positive = 1 if len(real.schema.classes) == 2 else None
-    found = tabular_utility.score(real, answer(real), positive)
+    found = measures(real, answer(real), positive)
     return float(found["r2" if real.schema.regression else "roc_auc"] or 0.0)
 
 

@@ -13,6 +13,7 @@ next group, and memory does not grow with K.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ from synthjax.train import loop
 AT_ONCE = 8
 """Models that are trained together, at most."""
 BLOCK = 256
-"""Examples that all shadow models score at once."""
+"""Examples that models score at once."""
 
 
 class Shadow(NamedTuple):
@@ -108,6 +109,36 @@ def surprise(model: Model, spec: DataSpec, shadows: Shadow, x: np.ndarray, y: np
         batch = Batch(spec.encode(x[rows]), jnp.asarray(y[rows]), jnp.asarray(weight), jnp.asarray(rows, jnp.int32))
         found.append(np.asarray(score(jax.random.fold_in(key, block), shadows.state, batch))[:, : int(weight.sum())])
     return np.concatenate(found, axis=1)
+
+
+def surprise_of_run(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:
+    """The model's score of some rows of a split, (n,) f32, in blocks of one size."""
+    assert run.model.score is not None
+    score = jit(run.model.score)
+    found = []
+    for b in range(math.ceil(len(rows) / BLOCK)):
+        taken = rows[b * BLOCK : (b + 1) * BLOCK]
+        padded = np.resize(taken, BLOCK)
+        weight = (np.arange(BLOCK) < len(taken)).astype(np.float32)
+        batch = Batch(
+            run.spec.encode(split.x[padded]), *map(jnp.asarray, (split.y[padded], weight, split.index[padded]))
+        )
+        found.append(np.asarray(score(jax.random.fold_in(key, b), run.state, batch))[: len(taken)])
+    return np.concatenate(found)
+
+
+def model_scores(
+    run: Run | None, train: data.Split, unseen: data.Split, *, seed: int, limit: int
+) -> dict[str, np.ndarray] | None:
+    """The surprise of the rows that are attacked, as `privacy.evaluate` takes it; None without a model to ask."""
+    if run is None or run.model.score is None:
+        return None
+    attacked = privacy.audience(len(train.x), len(unseen.x), seed=seed, limit=limit)
+    key_members, key_others = jax.random.split(jax.random.key(seed))
+    return {
+        "members": surprise_of_run(run, train, attacked.members, key_members),
+        "others": surprise_of_run(run, unseen, attacked.others, key_others),
+    }
 
 
 Keep = Callable[[str, Callable[[], dict[str, np.ndarray]]], dict[str, np.ndarray]]

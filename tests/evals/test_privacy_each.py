@@ -5,10 +5,10 @@ The intervals are those of the report: 95 %, simultaneous over all attacks of a 
 
 import numpy as np
 import pytest
-from synthjax.evals.traces import ATTACKS, MODEL_ATTACKS
 
 from synthjax.evals.privacy import attacks, roc, shadow
 from synthjax.evals.privacy.shadow import Shadows
+from synthjax.evals.report.words import ATTACKS, MODEL_ATTACKS
 
 N, PUBLIC = 400, 40
 WEAK = ("monte_carlo", "domias_mixture")

@@ -79,7 +79,9 @@ def test_nan_is_refused_rather_than_written(tmp_path):
         ("[]", "holds no report"),
         ("{}", "holds no report"),
         ('{"protocol_version": 3, "manifest": {"kind": "sound"}}', "holds no report"),
-        ('{"protocol_version": 3, "manifest": {"kind": "image"}}', r"holds no report \(.*dataset"),
+        ('{"protocol_version": 3, "manifest": {"kind": "image"}}', "holds no report: .*dataset"),
+        ('{"protocol_version": NaN}', "NaN is no finite number"),
+        ('{"protocol_version": 1e999}', "1e999 is no finite number"),
         ('{"protocol_version": 2, "manifest": {"kind": "image"}}', "protocol version 2, .* judge the set again"),
         ("[" * 100_000, "holds no report"),
     ],
@@ -90,7 +92,7 @@ def test_files_that_hold_no_report_are_refused_in_one_line(text, message, tmp_pa
     with pytest.raises(InputError, match=rf"report\.json: .*{message}") as caught:
         report.read(path)
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="gone.json: holds no report"):
+    with pytest.raises(InputError, match=r"gone\.json: holds no report: .*No such file"):
         report.read(tmp_path / "gone.json")
 
 

@@ -3,11 +3,13 @@
 import msgspec
 import numpy as np
 import pytest
+import reports
 from sklearn.metrics import balanced_accuracy_score, recall_score
 from sklearn.naive_bayes import GaussianNB
 
 from synthjax.evals import top_up
-from synthjax.evals.report import model
+from synthjax.evals.report.model import parse
+from synthjax.evals.report.rows import measured as figures_of
 from synthjax.evals.report.shared import TopUp
 
 CLASSES = ("ant", "bee", "cat")
@@ -118,12 +120,22 @@ def test_where_nothing_is_to_be_filled_nothing_is_trained(real, made, test, reas
 # --- what becomes of it ------------------------------------------------------------------------------------------
 
 
-def test_it_is_what_a_report_holds():
+def measured(found):
+    """Figures of a report with that top-up."""
+    made = figures_of(reports.make("image", {"studies.top_up": found}))
+    return [row for row in made if row.key.startswith("studies.top_up.")]
+
+
+def test_it_fits_the_report_and_stands_among_the_figures():
     nasty = ("ant", "<b>ee", "cat")
     answers = Bayes(made := np.repeat([1, 2], [20, 400]), (0.0, 4.0, 2.0), (0.0, 4.0, 2.0))
     found = top_up.evaluate(answers, REAL, made, TEST, nasty, limit=10_000)
-    for part in (found, top_up.skipped("the target is a number")):
-        told = top_up.sentence(part, "a CNN", "example")
-        assert model.parse(TopUp, {**part, "said": told}).said == told
-    with pytest.raises(msgspec.ValidationError):
-        model.parse(TopUp, {**found, "said": "", "recall": 1})
+    found |= {"said": top_up.sentence(found, "a CNN", "example")}
+    skipped = top_up.skipped("the target is a number")
+    skipped |= {"said": top_up.sentence(skipped, "a CNN", "example")}
+    with pytest.raises(msgspec.ValidationError, match="recall"):
+        parse(TopUp, {**found, "recall": 1})
+    first, second = measured(found)
+    assert first.value == found["balanced_accuracy"]["points"]
+    assert second.name == "points gained by filling up rare classes, recall of the rarest" and second.floor == 0
+    assert measured(skipped) == []

@@ -231,7 +231,7 @@ def test_what_is_significant_is_named_in_plain_words_smallest_p_first():
     second = said.index(
         f"“{NASTY}” is guessed better of training rows than of unseen ones by the nearest synthetic row"
     )
-    third = said.index("by kernels” (p = 0.02)")
+    third = said.index("“density over that of other real data, kernels” (p = 0.02)")
     assert first < second < third and said.count("kernels") == 1
     assert said.endswith("; and 1 more.") and said.startswith("Significant, corrected for all 6 tests")
 
@@ -335,7 +335,10 @@ def test_what_the_model_gives_away_belongs_to_the_checkpoint():
     publish, checkpoint = (reports.verdict(name, found) for name in ("publish", "checkpoint"))
     assert "model" not in texts(publish) and "model" in texts(reports.verdict("private", found))
     assert "AUC of 0.700 (interval 0.680 to 0.720" in texts(checkpoint)["model"]
-    assert "“likelihood ratio over shadow models” recognises training examples" in texts(checkpoint)["model_attack"]
+    assert (
+        "“asks the model, likelihood ratio over shadow models” recognises training examples"
+        in texts(checkpoint)["model_attack"]
+    )
 
 
 def test_the_checkpoint_may_be_shared_only_if_it_was_trained_privately():

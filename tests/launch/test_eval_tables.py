@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from homes import NASTY, alone, homes
 
 from synthjax import data
 from synthjax.errors import GateError, InputError, SynthjaxError
-from synthjax.evals import report, tabular_report
-from synthjax.launch import eval_tables, judging, subjects, table_subjects
-from synthjax.launch.subjects import Run
+from synthjax.evals.report import alike as likeness
+from synthjax.evals.report import gates, rows
+from synthjax.launch import eval, evaluate, shadows, subjects
+from synthjax.launch.subjects import Asked, Run
 from synthjax.model import Model
 
 
@@ -34,8 +34,11 @@ def folder(tmp_path_factory):
 
 
 def ask(**given):
-    nothing = dict.fromkeys(("workdir", "real", "data_dir", "synthetic", "holdout", "target", "schema"))
-    return table_subjects.find(**{**nothing, "member": 0, **given})
+    return subjects.find(Asked(**given), table=True, seed=0)
+
+
+def frames_of(subject):
+    return subjects.read_frames(subject.real, subject.file)[0]
 
 
 def subject_of(folder, synthetic, **given):
@@ -49,8 +52,8 @@ def judged(folder):
     found = {}
     for name in ("copy", "alone", "honest"):
         subject = subject_of(folder, folder / f"{name}.csv")
-        out = judging.output_folder(subject.file, subject.run, None)
-        found[name] = eval_tables.run(subject, out, level="look", seed=0, seeds=1)
+        out = evaluate.output_folder(subject.file, subject.run, None)
+        found[name] = evaluate.run(subject, out, level="look", seed=0, seeds=1)
     return found
 
 
@@ -58,67 +61,59 @@ def judged(folder):
 
 
 def test_a_copy_is_useful_and_leaks(judged):
-    useful, alike, private = tabular_report.verdicts(judged["copy"])
+    useful, alike, private = judged["copy"].parts.values()
     assert (useful.level, alike.level, private.level) == ("good", "good", "poor")
-    assert any("300 of 300 synthetic rows are exact copies" in sentence for sentence in private.evidence)
-    assert judged["copy"]["privacy"]["mia"]["auc"] == pytest.approx(1)
-    assert any("twins" in sentence for sentence in alike.evidence)
+    assert any("300 of 300 synthetic rows are exact copies" in one.text for one in private.evidence)
+    assert judged["copy"].privacy.mia.auc == pytest.approx(1)
+    assert any("copies of its rows" in one.text for one in alike.evidence)
 
 
 def test_columns_drawn_alone_are_neither_alike_nor_useful(judged):
-    useful, alike, private = tabular_report.verdicts(judged["alone"])
+    useful, alike, private = judged["alone"].parts.values()
     assert (useful.level, alike.level) == ("poor", "poor") and private.level != "poor"
-    fidelity = judged["alone"]["fidelity"]
-    assert fidelity["synthetic"]["shapes"]["score"] > fidelity["ceiling"]["shapes"]["score"] > 0.9
-    assert tabular_report.gained(fidelity) < 0.2
-    assert abs(judged["alone"]["utility"]["boosting"]["kept"]) < 0.4
+    fidelity = judged["alone"].fidelity
+    assert fidelity.synthetic.shapes.score > fidelity.ceiling.shapes.score > 0.9
+    assert likeness.gained(fidelity) < 0.2
+    assert abs(judged["alone"].utility.boosting.kept) < 0.4
 
 
 def test_other_real_rows_are_good_in_every_way(judged):
-    useful, alike, private = tabular_report.verdicts(judged["honest"])
+    useful, alike, private = judged["honest"].parts.values()
     assert alike.level == "good" and useful.level != "poor" and private.level != "poor"
-    assert "250 synthetic rows and 300 training rows" in judged["honest"]["manifest"]["notes"][0]
+    assert "250 synthetic rows and 300 training rows" in judged["honest"].manifest.notes[0]
 
 
-def lookup(values, key):
-    for part in key.split("."):
-        values = values[part]
-    return values
-
-
-def test_every_number_that_a_gate_may_name_is_in_the_file_and_documented(judged, folder):
+def test_every_figure_is_measured_and_in_the_file(judged, folder):
     found = json.loads((folder / "honest-eval" / "report.json").read_text())
-    for key in tabular_report.GATEABLE:
-        if "r2" in key or "rmse" in key or key == "privacy.mia.model_auc":
-            continue
-        assert isinstance(lookup(found, key), int | float), key
-        word = key.split(".")[-1] if not key.endswith(".mean") or "correlation" in key else key.split(".")[-2]
-        assert re.search(rf"\b{word}\b", tabular_report.__doc__ + report.__doc__), key
+    assert found["protocol_version"] == 3 and found["verdicts"][0]["id"] == "publish"
+    measured = {row.key for row in rows.measured(judged["honest"])}
+    for row in rows.catalogue("table"):
+        of_numbers, of_models = "r2" in row.key or "rmse" in row.key, ".model" in row.key
+        assert row.detail or of_numbers or of_models or "top_up" in row.key or "NAME" in row.key or row.key in measured
 
 
 def test_the_manifest_says_what_was_judged(judged, folder):
-    manifest = judged["copy"]["manifest"]
-    assert manifest["kind"] == "table" and manifest["target"] == "sold" and manifest["non_members"] == "test"
-    assert manifest["real"] == {"train": 300, "holdout": 0, "test": 200}
-    assert manifest["columns"]["listed"] == "datetime" and manifest["columns"]["home"] == "id"
-    assert len(manifest["synthetic"]["sha256"]) == 64 and manifest["model"] is None and manifest["quick"]
-    assert judged["copy"]["privacy"]["mia"]["n_others"] == 100  # half of the test rows; the other half is reference
+    manifest = judged["copy"].manifest
+    assert manifest.kind == "table" and manifest.target == "sold" and manifest.non_members == "test"
+    assert manifest.real == {"train": 300, "holdout": 0, "test": 200}
+    assert manifest.columns["listed"] == "datetime" and manifest.columns["home"] == "id"
+    assert len(manifest.synthetic.sha256) == 64 and manifest.model is None and manifest.quick
+    assert judged["copy"].privacy.mia.n_others == 100  # half of the test rows; the other half is reference
 
 
 def test_gates_hold_or_pass(judged):
-    gates = ["privacy.mia.auc>0.9", "utility.boosting.kept<0.5", "fidelity.synthetic.c2st.score<0.5"]
+    texts = ["privacy.mia.auc>0.9", "utility.boosting.kept<0.5", "fidelity.synthetic.c2st.score<0.5"]
     with pytest.raises(GateError, match=r"privacy\.mia\.auc is 1 ") as caught:
-        parsed = judging.parse_gates(gates, has_model=False, known=tabular_report.GATEABLE)
-        report.check_gates(parsed, judged["copy"])
+        gates.check(eval.parse_gates(texts, has_model=False, kind="table"), judged["copy"])
     assert "kept" not in str(caught.value) and "c2st" not in str(caught.value)
     with pytest.raises(SynthjaxError, match=r"did you mean fidelity\."):
-        judging.parse_gates(["fidelity.synthetic.c2st.skore<0.5"], has_model=False, known=tabular_report.GATEABLE)
+        eval.parse_gates(["fidelity.synthetic.c2st.skore<0.5"], has_model=False, kind="table")
 
 
 def test_without_a_target_there_is_no_usefulness(folder):
     subject = subject_of(folder, folder / "honest.csv", target=None)
-    found = eval_tables.run(subject, folder / "none", level="look", seed=0, seeds=1)
-    assert found["utility"] is None and "usefulness is not measured" in " ".join(subject.notes)
+    found = evaluate.run(subject, folder / "none", level="look", seed=0, seeds=1)
+    assert found.utility is None and "usefulness is not measured" in " ".join(subject.notes)
     page = (folder / "none" / "report.html").read_text()
     assert "Not measured: no column was named" in page and "Can a classifier" not in page
 
@@ -131,11 +126,11 @@ def test_a_holdout_that_is_the_real_table_is_told_before_any_slow_work(folder, m
     def begin(*_, **__):
         raise Begun
 
-    monkeypatch.setattr(eval_tables.tabular, "evaluate", begin)
+    monkeypatch.setattr(evaluate.fidelity, "evaluate", begin)
     for holdout, told in (("train", True), ("test", False)):
         subject = subject_of(folder, folder / "copy.csv", holdout=str(folder / f"{holdout}.csv"))
         with pytest.raises(Begun):
-            eval_tables.run(subject, tmp_path, level="look", seed=0, seeds=1)
+            evaluate.run(subject, tmp_path, level="look", seed=0, seeds=1)
         said = "note: test and train overlap: 300 of 300 test rows equal a training row, where 0 of 300 training rows"
         assert (said in capsys.readouterr().out) == told
 
@@ -212,7 +207,7 @@ def test_what_can_be_read_otherwise_is_and_strangers_are_told(folder, tmp_path):
     frame[frame.columns[::-1]].to_csv(tmp_path / "other.csv", index=False)
     (tmp_path / "schema.yaml").write_text("columns:\n  floor: {kind: categorical}\n")
     subject = subject_of(folder, tmp_path / "other.csv", schema=str(tmp_path / "schema.yaml"))
-    made = subject.frames["synthetic"]
+    made = frames_of(subject)["synthetic"]
     assert set(made["garden"]) == {"yes", "no"} and set(made["floor"]) == {"0", "1", "2"}
     assert list(made.columns) == ["size", "rooms", "listed", "town", "garden", "floor", "sold"]
     notes = "\n".join(subject.notes)
@@ -225,11 +220,12 @@ def test_a_class_without_rows_is_told(folder, tmp_path):
     frame[frame.sold == "slowly"].to_csv(tmp_path / "half.csv", index=False)
     subject = subject_of(folder, tmp_path / "half.csv")
     assert "no synthetic row is of class 'at once'" in " ".join(subject.notes)
-    found = eval_tables.run(subject, tmp_path, level="look", seed=0, seeds=1)
-    assert found["utility"]["n"]["missing_classes"] == ["at once"]
-    sentence = "No synthetic row is of class “at once”: what learns from this data alone never answers so."
-    good, lost = found["verdicts"][1:3]
-    assert sentence in good["evidence"] and lost["evidence"][0] == sentence and lost["level"] != "good"
+    found = evaluate.run(subject, tmp_path, level="look", seed=0, seeds=1)
+    assert found.utility.n.missing_classes == ["at once"]
+    sentence = "No synthetic row is of class “at once”: a classifier trained on this data alone never answers so."
+    good, lost = found.verdicts[1:3]
+    assert sentence in [one.text for one in good.evidence] and lost.evidence[0].text == sentence
+    assert lost.level != "good"
     assert f"<p><strong>{sentence}" in (tmp_path / "report.html").read_text()
 
 
@@ -238,7 +234,7 @@ def test_parquet_is_read_as_csv_is(folder, tmp_path):
     frame["floor"] = frame["floor"].astype(int)
     frame.to_parquet(tmp_path / "honest.parquet")
     found, expected = (subject_of(folder, path) for path in (tmp_path / "honest.parquet", folder / "honest.csv"))
-    pd.testing.assert_frame_equal(found.frames["synthetic"], expected.frames["synthetic"])
+    pd.testing.assert_frame_equal(frames_of(found)["synthetic"], frames_of(expected)["synthetic"])
 
 
 # --- what is judged, against what --------------------------------------------------------------------------------
@@ -246,9 +242,9 @@ def test_parquet_is_read_as_csv_is(folder, tmp_path):
 
 def test_files_are_taken_whole(folder):
     subject = subject_of(folder, folder / "copy.csv")
-    assert subject.unseen == "test" and set(subject.frames) == {"train", "test", "synthetic"}
-    pd.testing.assert_frame_equal(subject.frames["train"], subject.frames["synthetic"], check_index_type=False)
-    assert len(subject.frames["test"]) == 200
+    assert subject.unseen == "test" and set(subject.rows) == {"train", "test", "synthetic"}
+    pd.testing.assert_frame_equal(frames_of(subject)["train"], frames_of(subject)["synthetic"], check_index_type=False)
+    assert len(frames_of(subject)["test"]) == 200
     attacked, known = subjects.halves(7)
     assert sorted([*attacked, *known]) == list(range(7)) and len(attacked) == 4
 
@@ -300,10 +296,9 @@ def test_a_runs_own_table_is_held_against_its_holdout_and_its_model_is_attacked(
     makers[file] = "a" * 64
     subject = ask(workdir=str(made.workdir))
     assert subject.unseen == "holdout" and subject.run is made
-    _, unseen, _ = eval_tables.witnesses(subject, {"holdout": "unseen", "test": "reference"})
-    assert unseen == "unseen"
-    others = real.holdout
-    scores = judging.model_scores(made, real.train, others, seed=0, limit=100)
+    others, unseen, reference = subjects.unseen_and_reference(subject)
+    assert others is real.holdout and unseen is subject.rows["holdout"] and reference is subject.rows["test"]
+    scores = shadows.model_scores(made, real.train, others, seed=0, limit=100)
     assert (scores["members"] == 0).all() and (scores["others"] == 1).all() and len(scores["others"]) == len(others.x)
 
 

@@ -12,7 +12,8 @@ from synthjax.data import Split
 from synthjax.errors import InputError
 from synthjax.evals import privacy
 from synthjax.evals.privacy import shadow
-from synthjax.launch import judging, runs, shadows
+from synthjax.launch import runs, shadows
+from synthjax.launch.parts import Parts
 from synthjax.launch.subjects import Run
 from synthjax.model import DataSpec, Model
 
@@ -102,7 +103,7 @@ def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path
     monkeypatch.setattr(shadows, "AT_ONCE", 3)
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     both = [Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None))]
-    parts, trained = judging.Parts(tmp_path, {"seed": 3}, []), []
+    parts, trained = Parts(tmp_path, {"seed": 3}, []), []
 
     def attack(most):
         """With the trainings counted, and cut off before one more than `most`."""

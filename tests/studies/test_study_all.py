@@ -11,7 +11,7 @@ from synthjax import data
 from synthjax.errors import InputError
 from synthjax.evals import frames
 from synthjax.launch import config as config_lib
-from synthjax.launch import eval_tables, reproduce
+from synthjax.launch import reproduce
 
 TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
 
@@ -80,7 +80,7 @@ def test_what_was_measured_is_kept(place, monkeypatch):
 def test_rows_drawn_alone_are_told_from_real_ones():
     loaded = data.load("breast_cancer")
     schema = loaded.table.schema
-    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+    kinds = schema.comparable_kinds()
     parts = frames.read({split: loaded.frame(split) for split in ("train", "test")}, kinds, schema.target)
     alone = frames.alone(np.random.default_rng(0), parts["train"], 409)
     config = dataclasses.replace(TINY, networks=2, limit=409)

@@ -8,7 +8,9 @@ from PIL import Image
 from synthjax.studies import canvas, table_figures
 
 from synthjax.errors import InputError
-from synthjax.evals import frames, tabular, tabular_privacy
+from synthjax.evals import encoders, frames
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.privacy import distance_tests
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_pair_plots_are_scaled_and_coloured_by_class(drawn, tables):
 
 
 def test_correlations_show_the_difference(drawn, tables):
-    found = tabular.correlation_difference(tables["real"], tables["synthetic"])
+    found = fidelity.correlation_difference(tables["real"], tables["synthetic"])
     figure = drawn(table_figures.correlations, found)
     images = [axes.images[0] for axes in figure.axes if axes.images and len(axes.images[0].get_array()) == 3]
     shown = [np.array(image.get_array()) for image in images]
@@ -65,7 +67,7 @@ def test_correlations_show_the_difference(drawn, tables):
     assert f"{found['mean']:.3f} on average" in figure._suptitle.get_text()
     labels = [text.get_text() for text in figure.axes[0].texts]
     assert labels[0] == "1.00" and labels[1] == f"{found['real'][0][1]:.2f}".replace("0.", ".")
-    same = tabular.correlation_difference(tables["real"], tables["real"])
+    same = fidelity.correlation_difference(tables["real"], tables["real"])
     figure = drawn(table_figures.correlations, same)
     assert {text.get_text() for axes in figure.axes for text in axes.texts if axes.get_title() != "real"} >= {".000"}
 
@@ -86,13 +88,14 @@ def test_histograms_of_every_column(drawn, tables):
 
 
 def test_distances_and_their_joint_plot(drawn, tables):
-    pair = tabular_privacy.distances(tables["synthetic"], tables["real"], tables["synthetic"])
-    found = tabular_privacy.compare_distances(*pair)
+    vectors = map(encoders.metric(tables["real"]), (tables[name] for name in ("synthetic", "real", "synthetic")))
+    pair = distance_tests.distances(*vectors)
+    found = distance_tests.compare_distances(*pair)
     figure = drawn(table_figures.distances, *pair, found)
     texts = [axes.get_title() for axes in figure.axes]
     assert any("Wilcoxon" in text for text in texts)
     steps = np.array([0.5, 1.0, 1.5, 2.0])
-    figure = drawn(table_figures.distances, steps, steps[::-1], tabular_privacy.compare_distances(steps, steps[::-1]))
+    figure = drawn(table_figures.distances, steps, steps[::-1], distance_tests.compare_distances(steps, steps[::-1]))
     assert any("r = -1.00" in axes.get_title() for axes in figure.axes)
     (scatter,) = (axes.collections[0] for axes in figure.axes if axes.get_xlabel() == "distance to training rows")
     np.testing.assert_allclose(sorted(scatter.get_offsets()[:, 0]), steps)
@@ -102,7 +105,7 @@ def test_an_embedding_keeps_clusters_apart(drawn):
     rows = customers(0, 60, gaps=0)
     far = rows.assign(age=rows["age"] + 500, city="Rye", churned="never")
     tables = frames.read({"real": rows, "synthetic": far}, KINDS, "churned")
-    places = tabular.embed(tables, limit=40)
+    places = fidelity.embed(tables, limit=40)
     assert [points.shape for points in places.values()] == [(40, 3), (40, 3)]
     both = np.concatenate(list(places.values()))
     apart = np.linalg.norm(both[:, None] - both, axis=-1) + np.diag(np.full(80, np.inf))
@@ -110,7 +113,7 @@ def test_an_embedding_keeps_clusters_apart(drawn):
     figure = drawn(table_figures.embedding, places)
     assert [axes.get_title() for axes in figure.axes] == ["all", "real", "synthetic"]
     with pytest.raises(InputError, match="2 rows are too few"):
-        tabular.embed(tables, limit=1)
+        fidelity.embed(tables, limit=1)
 
 
 def test_steps_have_a_row_per_model_and_the_real_table_first(drawn):

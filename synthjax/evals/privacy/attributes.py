@@ -26,7 +26,7 @@ from synthjax.evals import encoders, frames
 from synthjax.evals.frames import Table
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy.distances import compare
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 
 SECRETS = 3
 """Columns that are guessed where none are named."""
@@ -166,7 +166,7 @@ def _boosting(
     encode, categorical = encoders.ordinal(known, without_target=False)
     make = HistGradientBoostingRegressor if name in learnt.schema.numeric else HistGradientBoostingClassifier
     model = make(max_iter=ITERATIONS, early_stopping=False, categorical_features=categorical, random_state=0)
-    with one_thread("openmp"):
+    with single_thread("openmp"):
         model.fit(encode(known), values)
         found = [model.predict(encode(table.select(others))) for table in tables]
     yield from found

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from synthjax.evals.estimate import wilson
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy.records import choose
-from synthjax.evals.privacy.roc import wilson
 
 NEAR_QUANTILE = 0.01
 PAIRS = 8

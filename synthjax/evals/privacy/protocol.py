@@ -1,80 +1,83 @@
-"""One protocol for images and tables: records as vectors in, the privacy part of a report out."""
+"""One protocol for images and tables: records as vectors in, the privacy part of a report out.
 
-from collections.abc import Mapping
+On vectors (images as they are stored, rows by `encoders.metric`) run the copies, the distance to closest record and the
+membership attacks. Tables have guesses of secret columns and a published study's tests on top.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from synthjax.evals.privacy import records, roc
+from synthjax.errors import InputError
+from synthjax.evals.frames import Table
+from synthjax.evals.privacy import attributes, distance_tests, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
 from synthjax.evals.privacy.distances import Keys, closest_record, copies, duplicates
-from synthjax.evals.privacy.records import Audience, Examples, audience, choose
+from synthjax.evals.privacy.records import Audience, audience, choose
 from synthjax.evals.privacy.shadow import Shadows, from_scores
 from synthjax.evals.privacy.summary import findings, summarise
-from synthjax.model import DataSpec
+from synthjax.evals.sets import Sets
 
-
-def evaluate(
-    synthetic: Examples,
-    train: Examples,
-    holdout: Examples,
-    test: Examples,
-    spec: DataSpec,
-    *,
-    scores: Mapping[str, np.ndarray] | None = None,
-    shadows: Shadows | None = None,
-    public: int = 0,
-    seed: int = 0,
-    limit: int = 10_000,
-    save: Path | None = None,
-) -> dict[str, Any]:
-    """The privacy part of a report on images.
-
-    Args:
-        synthetic: what the generator made; x as stored (images uint8).
-        train: what the generator was trained on.
-        holdout: real examples that it cannot have seen, at least 2.
-        test: other real examples, the attacker's reference; may be empty, then no attack is calibrated.
-        spec: the data's spec.
-        scores: how surprised the model is (low = known) by rows of `audience`: "members" (n,), "others" (m,).
-        shadows: what shadow models say of the same rows, members first.
-        public: the attacker knows of so many members, and of as many others, that they are; see `membership`.
-        seed: decides every subsample and relabelling.
-        limit: at most so many synthetic examples, members and others are looked at (exact copies: all).
-        save: file for what every attack said of every record, see `records.save`.
-
-    Returns:
-        Plain values for JSON; the keys are documented in `synthjax.evals.report`.
-
-    Raises:
-        ValueError: if train or holdout has fewer than 2 examples, or a shape is not the spec's.
-    """
-    for name, part in (("synthetic", synthetic), ("train", train), ("holdout", holdout), ("test", test)):
-        if part.x.shape[1:] != tuple(spec.shape):
-            raise ValueError(f"{name}.x holds examples of shape {part.x.shape[1:]}, the spec says {tuple(spec.shape)}")
-        if len(part.x) < (2 if name in ("train", "holdout") else 1 if name == "synthetic" else 0):
-            raise ValueError(f"{name} holds {len(part.x)} examples: too few")
-    exact = Keys.of(synthetic.x, train.x, holdout.x)
-    attacker = Attacker(scores, shadows, public, seed, limit)
-    return judge(synthetic.x, train.x, holdout.x, test.x, exact, attacker, record_limit=limit, save=save)
+RECORD_LIMIT = 50_000
+"""Rows of a synthetic table whose closest record is looked for at most."""
 
 
 class Attacker(NamedTuple):
-    """What an attacker knows beside the file and the reference, and how much is tried; fields as in `evaluate`."""
+    """What an attacker knows beside the file and the reference, and how much is tried."""
 
     scores: Mapping[str, np.ndarray] | None = None
+    """How surprised the model is (low = known) by rows of `audience`: "members" (n,), "others" (m,)."""
     shadows: Shadows | None = None
+    """What shadow models say of the same rows, members first."""
     public: int = 0
+    """He knows of so many members, and of as many others, that they are; see `membership`."""
     seed: int = 0
+    """Decides every subsample and relabelling."""
     limit: int = 10_000
+    """Members and others that are looked at, and synthetic images, at most (exact copies: all)."""
+
+
+def evaluate(
+    sets: Sets, attacker: Attacker, *, secrets: Sequence[str] | None = None, save: Path | None = None
+) -> dict[str, Any]:
+    """The privacy part of a report.
+
+    Args:
+        sets: what the generator made; `train`, what it was trained on; `unseen`, real examples that it cannot have
+            seen; `reference`, others, which may be an empty set of images: then no attack is calibrated.
+        attacker: what he knows.
+        secrets: of tables, columns that are guessed from the others; default: see `attributes.default_secrets`.
+        save: file for what every attack said of every record, see `records.save`.
+
+    Returns:
+        Plain values for JSON, documented in `synthjax.evals.report`: what `judge` returns, and of tables `attributes`
+        (`attributes.evaluate`) and `tests` (`distance_tests.evaluate`); distances in units of a range or a category.
+
+    Raises:
+        InputError: there are fewer than 2 training or unseen examples, or no synthetic one.
+    """
+    seed, limit = attacker.seed, attacker.limit
+    table = isinstance(sets.train, Table)
+    least = {"synthetic": 1, "train": 2, "unseen": 2, "reference": 2 if table else 0}
+    for name, at_least in least.items():
+        if (n := sets.domain.size(getattr(sets, name))) < at_least:
+            raise InputError(f"{name}: {n} {sets.domain.unit}s, at least {at_least} needed")
+    vectors = sets.vectors
+    exact = Keys(*map(sets.domain.keys, (sets.synthetic, sets.train, sets.unseen)))
+    if not table:
+        return judge(vectors, exact, attacker, record_limit=limit, save=save)
+    parts = sets.synthetic, sets.train, sets.unseen, sets.reference
+    guessed = attributes.evaluate(*parts, secrets=secrets, seed=seed, limit=limit)
+    more = {f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()}
+    found = judge(vectors, exact, attacker, record_limit=RECORD_LIMIT, save=save, more=more)
+    tests = distance_tests.evaluate(vectors, seed=seed, limit=limit)
+    return {**found, "attributes": guessed, "tests": tests}
 
 
 def judge(
-    synthetic: np.ndarray,
-    train: np.ndarray,
-    holdout: np.ndarray,
-    reference: np.ndarray,
+    vectors: Mapping[str, np.ndarray],
     exact: Keys,
     attacker: Attacker,
     *,
@@ -85,10 +88,7 @@ def judge(
     """All that is measured alike on vectors of any kind whose Euclidean distance means something.
 
     Args:
-        synthetic: (S, ...); like the following, as in `evaluate`.
-        train: (N, ...).
-        holdout: (H, ...).
-        reference: (R, ...) may be empty.
+        vectors: "synthetic" (S, ...), "train" (N, ...), "unseen" (H, ...) and "reference" (R, ...), which may be empty.
         exact: keys of synthetic, train and holdout.
         attacker: what he knows.
         record_limit: synthetic examples whose closest record is looked for at most.
@@ -96,10 +96,11 @@ def judge(
         more: p-values of other tests of the same file, which `findings` corrects together with these.
     """
     seed, limit = attacker.seed, attacker.limit
+    synthetic, train, holdout = (vectors[name] for name in ("synthetic", "train", "unseen"))
     seen, recorded = (choose(np.random.default_rng([seed, 0]), len(synthetic), most) for most in (limit, record_limit))
     attacked = audience(len(train), len(holdout), seed=seed, limit=limit)
     members, others = train[attacked.members], holdout[attacked.others]
-    mia, asked, guesses = membership(synthetic, members, others, reference, attacked, attacker)
+    mia, asked, guesses = membership(synthetic, members, others, vectors["reference"], attacked, attacker)
     if save is not None:
         records.save(save, asked, guesses)
     to_synthetic = -guesses["distance"]

@@ -2,25 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from synthjax import files
-
-
-class Examples(Protocol):
-    """Any examples with their labels."""
-
-    @property
-    def x(self) -> np.ndarray:
-        """(N, *shape) as stored."""
-        ...
-
-    @property
-    def y(self) -> np.ndarray | None:
-        """(N,) labels, or None; no attack looks at them."""
-        ...
 
 
 class Audience(NamedTuple):

@@ -5,11 +5,12 @@
     report.catalogue()                                         every figure: key, name, meaning, what it is held against
     report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
 
-`model` says what a report holds, `figure` how a figure is declared, `verdicts` what it amounts to, `gates` when a
-pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
+`model` says what a report holds, `synthjax.evals.figure` how a figure is declared, `verdicts` what it amounts to,
+`gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -117,13 +118,23 @@ def read(path: Path) -> ImageReport | TableReport:
         InputError: the file holds no report, or one of another protocol version.
     """
     try:
-        found = json.loads(path.read_text())
-        version = found["protocol_version"]
+        found = json.loads(path.read_text(), parse_float=_finite, parse_constant=_finite)
+        version, type_ = found["protocol_version"], REPORTS[found["manifest"]["kind"]]
         if version == PROTOCOL_VERSION:
-            return parse(REPORTS[found["manifest"]["kind"]], found, strict=False)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: holds no report ({error!r})") from None
+            return parse(type_, found, strict=False)
+    except (LookupError, TypeError):
+        raise InputError(
+            f"{path}: holds no report: protocol_version or manifest.kind is missing or another's"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: holds no report: {error}") from None
     raise InputError(
         f"{path}: its report is of protocol version {version}, this synthjax reads version {PROTOCOL_VERSION}; judge "
         "the set again (manifest.command in the file says how)"
     )
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return number

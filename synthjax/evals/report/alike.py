@@ -4,9 +4,10 @@ from collections.abc import Iterable
 
 from synthjax.evals.report.images import ImageFidelity
 from synthjax.evals.report.model import Evidence, Verdict
-from synthjax.evals.report.shared import Level, Neighbourhoods, TwoSample
+from synthjax.evals.report.shared import Level
 from synthjax.evals.report.tables import Pair, TableFidelity
 from synthjax.evals.report.words import percent
+from synthjax.evals.two_sample import TwoSample
 
 
 def alike(fidelity: ImageFidelity | TableFidelity) -> Verdict:
@@ -17,7 +18,7 @@ def alike(fidelity: ImageFidelity | TableFidelity) -> Verdict:
     else:
         level, answer = _level_of_images(fidelity)
         evidence, question = _evidence_of_images(fidelity), "Does it look like the real data?"
-    return Verdict(id="alike", question=question, level=level, answer=answer, evidence=evidence)
+    return Verdict("alike", question, level, answer, evidence)
 
 
 # --- images --------------------------------------------------------------------------------------------------------
@@ -40,8 +41,8 @@ def _level_of_images(fidelity: ImageFidelity) -> tuple[Level, str]:
 
 def _near(fidelity: ImageFidelity, name: str) -> bool:
     """Whether a figure is at most a twentieth below that of real images, or of 0.9 without any."""
-    ours, real = (getattr(side, name, None) for side in (fidelity, fidelity.reference))
-    return (ours or 0.0) >= 0.95 * (0.9 if real is None else real)
+    real = getattr(fidelity.reference, name) if fidelity.reference else 0.9
+    return bool(getattr(fidelity, name) >= 0.95 * real)
 
 
 def _empty_classes(fidelity: ImageFidelity) -> list[str]:
@@ -49,35 +50,24 @@ def _empty_classes(fidelity: ImageFidelity) -> list[str]:
 
 
 def _evidence_of_images(fidelity: ImageFidelity) -> list[Evidence]:
-    reference = fidelity.reference
-    beside = {name: _real(reference, name) for name in ("precision", "coverage")}
-    evidence = [
-        Evidence(
-            topic="precision",
-            text=f"{percent(fidelity.precision or 0.0)} of the synthetic examples lie where real ones do (precision"
-            f"{beside['precision']}).",
-        ),
-        Evidence(
-            topic="coverage",
-            text=f"{percent(fidelity.coverage or 0.0)} of the real examples have a synthetic one nearby (coverage"
-            f"{beside['coverage']}).",
-        ),
-    ]
+    said = {
+        "precision": "of the synthetic examples lie where real ones do",
+        "coverage": "of the real examples have a synthetic one nearby",
+    }
+    real, evidence = fidelity.reference, []
+    for name, what in said.items():
+        beside = f"; real data: {percent(getattr(real, name))}" if real else ""
+        evidence.append(Evidence(name, f"{percent(getattr(fidelity, name))} {what} ({name}{beside})."))
     if fidelity.c2st.auc is not None:
         evidence.append(
-            _two_sample(fidelity.c2st, {"real data": reference.c2st if reference else None}, ", by a CNN's features,")
+            _two_sample(fidelity.c2st, {"real data": real.c2st if real else None}, ", by a CNN's features,")
         )
     if fidelity.collapsed:
         text = f"Less than half as varied as the real class: {', '.join(fidelity.collapsed)}."
-        evidence.append(Evidence(topic="collapsed", text=text))
+        evidence.append(Evidence("collapsed", text))
     if empty := _empty_classes(fidelity):
-        evidence.append(Evidence(topic="missing_classes", text=f"Classes without any example: {', '.join(empty)}."))
+        evidence.append(Evidence("missing_classes", f"Classes without any example: {', '.join(empty)}."))
     return evidence
-
-
-def _real(reference: Neighbourhoods | None, name: str) -> str:
-    value = getattr(reference, name, None)
-    return f"; real data: {percent(value)}" if value is not None else ""
 
 
 def _two_sample(test: TwoSample, others: dict[str, TwoSample | None], how: str = "") -> Evidence:
@@ -89,7 +79,7 @@ def _two_sample(test: TwoSample, others: dict[str, TwoSample | None], how: str =
     )
     if not how and test.auc is not None and test.auc < 0.4:
         text += " Far below 0.5, it meets copies of its rows among the real ones."
-    return Evidence(topic="c2st", text=text)
+    return Evidence("c2st", text)
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -128,13 +118,11 @@ def _evidence_of_table(fidelity: TableFidelity) -> list[Evidence]:
     pairs = ((" and ".join(pair.columns), trend(pair)) for pair in made.trends.pairs)
     evidence = [
         Evidence(
-            topic="columns",
-            text=f"Single columns are {_triple([side.shapes.score for side in sides])}"
-            f"{_least(made.shapes.columns.items())}",
+            "columns",
+            f"Single columns are {_triple([side.shapes.score for side in sides])}{_least(made.shapes.columns.items())}",
         ),
         Evidence(
-            topic="pairs",
-            text=f"Pairs of columns are {_triple([side.trends.score_real_edges for side in sides])}{_least(pairs)}",
+            "pairs", f"Pairs of columns are {_triple([side.trends.score_real_edges for side in sides])}{_least(pairs)}"
         ),
     ]
     if made.c2st.score is not None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from synthjax.evals.report.figure import Count, Interval, Share, figure, part, twin
+from synthjax.evals.figure import Count, Interval, Share, figure, part, twin
 
 Headline = Literal["auc", "tpr_at_fpr_1pct", "tpr_at_fpr_0p1pct"]
 """The figures of an attack."""
@@ -11,24 +11,17 @@ _GUESS = "guessing gives 0.5"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
-    """A ROC curve, thinned."""
-
-    fpr: list[Share]
-    tpr: list[Share]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Attack:
     """One membership attack; the intervals hold for all attacks at once."""
 
-    auc: Share = figure("AUC", f"Chance that a training record is ranked above an unseen one; {_GUESS}.", better="low")
-    tpr_at_fpr_1pct: Share = figure("found at 1 %", "Training records found at 1 % false alarms.", better="low")
-    tpr_at_fpr_0p1pct: Share = figure("found at 0.1 %", "Training records found at 0.1 % false alarms.", better="low")
+    auc: Share = figure("AUC", f"Chance that a training record is ranked above an unseen one; {_GUESS}.", "low")
+    tpr_at_fpr_1pct: Share = figure("found at 1 % false alarms", "Share of training records found.", "low")
+    tpr_at_fpr_0p1pct: Share = figure("found at 0.1 % false alarms", "Share of training records found.", "low")
     auc_interval: Interval
     tpr_at_fpr_1pct_interval: Interval
     tpr_at_fpr_0p1pct_interval: Interval
-    roc: Curve
+    roc: dict[Literal["fpr", "tpr"], list[Share]]
+    """Thinned."""
     bootstrap: dict[Headline, Interval]
 
 
@@ -39,14 +32,6 @@ class Surest:
     attack: str
     auc: Share
     auc_interval: Interval
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chance:
-    """What a figure reaches when membership is shuffled."""
-
-    mean: Share
-    q95: Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,26 +50,27 @@ class Attacks:
     auc: Share = figure(
         "membership AUC",
         f"Chance that the best attack ranks a training record above an unseen one; {_GUESS}.",
-        better="low",
+        "low",
         reference=0.5,
         interval="auc_interval",
     )
     tpr_at_fpr_1pct: Share = figure(
-        "found at 1 %",
-        "Training records that the best attack finds at 1 % false alarms; without a leak about as many.",
-        better="low",
+        "found at 1 % false alarms",
+        "Share of training records that the best attack finds; without a leak about 1 %.",
+        "low",
         reference="chance.tpr_at_fpr_1pct.mean",
     )
     tpr_at_fpr_0p1pct: Share = figure(
-        "found at 0.1 %",
-        "Training records that the best attack finds at 0.1 % false alarms: who is recognised for sure.",
-        better="low",
+        "found at 0.1 % false alarms",
+        "Share of training records that the best attack is sure of; without a leak about 0.1 %.",
+        "low",
         reference="chance.tpr_at_fpr_0p1pct.mean",
     )
     auc_interval: Interval
     p_value: dict[Headline, Share]
     """Share of relabellings that reach the figure."""
-    chance: dict[Headline, Chance]
+    chance: dict[Headline, dict[Literal["mean", "q95"], Share]]
+    """What the figure reaches when membership is shuffled."""
     best: dict[Headline, str]
     """Which attack each figure is from."""
     surest: Surest
@@ -128,7 +114,7 @@ class Membership(Attacks):
     model_auc: Share | None = figure(
         "AUC, asking the model",
         f"The same by the best attack that asks the model itself; {_GUESS}.",
-        better="low",
+        "low",
         reference=0.5,
         interval="model.auc_interval",
     )
@@ -143,13 +129,18 @@ class OfMembers:
     members: Share
     others: Share
     gain: float = figure(
-        "gain", "Share of training records less that of unseen ones; 0: no leak.", better="low", bounds=(-1, 1),
-        reference=0.0, interval="interval", detail=True,
-    )  # fmt: skip
+        "gain",
+        "Share of training records less that of unseen ones; 0: no leak.",
+        "low",
+        bounds=(-1, 1),
+        reference=0.0,
+        interval="interval",
+        detail=True,
+    )
     interval: Interval
     n_members: Count
     n_others: Count
-    p: Share = figure("p", "Of Fisher's exact test: training records have more.", better="high", detail=True)
+    p: Share = figure("p", "Of Fisher's exact test: training records have more.", detail=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,9 +170,11 @@ class NearMatches:
     """Synthetic examples closer to a training one than `threshold`, the `quantile` of unseen real ones' distances."""
 
     share: Share = figure(
-        "near copies", "Share of synthetic examples that come very near to a training one.", better="low",
+        "near copies",
+        "Share of synthetic examples that come very near to a training one.",
+        "low",
         reference="reference",
-    )  # fmt: skip
+    )
     reference: Share
     threshold: float
     quantile: Share
@@ -195,31 +188,6 @@ class ClosePair:
     synthetic: Count
     train: Count
     distance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """Distance to the nearest over that to the second nearest training example."""
-
-    median: Share
-    q05: Share
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratios:
-    """To training and to unseen examples."""
-
-    train: Ratio
-    holdout: Ratio
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Counts of distances between `edges`."""
-
-    edges: list[float]
-    train: list[Count]
-    holdout: list[Count]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,8 +207,10 @@ class ClosestRecord:
     n_real: Count
     median_train: float
     median_holdout: float
-    nndr: Ratios
-    histogram: Histogram
+    nndr: dict[Literal["train", "holdout"], dict[Literal["median", "q05"], Share]]
+    """Distance to the nearest over that to the second nearest real example."""
+    histogram: dict[Literal["edges", "train", "holdout"], list[float | int]]
+    """Counts of distances between the edges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,13 +219,12 @@ class Privacy:
 
     n_synthetic: Count
     exact_matches: Count = figure(
-        "exact copies, number", "Synthetic examples that equal a training one.", better="low", bounds=(0, None),
-        detail=True,
-    )  # fmt: skip
+        "exact copies, number", "Synthetic examples that equal a training one.", "low", bounds=(0, None), detail=True
+    )
     exact_matches_share: Share = figure(
         "exact copies",
         "Share of synthetic examples that equal a training one; beside it, of unseen real ones.",
-        better="low",
+        "low",
         reference="exact_matches_reference",
     )
     exact_matches_reference: Share
@@ -286,21 +255,14 @@ class Test:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PearsonTest:
-    """Correlation of two sets of distances."""
-
-    r: float
-    p: Share
-
-
-@dataclass(frozen=True, kw_only=True)
 class DistanceTests:
     """Do rows lie as near to training as to test rows?"""
 
     mann_whitney: Test = part("Mann-Whitney")
     wilcoxon: Test = part("Wilcoxon")
     kruskal_wallis: Test = part("Kruskal-Wallis")
-    pearson: PearsonTest | None
+    pearson: dict[Literal["r", "p"], float] | None
+    """Correlation of the two sets of distances."""
     n: Count
     median_train: float
     median_test: float

@@ -1,9 +1,11 @@
 """The parts of a report on images that tables do not have: usefulness and likeness."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from synthjax.evals.report.figure import Count, Estimate, Share, figure, part, twin
-from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods, TwoSample
+from synthjax.evals.figure import Count, Estimate, Share, figure, part, twin
+from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods
+from synthjax.evals.two_sample import TwoSample
 
 _TSTR = "Share of real test images that a classifier trained on synthetic images alone answers rightly."
 _TRTR = "The same, trained on as many real images: the ceiling."
@@ -37,12 +39,12 @@ class Confusion(AccuracyByClass):
 class JudgedImages:
     """One kind of classifier, trained on synthetic and on real images."""
 
-    tstr: Accuracy = figure("accuracy", _TSTR, better="high", reference="trtr", floor="floor")
-    trtr: Accuracy = figure("accuracy of real data", _TRTR, better="high", detail=True)
-    trts: Accuracy = figure("accuracy on synthetic data", _TRTS, better="high", detail=True)
-    floor: Accuracy = figure("accuracy of mean images", _FLOOR, better="high", detail=True)
+    tstr: Accuracy = figure("accuracy", _TSTR, "high", reference="trtr", floor="floor")
+    trtr: Accuracy = figure("accuracy of real data", _TRTR, "high", detail=True)
+    trts: Accuracy = figure("accuracy on synthetic data", _TRTS, "high", detail=True)
+    floor: Accuracy = figure("accuracy of mean images", _FLOOR, "high", detail=True)
     tstr_over_trtr: float = figure(
-        "share of the ceiling", "The accuracy over that of its ceiling.", better="high", bounds=(0, None)
+        "share of the ceiling", "The accuracy over that of its ceiling.", "high", bounds=(0, None)
     )
 
 
@@ -50,8 +52,8 @@ class JudgedImages:
 class JudgedByCnn(JudgedImages):
     """By the CNN, which is looked at class by class."""
 
-    tstr: Confusion = figure("accuracy", _TSTR, better="high", reference="trtr", floor="floor")
-    trtr: AccuracyByClass = figure("accuracy of real data", _TRTR, better="high", detail=True)
+    tstr: Confusion = figure("accuracy", _TSTR, "high", reference="trtr", floor="floor")
+    trtr: AccuracyByClass = figure("accuracy of real data", _TRTR, "high", detail=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,24 +89,16 @@ class Distances(Neighbourhoods):
     frechet: float = figure(
         "Fréchet distance",
         "Squared Fréchet distance of Gaussians with the features' moments; not comparable with published FID.",
-        better="low",
+        "low",
         bounds=(0, None),
     )
     kernel: float = figure(
         "kernel distance",
         "Squared maximum mean discrepancy of the features, without bias: it may fall below 0.",
-        better="low",
+        "low",
         bounds=(None, None),
     )
     c2st: TwoSample
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassDistances:
-    """Of one class."""
-
-    frechet: float
-    kernel: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +106,12 @@ class ClassFidelity:
     """Likeness of the images of one class; None: too few examples."""
 
     mean_distance: float | None = figure(
-        "distance of mean images", "Root mean square difference of the mean images, pixels in [0, 1].", better="low"
+        "distance of mean images", "Root mean square difference of the mean images, pixels in [0, 1].", "low"
     )
     covariance_distance: float | None = figure(
         "distance of covariances",
         "Frobenius norm of the difference of the pixels' covariances, over that of the real one.",
-        better="low",
+        "low",
         bounds=(0, None),
     )
     n_synthetic: Count
@@ -125,19 +119,25 @@ class ClassFidelity:
     diversity: float | None = figure(
         "diversity",
         "Mean distance of two synthetic images of the class over that of two real ones; below 0.5 it has collapsed.",
-        better="high",
+        "high",
         bounds=(0, None),
         reference=1.0,
     )
     frechet: float | None = figure(
-        "Fréchet distance", "As for all images, within the class.", better="low", bounds=(0, None),
+        "Fréchet distance",
+        "As for all images, within the class.",
+        "low",
+        bounds=(0, None),
         reference="reference.frechet",
-    )  # fmt: skip
+    )
     kernel: float | None = figure(
-        "kernel distance", "As for all images, within the class.", better="low", bounds=(None, None),
+        "kernel distance",
+        "As for all images, within the class.",
+        "low",
+        bounds=(None, None),
         reference="reference.kernel",
-    )  # fmt: skip
-    reference: ClassDistances | None = twin()
+    )
+    reference: dict[Literal["frechet", "kernel"], float] | None
     """Of as many real training images."""
     n_compared: Count
 
@@ -149,7 +149,7 @@ class FeatureNetwork:
     accuracy: Share = figure(
         "accuracy of the network",
         "Share of real test images that the network whose features are compared answers rightly.",
-        better="high",
+        "high",
         detail=True,
     )
     sha256: str

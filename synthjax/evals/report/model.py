@@ -11,12 +11,12 @@ Within one `PROTOCOL_VERSION` names and meanings of keys stay; new ones may come
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
+from synthjax.evals.figure import Count, Figure, Share, figure, part, row_of
 from synthjax.evals.report.attacks import Privacy, TablePrivacy
-from synthjax.evals.report.figure import Count, Figure, Share, figure, part, row_of
 from synthjax.evals.report.images import ImageFidelity, ImageUtility
 from synthjax.evals.report.shared import Level, Robustness, Studies
 from synthjax.evals.report.tables import TableFidelity, TableUtility
@@ -26,7 +26,7 @@ PROTOCOL_VERSION = 3
 Kind = Literal["image", "table"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Evidence:
     """A sentence, each number beside its reference; `topic`, a short stable word, is what programs go by."""
 
@@ -34,7 +34,7 @@ class Evidence:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Verdict:
     """The answer to one question, in words, with its evidence."""
 
@@ -62,15 +62,6 @@ class SyntheticSet:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RealSets:
-    """Numbers of examples."""
-
-    train: Count
-    holdout: Count
-    test: Count
-
-
-@dataclass(frozen=True, kw_only=True)
 class Guarantee:
     """Of differential privacy."""
 
@@ -90,11 +81,14 @@ class ModelCard:
     seed: Count | None = None
     guarantee: Guarantee | None = None
     values: Count | None = figure(
-        "numbers in the state", "Parameters and all else that a checkpoint holds.", better="low", bounds=(0, None),
+        "numbers in the state",
+        "Parameters and all else that a checkpoint holds.",
+        "low",
+        bounds=(0, None),
         default=None,
-    )  # fmt: skip
+    )
     train_seconds: float | None = figure(
-        "training, s", "Wall-clock seconds of training.", better="low", bounds=(0, None), default=None
+        "training, s", "Wall-clock seconds of training.", "low", bounds=(0, None), default=None
     )
 
 
@@ -120,7 +114,8 @@ class Manifest:
     fingerprint: str
     """sha256 over the real data's spec and splits."""
     synthetic: SyntheticSet
-    real: RealSets
+    real: dict[Literal["train", "holdout", "test"], Count]
+    """Numbers of examples."""
     model: ModelCard | None = part()
     """None: a file alone."""
     non_members: Literal["holdout", "test"]
@@ -178,9 +173,9 @@ class TableManifest(Manifest):
 class Report:
     """What `report.json` holds; of its two kinds, subclasses say which parts."""
 
-    protocol_version: int
+    protocol_version: Annotated[int, msgspec.Meta(ge=PROTOCOL_VERSION, le=PROTOCOL_VERSION)]
     manifest: Manifest
-    verdicts: list[Verdict]
+    verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1)]
     """Of the first page: publish, good, lost, checkpoint."""
     parts: dict[str, Verdict]
     """Of utility, fidelity and privacy, where measured."""

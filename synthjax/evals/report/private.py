@@ -31,16 +31,16 @@ def private(privacy: Privacy) -> Verdict:
     auc, tails = _best(privacy, unit)
     evidence = [*_tests(privacy, unit), auc, *_clearest(privacy.mia, unit), tails, _copies(privacy, unit)]
     if privacy.mia.model_auc is not None:
-        evidence.append(Evidence(topic="model", text=of_model(privacy, unit)))
+        evidence.append(Evidence("model", of_model(privacy, unit)))
     if privacy.exact_matches_reference > REPEATED:
         text = (
             f"{percent(privacy.exact_matches_reference)} of the unseen real {unit}s equal a training {unit}: the two "
             f"sets overlap, or such {unit}s repeat by nature. Training and unseen {unit}s are then hard to tell apart, "
             "and a leak is hard to see."
         )
-        evidence.append(Evidence(topic="overlap", text=text))
+        evidence.append(Evidence("overlap", text))
     question = f"Does it give its training {unit}s away?"
-    return Verdict(id="private", question=question, level=level, answer=answer, evidence=evidence)
+    return Verdict("private", question, level, answer, evidence)
 
 
 def copied(privacy: Privacy) -> bool:
@@ -94,10 +94,10 @@ def _tests(privacy: Privacy, unit: str) -> list[Evidence]:
         smallest.setdefault(finding(name, unit), findings.holm[name])
     if not smallest:
         p = p_value(min(findings.holm.values()))
-        return [Evidence(topic="tests", text=f"No test is significant, {together}: the smallest p-value is {p}.")]
+        return [Evidence("tests", f"No test is significant, {together}: the smallest p-value is {p}.")]
     listed = "; ".join(f"{words} (p {_equals(p)})" for words, p in list(smallest.items())[:SHOWN])
     more = f"; and {len(smallest) - SHOWN} more" if len(smallest) > SHOWN else ""
-    return [Evidence(topic="tests", text=f"Significant, {together}: {listed}{more}.")]
+    return [Evidence("tests", f"Significant, {together}: {listed}{more}.")]
 
 
 def finding(test: str, unit: str) -> str:
@@ -127,7 +127,7 @@ def _clearest(mia: Attacks, unit: str) -> list[Evidence]:
         f"The clearest attack, “{attack(mia.surest.attack, unit)}”, has an AUC of {mia.surest.auc:.3f}; its interval, "
         f"{low:.3f} to {high:.3f}, holds for all attacks at once and excludes 0.5, which is guessing."
     )
-    return [Evidence(topic="clearest", text=text)]
+    return [Evidence("clearest", text)]
 
 
 def _best(privacy: Privacy, unit: str) -> tuple[Evidence, Evidence]:
@@ -138,15 +138,15 @@ def _best(privacy: Privacy, unit: str) -> tuple[Evidence, Evidence]:
     auc = (
         f"An attacker who has only the file and guesses which {unit}s were in the training set reaches an AUC of "
         f"{mia.auc:.3f} at best: the chance that a training {unit} is ranked above an unseen one (interval {low:.3f} "
-        f"to {high:.3f}; guessing gives 0.5; without a leak the best attack stays below {mia.chance['auc'].q95:.3f} "
+        f"to {high:.3f}; guessing gives 0.5; without a leak the best attack stays below {mia.chance['auc']['q95']:.3f} "
         "nineteen times in twenty)."
     )
     tails = (
         f"With 1 % false alarms the attacks find {percent(mia.tpr_at_fpr_1pct)} of the training {unit}s (without a "
-        f"leak: {percent(mia.chance['tpr_at_fpr_1pct'].mean)}), with 0.1 % false alarms{none} "
-        f"{percent(mia.tpr_at_fpr_0p1pct)} (without a leak: {percent(mia.chance['tpr_at_fpr_0p1pct'].mean)})."
+        f"leak: {percent(mia.chance['tpr_at_fpr_1pct']['mean'])}), with 0.1 % false alarms{none} "
+        f"{percent(mia.tpr_at_fpr_0p1pct)} (without a leak: {percent(mia.chance['tpr_at_fpr_0p1pct']['mean'])})."
     )
-    return Evidence(topic="mia", text=auc), Evidence(topic="false_alarms", text=tails)
+    return Evidence("mia", auc), Evidence("false_alarms", tails)
 
 
 def _copies(privacy: Privacy, unit: str) -> Evidence:
@@ -156,4 +156,4 @@ def _copies(privacy: Privacy, unit: str) -> Evidence:
         f"({percent(privacy.exact_matches_share)}; of unseen real {unit}s: {percent(privacy.exact_matches_reference)})"
         f", {percent(near.share)} come very near to one (of unseen real {unit}s: {percent(near.reference)})."
     )
-    return Evidence(topic="copies", text=text)
+    return Evidence("copies", text)

@@ -13,9 +13,9 @@ import functools
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from synthjax.evals.report.figure import Better, Estimate, Figure, Interval, Part, part_of, row_of
+from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part, part_of, row_of
 from synthjax.evals.report.model import REPORTS, Kind, Report
 
 SECTIONS = ("utility", "fidelity", "privacy", "time")
@@ -77,10 +77,10 @@ def catalogue(kind: Kind | None = None) -> tuple[Row, ...]:
 def _with_references_that_exist(row: Row, report: type) -> Row:
     """Not all figures of a part are measured of its twin."""
 
-    def there(key: str | float | None) -> str | float | None:
+    def existing(key: str | float | None) -> str | float | None:
         return None if isinstance(key, str) and not leads_to_number(report, key.split(".")) else key
 
-    return replace(row, reference=there(row.reference), floor=there(row.floor))
+    return replace(row, reference=existing(row.reference), floor=existing(row.floor))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Place:
     def at(self, name: str) -> str:
         return f"{self.key}.{name}" if self.key else name
 
-    def enter(self, name: str, part: Part) -> "_Place":
+    def within(self, name: str, part: Part) -> "_Place":
         def twin(own: str | None, theirs: str | None) -> str | None:
             return self.at(own) if own else theirs and f"{theirs}.{name}"
 
@@ -119,9 +119,9 @@ def _walk(cls: Any, place: _Place) -> Iterator[Row]:
         if row is not None:
             yield _row(row, field.name, inner, place)
         elif part.shown and is_dataclass(inner):
-            yield from _walk(inner, place.enter(field.name, part))
+            yield from _walk(inner, place.within(field.name, part))
         elif part.shown and get_origin(inner) is dict and is_dataclass(entry := _single(get_args(inner)[1])):
-            yield from _walk(entry, replace(place.enter(f"{field.name}.{NAME}", part), detail=True))
+            yield from _walk(entry, replace(place.within(f"{field.name}.{NAME}", part), detail=True))
 
 
 def _single(hint: Any) -> Any:
@@ -225,7 +225,7 @@ def leads_to_number(hint: Any, parts: Sequence[str]) -> bool:
         return True
     if get_origin(hint) in (Union, types.UnionType):
         return any(leads_to_number(one, parts) for one in get_args(hint))
-    if hint in (int, float) or get_args(hint)[:1] == (int,):
+    if hint in (int, float):
         return not parts
     if not parts:
         return False
@@ -233,8 +233,10 @@ def leads_to_number(hint: Any, parts: Sequence[str]) -> bool:
         hints = get_type_hints(hint)
         return parts[0] in hints and leads_to_number(hints[parts[0]], parts[1:])
     if get_origin(hint) is dict:
-        entry = get_args(hint)[1]
-        return any(leads_to_number(entry, parts[count:]) for count in range(1, len(parts) + 1))
+        key, entry = get_args(hint)
+        names = {count: ".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+        fits = [count for count, name in names.items() if get_origin(key) is not Literal or name in get_args(key)]
+        return any(leads_to_number(entry, parts[count:]) for count in fits)
     if get_origin(hint) in (list, tuple) and parts[0].isdecimal():
         return any(leads_to_number(one, parts[1:]) for one in get_args(hint))
     return False

@@ -5,19 +5,20 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from synthjax.evals.report.figure import Count, Estimate, Interval, Share, figure, part
+from synthjax.evals.figure import Count, Estimate, Interval, Share, figure, part
 
 Level = Literal["good", "fair", "poor"]
+RankCorrelation = Literal["spearman", "kendall"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
-    """What a classifier loses that was trained on synthetic instead of real data (`synthjax.evals.paired`)."""
+    """What a classifier loses that was trained on synthetic instead of real data (`synthjax.evals.bootstrap`)."""
 
     points: float = figure(
         "points lost",
         "Score of a classifier trained on real data less that of one trained on synthetic data, times 100.",
-        better="low",
+        "low",
         bounds=(None, None),
         reference=0.0,
         interval="ci",
@@ -42,47 +43,30 @@ class Calibration:
     tstr: Share = figure(
         "calibration error",
         "Mean distance of confidence and accuracy of the classifier trained on synthetic data.",
-        better="low",
+        "low",
         reference="trtr",
     )
     trtr: Share = figure(
-        "calibration error of real data", "The same, trained on real data: the ceiling.", better="low", detail=True
+        "calibration error of real data", "The same, trained on real data: the ceiling.", "low", detail=True
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwoSample:
-    """Can gradient boosting tell synthetic from real examples? None: too few examples (`synthjax.evals.two_sample`)."""
-
-    score: Share | None = figure(
-        "two-sample test",
-        "2 - 2 max(AUC, 1/2): 1 where it cannot tell them apart, 0 where it never errs.",
-        better="high",
-    )
-    auc: Share | None = figure(
-        "AUC of the two-sample test", "0.5 where synthetic and real examples cannot be told apart.", detail=True
-    )
-    values: list[float] | None
-    """The score of each fold."""
-    n: Count
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbourhoods:
     """Shares of examples that lie among the others, by k-th neighbours; None: too few examples."""
 
-    precision: Share | None = figure(
-        "precision", "Share of synthetic examples that lie where real ones do.", better="high"
-    )
+    precision: Share | None = figure("precision", "Share of synthetic examples that lie where real ones do.", "high")
     recall: Share | None = figure(
-        "recall", "Share of real examples that lie where synthetic ones do; single outliers sway it.", better="high"
+        "recall", "Share of real examples that lie where synthetic ones do; single outliers sway it.", "high"
     )
     density: float | None = figure(
-        "density", "Real neighbourhoods that a synthetic example lies in, over those expected.", better="high",
+        "density",
+        "Real neighbourhoods that a synthetic example lies in, over those expected.",
+        "high",
         bounds=(0, None),
-    )  # fmt: skip
+    )
     coverage: Share | None = figure(
-        "coverage", "Share of real examples that have a synthetic one in their neighbourhood.", better="high"
+        "coverage", "Share of real examples that have a synthetic one in their neighbourhood.", "high"
     )
 
 
@@ -118,15 +102,6 @@ class MixPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filled:
-    """Examples of one rare class."""
-
-    real: Count
-    added: Count
-    lacking: Count
-
-
-@dataclass(frozen=True, kw_only=True)
 class Gained:
     """A score of real data alone, with rare classes filled up by synthetic, and by repeated real examples."""
 
@@ -136,7 +111,7 @@ class Gained:
     points: float = figure(
         "points gained by filling up rare classes",
         "Score with rare classes filled up by synthetic examples less that of real data alone, times 100.",
-        better="high",
+        "high",
         bounds=(None, None),
         floor=0.0,
         interval="ci",
@@ -152,7 +127,8 @@ class TopUp:
     rarest: str | None
     n_real: Count | None
     n_synthetic: Count | None
-    filled: dict[str, Filled] | None
+    filled: dict[str, dict[Literal["real", "added", "lacking"], Count]] | None
+    """Examples of each rare class."""
     n_test: Count | None
     balanced_accuracy: Gained | None = part("balanced accuracy")
     recall: Gained | None = part("recall of the rarest")
@@ -161,35 +137,19 @@ class TopUp:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
-    """Rank correlations; None where all classifiers score alike."""
-
-    spearman: Estimate | None
-    kendall: Estimate | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankedScores:
-    """Mean scores of one classifier."""
-
-    validation: float
-    deployed: float
-    real: float
-    real_validation: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Does the best classifier on synthetic data stay the best on real data? See `synthjax.evals.agreement`."""
+    """Does the best classifier on synthetic data stay the best on real data? See `synthjax.evals.rank_agreement`."""
 
-    classifiers: dict[str, RankedScores]
-    deployed: Ranks
-    real: Ranks
-    ceiling: Ranks
+    classifiers: dict[str, dict[Literal["validation", "deployed", "real", "real_validation"], float]]
+    """Mean scores."""
+    deployed: dict[RankCorrelation, Estimate | None]
+    """Rank correlations; None where all classifiers score alike."""
+    real: dict[RankCorrelation, Estimate | None]
+    ceiling: dict[RankCorrelation, Estimate | None]
     regret: Estimate = figure(
         "points lost by choosing on synthetic data",
         "Real score of the best classifier less that of the one that looks best on synthetic data, times 100.",
-        better="low",
+        "low",
         bounds=(0, None),
         detail=True,
     )

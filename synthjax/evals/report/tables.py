@@ -5,8 +5,9 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
-from synthjax.evals.report.figure import Count, Estimate, Share, figure, part, twin
-from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods, TwoSample
+from synthjax.evals.figure import Count, Estimate, Share, figure, part, twin
+from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods
+from synthjax.evals.two_sample import TwoSample
 
 Score = Estimate | UnsetType | None
 """None: it does not exist, since the rows tested are all alike; unset: the target is of the other kind."""
@@ -16,26 +17,24 @@ Score = Estimate | UnsetType | None
 class Scores:
     """Of one kind of classifier on one set: the first five of a categorical target, the last two of a number."""
 
-    accuracy: Score = figure("accuracy", "Share of rows answered rightly.", better="high", default=UNSET)
+    accuracy: Score = figure("accuracy", "Share of rows answered rightly.", "high", default=UNSET)
     balanced_accuracy: Score = figure(
-        "balanced accuracy", "Mean over the classes of the share recognised.", better="high", default=UNSET
+        "balanced accuracy", "Mean over the classes of the share recognised.", "high", default=UNSET
     )
-    macro_f1: Score = figure("macro F1", "Mean of the classes' F1 scores.", better="high", default=UNSET)
+    macro_f1: Score = figure("macro F1", "Mean of the classes' F1 scores.", "high", default=UNSET)
     roc_auc: Score = figure(
         "ROC AUC",
         "Chance that a row of the class looked for is ranked above another; 0.5: guessing. Of more than two classes, "
         "the mean of each against the rest.",
-        better="high",
+        "high",
         default=UNSET,
     )
-    pr_auc: Score = figure(
-        "PR AUC", "Area below precision by recall of the class looked for.", better="high", default=UNSET
-    )
+    pr_auc: Score = figure("PR AUC", "Area below precision by recall of the class looked for.", "high", default=UNSET)
     r2: Score = figure(
-        "R²", "Share of the target's variance that is explained.", better="high", bounds=(None, 1), default=UNSET
+        "R²", "Share of the target's variance that is explained.", "high", bounds=(None, 1), default=UNSET
     )
     rmse: Score = figure(
-        "RMSE", "Root mean square error, in the target's unit.", better="low", bounds=(0, None), default=UNSET
+        "RMSE", "Root mean square error, in the target's unit.", "low", bounds=(0, None), default=UNSET
     )
 
 
@@ -64,7 +63,7 @@ class JudgedInAll(JudgedTable):
     kept: float | None = figure(
         "kept",
         "Where the score lies from floor (0) to ceiling (1): the share of what real rows teach beyond single columns.",
-        better="high",
+        "high",
         bounds=(None, None),
         reference=1.0,
         floor=0.0,
@@ -84,7 +83,7 @@ class TableCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class TableUtility:
-    """Can the target be learnt from synthetic rows? See `synthjax.evals.tabular_utility`."""
+    """Can the target be learnt from synthetic rows? See `synthjax.evals.utility`."""
 
     boosting: JudgedInAll = part("gradient boosting")
     mean: JudgedInAll = part("six judges")
@@ -119,9 +118,9 @@ class Shapes:
     score: Share | None = figure(
         "column shapes",
         "Mean over the columns of 1 - Kolmogorov-Smirnov statistic (numbers) or 1 - total variation (categories).",
-        better="high",
+        "high",
     )
-    columns: dict[str, Share | None] = figure("shape of NAME", "Likeness of one column.", better="high", detail=True)
+    columns: dict[str, Share | None] = figure("shape of NAME", "Likeness of one column.", "high", detail=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +140,13 @@ class Trends:
     score: Share | None = figure(
         "pair trends, own cuts",
         "As SDMetrics has it: numbers that meet categories are cut at edges of each table's own.",
-        better="high",
+        "high",
         detail=True,
     )
     score_real_edges: Share | None = figure(
         "pair trends, real cuts",
         "Mean over pairs of columns of 1 - |r - r'| / 2 (two numbers) or 1 - total variation of their joint counts.",
-        better="high",
+        "high",
     )
     pairs: list[Pair]
 
@@ -158,7 +157,7 @@ class Missing:
 
     columns: dict[str, tuple[Share, Share]]
     largest_difference: Share = figure(
-        "missing values, largest difference", "Largest difference of a column's share of missing values.", better="low"
+        "missing values, largest difference", "Largest difference of a column's share of missing values.", "low"
     )
 
 
@@ -171,10 +170,10 @@ class Correlation:
     synthetic: list[list[float | None]]
     difference: list[list[float | None]]
     mean: float | None = figure(
-        "correlation, mean difference", "Mean over pairs of numeric columns of |r - r'|.", better="low", bounds=(0, 2)
+        "correlation, mean difference", "Mean over pairs of numeric columns of |r - r'|.", "low", bounds=(0, 2)
     )
     max: float | None = figure(
-        "correlation, largest difference", "Largest |r - r'| of a pair.", better="low", bounds=(0, 2), detail=True
+        "correlation, largest difference", "Largest |r - r'| of a pair.", "low", bounds=(0, 2), detail=True
     )
 
 
@@ -183,11 +182,9 @@ class MutualInformation:
     """Difference of the pairs' normalised mutual information."""
 
     weighted: float | None = figure(
-        "mutual information, difference", "Mean over pairs, by how much the real pair depends.", better="low"
+        "mutual information, difference", "Mean over pairs, by how much the real pair depends.", "low"
     )
-    mean: float | None = figure(
-        "mutual information, plain mean", "Mean over pairs, all alike.", better="low", detail=True
-    )
+    mean: float | None = figure("mutual information, plain mean", "Mean over pairs, all alike.", "low", detail=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +197,7 @@ class Neighbours(Neighbourhoods):
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One table beside the real training table; see `synthjax.evals.tabular`."""
+    """One table beside the real training table; see `synthjax.evals.fidelity`."""
 
     shapes: Shapes
     trends: Trends
@@ -212,18 +209,8 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComparedRows:
-    """Rows of each table."""
-
-    real: Count
-    synthetic: Count
-    ceiling: Count
-    floor: Count
-
-
-@dataclass(frozen=True, kw_only=True)
 class TableFidelity:
-    """Is the synthetic table like the real one? See `synthjax.evals.tabular`."""
+    """Is the synthetic table like the real one? See `synthjax.evals.fidelity`."""
 
     synthetic: Compared = part(reference="ceiling", floor="floor")
     ceiling: Compared = twin()
@@ -231,5 +218,6 @@ class TableFidelity:
     floor: Compared = twin()
     """Columns drawn independently."""
     map: Map | None
-    n: ComparedRows
+    n: dict[Literal["real", "synthetic", "ceiling", "floor"], Count]
+    """Rows of each table."""
     protocol: dict[str, str]

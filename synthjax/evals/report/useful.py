@@ -7,7 +7,7 @@ boosting beyond independent columns (`kept`).
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synthjax.evals.report.figure import Estimate
+from synthjax.evals.figure import Estimate
 from synthjax.evals.report.images import ImageUtility
 from synthjax.evals.report.model import Evidence, Verdict
 from synthjax.evals.report.shared import Check, Level, Robustness
@@ -26,8 +26,8 @@ def useful(utility: ImageUtility | TableUtility) -> Verdict:
     if missing := utility.n.missing_classes:
         if level == "good":
             level, answer = "fair", "Yes, but for the classes that are missing."
-        evidence.append(Evidence(topic="missing_classes", text=missing_classes(missing, "row" if table else "example")))
-    return Verdict(id="useful", question=QUESTION, level=level, answer=answer, evidence=evidence)
+        evidence.append(Evidence("missing_classes", missing_classes(missing, "row" if table else "example")))
+    return Verdict("useful", QUESTION, level, answer, evidence)
 
 
 def of_accuracy(ours: float, real: float, floor: float) -> Level:
@@ -74,23 +74,17 @@ def _of_images(utility: ImageUtility) -> tuple[Level, str, list[Evidence]]:
     if cnn.tstr.mean <= cnn.floor.mean:
         answer = "No: a mean image with noise would do as well."
     part = f", {n.trained_on:,} of its examples," if n.trained_on < n.synthetic else ""
-    return level, answer, [
-        Evidence(
-            topic="accuracy",
-            text=f"A CNN trained on this data alone{part} has an accuracy of {percent(cnn.tstr.mean)} on real test "
-            f"data. Trained on as many real examples (the ceiling) it has {percent(cnn.trtr.mean)}: "
-            f"ratio {cnn.tstr_over_trtr:.3f}.",
-        ),
-        Evidence(
-            topic="floor",
-            text=f"Trained on a mean image per class with noise (the floor) it has {percent(cnn.floor.mean)}.",
-        ),
-        Evidence(
-            topic="svm",
-            text=f"A support vector machine has {percent(svm.tstr.mean)} instead of {percent(svm.trtr.mean)}: "
-            f"ratio {svm.tstr_over_trtr:.3f}.",
-        ),
-    ]  # fmt: skip
+    accuracy = (
+        f"A CNN trained on this data alone{part} has an accuracy of {percent(cnn.tstr.mean)} on real test data. "
+        f"Trained on as many real examples (the ceiling) it has {percent(cnn.trtr.mean)}: "
+        f"ratio {cnn.tstr_over_trtr:.3f}."
+    )
+    floor = f"Trained on a mean image per class with noise (the floor) it has {percent(cnn.floor.mean)}."
+    other = (
+        f"A support vector machine has {percent(svm.tstr.mean)} instead of {percent(svm.trtr.mean)}: "
+        f"ratio {svm.tstr_over_trtr:.3f}."
+    )
+    return level, answer, [Evidence("accuracy", accuracy), Evidence("floor", floor), Evidence("svm", other)]
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
@@ -113,16 +107,14 @@ def _of_table(utility: TableUtility) -> tuple[Level, str, list[Evidence]]:
     said = _beside(utility.boosting, first, "Gradient boosting trained on these rows alone reaches")
     said += f" {kept_in_words(kept)}" if kept is not None else ""
     evidence = [
-        Evidence(topic="boosting", text=said),
-        Evidence(
-            topic="judges", text=_beside(utility.mean, second, "Six other kinds of classifier reach, on average,")
-        ),
+        Evidence("boosting", said),
+        Evidence("judges", _beside(utility.mean, second, "Six other kinds of classifier reach, on average,")),
     ]
     lost = _furthest(utility.judges, second)
     if lost is not None and lost[2] - lost[1] >= NOTICED:
         judge, ours, real = lost
         text = f"The classifier that loses most is the {judge}: {ours:.3f} instead of {real:.3f}."
-        evidence.append(Evidence(topic="weakest", text=text))
+        evidence.append(Evidence("weakest", text))
     return level, answer, evidence
 
 

@@ -87,14 +87,7 @@ def publish(report: Report) -> Verdict:
         level, answer = "fair", f"This cannot be told: too few {unit}s were attacked. Nothing was found among them."
     # What the model itself gives away belongs to the question about the checkpoint.
     evidence = [one for one in found.evidence if one.topic != "model"]
-    return Verdict(
-        id="publish",
-        question="May I publish it?",
-        level=level,
-        answer=answer,
-        evidence=evidence,
-        confidence=_sure_of_privacy(report, found.level),
-    )
+    return Verdict("publish", "May I publish it?", level, answer, evidence, _sure_of_privacy(report, found.level))
 
 
 def _seen(report: Report) -> Overlap | None:
@@ -142,19 +135,17 @@ def good(report: Report) -> Verdict:
     if not parts:
         reason = "Without labels and a network that was trained with them, neither usefulness nor likeness is measured."
         level: Level = "fair"
-        answer, evidence = "This was not measured.", [Evidence(topic="not_measured", text=reason)]
+        answer, evidence = "This was not measured.", [Evidence("not_measured", reason)]
         sure = "none: nothing was measured."
     else:
         level = min((verdict.level for verdict in parts.values()), key=_ORDER.index)
         answer = " ".join(f"{name}: {lower(verdict.answer)}" for name, verdict in parts.items())
-        evidence = [Evidence(topic="loss", text=in_plain_words(utility.loss))] if utility and utility.loss else []
+        evidence = [Evidence("loss", in_plain_words(utility.loss))] if utility and utility.loss else []
         evidence += [one for verdict in parts.values() for one in verdict.evidence]
         if rare and rare.reason is None:
-            evidence.append(Evidence(topic="top_up", text=rare.said))
+            evidence.append(Evidence("top_up", rare.said))
         sure = _sure_of_utility(report)
-    return Verdict(
-        id="good", question="Is it any good?", level=level, answer=answer, evidence=evidence, confidence=sure
-    )
+    return Verdict("good", "Is it any good?", level, answer, evidence, sure)
 
 
 def _sure_of_utility(report: Report) -> str:
@@ -187,15 +178,8 @@ def lost(report: Report) -> Verdict:
     if utility and (missing := utility.n.missing_classes):
         level = "fair" if level == "good" else level
         answer = f"{'Classes are' if len(missing) > 1 else 'A class is'} missing. {answer}"
-        evidence.insert(0, Evidence(topic="missing_classes", text=missing_classes(missing, _unit(report))))
-    return Verdict(
-        id="lost",
-        question="What is lost?",
-        level=level,
-        answer=answer,
-        evidence=evidence,
-        confidence=_sure_of_loss(report, loss),
-    )
+        evidence.insert(0, Evidence("missing_classes", missing_classes(missing, _unit(report))))
+    return Verdict("lost", "What is lost?", level, answer, evidence, _sure_of_loss(report, loss))
 
 
 def _lost_points(loss: Loss, unit: str) -> list[Evidence]:
@@ -206,7 +190,7 @@ def _lost_points(loss: Loss, unit: str) -> list[Evidence]:
         f"{low:.2f} to {high:.2f}, by a paired bootstrap over {loss.n:,} test {unit}s and the seeds of each side, "
         f"{loss.seeds})."
     )
-    return [Evidence(topic="loss", text=text)]
+    return [Evidence("loss", text)]
 
 
 def _how_much(report: Report, loss: Loss | None) -> tuple[Level, str]:
@@ -245,34 +229,34 @@ def _lost_of_images(report: Report) -> list[Evidence]:
     if utility and (worst := _worst(utility.cnn.tstr.recall, utility.cnn.trtr.recall)):
         said = ", ".join(f"{name} ({percent(one)} instead of {percent(other)})" for name, one, other in worst)
         text = f"Classes that lose most, by the share of their examples that is recognised: {said}."
-        evidence.append(Evidence(topic="classes", text=text))
+        evidence.append(Evidence("classes", text))
     if fidelity:
         real = fidelity.reference.coverage if fidelity.reference else None
         evidence.append(_not_covered(fidelity.coverage or 0.0, real, "examples", "real data"))
         if fidelity.collapsed:
             text = f"Collapsed to a few examples: {', '.join(fidelity.collapsed)}."
-            evidence.append(Evidence(topic="collapsed", text=text))
+            evidence.append(Evidence("collapsed", text))
     return evidence
 
 
 def _not_covered(coverage: float, real: float | None, units: str, beside: str) -> Evidence:
     said = f" ({beside}: {percent(1 - real)})" if real is not None else ""
     text = f"{percent(1 - coverage)} of the real {units} have no synthetic one nearby{said}."
-    return Evidence(topic="coverage", text=text)
+    return Evidence("coverage", text)
 
 
 def _lost_of_table(report: TableReport) -> list[Evidence]:
     utility, made, real = report.utility, report.fidelity.synthetic, report.fidelity.ceiling
     evidence = []
     if utility and utility.boosting.kept is not None:
-        evidence.append(Evidence(topic="kept", text=kept_in_words(utility.boosting.kept)))
+        evidence.append(Evidence("kept", kept_in_words(utility.boosting.kept)))
     if worst := _worst(made.shapes.columns, real.shapes.columns):
-        evidence.append(Evidence(topic="columns", text=f"Columns that differ most: {_against_real(worst)}."))
+        evidence.append(Evidence("columns", f"Columns that differ most: {_against_real(worst)}."))
     if worst := _worst(*_trends(report.fidelity)):
-        evidence.append(Evidence(topic="pairs", text=f"Pairs of columns that differ most: {_against_real(worst)}."))
+        evidence.append(Evidence("pairs", f"Pairs of columns that differ most: {_against_real(worst)}."))
     if made.missing.largest_difference >= 0.01:
         text = f"Missing values: the share of one column is off by {percent(made.missing.largest_difference)}."
-        evidence.append(Evidence(topic="missing_values", text=text))
+        evidence.append(Evidence("missing_values", text))
     if made.neighbours.coverage is not None and real.neighbours.coverage is not None:
         evidence.append(_not_covered(made.neighbours.coverage, real.neighbours.coverage, "rows", "real test rows"))
     return evidence
@@ -301,7 +285,7 @@ def checkpoint(report: Report) -> Verdict:
     level: Level = "poor"
     if model and (guarantee := model.guarantee):
         text = f"It was trained with differential privacy: ε = {guarantee.epsilon:.3g}, δ = {guarantee.delta:.1g}."
-        evidence.append(Evidence(topic="guarantee", text=text))
+        evidence.append(Evidence("guarantee", text))
         private_enough = guarantee.epsilon <= 1
         level = "good" if private_enough else "fair"
         answer = "Yes, as far as this ε goes." if private_enough else "With care: this ε promises little."
@@ -311,12 +295,12 @@ def checkpoint(report: Report) -> Verdict:
             "Parameters can hold more of the training data than any file drawn from them, and an attack that finds "
             "nothing is no proof. Only training with differential privacy bounds what they give away."
         )
-        evidence.append(Evidence(topic="no_guarantee", text=text))
+        evidence.append(Evidence("no_guarantee", text))
         answer = "No: it was not trained privately." if model else "No, unless you know that it was trained privately."
         follows = "high: this follows from how it was trained, not from a measurement."
         sure = follows if model else "moderate: by default."
     question = "May I share the checkpoint?"
-    return Verdict(id="checkpoint", question=question, level=level, answer=answer, evidence=evidence, confidence=sure)
+    return Verdict("checkpoint", question, level, answer, evidence, sure)
 
 
 def _of_checkpoint(report: Report) -> list[Evidence]:
@@ -325,12 +309,12 @@ def _of_checkpoint(report: Report) -> list[Evidence]:
     if mia.model_auc is None:
         if report.manifest.model:
             text = "This kind of model gives no score of single examples, so that it was not attacked."
-            return [Evidence(topic="no_score", text=text)]
+            return [Evidence("no_score", text)]
         text = "The file alone was judged: nothing is known of the model that made it."
-        return [Evidence(topic="file_alone", text=text)]
-    evidence = [Evidence(topic="model", text=of_model(report.privacy, unit))]
+        return [Evidence("file_alone", text)]
+    evidence = [Evidence("model", of_model(report.privacy, unit))]
     if mia.model_attacks and (significant := mia.model_attacks.findings.flagged):
         name = attack(significant[0].split(".")[0], unit)
         text = f"Corrected for all attacks on it (Holm), “{name}” recognises training {unit}s."
-        evidence.append(Evidence(topic="model_attack", text=text))
+        evidence.append(Evidence("model_attack", text))
     return evidence

@@ -14,17 +14,17 @@ JUDGES = {
 ATTACKS = {
     "distance": "nearest synthetic {unit}",
     "monte_carlo": "synthetic {unit}s within a radius",
-    "calibrated": "nearest synthetic {unit}, calibrated by other real data",
+    "calibrated": "nearest, calibrated by other real data",
     "copy": "a synthetic {unit} nearer than any by chance",
-    "domias_kernel": "synthetic over real density, by kernels",
-    "domias_mixture": "synthetic over real density, by mixtures",
-    "informed": "all of these, by who knows a few training {unit}s",
+    "domias_kernel": "density over that of other real data, kernels",
+    "domias_mixture": "density over that of other real data, mixtures",
+    "informed": "all of these, by who knows a few members",
 }
 """Membership attacks from the file."""
 MODEL_ATTACKS = {
-    "score": "the model's own score",
-    "difficulty": "the model's score less that of shadow models",
-    "lira": "likelihood ratio over shadow models",
+    "score": "asks the model itself",
+    "difficulty": "asks the model, less what shadow models say",
+    "lira": "asks the model, likelihood ratio over shadow models",
 }
 """Membership attacks on the model itself."""
 NAMED = 5

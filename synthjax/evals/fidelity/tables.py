@@ -9,7 +9,7 @@
                 columns cut into 20 bins at the quantiles of the real one; pairs count as much as they depend
     c2st        gradient boosting tells real from synthetic rows: 1 where it cannot, 0 where it never errs
                 (`synthjax.evals.two_sample`)
-    neighbours  precision, recall, density and coverage (`synthjax.evals.fidelity`) of rows by `encoders.metric`
+    neighbours  precision, recall, density and coverage (`feature_space`) of rows by `encoders.metric`
 
 Shapes and trends are those of SDMetrics (its single-table properties ColumnShapes and ColumnPairTrends, with no
 threshold on the real correlation), missing values included: shapes and correlations leave them out; in a contingency
@@ -20,8 +20,8 @@ and the synthetic column at edges of their own, so that a synthetic column of an
 Each figure is given for the synthetic table, for real test rows in its place (`ceiling`) and for columns that were
 drawn alone (`floor`).
 
-    tables = frames.read({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
-    found = tabular.evaluate(tables["synthetic"], tables["train"], tables["test"])
+    parts = frames.read({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
+    found = tables.evaluate(parts["synthetic"], parts["train"], parts["test"])
     print(found["synthetic"]["shapes"]["score"], found["ceiling"]["shapes"]["score"])
 """
 
@@ -30,8 +30,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from synthjax.evals import encoders, fidelity, frames, maps, two_sample
+from synthjax.evals import encoders, frames, maps, two_sample
+from synthjax.evals.fidelity.feature_space import K, neighbourhoods
 from synthjax.evals.frames import Table
 
 BINS = 10
@@ -75,7 +77,7 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
             "floor": "as many rows, each column drawn from the training table alone",
             "c2st": f"gradient boosting, {two_sample.FOLDS} folds, at most {limit} rows of each table, as many of both",
             "pairs": f"of at most {PAIRED_COLUMNS} columns",
-            "neighbours": f"at most {NEIGHBOUR_LIMIT} rows of each table, {fidelity.K} neighbours",
+            "neighbours": f"at most {NEIGHBOUR_LIMIT} rows of each table, {K} neighbours",
         },
     }
 
@@ -159,21 +161,9 @@ def pearson(numbers: np.ndarray) -> np.ndarray:
 
     NaN where it does not exist: fewer than 2 such rows, or a column that is constant in them.
     """
-    seen = ~np.isnan(numbers)
-    count = np.maximum(seen.sum(0), 1)
-    centred = np.where(seen, numbers - np.where(seen, numbers, 0).sum(0) / count, 0)
-    scale = np.abs(centred).max(0, initial=0)
-    # A column is constant if its spread is rounding error.
-    constant = scale <= 1e-12 * np.abs(np.where(seen, numbers, 0)).max(0, initial=0)
-    z = np.where(constant, 0, centred / np.where(constant, 1, scale))
-    weight = seen.astype(np.float64)
-    n = weight.T @ weight
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = z.T @ weight / n  # [i, j]: of i where j is seen too
-        variance = (z**2).T @ weight / n - mean**2
-        variance[variance <= 1e-14] = np.nan
-        r = (z.T @ z / n - mean * mean.T) / np.sqrt(variance * variance.T)
-    return np.clip(r, -1, 1)
+    import pandas as pd
+
+    return pd.DataFrame(numbers).corr(min_periods=2).to_numpy()
 
 
 def correlation_difference(real: Table, synthetic: Table) -> dict[str, Any]:
@@ -255,11 +245,11 @@ def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEI
     rng = np.random.default_rng([seed, 2])
     encode = encoders.metric(real)
     n = min(len(real), len(synthetic), limit)
-    k = min(fidelity.K, n - 1)
+    k = min(K, n - 1)
     if k < 1:
         return {**dict.fromkeys(("precision", "recall", "density", "coverage")), "k": k, "n": n}
     here, there = (encode(frames.sample(rng, table, n)) for table in (real, synthetic))
-    return {**fidelity.neighbourhoods(here, there, k), "k": k, "n": n}
+    return {**neighbourhoods(here, there, k), "k": k, "n": n}
 
 
 def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) -> dict[str, np.ndarray]:
@@ -293,10 +283,7 @@ def _ks_complement(a: np.ndarray, b: np.ndarray) -> float | None:
     """1 less the largest distance of two empirical distribution functions."""
     if not len(a) or not len(b):
         return None
-    a, b = np.sort(a), np.sort(b)
-    both = np.concatenate([a, b])
-    apart = np.searchsorted(a, both, side="right") / len(a) - np.searchsorted(b, both, side="right") / len(b)
-    return float(1 - np.abs(apart).max())
+    return float(1 - stats.ks_2samp(a, b, method="asymp").statistic)
 
 
 def _variation_complement(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -8,7 +8,7 @@ Statistical significance tests for machine translation evaluation, 2004.)
 
 A score is given by weights on the test examples, `score(weights (R, N)) -> (R,)`; the bootstrap's weights are counts.
 
-    lost = paired.loss(tstr_scores, trtr_scores, n=len(test.y), seed=0)
+    lost = bootstrap.loss(tstr_scores, trtr_scores, n=len(test.y), seed=0)
     print(lost["points"], lost["ci"])
 """
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthjax.evals import boosting, frames
+from synthjax.evals import frames
+from synthjax.evals.domains import tables
 
 KINDS = {"a": "continuous", "b": "continuous", "y": "categorical"}
 
@@ -25,8 +26,8 @@ def test_it_is_the_area_of_sklearns_own_boosting_on_rows_that_have_a_target():
     from sklearn.metrics import roc_auc_score
 
     made, real = rows(400, 0), rows(300, 1)
-    tables = frames.read({"made": made, "real": real}, KINDS, "y")
-    found = boosting.useful(tables["made"], tables["real"], 7)
+    both = frames.read({"made": made, "real": real}, KINDS, "y")
+    found = tables.useful(both["made"], both["real"], 7)
     made, real = made.dropna(), real.dropna()
     trees = HistGradientBoostingClassifier(max_features=0.8, early_stopping=False, random_state=7)
     guess = trees.fit(made[["a", "b"]], made.y).predict_proba(real[["a", "b"]])[:, 1]
@@ -37,18 +38,19 @@ def test_scikit_learns_threads_are_held_back_also_the_first_time():
     """They come with its first import, after which a limit set before it would not hold."""
     code = """
 import numpy as np, threadpoolctl
-from synthjax.evals import boosting, frames, tabular_utility
+from synthjax.evals import frames
+from synthjax.evals.domains import tables
 seen = []
-own = tabular_utility.train_judge
+own = tables.train_judge
 def watched(*args):
     answer = own(*args)
     seen.append([pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp"])
     return answer
-boosting.train_judge = watched
+tables.train_judge = watched
 schema = frames.Schema(("a",), ("y",), (("no", "yes"),), "y")
 a = np.random.default_rng(0).normal(size=(60, 1))
 table = frames.Table(schema, a, (a > 0).astype(np.int32))
-boosting.useful(table, table, 0)
+tables.useful(table, table, 0)
 assert seen and seen[0] and set(seen[0]) == {1}, seen
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)

@@ -5,7 +5,7 @@ TeX, comparison, JSON schema and the catalogue in the documentation follow; ther
 
     @dataclass(frozen=True, kw_only=True)
     class TwoSample:
-        score: float | None = figure("two-sample test", "1: real and synthetic cannot be told apart", better="high")
+        score: float | None = figure("two-sample test", "1: real and synthetic cannot be told apart.", "high")
         n: int                                  # a number without a row is no figure, but a gate may name it
 
     @dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ class Part:
     """False: figures of this part are the references of others, and no rows of their own."""
 
 
-def figure(name: str, meaning: str, *, default: Any = MISSING, **row: Any) -> Any:
+def figure(name: str, meaning: str, better: Better | None = None, *, default: Any = MISSING, **row: Any) -> Any:
     """A field that holds a figure: a number, an `Estimate`, or a dict of numbers; `row`: further fields of `Figure`."""
-    return field(default=default, metadata={"figure": Figure(name, meaning, **row)})
+    return field(default=default, metadata={"figure": Figure(name, meaning, better, **row)})
 
 
 def part(label: str = "", *, default: Any = MISSING, **row: Any) -> Any:

@@ -1,20 +1,17 @@
-"""The judges of tables: classifiers and regressors of scikit-learn, as one function from rows to scores.
+"""The classifiers and regressors of tables, of scikit-learn, as one function from rows to scores.
 
-Six kinds with balanced classes: by class weights, and where a judge knows none (neighbours, perceptron) by drawing its
-rows so that all classes are equally frequent; and gradient boosting of histograms with the classes as they are, which
+Six kinds with balanced classes: by class weights, and where one knows none (neighbours, perceptron) by drawing its rows
+so that all classes are equally frequent; and gradient boosting of histograms with the classes as they are, which
 published figures are made with.
 """
 
-import contextlib
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from synthjax.evals import encoders
 from synthjax.evals.frames import Table
-from synthjax.evals.threads import one_thread
 
 JUDGES = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
 """linear: logistic or ridge regression."""
@@ -24,26 +21,17 @@ NEIGHBOURS = 15
 PERCEPTRON: dict[str, Any] = {"hidden_layer_sizes": (64,), "max_iter": 30}
 BOOSTING_COLUMNS = 0.8
 """Share of the columns that a split of the boosting may use."""
+_BLOCK = 2048  # rows that a support vector machine answers at once
 
 Answer = Callable[[Table], np.ndarray]
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """scikit-learn on one thread, and silent about the perceptron's epochs, which are part of the protocol."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with one_thread(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield
-
-
 def train_judge(judge: str, table: Table, seed: int) -> Answer:
-    """Trains one judge of `JUDGES`, or `ALL_ROWS`, on rows that all have a target.
+    """Trains one of `JUDGES`, or `ALL_ROWS`, on rows that all have a target.
 
     Returns:
-        Table of N rows to scores (N, K) over the K classes of the schema, higher: likelier (a class that the judge has
-        never seen is the least likely); in regression to values (N,) in the target's unit.
+        Table of N rows to scores (N, K) over the K classes of the schema, higher: likelier (a class that was never
+        seen is the least likely); in regression to values (N,) in the target's unit.
     """
     y = table.answers()
     if judge in (ALL_ROWS, "boosting"):
@@ -86,7 +74,7 @@ def _classifier(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
     weights = {"class_weight": "balanced"}
     return {
         "linear": lambda: LogisticRegression(max_iter=300, **weights),
-        "svm": lambda: _Kernel(SVC(kernel="precomputed", **weights)),
+        "svm": lambda: KernelMachine(SVC(kernel="precomputed", **weights)),
         "neighbours": lambda: KNeighborsClassifier(NEIGHBOURS),
         "forest": lambda: RandomForestClassifier(random_state=seed, **weights),
         "boosting": lambda: HistGradientBoostingClassifier(**_boosting(categorical, seed), **weights),
@@ -104,7 +92,7 @@ def _regressor(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
 
     return {
         "linear": lambda: Ridge(),
-        "svm": lambda: _Kernel(SVR(kernel="precomputed")),
+        "svm": lambda: KernelMachine(SVR(kernel="precomputed")),
         "neighbours": lambda: KNeighborsRegressor(NEIGHBOURS),
         "forest": lambda: RandomForestRegressor(max_features=1 / 3, random_state=seed),
         "boosting": lambda: HistGradientBoostingRegressor(**_boosting(categorical, seed)),
@@ -123,14 +111,15 @@ def _boosting(categorical: np.ndarray | None, seed: int) -> dict[str, Any]:
     }
 
 
-class _Kernel:
-    """A support vector machine whose kernel, exp(-|a - b|^2 / (F var)), comes from a matrix product.
+class KernelMachine:
+    """A support vector machine whose RBF kernel comes from a matrix product: libsvm's own takes ten times as long.
 
-    libsvm's own takes ten times as long.
+    exp(-gamma |a - b|^2), by default with gamma = 1 / (F var) of the F features, scikit-learn's "scale".
     """
 
-    def __init__(self, machine: Any):
-        self.machine = machine
+    def __init__(self, machine: Any, gamma: float | None = None):
+        """`machine`: an `SVC` or `SVR` with a precomputed kernel."""
+        self.machine, self.gamma = machine, gamma
 
     def _kernel(self, rows: np.ndarray) -> np.ndarray:
         k = 2 * rows @ self.x.T - (rows**2).sum(1)[:, None] - (self.x**2).sum(1)
@@ -138,15 +127,24 @@ class _Kernel:
         return np.exp(k, out=k)
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> None:
-        self.x, self.gamma = x, 1 / max(x.shape[1] * x.var(), 1e-12)
+        """Trains on rows x (N, F) with targets y (N,)."""
+        self.x = x
+        if self.gamma is None:
+            self.gamma = 1 / max(x.shape[1] * x.var(), 1e-12)
         self.machine.fit(self._kernel(x), y)
         self.classes_ = getattr(self.machine, "classes_", None)
 
     def decision_function(self, rows: np.ndarray) -> np.ndarray:
-        return self.machine.decision_function(self._kernel(rows))
+        """As scikit-learn's, of rows (M, F)."""
+        return self._in_blocks(self.machine.decision_function, rows)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
-        return self.machine.predict(self._kernel(rows))
+        """As scikit-learn's, of rows (M, F)."""
+        return self._in_blocks(self.machine.predict, rows)
+
+    def _in_blocks(self, work: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+        starts = range(0, max(len(rows), 1), _BLOCK)
+        return np.concatenate([work(self._kernel(rows[start : start + _BLOCK])) for start in starts])
 
 
 def _balanced_rows(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:

@@ -18,75 +18,73 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals.amounts import leaf
-
-Halves = tuple[Any, Any]
-"""What is trained on, and what it is validated on."""
-Scores = Callable[[str, Any, Sequence[Any], int], list[float]]
-"""(Classifier's name, training set, test sets, seed) to a score per test set."""
+from synthjax.evals.domains import Rows
+from synthjax.evals.estimate import student
+from synthjax.evals.sets import Sets
 
 
 def evaluate(
-    names: Sequence[str],
-    scores: Scores,
-    synthetic: Callable[[int], Halves],
-    real: Callable[[int], Halves],
-    test: Any,
-    *,
-    seeds: int,
-    tick: Callable[[], None] = lambda: None,
+    sets: Sets, rows: int, *, seeds: int, seed: int = 0, tick: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Ranks classifiers on synthetic and on real data.
+    """Ranks the classifiers of a domain (`Domain.ranked`, `Domain.rank`) on synthetic and on real data.
 
     Args:
-        names: of the classifiers, at least two.
-        scores: see `Scores`; sets are whatever it takes.
-        synthetic: a seed to the synthetic set in halves.
-        real: a seed to the real training set in halves.
-        test: the real test set.
+        sets: `Sets.labelled`.
+        rows: examples in each half at most.
         seeds: draws of the halves.
+        seed: of everything random here.
         tick: called after each classifier's training.
 
     Returns:
         Plain values: `classifiers`, name -> `validation` (synthetic), `deployed`, `real`, `real_validation`, each the
-        mean over the seeds; `deployed`, `real`, `ceiling`, each with leaves (`amounts.leaf`, over the seeds) `spearman`
-        and `kendall`, None where all classifiers have one score; `regret`, a leaf in points, and `chosen`, `best`,
+        mean over the seeds; `deployed`, `real`, `ceiling`, each with `spearman` and `kendall` (`estimate.student`, over
+        the seeds), None where all classifiers have one score; `regret`, likewise, in points, and `chosen`, `best`,
         names by the means; `seeds`.
     """
-    found = np.empty((seeds, len(names), 4))
+    domain, names = sets.domain, sets.domain.ranked
+    rows = min(rows, domain.size(sets.synthetic) // 2, domain.size(sets.train) // 2)
+    few = domain.draw(np.random.default_rng([seed, 13]), sets.test, domain.ranked_on or 2 * rows)
+    test = domain.take(sets.test, few)
+    scores = np.empty((seeds, len(names), 4))
     for number in range(seeds):
-        (fit, validation), (real_fit, real_validation) = synthetic(number), real(number)
+        fit, validation = _halves(sets, sets.synthetic, rows, [seed, 14, number])
+        real_fit, real_validation = _halves(sets, sets.train, rows, [seed, 15, number])
         for place, name in enumerate(names):
-            found[number, place, :2] = scores(name, fit, [validation, test], number)
+            scores[number, place, :2] = domain.rank(name, fit, [validation, test], number)
             tick()
-            found[number, place, 2:] = scores(name, real_fit, [test, real_validation], number)
+            scores[number, place, 2:] = domain.rank(name, real_fit, [test, real_validation], number)
             tick()
+    return agreement(names, scores)
+
+
+def agreement(names: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
+    """What `evaluate` returns, from scores (seeds, classifiers, 4) in the order of the keys of `classifiers`."""
     columns = ("validation", "deployed", "real", "real_validation")
-    means = found.mean(0)
-    picked = found[:, :, 0].argmax(1)
-    regret = 100 * (found[:, :, 1].max(1) - found[np.arange(seeds), picked, 1])
+    seeds, means = len(scores), scores.mean(0)
+    picked = scores[:, :, 0].argmax(1)
+    regret = 100 * (scores[:, :, 1].max(1) - scores[np.arange(seeds), picked, 1])
     return {
         "classifiers": {
             name: dict(zip(columns, map(float, row), strict=True)) for name, row in zip(names, means, strict=True)
         },
-        "deployed": _agreement(found[:, :, 0], found[:, :, 1]),
-        "real": _agreement(found[:, :, 0], found[:, :, 2]),
-        "ceiling": _agreement(found[:, :, 3], found[:, :, 2]),
-        "regret": leaf(regret.tolist()),
+        "deployed": _correlations(scores[:, :, 0], scores[:, :, 1]),
+        "real": _correlations(scores[:, :, 0], scores[:, :, 2]),
+        "ceiling": _correlations(scores[:, :, 3], scores[:, :, 2]),
+        "regret": student(regret.tolist()),
         "chosen": names[int(means[:, 0].argmax())],
         "best": names[int(means[:, 1].argmax())],
         "seeds": seeds,
     }
 
 
-def halves(seed: Sequence[int], draw: Callable[[np.random.Generator, int], np.ndarray], rows: int) -> Halves:
-    """Two lots of `rows` rows each, from a draw of both: row numbers (rows,) each, in no order."""
+def _halves(sets: Sets, part: Rows, rows: int, seed: list[int]) -> tuple[Rows, Rows]:
+    """Two lots of `rows` examples each, none in both."""
     rng = np.random.default_rng(seed)
-    both = rng.permutation(draw(rng, 2 * rows))
-    return both[:rows], both[rows:]
+    both = rng.permutation(sets.domain.draw(rng, part, 2 * rows))
+    return sets.domain.take(part, both[:rows]), sets.domain.take(part, both[rows:])
 
 
-def _agreement(a: np.ndarray, b: np.ndarray) -> Mapping[str, Any]:
+def _correlations(a: np.ndarray, b: np.ndarray) -> Mapping[str, Any]:
     """Rank correlations of the rows of `a` with those of `b`, (seeds, classifiers) each."""
     from scipy import stats
 
@@ -95,5 +93,5 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> Mapping[str, Any]:
         return found
     for name, correlation in (("spearman", stats.spearmanr), ("kendall", stats.kendalltau)):
         values = [float(correlation(x, y).statistic) for x, y in zip(a, b, strict=True)]
-        found[name] = leaf(values, low=-1, high=1)
+        found[name] = student(values, low=-1, high=1)
     return found

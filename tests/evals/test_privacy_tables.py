@@ -7,16 +7,28 @@ from customers import KINDS, customers
 from scipy import stats
 
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames, tabular_privacy
+from synthjax.evals import encoders, frames, privacy
+from synthjax.evals.domains.tables import Tables
+from synthjax.evals.privacy import distance_tests
+from synthjax.evals.sets import Sets
 
 
 def read(*made):
     return list(frames.read({str(i): frame for i, frame in enumerate(made)}, KINDS, "churned").values())
 
 
+def distances(rows, train, test, **limit):
+    return distance_tests.distances(*map(encoders.metric(train), (rows, train, test)), **limit)
+
+
+def evaluate(synthetic, train, unseen, reference, **limit):
+    sets = Sets(Tables(train.schema), synthetic, train, reference, unseen, reference)
+    return privacy.evaluate(sets, privacy.Attacker(**limit))
+
+
 def test_distances_against_brute_force():
     rows, train, test = read(customers(2, 80), customers(0, 80), customers(1, 80))
-    found = tabular_privacy.distances(rows, train, test)
+    found = distances(rows, train, test)
     encode = encoders.metric(train)
     for distance, real in zip(found, (train, test), strict=True):
         apart = np.linalg.norm(encode(rows)[:, None] - encode(real), axis=-1)
@@ -25,13 +37,13 @@ def test_distances_against_brute_force():
 
 def test_samples_are_of_one_size():
     rows, train, test = read(customers(2, 90), customers(0, 200), customers(1, 60))
-    to_train, to_test = tabular_privacy.distances(rows, train, test)
+    to_train, to_test = distances(rows, train, test)
     assert len(to_train) == len(to_test) == 60
-    few = tabular_privacy.distances(rows, train, test, limit=20)[0]
+    few = distances(rows, train, test, limit=20)[0]
     # Among fewer rows the nearest is further away.
     assert len(few) == 20 and few.mean() > to_train.mean()
     # The same rows, in the same order, to both.
-    again = tabular_privacy.distances(train, train, test)
+    again = distances(train, train, test)
     assert again[0].mean() < again[1].mean()
 
 
@@ -39,7 +51,7 @@ def test_the_three_tests_against_scipy():
     rng = np.random.default_rng(0)
     a = rng.gamma(2, size=300)
     b = a + rng.normal(0.1, 0.5, 300)
-    found = tabular_privacy.compare_distances(a, b)
+    found = distance_tests.compare_distances(a, b)
     for name, theirs in {
         "mann_whitney": stats.mannwhitneyu(a, b, alternative="two-sided"),
         "wilcoxon": stats.wilcoxon(a, b),
@@ -53,10 +65,10 @@ def test_the_three_tests_against_scipy():
 
 
 def test_equal_and_constant_distances():
-    same = tabular_privacy.compare_distances(np.ones(5), np.ones(5))
+    same = distance_tests.compare_distances(np.ones(5), np.ones(5))
     assert [same[name]["p"] for name in ("mann_whitney", "wilcoxon", "kruskal_wallis")] == [1, 1, 1]
     assert same["pearson"] is None
-    copied = tabular_privacy.compare_distances(np.zeros(30), np.linspace(1, 2, 30))
+    copied = distance_tests.compare_distances(np.zeros(30), np.linspace(1, 2, 30))
     assert copied["pearson"] is None and max(copied[name]["p"] for name in ("mann_whitney", "wilcoxon")) < 1e-5
 
 
@@ -66,7 +78,7 @@ def found():
     train, holdout, test, clean = (customers(seed, 300, gaps=0.02) for seed in range(4))
     leaky = pd.concat([clean[:240], train[:60]])
     *tables, leaky, clean = read(train, holdout, test, leaky, clean)
-    return [tabular_privacy.evaluate(table, *tables, limit=300) for table in (leaky, clean)]
+    return [evaluate(table, *tables, limit=300) for table in (leaky, clean)]
 
 
 def test_copies_are_counted(found):
@@ -93,11 +105,11 @@ def test_rows_are_copies_only_if_every_value_is_equal(monkeypatch):
     # -0 is 0; the third differs in a category that the vectors do not tell from c; a missing value equals another.
     fake = pd.DataFrame({"n": [-0.0, 1.5, None, None], "c": ["a", "a", "d", "b"]})
     real, fake = frames.read({"real": real, "fake": fake}, kinds).values()
-    found = tabular_privacy.evaluate(fake, real, real, real)
+    found = evaluate(fake, real, real, real)
     assert found["exact_matches"] == 2 and found["exact_matches_reference"] == 1
 
 
 def test_too_few_rows_are_answered_in_one_line():
     train, one = read(customers(0, 30), customers(1, 1))
-    with pytest.raises(InputError, match="holdout: 1 rows, at least 2 needed"):
-        tabular_privacy.evaluate(train, train, one, train)
+    with pytest.raises(InputError, match="unseen: 1 rows, at least 2 needed"):
+        evaluate(train, train, one, train)

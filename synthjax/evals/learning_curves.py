@@ -5,19 +5,18 @@
     mixing   few real examples alone, and with 1/2, 1, 2 and 4 times as many synthetic ones: is the set worth having
              beside real data?
 
-Each is a function of `score(real rows, synthetic rows) -> a score per seed` on real test data, so that images and
-tables share them. Rows are drawn by class in their shares; smaller draws are parts of larger ones' classes, not of
-their rows. Nothing is chosen on the data that judges.
+Each is a function of `score(real rows, synthetic rows) -> a score per seed` on real test data. Rows are drawn by class
+in their shares; smaller draws are parts of larger ones' classes, not of their rows. Nothing is chosen on the data that
+judges.
 """
 
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from synthjax.evals.utility import LEVEL
+from synthjax.evals.estimate import student
 
 MIX = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Synthetic examples per real one."""
@@ -53,14 +52,14 @@ def curve(score: Score, real: Draw, synthetic: Draw, most: int, tick: Callable[[
         tick: called after each training.
 
     Returns:
-        A list of {"n", "synthetic", "real"}, the last two leaves (see `leaf`).
+        A list of {"n", "synthetic", "real"}, the last two leaves (`estimate.student`).
     """
     none = np.empty(0, np.int64)
     found = []
     for size in sizes(most):
-        ours = leaf(score(none, synthetic(size)), high=1)
+        ours = student(score(none, synthetic(size)), high=1)
         tick()
-        theirs = leaf(score(real(size), none), high=1)
+        theirs = student(score(real(size), none), high=1)
         tick()
         found.append({"n": size, "synthetic": ours, "real": theirs})
     return found
@@ -80,7 +79,8 @@ def mixing(
         tick: called after each training.
 
     Returns:
-        A list of {"factor", "n_real", "n_synthetic", "score": leaf}; the first has no synthetic examples.
+        A list of {"factor", "n_real", "n_synthetic", "score": of `estimate.student`}; the first has no synthetic
+        examples.
     """
     rows, found = real(n), []
     for factor in MIX:
@@ -88,7 +88,9 @@ def mixing(
         if count > available:
             break
         added = synthetic(count) if count else np.empty(0, np.int64)
-        found.append({"factor": factor, "n_real": n, "n_synthetic": count, "score": leaf(score(rows, added), high=1)})
+        found.append(
+            {"factor": factor, "n_real": n, "n_synthetic": count, "score": student(score(rows, added), high=1)}
+        )
         tick()
     return found
 
@@ -102,27 +104,3 @@ def counter(progress: Callable[[float], None], whole: int) -> Callable[[], None]
     """What is called after each of `whole` trainings; `progress` is told the share of them that are done."""
     done = itertools.count(1)
     return lambda: progress(next(done) / whole)
-
-
-def leaf(values: Sequence[float], *, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:
-    """`mean`, `std` (ddof 1; 0 for one value), `values`, and `ci`: 95 % by Student's t, None for one value.
-
-    Args:
-        values: at least one.
-        low: the least that such a value can be; `ci` ends there.
-        high: the greatest.
-    """
-    from scipy import special
-
-    numbers = np.array(values, np.float64)
-    count, middle = len(numbers), float(numbers.mean())
-    if count == 1:
-        return {"mean": middle, "std": 0.0, "values": numbers.tolist(), "ci": None}
-    std = float(numbers.std(ddof=1))
-    half = float(special.stdtrit(count - 1, (1 + LEVEL) / 2)) * std / count**0.5
-    return {
-        "mean": middle,
-        "std": std,
-        "values": numbers.tolist(),
-        "ci": [max(middle - half, low), min(middle + half, high)],
-    }
