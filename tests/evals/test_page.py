@@ -144,7 +144,7 @@ def test_a_verdict_leads_with_its_answer_and_a_picture_and_folds_the_evidence(pa
         assert f"Answer {name} about" in before and "<svg" in before and "Evidence of" not in before
         assert f"Evidence of {name}" in folded.split("</details>")[0]
         assert "Evidence; confidence: low</summary>" in folded
-    assert pages[kind].text.index("Answer checkpoint") < pages[kind].text.index("Classifiers ")
+    assert pages[kind].text.index("Answer checkpoint") < pages[kind].text.index("neither they nor")
 
 
 def figures(value, path=""):
@@ -194,7 +194,7 @@ def test_images_show_grids_pairs_and_the_features_network(pages):
     assert raw.count('src="data:image/png;base64,') == 2 + 1 + 2 * 5
     likeness = " ".join(found.sections["likeness"].split())
     assert "trained on 900 real training examples; it recognises 97.7 %" in likeness
-    rows = found.rows("In the feature space")
+    rows = found.rows("Compared in the features")
     assert rows["two-sample test|1: gradient boosting cannot tell them from real ones; 0: always"] == ["0.404", "0.963"]
     per_class = found.rows("Distance of synthetic from real pixels")
     assert per_class["a"] == ["0.101", "0.202", "0.909", "1.254|real data 0.756", "0.505|real data -0.017"]
