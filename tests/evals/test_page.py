@@ -326,6 +326,10 @@ def test_a_comparison_puts_sets_side_by_side():
     assert found.rows("Answers")["May I?"][1] == "–"
     assert raw.count("<strong>0.950</strong>") == 1 and raw.count("The best in bold") == 2 * 2
     assert raw.count('class="dot') == 2  # one set has no figure of what it is worth
+    linked = {link.removeprefix("#term-") for link in found.links if link.startswith("#term-")}
+    assert linked == {"utility.cnn.tstr_over_trtr", "privacy.mia.auc", "floor"} and linked < {
+        name.removeprefix("term-") for name in found.ids
+    }
     single = comparison()
     single["figures"] = single["figures"][1:]
     assert "Worth against leak" not in page.compare(single)

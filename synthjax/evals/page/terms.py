@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from synthjax.evals.report.rows import catalogue
 
@@ -113,10 +113,15 @@ WORDS: dict[str, tuple[str, str]] = {
 
 
 @functools.cache
+def meanings() -> dict[str, str]:
+    """Key of a figure -> what it means, from the catalogue."""
+    return {row.key: row.meaning for row in catalogue()}
+
+
+@functools.cache
 def terms() -> dict[str, tuple[str, str]]:
     """Id -> name and meaning of all."""
-    meanings = {row.key: row.meaning for row in catalogue()}
-    return {term: (name, meanings[key]) for term, (name, key) in FIGURES.items()} | WORDS
+    return {term: (name, meanings()[key]) for term, (name, key) in FIGURES.items()} | WORDS
 
 
 class Terms:
@@ -124,18 +129,25 @@ class Terms:
 
     def __init__(self) -> None:
         """None so far."""
-        self._ids: dict[str, None] = {}
+        self._used: dict[str, tuple[str, str]] = {}
 
     def link(self, term: str, text: Any = None) -> Markup:
         """The name of a term, or another text, that leads to its explanation."""
-        self._ids[term] = None
-        return Markup(f'<a class="term" href="#term-{term}">{escape(text or terms()[term][0])}</a>')
+        self._used[term] = terms()[term]
+        return Markup('<a class="term" href="#term-{}">{}</a>').format(term, text or terms()[term][0])
 
-    def links(self, terms: Iterable[str]) -> list[Markup]:
+    def links(self, ids: Iterable[str]) -> list[Markup]:
         """Those of several terms."""
-        return [self.link(term) for term in terms]
+        return [self.link(term) for term in ids]
+
+    def figure(self, key: str, name: str) -> Markup | str:
+        """The name of a figure, which leads to its explanation if the catalogue has its key."""
+        if key not in meanings():
+            return name
+        self._used[key] = name, meanings()[key]
+        return Markup('<a class="term" href="#term-{}">{}</a>').format(key, name)
 
     @property
     def used(self) -> Iterator[tuple[str, str, str]]:
         """Id, name and meaning of each."""
-        return ((term, *terms()[term]) for term in self._ids)
+        return ((term, name, meaning) for term, (name, meaning) in self._used.items())
