@@ -164,8 +164,8 @@ def privacy(**more):
             "near": {**_gain(0.043, 0.017), "threshold": 1.875},
         },
         "dcr": {
-            "share_nearer_train": 0.553,
-            "interval": [0.514, 0.592],
+            "share_nearer_train": 0.6187,
+            "interval": [0.5812, 0.6555],
             "reference": 0.5,
             "effective_n": 612.0,
             "n_synthetic": 1234,
