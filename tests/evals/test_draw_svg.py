@@ -109,6 +109,7 @@ def test_panels_of_columns_are_in_proportion():
     widths = [path[2] for path in coordinates(bars, "fill s1")]
     assert widths[0] == pytest.approx(2 * widths[1], abs=0.2) and coordinates(bars, "fill s2")[1][2] == 0
     assert texts(bars) == ["a", "a long name …"]
+    ElementTree.fromstring(svg.bars([], [[], []], "t"))  # a column of missing values
 
 
 def test_a_matrix_is_coloured_by_sign_and_size():

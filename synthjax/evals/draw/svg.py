@@ -4,6 +4,7 @@ Colours come from the page's CSS (classes `s1` ... `s4`, `axis`, `rule`), so tha
 unit is about one CSS pixel on a phone; wider screens enlarge the whole picture a little. Every text is escaped.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -283,7 +284,7 @@ _BAR = 9
 
 def outlines(edges: Sequence[float], shares: Sequence[Sequence[float]], ends: tuple[str, str], title: str) -> Markup:
     """Distributions of a number over the same bins; `ends`: how the outer edges read. The k-th has class `s<k>`."""
-    height, top = 70, max(max(map(max, shares)), 1e-12)
+    height, top = 70, max([1e-12, *itertools.chain(*shares)])
     width = (_PANEL - 4) / (len(edges) - 1)
     body = []
     for place, values in enumerate(shares, start=1):
@@ -296,7 +297,7 @@ def outlines(edges: Sequence[float], shares: Sequence[Sequence[float]], ends: tu
 def bars(names: Sequence[str], shares: Sequence[Sequence[float]], title: str) -> Markup:
     """Shares of categories as pairs of bars; those of the k-th have class `s<k>`."""
     left, step = 84, 2 * _BAR + 7
-    top = max(max(map(max, shares)), 1e-12)
+    top = max([1e-12, *itertools.chain(*shares)])
     body = []
     for row, name in enumerate(names):
         y = row * step
