@@ -22,6 +22,7 @@ from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals import frames as tables
 from synthjax.evals.domains import Rows
 from synthjax.evals.domains.tables import SMALLEST
+from synthjax.evals.streams import stream
 from synthjax.launch import cli, counts, notes, runs, sample
 from synthjax.model import DataSpec, Model, State
 
@@ -136,7 +137,7 @@ def _part(split: data.Split, rows: np.ndarray) -> data.Split:
 
 def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference."""
-    order = np.random.RandomState(4).permutation(n)
+    order = stream(0, "subjects.halves").permutation(n)
     return np.sort(order[: (n + 1) // 2]), np.sort(order[(n + 1) // 2 :])
 
 

@@ -155,7 +155,7 @@ def test_evaluate():
     assert found["per_class"]["c"]["n_synthetic"] == 0 and found["per_class"]["c"]["mean_distance"] is None
     assert found["per_class"]["a"]["n_synthetic"] == 45
     # Class c is missing: what is there looks real, but less of the real data is covered than by other real data.
-    assert found["coverage"] < found["reference"]["coverage"] - 0.1
+    assert found["coverage"] < found["reference"]["coverage"] - 0.05
     assert found["frechet"] > 2 * found["reference"]["frechet"]
     assert found["c2st"]["score"] < found["reference"]["c2st"]["score"] and found["c2st"]["n"] == 60
     assert list(found["map"]["names"]) == ["a", "b", "c"] and len(found["map"]["synthetic"]) == 60

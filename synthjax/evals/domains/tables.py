@@ -25,6 +25,7 @@ from synthjax.evals.domains import CHOICES, Progress, Trained, tested
 from synthjax.evals.domains.panel import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, train_judge
 from synthjax.evals.estimate import student
 from synthjax.evals.frames import Schema, Table
+from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample, stratified
 from synthjax.evals.threads import fixed_protocol, single_thread
 
@@ -162,7 +163,7 @@ class Tables:
         answers: dict[str, list[np.ndarray]] = {}
         with _threads() as pool:
             for number in range(seeds):
-                rng = np.random.default_rng([seed, 3, number])
+                rng = stream(seed, "utility.tables", number)
                 sets = {
                     "tstr": synthetic,
                     "trtr": self._fewer(rng, train, len(synthetic)),

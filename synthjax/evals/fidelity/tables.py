@@ -35,6 +35,7 @@ from scipy import stats
 from synthjax.evals import encoders, frames, maps, two_sample
 from synthjax.evals.fidelity.feature_space import K, neighbourhoods
 from synthjax.evals.frames import Table
+from synthjax.evals.streams import stream
 
 BINS = 10
 """Of a number that meets a category, as in SDMetrics."""
@@ -65,7 +66,7 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
             rows (`maps.plane`); `n` with the rows of each, and
         `protocol` in words.
     """
-    floor = frames.alone(np.random.default_rng([seed, 0]), train, len(synthetic))
+    floor = frames.alone(stream(seed, "fidelity.floor"), train, len(synthetic))
     tables = {"synthetic": synthetic, "ceiling": test, "floor": floor}
     return {
         **{name: compare(train, table, seed=seed, limit=limit) for name, table in tables.items()},
@@ -88,7 +89,7 @@ def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT)
     The measures of pairs look at 100 columns, drawn by `seed`, where there are more.
     """
     names = np.array([*real.schema.numeric, *real.schema.discrete])
-    paired = set(np.random.default_rng([seed, 6]).permutation(names)[:PAIRED_COLUMNS].tolist())
+    paired = set(stream(seed, "fidelity.columns").permutation(names)[:PAIRED_COLUMNS].tolist())
     few = real.select(paired), synthetic.select(paired)
     return {
         "shapes": shapes(real, synthetic),
@@ -229,7 +230,7 @@ def c2st(
     Returns:
         What `two_sample.judge` returns.
     """
-    rng = np.random.default_rng([seed, 1])
+    rng = stream(seed, "fidelity.table_c2st")
     n = min(len(real), len(synthetic), limit)
     both = [frames.sample(rng, table, n) for table in (real, synthetic)]
     rows = Table(real.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
@@ -242,7 +243,7 @@ def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEI
 
     The four are None where there are fewer than two rows.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, "fidelity.table_neighbours")
     encode = encoders.metric(real)
     n = min(len(real), len(synthetic), limit)
     k = min(K, n - 1)
@@ -267,7 +268,7 @@ def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) 
         InputError: fewer than 5 rows in all.
     """
     encode = encoders.metric(next(iter(tables.values())))
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "fidelity.embed")
     points = {name: encode(frames.sample(rng, table, limit)) for name, table in tables.items()}
     return maps.embed(points, dims=3, seed=seed)
 
@@ -275,7 +276,7 @@ def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) 
 def _map(real: Table, synthetic: Table, seed: int) -> dict[str, Any] | None:
     """Some rows of both tables in one plane."""
     encode = encoders.metric(real)
-    rng = np.random.default_rng([seed, 21])
+    rng = stream(seed, "fidelity.table_map")
     return maps.plane(*(encode(frames.sample(rng, table, maps.SHOWN)) for table in (real, synthetic)), seed=seed)
 
 

@@ -26,6 +26,7 @@ from synthjax.evals import encoders, frames
 from synthjax.evals.frames import Table
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy.distances import compare
+from synthjax.evals.streams import stream
 from synthjax.evals.threads import single_thread
 
 SECRETS = 3
@@ -97,7 +98,7 @@ def evaluate(
             raise InputError(f"secrets: {name!r} is not a column that is compared; those are {', '.join(names)}")
     if len(names) < 2:
         return {}
-    rng = np.random.default_rng([seed, 10])
+    rng = stream(seed, "privacy.attributes")
     members, control = (frames.sample(rng, table, limit) for table in (train, holdout))
     found = {}
     for name in secrets if secrets is not None else default_secrets(train):

@@ -15,10 +15,12 @@ from synthjax.evals.frames import Table
 from synthjax.evals.privacy import attributes, distance_tests, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
 from synthjax.evals.privacy.distances import Keys, closest_record, copies, duplicates
-from synthjax.evals.privacy.records import Audience, audience, choose
+from synthjax.evals.privacy.records import Audience, audience
 from synthjax.evals.privacy.shadow import Shadows, from_scores
 from synthjax.evals.privacy.summary import findings, summarise
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
 
 RECORD_LIMIT = 50_000
 """Rows of a synthetic table whose closest record is looked for at most."""
@@ -97,7 +99,8 @@ def judge(
     """
     seed, limit = attacker.seed, attacker.limit
     synthetic, train, holdout = (vectors[name] for name in ("synthetic", "train", "unseen"))
-    seen, recorded = (choose(np.random.default_rng([seed, 0]), len(synthetic), most) for most in (limit, record_limit))
+    seen = sample(stream(seed, "privacy.seen"), len(synthetic), limit)
+    recorded = sample(stream(seed, "privacy.recorded"), len(synthetic), record_limit)
     attacked = audience(len(train), len(holdout), seed=seed, limit=limit)
     members, others = train[attacked.members], holdout[attacked.others]
     mia, asked, guesses = membership(synthetic, members, others, vectors["reference"], attacked, attacker)
@@ -165,6 +168,6 @@ def membership(
 
 def _public(attacked: Audience, attacker: Attacker) -> np.ndarray:
     """Of which records (n + m,) the attacker knows whether they are members."""
-    rng = np.random.default_rng([attacker.seed, 9])
+    rng = stream(attacker.seed, "privacy.public")
     parts = (len(rows) for rows in attacked)
-    return np.concatenate([np.isin(np.arange(n), choose(rng, n, min(attacker.public, n // 2))) for n in parts])
+    return np.concatenate([np.isin(np.arange(n), sample(rng, n, min(attacker.public, n // 2))) for n in parts])

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from synthjax import files
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
 
 
 class Audience(NamedTuple):
@@ -28,14 +30,9 @@ def audience(train_size: int, holdout_size: int, *, seed: int = 0, limit: int = 
 
     More members than others narrow the interval of the AUC at little cost; the others are as many as there are.
     """
-    rng = np.random.default_rng([seed, 1])
-    others = choose(rng, holdout_size, limit)
-    return Audience(choose(rng, train_size, min(limit, 4 * len(others))), others)
-
-
-def choose(rng: np.random.Generator, size: int, limit: int) -> np.ndarray:
-    """At most `limit` of the rows 0 ... size - 1, in order: (n,) i64."""
-    return np.sort(rng.permutation(size)[:limit])
+    rng = stream(seed, "privacy.attacked")
+    others = sample(rng, holdout_size, limit)
+    return Audience(sample(rng, train_size, min(limit, 4 * len(others))), others)
 
 
 def save(path: Path, attacked: Audience, guesses: Mapping[str, np.ndarray]) -> None:
