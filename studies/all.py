@@ -299,7 +299,7 @@ def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[
 
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
-    """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
+    """Usefulness and likeness of rows: `evals.table.Table`, all three."""
     from synthjax.evals.domains import tables as domain
     from synthjax.evals.fidelity import tables as fidelity
 
@@ -316,7 +316,7 @@ def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[st
 
 def tables(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of tables."""
-    from synthjax.evals import frames
+    from synthjax.evals.table import from_frames
 
     data = workspace.data(Experiment("", None, config.tables))
     if data.table is None or data.table.schema.target is None:
@@ -325,7 +325,7 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
-        parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
+        parts = from_frames({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
         found = row_scores(config, parts["train"], parts["train"], parts["test"])
         like = row_scores(dataclasses.replace(config, networks=0), parts["test"], parts["train"], parts["test"])
         return {**like, "tstr": found["tstr"]}

@@ -198,7 +198,7 @@ def utility(config: Config, tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def distances(config: Config, rows: Any, train: Any, test: Any) -> tuple[np.ndarray, np.ndarray]:
-    """From rows (`evals.frames.Table`) to the nearest training row, and to the nearest test row."""
+    """From rows (`evals.table.Table`) to the nearest training row, and to the nearest test row."""
     vectors = map(encoders.metric(train), (rows, train, test))
     return distance_tests.distances(*vectors, seed=config.seed)
 

@@ -11,7 +11,7 @@ from synthjax.data.requests import proportional_counts
 from synthjax.data.schema import NUMERIC
 from synthjax.data.sources import stratified
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import Table, from_frames
 from synthjax.launch import train
 from synthjax.launch.config import Experiment
 from synthjax.launch.sample import block_size
@@ -156,7 +156,7 @@ def draw(workspace: Workspace, made: Generator, n: int, *, seed: int = 0, step: 
 
 def tables(
     workspace: Workspace, made: Generator, *, split: str = "test", seed: int = 0, step: int | None = None, n: int = 0
-) -> dict[str, frames.Table]:
+) -> dict[str, Table]:
     """What scores read: "train", the rows of training; "real", those of `split`; "synthetic", as many as in training.
 
     Args:
@@ -175,4 +175,4 @@ def tables(
         "synthetic": draw(workspace, made, n or len(dataset.train.y), seed=seed, step=step),
     }
     kinds = {field.name: field.kind for field in dataset.table.schema.fields}
-    return frames.read(found, kinds, dataset.table.schema.target)
+    return from_frames(found, kinds, dataset.table.schema.target)

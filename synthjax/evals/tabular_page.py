@@ -15,10 +15,10 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.evals import encoders, maps, markup, plots, privacy_section, study_sections, tabular_figures
 from synthjax.evals.answers import answers
-from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.privacy import distance_tests
 from synthjax.evals.report import percent
+from synthjax.evals.table import Table
 from synthjax.evals.tabular_report import JUDGES, NAMES, measures, trend
 
 SHOWN = 12

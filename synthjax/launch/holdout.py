@@ -35,7 +35,7 @@ from synthjax.train import metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-    from synthjax.evals.frames import Table
+    from synthjax.evals.table import Table
 
 ROWS = {"table": 5_000, "image": 2_000}
 """Synthetic examples that are drawn; of tables, as many held-out ones are looked at."""
@@ -108,14 +108,14 @@ class Judge:
         return {"holdout_tstr": float(right.mean())}
 
     def _of_rows(self, x: np.ndarray) -> dict[str, float]:
-        from synthjax.evals import frames
         from synthjax.evals.fidelity import tables as fidelity
+        from synthjax.evals.table import from_frames
 
         encoder, table = self._data.encoder, self._data.table
         assert encoder is not None and table is not None
         schema, seed = table.schema, self._chosen.seed
         kinds = schema.comparable_kinds()
-        both = frames.read({"real": self._real, "synthetic": encoder.decode(x, seed=seed)}, kinds, schema.target)
+        both = from_frames({"real": self._real, "synthetic": encoder.decode(x, seed=seed)}, kinds, schema.target)
         real, synthetic = both["real"], both["synthetic"]
         score = fidelity.c2st(real, synthetic, seed=seed, limit=ROWS["table"], folds=FOLDS)["score"]
         if schema.target is None:
@@ -135,7 +135,7 @@ def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
     from synthjax.evals.domains.tables import SMALLEST, useful
 
     regression = real.schema.regression
-    if min(len(table.answered()) for table in (real, synthetic)) < SMALLEST:
+    if min(len(table.with_target()) for table in (real, synthetic)) < SMALLEST:
         return 0.0 if regression else 0.5
     value = useful(synthetic, real, seed)["r2" if regression else "roc_auc"]
     return (0.0 if regression else 0.5) if value is None else value

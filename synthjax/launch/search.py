@@ -109,15 +109,15 @@ def _accuracy(data: Dataset, plan: Plan, seed: int, x: np.ndarray, y: np.ndarray
 
 
 def _table_score(data: Dataset, holdout: Any, score: str, seed: int, x: np.ndarray, y: np.ndarray) -> float:
-    from synthjax.evals import frames
     from synthjax.evals.domains import panel
     from synthjax.evals.domains.tables import measures
     from synthjax.evals.fidelity import tables as fidelity
+    from synthjax.evals.table import from_frames
 
     assert data.encoder is not None and data.table is not None
     schema = data.table.schema
     kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
-    tables = frames.read({"holdout": holdout, "synthetic": data.encoder.decode(x)}, kinds, schema.target)
+    tables = from_frames({"holdout": holdout, "synthetic": data.encoder.decode(x)}, kinds, schema.target)
     real, made = tables["holdout"], tables["synthetic"]
     if score == "c2st":
         return float(fidelity.c2st(real, made, seed=seed)["score"] or 0.0)

@@ -19,10 +19,10 @@ from synthjax.data import files as data_files
 from synthjax.data import writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import frames as tables
 from synthjax.evals.domains import Rows
 from synthjax.evals.domains.tables import SMALLEST
 from synthjax.evals.streams import stream
+from synthjax.evals.table import from_frames
 from synthjax.launch import cli, counts, notes, runs, sample
 from synthjax.model import DataSpec, Model, State
 
@@ -316,7 +316,7 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
     schema = real.table.schema
     kinds = schema.comparable_kinds()
     lacking = tuple(name for name in kinds if name not in frames["synthetic"])
-    rows = tables.read(frames, kinds, schema.target)
+    rows = from_frames(frames, kinds, schema.target)
     return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
 
 
