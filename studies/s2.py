@@ -149,16 +149,9 @@ def candidate(
     """The WCGAN of a setting, trained without that share of the training rows."""
     wanted = CANDIDATES[setting]
     files = s2_rows.cut(workspace, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
-    run = s2_rows.run(
-        files,
-        "table_wcgan",
-        gan(config, "table_wcgan", wanted),
-        encoding=wanted.encoding or PARTS[part],
-        holdout=holdout,
-        seed=config.seed + seed,
-        feed=wanted.feed,
-        precision=config.precision,
-    )
+    model, encoding = gan(config, "table_wcgan", wanted), wanted.encoding or PARTS[part]
+    run = s2_rows.run(files, "table_wcgan", model, encoding=encoding, holdout=holdout, seed=config.seed + seed,
+                      feed=wanted.feed, precision=config.precision)  # fmt: skip
     name = f"candidate-{setting}" if holdout else f"chosen-{setting}"
     return workspace.train(f"{name}-{part}-{seed}", run)
 

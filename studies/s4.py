@@ -168,9 +168,7 @@ def likeness(test: TableRows, judged: TableRows, config: Config) -> dict[str, An
 def read(rows: Rows, **more: Any) -> dict[str, TableRows]:
     """Those frames and the test rows as tables that can be compared."""
     assert rows.whole.table is not None
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind
-             for field in rows.whole.table.schema.fields}  # fmt: skip
-    return from_frames({"test": rows.whole.frame("test"), **more}, kinds)
+    return from_frames({"test": rows.whole.frame("test"), **more}, rows.whole.table.schema.comparable_kinds())
 
 
 def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]]:

@@ -29,8 +29,9 @@ import jax
 import numpy as np
 
 from synthjax.evals import classifiers, maps, two_sample
+from synthjax.evals.collapse import collapsed, diversity
 from synthjax.evals.domains.images import Examples, Images, check
-from synthjax.evals.fidelity.feature_space import K, collapsed, diversity, frechet, kernel_distance, neighbourhoods
+from synthjax.evals.fidelity.feature_space import K, frechet, kernel_distance, neighbourhoods
 from synthjax.evals.sets import Sets
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample, stratified
