@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import frames
-from synthjax.evals.frames import Table
+from synthjax.evals.table import Table
 
 from . import canvas
 from .canvas import Path
@@ -61,7 +60,7 @@ def pair_plots(
     blocks = np.atleast_1d(figure.subfigures(1, len(tables)))
     names = [""] if groups is None else list(schema.categories[schema.discrete.index(groups)])
     for block, (name, table) in zip(blocks, tables.items(), strict=True):
-        few = frames.sample(np.random.default_rng(0), table, POINTS)
+        few = table.sample(np.random.default_rng(0), POINTS)
         chosen = np.zeros(len(few), int) if groups is None else few.codes[:, schema.discrete.index(groups)]
         cells = block.subplots(across, across, squeeze=False)
         _draw_pairs(cells, (few.numbers[:, :PAIRED] - low) / width, chosen, names, columns)

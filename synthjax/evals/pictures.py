@@ -15,8 +15,8 @@ import numpy as np
 
 from synthjax.evals.domains.images import Examples
 from synthjax.evals.draw import png
-from synthjax.evals.frames import Table
 from synthjax.evals.neighbours import nearest
+from synthjax.evals.table import Table
 from synthjax.model import DataSpec
 
 ROWS = 20

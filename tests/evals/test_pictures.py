@@ -10,8 +10,9 @@ import pytest
 from customers import KINDS, customers
 from PIL import Image
 
-from synthjax.evals import frames, pictures
+from synthjax.evals import pictures
 from synthjax.evals.draw import png
+from synthjax.evals.table import Schema, Table, from_frames
 from synthjax.model import DataSpec
 
 SPEC = DataSpec("image", (4, 4, 1), 17, ("a", "b"), (0.5, 0.5))
@@ -100,7 +101,7 @@ def test_many_classes_of_large_noise_stay_below_5_mb():
 @pytest.fixture(scope="module")
 def tables():
     frame = {"train": customers(0, 300, gaps=0.1), "synthetic": customers(1, 200, gaps=0.1)}
-    return frames.read(frame, KINDS, "churned")
+    return from_frames(frame, KINDS, "churned")
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +162,7 @@ def test_distances_are_counted_and_some_are_points(of_table):
 def test_a_column_without_values_and_dates():
     names = ("empty", "since")
     numbers = np.array([[np.nan, 86400.0 * 365], [np.nan, 86400.0 * 730]])
-    schema = frames.Schema(names, (), (), dates=("since",))
-    table = frames.Table(schema, numbers, np.zeros((2, 0), np.int32))
+    schema = Schema(names, (), (), dates=("since",))
+    table = Table(schema, numbers, np.zeros((2, 0), np.int32))
     empty, since = pictures._columns(table, table)
     assert sum(empty["real"]) == 0 and since["ends"] == ["1971-01-02", "1971-12-30"]
