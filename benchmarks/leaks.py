@@ -16,8 +16,9 @@ import time
 import numpy as np
 
 from synthjax import data
-from synthjax.evals import encoders, frames, privacy
+from synthjax.evals import encoders, privacy
 from synthjax.evals.privacy import Attacker, Keys
+from synthjax.evals.table import from_frames
 
 SETS = ("synthetic", "train", "unseen", "reference")
 
@@ -50,7 +51,7 @@ def table(dataset, rows: int, share: float, seed: int) -> dict:
     seen = np.concatenate([dataset.train.index, dataset.holdout.index])
     frame = pd.concat([dataset.table.frame(np.sort(seen)), dataset.table.frame(dataset.test.index, test=True)])
     kinds = {f.name: "categorical" if f.kind == "boolean" else f.kind for f in schema.fields}
-    whole = frames.read({"all": frame}, kinds, schema.target)["all"]
+    whole = from_frames({"all": frame}, kinds, schema.target)["all"]
     members, others, reference, synthetic = deal(len(whole), rows, seed)
     synthetic = np.concatenate([members[: round(share * rows)], synthetic[round(share * rows) :]])
     four = [whole.take(part) for part in (synthetic, members, others, reference)]

@@ -31,9 +31,9 @@ import numpy as np
 from benchmarks.train_step import EAGER, OURS, Contender, Ours, Spread, interleave, table, threads
 from synthjax import data
 from synthjax.data.feed import Feed
-from synthjax.evals import frames
 from synthjax.evals.domains.tables import useful
 from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.table import from_frames
 from synthjax.jit import jit
 from synthjax.launch.config import experiment, family
 from synthjax.launch.sample import block_size
@@ -207,7 +207,7 @@ def worth(dataset: data.Dataset, made: Any, split: str, seed: int = 0) -> tuple[
     assert dataset.table is not None
     schema = dataset.table.schema
     kinds = {field.name: field.kind for field in schema.fields}
-    tables = frames.read({"made": made, "real": dataset.frame(split)}, kinds, schema.target)
+    tables = from_frames({"made": made, "real": dataset.frame(split)}, kinds, schema.target)
     auc = useful(tables["made"], tables["real"], seed)["roc_auc"]
     assert auc is not None
     return auc, float(fidelity.c2st(tables["real"], tables["made"], seed=seed)["score"])

@@ -26,12 +26,13 @@ import numpy as np
 from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames, privacy
+from synthjax.evals import encoders, privacy
 from synthjax.evals.domains import panel
 from synthjax.evals.domains.tables import measures, summary
 from synthjax.evals.fidelity import tables as likeness
-from synthjax.evals.frames import Table as Rows
 from synthjax.evals.privacy import distances, protocol
+from synthjax.evals.table import Table as Rows
+from synthjax.evals.table import from_frames
 from synthjax.evals.threads import single_thread
 from synthjax.launch import config as configs
 from synthjax.launch import shadows
@@ -135,15 +136,14 @@ def read(data: Dataset, made: Any) -> dict[str, Rows]:
     """Real and synthetic rows ("train", "test", "synthetic", and "holdout" where there is one) as scores see them."""
     assert data.table is not None
     schema = data.table.schema
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
     real = {split: data.frame(split) for split in ("train", "holdout", "test") if len(getattr(data, split).y)}
-    return frames.read({**real, "synthetic": made}, kinds, schema.target)
+    return from_frames({**real, "synthetic": made}, schema.comparable_kinds(), schema.target)
 
 
 def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any]:
     """AUC, C2ST, shapes and trends of the synthetic rows."""
     train, test, made = tables["train"], tables["test"], tables["synthetic"]
-    positive = int(np.argmin(np.bincount(train.answers())))
+    positive = int(np.argmin(np.bincount(train.target())))
     with single_thread("openmp"):
         answer = panel.train_judge(panel.ALL_ROWS, made, seed)
         auc = measures(test, answer(test), positive)["roc_auc"]
@@ -163,7 +163,7 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     encode = encoders.metric(tables["train"])
     synthetic, known, unseen, reference = (encode(tables[n]) for n in ("synthetic", "train", "holdout", "test"))
     closest = distances.closest_record(synthetic, known, unseen, seed=seed)
-    rows = privacy.audience(len(known), len(unseen), seed=seed, limit=attacked)
+    rows = privacy.attacked_rows(len(known), len(unseen), seed=seed, limit=attacked)
     scores, nll = None, None
     if made.model.score is not None:
         run = Run(made.workdir, made.model, made.state, made.spec, {})

@@ -149,16 +149,9 @@ def candidate(
     """The WCGAN of a setting, trained without that share of the training rows."""
     wanted = CANDIDATES[setting]
     files = s2_rows.cut(workspace, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
-    run = s2_rows.run(
-        files,
-        "table_wcgan",
-        gan(config, "table_wcgan", wanted),
-        encoding=wanted.encoding or PARTS[part],
-        holdout=holdout,
-        seed=config.seed + seed,
-        feed=wanted.feed,
-        precision=config.precision,
-    )
+    model, encoding = gan(config, "table_wcgan", wanted), wanted.encoding or PARTS[part]
+    run = s2_rows.run(files, "table_wcgan", model, encoding=encoding, holdout=holdout, seed=config.seed + seed,
+                      feed=wanted.feed, precision=config.precision)  # fmt: skip
     name = f"candidate-{setting}" if holdout else f"chosen-{setting}"
     return workspace.train(f"{name}-{part}-{seed}", run)
 
@@ -198,7 +191,7 @@ def utility(config: Config, tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def distances(config: Config, rows: Any, train: Any, test: Any) -> tuple[np.ndarray, np.ndarray]:
-    """From rows (`evals.frames.Table`) to the nearest training row, and to the nearest test row."""
+    """From rows (`evals.table.Table`) to the nearest training row, and to the nearest test row."""
     vectors = map(encoders.metric(train), (rows, train, test))
     return distance_tests.distances(*vectors, seed=config.seed)
 

@@ -15,7 +15,7 @@ import numpy as np
 from synthjax.evals import encoders
 from synthjax.evals.domains import panel
 from synthjax.evals.domains.tables import measures, summary
-from synthjax.evals.frames import Table as Rows
+from synthjax.evals.table import Table as Rows
 from synthjax.evals.threads import single_thread
 from synthjax.launch.config import experiment
 from synthjax.launch.markdown import Table
@@ -43,19 +43,19 @@ def four(train: Rows, test: Rows, seed: int) -> dict[str, float]:
         RandomForestClassifier(random_state=seed),
         HistGradientBoostingClassifier(random_state=seed),
     )
-    encode, y = encoders.dense(train), train.answers()
+    encode, y = encoders.dense(train), train.target()
     x, tested = encode(train), encode(test)
     found = {}
     with single_thread():
         for name, model in zip(FOUR, models, strict=True):
             answers = np.full(len(test), y[0]) if len(np.unique(y)) == 1 else model.fit(x, y).predict(tested)
-            found[name] = float(f1_score(test.answers(), answers, average="macro", zero_division=0))
+            found[name] = float(f1_score(test.target(), answers, average="macro", zero_division=0))
     return found | {"mean": float(np.mean(list(found.values())))}
 
 
 def precision_recall(train: Rows, test: Rows, seed: int) -> dict[str, float]:
     """Areas under the curves of gradient boosting on all rows, for the rarer class of `test`."""
-    counts = np.bincount(test.answers(), minlength=len(test.schema.classes))
+    counts = np.bincount(test.target(), minlength=len(test.schema.classes))
     with single_thread():
         answer = panel.train_judge(panel.ALL_ROWS, train, seed)
         found = measures(test, answer(test), int(counts.argmin()))

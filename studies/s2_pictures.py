@@ -22,7 +22,7 @@ SHOWN = 600
 def points(table: Any, columns: tuple[str, ...]) -> np.ndarray:
     """Two numeric columns and the target's class, (N, 3) f64."""
     places = [table.schema.numeric.index(name) for name in columns]
-    return np.column_stack([table.numbers[:, places], table.answers()])
+    return np.column_stack([table.numbers[:, places], table.target()])
 
 
 def snapshots(workspace: Workspace, config: "Config", made: Generator) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """S2's rows: its own split of a table, in files; runs on them; what a generator draws at any step of its training."""
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from synthjax.data.requests import proportional_counts
 from synthjax.data.schema import NUMERIC
 from synthjax.data.sources import stratified
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import Table, from_frames
 from synthjax.launch import train
 from synthjax.launch.config import Experiment
 from synthjax.launch.sample import block_size
@@ -82,45 +83,27 @@ def complete(dataset: str, data_dir: str | None, *, numeric: bool) -> tuple["pd.
     return frame.dropna()[columns], str(schema.target)
 
 
-def run(
-    files: Files,
-    name: str,
-    model: Any,
-    *,
-    encoding: str,
-    holdout: float = 0.0,
-    seed: int = 0,
-    feed: Literal["uniform", "balanced"] = "uniform",
-    precision: Literal["default", "float32", "bfloat16"] = "default",
-    snapshot: int = 0,
-) -> Experiment:
-    """The experiment of a model on those rows.
+def run(files: Files, name: str, model: Any, *, snapshot: int = 0, **fields: Any) -> Experiment:
+    """The experiment of a model on those rows, all of which it trains on unless `holdout` says otherwise.
 
     Args:
         files: the rows; the test rows are the test split.
         name: of the model, and
         model: its Config.
-        encoding: a preset of `synthjax.data.encoding`; "": the model's.
-        holdout: share of the training rows to keep for choosing settings; 0: train on all.
-        seed: of the run.
-        feed: how rows are drawn, and
-        precision: of matrix products, both as in `Experiment`.
         snapshot: steps between checkpoints, all of which are kept; 0: only the last.
+        **fields: others of the `Experiment`, such as encoding, holdout, seed.
     """
-    return Experiment(
+    chosen = Experiment(
         name,
         model,
         str(files.train),
         test=str(files.test),
         target=files.target,
-        encoding=encoding,
-        holdout=holdout,
-        seed=seed,
-        feed=feed,
-        precision=precision,
+        holdout=0.0,
         checkpoint_every=snapshot or model.steps,
         keep=model.steps // snapshot + 1 if snapshot else 1,
     )
+    return dataclasses.replace(chosen, **fields)
 
 
 def state_at(workspace: Workspace, made: Generator, step: int) -> State:
@@ -156,7 +139,7 @@ def draw(workspace: Workspace, made: Generator, n: int, *, seed: int = 0, step: 
 
 def tables(
     workspace: Workspace, made: Generator, *, split: str = "test", seed: int = 0, step: int | None = None, n: int = 0
-) -> dict[str, frames.Table]:
+) -> dict[str, Table]:
     """What scores read: "train", the rows of training; "real", those of `split`; "synthetic", as many as in training.
 
     Args:
@@ -174,5 +157,5 @@ def tables(
         "real": dataset.frame(split),
         "synthetic": draw(workspace, made, n or len(dataset.train.y), seed=seed, step=step),
     }
-    kinds = {field.name: field.kind for field in dataset.table.schema.fields}
-    return frames.read(found, kinds, dataset.table.schema.target)
+    schema = dataset.table.schema
+    return from_frames(found, schema.comparable_kinds(), schema.target)

@@ -29,10 +29,12 @@ import numpy as np
 
 from synthjax import data, files
 from synthjax.errors import InputError
-from synthjax.evals import frames, privacy
+from synthjax.evals import privacy
 from synthjax.evals.domains.tables import Tables
 from synthjax.evals.fidelity import tables as fidelity
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import Table as TableRows
+from synthjax.evals.table import from_frames, independent_columns
 from synthjax.launch import sample, shadows, synthesize
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
@@ -148,7 +150,7 @@ def trained(workspace: Workspace, config: Config, model: str, n: int, trial: int
     return workspace.train(f"{model}-{n}-{trial}", chosen, read), read
 
 
-def looks(test: frames.Table, judged: frames.Table) -> dict[str, Any]:
+def looks(test: TableRows, judged: TableRows) -> dict[str, Any]:
     """Likeness to test rows, column by column and pair by pair.
 
     Numbers that meet categories are cut at the edges of the real column: a few trips begin at longitude 0, and without
@@ -158,17 +160,15 @@ def looks(test: frames.Table, judged: frames.Table) -> dict[str, Any]:
     return {"shapes": fidelity.shapes(test, judged)["score"], "trends": trends}
 
 
-def likeness(test: frames.Table, judged: frames.Table, config: Config) -> dict[str, Any]:
+def likeness(test: TableRows, judged: TableRows, config: Config) -> dict[str, Any]:
     """The same, and whether gradient boosting tells the two apart."""
     return looks(test, judged) | {"c2st": fidelity.c2st(test, judged, seed=config.seed)["score"]}
 
 
-def read(rows: Rows, **more: Any) -> dict[str, frames.Table]:
+def read(rows: Rows, **more: Any) -> dict[str, TableRows]:
     """Those frames and the test rows as tables that can be compared."""
     assert rows.whole.table is not None
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind
-             for field in rows.whole.table.schema.fields}  # fmt: skip
-    return frames.read({"test": rows.whole.frame("test"), **more}, kinds)
+    return from_frames({"test": rows.whole.frame("test"), **more}, rows.whole.table.schema.comparable_kinds())
 
 
 def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]]:
@@ -178,7 +178,8 @@ def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]
     def compute() -> dict[str, dict[str, Any]]:
         tables = read(rows, train=rows.whole.frame("train"))
         rng = np.random.default_rng([config.seed, config.trials])
-        real, alone = (draw(rng, tables["train"], config.samples) for draw in (frames.sample, frames.alone))
+        real = tables["train"].sample(rng, config.samples)
+        alone = independent_columns(rng, tables["train"], config.samples)
         return {name: likeness(tables["test"], one, config) for name, one in (("real", real), ("alone", alone))}
 
     return workspace.result("references", compute)

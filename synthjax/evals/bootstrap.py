@@ -8,7 +8,7 @@ Statistical significance tests for machine translation evaluation, 2004.)
 
 A score is given by weights on the test examples, `score(weights (R, N)) -> (R,)`; the bootstrap's weights are counts.
 
-    lost = bootstrap.loss(tstr_scores, trtr_scores, n=len(test.y), seed=0)
+    lost = bootstrap.loss(stream(seed, "utility.loss"), tstr_scores, trtr_scores, n=len(test.y))
     print(lost["points"], lost["ci"])
 """
 
@@ -25,22 +25,21 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 
 def loss(
-    ours: Sequence[Score], real: Sequence[Score], n: int, *, seed: int = 0, resamples: int = RESAMPLES
+    rng: np.random.Generator, ours: Sequence[Score], real: Sequence[Score], n: int, *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """What classifiers lose that were trained on synthetic instead of real data.
 
     Args:
+        rng: draws the resamples.
         ours: one score per seed, trained on synthetic data.
         real: one score per seed, trained on real data; the seeds of both sides have nothing to do with one another.
         n: test examples, the same on both sides.
-        seed: of the bootstrap.
         resamples: of the bootstrap.
 
     Returns:
         Plain values: `points`, 100 x (mean of real - mean of ours); `ci`, their 95 % interval [low, high] by
         percentiles; `ours`, `real`, the means; `n`, `seeds` (of the side that has fewer), `resamples`.
     """
-    rng = np.random.default_rng([seed, 11])
     whole = np.ones((1, n))
     means = [float(np.mean([score(whole)[0] for score in side])) for side in (ours, real)]
     drawn = []

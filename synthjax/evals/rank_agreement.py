@@ -21,6 +21,7 @@ import numpy as np
 from synthjax.evals.domains import Rows
 from synthjax.evals.estimate import student
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
 
 
 def evaluate(
@@ -43,12 +44,12 @@ def evaluate(
     """
     domain, names = sets.domain, sets.domain.ranked
     rows = min(rows, domain.size(sets.synthetic) // 2, domain.size(sets.train) // 2)
-    few = domain.draw(np.random.default_rng([seed, 13]), sets.test, domain.ranked_on or 2 * rows)
+    few = domain.draw(stream(seed, "ranks.test"), sets.test, domain.ranked_on or 2 * rows)
     test = domain.take(sets.test, few)
     scores = np.empty((seeds, len(names), 4))
     for number in range(seeds):
-        fit, validation = _halves(sets, sets.synthetic, rows, [seed, 14, number])
-        real_fit, real_validation = _halves(sets, sets.train, rows, [seed, 15, number])
+        fit, validation = _halves(sets, sets.synthetic, rows, stream(seed, "ranks.synthetic", number))
+        real_fit, real_validation = _halves(sets, sets.train, rows, stream(seed, "ranks.real", number))
         for place, name in enumerate(names):
             scores[number, place, :2] = domain.rank(name, fit, [validation, test], number)
             tick()
@@ -77,9 +78,8 @@ def agreement(names: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _halves(sets: Sets, part: Rows, rows: int, seed: list[int]) -> tuple[Rows, Rows]:
+def _halves(sets: Sets, part: Rows, rows: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """Two lots of `rows` examples each, none in both."""
-    rng = np.random.default_rng(seed)
     both = rng.permutation(sets.domain.draw(rng, part, 2 * rows))
     return sets.domain.take(part, both[:rows]), sets.domain.take(part, both[rows:])
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from synthjax.evals.domains import Rows
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
 
 
 def evaluate(
@@ -37,17 +38,19 @@ def evaluate(
     if len(values) > 1:
         for which, value in (("lowest", min(values)), ("highest", max(values))):
             checks.append(_check(sets, f"the seed that scores {which}", {**means, "ours": value}))
-    rng = np.random.default_rng([seed, 16])
     n = utility["n"].get("trained_on", domain.size(sets.synthetic))
-    made = domain.take(sets.synthetic, domain.draw(rng, sets.synthetic, n))
-    real = domain.take(sets.train, domain.draw(rng, sets.train, n))
+    made, real = (
+        domain.take(rows, domain.draw(stream(seed, "robustness.rows", which), rows, n))
+        for which, rows in enumerate((sets.synthetic, sets.train))
+    )
 
     def score(rows: Rows, **how: Any) -> float:
         answers = domain.answers(rows, sets.test, seeds=seeds, seed=seed, **how)
         return float(np.mean([domain.score(sets.test, answer) for answer in answers]))
 
     if values:
-        checks.append(_check(sets, domain.changed, {**means, "ours": score(domain.perturb(rng, made))}))
+        changed = domain.perturb(stream(seed, "robustness.change"), made)
+        checks.append(_check(sets, domain.changed, {**means, "ours": score(changed)}))
     for name, how in domain.networks() if networks else ():
         checks.append(_check(sets, name, {**means, "ours": score(made, **how), "real": score(real, **how)}))
     return {"checks": checks}

@@ -14,6 +14,7 @@ import numpy as np
 from synthjax.evals import learning_curves, rank_agreement, top_up
 from synthjax.evals.domains import Progress
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
 
 TESTED = 20_000
 """Real test examples that the classifiers are tested on at most."""
@@ -55,7 +56,7 @@ def evaluate(
     real, most, fills = min(sizes.real, n), min(sizes.most, n, made), filled(sets, sizes.filled)
     trainings = learning_curves.trainings(most, real, made) + top_up.TRAININGS * bool(fills)
     tick = learning_curves.counter(progress, trainings + 2 * seeds * len(domain.ranked))
-    rng = np.random.default_rng([seed, 12])
+    rng = stream(seed, "studies.rows")
     test = domain.take(sets.test, domain.draw(rng, sets.test, TESTED))
     largest = max(most, round(real * (1 + max(learning_curves.MIX))))
 
@@ -69,10 +70,10 @@ def evaluate(
     def classes(real: np.ndarray, made: np.ndarray) -> np.ndarray:
         return np.stack(answers(real, made, fills)).argmax(-1)
 
-    labels = domain.labels(train), domain.labels(synthetic), domain.labels(test)
+    labels = top_up.Labels(domain.labels(train), domain.labels(synthetic), domain.labels(test), domain.classes)
     rare = top_up.skipped("the target is a number")
     if domain.classes:
-        rare = top_up.evaluate(classes, *labels, domain.classes, limit=sizes.filled, seed=seed, tick=tick)
+        rare = top_up.evaluate(classes, labels, limit=sizes.filled, seed=seed, tick=tick)
     draw_real, draw_made = (lambda size, rows=rows: domain.draw(rng, rows, size) for rows in (train, synthetic))
     return {
         "curve": learning_curves.curve(score, draw_real, draw_made, most, tick),

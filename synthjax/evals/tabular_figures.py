@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas, frames
+from synthjax.evals import canvas
 from synthjax.evals.canvas import Path
-from synthjax.evals.frames import Table
+from synthjax.evals.table import Table
 
 POINTS = 1500
 """Rows that a scatter plot shows at most."""
@@ -59,7 +59,7 @@ def pair_plots(
     blocks = np.atleast_1d(figure.subfigures(1, len(tables)))
     names = [""] if groups is None else list(schema.categories[schema.discrete.index(groups)])
     for block, (name, table) in zip(blocks, tables.items(), strict=True):
-        few = frames.sample(np.random.default_rng(0), table, POINTS)
+        few = table.sample(np.random.default_rng(0), POINTS)
         chosen = np.zeros(len(few), int) if groups is None else few.codes[:, schema.discrete.index(groups)]
         cells = block.subplots(across, across, squeeze=False)
         _draw_pairs(cells, (few.numbers[:, :PAIRED] - low) / width, chosen, names, columns)

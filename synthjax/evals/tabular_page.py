@@ -14,11 +14,11 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals import encoders, maps, markup, plots, privacy_section, study_sections, tabular_figures
-from synthjax.evals.frames import Table
 from synthjax.evals.markup import between, figure, table
 from synthjax.evals.privacy import distance_tests
 from synthjax.evals.report.tables import NAMES, headlines
 from synthjax.evals.report.words import JUDGES, percent
+from synthjax.evals.table import Table
 
 SHOWN = 12
 """Columns and pairs of columns that stand on the page at once, worst first; all columns can be unfolded."""

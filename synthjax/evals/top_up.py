@@ -12,17 +12,18 @@ What is gained stands with its interval by the bootstrap over test examples and 
 whose smallest class has `BALANCED` of the largest one's examples have nothing to fill up. Images and tables share this:
 it is a function of `answers(real rows, synthetic rows) -> classes`. Nothing is chosen on the data that judges.
 
-    found = top_up.evaluate(answers, train.y, synthetic.y, test.y, spec.classes, limit=6_000, seed=0)
+    found = top_up.evaluate(answers, Labels(train.y, synthetic.y, test.y, spec.classes), limit=6_000)
     print(top_up.sentence(found, "a CNN", "example"))
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from synthjax.evals import bootstrap
 from synthjax.evals.estimate import student
+from synthjax.evals.streams import stream
 
 BALANCED = 2 / 3
 """Examples of the smallest class by those of the largest from which on a set counts as balanced."""
@@ -36,25 +37,26 @@ Answers = Callable[[np.ndarray, np.ndarray], np.ndarray]
 classifiers trained on both give to the M real test examples."""
 
 
+class Labels(NamedTuple):
+    """Classes of all examples, as integers in 0 ... len(names) - 1."""
+
+    real: np.ndarray
+    """(N,) of the real training set."""
+    made: np.ndarray
+    """(S,) of the synthetic set."""
+    test: np.ndarray
+    """(M,) of the real test set."""
+    names: Sequence[str]
+
+
 def evaluate(
-    answers: Answers,
-    real: np.ndarray,
-    made: np.ndarray,
-    test: np.ndarray,
-    classes: Sequence[str],
-    *,
-    limit: int,
-    seed: int = 0,
-    tick: Callable[[], None] = lambda: None,
+    answers: Answers, labels: Labels, *, limit: int, seed: int = 0, tick: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """What filling up the rare classes is worth.
 
     Args:
         answers: see `Answers`.
-        real: (N,) integers in 0 ... len(classes) - 1, classes of the real training set.
-        made: (S,) classes of the synthetic set.
-        test: (M,) classes of the real test set.
-        classes: their names.
+        labels: of the sets.
         limit: examples of the filled set at most; of a larger one, the real part is cut first, each class alike.
         seed: of the draws and the bootstrap.
         tick: called after each of the `TRAININGS`.
@@ -66,22 +68,16 @@ def evaluate(
         `real`, `filled` and `repeated` (`estimate.student`, over the seeds), and the `points` gained by filling up
         with their `ci`.
     """
-    rng = np.random.default_rng([seed, 17])
+    real, made, test, classes = labels
+    rng = stream(seed, "top_up")
     rows = _cut(rng, real, limit)
     counts, available = (np.bincount(y, minlength=len(classes)) for y in (real[rows], made))
     lacking = np.where(counts > 0, counts.max() - counts, 0)
     added = np.minimum(lacking, available)
     rarest = int(np.argmin(np.where(counts > 0, counts, len(real) + 1)))
     n_test = int((test == rarest).sum())
-    whole = np.bincount(real, minlength=len(classes))
-    if _balanced(whole):
-        return skipped(_even(whole, classes))
-    if not lacking.any():
-        return skipped(f"with at most {limit:,} examples in all, no class has fewer than another")
-    if not added.any():
-        return skipped("the synthetic set has no example of a rare class")
-    if not n_test:
-        return skipped(f"no real test example is of the rarest class, “{classes[rarest]}”")
+    if reason := _reason(labels, lacking, added, rarest, limit):
+        return skipped(reason)
     sides = []
     for one, other in _sets(rng, rows, real, made, added):
         sides.append(answers(one, other))
@@ -97,9 +93,23 @@ def evaluate(
             for label in np.flatnonzero(lacking).tolist()
         },
         "n_test": n_test,
-        "balanced_accuracy": _beside(sides, test, present, seed),
-        "recall": _beside(sides, test, np.array([rarest]), seed),
+        "balanced_accuracy": _beside(stream(seed, "top_up.balanced_accuracy"), sides, test, present),
+        "recall": _beside(stream(seed, "top_up.recall"), sides, test, np.array([rarest])),
     }
+
+
+def _reason(labels: Labels, lacking: np.ndarray, added: np.ndarray, rarest: int, limit: int) -> str | None:
+    """Why nothing can be measured."""
+    whole = np.bincount(labels.real, minlength=len(labels.names))
+    if _balanced(whole):
+        return _even(whole, labels.names)
+    if not lacking.any():
+        return f"with at most {limit:,} examples in all, no class has fewer than another"
+    if not added.any():
+        return "the synthetic set has no example of a rare class"
+    if not (labels.test == rarest).any():
+        return f"no real test example is of the rarest class, “{labels.names[rarest]}”"
+    return None
 
 
 def skipped(reason: str) -> dict[str, Any]:
@@ -176,12 +186,14 @@ def _cut(rng: np.random.Generator, real: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
-def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, Any]:
+def _beside(
+    rng: np.random.Generator, sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
     """The mean recall of some classes, of each side's answers (seeds, M), and what the second gains over the first."""
     scores = [[_recall(answer, test, labels) for answer in side] for side in sides]
     whole = np.ones((1, len(test)))
     leaves = [student([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
-    gained = bootstrap.loss(scores[0], scores[1], len(test), seed=seed)
+    gained = bootstrap.loss(rng, scores[0], scores[1], len(test))
     return {
         **dict(zip(("real", "filled", "repeated"), leaves, strict=True)),
         "points": gained["points"],

@@ -21,6 +21,7 @@ import numpy as np
 from synthjax.evals import bootstrap
 from synthjax.evals.domains import Domain, Progress, Rows, Trained
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
 
 
 def evaluate(sets: Sets, *, seeds: int = 5, seed: int = 0, progress: Progress = lambda share: None) -> dict[str, Any]:
@@ -58,7 +59,9 @@ def evaluate(sets: Sets, *, seeds: int = 5, seed: int = 0, progress: Progress = 
 def _loss(domain: Domain, test: Rows, trained: Trained, seed: int) -> dict[str, Any] | None:
     sides = [[domain.weighted_score(test, answer) for answer in trained.answers[name]] for name in ("tstr", "trtr")]
     ours, real = ([score for score in side if score is not None] for side in sides)
-    return {**bootstrap.loss(ours, real, domain.size(test), seed=seed), **domain.lost} if ours else None
+    return (
+        {**bootstrap.loss(stream(seed, "utility.loss"), ours, real, domain.size(test)), **domain.lost} if ours else None
+    )
 
 
 def _calibration(domain: Domain, test: Rows, trained: Trained) -> dict[str, float] | None:

@@ -11,8 +11,8 @@ import numpy as np
 from synthjax.evals import classifiers, learning_curves, studies, threads, top_up
 from synthjax.evals.domains import images, panel
 from synthjax.evals.domains.images import Images
-from synthjax.evals.frames import Table
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import Table
 from synthjax.launch.levels import Effort, ImageEffort, TableEffort
 from synthjax.launch.provenance import train_seconds
 from synthjax.launch.subjects import Run

@@ -29,7 +29,7 @@ def about(real: data.Dataset, rows: dict[str, Rows], *, foreign: bool) -> tuple[
             f"there are {made:,} synthetic {unit}s and {train:,} training {unit}s: ceiling and floor take no more "
             "either"
         )
-    if table and not reason and (unlabelled := made - len(rows["synthetic"].answered())):
+    if table and not reason and (unlabelled := made - len(rows["synthetic"].with_target())):
         target = rows["train"].schema.target
         notes.append(f"{unlabelled:,} synthetic rows have no {target!r}: usefulness is measured without them")
     # Test examples that were cut from the real data: the maker of a foreign file may not know of it.
@@ -61,7 +61,7 @@ def _absent(real: data.Dataset, rows: dict[str, Any], unit: str) -> list[str]:
     schema = rows["train"].schema
     if schema.regression:
         return []
-    known, made = (rows[name].answered().answers() for name in ("train", "synthetic"))
+    known, made = (rows[name].with_target().target() for name in ("train", "synthetic"))
     return absent(schema.classes, known, made, unit)
 
 

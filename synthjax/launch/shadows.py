@@ -133,7 +133,7 @@ def model_scores(
     """The surprise of the rows that are attacked, as `privacy.evaluate` takes it; None without a model to ask."""
     if run is None or run.model.score is None:
         return None
-    attacked = privacy.audience(len(train.x), len(unseen.x), seed=seed, limit=limit)
+    attacked = privacy.attacked_rows(len(train.x), len(unseen.x), seed=seed, limit=limit)
     key_members, key_others = jax.random.split(jax.random.key(seed))
     return {
         "members": surprise_of_run(run, train, attacked.members, key_members),
@@ -168,7 +168,7 @@ def attack(
         unseen: real examples that it has not seen; the shadows learn from halves of both together.
         models: K.
         seed: decides the halves and the attacked rows.
-        limit: as in `privacy.audience`.
+        limit: as in `privacy.attacked_rows`.
         keep: of what each group says.
 
     Raises:
@@ -181,7 +181,7 @@ def attack(
     experiment = runs.read(run.workdir)[0]
     config = experiment.model
     x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
-    attacked = privacy.audience(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
+    attacked = privacy.attacked_rows(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
     rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
     # The same for all: scores of different models are compared.
     key_score = jax.random.fold_in(jax.random.key(seed), np.uint32(2**32 - 1))

@@ -19,9 +19,10 @@ from synthjax.data import files as data_files
 from synthjax.data import writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import frames as tables
 from synthjax.evals.domains import Rows
 from synthjax.evals.domains.tables import SMALLEST
+from synthjax.evals.streams import stream
+from synthjax.evals.table import from_frames
 from synthjax.launch import cli, counts, notes, runs, sample
 from synthjax.model import DataSpec, Model, State
 
@@ -136,7 +137,7 @@ def _part(split: data.Split, rows: np.ndarray) -> data.Split:
 
 def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference."""
-    order = np.random.RandomState(4).permutation(n)
+    order = stream(0, "subjects.halves").permutation(n)
     return np.sort(order[: (n + 1) // 2]), np.sort(order[(n + 1) // 2 :])
 
 
@@ -315,7 +316,7 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
     schema = real.table.schema
     kinds = schema.comparable_kinds()
     lacking = tuple(name for name in kinds if name not in frames["synthetic"])
-    rows = tables.read(frames, kinds, schema.target)
+    rows = from_frames(frames, kinds, schema.target)
     return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
 
 

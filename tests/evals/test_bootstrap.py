@@ -13,7 +13,9 @@ def test_one_seed_has_the_standard_error_of_a_paired_difference():
     n = 400
     real = RNG.random(n) < 0.9
     ours = np.where(RNG.random(n) < 0.1, ~real, real)  # mostly the same examples right on both sides
-    found = bootstrap.loss([bootstrap.share(ours)], [bootstrap.share(real)], n, resamples=4_000)
+    found = bootstrap.loss(
+        np.random.default_rng(0), [bootstrap.share(ours)], [bootstrap.share(real)], n, resamples=4_000
+    )
     difference = 100 * (real.astype(float) - ours)
     error = difference.std() / n**0.5
     assert found["points"] == pytest.approx(difference.mean())
@@ -32,14 +34,14 @@ def test_seeds_have_the_variance_of_a_mean_of_few():
     real = [bootstrap.share(np.full(10, 0.95))]
     drawn = bootstrap._over_seeds(np.random.default_rng(1), np.tile(np.array(values)[:, None], (1, 40_000)))
     assert drawn.var() == pytest.approx(np.var(values, ddof=1) / 3, rel=0.03)
-    found = bootstrap.loss(ours, real, 10)
+    found = bootstrap.loss(np.random.default_rng(0), ours, real, 10)
     assert found["points"] == pytest.approx(100 * (0.95 - np.mean(values))) and found["seeds"] == 1
     assert found["ci"][0] < found["points"] < found["ci"][1]
 
 
 def test_equal_sides_lose_nothing():
     right = bootstrap.share(RNG.random(50) < 0.7)
-    found = bootstrap.loss([right], [right], 50)
+    found = bootstrap.loss(np.random.default_rng(0), [right], [right], 50)
     assert found["points"] == 0 and found["ci"] == [0, 0]
 
 

@@ -98,10 +98,10 @@ def test_model_scores_low_means_member():
 
 
 def test_audience_takes_rows_once_and_at_most_four_members_per_other():
-    members, others = privacy.audience(1000, 50, seed=3)
+    members, others = privacy.attacked_rows(1000, 50, seed=3)
     assert len(members) == len(set(members)) == 200 and members.max() < 1000
     np.testing.assert_array_equal(others, np.arange(50))
-    assert len(privacy.audience(1000, 500, limit=30).members) == 30
+    assert len(privacy.attacked_rows(1000, 500, limit=30).members) == 30
 
 
 @pytest.mark.parametrize(

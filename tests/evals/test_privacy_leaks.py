@@ -7,14 +7,15 @@ import pytest
 from customers import KINDS, customers
 from sklearn.datasets import load_digits
 
-from synthjax.evals import encoders, frames, privacy, report
+from synthjax.evals import encoders, privacy, report
 from synthjax.evals.domains.images import Images
 from synthjax.evals.domains.tables import Tables
-from synthjax.evals.privacy import Attacker, Audience, Keys, judge, roc
+from synthjax.evals.privacy import AttackedRows, Attacker, Keys, judge, roc
 from synthjax.evals.privacy.attacks import from_file
 from synthjax.evals.privacy.summary import findings
 from synthjax.evals.report import private
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
 from synthjax.model import DataSpec
 
 MEMBERS, OTHERS, REFERENCE, SYNTHETIC = 600, 400, 300, 400
@@ -29,7 +30,7 @@ def images(seed):
 
 
 def table(seed):
-    return frames.read({"all": customers(seed, int(ENDS[-1]), gaps=0.02)}, KINDS, "churned")["all"]
+    return from_frames({"all": customers(seed, int(ENDS[-1]), gaps=0.02)}, KINDS, "churned")["all"]
 
 
 def rows(kind, seed):
@@ -97,7 +98,7 @@ def test_a_generator_that_copies_one_member_in_twenty(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["digits", "table"])
 def test_a_generator_that_drew_from_other_rows_is_flagged_in_at_most_two_of_twenty_seeds(kind):
-    asked = Audience(np.arange(MEMBERS), np.arange(OTHERS))
+    asked = AttackedRows(np.arange(MEMBERS), np.arange(OTHERS))
     flagged = 0
     for seed in range(20):
         members, others, reference, synthetic = rows(kind, seed)

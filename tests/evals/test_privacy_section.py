@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from customers import KINDS, customers
 
-from synthjax.evals import frames, privacy, privacy_section
+from synthjax.evals import privacy, privacy_section
 from synthjax.evals.domains.tables import Tables
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
 
 NASTY = "<script>&"
 
@@ -20,7 +21,7 @@ def found():
     """A table whose file copies one training row in ten, one column having a nasty name; the attacker knows a few."""
     frame = customers(0, 700, gaps=0.02).rename(columns={"city": NASTY})
     kinds = {NASTY if name == "city" else name: kind for name, kind in KINDS.items()}
-    table = frames.read({"all": frame}, kinds, "churned")["all"]
+    table = from_frames({"all": frame}, kinds, "churned")["all"]
     train, others, test = (table.take(np.arange(*ends)) for ends in ((0, 200), (200, 400), (400, 500)))
     synthetic = table.take(np.concatenate([np.arange(500, 680), np.arange(20)]))
     scores = {"members": np.linspace(-2, 0, 200), "others": np.linspace(-1, 1, 200)}

@@ -7,14 +7,15 @@ from customers import KINDS, customers
 from scipy import stats
 
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames, privacy
+from synthjax.evals import encoders, privacy
 from synthjax.evals.domains.tables import Tables
 from synthjax.evals.privacy import distance_tests
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
 
 
 def read(*made):
-    return list(frames.read({str(i): frame for i, frame in enumerate(made)}, KINDS, "churned").values())
+    return list(from_frames({str(i): frame for i, frame in enumerate(made)}, KINDS, "churned").values())
 
 
 def distances(rows, train, test, **limit):
@@ -104,7 +105,7 @@ def test_rows_are_copies_only_if_every_value_is_equal(monkeypatch):
     real = pd.DataFrame({"n": [0.0, 1, None, None], "c": ["a", "a", "b", "c"]})
     # -0 is 0; the third differs in a category that the vectors do not tell from c; a missing value equals another.
     fake = pd.DataFrame({"n": [-0.0, 1.5, None, None], "c": ["a", "a", "d", "b"]})
-    real, fake = frames.read({"real": real, "fake": fake}, kinds).values()
+    real, fake = from_frames({"real": real, "fake": fake}, kinds).values()
     found = evaluate(fake, real, real, real)
     assert found["exact_matches"] == 2 and found["exact_matches_reference"] == 1
 

@@ -8,7 +8,7 @@ from customers import KINDS, customers
 
 from synthjax import data
 from synthjax.data import Split
-from synthjax.evals import frames, robustness, studies, utility
+from synthjax.evals import robustness, studies, utility
 from synthjax.evals.domains import images, tables
 from synthjax.evals.domains.images import Images
 from synthjax.evals.domains.tables import Tables, kept
@@ -17,6 +17,7 @@ from synthjax.evals.fidelity import images as image_fidelity
 from synthjax.evals.rank_agreement import evaluate as ranking
 from synthjax.evals.sets import Sets
 from synthjax.evals.studies import Sizes
+from synthjax.evals.table import from_frames
 from synthjax.model import DataSpec
 
 DIGITS = data.load("digits")
@@ -29,7 +30,7 @@ def part(start, stop):
 
 
 def read(**tables):
-    return frames.read(tables, KINDS, target="churned")
+    return from_frames(tables, KINDS, target="churned")
 
 
 def of_tables(made):
@@ -115,7 +116,7 @@ def test_a_rare_class_of_a_table_is_filled_up():
 
 def test_a_number_as_target_has_no_rare_class():
     kinds = {"age": "integer", "income": "continuous"}
-    frame = frames.read({"a": customers(0)[["age", "income"]].dropna()}, kinds, target="income")["a"]
+    frame = from_frames({"a": customers(0)[["age", "income"]].dropna()}, kinds, target="income")["a"]
     sets = Sets(Tables.of(frame), frame, frame, frame)
     found = studies.evaluate(sets, Sizes(real=20, most=30, filled=100, ranked=20), seeds=1)
     assert found["top_up"]["reason"] == "the target is a number" and studies.filled(sets, 100) == 0

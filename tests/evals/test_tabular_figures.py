@@ -7,9 +7,10 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas, encoders, frames, tabular_figures
+from synthjax.evals import canvas, encoders, tabular_figures
 from synthjax.evals.fidelity import tables as fidelity
 from synthjax.evals.privacy import distance_tests
+from synthjax.evals.table import from_frames
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def drawn(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def tables():
-    return frames.read({"real": customers(0), "synthetic": customers(1)}, KINDS, "churned")
+    return from_frames({"real": customers(0), "synthetic": customers(1)}, KINDS, "churned")
 
 
 def legend(figure):
@@ -103,7 +104,7 @@ def test_distances_and_their_joint_plot(drawn, tables):
 def test_an_embedding_keeps_clusters_apart(drawn):
     rows = customers(0, 60, gaps=0)
     far = rows.assign(age=rows["age"] + 500, city="Rye", churned="never")
-    tables = frames.read({"real": rows, "synthetic": far}, KINDS, "churned")
+    tables = from_frames({"real": rows, "synthetic": far}, KINDS, "churned")
     places = fidelity.embed(tables, limit=40)
     assert [points.shape for points in places.values()] == [(40, 3), (40, 3)]
     both = np.concatenate(list(places.values()))

@@ -11,6 +11,7 @@ from synthjax.evals import study_sections, top_up
 from synthjax.evals.report.model import parse
 from synthjax.evals.report.rows import measured as figures_of
 from synthjax.evals.report.shared import TopUp
+from synthjax.evals.top_up import Labels
 
 CLASSES = ("ant", "bee", "cat")
 REAL = np.repeat([0, 1, 2], [200, 150, 4])
@@ -38,7 +39,7 @@ class Bayes:
 
 def judged(made_y, cats=2.0, made_cats=2.0, **more):
     answers = Bayes(made_y, (0.0, 4.0, made_cats), (0.0, 4.0, cats))
-    return top_up.evaluate(answers, REAL, made_y, TEST, CLASSES, **{"limit": 10_000, **more}), answers
+    return top_up.evaluate(answers, Labels(REAL, made_y, TEST, CLASSES), **{"limit": 10_000, **more}), answers
 
 
 def test_each_class_gets_what_it_lacks_and_scores_are_those_of_scikit_learn():
@@ -111,7 +112,7 @@ def test_where_nothing_is_to_be_filled_nothing_is_trained(real, made, test, reas
         raise AssertionError("trained")
 
     sets = (np.repeat([0, 1, 2], counts) for counts in (real, made, test))
-    found = top_up.evaluate(answers, *sets, CLASSES, limit=1_000)
+    found = top_up.evaluate(answers, Labels(*sets, CLASSES), limit=1_000)
     said = top_up.sentence(found, "a CNN", "example")
     assert said.startswith("Filling up rare classes was not tried: ") and found["balanced_accuracy"] is None
     assert any(part in said for part in reason.split("|"))
@@ -129,7 +130,7 @@ def measured(found):
 def test_it_fits_the_report_and_stands_on_the_page_and_among_the_figures():
     nasty = ("ant", "<b>ee", "cat")
     answers = Bayes(made := np.repeat([1, 2], [20, 400]), (0.0, 4.0, 2.0), (0.0, 4.0, 2.0))
-    found = top_up.evaluate(answers, REAL, made, TEST, nasty, limit=10_000)
+    found = top_up.evaluate(answers, Labels(REAL, made, TEST, nasty), limit=10_000)
     found |= {"said": top_up.sentence(found, "a CNN", "example")}
     skipped = top_up.skipped("the target is a number")
     skipped |= {"said": top_up.sentence(skipped, "a CNN", "example")}

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthjax.evals import frames
 from synthjax.evals.domains import tables
+from synthjax.evals.table import from_frames
 
 KINDS = {"a": "continuous", "b": "continuous", "y": "categorical"}
 
@@ -26,7 +26,7 @@ def test_it_is_the_area_of_sklearns_own_boosting_on_rows_that_have_a_target():
     from sklearn.metrics import roc_auc_score
 
     made, real = rows(400, 0), rows(300, 1)
-    both = frames.read({"made": made, "real": real}, KINDS, "y")
+    both = from_frames({"made": made, "real": real}, KINDS, "y")
     found = tables.useful(both["made"], both["real"], 7)
     made, real = made.dropna(), real.dropna()
     trees = HistGradientBoostingClassifier(max_features=0.8, early_stopping=False, random_state=7)
@@ -38,7 +38,7 @@ def test_scikit_learns_threads_are_held_back_also_the_first_time():
     """They come with its first import, after which a limit set before it would not hold."""
     code = """
 import numpy as np, threadpoolctl
-from synthjax.evals import frames
+from synthjax.evals.table import Schema, Table, from_frames
 from synthjax.evals.domains import tables
 seen = []
 own = tables.train_judge
@@ -47,9 +47,9 @@ def watched(*args):
     seen.append([pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp"])
     return answer
 tables.train_judge = watched
-schema = frames.Schema(("a",), ("y",), (("no", "yes"),), "y")
+schema = Schema(("a",), ("y",), (("no", "yes"),), "y")
 a = np.random.default_rng(0).normal(size=(60, 1))
-table = frames.Table(schema, a, (a > 0).astype(np.int32))
+table = Table(schema, a, (a > 0).astype(np.int32))
 tables.useful(table, table, 0)
 assert seen and seen[0] and set(seen[0]) == {1}, seen
 """

@@ -10,14 +10,15 @@ from sklearn.svm import SVC, SVR
 from threadpoolctl import threadpool_limits
 
 from synthjax.errors import InputError
-from synthjax.evals import frames, utility
+from synthjax.evals import utility
 from synthjax.evals.domains import panel, tables
 from synthjax.evals.domains.tables import Tables
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
 
 
 def read(*made, target="churned"):
-    return list(frames.read({str(i): frame for i, frame in enumerate(made)}, KINDS, target).values())
+    return list(from_frames({str(i): frame for i, frame in enumerate(made)}, KINDS, target).values())
 
 
 def evaluate(synthetic, train, test, *, limit=5_000, limit_tested=None, **how):
@@ -46,7 +47,8 @@ def test_a_good_table_reaches_the_ceiling(found):
         leaves = found["judges"][judge]["tstr"]
         assert set(leaves) == set(tables.CLASSIFICATION)
         assert leaves["balanced_accuracy"]["mean"] > 0.65, judge
-        assert leaves["balanced_accuracy"]["values"][0] != leaves["balanced_accuracy"]["values"][1]
+    each = [found["judges"][judge]["tstr"]["balanced_accuracy"]["values"] for judge in panel.JUDGES]
+    assert sum(one != other for one, other in each) >= 4  # every seed has its own rows; a few score alike by chance
 
 
 def test_rows_that_are_tested():
@@ -69,7 +71,7 @@ def test_measures_against_scikit_learn():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 60)
     frame = pd.DataFrame({"y": np.array(list("abc"))[y], "x": 0.0})
-    (rows,) = frames.read({"rows": frame}, kinds, "y").values()
+    (rows,) = from_frames({"rows": frame}, kinds, "y").values()
     scores = rng.random((60, 3)) + 0.5 * np.eye(3)[y]
     scores /= scores.sum(1, keepdims=True)
     found = tables.measures(rows, scores, None)
@@ -91,7 +93,7 @@ def test_measures_against_scikit_learn():
 
 def test_regression_measures_by_hand():
     kinds = {"y": "continuous"}
-    (rows,) = frames.read({"rows": pd.DataFrame({"y": [1.0, 2, 3, 6]})}, kinds, "y").values()
+    (rows,) = from_frames({"rows": pd.DataFrame({"y": [1.0, 2, 3, 6]})}, kinds, "y").values()
     found = tables.measures(rows, np.array([1.0, 2, 5, 6]), None)
     assert found == pytest.approx({"r2": 1 - 4 / 14, "rmse": 1})
     assert tables.measures(rows.take(np.array([0])), np.array([3.0]), None) == {"r2": None, "rmse": 2}
@@ -128,11 +130,11 @@ def test_balanced_judges_find_the_rare_class():
     kinds = {"x": "continuous", "z": "categorical", "y": "categorical"}
     y = rng.random(600) < 0.08
     frame = pd.DataFrame({"x": rng.normal(size=600) + 1.5 * y, "z": rng.choice(list("ab"), 600), "y": y})
-    train, test = (table for table in frames.read({"a": frame[:300], "b": frame[300:]}, kinds, "y").values())
+    train, test = (table for table in from_frames({"a": frame[:300], "b": frame[300:]}, kinds, "y").values())
     for judge in panel.JUDGES:
         with threadpool_limits(1):  # as `evaluate` does
             answers = panel.train_judge(judge, train, 0)(test)
-        recall = (answers.argmax(1) == 1)[test.answers() == 1].mean()
+        recall = (answers.argmax(1) == 1)[test.target() == 1].mean()
         assert recall > (0.2 if judge in ("forest", "boosting") else 0.5), judge
 
 

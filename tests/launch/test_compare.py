@@ -14,11 +14,12 @@ from homes import alone, homes
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import frames, report
+from synthjax.evals import report
 from synthjax.evals.domains import panel
 from synthjax.evals.domains.images import Images, Labelled
 from synthjax.evals.domains.tables import Tables
 from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
 from synthjax.launch import compare, eval, evaluate, forecast, parts, provenance, subjects
 from synthjax.launch.levels import ImageEffort, TableEffort
 from synthjax.launch.subjects import Asked
@@ -236,13 +237,13 @@ def test_full_says_beforehand_how_long_it_takes(monkeypatch):
     monkeypatch.setattr(panel, "train_judge", train)
     monkeypatch.setattr(forecast.time, "monotonic", lambda: clock[0])
     kinds = {"size": "continuous", "sold": "categorical"}
-    table = frames.read({"a": homes(0, 2_000)[["size", "sold"]]}, kinds, "sold")["a"]
+    table = from_frames({"a": homes(0, 2_000)[["size", "sold"]]}, kinds, "sold")["a"]
     effort = TableEffort(seeds=1, c2st=0, judges=500, attacked=0, real=100, most=300, filled=0, ranked=200, varied=1)
     sets = Sets(Tables.of(table), table, table, table)
     found = forecast.of_classifiers(sets, effort)
     boosting = 3 * (1 + 2) + 2 * (1 + 0.1) + 2 * (1 + 0.3) + (1 + 2) + sum(1 + 0.1 * (1 + f) for f in (0, 0.5, 1, 2, 4))
     assert found == pytest.approx(boosting + 6 * (3 * (1 + 0.5) + 2 * (1 + 0.2)))
-    rare = table.take(np.flatnonzero((table.answers() == 0) | (np.arange(2_000) < 100)))
+    rare = table.take(np.flatnonzero((table.target() == 0) | (np.arange(2_000) < 100)))
     skewed = dataclasses.replace(sets, train=rare)
     efforts = [dataclasses.replace(effort, filled=filled) for filled in (0, 500)]
     times = [forecast.of_classifiers(skewed, how) for how in efforts]

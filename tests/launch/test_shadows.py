@@ -83,7 +83,7 @@ def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     train, unseen = (Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None)))
     found = shadows.attack(run, train, unseen, models=4, seed=3, limit=25)
-    attacked = privacy.audience(80, 40, seed=3, limit=25)
+    attacked = privacy.attacked_rows(80, 40, seed=3, limit=25)
     assert found.scores.shape == found.trained_on.shape == (4, 50)
     rows = np.concatenate([attacked.members, 80 + attacked.others])
     apart = np.linalg.norm(X[rows][:, None] - X, axis=2)

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from synthjax.studies import s2, s2_others, s2_rows, workspace
 
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import Table, from_frames
 from synthjax.launch import reproduce
 from synthjax.launch.config import presets
 
@@ -113,12 +113,12 @@ def test_synthetic_rows_have_the_classes_of_training(study, wcgan):
     assert not frame.equals(s2_rows.draw(study, wcgan, 100, seed=4))
 
 
-def blobs(rng, n: int, apart: float) -> frames.Table:
+def blobs(rng, n: int, apart: float) -> Table:
     y = np.arange(n) % 4 == 0
     x = rng.normal(size=(n, 3)) + apart * y[:, None]
     frame = pd.DataFrame(x, columns=list("abc")).assign(y=np.where(y, "yes", "no"))
     kinds = dict.fromkeys("abc", "continuous") | {"y": "categorical"}
-    return frames.read({"rows": frame}, kinds, "y")["rows"]
+    return from_frames({"rows": frame}, kinds, "y")["rows"]
 
 
 def test_four_classifiers_agree_with_scikit_learn():

@@ -22,6 +22,7 @@ from synthjax.evals import bootstrap, classifiers, estimate, keras_cnn
 from synthjax.evals.domains import CHOICES, Progress, Trained, tested
 from synthjax.evals.domains.panel import KernelMachine
 from synthjax.evals.privacy.distances import keys
+from synthjax.evals.streams import stream
 from synthjax.evals.subsample import stratified
 from synthjax.evals.threads import fixed_protocol
 from synthjax.model import DataSpec
@@ -159,7 +160,7 @@ class Images:
         `cnn.tstr.confusion` counts test examples by class (row) and answer (column), the mean over the seeds; `tstr`
         and `trtr` of the CNN have `recall` by class name (None for a class without test examples).
         """
-        rng = np.random.default_rng(seed)
+        rng = stream(seed, "utility.images")
         made = self.take(synthetic, stratified(rng, synthetic.y, self.limit or len(synthetic.y)))
         ceiling = self.take(train, stratified(rng, train.y, len(made.y)))
         sets = {"tstr": made, "trtr": ceiling, "floor": self.floor(rng, train, made)}

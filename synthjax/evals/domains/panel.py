@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals import encoders
-from synthjax.evals.frames import Table
+from synthjax.evals.streams import stream
+from synthjax.evals.table import Table
 
 JUDGES = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
 """linear: logistic or ridge regression."""
@@ -33,7 +34,7 @@ def train_judge(judge: str, table: Table, seed: int) -> Answer:
         Table of N rows to scores (N, K) over the K classes of the schema, higher: likelier (a class that was never
         seen is the least likely); in regression to values (N,) in the target's unit.
     """
-    y = table.answers()
+    y = table.target()
     if judge in (ALL_ROWS, "boosting"):
         encode, categorical = encoders.ordinal(table)
     else:
@@ -48,7 +49,7 @@ def train_judge(judge: str, table: Table, seed: int) -> Answer:
     if len(present) == 1:
         return lambda rows: np.tile(np.arange(k) == present[0], (len(rows), 1)).astype(np.float64)
     if judge in ("neighbours", "perceptron"):
-        rows = _balanced_rows(np.random.default_rng(seed), y)
+        rows = _balanced_rows(stream(seed, "panel.balance"), y)
         x, y = x[rows], y[rows]
     model = _classifier(judge, categorical, seed)
     model.fit(x, y)

@@ -20,12 +20,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import bootstrap, encoders, frames
+from synthjax.evals import bootstrap, encoders
 from synthjax.evals.domains import CHOICES, Progress, Trained, tested
 from synthjax.evals.domains.panel import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEIGHBOURS, PERCEPTRON, train_judge
 from synthjax.evals.estimate import student
-from synthjax.evals.frames import Schema, Table
+from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample, stratified
+from synthjax.evals.table import Schema, Table, independent_columns
 from synthjax.evals.threads import fixed_protocol, single_thread
 
 CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
@@ -71,7 +72,7 @@ class Tables:
         schema = train.schema
         if schema.target is None or schema.regression:
             return cls(schema, **limits)
-        counts = np.bincount(train.answered().answers(), minlength=len(schema.classes))
+        counts = np.bincount(train.with_target().target(), minlength=len(schema.classes))
         present = np.flatnonzero(counts)
         if len(present) == 1:
             raise InputError(f"train: target {schema.target!r} is {schema.classes[present[0]]!r} in every row")
@@ -115,21 +116,21 @@ class Tables:
         return Table(one.schema, *(np.concatenate([getattr(t, k) for t in (one, other)]) for k in ("numbers", "codes")))
 
     def labels(self, rows: Table) -> np.ndarray:
-        return rows.answers()
+        return rows.target()
 
     def labelled(self, name: str, rows: Table) -> Table:
-        if (n := len(found := rows.answered())) < SMALLEST:
+        if (n := len(found := rows.with_target())) < SMALLEST:
             raise InputError(f"{name}: {n} rows have a {rows.schema.target!r}; at least {SMALLEST} are needed")
         return found
 
     def draw(self, rng: np.random.Generator, rows: Table, n: int) -> np.ndarray:
         if self.schema.regression:
             return sample(rng, len(rows), n)
-        return stratified(rng, rows.answers(), n)
+        return stratified(rng, rows.target(), n)
 
     def floor(self, rng: np.random.Generator, train: Table, like: Table) -> Table:
         """Each column drawn from the training table independently of the others."""
-        return frames.alone(rng, train, len(like))
+        return independent_columns(rng, train, len(like))
 
     def perturb(self, rng: np.random.Generator, rows: Table) -> Table:
         """The target and missing values stay."""
@@ -146,7 +147,7 @@ class Tables:
 
     def keys(self, rows: Table) -> list[bytes]:
         """From the values, since vectors merge rare categories."""
-        # Adding 0 makes -0 a 0; every NaN here has the same bits, as it was written by `frames.read`.
+        # Adding 0 makes -0 a 0; every NaN here has the same bits, as it was written by `from_frames`.
         return [row.tobytes() for row in np.concatenate([rows.numbers + 0.0, rows.codes], axis=1)]
 
     # --- classifiers -----------------------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ class Tables:
         answers: dict[str, list[np.ndarray]] = {}
         with _threads() as pool:
             for number in range(seeds):
-                rng = np.random.default_rng([seed, 3, number])
+                rng = stream(seed, "utility.tables", number)
                 sets = {
                     "tstr": synthetic,
                     "trtr": self._fewer(rng, train, len(synthetic)),
@@ -241,7 +242,7 @@ class Tables:
         return chance / chance.sum(1, keepdims=True)
 
     def weighted_score(self, test: Table, answer: np.ndarray) -> bootstrap.Score | None:
-        y = test.answers()
+        y = test.target()
         present = np.unique(y)
         if len(present) < 2:
             return None
@@ -321,7 +322,7 @@ def measures(rows: Table, answers: np.ndarray, positive: int | None) -> dict[str
     """All measures of a classifier's answers for `rows`: as `train_judge` gives them; `positive`: see `Tables`."""
     from sklearn import metrics
 
-    y = rows.answers()
+    y = rows.target()
     if rows.schema.regression:
         varies = len(y) > 1 and np.ptp(y) > 0
         return {
@@ -364,6 +365,6 @@ def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
 
     It works in this thread alone. Rows without a target are left out of both; `made` has at least one with a target.
     """
-    rows = real.answered()
+    rows = real.with_target()
     with single_thread("openmp"):
-        return measures(rows, train_judge(ALL_ROWS, made.answered(), seed)(rows), None)
+        return measures(rows, train_judge(ALL_ROWS, made.with_target(), seed)(rows), None)

@@ -10,14 +10,10 @@ Let the ball of a point reach to its k-th nearest neighbour within its own set. 
 outliers, density and coverage are not. All four depend on the numbers of points, so that figures compare only with
 a reference of the same numbers: other real points in the place of S.
 
-    diversity   mean distance of two synthetic points, over that of two real ones
-
-falls towards 0 where a generator makes the same few examples again and again. Distances of whole sets are Fréchet's,
-and the kernel distance, the squared maximum mean discrepancy for k(a, b) = (a.b / F + 1)^3, estimated without bias so
-that it may fall below 0 (Bińkowski et al., Demystifying MMD GANs, 2018).
+Distances of whole sets are Fréchet's, and the kernel distance, the squared maximum mean discrepancy for
+k(a, b) = (a.b / F + 1)^3, estimated without bias so that it may fall below 0 (Bińkowski et al., Demystifying MMD GANs,
+2018).
 """
-
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,8 +21,6 @@ from synthjax.evals.neighbours import nearest
 
 K = 5
 """Neighbours that the radius of a ball is taken from, as Naeem et al. propose."""
-COLLAPSED = 0.5
-"""Diversity below which a class is reported as collapsed."""
 _BLOCK = 1024
 
 
@@ -88,21 +82,3 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     trace = np.trace(np.atleast_2d(cov_a)) + np.trace(np.atleast_2d(cov_b)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
     # Equal moments leave a rounding error of either sign.
     return float(max(shift + trace, 0.0))
-
-
-def diversity(fake: np.ndarray | None, real: np.ndarray | None) -> float | None:
-    """Mean distance between two points of `fake` (N, F) over that between two of `real` (M, F).
-
-    None where either is missing or has fewer than two points, or those of `real` are all the same.
-    """
-    from scipy.spatial.distance import pdist
-
-    if fake is None or real is None or min(len(fake), len(real)) < 2:
-        return None
-    spread_fake, spread_real = (float(pdist(points).mean()) for points in (fake, real))
-    return spread_fake / spread_real if spread_real > 1e-6 else None
-
-
-def collapsed(diversities: Mapping[str, float | None]) -> list[str]:
-    """Names of the classes whose `diversity` is below COLLAPSED, in order; None, not measured, is not."""
-    return [name for name, value in diversities.items() if value is not None and value < COLLAPSED]

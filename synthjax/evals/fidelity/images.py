@@ -29,9 +29,11 @@ import jax
 import numpy as np
 
 from synthjax.evals import classifiers, maps, two_sample
+from synthjax.evals.collapse import collapsed, diversity
 from synthjax.evals.domains.images import Examples, Images, check
-from synthjax.evals.fidelity.feature_space import K, collapsed, diversity, frechet, kernel_distance, neighbourhoods
+from synthjax.evals.fidelity.feature_space import K, frechet, kernel_distance, neighbourhoods
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample, stratified
 from synthjax.model import DataSpec
 
@@ -50,7 +52,7 @@ def in_learnt_features(sets: Sets, *, limit: int, seed: int = 0) -> dict[str, An
     """
     domain, train, test = sets.domain, sets.train, sets.test
     assert isinstance(domain, Images)
-    rows = stratified(np.random.default_rng(seed), train.y, limit)
+    rows = stratified(stream(seed, "fidelity.network"), train.y, limit)
     how: dict[str, Any] = {"seeds": 1, "epochs": domain.epochs}
     cnn = classifiers.train(jax.random.key(seed), train.x[rows], train.y[rows], domain.spec, **how)
     others = np.setdiff1d(np.arange(len(train.y)), rows)
@@ -105,7 +107,7 @@ def evaluate(
     for name, part in (("synthetic", synthetic), ("test", test), ("train", train)):
         if part is not None:
             check(name, part, spec if labelled else dataclasses.replace(spec, classes=()), at_least=2)
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, "fidelity.rows")
     rows = sample(rng, len(test.x), limit)
     real = features(test.x[rows])
     fake = features(synthetic.x[sample(rng, len(synthetic.x), len(real))])
@@ -136,7 +138,7 @@ def _per_class(
     seed: int,
 ) -> dict[str, dict[str, Any]]:
     """Moments in pixels, diversity and distances in feature space, by class name."""
-    beside = np.random.default_rng([seed, 22])
+    beside = stream(seed, "fidelity.class_reference")
     found = {}
     for label, name in enumerate(spec.classes):
         both = synthetic.x[synthetic.y == label], test.x[test.y == label]
@@ -168,7 +170,7 @@ def _class_distances(fake: np.ndarray | None, real: np.ndarray | None, other: np
 
 def _distances(real: np.ndarray, fake: np.ndarray, seed: int) -> dict[str, Any]:
     """Of whole sets; the two-sample test takes as many of both."""
-    rng = np.random.default_rng([seed, 20])
+    rng = stream(seed, "fidelity.c2st")
     few = [points[sample(rng, len(points), min(len(real), len(fake), TESTED))] for points in (real, fake)]
     told = two_sample.judge(*few, seed=seed)
     return {"frechet": frechet(real, fake), "kernel": kernel_distance(real, fake), "c2st": told}
@@ -178,7 +180,7 @@ def _map(
     real: np.ndarray, fake: np.ndarray, labels: np.ndarray | None, spec: DataSpec, seed: int
 ) -> dict[str, Any] | None:
     """Some points of both in one plane, with the names of the real ones' classes."""
-    rng = np.random.default_rng([seed, 21])
+    rng = stream(seed, "fidelity.map")
     shown, others = (sample(rng, len(points), maps.SHOWN) for points in (real, fake))
     names = None
     if labels is not None:

@@ -20,7 +20,7 @@ and the synthetic column at edges of their own, so that a synthetic column of an
 Each figure is given for the synthetic table, for real test rows in its place (`ceiling`) and for columns that were
 drawn alone (`floor`).
 
-    parts = frames.read({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
+    parts = from_frames({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
     found = tables.evaluate(parts["synthetic"], parts["train"], parts["test"])
     print(found["synthetic"]["shapes"]["score"], found["ceiling"]["shapes"]["score"])
 """
@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from synthjax.evals import encoders, frames, maps, two_sample
+from synthjax.evals import encoders, maps, two_sample
 from synthjax.evals.fidelity.feature_space import K, neighbourhoods
-from synthjax.evals.frames import Table
+from synthjax.evals.streams import stream
+from synthjax.evals.table import Table, independent_columns
 
 BINS = 10
 """Of a number that meets a category, as in SDMetrics."""
@@ -65,7 +66,7 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
             rows (`maps.plane`); `n` with the rows of each, and
         `protocol` in words.
     """
-    floor = frames.alone(np.random.default_rng([seed, 0]), train, len(synthetic))
+    floor = independent_columns(stream(seed, "fidelity.floor"), train, len(synthetic))
     tables = {"synthetic": synthetic, "ceiling": test, "floor": floor}
     return {
         **{name: compare(train, table, seed=seed, limit=limit) for name, table in tables.items()},
@@ -88,7 +89,7 @@ def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT)
     The measures of pairs look at 100 columns, drawn by `seed`, where there are more.
     """
     names = np.array([*real.schema.numeric, *real.schema.discrete])
-    paired = set(np.random.default_rng([seed, 6]).permutation(names)[:PAIRED_COLUMNS].tolist())
+    paired = set(stream(seed, "fidelity.columns").permutation(names)[:PAIRED_COLUMNS].tolist())
     few = real.select(paired), synthetic.select(paired)
     return {
         "shapes": shapes(real, synthetic),
@@ -229,9 +230,9 @@ def c2st(
     Returns:
         What `two_sample.judge` returns.
     """
-    rng = np.random.default_rng([seed, 1])
+    rng = stream(seed, "fidelity.table_c2st")
     n = min(len(real), len(synthetic), limit)
-    both = [frames.sample(rng, table, n) for table in (real, synthetic)]
+    both = [table.sample(rng, n) for table in (real, synthetic)]
     rows = Table(real.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
     encode, categorical = encoders.ordinal(rows, without_target=False)
     return two_sample.judge(*map(encode, both), seed=seed, folds=folds, categorical=categorical)
@@ -242,13 +243,13 @@ def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEI
 
     The four are None where there are fewer than two rows.
     """
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, "fidelity.table_neighbours")
     encode = encoders.metric(real)
     n = min(len(real), len(synthetic), limit)
     k = min(K, n - 1)
     if k < 1:
         return {**dict.fromkeys(("precision", "recall", "density", "coverage")), "k": k, "n": n}
-    here, there = (encode(frames.sample(rng, table, n)) for table in (real, synthetic))
+    here, there = (encode(table.sample(rng, n)) for table in (real, synthetic))
     return {**neighbourhoods(here, there, k), "k": k, "n": n}
 
 
@@ -267,16 +268,16 @@ def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) 
         InputError: fewer than 5 rows in all.
     """
     encode = encoders.metric(next(iter(tables.values())))
-    rng = np.random.default_rng(seed)
-    points = {name: encode(frames.sample(rng, table, limit)) for name, table in tables.items()}
+    rng = stream(seed, "fidelity.embed")
+    points = {name: encode(table.sample(rng, limit)) for name, table in tables.items()}
     return maps.embed(points, dims=3, seed=seed)
 
 
 def _map(real: Table, synthetic: Table, seed: int) -> dict[str, Any] | None:
     """Some rows of both tables in one plane."""
     encode = encoders.metric(real)
-    rng = np.random.default_rng([seed, 21])
-    return maps.plane(*(encode(frames.sample(rng, table, maps.SHOWN)) for table in (real, synthetic)), seed=seed)
+    rng = stream(seed, "fidelity.table_map")
+    return maps.plane(*(encode(table.sample(rng, maps.SHOWN)) for table in (real, synthetic)), seed=seed)
 
 
 def _ks_complement(a: np.ndarray, b: np.ndarray) -> float | None:

@@ -20,7 +20,7 @@ Formal guarantees: none. These are lower bounds on what leaks; only differential
 
 from synthjax.evals.privacy.distances import Keys
 from synthjax.evals.privacy.protocol import Attacker, evaluate, judge
-from synthjax.evals.privacy.records import Audience, audience
+from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows
 
-__all__ = ["Attacker", "Audience", "Keys", "Shadows", "audience", "evaluate", "judge"]
+__all__ = ["AttackedRows", "Attacker", "Keys", "Shadows", "attacked_rows", "evaluate", "judge"]

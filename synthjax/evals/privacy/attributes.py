@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames
-from synthjax.evals.frames import Table
+from synthjax.evals import encoders
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.privacy.distances import compare
+from synthjax.evals.streams import stream
+from synthjax.evals.table import Table
 from synthjax.evals.threads import single_thread
 
 SECRETS = 3
@@ -97,8 +98,8 @@ def evaluate(
             raise InputError(f"secrets: {name!r} is not a column that is compared; those are {', '.join(names)}")
     if len(names) < 2:
         return {}
-    rng = np.random.default_rng([seed, 10])
-    members, control = (frames.sample(rng, table, limit) for table in (train, holdout))
+    rng = stream(seed, "privacy.attributes")
+    members, control = (table.sample(rng, limit) for table in (train, holdout))
     found = {}
     for name in secrets if secrets is not None else default_secrets(train):
         if (of := _guess(name, synthetic, members, control, reference, rng)) is not None:
@@ -157,7 +158,7 @@ def _boosting(
     """What histogram boosting, having learnt from some rows, says of the secret of others: (N,) for each table."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    rows = frames.sample(rng, learnt, FIT_LIMIT)
+    rows = learnt.sample(rng, FIT_LIMIT)
     values = _values(rows, name)
     if len(np.unique(values)) < 2:
         yield from (np.full(len(table), values[0]) for table in tables)

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
 
 DIMS = 20
@@ -53,7 +54,7 @@ class Components:
         """Of the rows of x (N, ...), at most `dims`; axes along which nothing varies are left out."""
         from sklearn.decomposition import PCA
 
-        rng = np.random.default_rng([seed, 8])
+        rng = stream(seed, "privacy.components")
         rows = x[sample(rng, len(x), FIT_LIMIT)]
         flat = rows.reshape(len(rows), -1).astype(np.float64)
         found = PCA(min(dims, *flat.shape), random_state=seed).fit(flat)

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals.neighbours import nearest
+from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
 
 
@@ -50,7 +51,7 @@ def distances(
     Returns:
         To the training rows and to the test rows, each (n,) f64 >= 0, in the same order.
     """
-    rng = np.random.default_rng([seed, 5])
+    rng = stream(seed, "privacy.distance_tests")
     n = min(len(rows), len(train), len(test), limit)
     queries, known, unseen = (part[sample(rng, len(part), n)] for part in (rows, train, test))
     return nearest(queries, known)[0][:, 0], nearest(queries, unseen)[0][:, 0]

@@ -23,7 +23,8 @@ from scipy import stats
 
 from synthjax.evals.estimate import wilson
 from synthjax.evals.neighbours import nearest
-from synthjax.evals.privacy.records import choose
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
 
 NEAR_QUANTILE = 0.01
 PAIRS = 8
@@ -101,9 +102,9 @@ def exceeds(ours: int, made: int, theirs: int, unseen: int) -> bool:
 
 def closest_record(synthetic: np.ndarray, train: np.ndarray, holdout: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
     """Distance to closest record: is the synthetic data nearer to the training set than to as many unseen examples?"""
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, "privacy.closest_record")
     size = min(len(train), len(holdout))
-    train, holdout = train[choose(rng, len(train), size)], holdout[choose(rng, len(holdout), size)]
+    train, holdout = train[sample(rng, len(train), size)], holdout[sample(rng, len(holdout), size)]
     (near_train, train_index), (near_holdout, holdout_index) = (
         nearest(synthetic, real, k=min(2, size)) for real in (train, holdout)
     )

@@ -11,14 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals.frames import Table
 from synthjax.evals.privacy import attributes, distance_tests, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
 from synthjax.evals.privacy.distances import Keys, closest_record, copies, duplicates
-from synthjax.evals.privacy.records import Audience, audience, choose
+from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
 from synthjax.evals.privacy.summary import findings, summarise
 from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
+from synthjax.evals.table import Table
 
 RECORD_LIMIT = 50_000
 """Rows of a synthetic table whose closest record is looked for at most."""
@@ -28,7 +30,7 @@ class Attacker(NamedTuple):
     """What an attacker knows beside the file and the reference, and how much is tried."""
 
     scores: Mapping[str, np.ndarray] | None = None
-    """How surprised the model is (low = known) by rows of `audience`: "members" (n,), "others" (m,)."""
+    """How surprised the model is (low = known) by rows of `attacked_rows`: "members" (n,), "others" (m,)."""
     shadows: Shadows | None = None
     """What shadow models say of the same rows, members first."""
     public: int = 0
@@ -97,8 +99,9 @@ def judge(
     """
     seed, limit = attacker.seed, attacker.limit
     synthetic, train, holdout = (vectors[name] for name in ("synthetic", "train", "unseen"))
-    seen, recorded = (choose(np.random.default_rng([seed, 0]), len(synthetic), most) for most in (limit, record_limit))
-    attacked = audience(len(train), len(holdout), seed=seed, limit=limit)
+    seen = sample(stream(seed, "privacy.seen"), len(synthetic), limit)
+    recorded = sample(stream(seed, "privacy.recorded"), len(synthetic), record_limit)
+    attacked = attacked_rows(len(train), len(holdout), seed=seed, limit=limit)
     members, others = train[attacked.members], holdout[attacked.others]
     mia, asked, guesses = membership(synthetic, members, others, vectors["reference"], attacked, attacker)
     if save is not None:
@@ -121,9 +124,9 @@ def membership(
     members: np.ndarray,
     others: np.ndarray,
     reference: np.ndarray,
-    attacked: Audience,
+    attacked: AttackedRows,
     attacker: Attacker,
-) -> tuple[dict[str, Any], Audience, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], AttackedRows, dict[str, np.ndarray]]:
     """Membership attacks from the synthetic file alone, and on the model where there are scores.
 
     Args:
@@ -145,7 +148,7 @@ def membership(
     if attacker.public:
         guesses["informed"] = informed(guesses, attacked.is_member, known)
     member = attacked.is_member[~known]
-    asked = Audience(attacked.members[~known[: len(members)]], attacked.others[~known[len(members) :]])
+    asked = AttackedRows(attacked.members[~known[: len(members)]], attacked.others[~known[len(members) :]])
     guesses = {name: guess[~known] for name, guess in guesses.items()}
     found = {
         **summarise(guesses, asked, seed=attacker.seed),
@@ -163,8 +166,8 @@ def membership(
     return found, asked, guesses
 
 
-def _public(attacked: Audience, attacker: Attacker) -> np.ndarray:
+def _public(attacked: AttackedRows, attacker: Attacker) -> np.ndarray:
     """Of which records (n + m,) the attacker knows whether they are members."""
-    rng = np.random.default_rng([attacker.seed, 9])
+    rng = stream(attacker.seed, "privacy.public")
     parts = (len(rows) for rows in attacked)
-    return np.concatenate([np.isin(np.arange(n), choose(rng, n, min(attacker.public, n // 2))) for n in parts])
+    return np.concatenate([np.isin(np.arange(n), sample(rng, n, min(attacker.public, n // 2))) for n in parts])

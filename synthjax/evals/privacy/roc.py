@@ -27,6 +27,7 @@ import numpy as np
 from scipy import stats
 
 from synthjax.evals.estimate import LEVEL, wilson
+from synthjax.evals.streams import stream
 
 FPR = {"tpr_at_fpr_1pct": 0.01, "tpr_at_fpr_0p1pct": 0.001}
 """The false positive rates at which attacks report their true positive rate."""
@@ -87,7 +88,7 @@ def delong_variance(guess: np.ndarray, is_member: np.ndarray) -> float:
 
 def by_chance(guesses: np.ndarray, is_member: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """The largest figure over the attacks (A, n) when membership is shuffled: name -> (SHUFFLES,)."""
-    rng = np.random.default_rng([seed, 3])
+    rng = stream(seed, "privacy.shuffles")
     block = max(1, 2_000_000 // len(is_member))  # labels at once: bounds the memory
     found: dict[str, list[np.ndarray]] = {"auc": [], **{key: [] for key in FPR}}
     for start in range(0, SHUFFLES, block):
@@ -145,7 +146,7 @@ def bootstrap(
 
     A resample counts how often it holds each record, so that the records are sorted once.
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = stream(seed, "privacy.bootstrap")
     order = np.argsort(-guess, kind="stable")
     last_of_tie = np.append(np.flatnonzero(np.diff(guess[order])), len(guess) - 1)
     member = is_member[order]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from synthjax.evals.privacy.records import Audience
+from synthjax.evals.privacy.records import AttackedRows
 from synthjax.evals.privacy.roc import FPR, SHUFFLES, bootstrap, by_chance, holm, judge, p_values
 
 LEVEL = 0.05
@@ -32,7 +32,7 @@ _HEADLINES = ("auc", *FPR)
 _SURE = "tpr_at_fpr_0p1pct"
 
 
-def summarise(guesses: Mapping[str, np.ndarray], attacked: Audience, *, seed: int = 0) -> dict[str, Any]:
+def summarise(guesses: Mapping[str, np.ndarray], attacked: AttackedRows, *, seed: int = 0) -> dict[str, Any]:
     """The figures of some attacks on the same records.
 
     Args:
@@ -79,7 +79,7 @@ def findings(p: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _worst_hit(
-    guesses: Mapping[str, np.ndarray], attacked: Audience, p: Mapping[str, float], each: Mapping[str, Any]
+    guesses: Mapping[str, np.ndarray], attacked: AttackedRows, p: Mapping[str, float], each: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The members that the surest attack is surest of (see module)."""
     name = min(each, key=lambda attack: (p[f"{attack}.{_SURE}"], -each[attack][_SURE]))

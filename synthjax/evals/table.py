@@ -4,7 +4,7 @@ Whoever made the frames (a CSV file, pandas, another generator), a value means t
 number is a float, a date the seconds since 1970, a category a code that all frames share, and a missing value is NaN
 or -1. Nothing is scaled or binned here.
 
-    tables = frames.read({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
+    tables = table.from_frames({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
     tables["train"].numbers   # (N, A) f64, NaN where missing
     tables["train"].codes     # (N, C) i32, -1 where missing
 """
@@ -59,7 +59,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of a data frame; two of one `read` can be compared."""
+    """Rows of a data frame; two of one `from_frames` can be compared."""
 
     schema: Schema
     numbers: np.ndarray
@@ -73,6 +73,10 @@ class Table:
     def take(self, rows: np.ndarray) -> "Table":
         """The rows with these indices, or where a mask (N,) is True."""
         return Table(self.schema, self.numbers[rows], self.codes[rows])
+
+    def sample(self, rng: np.random.Generator, n: int) -> "Table":
+        """At most `n` rows, drawn without replacement and left in their order."""
+        return self if n >= len(self) else self.take(subsample.sample(rng, len(self), n))
 
     def select(self, names: Collection[str]) -> "Table":
         """The columns with these names, in their order; the target is forgotten if it is not among them."""
@@ -90,7 +94,7 @@ class Table:
         )
         return Table(schema, self.numbers[:, numeric], self.codes[:, discrete])
 
-    def answers(self) -> np.ndarray:
+    def target(self) -> np.ndarray:
         """Values (N,) of the target: f64, NaN where missing, or codes, -1 where missing."""
         if self.schema.target is None:
             raise InputError("the table has no target column")
@@ -98,13 +102,13 @@ class Table:
             return self.numbers[:, self.schema.numeric.index(self.schema.target)]
         return self.codes[:, self.schema.discrete.index(self.schema.target)]
 
-    def answered(self) -> "Table":
+    def with_target(self) -> "Table":
         """The rows that have a target."""
-        answers = self.answers()
-        return self.take(~np.isnan(answers) if self.schema.regression else answers >= 0)
+        values = self.target()
+        return self.take(~np.isnan(values) if self.schema.regression else values >= 0)
 
 
-def read(frames: Mapping[str, Any], kinds: Mapping[str, str], target: str | None = None) -> dict[str, Table]:
+def from_frames(frames: Mapping[str, Any], kinds: Mapping[str, str], target: str | None = None) -> dict[str, Table]:
     """Checks data frames and brings them into one form.
 
     Args:
@@ -148,18 +152,13 @@ def read(frames: Mapping[str, Any], kinds: Mapping[str, str], target: str | None
     return {frame_name: Table(schema, numbers[frame_name], codes[frame_name]) for frame_name in frames}
 
 
-def alone(rng: np.random.Generator, table: Table, n: int) -> Table:
+def independent_columns(rng: np.random.Generator, table: Table, n: int) -> Table:
     """The floor of every score: `n` rows whose columns, the target included, are drawn from `table` independently."""
     numbers, codes = (
         np.take_along_axis(part, rng.integers(0, len(table), (n, part.shape[1])), axis=0)
         for part in (table.numbers, table.codes)
     )
     return Table(table.schema, numbers, codes)
-
-
-def sample(rng: np.random.Generator, table: Table, n: int) -> Table:
-    """At most `n` rows, drawn without replacement and left in their order."""
-    return table if n >= len(table) else table.take(subsample.sample(rng, len(table), n))
 
 
 def _check_kinds(kinds: Mapping[str, str], target: str | None) -> None:

@@ -6,7 +6,7 @@ import pytest
 from customers import KINDS, customers
 
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import Schema, from_frames, independent_columns
 
 
 def test_values_mean_the_same_whoever_wrote_them(tmp_path):
@@ -15,7 +15,7 @@ def test_values_mean_the_same_whoever_wrote_them(tmp_path):
     again = pd.read_csv(tmp_path / "t.csv")  # dates are text now, booleans may be objects, ids are there
     again = again[again.columns[::-1]]
     assert str(again["joined"].dtype) != str(real["joined"].dtype)
-    a, b = frames.read({"real": real, "again": again}, KINDS, "churned").values()
+    a, b = from_frames({"real": real, "again": again}, KINDS, "churned").values()
     np.testing.assert_allclose(a.numbers, b.numbers, rtol=1e-12)
     np.testing.assert_array_equal(a.codes, b.codes)
     assert a.schema is b.schema and a.schema.left_out == ("id",)
@@ -26,7 +26,7 @@ def test_arrays_by_hand():
     kinds = {"n": "integer", "when": "datetime", "code": "categorical", "flag": "boolean"}
     one = pd.DataFrame({"n": [1, 2], "when": ["1970-01-02", None], "code": [1.0, np.nan], "flag": [True, False]})
     two = pd.DataFrame({"flag": [1, 0], "code": ["2", "1"], "when": ["1970-01-01T00:00:01Z"] * 2, "n": ["3", None]})
-    a, b = frames.read({"one": one, "two": two}, kinds).values()
+    a, b = from_frames({"one": one, "two": two}, kinds).values()
     np.testing.assert_array_equal(a.numbers, [[1, 86400], [2, np.nan]])
     np.testing.assert_array_equal(b.numbers, [[3, 1], [np.nan, 1]])
     # "1" and "2"; False and True. A gap made a float of the integer 1.
@@ -44,15 +44,15 @@ def test_categories_of_pandas_and_nullable_types():
             "b": pd.array([None, True], dtype="boolean"),
         }
     )
-    a, b = frames.read({"plain": plain, "typed": typed}, kinds).values()
+    a, b = from_frames({"plain": plain, "typed": typed}, kinds).values()
     np.testing.assert_array_equal(a.numbers, b.numbers)
     np.testing.assert_array_equal(a.codes, b.codes)
     assert a.schema.categories == (("x",), ("True",))
 
 
 def test_the_floor_keeps_columns_and_breaks_pairs():
-    (table,) = frames.read({"t": customers(0, 2_000, gaps=0)}, KINDS, "churned").values()
-    floor = frames.alone(np.random.default_rng(0), table, 5_000)
+    (table,) = from_frames({"t": customers(0, 2_000, gaps=0)}, KINDS, "churned").values()
+    floor = independent_columns(np.random.default_rng(0), table, 5_000)
     assert len(floor) == 5_000 and floor.numbers.shape[1] == 3
     for column, drawn in zip(table.numbers.T, floor.numbers.T, strict=True):
         assert np.isin(drawn, column).all()
@@ -61,9 +61,9 @@ def test_the_floor_keeps_columns_and_breaks_pairs():
 
 
 def test_columns_can_be_selected():
-    (table,) = frames.read({"t": customers(0)}, KINDS, "churned").values()
+    (table,) = from_frames({"t": customers(0)}, KINDS, "churned").values()
     few = table.select({"member", "joined", "id"})
-    assert few.schema == frames.Schema(("joined",), ("member",), (("False", "True"),), None, ("joined",), ("id",))
+    assert few.schema == Schema(("joined",), ("member",), (("False", "True"),), None, ("joined",), ("id",))
     np.testing.assert_array_equal(few.numbers, table.numbers[:, [2]])
     np.testing.assert_array_equal(few.codes, table.codes[:, [1]])
     assert table.select(KINDS).schema == table.schema
@@ -88,7 +88,7 @@ def changed(**columns):
 )
 def test_wrong_frames_are_answered_in_one_line(frame, message):
     with pytest.raises(InputError) as error:
-        frames.read({"real": customers(0, 5), "synthetic": frame}, KINDS, "churned")
+        from_frames({"real": customers(0, 5), "synthetic": frame}, KINDS, "churned")
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
@@ -103,4 +103,4 @@ def test_wrong_frames_are_answered_in_one_line(frame, message):
 )
 def test_wrong_schemas_are_answered_in_one_line(kinds, target, message):
     with pytest.raises(InputError, match=message):
-        frames.read({"real": customers(0, 5)}, kinds, target)
+        from_frames({"real": customers(0, 5)}, kinds, target)

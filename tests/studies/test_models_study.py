@@ -4,23 +4,23 @@ import dataclasses
 
 import numpy as np
 import pytest
-from synthjax.studies import all as study
+from synthjax.studies import models as study
 from synthjax.studies import workspace
 
 from synthjax import data
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import from_frames, independent_columns
 from synthjax.launch import config as config_lib
 from synthjax.launch import reproduce
 
-TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
+TINY = reproduce.settings("models", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A folder in which both tables were made: (folder, images, tables)."""
-    folder = tmp_path_factory.mktemp("all")
-    work = workspace.Workspace(folder, None, {"study": "all"}, lambda line: None)
+    folder = tmp_path_factory.mktemp("models")
+    work = workspace.Workspace(folder, None, {"study": "models"}, lambda line: None)
     return folder, *(study.TABLES[name](work, TINY)[0] for name in ("images", "tables"))
 
 
@@ -73,16 +73,16 @@ def test_what_was_measured_is_kept(place, monkeypatch):
     for name in ("image_scores", "table_scores"):
         monkeypatch.setattr(study, name, lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(workspace.train, "run", lambda *_: pytest.fail("trained"))
-    work = workspace.Workspace(folder, None, {"study": "all"}, lambda line: None)
+    work = workspace.Workspace(folder, None, {"study": "models"}, lambda line: None)
     assert study.tables(work, TINY) == [tables] and study.images(work, TINY) == [images]
 
 
 def test_rows_drawn_alone_are_told_from_real_ones():
     loaded = data.load("breast_cancer")
     schema = loaded.table.schema
-    kinds = schema.comparable_kinds()
-    parts = frames.read({split: loaded.frame(split) for split in ("train", "test")}, kinds, schema.target)
-    alone = frames.alone(np.random.default_rng(0), parts["train"], 409)
+    splits = {split: loaded.frame(split) for split in ("train", "test")}
+    parts = from_frames(splits, schema.comparable_kinds(), schema.target)
+    alone = independent_columns(np.random.default_rng(0), parts["train"], 409)
     config = dataclasses.replace(TINY, networks=2, limit=409)
     real, made = (study.row_scores(config, rows, parts["train"], parts["test"]) for rows in (parts["train"], alone))
     assert min(real["tstr"]) > 0.97 and max(made["tstr"]) < 0.9 and len(made["tstr"]) == 2

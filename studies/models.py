@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from synthjax.data import Dataset, Split
+from synthjax.data import Split
 from synthjax.errors import InputError
 from synthjax.evals import classifiers
-from synthjax.evals.fidelity import images as image_fidelity
-from synthjax.evals.subsample import stratified
+from synthjax.evals.domains.tables import useful as usefulness
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.table import from_frames
 from synthjax.launch import config as config_lib
 from synthjax.launch import evaluate, levels, runs, subjects, synthesize
 from synthjax.launch.config import Experiment, experiment, labelled
@@ -34,6 +34,7 @@ from synthjax.model import DataSpec
 from synthjax.train import metrics
 
 from . import figures
+from .image_scores import ImageScores
 from .workspace import Generator, Workspace, cell
 
 SPEED_STEPS = 50
@@ -95,7 +96,7 @@ def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
     chosen = experiment(None, name, dataset)
     if dataset == config.images:
         chosen = labelled(chosen)
-    most = min(chosen.model.steps, *(n for n in (steps, config.steps) if n), chosen.model.steps)
+    most = min(n for n in (chosen.model.steps, config.steps, steps) if n)
     model = dataclasses.replace(chosen.model, steps=most)
     every = max(most // 4, SPEED_STEPS)
     return dataclasses.replace(
@@ -176,60 +177,15 @@ def draw(workspace: Workspace, kind: str, found: dict[str, dict[str, Any]], titl
 # --- images -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scales:
-    """What all models of images are measured with: networks trained on real images."""
-
-    data: Dataset
-    config: Config
-
-    @functools.cached_property
-    def real(self) -> Split:
-        """As many real training images as there are synthetic ones, or all."""
-        rows = stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
-        return Split(*(array[rows] for array in self.data.train))
-
-    @functools.cached_property
-    def networks(self) -> classifiers.Classifiers:
-        """Trained on them; the first gives the features."""
-        return self.trained(self.real.x, self.real.y)
-
-    def trained(self, x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
-        """Networks trained on images."""
-        config = self.config
-        return classifiers.train(
-            jax.random.key(config.seed),
-            x,
-            y,
-            self.data.spec,
-            seeds=config.networks,
-            epochs=config.classifier_epochs,
-            pad_to=max(config.samples, len(self.real.y)),
-        )
-
-    def accuracy(self, nets: classifiers.Classifiers) -> list[float]:
-        """Of each network, on real test images."""
-        test = self.data.test
-        return (classifiers.predict(nets, test.x).argmax(-1) == test.y).mean(axis=1).tolist()
-
-    def likeness(self, made: Split) -> dict[str, Any]:
-        """Precision and recall among real test images, and the mean diversity of the classes."""
-        test, spec = self.data.test, self.data.spec
-        features = functools.partial(classifiers.features, self.networks)
-        found = image_fidelity.evaluate(made, test, spec, features, limit=self.config.limit, seed=self.config.seed)
-        diversity = [of["diversity"] for of in found["per_class"].values() if of["diversity"] is not None]
-        return {"precision": found["precision"], "recall": found["recall"], "diversity": float(np.mean(diversity))}
-
-
-def image_scores(workspace: Workspace, scales: Scales, made: Generator) -> dict[str, Any]:
+def scores_of_images(workspace: Workspace, config: Config, scores: ImageScores, made: Generator) -> dict[str, Any]:
     """All figures of a model of images."""
-    config, spec = scales.config, made.spec
+    spec = made.spec
     x, y = workspace.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
     run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
     subject = subjects.of_images(real, Synthetic(x, y), workspace.folder / "sets" / f"{made.name}.npz", run)
     return {
-        "tstr": scales.accuracy(scales.trained(x, y)),
-        **scales.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
+        "tstr": scores.accuracy(scores.train(x, y)),
+        **scores.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
         **leakage(attacked(workspace, config, subject)),
         **described(made, config),
     }
@@ -246,15 +202,18 @@ def images(workspace: Workspace, config: Config) -> list[Table]:
     data = workspace.data(Experiment("", None, config.images))
     if data.spec.kind != "image" or not data.spec.n_classes:
         raise InputError(f"images={config.images}: must be a set of labelled images")
-    scales = Scales(data, config)
+    scores = ImageScores(
+        data, config.samples, config.networks, config.classifier_epochs, config.seed, limit=config.limit
+    )
 
     def ceiling() -> dict[str, Any]:
-        return {"tstr": scales.accuracy(scales.networks), **scales.likeness(scales.real)}
+        return {"tstr": scores.accuracy(scores.trained_on_real), **scores.likeness(scores.real)}
 
     found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
         made = generator(workspace, config, name, config.images)
-        found[name] = workspace.result(f"{data.name}, {name}", functools.partial(image_scores, workspace, scales, made))
+        work = functools.partial(scores_of_images, workspace, config, scores, made)
+        found[name] = workspace.result(f"{data.name}, {name}", work)
     title = f"Every model of images, on {data.name}"
     draw(workspace, "images", found, title)
     rows = [
@@ -286,7 +245,7 @@ def drawn(workspace: Workspace, config: Config, made: Generator) -> Path:
     return file
 
 
-def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
+def scores_of_tables(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """All figures of a model of tables."""
     file = str(drawn(workspace, config, made))
     asked = Asked(workdir=str(made.workdir), synthetic=file, data_dir=workspace.data_dir)
@@ -299,13 +258,10 @@ def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[
 
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
-    """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
-    from synthjax.evals.domains import tables as domain
-    from synthjax.evals.fidelity import tables as fidelity
-
+    """Usefulness and likeness of rows: `evals.table.Table`, all three."""
     measure = "r2" if train.schema.regression else "roc_auc"
     seeds = range(config.seed, config.seed + config.networks)
-    useful = [float(domain.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
+    useful = [float(usefulness(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
     return {
         "tstr": useful,
         "c2st": fidelity.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
@@ -316,8 +272,6 @@ def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[st
 
 def tables(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of tables."""
-    from synthjax.evals import frames
-
     data = workspace.data(Experiment("", None, config.tables))
     if data.table is None or data.table.schema.target is None:
         raise InputError(f"tables={config.tables}: must be a table with a target")
@@ -325,7 +279,7 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
-        parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
+        parts = from_frames({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
         found = row_scores(config, parts["train"], parts["train"], parts["test"])
         like = row_scores(dataclasses.replace(config, networks=0), parts["test"], parts["train"], parts["test"])
         return {**like, "tstr": found["tstr"]}
@@ -333,7 +287,8 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
         made = generator(workspace, config, name, config.tables)
-        found[name] = workspace.result(f"{data.name}, {name}", functools.partial(table_scores, workspace, config, made))
+        work = functools.partial(scores_of_tables, workspace, config, made)
+        found[name] = workspace.result(f"{data.name}, {name}", work)
     title = f"Every model of tables, on {data.name}"
     draw(workspace, "tables", found, title)
     rows = [
