@@ -16,6 +16,7 @@ import numpy as np
 from synthjax.evals.domains.images import Examples
 from synthjax.evals.draw import png
 from synthjax.evals.neighbours import nearest
+from synthjax.evals.streams import stream
 from synthjax.evals.table import Table
 from synthjax.model import DataSpec
 
@@ -249,6 +250,6 @@ def _distances(to_train: np.ndarray, to_test: np.ndarray) -> dict[str, Any]:
         name: np.histogram(np.clip(values, 0, top), edges)[0].tolist()
         for name, values in (("train", to_train), ("test", to_test))
     }
-    few = np.random.default_rng(0).permutation(len(to_train))[:POINTS]
+    few = stream(0, "pictures.distances").permutation(len(to_train))[:POINTS]
     points = np.clip(np.stack([to_train, to_test], 1)[few], 0, top)
     return {"edges": _rounded(edges, 6), **counts, "points": [_rounded(point, 4) for point in points]}
