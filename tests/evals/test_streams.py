@@ -27,7 +27,7 @@ def test_no_two_users_share_a_stream():
 
 def test_measures_draw_from_streams_alone():
     elsewhere = {file for file, _ in calls("default_rng")}
-    assert elsewhere <= {"streams.py", "tabular_figures.py"}  # figures thin points out, always alike
+    assert elsewhere <= {"streams.py"}
 
 
 def test_a_stream_depends_on_seed_name_and_numbers():
