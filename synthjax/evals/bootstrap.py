@@ -13,15 +13,58 @@ A score is given by weights on the test examples, `score(weights (R, N)) -> (R,)
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from synthjax.evals.figure import Count, Interval, Share, figure
 
 RESAMPLES = 1_000
 _BLOCK = 4_000_000  # weights held at once
 
 Score = Callable[[np.ndarray], np.ndarray]
 """Weights (R, N) >= 0 of the test examples to scores (R,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What a classifier loses that was trained on synthetic instead of real data (`synthjax.evals.bootstrap`)."""
+
+    points: float = figure(
+        "points lost",
+        "Score of a classifier trained on real data less that of one trained on synthetic data, times 100.",
+        "low",
+        bounds=(None, None),
+        reference=0.0,
+        interval="ci",
+    )
+    ci: Interval
+    ours: float
+    real: float
+    n: Count
+    """Test examples."""
+    seeds: Count
+    resamples: Count
+    who: str
+    """The classifier, as it begins a sentence."""
+    measure: str
+    """The score, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Expected calibration error: how far a classifier's confidence is from how often it is right."""
+
+    tstr: Share = figure(
+        "calibration error",
+        "Mean distance of confidence and accuracy of the classifier trained on synthetic data.",
+        "low",
+        reference="trtr",
+    )
+    trtr: Share = figure(
+        "calibration error of real data", "The same, trained on real data: the ceiling.", "low", detail=True
+    )
 
 
 def loss(
@@ -37,8 +80,8 @@ def loss(
         resamples: of the bootstrap.
 
     Returns:
-        Plain values: `points`, 100 x (mean of real - mean of ours); `ci`, their 95 % interval [low, high] by
-        percentiles; `ours`, `real`, the means; `n`, `seeds` (of the side that has fewer), `resamples`.
+        Plain values with the keys of `Loss` but `who` and `measure`; `ci` by percentiles, `ours` and `real` the means,
+        `seeds` of the side that has fewer.
     """
     whole = np.ones((1, n))
     means = [float(np.mean([score(whole)[0] for score in side])) for side in (ours, real)]

@@ -12,11 +12,13 @@ judges.
 
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from synthjax.evals.estimate import student
+from synthjax.evals.figure import Count, Estimate
 
 MIX = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Synthetic examples per real one."""
@@ -29,6 +31,25 @@ Score = Callable[[np.ndarray, np.ndarray], list[float]]
 """(Rows of the real training set, rows of the synthetic set), either empty, to a test score per seed."""
 Draw = Callable[[int], np.ndarray]
 """A number to so many rows, or to all where there are fewer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """Scores of classifiers trained on `n` examples."""
+
+    n: Count
+    synthetic: Estimate
+    real: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixPoint:
+    """Score of classifiers trained on few real examples and `factor` times as many synthetic ones."""
+
+    factor: float
+    n_real: Count
+    n_synthetic: Count
+    score: Estimate
 
 
 def sizes(most: int) -> list[int]:
@@ -52,7 +73,7 @@ def curve(score: Score, real: Draw, synthetic: Draw, most: int, tick: Callable[[
         tick: called after each training.
 
     Returns:
-        A list of {"n", "synthetic", "real"}, the last two leaves (`estimate.student`).
+        A list with the keys of `CurvePoint`.
     """
     none = np.empty(0, np.int64)
     found = []
@@ -79,8 +100,7 @@ def mixing(
         tick: called after each training.
 
     Returns:
-        A list of {"factor", "n_real", "n_synthetic", "score": of `estimate.student`}; the first has no synthetic
-        examples.
+        A list with the keys of `MixPoint`; the first has no synthetic examples.
     """
     rows, found = real(n), []
     for factor in MIX:

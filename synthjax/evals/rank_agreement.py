@@ -14,14 +14,40 @@ costs, the best classifier's real score less that of the one chosen.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from synthjax.evals.domains import Rows
 from synthjax.evals.estimate import student
+from synthjax.evals.figure import Count, Estimate, figure
 from synthjax.evals.sets import Sets
 from synthjax.evals.streams import stream
+
+RankCorrelation = Literal["spearman", "kendall"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """Does the best classifier on synthetic data stay the best on real data?"""
+
+    classifiers: dict[str, dict[Literal["validation", "deployed", "real", "real_validation"], float]]
+    """Mean scores."""
+    deployed: dict[RankCorrelation, Estimate | None]
+    """Rank correlations; None where all classifiers score alike."""
+    real: dict[RankCorrelation, Estimate | None]
+    ceiling: dict[RankCorrelation, Estimate | None]
+    regret: Estimate = figure(
+        "points lost by choosing on synthetic data",
+        "Real score of the best classifier less that of the one that looks best on synthetic data, times 100.",
+        "low",
+        bounds=(0, None),
+        detail=True,
+    )
+    chosen: str
+    best: str
+    seeds: Count
 
 
 def evaluate(
@@ -37,10 +63,7 @@ def evaluate(
         tick: called after each classifier's training.
 
     Returns:
-        Plain values: `classifiers`, name -> `validation` (synthetic), `deployed`, `real`, `real_validation`, each the
-        mean over the seeds; `deployed`, `real`, `ceiling`, each with `spearman` and `kendall` (`estimate.student`, over
-        the seeds), None where all classifiers have one score; `regret`, likewise, in points, and `chosen`, `best`,
-        names by the means; `seeds`.
+        Plain values with the keys of `Ranking`.
     """
     domain, names = sets.domain, sets.domain.ranked
     rows = min(rows, domain.size(sets.synthetic) // 2, domain.size(sets.train) // 2)

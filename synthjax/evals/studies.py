@@ -10,14 +10,34 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from synthjax.evals import learning_curves, rank_agreement, top_up
 from synthjax.evals.domains import Progress
+from synthjax.evals.figure import Count
+from synthjax.evals.learning_curves import CurvePoint, MixPoint
+from synthjax.evals.rank_agreement import Ranking
 from synthjax.evals.sets import Sets
 from synthjax.evals.streams import stream
+from synthjax.evals.top_up import TopUp
 
 TESTED = 20_000
 """Real test examples that the classifiers are tested on at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Studies:
+    """What synthetic data is worth by size, beside real data, for rare classes, and to choose a classifier."""
+
+    curve: list[CurvePoint]
+    mixing: list[MixPoint]
+    top_up: TopUp
+    ranking: Ranking
+    measure: str | UnsetType = UNSET
+    """Of tables: what is scored."""
+    seeds: Count
+    steps: Count | UnsetType = UNSET
+    """Of images: of each CNN."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +67,7 @@ def evaluate(
         progress: called with the share of the trainings that are done.
 
     Returns:
-        `curve` and `mixing` (`synthjax.evals.learning_curves`), `top_up` (`synthjax.evals.top_up`, and what it `said`
-        in words), `ranking` (`synthjax.evals.rank_agreement`), `seeds` and what `Domain.studied` says.
+        Plain values with the keys of `Studies`.
     """
     sets, domain = sets.labelled, sets.domain
     synthetic, train = sets.synthetic, sets.train

@@ -17,12 +17,14 @@ it is a function of `answers(real rows, synthetic rows) -> classes`. Nothing is 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from synthjax.evals import bootstrap
 from synthjax.evals.estimate import student
+from synthjax.evals.figure import Count, Estimate, Interval, figure, part
 from synthjax.evals.streams import stream
 
 BALANCED = 2 / 3
@@ -35,6 +37,44 @@ SHOWN = 3
 Answers = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(Rows of the real training set, rows of the synthetic set), the latter maybe none, to the classes (seeds, M) that
 classifiers trained on both give to the M real test examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gained:
+    """A score of real data alone, with rare classes filled up by synthetic, and by repeated real examples."""
+
+    real: Estimate
+    filled: Estimate
+    repeated: Estimate
+    points: float = figure(
+        "points gained by filling up rare classes",
+        "Score with rare classes filled up by synthetic examples less that of real data alone, times 100.",
+        "high",
+        bounds=(None, None),
+        floor=0.0,
+        interval="ci",
+    )
+    ci: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopUp:
+    """Are rare classes helped by synthetic examples?"""
+
+    reason: str | None
+    """Why nothing was measured, with None for the rest; None: it was."""
+    rarest: str | None
+    """Name of a class."""
+    n_real: Count | None
+    n_synthetic: Count | None
+    filled: dict[str, dict[Literal["real", "added", "lacking"], Count]] | None
+    """Examples of each rare class."""
+    n_test: Count | None
+    """Of the rarest class."""
+    balanced_accuracy: Gained | None = part("balanced accuracy")
+    recall: Gained | None = part("recall of the rarest")
+    said: str
+    """In words."""
 
 
 class Labels(NamedTuple):
@@ -62,11 +102,7 @@ def evaluate(
         tick: called after each of the `TRAININGS`.
 
     Returns:
-        Plain values: `reason`, why nothing was measured, and None for the rest; or `reason` None; `rarest`, a class
-        name; `n_real`, `n_synthetic`, examples; `filled`, class name -> `real`, `added`, `lacking` examples of each
-        class that lacks some; `n_test`, test examples of the rarest; `balanced_accuracy` and `recall`, each with
-        `real`, `filled` and `repeated` (`estimate.student`, over the seeds), and the `points` gained by filling up
-        with their `ci`.
+        Plain values with the keys of `TopUp` but `said`.
     """
     real, made, test, classes = labels
     rng = stream(seed, "top_up")

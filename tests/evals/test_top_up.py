@@ -10,8 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from synthjax.evals import top_up
 from synthjax.evals.report.model import parse
 from synthjax.evals.report.rows import measured as figures_of
-from synthjax.evals.report.shared import TopUp
-from synthjax.evals.top_up import Labels
+from synthjax.evals.top_up import Labels, TopUp
 
 CLASSES = ("ant", "bee", "cat")
 REAL = np.repeat([0, 1, 2], [200, 150, 4])

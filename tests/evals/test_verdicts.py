@@ -4,12 +4,12 @@ import pytest
 import reports
 from reports import attack, estimate, loss, scores, texts
 
+from synthjax.evals.bootstrap import Loss
 from synthjax.evals.privacy import overlap
 from synthjax.evals.report import verdicts
 from synthjax.evals.report.alike import trend
 from synthjax.evals.report.model import Guarantee
 from synthjax.evals.report.private import copied
-from synthjax.evals.report.shared import Loss
 from synthjax.evals.report.tables import Pair
 
 KINDS = ("image", "table")

@@ -17,14 +17,16 @@ A category is right if it is the very one, a number if it is off by at most 5 % 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals import encoders
+from synthjax.evals.figure import part
 from synthjax.evals.neighbours import nearest
-from synthjax.evals.privacy.distances import compare
+from synthjax.evals.privacy.distances import OfMembers, compare
 from synthjax.evals.streams import stream
 from synthjax.evals.table import Table
 from synthjax.evals.threads import single_thread
@@ -37,6 +39,16 @@ ITERATIONS = 50
 NEAR_QUANTILE = 0.01
 TOLERANCE = 0.05
 ATTACKERS = ("boosting", "nearest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guesses:
+    """How often one secret column is guessed; `tolerance` of a number."""
+
+    boosting: OfMembers = part("by boosting")
+    nearest: OfMembers = part("by the nearest synthetic row")
+    without: OfMembers = part("by boosting without the file")
+    tolerance: float | None
 
 
 def default_secrets(table: Table) -> list[str]:
@@ -85,9 +97,8 @@ def evaluate(
         limit: training rows and control rows that are guessed at most.
 
     Returns:
-        By column `boosting`, `nearest`, `without`, each as `distances.compare` gives it, members being training rows
-        and others the control; `tolerance`, None for categories. Columns that no row or one value has are left out,
-        and all of them where there is but one column.
+        By column the keys of `Guesses`, members being training rows and others the control. Columns that no row or one
+        value has are left out, and all of them where there is but one column.
 
     Raises:
         InputError: a column is none of the table's.

@@ -17,13 +17,44 @@ that share a neighbour are not independent. `reference` is the same for real row
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
+from synthjax.evals.figure import Count, Share, figure, part, twin
 from synthjax.evals.neighbours import nearest
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Test:
+    """Of two sets of distances."""
+
+    statistic: float | None
+    p: Share = figure("p", "Small: synthetic rows lie nearer to training or to test rows.", detail=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceTests:
+    """Do rows lie as near to training as to test rows?"""
+
+    mann_whitney: Test = part("Mann-Whitney")
+    wilcoxon: Test = part("Wilcoxon")
+    kruskal_wallis: Test = part("Kruskal-Wallis")
+    pearson: dict[Literal["r", "p"], float] | None
+    """Correlation of the two sets of distances."""
+    n: Count
+    median_train: float
+    median_test: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTests(DistanceTests):
+    """Of synthetic rows, and under `reference` of real rows in neither set."""
+
+    reference: DistanceTests = twin()
 
 
 def evaluate(vectors: Mapping[str, np.ndarray], *, seed: int, limit: int) -> dict[str, Any]:
@@ -61,9 +92,8 @@ def compare_distances(to_train: np.ndarray, to_test: np.ndarray) -> dict[str, An
     """The study's tests of two sets of distances (n,), whose entries belong together.
 
     Returns:
-        `mann_whitney`, `wilcoxon`, `kruskal_wallis`, each with `statistic` and `p`; `pearson`, with `r` and `p`, None
-        where one of the sets is constant or n < 3; `n`; `median_train`, `median_test`. Sets without any difference
-        have p = 1.
+        Plain values with the keys of `DistanceTests`; `pearson` is None where one of the sets is constant or n < 3.
+        Sets without any difference have p = 1.
     """
     from scipy import stats
 

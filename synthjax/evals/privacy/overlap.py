@@ -14,20 +14,37 @@ which is what `taken` estimates. More than by chance is said if Fisher's one-sid
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scipy import stats
 
+from synthjax.evals.figure import Count, Share
 from synthjax.evals.privacy.distances import RARE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """What two real sets share."""
+
+    rows_of: str
+    found_in: str
+    """Names of the sets."""
+    shared: Count
+    """How many of the `n` rows of the first equal one of the second."""
+    n: Count
+    twins: Count
+    """How many of the `among` rows of the second equal another of their own."""
+    among: Count
+    taken: Share
+    """The share taken over (see module); 0 where that is no more than chance."""
 
 
 def find(*, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[bytes]) -> list[dict[str, Any]]:
     """What each pair of real sets has in common, by the exact keys of their rows (see `distances.keys`).
 
     Returns:
-        Of every pair of sets that are not empty: `rows_of` and `found_in`, their names; `shared`, how many of the `n`
-        rows of the first equal one of the second; `twins`, how many of the `among` rows of the second equal another of
-        their own; `taken`, the share taken over (see module), 0 where that is no more than chance.
+        Of every pair of sets that are not empty, the keys of `Overlap`.
     """
     found = []
     sets = {"train": train, "holdout": holdout, "test": test}

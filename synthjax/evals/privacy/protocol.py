@@ -5,18 +5,31 @@ membership attacks. Tables have guesses of secret columns and a published study'
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from synthjax.errors import InputError
+from synthjax.evals.figure import Count, Share, figure, part, twin
 from synthjax.evals.privacy import attributes, distance_tests, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
-from synthjax.evals.privacy.distances import Keys, closest_record, copies, duplicates
+from synthjax.evals.privacy.attributes import Guesses
+from synthjax.evals.privacy.distance_tests import StudyTests
+from synthjax.evals.privacy.distances import (
+    ClosePair,
+    ClosestRecord,
+    Duplicates,
+    Keys,
+    NearMatches,
+    closest_record,
+    copies,
+    duplicates,
+)
 from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
-from synthjax.evals.privacy.summary import findings, summarise
+from synthjax.evals.privacy.summary import Attack, Attacks, Findings, ModelAttacks, findings, summarise
 from synthjax.evals.sets import Sets
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
@@ -24,6 +37,60 @@ from synthjax.evals.table import Table
 
 RECORD_LIMIT = 50_000
 """Rows of a synthetic table whose closest record is looked for at most."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membership(Attacks):
+    """Attacks from the file alone, and on the model where there is one."""
+
+    control_auc: Share | None = figure(
+        "control AUC",
+        "The distance attack aimed at real data that holds no training record: 0.5 without a bias of the method.",
+        reference=0.5,
+        detail=True,
+    )
+    n_public: Count
+    """Records of which the attacker knew before."""
+    model_auc: Share | None = figure(
+        "AUC, asking the model",
+        "The same by the best attack that asks the model itself; guessing gives 0.5.",
+        "low",
+        reference=0.5,
+        interval="model.auc_interval",
+    )
+    model: Attack | None = twin()
+    model_attacks: ModelAttacks | None = twin()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """Does synthetic data give its training examples away?"""
+
+    n_synthetic: Count
+    exact_matches: Count = figure(
+        "exact copies, number", "Synthetic examples that equal a training one.", "low", bounds=(0, None), detail=True
+    )
+    exact_matches_share: Share = figure(
+        "exact copies",
+        "Share of synthetic examples that equal a training one; beside it, of unseen real ones.",
+        "low",
+        reference="exact_matches_reference",
+    )
+    exact_matches_reference: Share
+    near_matches: NearMatches
+    closest: list[ClosePair]
+    duplicates: Duplicates
+    dcr: ClosestRecord
+    mia: Membership
+    findings: Findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePrivacy(Privacy):
+    """With guesses of secret columns, and the study's tests."""
+
+    attributes: dict[str, Guesses] = part("of NAME")
+    tests: StudyTests
 
 
 class Attacker(NamedTuple):
@@ -54,8 +121,8 @@ def evaluate(
         save: file for what every attack said of every record, see `records.save`.
 
     Returns:
-        Plain values for JSON, documented in `synthjax.evals.report`: what `judge` returns, and of tables `attributes`
-        (`attributes.evaluate`) and `tests` (`distance_tests.evaluate`); distances in units of a range or a category.
+        Plain values with the keys of `Privacy`, of tables of `TablePrivacy`, whose distances are in units of a range or
+        a category.
 
     Raises:
         InputError: there are fewer than 2 training or unseen examples, or no synthetic one.

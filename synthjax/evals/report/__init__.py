@@ -6,7 +6,9 @@
     report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
 
 `model` says what a report holds, `synthjax.evals.figure` how a figure is declared, `verdicts` what it amounts to,
-`gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side.
+`gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side. The types
+of parts are beside their measures (`privacy.protocol.Privacy`, `studies.Studies`, `bootstrap.Loss`, ...), those of
+usefulness and likeness in `images` and `tables`.
 """
 
 import json

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from synthjax.evals.bootstrap import Calibration, Loss
 from synthjax.evals.figure import Count, Estimate, Share, figure, part, twin
-from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods
+from synthjax.evals.report.shared import Map, Neighbourhoods
 from synthjax.evals.two_sample import TwoSample
 
 _TSTR = "Share of real test images that a classifier trained on synthetic images alone answers rightly."

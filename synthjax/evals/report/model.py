@@ -15,11 +15,13 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from synthjax.evals.figure import Count, Figure, Share, figure, part, row_of
-from synthjax.evals.report.attacks import Privacy, TablePrivacy
+from synthjax.evals.figure import Count, Figure, figure, part, row_of
+from synthjax.evals.privacy.overlap import Overlap
+from synthjax.evals.privacy.protocol import Privacy, TablePrivacy
 from synthjax.evals.report.images import ImageFidelity, ImageUtility
-from synthjax.evals.report.shared import Level, Robustness, Studies
+from synthjax.evals.report.shared import Level, Robustness
 from synthjax.evals.report.tables import TableFidelity, TableUtility
+from synthjax.evals.studies import Studies
 
 PROTOCOL_VERSION = 3
 """Figures of different versions do not compare."""
@@ -90,19 +92,6 @@ class ModelCard:
     train_seconds: float | None = figure(
         "training, s", "Wall-clock seconds of training.", "low", bounds=(0, None), default=None
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """What two real splits share (`privacy.overlap`): of `n` rows `shared`; `taken`, the share beyond natural twins."""
-
-    rows_of: str
-    found_in: str
-    shared: Count
-    n: Count
-    twins: Count
-    among: Count
-    taken: Share
 
 
 @dataclass(frozen=True, kw_only=True)

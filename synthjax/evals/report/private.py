@@ -4,7 +4,9 @@ A test is named mia.ATTACK.FIGURE, duplicates.KIND or attributes.COLUMN.ATTACKER
 tests of one file, corrected together by Holm, and which of them are significant.
 """
 
-from synthjax.evals.report.attacks import Attacks, Privacy, TablePrivacy
+from synthjax.evals.privacy.distances import exceeds
+from synthjax.evals.privacy.protocol import Privacy, TablePrivacy
+from synthjax.evals.privacy.summary import Attacks
 from synthjax.evals.report.model import Evidence, Verdict
 from synthjax.evals.report.shared import Level
 from synthjax.evals.report.words import attack, p_value, percent
@@ -45,8 +47,6 @@ def private(privacy: Privacy) -> Verdict:
 
 def copied(privacy: Privacy) -> bool:
     """Whether more synthetic examples equal training examples than by nature, going by how many unseen real ones do."""
-    from synthjax.evals.privacy.distances import exceeds  # brings scipy, which a report that is read back does not need
-
     made, unseen = privacy.n_synthetic, privacy.mia.n_others
     return exceeds(privacy.exact_matches, made, round(privacy.exact_matches_reference * unseen), unseen)
 

@@ -5,8 +5,9 @@ from typing import Literal
 
 from msgspec import UNSET, UnsetType
 
+from synthjax.evals.bootstrap import Calibration, Loss
 from synthjax.evals.figure import Count, Estimate, Share, figure, part, twin
-from synthjax.evals.report.shared import Calibration, Loss, Map, Neighbourhoods
+from synthjax.evals.report.shared import Map, Neighbourhoods
 from synthjax.evals.two_sample import TwoSample
 
 Score = Estimate | UnsetType | None

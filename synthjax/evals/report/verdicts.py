@@ -17,10 +17,12 @@ and read back by page, console and comparison. Programs go by the topics of the 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from synthjax.evals.bootstrap import Loss
+from synthjax.evals.privacy.overlap import Overlap
 from synthjax.evals.report.alike import alike, trend
-from synthjax.evals.report.model import Evidence, ImageReport, Overlap, Report, TableReport, Verdict
+from synthjax.evals.report.model import Evidence, ImageReport, Report, TableReport, Verdict
 from synthjax.evals.report.private import of_model, private
-from synthjax.evals.report.shared import Level, Loss
+from synthjax.evals.report.shared import Level
 from synthjax.evals.report.tables import TableFidelity
 from synthjax.evals.report.useful import kept_in_words, useful
 from synthjax.evals.report.words import attack, lower, missing_classes, percent
