@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
-from synthjax.studies import canvas, figures
 
 from synthjax.errors import InputError
+from synthjax.studies import canvas, figures
 
 DIGITS = [str(digit) for digit in range(10)]
 

@@ -5,13 +5,13 @@ import pytest
 from customers import KINDS, customers
 from matplotlib.colors import to_rgb
 from PIL import Image
-from synthjax.studies import canvas, table_figures
 
 from synthjax.errors import InputError
 from synthjax.evals import encoders
 from synthjax.evals.fidelity import tables as fidelity
 from synthjax.evals.privacy import distance_tests
 from synthjax.evals.table import from_frames
+from synthjax.studies import canvas, table_figures
 
 
 @pytest.fixture
