@@ -181,14 +181,19 @@ def scores_of_images(workspace: Workspace, config: Config, scores: ImageScores, 
     """All figures of a model of images."""
     spec = made.spec
     x, y = workspace.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
-    run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
-    subject = subjects.of_images(real, Synthetic(x, y), workspace.folder / "sets" / f"{made.name}.npz", run)
     return {
         "tstr": scores.accuracy(scores.train(x, y)),
         **scores.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
-        **leakage(attacked(workspace, config, subject)),
+        **leakage(privacy_of_images(workspace, config, made, Synthetic(x, y))),
         **described(made, config),
     }
+
+
+def privacy_of_images(workspace: Workspace, config: Config, made: Generator, synthetic: Synthetic) -> dict[str, Any]:
+    """The privacy part of a report on those images of a model."""
+    run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
+    file = workspace.folder / "sets" / f"{made.name}.npz"
+    return attacked(workspace, config, subjects.of_images(real, synthetic, file, run))
 
 
 def attacked(workspace: Workspace, config: Config, subject: Subject) -> dict[str, Any]:
