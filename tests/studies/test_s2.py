@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from synthjax.errors import InputError
+from synthjax.evals.domains import panel
 from synthjax.evals.table import Table, from_frames
 from synthjax.launch import reproduce
 from synthjax.launch.config import presets
