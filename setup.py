@@ -64,6 +64,8 @@ setup(
             "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
         ],
         "tensorboard": TENSORBOARD,
+        # The site: docs/build.
+        "docs": ["ipykernel", "myst-nb", "sphinx-book-theme", "sphinx-copybutton", "sphinx-design"],
         "bench": ["prdc", "sdmetrics", "torch"],
         # Workdirs, outputs and data in object stores.
         "gs": ["etils[epath-gcs]"],

@@ -215,10 +215,10 @@ def cell(values: Sequence[float]) -> str:
 
 
 def update(path: Path, study: str, tables: Mapping[str, str], order: Iterable[str]) -> None:
-    """Puts tables between the marks of a study in RESULTS.md, at its end if there are none; other tables there stay.
+    """Puts tables between the marks of a study in a page of results, at its end if there are none; others stay.
 
     Args:
-      path: of RESULTS.md.
+      path: of the page, docs/results/studies/STUDY.md.
       study: whose marks.
       tables: what `--table` calls them -> their Markdown, which may be empty.
       order: all such names of the study, in the order in which tables are to stand.

@@ -25,7 +25,6 @@ COMMANDS = [
 SHORT = {
     "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
     "python -m synthjax.launch.sample --workdir=runs/ddpm-digits": ["--per_class=2"],
-    "python -m synthjax.launch.sample --workdir=runs/table_wcgan-breast_cancer": ["--rows=300"],
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
     "python -m synthjax.launch.synthesize": ["--config.model.components=4", "--steps=2", "--level=look"],
     "python -m synthjax.launch.eval": ["--level=look"],
@@ -108,14 +107,10 @@ def test_commands_on_files_run(workplace, data_dir, command):
 
 
 def test_python_programs_run(workplace):
-    three_lines, loop, inpainting, *own_parts = PYTHON
+    three_lines, loop = PYTHON
     assert "range(2000)" in loop
     expected = {three_lines: "assert images.shape == (10, 8, 8, 1), images.shape"}
-    expected[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16"
-    inpainting = f"{three_lines}import numpy as np\n{inpainting}"
-    expected[inpainting] = "assert halves.shape == x.shape and abs(halves[:, :4] - x[:, :4]).max() < 1e-5"
-    assert len(own_parts) == 3
-    expected["".join([loop, *own_parts])] = "assert len(models) == 2 and metrics['loss'][2] > 0"
+    expected[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16 and metrics['loss'] > 0"
     for program, claim in expected.items():
         code = program.replace("range(2000)", "range(3)") + claim
         done = run(workplace, [sys.executable, "-c", code])
