@@ -1,17 +1,23 @@
-"""What every test shares: four virtual CPU devices, a compilation cache, the way to the real data; and who runs what."""
+"""What every test shares: four virtual CPU devices, cheap compilation, the real data, and which worker runs what."""
 
+import importlib.metadata
 import itertools
 import os
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Most programs run for a few steps here, and compiling them well takes several times as long as running them.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# XLA ends a process that is given a flag it does not know; this one of jaxlib 0.10 halves the time of compiling again.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4"
+    + " --xla_cpu_use_fusion_emitters=false" * importlib.metadata.version("jaxlib").startswith("0.10."),
+)
 # One cache for this run and the processes it starts, which compile the same programs again and again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"synthjax-tests-{os.getuid()}"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-# Most programs run a few steps here: compiling them with all of LLVM's passes takes several times as long as running.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 import pytest
@@ -29,7 +35,7 @@ DEAREST_FIRST = (
 )
 """The files that take longest: begun first, so that all workers end at about the same time."""
 BY_PARAMETER = ("tests/test_contract.py",)
-"""Files whose tests share nothing but what belongs to one parameter, here a model: it goes to one worker, not the file."""
+"""Files whose tests share what belongs to one parameter, here a model: workers take one of those, not the file."""
 
 
 @pytest.hookimpl(trylast=True)

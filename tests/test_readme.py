@@ -1,14 +1,15 @@
 """README's commands and programs run, the long ones shortened."""
 
-import os
+import itertools
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import environment, finish
+from in_process import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -21,9 +22,11 @@ COMMANDS = [
     for command in line.split(" && ")
 ]
 
-# Arguments that shorten a command; behind its own, where the last one counts.
+# Arguments that shorten a command: all whose words it begins with, behind its own, where the last one counts.
+NARROW = ["--config.model.width=8", "--config.model.multipliers=1", "--config.model.blocks=1"]
 SHORT = {
     "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
+    "python -m synthjax.launch.train --model=ddpm": [*NARROW, "--config.model.sample_steps=4"],
     "python -m synthjax.launch.sample --workdir=runs/ddpm-digits": ["--per_class=2"],
     "python -m synthjax.launch.sample --workdir=runs/table_wcgan-breast_cancer": ["--rows=300"],
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
@@ -43,23 +46,26 @@ def on_files(command: str) -> bool:
 
 
 def shortened(command: str) -> list[str]:
-    """The words of a README command, shortened, for this Python; SHORT must know the command."""
-    (extra,) = (extra for start, extra in SHORT.items() if command.startswith(start))
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-    return [*words, *extra]
+    """The words of a README command, shortened; SHORT must know the command."""
+    extra = [words for start, words in SHORT.items() if command.startswith(start)]
+    assert extra, command
+    return [*shlex.split(command), *itertools.chain(*extra)]
 
 
-def run(workplace: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command in `workplace` with this checkout's synthjax."""
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    return subprocess.run(words, cwd=workplace, env=environment, capture_output=True, text=True, timeout=600)
+def start(workplace: Path, words: list[str]) -> tuple[int, str, str]:
+    """Runs a command in `workplace` as a process of its own."""
+    words = [sys.executable if word == "python" else word for word in words]
+    return finish(words, cwd=workplace, env=environment(PYTHONPATH=str(ROOT)))
 
 
 def check(workplace: Path, command: str) -> None:
     """Runs a README command, shortened, and expects success; a gate may also close, with so little training."""
-    done = run(workplace, shortened(command))
-    assert done.returncode in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{done.stdout}\n{done.stderr}"
+    words = shortened(command)
+    if words[:2] == ["python", "-m"]:
+        code, out, err = run(words[2].rpartition(".")[2], *words[3:], folder=workplace, devices=1)
+    else:
+        code, out, err = start(workplace, words)
+    assert code in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{out}\n{err}"
 
 
 def write_images(path: Path, side: int, seed: int) -> None:
@@ -85,7 +91,8 @@ def workplace(tmp_path_factory) -> Path:
         "python -m synthjax.launch.eval",
     ]
     for command in COMMANDS[1:3]:
-        check(folder, command)
+        code, out, err = start(folder, shortened(command))
+        assert code == 0, f"{command}\n{out}\n{err}"
     return folder
 
 
@@ -108,17 +115,16 @@ def test_commands_on_files_run(workplace, data_dir, command):
 
 def test_python_programs_run(workplace):
     three_lines, loop, inpainting, *own_parts = PYTHON
-    assert "range(2000)" in loop
-    expected = {three_lines: "assert images.shape == (10, 8, 8, 1), images.shape"}
-    expected[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16"
-    inpainting = f"{three_lines}import numpy as np\n{inpainting}"
-    expected[inpainting] = "assert halves.shape == x.shape and abs(halves[:, :4] - x[:, :4]).max() < 1e-5"
-    assert len(own_parts) == 3
-    expected["".join([loop, *own_parts])] = "assert len(models) == 2 and metrics['loss'][2] > 0"
-    for program, claim in expected.items():
-        code = program.replace("range(2000)", "range(3)") + claim
-        done = run(workplace, [sys.executable, "-c", code])
-        assert done.returncode == 0, done.stderr
+    assert "range(2000)" in loop and "ddpm.Config()" in loop and len(own_parts) == 3
+    narrow = "ddpm.Config(width=8, multipliers=(1,), blocks=(1,), sample_steps=4)"
+    loop = loop.replace("range(2000)", "range(3)").replace("ddpm.Config()", narrow)
+    trained = "assert len(models) == 2 and metrics['loss'][2] > 0"
+    halves = "assert halves.shape == x.shape and abs(halves[:, :4] - x[:, :4]).max() < 1e-5"
+    reading = [three_lines, "assert images.shape == (10, 8, 8, 1)", "import numpy as np", inpainting, halves]
+    training = [loop, "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16", *own_parts, trained]
+    for parts in (reading, training):
+        code, _, err = start(workplace, ["python", "-c", "\n".join(parts)])
+        assert code == 0, err
 
 
 def test_the_folders_and_files_that_the_pages_link_to_exist():
