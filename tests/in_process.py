@@ -57,3 +57,8 @@ def run(name: str, *words: str, folder: Path | None = None, devices: int | None 
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     return End(code, out.getvalue(), err.getvalue())
+
+
+def launch(folder: Path, *words: str, name: str = "train") -> End:
+    """Runs a launcher in `folder`, on one device."""
+    return run(name, *words, folder=folder, devices=1)

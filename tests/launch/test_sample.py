@@ -3,12 +3,12 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -186,27 +186,19 @@ sample.cli.run(functools.partial(sample.main, options=options), sample.__doc__)
 """
 
 
-def start(folder, *flags, slow=0.0, **environment):
+def start(folder, *flags, slow=0.0):
     """The command with the fake model for `synthjax.load`; it says "block" after each."""
     script = folder / "command.py"
     script.write_text(textwrap.dedent(COMMAND))
     here = Path(__file__)
     path = os.pathsep.join([str(here.parent), str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
-    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    added = {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1", "PYTHONPATH": path, "SLOW": str(slow), **environment}
-    return subprocess.Popen(
-        [sys.executable, str(script), f"--workdir={folder}", "--batch_size=4", *flags],
-        cwd=folder,
-        env=kept | added,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    line = [sys.executable, str(script), f"--workdir={folder}", "--batch_size=4", *flags]
+    return commands.start(line, cwd=folder, env=commands.environment(PYTHONPATH=path, SLOW=str(slow)))
 
 
 def finish(process, code=0):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
+    found, out, err = commands.end(process, timeout=120)
+    assert found == code, err
     return out, err
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from commands import command, finish
-from in_process import End, run
+from in_process import End, launch
 
 import synthjax
 from synthjax import data
@@ -29,11 +29,6 @@ TINY = (
     "--config.checkpoint_every=4",
     "--config.sample_every=4",
 )
-
-
-def launch(folder: Path, *words: str, name: str = "train") -> End:
-    """Runs a launcher in `folder`, on one device."""
-    return run(name, *words, folder=folder, devices=1)
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +270,12 @@ def test_help_is_short_and_has_examples():
     assert "python -m synthjax.launch.train --model=ddpm" in out
     assert "--seeds" in out and "alsologtostderr" not in out
     assert len(out.splitlines()) < 40
+
+
+@pytest.mark.parametrize("name", ["search", "synthesize"])
+def test_the_launchers_that_other_tests_run_in_process_start_by_themselves(name):
+    code, out, err = finish(command(name, "--help"))
+    assert (code, err) == (0, "") and f"python -m synthjax.launch.{name}" in out
 
 
 # --- the command line's own fields ---------------------------------------------------------------------------------
