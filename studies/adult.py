@@ -132,9 +132,8 @@ def read(data: Dataset, made: Any) -> dict[str, Rows]:
     """Real and synthetic rows ("train", "test", "synthetic", and "holdout" where there is one) as scores see them."""
     assert data.table is not None
     schema = data.table.schema
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
     real = {split: data.frame(split) for split in ("train", "holdout", "test") if len(getattr(data, split).y)}
-    return frames.read({**real, "synthetic": made}, kinds, schema.target)
+    return frames.read({**real, "synthetic": made}, schema.comparable_kinds(), schema.target)
 
 
 def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any]:

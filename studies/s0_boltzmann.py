@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import classifiers, plots, utility
+from synthjax.evals import plots, utility
 from synthjax.launch.config import experiment
 from synthjax.launch.markdown import Table
 
 from .s0_sets import STRATIFIED, Config, Judges, judged, training_sets
-from .workspace import Generator, Workspace, cell, judge, slug
+from .workspace import Generator, Workspace, cell, slug, train_and_test
 
 GIBBS, ALGORITHM_1 = "block Gibbs", "Algorithm 1"
 METHODS: dict[str, dict[str, Any]] = {GIBBS: {}, ALGORITHM_1: {"method": "mean_field"}}
@@ -81,7 +81,7 @@ def large_set(workspace: Workspace, config: Config) -> Table:
     rng = np.random.default_rng(config.seed)
 
     def accuracy(x: np.ndarray, y: np.ndarray) -> list[float]:
-        found = judge((x, y), tests, made.spec, classifiers.STANDARD, seeds=NETWORKS, seed=config.seed)
+        found = train_and_test((x, y), tests, made.spec, seeds=NETWORKS, seed=config.seed)
         return found["test"]["accuracy"]
 
     def real() -> list[float]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from synthjax.launch.config import Experiment, experiment, labelled
 from synthjax.model import Model, State
 from synthjax.models import dcgan
 
-from .workspace import Generator, Workspace, judge
+from .workspace import Generator, Workspace, train_and_test
 
 RANDOM, STRATIFIED, BLURRED = "real, at random", "real, stratified", "real, stratified, blurred"
 FIRST = "one of each batch"
@@ -155,9 +156,8 @@ class Judges:
         """Accuracy of the CNN after so many epochs of x, y."""
         # One size for all sets, one compilation.
         rows = max(self.config.size + self.spec.n_classes, keras_cnn.PROTOCOL.batch)
-        found = judge(
-            (x, y), {"test": self.test}, self.spec, keras_cnn.PROTOCOL, seeds=1, seed=seed, epochs=epochs, pad_to=rows
-        )
+        training: dict[str, Any] = {"protocol": keras_cnn.PROTOCOL, "seeds": 1, "epochs": epochs, "pad_to": rows}
+        found = train_and_test((x, y), {"test": self.test}, self.spec, seed=seed, **training)
         return found["test"]["accuracy"][0]
 
     def all(self, x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:

@@ -28,7 +28,7 @@ from synthjax.launch.markdown import Table
 from synthjax.model import Batch
 
 from . import figures, s1_cnn
-from .workspace import Generator, Workspace, cell, judge
+from .workspace import Generator, Workspace, cell, train_and_test
 
 MODELS = {"cgan": ("dense", "BCE"), "cwgan": ("dense", "Wasserstein"), "cdcgan": ("convolutional", "BCE"),
           "cwdcgan": ("convolutional", "Wasserstein")}  # fmt: skip
@@ -113,15 +113,16 @@ def generator(workspace: Workspace, config: Config, name: str, *, noise: bool, r
 def judged(
     workspace: Workspace, config: Config, name: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, Any]:
-    """What the classifier that learns from those examples gets right of holdout and test; see `workspace.judge`."""
+    """What the classifier that learns from those examples gets right of holdout and test; see `train_and_test`."""
 
     def compute() -> dict[str, Any]:
         data = workspace.data(of(config, config.models[0], noise=False))
         tests = {"holdout": (data.holdout.x, data.holdout.y), "test": (data.test.x, data.test.y)}
         x, y = make()
         rows = max(len(data.train.y), config.per_class * data.spec.n_classes)
-        return judge((x, y), tests, data.spec, PROTOCOLS[config.classifier], seeds=config.networks, seed=config.seed,
-                     epochs=config.epochs or None, pad_to=max(rows, len(y)))  # fmt: skip
+        training: dict[str, Any] = {"protocol": PROTOCOLS[config.classifier], "seeds": config.networks,
+                                    "epochs": config.epochs or None, "pad_to": max(rows, len(y))}  # fmt: skip
+        return train_and_test((x, y), tests, data.spec, seed=config.seed, **training)
 
     return workspace.result(name, compute)
 
@@ -130,8 +131,7 @@ def synthetic(workspace: Workspace, config: Config, made: Generator) -> dict[str
     """The classifier that learns from a GAN's examples alone."""
 
     def draw() -> tuple[np.ndarray, np.ndarray]:
-        x, y = workspace.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
-        return x, y
+        return workspace.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
 
     return judged(workspace, config, f"synthetic, {made.name}", draw)
 

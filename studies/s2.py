@@ -143,16 +143,9 @@ def candidate(
     """The WCGAN of a setting, trained without that share of the training rows."""
     wanted = CANDIDATES[setting]
     files = s2_rows.cut(workspace, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
-    run = s2_rows.run(
-        files,
-        "table_wcgan",
-        gan(config, "table_wcgan", wanted),
-        encoding=wanted.encoding or PARTS[part],
-        holdout=holdout,
-        seed=config.seed + seed,
-        feed=wanted.feed,
-        precision=config.precision,
-    )
+    model, encoding = gan(config, "table_wcgan", wanted), wanted.encoding or PARTS[part]
+    run = s2_rows.run(files, "table_wcgan", model, encoding=encoding, holdout=holdout, seed=config.seed + seed,
+                      feed=wanted.feed, precision=config.precision)  # fmt: skip
     name = f"candidate-{setting}" if holdout else f"chosen-{setting}"
     return workspace.train(f"{name}-{part}-{seed}", run)
 
@@ -328,10 +321,8 @@ def copied(workspace: Workspace, config: Config, part: str) -> dict[str, Any]:
 
     def compute() -> dict[str, Any]:
         tables = s2_rows.tables(workspace, generator(workspace, config, part, rows_of(config, part)[0]), n=1)
-        train = tables["train"]
-        return tabular_privacy.compare_distances(
-            *tabular_privacy.distances(train, train, tables["real"], seed=config.seed)
-        )
+        away = tabular_privacy.distances(tables["train"], tables["train"], tables["real"], seed=config.seed)
+        return tabular_privacy.compare_distances(*away)
 
     return workspace.result(f"tests of a copy, {part}", compute)
 

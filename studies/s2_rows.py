@@ -1,7 +1,8 @@
 """S2's rows: its own split of a table, in files; runs on them; what a generator draws at any step of its training."""
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -82,45 +83,27 @@ def complete(dataset: str, data_dir: str | None, *, numeric: bool) -> tuple["pd.
     return frame.dropna()[columns], str(schema.target)
 
 
-def run(
-    files: Files,
-    name: str,
-    model: Any,
-    *,
-    encoding: str,
-    holdout: float = 0.0,
-    seed: int = 0,
-    feed: Literal["uniform", "balanced"] = "uniform",
-    precision: Literal["default", "float32", "bfloat16"] = "default",
-    snapshot: int = 0,
-) -> Experiment:
-    """The experiment of a model on those rows.
+def run(files: Files, name: str, model: Any, *, snapshot: int = 0, **fields: Any) -> Experiment:
+    """The experiment of a model on those rows, all of which it trains on unless `holdout` says otherwise.
 
     Args:
         files: the rows; the test rows are the test split.
         name: of the model, and
         model: its Config.
-        encoding: a preset of `synthjax.data.encoding`; "": the model's.
-        holdout: share of the training rows to keep for choosing settings; 0: train on all.
-        seed: of the run.
-        feed: how rows are drawn, and
-        precision: of matrix products, both as in `Experiment`.
         snapshot: steps between checkpoints, all of which are kept; 0: only the last.
+        **fields: others of the `Experiment`, such as encoding, holdout, seed.
     """
-    return Experiment(
+    chosen = Experiment(
         name,
         model,
         str(files.train),
         test=str(files.test),
         target=files.target,
-        encoding=encoding,
-        holdout=holdout,
-        seed=seed,
-        feed=feed,
-        precision=precision,
+        holdout=0.0,
         checkpoint_every=snapshot or model.steps,
         keep=model.steps // snapshot + 1 if snapshot else 1,
     )
+    return dataclasses.replace(chosen, **fields)
 
 
 def state_at(workspace: Workspace, made: Generator, step: int) -> State:
@@ -174,5 +157,5 @@ def tables(
         "real": dataset.frame(split),
         "synthetic": draw(workspace, made, n or len(dataset.train.y), seed=seed, step=step),
     }
-    kinds = {field.name: field.kind for field in dataset.table.schema.fields}
-    return frames.read(found, kinds, dataset.table.schema.target)
+    schema = dataset.table.schema
+    return frames.read(found, schema.comparable_kinds(), schema.target)

@@ -12,16 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from synthjax.data import Split
-from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.evals import classifiers, plots
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.train import metrics
 
 from . import figures
+from .image_scores import ImageScores
 from .workspace import Generator, Workspace, cell
 
 LOSSES = {"vae": ("loss",), "dcgan": ("generator_loss", "critic_loss"), "ddpm": ("loss",)}
@@ -105,43 +105,32 @@ def sharpness(x: np.ndarray) -> float:
     return float(steps / max(x.reshape(len(x), -1).var(axis=1).mean(), 1e-12))
 
 
-def scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
+def drawn(workspace: Workspace, config: Config, made: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The generator's set of images: x as stored, y; each class equally often."""
+    n_classes = made.spec.n_classes
+    return workspace.draw(made, (config.samples // n_classes,) * n_classes, seed=config.seed)
+
+
+def scores(workspace: Workspace, config: Config, against: ImageScores, made: Generator) -> dict[str, Any]:
     """What a generator's samples are worth: TSTR, fidelity, sharpness."""
-    data = workspace.data(made.experiment)
-    spec = data.spec
-    rng = np.random.default_rng(config.seed)
-    x, y = workspace.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
-    real = utility.stratified(rng, data.train.y, len(y))
-    real_x, real_y = data.train.x[real], data.train.y[real]
-
-    def trained(x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
-        key = jax.random.key(config.seed)
-        return classifiers.train(key, x, y, spec, seeds=config.networks, epochs=config.classifier_epochs, pad_to=len(y))
-
-    def accuracy(nets: classifiers.Classifiers) -> list[float]:
-        return (classifiers.predict(nets, data.test.x).argmax(-1) == data.test.y).mean(axis=1).tolist()
-
-    nets = trained(real_x, real_y)
-    made_set = Split(x, y, np.arange(len(y), dtype=np.int32))
-    found = fidelity.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
-    diversity = [one["diversity"] for one in found["per_class"].values() if one["diversity"] is not None]
+    x, y = drawn(workspace, config, made)
     return {
-        "tstr": accuracy(trained(x, y)),
-        "ceiling": accuracy(nets),
-        "precision": found["precision"],
-        "recall": found["recall"],
-        "diversity": float(np.mean(diversity)),
-        "collapsed": found["collapsed"],
-        "sharpness": sharpness(x) / sharpness(real_x),
+        "tstr": against.accuracy(against.train(x, y)),
+        "ceiling": against.accuracy(against.trained_on_real),
+        **against.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
+        "sharpness": sharpness(x) / sharpness(against.real.x),
     }
 
 
 def table(workspace: Workspace, config: Config) -> list[Table]:
     """The table that the study's conclusion lacks, and its claims."""
     rows, measured = [], {}
+    data = workspace.data(experiment(None, config.models[0], config.dataset))
+    against = ImageScores(data, config.samples, config.networks, config.classifier_epochs, config.seed)
     for budget, made in generators(workspace, config).items():
         for name, one in made.items():
-            found = workspace.result(f"scores, {one.name}", functools.partial(scores, workspace, config, one))
+            work = functools.partial(scores, workspace, config, against, one)
+            found = workspace.result(f"scores, {one.name}", work)
             seconds = workspace.result(f"sampling, {one.name}", functools.partial(one.seconds_per_1000, config.timed))
             measured[budget, name] = {**found, "minutes": one.minutes(), "seconds": seconds}
             steps = one.experiment.model.steps
@@ -191,7 +180,7 @@ def curves(workspace: Workspace, config: Config) -> None:
         figures.lines(
             workspace.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
         )
-        x, y = workspace.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
+        x, y = drawn(workspace, config, made)
         first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
         plots.grid(x[first], workspace.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
 

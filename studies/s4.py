@@ -163,9 +163,7 @@ def likeness(test: frames.Table, judged: frames.Table, config: Config) -> dict[s
 def read(rows: Rows, **more: Any) -> dict[str, frames.Table]:
     """Those frames and the test rows as tables that can be compared."""
     assert rows.whole.table is not None
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind
-             for field in rows.whole.table.schema.fields}  # fmt: skip
-    return frames.read({"test": rows.whole.frame("test"), **more}, kinds)
+    return frames.read({"test": rows.whole.frame("test"), **more}, rows.whole.table.schema.comparable_kinds())
 
 
 def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]]:

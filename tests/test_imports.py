@@ -26,13 +26,15 @@ ALLOWED = {
     "gibbs": {"gibbs", "nets", "model", "errors", "train.optim"},
     "models": {"model", "errors", "nets", "adversarial", "gan_losses", "gibbs", "train.optim"},
     "data": {"data", "model", "errors", "files"},
-    "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling", "evals.plots"},
+    "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling"},
     "evals": {"evals", "model", "errors", "files", "jit", "nets", "train.optim"},
 }
 # `launch`, the studies and the package's own __init__ put everything together.
 UNRESTRICTED = {"launch", "studies", "__init__"}
 # The one module of the package that may import studies.
 REPRODUCE = "launch/reproduce.py"
+# What training and search take from `evals`: scores of the holdout, diversity, pictures of samples and losses.
+OF_TRAINING = {"quick_scores", "classifiers", "collapse", "plots", "utility", "paired"}
 # Mathematics receives plain values.
 FLAGS_AND_CONFIGS = ("absl.flags", "absl.app", "ml_collections")
 
@@ -115,12 +117,30 @@ def test_the_rules_tell_right_from_wrong(path, line, named):
     assert violations(PACKAGE / path, line) == named
 
 
+def loaded(*modules: str) -> set[str]:
+    """All modules there are in a new process that has imported these."""
+    code = f"import sys\nimport {', '.join(modules)}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
 def test_models_are_light_to_import():
     """Other research code may import any model without our data sets, plots and tables."""
     files = [path for part in ("models", "nets") for path in sorted((PACKAGE / part).glob("*.py"))]
     modules = ["synthjax", *(f"synthjax.{path.parent.name}.{path.stem}" for path in files if path.stem != "__init__")]
     heavy = {"tensorflow", "tensorflow_datasets", "matplotlib", "pandas", "sklearn"}
-    code = f"import sys\nimport {', '.join(modules)}\nprint(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert loaded(*modules) & heavy == set()
+
+
+def test_training_imports_no_report_and_no_study():
+    """Neither when it starts nor later: no module of `launch` that it loads names another one of `evals`."""
+    ours = {name for name in loaded("synthjax.launch.train", "synthjax.launch.search") if name.startswith("synthjax.")}
+    found = {name.removeprefix("synthjax.evals.") for name in ours if name.startswith("synthjax.evals.")}
+    assert "quick_scores" in found and found <= OF_TRAINING
+    assert not {name for name in ours if name.startswith("synthjax.studies")}
+    for name in ours:
+        if name.startswith("synthjax.launch."):
+            path = ROOT / f"{name.replace('.', '/')}.py"
+            taken = {one.split(".")[2] for one in imports(path, path.read_text()) if one.startswith("synthjax.evals.")}
+            assert taken <= OF_TRAINING, name

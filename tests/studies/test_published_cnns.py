@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from synthjax.studies import s1_cnn
 
 from synthjax import data
 from synthjax.errors import InputError
 from synthjax.evals import classifiers, keras_cnn
 from synthjax.model import DataSpec
+from synthjax.studies import s1_cnn
 
 BOTH = [keras_cnn.PROTOCOL, s1_cnn.PROTOCOL]
 FAST_S1 = dataclasses.replace(s1_cnn.PROTOCOL, rate=optax.constant_schedule(1e-3))

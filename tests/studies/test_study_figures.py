@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
 from PIL import Image
-from synthjax.studies import figures
 
 from synthjax.errors import InputError
 from synthjax.evals import canvas
+from synthjax.studies import figures
 
 DIGITS = [str(digit) for digit in range(10)]
 

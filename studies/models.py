@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from synthjax.data import Dataset, Split
+from synthjax.data import Split
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals import boosting, classifiers, frames, tabular
 from synthjax.launch import config as config_lib
 from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
 from synthjax.launch.config import Experiment, experiment, labelled
@@ -32,6 +31,7 @@ from synthjax.model import DataSpec
 from synthjax.train import metrics
 
 from . import figures
+from .image_scores import ImageScores
 from .workspace import Generator, Workspace, cell
 
 SPEED_STEPS = 50
@@ -93,7 +93,7 @@ def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
     chosen = experiment(None, name, dataset)
     if dataset == config.images:
         chosen = labelled(chosen)
-    most = min(chosen.model.steps, *(n for n in (steps, config.steps) if n), chosen.model.steps)
+    most = min(n for n in (chosen.model.steps, config.steps, steps) if n)
     model = dataclasses.replace(chosen.model, steps=most)
     every = max(most // 4, SPEED_STEPS)
     return dataclasses.replace(
@@ -174,63 +174,23 @@ def draw(workspace: Workspace, kind: str, found: dict[str, dict[str, Any]], titl
 # --- images -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scales:
-    """What all models of images are measured with: networks trained on real images."""
-
-    data: Dataset
-    config: Config
-
-    @functools.cached_property
-    def real(self) -> Split:
-        """As many real training images as there are synthetic ones, or all."""
-        rows = utility.stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
-        return Split(*(array[rows] for array in self.data.train))
-
-    @functools.cached_property
-    def networks(self) -> classifiers.Classifiers:
-        """Trained on them; the first gives the features."""
-        return self.trained(self.real.x, self.real.y)
-
-    def trained(self, x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
-        """Networks trained on images."""
-        config = self.config
-        return classifiers.train(
-            jax.random.key(config.seed),
-            x,
-            y,
-            self.data.spec,
-            seeds=config.networks,
-            epochs=config.classifier_epochs,
-            pad_to=max(config.samples, len(self.real.y)),
-        )
-
-    def accuracy(self, nets: classifiers.Classifiers) -> list[float]:
-        """Of each network, on real test images."""
-        test = self.data.test
-        return (classifiers.predict(nets, test.x).argmax(-1) == test.y).mean(axis=1).tolist()
-
-    def likeness(self, made: Split) -> dict[str, Any]:
-        """Precision and recall among real test images, and the mean diversity of the classes."""
-        test, spec = self.data.test, self.data.spec
-        features = functools.partial(classifiers.features, self.networks)
-        found = fidelity.evaluate(made, test, spec, features, limit=self.config.limit, seed=self.config.seed)
-        diversity = [of["diversity"] for of in found["per_class"].values() if of["diversity"] is not None]
-        return {"precision": found["precision"], "recall": found["recall"], "diversity": float(np.mean(diversity))}
-
-
-def image_scores(workspace: Workspace, scales: Scales, made: Generator) -> dict[str, Any]:
+def scores_of_images(workspace: Workspace, config: Config, scores: ImageScores, made: Generator) -> dict[str, Any]:
     """All figures of a model of images."""
-    config, spec = scales.config, made.spec
+    spec = made.spec
     x, y = workspace.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
-    run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
-    subject = Subject(real, Synthetic(x, y), workspace.folder / "sets" / f"{made.name}.npz", run)
     return {
-        "tstr": scales.accuracy(scales.trained(x, y)),
-        **scales.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
-        **leakage(eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)),
+        "tstr": scores.accuracy(scores.train(x, y)),
+        **scores.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
+        **leakage(privacy_of_images(workspace, config, made, Synthetic(x, y))),
         **described(made, config),
     }
+
+
+def privacy_of_images(workspace: Workspace, config: Config, made: Generator, synthetic: Synthetic) -> dict[str, Any]:
+    """The privacy part of a report on those images of a model."""
+    run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
+    subject = Subject(real, synthetic, workspace.folder / "sets" / f"{made.name}.npz", run)
+    return eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)
 
 
 def images(workspace: Workspace, config: Config) -> list[Table]:
@@ -238,15 +198,18 @@ def images(workspace: Workspace, config: Config) -> list[Table]:
     data = workspace.data(Experiment("", None, config.images))
     if data.spec.kind != "image" or not data.spec.n_classes:
         raise InputError(f"images={config.images}: must be a set of labelled images")
-    scales = Scales(data, config)
+    scores = ImageScores(
+        data, config.samples, config.networks, config.classifier_epochs, config.seed, limit=config.limit
+    )
 
     def ceiling() -> dict[str, Any]:
-        return {"tstr": scales.accuracy(scales.networks), **scales.likeness(scales.real)}
+        return {"tstr": scores.accuracy(scores.trained_on_real), **scores.likeness(scores.real)}
 
     found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
         made = generator(workspace, config, name, config.images)
-        found[name] = workspace.result(f"{data.name}, {name}", functools.partial(image_scores, workspace, scales, made))
+        work = functools.partial(scores_of_images, workspace, config, scores, made)
+        found[name] = workspace.result(f"{data.name}, {name}", work)
     title = f"Every model of images, on {data.name}"
     draw(workspace, "images", found, title)
     rows = [
@@ -278,10 +241,8 @@ def drawn(workspace: Workspace, config: Config, made: Generator) -> Path:
     return file
 
 
-def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
+def scores_of_tables(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """All figures of a model of tables."""
-    from synthjax.evals import frames
-
     unset: dict[str, Any] = dict.fromkeys(("real", "holdout", "target", "schema"))
     subject = table_subjects.find(
         workdir=str(made.workdir),
@@ -290,7 +251,8 @@ def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[
         data_dir=workspace.data_dir,
         **unset,
     )
-    parts = frames.read(subject.frames, eval_tables.spelt(subject.kinds), subject.target)
+    assert subject.real.table is not None
+    parts = frames.read(subject.frames, subject.real.table.schema.comparable_kinds(), subject.target)
     return {
         **row_scores(config, parts["synthetic"], parts["train"], parts["test"]),
         **leakage(eval_tables.judge_privacy(subject, parts, seed=config.seed, limit=config.limit)),
@@ -300,8 +262,6 @@ def table_scores(workspace: Workspace, config: Config, made: Generator) -> dict[
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
     """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
-    from synthjax.evals import boosting, tabular
-
     measure = "r2" if train.schema.regression else "roc_auc"
     seeds = range(config.seed, config.seed + config.networks)
     useful = [float(boosting.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
@@ -315,13 +275,11 @@ def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[st
 
 def tables(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of tables."""
-    from synthjax.evals import frames
-
     data = workspace.data(Experiment("", None, config.tables))
     if data.table is None or data.table.schema.target is None:
         raise InputError(f"tables={config.tables}: must be a table with a target")
     schema = data.table.schema
-    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+    kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
         parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
@@ -332,7 +290,8 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
         made = generator(workspace, config, name, config.tables)
-        found[name] = workspace.result(f"{data.name}, {name}", functools.partial(table_scores, workspace, config, made))
+        work = functools.partial(scores_of_tables, workspace, config, made)
+        found[name] = workspace.result(f"{data.name}, {name}", work)
     title = f"Every model of tables, on {data.name}"
     draw(workspace, "tables", found, title)
     rows = [
