@@ -23,7 +23,7 @@ COMMANDS = [
 ]
 
 # Arguments that shorten a command: all whose words it begins with, behind its own, where the last one counts.
-NARROW = ["--config.model.width=8", "--config.model.multipliers=1", "--config.model.blocks=1"]
+NARROW = ["--config.model.width=16", "--config.model.multipliers=1", "--config.model.blocks=1"]
 SHORT = {
     "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
     "python -m synthjax.launch.train --model=ddpm": [*NARROW, "--config.model.sample_steps=4"],
@@ -116,7 +116,7 @@ def test_commands_on_files_run(workplace, data_dir, command):
 def test_python_programs_run(workplace):
     three_lines, loop, inpainting, *own_parts = PYTHON
     assert "range(2000)" in loop and "ddpm.Config()" in loop and len(own_parts) == 3
-    narrow = "ddpm.Config(width=8, multipliers=(1,), blocks=(1,), sample_steps=4)"
+    narrow = "ddpm.Config(width=16, multipliers=(1,), blocks=(1,), sample_steps=4)"
     loop = loop.replace("range(2000)", "range(3)").replace("ddpm.Config()", narrow)
     trained = "assert len(models) == 2 and metrics['loss'][2] > 0"
     halves = "assert halves.shape == x.shape and abs(halves[:, :4] - x[:, :4]).max() < 1e-5"
