@@ -1,16 +1,13 @@
 """The evaluation launcher: its parts on a small model, and one small evaluation from end to end."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from in_process import run
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
@@ -145,22 +142,14 @@ def test_a_place_that_cannot_be_written_to_is_told_first(subject, tmp_path):
         evaluate.output_folder(subject.file, subject.run, str(tmp_path / "file" / "out"))
 
 
-def command(*arguments, **environment):
-    root = Path(__file__).parents[2]
-    return subprocess.run(
-        [sys.executable, "-m", "synthjax.launch.eval", *map(str, arguments)],
-        cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-
-
 def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     """The whole command on a file that is useful and leaks everything: verdicts, report, page and gate say so."""
     path = save(tmp_path / "copy.npz", x=digits.train.x[:600], y=digits.train.y[:600])
-    done = command("--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--level=look", "--seeds=1",
+    done = run("eval", "--real=digits", f"--synthetic={path}", f"--out={tmp_path}/out", "--level=look", "--seeds=1",
                    "--public=20", "--fail_if=privacy.mia.auc>0.55", "--fail_if=utility.svm.tstr.mean<0.5")  # fmt: skip
-    assert done.returncode == 4, done.stderr
-    assert "privacy.mia.auc is" in done.stderr and "utility.svm" not in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 4, done.err
+    assert "privacy.mia.auc is" in done.err and "utility.svm" not in done.err
+    assert "Traceback" not in done.err
     found = json.loads((tmp_path / "out" / "report.json").read_text())
     assert found["privacy"]["exact_matches"] == 600
     assert found["privacy"]["mia"]["model_auc"] is None
@@ -171,22 +160,22 @@ def test_a_copy_of_the_training_set_from_end_to_end(digits, tmp_path):
     assert found["manifest"]["protocol"]["public"] == 20 and found["privacy"]["mia"]["n_public"] == 40
     assert found["privacy"]["mia"]["attacks"]["informed"]["auc"] > 0.6  # half of the training set is copied
     assert "duplicates.exact" in found["privacy"]["findings"]["flagged"]
-    assert "Significant, corrected for all" in done.stdout.replace("\n    ", " ")
+    assert "Significant, corrected for all" in done.out.replace("\n    ", " ")
     assert found["utility"]["svm"]["tstr"]["mean"] > 0.9
     assert found["manifest"]["synthetic"]["per_class"] == np.bincount(digits.train.y[:600], minlength=10).tolist()
-    assert "Yes: training examples can be recognised" in done.stdout
-    assert str(tmp_path / "out" / "report.html") in done.stdout
+    assert "Yes: training examples can be recognised" in done.out
+    assert str(tmp_path / "out" / "report.html") in done.out
     assert (tmp_path / "out" / "report.html").read_text().startswith("<!doctype html>")
 
 
 def test_a_bad_file_ends_the_command_with_code_3(tmp_path):
     path = save(tmp_path / "bad.npz", x=np.zeros((20, 9, 9), np.uint8), y=np.arange(20) % 10)
-    done = command("--real=digits", f"--synthetic={path}")
-    assert done.returncode == 3
-    assert len(done.stderr.strip().splitlines()) == 1 and "bad.npz" in done.stderr
+    done = run("eval", "--real=digits", f"--synthetic={path}")
+    assert done.code == 3
+    assert len(done.err.strip().splitlines()) == 1 and "bad.npz" in done.err
 
 
 def test_a_misspelt_gate_ends_the_command_with_code_1(tmp_path):
-    done = command("--real=digits", f"--synthetic={tmp_path}/a.npz", "--fail_if=privacy.mia.auk>0.5")
-    assert done.returncode == 1
-    assert "did you mean privacy.mia.auc" in done.stderr and "Traceback" not in done.stderr
+    done = run("eval", "--real=digits", f"--synthetic={tmp_path}/a.npz", "--fail_if=privacy.mia.auk>0.5")
+    assert done.code == 1
+    assert "did you mean privacy.mia.auc" in done.err and "Traceback" not in done.err

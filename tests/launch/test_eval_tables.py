@@ -1,16 +1,13 @@
 """The evaluation of tables: a copy, columns drawn alone and honest rows are told apart, and bad files are one line."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
+import in_process
 import jax.numpy as jnp
 import pandas as pd
 import pytest
+from commands import command, end, start
 from homes import NASTY, alone, homes
 
 from synthjax import data
@@ -322,23 +319,15 @@ def test_a_run_without_its_table_names_the_command_that_makes_it(run):
 # --- the command -------------------------------------------------------------------------------------------------
 
 
-def line(*arguments):
-    return [sys.executable, "-m", "synthjax.launch.eval", *map(str, arguments)]
-
-
-def options():
-    return {"cwd": Path(__file__).parents[2], "env": dict(os.environ), "text": True}
+FILES = ("--real=train.csv", "--holdout=test.csv", "--synthetic=copy.csv")
 
 
 def test_a_gate_from_end_to_end(folder, tmp_path):
-    done = subprocess.run(
-        line(f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv",
-             f"--out={tmp_path}/out", "--level=look", "--seeds=1", "--fail_if=privacy.exact_matches>0"),
-        **options(), capture_output=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 4, done.stderr
-    assert done.stderr.strip() == "error: privacy.exact_matches is 300 (gate privacy.exact_matches>0)"
-    assert "Yes: training rows can be recognised" in done.stdout and "note: no target is named" in done.stdout
+    done = in_process.run("eval", *FILES, f"--out={tmp_path}/out", "--level=look", "--seeds=1",
+               "--fail_if=privacy.exact_matches>0", folder=folder)  # fmt: skip
+    assert done.code == 4, done.err
+    assert done.line == "error: privacy.exact_matches is 300 (gate privacy.exact_matches>0)"
+    assert "Yes: training rows can be recognised" in done.out and "note: no target is named" in done.out
     assert json.loads((tmp_path / "out" / "report.json").read_text())["manifest"]["kind"] == "table"
 
 
@@ -351,20 +340,17 @@ def test_a_gate_from_end_to_end(folder, tmp_path):
     ],
 )
 def test_misuse_and_bad_input_are_one_line(arguments, code, message, folder):
-    files = (f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv")
-    done = subprocess.run(line(*files, *arguments), **options(), capture_output=True, timeout=120)
-    assert done.returncode == code and message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    done = in_process.run("eval", *FILES, *arguments, folder=folder)
+    assert done.code == code and message in done.line
 
 
 def test_sigterm_ends_with_its_own_code(folder, tmp_path):
-    files = (f"--real={folder}/train.csv", f"--holdout={folder}/test.csv", f"--synthetic={folder}/copy.csv")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(line(*files, f"--out={tmp_path}/out", "--target=sold"), **options(), **pipes)
+    process = start(command("eval", *FILES, f"--out={tmp_path}/out", "--target=sold"), cwd=folder)
     assert "judging 300 synthetic rows" in process.stdout.readline()
     time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 42 and errors.startswith("stopped: asked to end")
+    process.terminate()
+    code, _, errors = end(process)
+    assert code == 42 and errors.startswith("stopped: asked to end")
     assert not (tmp_path / "out" / "report.json").exists()
 
 

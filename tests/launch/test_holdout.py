@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from test_train import launch
+from in_process import launch
 
 import synthjax
 from synthjax import data
@@ -248,7 +248,7 @@ def test_a_run_that_goes_on_ends_with_the_same_scores_and_the_same_best(folder, 
 
 def test_the_commands_take_the_best(folder, run):
     done = launch(folder, "--workdir=run", "--checkpoint=best", "--rows=50", "--out=best.csv", name="sample")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     manifest = json.loads((folder / "best.csv.manifest.json").read_text())
     (kept,) = (run / "best").iterdir()
     assert manifest["request"]["model"]["step"] == int(kept.name)
