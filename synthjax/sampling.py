@@ -1,31 +1,27 @@
-"""Drawing from a trained model: a request of any size, in blocks of one fixed size.
+"""Sampling from a trained model: a request of any size, in blocks of one fixed size.
 
 A request for N examples with block size B is cut into ceil(N / B) blocks. Block b is drawn from `fold_in(key, b)` and
-always at size B, the last one padded with label 0 and cut afterwards. So
+always at size B; the last one is padded with label 0 and cut afterwards. So
 
-- one compilation serves every block of every request (same model, same B, same options);
+- one compilation serves every block of every request (same model, same B, same options), on all devices together;
 - a block depends on the key, on b, on B and on its own labels alone: not on N, not on which process or device draws it,
-  not on what was drawn before. Processes may share the blocks as they like, and a request that was interrupted goes on
-  with the blocks that are missing.
+  not on what was drawn before. Processes may share the blocks as they like, and an interrupted request continues with
+  the blocks that are missing.
 
     key = jax.random.key(0)
     x = np.concatenate(list(draw(model, state, key, np.zeros(1200, np.int32), steps=25)))
 """
 
-import collections
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.jit import jit
+from synthjax.jit import over_devices, replicate
 from synthjax.model import Model, State
-
-BLOCKS_EACH = 4
-"""Blocks that a device has to draw before it is worth another compilation."""
 
 
 def request_key(seed: int) -> jax.Array:
@@ -40,7 +36,7 @@ def draw(
 
     Args:
       model: whose `sample` is called.
-      state: a state of that model. A long request is drawn on all devices of this process, a copy of it on each.
+      state: a state of that model. The blocks are drawn on all devices of this process, one on each at a time.
       key: typed PRNG key, not used elsewhere.
       labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
       block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
@@ -61,54 +57,61 @@ def draw(
         raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
     if model.conditional and model.n_classes:
         _check_range(labels, model.n_classes)
-    blocks = -(-len(labels) // block)
-    copies = local_copies(state, blocks)
-    pending: collections.deque[tuple[jax.Array, int]] = collections.deque()
-    for b in range(blocks):
-        own = labels[b * block : (b + 1) * block]
-        pending.append((_dispatch(model, copies[b % len(copies)], key, b, own, block, options), len(own)))
-        if len(pending) == len(copies):
-            x, count = pending.popleft()
-            yield np.asarray(x)[:count]
-    for x, count in pending:
-        yield np.asarray(x)[:count]
+    cut = {b: labels[b * block : (b + 1) * block] for b in range(-(-len(labels) // block))}
+    yield from Sampler(model, state, block, len(cut), **options)(key, cut)
 
 
-def draw_block(
-    model: Model, state: State, key: jax.Array, b: int, labels: np.ndarray, *, block: int, **options: Any
-) -> np.ndarray:
-    """Draws block `b` of a request: `draw` for those who share the blocks out themselves.
+class Sampler:
+    """Draws blocks of requests on all devices of this process, one on each at a time."""
 
-    Args:
-      model: whose `sample` is called.
-      state: a state of that model.
-      key: the key of the whole request.
-      b: number of the block, from 0.
-      labels: (n,) integers, n <= `block`: the labels of this block alone.
-      block: size of every block of the request.
-      **options: as in `draw`.
+    def __init__(self, model: Model, state: State, block: int, blocks: int, **options: Any):
+        """A sampler for requests of `blocks` blocks of `block` examples; other arguments as those of `draw`."""
+        arrays = {name: value for name, value in options.items() if _has_arrays(value)}
+        plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
+        self._devices = tuple(jax.local_devices()[: max(blocks, 1)])
+        self._block, self._shared = block, replicate((local_copy(state), arrays), self._devices)
+        self._run = _compiled(model.sample, self._devices, **plain)
 
-    Returns:
-      (n, *spec.shape) f32.
-    """
-    return np.asarray(_dispatch(model, state, key, b, labels, block, options))[: len(labels)]
+    @property
+    def together(self) -> int:
+        """How many blocks are drawn at once."""
+        return len(self._devices)
+
+    def __call__(self, key: jax.Array, labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
+        """The blocks of those numbers, each as it is drawn for any other request with the same key and block size.
+
+        Args:
+          key: of the whole request.
+          labels: number of a block, from 0, to its labels: (n,) integers, n <= the block size.
+
+        Yields:
+          (n, *spec.shape) f32 for each block in turn, while the next ones are being drawn.
+        """
+        shared, numbers, n = (replicate(key, self._devices), *self._shared), list(labels), self.together
+        pending: list[tuple[jax.Array, list[int]]] = []
+        for start in range(0, len(numbers), n):
+            group = numbers[start : start + n]
+            padded = np.zeros((n, self._block), np.int32)
+            for row, b in zip(padded, group, strict=False):
+                row[: len(labels[b])] = labels[b]
+            x = self._run(shared, (np.resize(np.array(group, np.uint32), n), padded))
+            pending.append((x, [len(labels[b]) for b in group]))
+            if len(pending) > 1:
+                yield from _cut(*pending.pop(0))
+        for drawn in pending:
+            yield from _cut(*drawn)
 
 
-def _dispatch(
-    model: Model, state: State, key: jax.Array, b: int, labels: np.ndarray, block: int, options: dict[str, Any]
-) -> jax.Array:
-    """Block `b`, padded, (block, *spec.shape): being computed where the state is."""
-    padded = np.zeros(block, np.int32)
-    padded[: len(labels)] = labels
-    arrays = {name: value for name, value in options.items() if _has_arrays(value)}
-    plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
-    return _compiled(model.sample, **plain)(key, np.uint32(b), state, padded, arrays)
+def _cut(x: jax.Array, counts: list[int]) -> Iterator[np.ndarray]:
+    """Blocks without their padding, nor those that repeat another."""
+    for block, count in zip(np.asarray(x), counts, strict=False):
+        yield block[:count]
 
 
 def local_copy(state: State) -> State:
     """The state on this process's first device, where it is replicated over a mesh; no data moves.
 
-    A block is then drawn by one device, with the same program however many there are, and by one process alone.
+    One process can then work with it without the others.
     """
 
     def first(leaf: Any) -> Any:
@@ -116,21 +119,6 @@ def local_copy(state: State) -> State:
         return leaf.addressable_data(0) if replicated else leaf
 
     return jax.tree.map(first, state)
-
-
-def devices_for(blocks: int) -> list[jax.Device]:
-    """This process's devices that so many blocks are worth compiling for: all, or the first alone."""
-    devices = jax.local_devices()
-    return devices if blocks >= BLOCKS_EACH * len(devices) else devices[:1]
-
-
-def local_copies(state: State, blocks: int) -> list[State]:
-    """Copies of the state, one on each of `devices_for(blocks)`.
-
-    Block b belongs to copy b % len(copies). Every device runs the same program, so that it does not show which did.
-    """
-    here, devices = local_copy(state), devices_for(blocks)
-    return [here] if len(devices) == 1 else [jax.device_put(here, device) for device in devices]
 
 
 def _check_range(labels: np.ndarray, n_classes: int) -> None:
@@ -147,14 +135,16 @@ def _has_arrays(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=16, typed=True)
-def _compiled(sample: Callable[..., jax.Array], /, **options: Any) -> Callable[..., jax.Array]:
-    """`sample` under jit with its plain options bound: (key, b, state, labels, other options) -> x.
+def _compiled(
+    sample: Callable[..., jax.Array], devices: tuple[jax.Device, ...], /, **options: Any
+) -> Callable[..., jax.Array]:
+    """`sample` with its plain options bound, over those devices: ((key, state, arrays), (numbers, labels)) -> x.
 
     Kept, so that it compiles once.
     """
 
-    @jit
-    def run(key: jax.Array, b: jax.Array, state: State, labels: jax.Array, arrays: dict[str, Any]) -> jax.Array:
-        return sample(jax.random.fold_in(key, b), state, labels, **options, **arrays)
+    def one(shared: tuple[jax.Array, State, dict[str, Any]], block: tuple[jax.Array, jax.Array]) -> jax.Array:
+        (key, state, arrays), (number, labels) = shared, block
+        return sample(jax.random.fold_in(key, number), state, labels, **options, **arrays)
 
-    return run
+    return over_devices(one, devices)

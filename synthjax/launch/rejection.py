@@ -6,7 +6,7 @@ the rows of a block depend on the seed and on b alone, as all others do, and are
 given the conditions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,42 +33,47 @@ class Wanted(NamedTuple):
 
     def rows(
         self,
-        draw: Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]],
-        b: int,
-        n: int,
+        draw: Callable[[int, Sequence[int]], Iterator[tuple[np.ndarray, np.ndarray]]],
+        wanted: Mapping[int, int],
         stop: Callable[[], bool] = lambda: False,
-    ) -> np.ndarray:
-        """The rows of block `b`.
+    ) -> list[np.ndarray]:
+        """The rows of several blocks, each with those rows that it would have by itself.
 
         Args:
-          draw: (try, labels) -> units (block, columns) f32, which the conditions are asked of, and the same rows as
-            they are to be returned.
-          b: number of the block, for messages.
-          n: rows that it needs.
-          stop: asked before each try whether to end early.
+          draw: (try, numbers of blocks) -> for each block in turn units (block, columns) f32, which the conditions are
+            tested on, and the same rows as they are to be returned.
+          wanted: number of a block to the rows that it needs.
+          stop: called before each try; True ends early.
 
         Returns:
-          (n, ...) rows as `draw` gives them.
+          (n, ...) rows for each block, as `draw` gives them.
 
         Raises:
           InputError: too few rows meet the conditions; says how many do.
-          Preempted: `stop` said so.
+          Preempted: `stop` returned True.
         """
-        found: list[np.ndarray] = []
-        count = 0
+        kept: dict[int, list[np.ndarray]] = {b: [] for b in wanted}
         for t in range(TRIES):
+            short = [b for b, n in wanted.items() if sum(map(len, kept[b])) < n]
+            if not short:
+                break
             if stop():
                 raise Preempted("stopped as asked; what is drawn is kept and the same command goes on")
-            units, rows = draw(t, self.labels)
-            found.append(rows[np.all([condition.holds(units) for condition in self.conditions], axis=0)])
-            count += len(found[-1])
-            if count >= n:
-                return np.concatenate(found)[:n]
+            for b, (units, rows) in zip(short, draw(t, short), strict=True):
+                kept[b].append(rows[np.all([condition.holds(units) for condition in self.conditions], axis=0)])
+        for b, n in wanted.items():
+            self._check(b, n, sum(map(len, kept[b])))
+        return [np.concatenate(kept[b])[:n] for b, n in wanted.items()]
+
+    def _check(self, b: int, wanted: int, count: int) -> None:
+        """Raises InputError if fewer rows of block b meet the conditions than are wanted."""
+        if count >= wanted:
+            return
         ahead = b * len(self.labels) + count
         advice = f"--rows={ahead} is what the same draws give" if ahead else "perhaps no row of the model meets it"
         raise InputError(
-            f"--where: {count:,} of the {n:,} rows that block {b} needs were found among {TRIES * len(self.labels):,} "
-            f"drawn; {advice}"
+            f"--where: {count:,} of the {wanted:,} rows that block {b} needs were found among "
+            f"{TRIES * len(self.labels):,} drawn; {advice}"
         )
 
 

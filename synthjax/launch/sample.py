@@ -20,7 +20,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -204,7 +204,9 @@ def fulfil(
     return True
 
 
-def _draw_job(job: Job, draw: Callable[[int], np.ndarray], overwrite: bool, stop: Callable[[], bool]) -> None:
+def _draw_job(
+    job: Job, draw: Callable[[Sequence[int]], Iterator[np.ndarray]], overwrite: bool, stop: Callable[[], bool]
+) -> None:
     """Draws a job's blocks in all processes together, and puts its files together in the first."""
     index, count = jax.process_index(), jax.process_count()
     runs.meet("checked")
@@ -213,8 +215,7 @@ def _draw_job(job: Job, draw: Callable[[int], np.ndarray], overwrite: bool, stop
     runs.meet("begun")
     progress = Progress(job.rows_of(index, count))
     report = progress if index == 0 else lambda rows, drawn: None
-    workers = len(sampling.devices_for(job.request.blocks))
-    job.run(draw, process=index, process_count=count, report=report, stop=stop, workers=workers)
+    job.run(draw, process=index, process_count=count, report=report, stop=stop)
     progress.close()
     if index == 0:
         job.finish()
@@ -228,20 +229,16 @@ def _drawer(
     encoder: "Encoder | None",
     wanted: rejection.Wanted | None,
     stop: Callable[[], bool],
-) -> Callable[[int], np.ndarray]:
-    """What draws block b of a request, as `Job.run` takes it; arguments as those of `fulfil`."""
-    key = sampling.request_key(request.seed)
-    if wanted is not None:
-        key = jax.random.fold_in(jax.random.key(request.seed), _TRIES)
+) -> Callable[[Sequence[int]], Iterator[np.ndarray]]:
+    """What draws blocks of a request, as `Job.run` takes it; arguments as those of `fulfil`."""
+    sampler = sampling.Sampler(model, state, request.block, request.blocks, **request.options)
     inverse = jit(encoder.inverse) if encoder else None
-    copies = sampling.local_copies(state, request.blocks)
 
-    def block(key: jax.Array, b: int, labels: np.ndarray) -> np.ndarray:
-        own = copies[b % len(copies)]
-        x = sampling.draw_block(model, own, key, b, labels, block=request.block, **request.options)
-        if not np.isfinite(x).all():
-            raise NonFiniteError(f"{out}: the samples of block {b} are not all finite")
-        return x
+    def blocks(key: jax.Array, labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
+        for b, x in zip(labels, sampler(key, labels), strict=True):
+            if not np.isfinite(x).all():
+                raise NonFiniteError(f"{out}: the samples of block {b} are not all finite")
+            yield x
 
     def units(x: np.ndarray) -> np.ndarray:
         assert inverse is not None
@@ -249,19 +246,24 @@ def _drawer(
         padded[: len(x)] = x
         return np.asarray(inverse(padded))[: len(x)]
 
-    def again(b: int, t: int, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x = block(jax.random.fold_in(key, t), b, labels)
-        found = units(x)
-        return found, found if request.table else x
+    def draw(numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        for x in blocks(sampling.request_key(request.seed), {b: request.labels(b) for b in numbers}):
+            yield units(x) if request.table else np.asarray(request.spec.decode(x))
 
-    def draw(b: int) -> np.ndarray:
-        labels = request.labels(b)
-        if wanted is not None:
-            return wanted.rows(functools.partial(again, b), b, len(labels), stop)
-        x = block(key, b, labels)
-        return units(x) if request.table else np.asarray(request.spec.decode(x))
+    def attempt(t: int, numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        assert wanted is not None
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(request.seed), _TRIES), t)
+        for x in blocks(key, dict.fromkeys(numbers, wanted.labels)):
+            tested = units(x)
+            yield tested, tested if request.table else x
 
-    return draw
+    def search(numbers: Sequence[int]) -> Iterator[np.ndarray]:
+        assert wanted is not None
+        for start in range(0, len(numbers), sampler.together):
+            group = numbers[start : start + sampler.together]
+            yield from wanted.rows(attempt, {b: len(request.labels(b)) for b in group}, stop)
+
+    return draw if wanted is None else search
 
 
 def output_form(out: str, form: str | None) -> Form:

@@ -22,23 +22,24 @@ learns its training set by heart.
 
     {"step": 2000, "free_energy_gap": 0.31}                        nats
 
-Process 0 does all this by itself, on its first device, from a copy of the state and with keys of its own. Training is
-bit for bit the same with and without it.
+Process 0 does all this by itself, on all of its devices, from a copy of the state and with keys of its own. Training is
+bit for bit the same with and without it, and the figures are the same on any number of devices.
 """
 
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from synthjax import sampling
-from synthjax.data import Dataset, memory
+from synthjax.data import Dataset, Split, memory
 from synthjax.evals import classifiers, fidelity, plots, utility
 from synthjax.gibbs import training
-from synthjax.jit import jit
+from synthjax.jit import over_devices, replicate
 from synthjax.launch.config import Experiment
 from synthjax.model import Batch, Model, State
 from synthjax.train import metrics
@@ -49,6 +50,10 @@ GRIDS = 6
 """Diversity is measured on as many examples as that many grids hold, the first of which is the one in the picture."""
 EXAMPLES = 1000
 """Examples drawn for diversity at most, unless a single grid holds more."""
+BLOCKS = 8
+"""In which examples are drawn and free energies measured, so that as many devices can share the work."""
+LEAST_BLOCK = 25
+"""Examples of a block at least: smaller ones take as long."""
 ROWS = 2000
 """Real examples that the CNN is trained on at most."""
 EPOCHS = 4
@@ -91,7 +96,6 @@ class Watch:
         key = jax.random.fold_in(jax.random.key(chosen.seed), np.uint32(KEY))
         self._key_draw, self._key_cnn = jax.random.split(key)
         self._labels = np.repeat(np.arange(max(data.spec.n_classes, 1), dtype=np.int32), PER_CLASS)
-        self._score = jit(model.score) if model.score else None
         self._grids = min(GRIDS, max(EXAMPLES // len(self._labels), 1))
         large = min(data.spec.shape[:2]) >= classifiers.MIN_SIDE
         self._measures = data.spec.n_classes > 0 and model.conditional and large
@@ -102,6 +106,8 @@ class Watch:
             if writer is not None:
                 taken = f"about {memory.spelt(needed)} of {memory.spelt(limit)}"
                 say(f"diversity is not measured: for images of this size its CNN would take {taken}")
+        most = len(self._labels) * (self._grids if self._measures else 1)
+        self._block = min(max(-(-most // BLOCKS), LEAST_BLOCK), most)
 
     def __call__(self, step: int, state: State) -> None:
         """Writes the grid, the diversity and the loss curve after `step` steps."""
@@ -124,25 +130,45 @@ class Watch:
 
     def _gap(self, state: State) -> np.ndarray:
         """Mean free energy of held-out examples less that of as many training examples, of the first member: ()."""
-        assert self._score is not None
-        state = self._own(state)
         rows = min(GAP_ROWS, len(self._data.holdout.y), len(self._data.train.y))
-        means = []
-        for part in (self._data.holdout, self._data.train):
-            x = self._data.spec.encode(part.x[:rows])
-            batch = Batch(x, jnp.asarray(part.y[:rows]), jnp.ones(rows), jnp.arange(rows))
-            means.append(np.asarray(self._score(self._key_draw, state, batch)).mean())
-        return np.array(means[0] - means[1])
+        state = replicate((self._key_draw, self._own(state)), self._devices)
+        held_out, trained_on = (self._energies(state, part, rows) for part in (self._data.holdout, self._data.train))
+        return np.array(held_out.mean() - trained_on.mean())
+
+    def _energies(self, shared: tuple[jax.Array, State], part: Split, rows: int) -> np.ndarray:
+        """Free energies of the first examples of a split: (rows,) f32; `shared`: key and state on the devices."""
+        size, n = -(-rows // BLOCKS), len(self._devices)
+        index = np.resize(np.arange(rows, dtype=np.int32), BLOCKS * size).reshape(BLOCKS, size)
+        found = []
+        for start in range(0, BLOCKS, n):
+            own = index[np.arange(start, start + n) % BLOCKS]
+            found.append(np.asarray(self._score(shared, (part.x[own], part.y[own], own))))
+        return np.concatenate(found).reshape(-1)[:rows]
+
+    @functools.cached_property
+    def _devices(self) -> list[jax.Device]:
+        return jax.local_devices()[:BLOCKS]
+
+    @functools.cached_property
+    def _score(self) -> Callable[[Any, Any], jax.Array]:
+        """The model's score of one block on each device: ((key, state), (x as stored, y, index)) -> (devices, size)."""
+
+        def score(shared: tuple[jax.Array, State], block: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+            assert self._model.score is not None
+            x, y, index = block
+            return self._model.score(*shared, Batch(self._data.spec.encode(x), y, jnp.ones(len(x)), index))
+
+        return over_devices(score, self._devices)
 
     def _own(self, state: State) -> State:
-        """The first member's state, on this process's first device."""
+        """The first member's state, of which this process alone has a copy."""
         state = sampling.local_copy(state)
         return jax.tree.map(lambda a: a[0], state) if self._chosen.seeds > 1 else state
 
     def _draw(self, state: State, labels: np.ndarray) -> np.ndarray:
         """Examples of those labels as stored, from the first member."""
         state = self._own(state)
-        x = np.concatenate(list(sampling.draw(self._model, state, self._key_draw, labels, block=len(self._labels))))
+        x = np.concatenate(list(sampling.draw(self._model, state, self._key_draw, labels, block=self._block)))
         return np.asarray(self._data.spec.decode(x))
 
     def _measure(self, writer: metrics.MetricsWriter, step: int, x: np.ndarray, y: np.ndarray) -> None:

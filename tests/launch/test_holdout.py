@@ -13,7 +13,7 @@ import pytest
 from test_train import launch
 
 import synthjax
-from synthjax import data
+from synthjax import data, sampling
 from synthjax.data import Split
 from synthjax.errors import CheckpointError, InputError
 from synthjax.launch import holdout, runs, sample, train
@@ -124,6 +124,36 @@ def test_the_test_split_is_never_looked_at(table, tmp_path):
             pytest.fail("looked at the test split")
 
     judge(tmp_path, table._replace(test=Closed()), copies())(10, jnp.asarray(table.train.x))
+
+
+@pytest.mark.skipif(jax.local_device_count() < 4, reason="needs four devices")
+def test_scores_are_drawn_on_all_devices_and_are_those_of_one(table, tmp_path, monkeypatch):
+    used, compiled = [], sampling._compiled
+
+    def record(*args, **options):
+        run = compiled(*args, **options)
+        return lambda *given: used.append(run(*given)) or used[-1]
+
+    monkeypatch.setattr(sampling, "_compiled", record)
+    scores, devices = [], jax.local_devices()
+    for n in (4, 1):
+        monkeypatch.setattr(jax, "local_devices", lambda n=n: devices[:n])
+        (tmp_path / str(n)).mkdir()
+        scores.append(judge(tmp_path / str(n), table, noisy())(10, jnp.asarray(table.train.x)))
+    assert [x.sharding.device_set for x in used] == [set(devices[:4])] * 2 + [set(devices[:1])] * 8
+    assert {shard.data.shape[1] for x in used for shard in x.addressable_shards} == {holdout.ROWS["table"] // 8}
+    assert scores[0] == scores[1] and rows(tmp_path / "4") == rows(tmp_path / "1")
+
+
+def noisy() -> Model:
+    """Draws rows of its state, with noise."""
+
+    def sample(key, state, labels):
+        row, noise = jax.random.split(key)
+        x = state[jax.random.randint(row, (len(labels),), 0, len(state))]
+        return x + 0.1 * jax.random.normal(noise, x.shape)
+
+    return Model(lambda *_: None, lambda *_: None, sample, conditional=False)
 
 
 class Images(NamedTuple):

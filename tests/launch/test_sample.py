@@ -166,15 +166,15 @@ from synthjax import sampling
 from synthjax.launch import sample
 from synthjax.launch.config import Experiment
 
-draw_block = sampling.draw_block
+blocks = sampling.Sampler.__call__
 
-def slow(*args, **options):
-    x = draw_block(*args, **options)
-    print("block", flush=True)
-    time.sleep(float(os.environ.get("SLOW", 0)))
-    return x
+def slow(*args):
+    for x in blocks(*args):
+        print("block", flush=True)
+        time.sleep(float(os.environ.get("SLOW", 0)))
+        yield x
 
-sampling.draw_block = slow
+sampling.Sampler.__call__ = slow
 synthjax.load = lambda workdir, member=0, checkpoint="last": (fake.MODEL, fake.STATE, fake.SPEC)
 sample.describe_run = lambda *_: (fake.DESCRIBED, fake.DATASET)
 read = sample.runs.read

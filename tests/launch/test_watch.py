@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from synthjax import data
+from synthjax import data, sampling
 from synthjax.data import Split
 from synthjax.evals import classifiers, plots
 from synthjax.launch import watch
@@ -232,3 +232,33 @@ def test_the_free_energy_gap_of_an_rbm_by_hand(three, tmp_path):
     (row,) = metrics.read(tmp_path, "free_energy_gap")
     assert row["step"] == 7
     np.testing.assert_allclose(row["free_energy_gap"], free(held) - free(three.train), rtol=1e-3)
+
+
+@pytest.mark.skipif(jax.local_device_count() < 4, reason="needs four devices")
+def test_examples_and_free_energies_come_from_all_devices_and_are_those_of_one(three, tmp_path, monkeypatch):
+    config = rbm.Config(hidden=3, binarise=False, conditional=False, sample_steps=1, anneal=0)
+    held = Held(three.spec, three.train, Split(*(array[::-1][:50] for array in three.train)))
+    model = rbm.build(config, three.spec)
+    state, devices = model.init(jax.random.key(0)), jax.local_devices()
+    params = state.ema._replace(weights=(jax.random.normal(jax.random.key(1), state.ema.weights[0].shape),))
+    found, used = [], []
+
+    def recorded(run):
+        return lambda *given: used.append(run(*given)) or used[-1]
+
+    compiled = sampling._compiled
+    monkeypatch.setattr(sampling, "_compiled", lambda *args, **options: recorded(compiled(*args, **options)))
+    for n in (4, 1):
+        monkeypatch.setattr(jax, "local_devices", lambda n=n: devices[:n])
+        place = tmp_path / str(n)
+        place.mkdir()
+        writer = metrics.MetricsWriter(place)
+        seen = watch.Watch(place, Experiment("rbm", config), model, held, writer, print)
+        monkeypatch.setitem(seen.__dict__, "_score", recorded(seen._score))
+        seen(7, state._replace(ema=params))
+        writer.close()
+        found.append((place / "metrics.jsonl").read_text() + str((place / "samples/step_0000007.png").read_bytes()))
+    # On four devices a call for the grid (30, in blocks of 25) and two for the energies of each split; on one 2 and 8.
+    sets = [{len(shard.data) for shard in x.addressable_shards} | {len(x.sharding.device_set)} for x in used]
+    assert sets == [{1, 2}] + [{1, 4}] * 4 + [{1}] * 18
+    assert found[0] == found[1]
