@@ -48,15 +48,15 @@ def draw(
       (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
 
     Raises:
-      InputError: the block size is below 1, labels are not one row of integers, or one is out of range.
+      InputError: the block size is below 1, labels are not one row of integers, or one is out of range or of a class
+        without training rows.
     """
     labels = np.asarray(labels)
     if block < 1:
         raise InputError(f"block: must be at least 1, not {block}")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
-    if model.conditional and model.n_classes:
-        _check_range(labels, model.n_classes)
+    _check_classes(model, labels)
     cut = {b: labels[b * block : (b + 1) * block] for b in range(-(-len(labels) // block))}
     yield from Sampler(model, state, block, len(cut), **options)(key, cut)
 
@@ -121,13 +121,18 @@ def local_copy(state: State) -> State:
     return jax.tree.map(first, state)
 
 
-def _check_range(labels: np.ndarray, n_classes: int) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
+def _check_classes(model: Model, labels: np.ndarray) -> None:
+    """Raises InputError for the first label that the model cannot draw."""
+    if not (model.conditional and model.n_classes):
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= model.n_classes))
     if len(wrong):
-        place = wrong[0]
-        raise InputError(
-            f"labels: {labels[place]} in place {place} is out of range: there are classes 0 ... {n_classes - 1}"
-        )
+        place, top = wrong[0], model.n_classes - 1
+        raise InputError(f"labels: {labels[place]} in place {place} is out of range: there are classes 0 ... {top}")
+    empty = np.flatnonzero(np.isin(labels, model.empty_classes))
+    if len(empty):
+        place = empty[0]
+        raise InputError(f"labels: class {labels[place]}, in place {place}, has no training row to learn from")
 
 
 def _has_arrays(value: Any) -> bool:

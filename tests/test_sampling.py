@@ -8,7 +8,21 @@ import pytest
 from synthjax import sampling
 from synthjax.errors import InputError
 from synthjax.jit import over_devices
-from synthjax.model import Model
+from synthjax.model import DataSpec, Model
+from synthjax.models import (
+    cgan,
+    dbm,
+    dcgan,
+    ddpm,
+    mixture,
+    rbm,
+    smote,
+    table_ar,
+    table_ddpm,
+    table_gan,
+    table_vae,
+    vae,
+)
 
 TRACES = []
 
@@ -97,6 +111,24 @@ def test_no_labels_no_blocks():
 def test_bad_input_is_named(labels, block, named):
     with pytest.raises(InputError, match=named):
         next(sampling.draw(MODEL, STATE, jax.random.key(0), labels, block=block))
+
+
+def test_a_class_without_training_rows_is_refused_for_every_model():
+    """Nothing is compiled before."""
+    spec = DataSpec.from_arrays(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 0, 2, 2, 2, 0]))
+    assert spec.empty_classes == (1,)
+    image = DataSpec.from_arrays(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 2, 2]), levels=2)
+    for kind, (module, preset) in {
+        "table": (smote, "smote"), "image": (rbm, "rbm"), "mixture": (mixture, "mixture"), "ar": (table_ar, "table_ar"),
+        "vae": (table_vae, "table_vae"), "diffusion": (table_ddpm, "table_ddpm"), "gan": (table_gan, "table_cgan"),
+        "cgan": (cgan, "cgan"), "dcgan": (dcgan, "dcgan"), "ddpm": (ddpm, "ddpm"), "image vae": (vae, "vae"),
+        "dbm": (dbm, "dbm"),
+    }.items():  # fmt: skip
+        own = image if module in (rbm, cgan, dcgan, ddpm, vae, dbm) else spec
+        model = module.build(module.PRESETS[preset], own)
+        assert model.conditional, kind
+        with pytest.raises(InputError, match="^labels: class 1, in place 2, has no training row to learn from$"):
+            next(sampling.draw(model, None, jax.random.key(0), np.array([0, 2, 1])))
 
 
 def test_a_state_on_a_mesh_draws_what_one_device_draws():

@@ -36,7 +36,7 @@ def class_counts(
 
     Raises:
       InputError: not one of the three, a number below 1, classes beside `top_up`, classes that the data or the model
-        does not have.
+        does not have or that have no training row.
     """
     numbers = {"n": n, "per_class": per_class}
     beside = [name for name, value in [*numbers.items(), ("classes", classes or None)] if value is not None]
@@ -57,14 +57,27 @@ def class_counts(
         return (n,)
     if top_up is not None:
         missing = transforms.top_up(top_up, spec.n_classes)
-        return tuple(np.bincount(missing, minlength=spec.n_classes).tolist())
+        return _drawable(spec, "top_up", tuple(np.bincount(missing, minlength=spec.n_classes).tolist()))
     if unknown := [name for name in classes if name not in spec.classes]:
         raise InputError(f"--classes: no class {unknown[0]!r}; there are {', '.join(spec.classes)}")
     chosen = [not classes or name in classes for name in spec.classes]
     if per_class is not None:
-        return tuple(per_class if yes else 0 for yes in chosen)
+        return _drawable(spec, "per_class", tuple(per_class if yes else 0 for yes in chosen))
     assert n is not None
+    if classes:
+        _drawable(spec, "classes", tuple(map(int, chosen)))
     return proportional_counts(n, np.where(chosen, spec.frequencies, 0.0).tolist())
+
+
+def _drawable(spec: DataSpec, flag: str, counts: tuple[int, ...]) -> tuple[int, ...]:
+    """The counts.
+
+    Raises:
+      InputError: one is of a class without training rows.
+    """
+    if empty := [spec.classes[label] for label in spec.empty_classes if counts[label]]:
+        raise InputError(f"--{flag}: class {empty[0]} has no training row to learn from; --classes names the others")
+    return counts
 
 
 def check_batch(size: int, spec: DataSpec) -> None:

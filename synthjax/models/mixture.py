@@ -359,4 +359,5 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         conditional=conditional,
         feed="dataset",
         n_classes=spec.n_classes,
+        empty_classes=spec.empty_classes,
     )

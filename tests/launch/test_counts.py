@@ -25,6 +25,19 @@ def test_counts():
     assert counts.class_counts(TABLE, True, n=9, per_class=None) == (9,)
 
 
+@pytest.mark.parametrize(
+    ("asked", "flag"), [({"per_class": 3}, "per_class"), ({"n": 9, "classes": ["b"]}, "classes"),
+                        ({"top_up": np.array([0, 2, 2])}, "top_up")],
+)  # fmt: skip
+def test_a_class_without_training_rows_is_named(asked, flag):
+    spec = DataSpec("image", (4, 4, 1), 17, ("a", "b", "c"), (0.4, 0.0, 0.6))
+    asked = {"n": None, "per_class": None, **asked}
+    with pytest.raises(InputError, match=f"^--{flag}: class b has no training row to learn from; --classes names the"):
+        counts.class_counts(spec, True, **asked)
+    assert counts.class_counts(spec, True, n=10, per_class=None) == (4, 0, 6)
+    assert counts.class_counts(spec, True, n=None, per_class=2, classes=["a", "c"]) == (2, 0, 2)
+
+
 def test_a_top_up_fills_every_class_to_the_largest():
     for y, lacking in [([0, 2, 2, 1, 2], (2, 2, 0)), ([1, 1], (2, 0, 2)), ([2, 1, 0], (0, 0, 0))]:
         assert top_up(y) == lacking
