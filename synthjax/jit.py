@@ -2,7 +2,7 @@
 
 XLA:CPU (jaxlib 0.10) gives a convolution that it cannot fuse with its neighbours to a kernel that runs on one thread;
 without that rule Eigen computes it on all of them, and a training step of the U-Net takes a sixth less time. Nothing is
-asked of GPU and TPU. Options hold for a whole compiled program: under somebody else's `jax.jit` theirs do.
+asked of GPU and TPU. Options hold for a whole compiled program: within another `jax.jit` its options are used.
 """
 
 import functools

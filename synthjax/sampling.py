@@ -4,9 +4,8 @@ A request for N examples with block size B is cut into ceil(N / B) blocks. Block
 always at size B; the last one is padded with label 0 and cut afterwards. So
 
 - one compilation serves every block of every request (same model, same B, same options), on all devices together;
-- a block depends on the key, on b, on B and on its own labels alone: not on N, not on which process or device draws it,
-  not on what was drawn before. Processes may share the blocks as they like, and an interrupted request continues with
-  the blocks that are missing.
+- a block depends only on the key, b, B and its own labels: not on N, the process or device that draws it, or the blocks
+  before it. Processes may share the blocks in any way, and an interrupted request continues with the missing ones.
 
     key = jax.random.key(0)
     x = np.concatenate(list(draw(model, state, key, np.zeros(1200, np.int32), steps=25)))
@@ -25,7 +24,7 @@ from synthjax.model import Model, State
 
 
 def request_key(seed: int) -> jax.Array:
-    """The key of a request of that seed: a run of the same seed has no key in common with it."""
+    """The key of a request; a run of the same seed uses other keys."""
     return jax.random.fold_in(jax.random.key(seed), 0x5A3B1E)
 
 
@@ -39,10 +38,10 @@ def draw(
       state: a state of that model. The blocks are drawn on all devices of this process, one on each at a time.
       key: typed PRNG key, not used elsewhere.
       labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
-      block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
+      block: examples drawn at once; another block size gives other samples, as another seed does.
       **options: sampling options of the model (`steps=25`). Each new set of plain values compiles once; arrays, and
-        tuples of them (`given=(mask, x)`), only for a new shape. They go whole to every block: for an x of its own
-        for each label, let block=len(labels).
+        tuples of them (`given=(mask, x)`), once for each shape. Every block gets all of an array: for one row for
+        each label, use block=len(labels).
 
     Yields:
       (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
@@ -74,18 +73,18 @@ class Sampler:
 
     @property
     def together(self) -> int:
-        """How many blocks are drawn at once."""
+        """Number of blocks drawn at once."""
         return len(self._devices)
 
     def __call__(self, key: jax.Array, labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
-        """The blocks of those numbers, each as it is drawn for any other request with the same key and block size.
+        """Draws the blocks with these numbers; a block is the same in all requests with this key and block size.
 
         Args:
           key: of the whole request.
-          labels: number of a block, from 0, to its labels: (n,) integers, n <= the block size.
+          labels: number of a block, from 0 -> its labels, (n,) integers with n at most the block size.
 
         Yields:
-          (n, *spec.shape) f32 for each block in turn, while the next ones are being drawn.
+          (n, *spec.shape) f32 for each block in turn, while the devices draw the next ones.
         """
         shared, numbers, n = (replicate(key, self._devices), *self._shared), list(labels), self.together
         pending: list[tuple[jax.Array, list[int]]] = []
@@ -103,7 +102,7 @@ class Sampler:
 
 
 def _cut(x: jax.Array, counts: list[int]) -> Iterator[np.ndarray]:
-    """Blocks without their padding, nor those that repeat another."""
+    """The blocks of a call without padding; those beyond `counts` only fill up the devices."""
     for block, count in zip(np.asarray(x), counts, strict=False):
         yield block[:count]
 
@@ -145,7 +144,7 @@ def _compiled(
 ) -> Callable[..., jax.Array]:
     """`sample` with its plain options bound, over those devices: ((key, state, arrays), (numbers, labels)) -> x.
 
-    Kept, so that it compiles once.
+    Cached, so that it compiles once.
     """
 
     def one(shared: tuple[jax.Array, State, dict[str, Any]], block: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -46,20 +46,20 @@ class Request:
     counts: tuple[int, ...]
     """Examples of each class; a single count when the set has no labels."""
     labelled: bool
-    form: Literal["npz", "png", "parts", "csv", "parquet"]
-    seed: int
-    block: int
-    """Examples drawn at once."""
-    part_blocks: int
-    """Blocks in a part; 0 unless `form` is parts."""
-    options: dict[str, Any]
-    """Options of the model's sampler that differ from its defaults."""
     model: dict[str, Any]
     """name, config, member, step and sha256 of the state."""
     dataset: dict[str, Any]
     """name and fingerprint of the training data."""
     software: dict[str, str]
     """Versions and backend, without which the bytes are no promise."""
+    form: Literal["npz", "png", "parts", "csv", "parquet"] = "npz"
+    seed: int = 0
+    block: int = 500
+    """Examples drawn at once."""
+    part_blocks: int = 0
+    """Blocks in a part; 0 unless `form` is parts."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the model's sampler that differ from its defaults."""
     table: dict[str, Any] | None = None
     """Of a table that is written as one: its columns and the encoder's hash, see `describe_table`."""
     where: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.files import download
 from synthjax.files import path as place
-from synthjax.launch import cli, counts, runs, sample
+from synthjax.launch import class_counts, cli, runs, sample
 from synthjax.model import DataSpec, Model, State
 
 BLOCK = 500
@@ -155,7 +155,7 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
     request = sample.make_request(
         run.model,
         run.spec,
-        counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
+        class_counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
         described=run.described,
         dataset={"name": real.name, "fingerprint": real.fingerprint},
         seed=seed,
@@ -170,7 +170,7 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
             f"{file}: was not drawn by this run's model; judge it with --synthetic={file}, or remove it"
         ) from None
     print(f"drawing {request.rows:,} examples into {file}", flush=True)
-    sample.fulfil(run.model, run.state, request, file, overwrite=replace)
+    sample.fulfil(run.model, run.state, Job(request, file), overwrite=replace)
     return file
 
 

@@ -191,14 +191,5 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         label = batch.y if spec.n_classes else jnp.zeros_like(batch.y)
         return jax.lax.map(nearest, (batch.x, label), batch_size=config.batch_size)
 
-    conditional = spec.n_classes > 0
-    return Model(
-        init,
-        step,
-        sample,
-        score,
-        conditional=conditional,
-        feed="dataset",
-        n_classes=spec.n_classes,
-        empty_classes=spec.empty_classes,
-    )
+    model = Model(init, step, sample, score, conditional=spec.n_classes > 0, feed="dataset")
+    return model._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)

@@ -1,29 +1,29 @@
-"""Monitoring of a model of images while it trains: a grid of samples, the loss curve, the diversity of each class.
+"""Monitoring of image models during training: a grid of samples, the loss curve, the diversity of each class.
 
-A generator that makes the same few examples of a class again and again has collapsed, which its losses need not show.
-So, where the images are labelled and the model is conditional, `fidelity.diversity` is measured beside each grid: the
-mean distance of two drawn examples of a class over that of two real training examples, in the features of the standard
-CNN. The CNN is trained once in a run, when the first grid is drawn, on at most 2,000 real training examples; the
-report of `launch.eval` trains a better one, whose figures differ a little.
+Mode collapse, a generator that draws the same few examples of a class, need not show in the losses. For conditional
+models of labelled images, `fidelity.diversity` is therefore measured with each grid: the mean distance between two
+drawn examples of a class, divided by that between two real training examples, in the feature space of the standard CNN.
+The CNN is trained once in a run, when the first grid is drawn, on at most 2,000 real training examples; `launch.eval`
+trains a better one, so that its figures differ slightly.
 
     step 2000: class 3 has collapsed (diversity 0.12 of real)
 
-and in metrics.jsonl, as a row of its own: the mean over the classes, the least of them, and that of each by its name,
+metrics.jsonl gets a row with the mean over the classes, their minimum, and the value of each class by its name:
 
     {"step": 2000, "diversity": 0.84, "diversity_least": 0.12, "diversity/0": 0.92, ..., "diversity/9": 0.88}
 
-Of several members (`--seeds`) the first alone is looked at, and the lines say so: "step 2000, member 0 of 5: ...".
-Over 60 examples of a class of MNIST, two sets of real ones give 1 with a standard deviation of 0.06; the mean over the
-ten classes, 0.02.
+In a run with several members (`--seeds`) only the first is monitored; messages say so: "step 2000, member 0 of 5: ...".
+With 60 examples of a class of MNIST, two sets of real images have diversity 1 with a standard deviation of 0.06; for
+the mean over the ten classes it is 0.02.
 
-Of a Boltzmann machine, whose likelihood nobody can follow, the gap is measured between the mean free energy of held-out
-and of training examples (Hinton 2010, "A practical guide", section 6): log Z cancels in it, and it grows when a machine
-learns its training set by heart.
+For Boltzmann machines, whose likelihood is intractable, the gap between the mean free energy of held-out and of
+training examples is measured (Hinton 2010, "A practical guide", section 6). log Z cancels in it, and it grows when the
+machine overfits.
 
     {"step": 2000, "free_energy_gap": 0.31}                        nats
 
-Process 0 does all this by itself, on all of its devices, from a copy of the state and with keys of its own. Training is
-bit for bit the same with and without it, and the figures are the same on any number of devices.
+Process 0 does this on all its local devices, from a copy of the state and with separate random keys. Training is bit
+for bit the same with and without it, and the figures are the same for any number of devices.
 """
 
 import functools
@@ -47,39 +47,39 @@ from synthjax.train import metrics
 PER_CLASS = 10
 """Examples of each class in a grid."""
 GRIDS = 6
-"""Diversity is measured on as many examples as that many grids hold, the first of which is the one in the picture."""
+"""Diversity is measured on the examples of this many grids; the first of them is the picture."""
 EXAMPLES = 1000
-"""Examples drawn for diversity at most, unless a single grid holds more."""
+"""Most examples drawn to measure diversity, unless a single grid has more."""
 BLOCKS = 8
-"""In which examples are drawn and free energies measured, so that as many devices can share the work."""
+"""Number of blocks that examples are drawn and scored in: up to this many devices share the work."""
 LEAST_BLOCK = 25
-"""Examples of a block at least: smaller ones take as long."""
+"""Smallest block: smaller ones would take as long."""
 ROWS = 2000
-"""Real examples that the CNN is trained on at most."""
+"""Most real examples that the CNN is trained on."""
 EPOCHS = 4
-"""Its passes through them: some ten seconds for MNIST on two cores, compilation included."""
+"""Its training epochs: about ten seconds for MNIST on two cores, compilation included."""
 GAP_ROWS = 1000
-"""Examples of either kind that the free energy is measured on at most."""
+"""Most held-out, and most training, examples that the free energy is measured on."""
 PIXEL_BYTES = 1_900
-"""What a step of training the CNN takes for each pixel of its batch: 63 GB were asked for 512 x 512 x 3, on a CPU."""
+"""Memory of a training step of the CNN per pixel of its batch; measured on a CPU: 63 GB for 512 x 512 x 3."""
 MEMORY_SHARE = 0.75
-"""Of the memory, what it may take."""
+"""Share of the memory that it may take."""
 KEY = 2**32 - 2
-"""Folded into the run's key for all that is random here: training folds in its steps, and 2**32 - 1 for its start."""
+"""Folded into the run's key to derive the keys of this module. Training folds in its steps, and 2**32 - 1 for init."""
 
 
-class Watch:
-    """Called with (step, state), writes samples/step_*.png, the diversity at that step, and loss.png.
+class Monitor:
+    """Callable (step, state) that writes samples/step_*.png, the diversity at that step, and loss.png.
 
-    A step whose diversity is in metrics.jsonl already is not measured again.
+    If metrics.jsonl has the diversity of a step already, it is not measured again.
 
     Args:
-      workdir: of the run.
+      workdir: folder of the run.
       chosen: its experiment.
-      model: what is trained.
-      data: images, and what the model is trained on.
-      writer: of the run's metrics; None in all processes but the first, which then have nothing to do.
-      say: takes a line for the user.
+      model: the model that is trained.
+      data: the images that it is trained on.
+      writer: of the run's metrics; None in all processes but the first, where a call does nothing.
+      say: prints a line for the user.
     """
 
     def __init__(
@@ -99,12 +99,12 @@ class Watch:
         self._grids = min(GRIDS, max(EXAMPLES // len(self._labels), 1))
         large = min(data.spec.shape[:2]) >= classifiers.MIN_SIDE
         self._measures = data.spec.n_classes > 0 and model.conditional and large
-        needed, stats = cnn_bytes(data.spec.shape), jax.local_devices()[0].memory_stats() or {}  # None of a CPU
-        limit = stats.get("bytes_limit") or memory.there()
+        needed, stats = cnn_bytes(data.spec.shape), jax.local_devices()[0].memory_stats() or {}  # None on CPUs
+        limit = stats.get("bytes_limit") or memory.limit()
         if self._measures and needed > MEMORY_SHARE * limit:
             self._measures = False
             if writer is not None:
-                taken = f"about {memory.spelt(needed)} of {memory.spelt(limit)}"
+                taken = f"about {memory.shown(needed)} of {memory.shown(limit)}"
                 say(f"diversity is not measured: for images of this size its CNN would take {taken}")
         most = len(self._labels) * (self._grids if self._measures else 1)
         self._block = min(max(-(-most // BLOCKS), LEAST_BLOCK), most)
@@ -129,7 +129,7 @@ class Watch:
         plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
 
     def _gap(self, state: State) -> np.ndarray:
-        """Mean free energy of held-out examples less that of as many training examples, of the first member: ()."""
+        """Mean free energy of held-out examples minus that of as many training examples, for the first member: ()."""
         rows = min(GAP_ROWS, len(self._data.holdout.y), len(self._data.train.y))
         state = replicate((self._key_draw, self._own(state)), self._devices)
         held_out, trained_on = (self._energies(state, part, rows) for part in (self._data.holdout, self._data.train))
@@ -161,46 +161,46 @@ class Watch:
         return over_devices(score, self._devices)
 
     def _own(self, state: State) -> State:
-        """The first member's state, of which this process alone has a copy."""
+        """The first member's state, on this process's first device."""
         state = sampling.local_copy(state)
         return jax.tree.map(lambda a: a[0], state) if self._chosen.seeds > 1 else state
 
     def _draw(self, state: State, labels: np.ndarray) -> np.ndarray:
-        """Examples of those labels as stored, from the first member."""
+        """Examples with those labels, as stored, drawn from the first member."""
         state = self._own(state)
         x = np.concatenate(list(sampling.draw(self._model, state, self._key_draw, labels, block=self._block)))
         return np.asarray(self._data.spec.decode(x))
 
     def _measure(self, writer: metrics.MetricsWriter, step: int, x: np.ndarray, y: np.ndarray) -> None:
-        """Writes the diversity of examples drawn at a step, and says which classes have collapsed."""
-        cnn, real, real_y = self._judge
+        """Writes the diversity of examples x with labels y, and reports classes that have collapsed."""
+        cnn, real, real_y = self._reference
         drawn = classifiers.features(cnn, x)
-        found = {
+        diversity = {
             name: fidelity.diversity(drawn[y == label], real[real_y == label])
             for label, name in enumerate(self._data.spec.classes)
         }
-        known = {name: value for name, value in found.items() if value is not None}
+        known = {name: value for name, value in diversity.items() if value is not None}
         if known:
             values = list(known.values())
             row = {"diversity": np.array(np.mean(values)), "diversity_least": np.array(min(values))}
             writer.write(step, row | {f"diversity/{name}": np.array(value) for name, value in known.items()})
-        if collapsed := fidelity.collapsed(found):
+        if collapsed := fidelity.collapsed(diversity):
             where = f"step {step}" + f", {self._member}" * (self._chosen.seeds > 1)
-            self._say(f"{where}: {sentence({name: found[name] for name in collapsed}, len(found))}")
+            self._say(f"{where}: {sentence({name: diversity[name] for name in collapsed}, len(diversity))}")
 
     @property
     def _member(self) -> str:
-        """Whose examples are looked at."""
+        """The member that is monitored, for messages."""
         return f"member 0 of {self._chosen.seeds}"
 
     @functools.cached_property
-    def _judge(self) -> tuple[classifiers.Classifiers, np.ndarray, np.ndarray]:
-        """The CNN, and features (M, F) and labels (M,) of real examples: of each class as many as are drawn, or all."""
+    def _reference(self) -> tuple[classifiers.Classifiers, np.ndarray, np.ndarray]:
+        """The CNN, and features (M, F) and labels (M,) of real examples: as many of each class as are drawn, or all."""
         train, spec = self._data.train, self._data.spec
         rng = np.random.default_rng(self._chosen.seed)
         rows = utility.stratified(rng, train.y, ROWS)
         by = f" by {self._member}" * (self._chosen.seeds > 1)
-        self._say(f"training a small CNN on {len(rows):,} real examples, to watch how varied each class is drawn{by}")
+        self._say(f"training a small CNN on {len(rows):,} real examples, to measure the diversity of each class{by}")
         cnn = classifiers.train(self._key_cnn, train.x[rows], train.y[rows], spec, seeds=1, epochs=EPOCHS)
         order = rng.permutation(len(train.y))
         most = PER_CLASS * self._grids
@@ -209,12 +209,12 @@ class Watch:
 
 
 def cnn_bytes(shape: tuple[int, ...]) -> int:
-    """About how much memory a step of training the CNN takes, for images of that shape (H, W, C)."""
+    """Approximate memory in bytes of a training step of the CNN for images of shape (H, W, C)."""
     return PIXEL_BYTES * classifiers.BATCH * shape[0] * shape[1]
 
 
 def sentence(collapsed: Mapping[str, float | None], n_classes: int) -> str:
-    """That classes have collapsed: name -> diversity, of at least one class of `n_classes`."""
+    """The message that classes have collapsed; `collapsed`: name -> diversity of at least one of `n_classes`."""
     names = list(collapsed)
     figures = [f"{value:.2f}" for value in collapsed.values()]
     if len(names) == 1:

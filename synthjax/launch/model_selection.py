@@ -1,20 +1,21 @@
-"""How good a model is while it trains: a cheap score on the holdout, which no step of training sees.
+"""Model selection: inexpensive scores on the holdout split during training, which no training step sees.
 
-    tables   `holdout_c2st`: gradient boosting tells synthetic rows from held-out ones (1: it cannot, 0: always), the
-             target among the columns. Where there is a target, `holdout_tstr` beside it: boosting trained on synthetic
-             rows predicts that of held-out ones, by ROC AUC, or R2 of a quantity.
-    images   `holdout_tstr`: accuracy on held-out images of a small CNN that was trained on synthetic ones.
+    tables   `holdout_c2st`: classifier two-sample test. 1: gradient boosting cannot distinguish synthetic from held-out
+             rows; 0: it always can. The target is one of the columns. Tables with a target also have `holdout_tstr`:
+             boosting is trained on synthetic rows and predicts the target of held-out ones; ROC AUC, R2 for regression.
+    images   `holdout_tstr`: accuracy on held-out images of a small CNN trained on synthetic ones.
 
-The first of each kind decides which state is kept as the best (`synthjax.train.best`). They are for choosing, not for
-reporting: one seed, few rows, and the highest of many noisy figures is flattered. `launch.eval` judges what was chosen
-on the test split, which is never looked at here.
+The first score of each kind selects the state that is kept as the best (`synthjax.train.best`). Do not report them:
+they come from one seed and few rows, and the maximum of many noisy values is biased upwards. `launch.eval` evaluates
+the selected state on the test split, which is not used here.
 
-Over metrics.jsonl they are rows of their own, one value a member of a run of several; their mean decides:
+metrics.jsonl has a row for each evaluation, with a list of values where the run has several members. Selection uses
+their mean:
 
     {"step": 2000, "holdout_c2st": 0.61, "holdout_tstr": 0.903}
 
-Process 0 does all this by itself, on all of its devices, from a copy of the state and with keys of its own. Training is
-bit for bit the same with and without it, and the scores are the same on any number of devices.
+Process 0 computes the scores, on all its local devices, from a copy of the state and with separate random keys.
+Training is bit for bit the same with and without it, and the scores are the same for any number of devices.
 """
 
 import functools
@@ -27,7 +28,8 @@ from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
 from synthjax.evals import classifiers
-from synthjax.launch import counts, eval_tables, sample
+from synthjax.launch import eval_tables, sample
+from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
 from synthjax.model import Model, State
 from synthjax.train import metrics
@@ -38,24 +40,25 @@ if TYPE_CHECKING:
     from synthjax.evals.frames import Table
 
 ROWS = {"table": 5_000, "image": 2_000}
-"""Synthetic examples that are drawn; of tables, as many held-out ones are looked at."""
+"""Number of synthetic examples drawn; at most this many held-out rows are compared with them."""
 BLOCKS = 8
-"""In which they are drawn, so that as many devices can share the work: the blocks are the same on fewer."""
+"""Number of blocks they are drawn in: up to this many devices share the work. Fewer devices draw the same blocks."""
 LEAST = 30
-"""Examples that the holdout must have: of fewer, no score would tell one state from another."""
+"""Smallest holdout; with fewer examples the scores could not distinguish states."""
 FOLDS = 3
-"""Of the two-sample test."""
+"""Folds of the two-sample test."""
 EPOCHS = 4
-"""Passes of the CNN through its images."""
+"""Training epochs of the CNN."""
 DECIDES = {"table": "holdout_c2st", "image": "holdout_tstr"}
+"""The score that selects the best state."""
 KEY = 2**32 - 3
-"""Folded into the run's key for all that is random here; see `synthjax.launch.watch.KEY`."""
+"""Folded into the run's key to derive the keys of this module; see `synthjax.launch.monitor.KEY`."""
 
 
-class Judge:
-    """Called with (step, state), writes the scores at that step and returns the one that decides.
+class HoldoutScore:
+    """Callable (step, state) -> the selecting score of that state; writes all scores to metrics.jsonl.
 
-    A step whose scores are in metrics.jsonl already is not judged again.
+    Scores of a step that are in metrics.jsonl already are read from it, not computed again.
     """
 
     def __init__(
@@ -65,24 +68,24 @@ class Judge:
 
         Args:
           chosen: the experiment.
-          model: what is trained.
-          data: what it is trained on, and its holdout.
-          writer: of the run's metrics; None in all processes but the first, which never call.
-          workdir: of the run.
+          model: the model that is trained.
+          data: its data set, with the holdout split.
+          writer: of the run's metrics; None in all processes but the first, which do not call the instance.
+          workdir: folder of the run.
 
         Raises:
-          InputError: the holdout is too small, images have no labels, or the model draws none.
+          InputError: the holdout is too small, or images have no labels or the model is unconditional.
         """
         check(chosen, model, data)
         self._chosen, self._model, self._data, self._writer = chosen, model, data, writer
         self._workdir = str(workdir)
         key = jax.random.fold_in(jax.random.key(chosen.seed), np.uint32(KEY))
         self._key_draw, self._key_cnn = jax.random.split(key)
-        shares = counts.class_counts(data.spec, model.conditional, n=ROWS[data.spec.kind], per_class=None)
+        shares = class_counts(data.spec, model.conditional, n=ROWS[data.spec.kind], per_class=None)
         self._labels = np.repeat(np.arange(len(shares), dtype=np.int32), shares)
 
     def __call__(self, step: int, state: State) -> float:
-        """The score after `step` steps, higher is better."""
+        """The selecting score after `step` steps; higher is better."""
         decides = DECIDES[self._data.spec.kind]
         for row in metrics.read(self._workdir, decides):
             if row["step"] == step:
@@ -90,9 +93,9 @@ class Judge:
         state = sampling.local_copy(state)
         seeds = self._chosen.seeds
         members = [jax.tree.map(lambda a, m=m: a[m], state) for m in range(seeds)] if seeds > 1 else [state]
-        found = [self._scores(member) for member in members]
-        # Rounded as in metrics.jsonl: a resumed run reads from it what it would have computed.
-        row = {name: np.round([one[name] for one in found], metrics.DECIMALS) for name in found[0]}
+        scores = [self._scores(member) for member in members]
+        # Rounded as in metrics.jsonl, which a resumed run reads instead of computing them.
+        row = {name: np.round([one[name] for one in scores], metrics.DECIMALS) for name in scores[0]}
         assert self._writer is not None
         self._writer.write(step, row if seeds > 1 else {name: values[0] for name, values in row.items()})
         return float(row[decides].mean())
@@ -125,14 +128,14 @@ class Judge:
 
     @functools.cached_property
     def _real(self) -> "pd.DataFrame":
-        """Held-out rows, at most as many as are drawn: always the same."""
+        """A fixed sample of held-out rows, at most as many as are drawn."""
         frame = self._data.frame("holdout")
         n = ROWS["table"]
         return frame if len(frame) <= n else frame.sample(n, random_state=self._chosen.seed)
 
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
-    """How well boosting that saw synthetic rows predicts the target of real ones; by chance where there is nothing."""
+    """Score of boosting trained on synthetic rows at predicting the target of real ones; chance level if undefined."""
     from synthjax.evals import boosting
     from synthjax.evals.tabular_utility import SMALLEST
 
@@ -144,24 +147,22 @@ def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
 
 
 def check(chosen: Experiment, model: Model, data: Dataset) -> None:
-    """Answers a run that cannot be scored on its holdout.
+    """Checks that a run can be scored on its holdout.
 
     Raises:
-      InputError: see `Judge`.
+      InputError: see `HoldoutScore`.
     """
-    asked, spec, n = f"eval_every={chosen.eval_every}", data.spec, len(data.holdout.y)
+    flag, spec, n = f"eval_every={chosen.eval_every}", data.spec, len(data.holdout.y)
     if n < LEAST:
         raise InputError(
-            f"{asked}: needs {LEAST} held-out examples of {data.name} at least; holdout={chosen.holdout:g} keeps {n}"
+            f"{flag}: needs at least {LEAST} held-out examples of {data.name}; holdout={chosen.holdout:g} keeps {n}"
         )
     if spec.kind == "table":
         return
     if not spec.n_classes:
-        raise InputError(
-            f"{asked}: {data.name} has no labels, and images are scored by a classifier trained on samples"
-        )
+        raise InputError(f"{flag}: {data.name} has no labels, and images are scored by a classifier trained on samples")
     if not model.conditional:
-        raise InputError(f"{asked}: {chosen.name} draws no labels, so no classifier can be trained on its images")
+        raise InputError(f"{flag}: {chosen.name} draws no labels, so no classifier can be trained on its images")
     if min(spec.shape[:2]) < classifiers.MIN_SIDE:
         side = classifiers.MIN_SIDE
-        raise InputError(f"{asked}: images of {data.name} are too small for the CNN, which needs {side} x {side}")
+        raise InputError(f"{flag}: images of {data.name} are too small for the CNN, which needs {side} x {side}")
