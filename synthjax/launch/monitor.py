@@ -1,7 +1,7 @@
 """Monitoring of image models during training: a grid of samples, the loss curve, the diversity of each class.
 
 Mode collapse, a generator that draws the same few examples of a class, need not show in the losses. For conditional
-models of labelled images, `fidelity.diversity` is therefore measured with each grid: the mean distance between two
+models of labelled images, `collapse.diversity` is therefore measured with each grid: the mean distance between two
 drawn examples of a class, divided by that between two real training examples, in the feature space of the standard CNN.
 The CNN is trained once in a run, when the first grid is drawn, on at most 2,000 real training examples; `launch.eval`
 trains a better one, so that its figures differ slightly.
@@ -37,7 +37,7 @@ import numpy as np
 
 from synthjax import sampling
 from synthjax.data import Dataset, Split, memory
-from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.evals import classifiers, collapse, plots, utility
 from synthjax.gibbs import training
 from synthjax.jit import over_devices, replicate
 from synthjax.launch.config import Experiment
@@ -176,7 +176,7 @@ class Monitor:
         cnn, real, real_y = self._reference
         drawn = classifiers.features(cnn, x)
         diversity = {
-            name: fidelity.diversity(drawn[y == label], real[real_y == label])
+            name: collapse.diversity(drawn[y == label], real[real_y == label])
             for label, name in enumerate(self._data.spec.classes)
         }
         known = {name: value for name, value in diversity.items() if value is not None}
@@ -184,7 +184,7 @@ class Monitor:
             values = list(known.values())
             row = {"diversity": np.array(np.mean(values)), "diversity_least": np.array(min(values))}
             writer.write(step, row | {f"diversity/{name}": np.array(value) for name, value in known.items()})
-        if collapsed := fidelity.collapsed(diversity):
+        if collapsed := collapse.collapsed(diversity):
             where = f"step {step}" + f", {self._member}" * (self._chosen.seeds > 1)
             self._say(f"{where}: {sentence({name: diversity[name] for name in collapsed}, len(diversity))}")
 
