@@ -168,13 +168,16 @@ def test_sets_of_many_files_are_written_into_a_store(store, tmp_path, form):
     spec = data.load("digits").spec
     drawn = []
     for out in (files.path("gs://bucket/set"), tmp_path / "set"):
-        request = sample.Request(
-            spec, (3,) * 10, True, form, 0, 7, 2 * (form == "parts"), {}, {"name": "m", "config": {}, "member": 0,
-            "step": 1, "sha256": "0"}, {"name": "digits", "fingerprint": "f"}, {}
-        )  # fmt: skip
+        model = {"name": "m", "config": {}, "member": 0, "step": 1, "sha256": "0"}
+        dataset, blocks = {"name": "digits", "fingerprint": "f"}, 2 * (form == "parts")
+        request = sample.Request(spec, (3,) * 10, True, model, dataset, {}, form, block=7, part_blocks=blocks)
+
+        def draw(numbers, request=request):
+            return (np.full((len(request.labels(b)), 8, 8, 1), b, np.uint8) for b in numbers)
+
         job = sample.Job(request, out)
         job.begin()
-        job.run(lambda b, request=request: np.full((len(request.labels(b)), 8, 8, 1), b, np.uint8))
+        job.run(draw)
         job.finish()
         assert job.finished()
         drawn.append({p.relative_to(out).as_posix(): p.read_bytes() for p in files.tree(out)})

@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BLOCK = 8 << 20
-"""Bytes of a file that a chunk holds, roughly."""
-PIECES = 4
-"""Pieces of a CSV file that make up a chunk; a row must be shorter than one. Arrow reads up to 32 of them ahead."""
+"""Bytes of a file that a chunk holds, roughly; a row must be shorter."""
 COLUMN_BLOCK = 8 << 10
 """The same for each column of a table of more than 1,024: what a chunk costs, it costs per column."""
 _DELIMITERS = ",;\t|"
@@ -208,13 +206,13 @@ def _csv_chunks(
     block: int,
 ) -> Iterator[Chunk]:
     """The chunks of a CSV file whose first row follows after `above` lines."""
-    start, piece = 0, max(block // PIECES, 1)
+    start = 0
     try:
         stream = pa.input_stream(str(path), compression="detect")
         reader = pyarrow.csv.open_csv(
             stream,
             read_options=pyarrow.csv.ReadOptions(
-                use_threads=False, column_names=header, skip_rows=above, block_size=piece
+                use_threads=False, column_names=header, skip_rows=above, block_size=block
             ),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=len(header) > 1
@@ -224,28 +222,23 @@ def _csv_chunks(
             ),
         )
         with stream, reader:
-            while batches := list(itertools.islice(reader, PIECES)):
-                cells = pa.concat_tables(_cleaned(batch, clean) for batch in batches)
+            for batch in reader:
+                cells = pa.table([_stripped(column) for column in batch.columns], names=batch.schema.names)
+                if clean:
+                    cells = pa.table([clean(column) for column in cells.columns], names=cells.column_names)
                 if len(cells):
                     last = cells.column_names[-1], cells.column(-1)[-1].as_py()
                     yield Chunk(cells, np.arange(start, start + len(cells)))
                 start += len(cells)
-        pa.default_memory_pool().release_unused()  # of what was read ahead, as much as a file of 300 MB holds
         if start and last[0] == header[-1] and "\n" in last[1] and not _ends_quoted(path):
             what = (
                 f"row {start}, column {shown(last[0])!r}: a quote is left open, so that the rest of the file is in it"
             )
             raise fault(path, what)
     except (OSError, pa.ArrowException) as error:
-        raise _csv_fault(error, path, header, above, piece) from error
+        raise _csv_fault(error, path, header, above, block) from error
     if not start:
         raise fault(path, "has a header and no rows" if above else "an empty file")
-
-
-def _cleaned(batch: pa.RecordBatch, clean: Callable[[pa.Array], pa.Array] | None) -> pa.Table:
-    """A batch of a CSV file without blanks around its cells."""
-    columns = [_stripped(column) for column in batch.columns]
-    return pa.table([clean(column) for column in columns] if clean else columns, names=batch.schema.names)
 
 
 def _ends_quoted(path: Path) -> bool:

@@ -90,7 +90,7 @@ def test_parquet_keeps_its_types(tmp_path):
         ("a,,c\n1,2,3\n", "t.csv: column 2 of 3 has no name"),
         (b"a,b\n1,2\n3,\xff\n", "t.csv: row 2, column 'b': not UTF-8 text"),
         (b"a,\xe4\n1,2\n", "t.csv: byte 2 of the header is not UTF-8"),
-        ("a,b\n1,2\n" + "1," + "x" * 3000 + "\n", "a row is longer than 250 bytes; is a quote left open"),
+        ("a,b\n1,2\n" + "1," + "x" * 3000 + "\n", "a row is longer than 1,000 bytes; is a quote left open"),
     ],
 )
 def test_files_that_are_no_tables_are_refused_in_one_line(tmp_path, content, message):
