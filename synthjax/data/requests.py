@@ -7,7 +7,7 @@ and part is on disk before the next begins, so an interrupted job goes on where 
     job = Job(request, Path("synthetic.npz"))
     if not job.finished():
         job.begin()
-        job.run(draw)    # draw(b) -> the rows of block b
+        job.run(draw)    # draw(numbers) -> the rows of each of these blocks
         job.finish()
 """
 
