@@ -19,7 +19,7 @@ from synthjax.studies import s2, s2_others, s2_rows, workspace
 
 TINY = s2.Config(
     dataset="breast_cancer",
-    models=("table_gan",),
+    models=("table_cgan",),
     all_models=("independent",),
     candidates=(),
     all_candidates=(),
@@ -48,7 +48,7 @@ def study(tmp_path_factory) -> workspace.Workspace:
 @pytest.fixture(scope="module")
 def gan(study) -> workspace.Generator:
     """Trained for four steps, with its state kept after two."""
-    return s2.generator(study, TINY, "numeric", "table_gan")
+    return s2.generator(study, TINY, "numeric", "table_cgan")
 
 
 def write_adult(folder, n: int = 40) -> None:
@@ -92,7 +92,7 @@ def test_runs_see_all_training_rows_and_the_study_s_own_test(study, gan):
         data.frame("test"), pd.read_csv(files.test), check_dtype=False, check_index_type=False, check_names=False
     )
     assert gan.experiment.encoding == "minmax" and data.train.x.min() >= 0 and data.train.x.max() <= 1
-    preset = presets()["table_gan"][1]
+    preset = presets()["table_cgan"][1]
     assert gan.experiment.model == dataclasses.replace(preset, steps=4)
 
 
@@ -186,8 +186,8 @@ def test_every_table_comes_out(study):
         assert all(len(row) == len(table.columns) for table in of for row in table.rows), name
     assert made["selection"] == []
     nine, each = made["9"]
-    assert [row[0] for row in nine.rows] == ["table_gan"] and nine.rows[0][1] == ""
-    assert [row[0] for row in each.rows] == ["table_gan", "real rows, as many"]
+    assert [row[0] for row in nine.rows] == ["table_cgan"] and nine.rows[0][1] == ""
+    assert [row[0] for row in each.rows] == ["table_cgan", "real rows, as many"]
     # After four steps it knows next to nothing; real rows tell the diagnosis.
     assert float(nine.rows[0][2]) < float(nine.rows[0][3]) and float(nine.rows[0][3]) > 85
     assert [row[1] for row in made["10"][0].rows if row[0] == "all"] == ["independent", "the training rows themselves"]
