@@ -22,6 +22,7 @@ import numpy as np
 import synthjax
 from synthjax import files, sampling
 from synthjax.data import Dataset
+from synthjax.data.requests import Job
 from synthjax.errors import InputError
 from synthjax.evals import classifiers
 from synthjax.evals.domains.images import confusion
@@ -164,10 +165,10 @@ class Workspace:
             dataset=dataset,
             seed=seed,
             block=math.ceil(rows / math.ceil(rows / BLOCK)),
-            options=options,
+            options=dict(options or {}),
         )
         path = self.folder / "sets" / f"{name or generator.name}.npz"
-        sample.fulfil(generator.model, generator.state, request, path)
+        sample.fulfil(generator.model, generator.state, Job(request, path))
         with np.load(path) as arrays:
             return arrays["x"], arrays["y"]
 

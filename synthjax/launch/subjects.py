@@ -23,7 +23,7 @@ from synthjax.evals.domains import Rows
 from synthjax.evals.domains.tables import SMALLEST
 from synthjax.evals.streams import stream
 from synthjax.evals.table import from_frames
-from synthjax.launch import cli, counts, notes, runs, sample
+from synthjax.launch import class_counts, cli, notes, runs, sample
 from synthjax.model import DataSpec, Model, State
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
     request = sample.make_request(
         run.model,
         run.spec,
-        counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
+        class_counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
         described=run.described,
         dataset={"name": real.name, "fingerprint": real.fingerprint},
         seed=seed,
@@ -223,7 +223,7 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
             f"{file}: was not drawn by this run's model; judge it with --synthetic={file}, or remove it"
         ) from None
     print(f"drawing {request.rows:,} examples into {file}", flush=True)
-    sample.fulfil(run.model, run.state, request, file, overwrite=replace)
+    sample.fulfil(run.model, run.state, Job(request, file), overwrite=replace)
     return file
 
 

@@ -20,9 +20,10 @@ from absl import flags
 import synthjax
 from synthjax import files
 from synthjax.data.arrays import shown
+from synthjax.data.requests import Job
 from synthjax.errors import InputError
 from synthjax.launch import cli, evaluate, levels, runs, sample, subjects, train
-from synthjax.launch.counts import class_counts
+from synthjax.launch.class_counts import class_counts
 from synthjax.launch.subjects import Asked
 
 MODEL = "mixture"
@@ -60,7 +61,7 @@ def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
         encoder=encoder,
     )
     with runs.precision(runs.read(workdir)[0]):
-        sample.fulfil(model, state, request, file, encoder=encoder, overwrite=subjects.made_by(file) is not None)
+        sample.fulfil(model, state, Job(request, file, encoder), overwrite=subjects.made_by(file) is not None)
 
 
 def look(file: Path, rows: int = SHOWN) -> str:

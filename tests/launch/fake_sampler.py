@@ -36,16 +36,16 @@ MODEL = Model(init=None, step=None, sample=draw_fake)
 
 
 def main() -> None:
-    draw_block, read = sampling.draw_block, sample.runs.read
+    blocks, read = sampling.Sampler.__call__, sample.runs.read
 
-    def slow(*args, **options):
-        x = draw_block(*args, **options)
-        print("block", flush=True)
-        time.sleep(float(os.environ["SLOW"]))
-        return x
+    def slow(*args):
+        for x in blocks(*args):
+            print("block", flush=True)
+            time.sleep(float(os.environ["SLOW"]))
+            yield x
 
     fake_run = Experiment(name="fake", model=None), None
-    sampling.draw_block = slow
+    sampling.Sampler.__call__ = slow
     synthjax.load = lambda workdir, member=0, checkpoint="last": (MODEL, STATE, SPEC)
     sample.describe_run = lambda *_: (DESCRIBED, DATASET)
     sample.runs.read = lambda workdir: read(workdir) if Path(workdir, "config.json").exists() else fake_run

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fake_sampler import DATASET, DESCRIBED, MODEL, SPEC, STATE, draw_fake
 
+from synthjax.data.requests import Job
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.launch import runs, sample
 from synthjax.launch.config import Experiment
@@ -21,7 +22,7 @@ from synthjax.models import vae
 
 
 def request(form="npz", **changes):
-    values = {"form": form, "block": 8, "part_rows": 10} | changes
+    values = {"form": form, "block": 8, "part_blocks": 2 * (form == "parts")} | changes
     return sample.make_request(MODEL, SPEC, (20, 5, 10), described=DESCRIBED, dataset=DATASET, **values)
 
 
@@ -89,7 +90,7 @@ def test_the_hash_of_a_state_sees_values_and_names_and_types():
 
 def test_the_same_request_draws_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        assert sample.fulfil(MODEL, STATE, request(), tmp_path / name / "set.npz")
+        assert sample.fulfil(MODEL, STATE, Job(request(), tmp_path / name / "set.npz"))
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     with np.load(tmp_path / "a" / "set.npz") as data:
         assert data["x"].shape == (35, 4, 4, 1)
@@ -101,23 +102,23 @@ def test_the_same_request_draws_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"options": {"steps": 3}}, {"block": 5}])
 def test_seed_options_and_block_are_part_of_the_request(tmp_path, changes):
-    sample.fulfil(MODEL, STATE, request(), tmp_path / "a.npz")
-    sample.fulfil(MODEL, STATE, request(**changes), tmp_path / "b.npz")
+    sample.fulfil(MODEL, STATE, Job(request(), tmp_path / "a.npz"))
+    sample.fulfil(MODEL, STATE, Job(request(**changes), tmp_path / "b.npz"))
     with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
         assert (a["x"] != b["x"]).any()
 
 
 def test_a_finished_set_is_not_drawn_again(tmp_path):
-    sample.fulfil(MODEL, STATE, request("parts"), tmp_path / "set")
+    sample.fulfil(MODEL, STATE, Job(request("parts"), tmp_path / "set"))
     before = tree(tmp_path)
     broken = Model(init=None, step=None, sample=None)
-    assert not sample.fulfil(broken, STATE, request("parts"), tmp_path / "set")
+    assert not sample.fulfil(broken, STATE, Job(request("parts"), tmp_path / "set"))
     assert tree(tmp_path) == before
 
 
 def test_samples_that_are_not_finite_stop_the_run(tmp_path):
     with pytest.raises(NonFiniteError, match="block 0"):
-        sample.fulfil(MODEL, {"shift": jnp.float32(np.nan)}, request(), tmp_path / "set.npz")
+        sample.fulfil(MODEL, {"shift": jnp.float32(np.nan)}, Job(request(), tmp_path / "set.npz"))
     assert not (tmp_path / "set.npz").exists()
 
 

@@ -267,7 +267,7 @@ def test_a_kill_while_the_file_is_put_together_costs_no_rows(run, drawn, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             draw(run, tmp_path / "set.csv", 150)
     with monkeypatch.context() as patch:
-        patch.setattr(sample.sampling, "draw_block", None)
+        patch.setattr(sample.sampling.Sampler, "__call__", None)
         draw(run, tmp_path / "set.csv", 150)
     assert (tmp_path / "set.csv").read_bytes() == (drawn / "set.csv").read_bytes()
 

@@ -52,7 +52,7 @@ def workdir(folder, finished) -> Path:
 def test_a_run_says_what_it_does_and_what_comes_next(finished):
     lines = finished.out.splitlines()
     assert lines[0].startswith("vae on digits: 1,294 examples of shape (8, 8, 1), 10 classes")
-    assert lines.count("training a small CNN on 1,294 real examples, to watch how varied each class is drawn") == 1
+    assert lines.count("training a small CNN on 1,294 real examples, to measure the diversity of each class") == 1
     # After eight steps of a network with two latents every class is one blurred image.
     assert any(line.startswith("step 8: all 10 classes have collapsed (diversity 0.") for line in lines)
     assert "8 steps of batch 16, on 1 cpu device(s)" in lines[1]
@@ -206,7 +206,7 @@ def one_line(done: End) -> str:
 
 
 def test_a_model_larger_than_the_memory_is_refused_before_it_leaves_anything(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "there", lambda: 2_000_000)
+    monkeypatch.setattr(memory, "limit", lambda: 2_000_000)
     chosen = Experiment("vae", vae.Config(), "digits")
     with pytest.raises(InputError, match=r"vae on digits: what it learns takes \d+ MB, and there are 2 MB; a smaller"):
         train.run(chosen, runs.data(chosen), tmp_path / "run")

@@ -1,9 +1,9 @@
-"""The trials of a search: which fields of a model's Config vary, how, and many values of them as one model.
+"""The search space: which fields of a model's Config vary, their distributions, and several values as one model.
 
 A field is searched where its value on the command line is one of
 
-    LOW..HIGH       a number, every value as likely; whole where the field is
-    LOW..HIGH:log   the same, its logarithm as likely
+    LOW..HIGH       a uniform number; an integer if the field is one
+    LOW..HIGH:log   the same, uniform in the logarithm
     A|B|C           one of several values, each written as for `launch.train`
 
 and is fixed otherwise. Trials are drawn at random (Bergstra & Bengio 2012, Random search for hyper-parameter
@@ -12,9 +12,9 @@ optimization), as text that `launch.train` takes.
     space = [parse(experiment, "model.learning_rate", "1e-5..1e-3:log")]
     trials = draw(space, 16, seed=0)        # [{"model.learning_rate": "0.0002113"}, ...]
 
-`together` trains several at once by vmap: their states are stacked, the fields that differ are traced numbers. That
-works for a real-valued field with which a model only computes (a learning rate, a decay). Where Python looks at the
-value (a check, a term that 0 switches off, a width), JAX says so, and `traceable` finds out: such trials take turns.
+`together` trains several trials by one vmap: their states are stacked, and the fields that differ are traced numbers.
+That works for real-valued fields that the model only computes with (a learning rate, a decay), not where Python code
+depends on the value (a check, a term that 0 disables, a width). `traceable` tests it; other trials are trained in turn.
 """
 
 import dataclasses
@@ -33,11 +33,11 @@ from synthjax.launch.config import Experiment
 from synthjax.model import Batch, DataSpec, Model
 
 DRAWS = 100
-"""Draws per trial until the values of a space count as used up."""
+"""Draws of one trial after which a space counts as exhausted."""
 
 
 class Searched(NamedTuple):
-    """A field and what it may be: one of `texts`, or a number in [low, high]."""
+    """A field and its values: one of `texts`, or a number in [low, high]."""
 
     field: str
     texts: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Searched(NamedTuple):
 
 
 def parse(chosen: Experiment, field: str, text: str) -> Searched | None:
-    """What `--config.FIELD=TEXT` searches; None: it fixes a value.
+    """The field that `--config.FIELD=TEXT` searches; None: it fixes a value.
 
     Raises:
       InputError: no such field, a value that is not of its type, an empty range, or a field that cannot be searched.
@@ -93,7 +93,7 @@ def parse(chosen: Experiment, field: str, text: str) -> Searched | None:
 
 
 def type_of(chosen: Any, field: str, flag: str) -> Any:
-    """The type of a (nested) field, that beside None where it is optional; InputError if there is no such field."""
+    """The type of a (nested) field, without None if it is optional; InputError if there is no such field."""
     for name in field.split(".")[:-1]:
         chosen = getattr(chosen, name, None)
     name = field.rpartition(".")[2]
@@ -152,7 +152,7 @@ def together(chosen: Experiment, values: Mapping[str, np.ndarray], count: int, s
 
     Returns:
       A model whose state and metrics have the trials as first axis, and whose samples are (B, count, ...). All trials
-      get the same keys: they differ in their fields alone.
+      get the same keys: they differ only in their fields.
     """
 
     def one(place: jax.Array) -> Model:

@@ -1,4 +1,4 @@
-"""Options of a model's sampler on a command line: `--sample.NAME=VALUE`."""
+"""Command-line flags for the options of a model's sampler: `--sample.NAME=VALUE`."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -26,15 +26,15 @@ def typed_options(sample: Callable[..., Any], options: Mapping[str, str | None])
     """Options from the command line as the keyword arguments of a model's `sample`.
 
     Args:
-      sample: whose signature names the options, after (key, state, labels), with their defaults.
-      options: NAME -> VALUE as text, or None where it was left out.
+      sample: its signature has the options and their defaults after (key, state, labels).
+      options: NAME -> VALUE as text, or None if the value is missing.
 
     Returns:
-      NAME -> value of the default's type, or of a type in the annotation where the default is None. Values that equal
-      the default are left out, so that they make no other request.
+      NAME -> value of the default's type, or of a type in the annotation where the default is None. Values equal to the
+      default are left out: the request is the same without them.
 
     Raises:
-      InputError: an option that the sampler does not have, or a value that is missing or of another type.
+      InputError: the sampler has no such option, or its value is missing or of another type.
     """
     offered = list(inspect.signature(sample).parameters.values())[3:]
     known = {option.name: (option.default, kinds) for option in offered if (kinds := _kinds(option))}
@@ -54,13 +54,13 @@ def typed_options(sample: Callable[..., Any], options: Mapping[str, str | None])
 
 
 def _kinds(option: inspect.Parameter) -> list[type]:
-    """The types that a command line can give an option; none for one that takes arrays."""
+    """The types that an option can have on a command line; none if it takes arrays."""
     wanted = {type(option.default)} if option.default is not None else {option.annotation, *get_args(option.annotation)}
     return [kind for kind in (int, float, bool, str) if kind in wanted]
 
 
 def _as_kind(kind: type, text: str) -> Any:
-    """`text` read as an int, float, bool or str, or None if it is none."""
+    """`text` as an int, float, bool or str; None if it is not one."""
     if kind is bool:
         return {"true": True, "false": False}.get(text.lower())
     try:

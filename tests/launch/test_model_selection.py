@@ -13,10 +13,10 @@ import pytest
 from in_process import launch
 
 import synthjax
-from synthjax import data
+from synthjax import data, sampling
 from synthjax.data import Split
 from synthjax.errors import CheckpointError, InputError
-from synthjax.launch import holdout, runs, sample, train
+from synthjax.launch import model_selection, runs, sample, train
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
 from synthjax.models import table_gan
@@ -57,9 +57,9 @@ def copies(conditional: bool = False) -> Model:
     return Model(lambda *_: None, lambda *_: None, sample, conditional=conditional)
 
 
-def judge(workdir, loaded, model, **fields) -> holdout.Judge:
+def judge(workdir, loaded, model, **fields) -> model_selection.HoldoutScore:
     chosen = dataclasses.replace(CHOSEN, **fields)
-    return holdout.Judge(chosen, model, loaded, metrics.MetricsWriter(workdir, 100), workdir)
+    return model_selection.HoldoutScore(chosen, model, loaded, metrics.MetricsWriter(workdir, 100), workdir)
 
 
 def rows(workdir) -> list[dict]:
@@ -126,6 +126,36 @@ def test_the_test_split_is_never_looked_at(table, tmp_path):
     judge(tmp_path, table._replace(test=Closed()), copies())(10, jnp.asarray(table.train.x))
 
 
+@pytest.mark.skipif(jax.local_device_count() < 4, reason="needs four devices")
+def test_scores_are_drawn_on_all_devices_and_are_those_of_one(table, tmp_path, monkeypatch):
+    used, compiled = [], sampling._compiled
+
+    def record(*args, **options):
+        run = compiled(*args, **options)
+        return lambda *given: used.append(run(*given)) or used[-1]
+
+    monkeypatch.setattr(sampling, "_compiled", record)
+    scores, devices = [], jax.local_devices()
+    for n in (4, 1):
+        monkeypatch.setattr(jax, "local_devices", lambda n=n: devices[:n])
+        (tmp_path / str(n)).mkdir()
+        scores.append(judge(tmp_path / str(n), table, noisy())(10, jnp.asarray(table.train.x)))
+    assert [x.sharding.device_set for x in used] == [set(devices[:4])] * 2 + [set(devices[:1])] * 8
+    assert {shard.data.shape[1] for x in used for shard in x.addressable_shards} == {model_selection.ROWS["table"] // 8}
+    assert scores[0] == scores[1] and rows(tmp_path / "4") == rows(tmp_path / "1")
+
+
+def noisy() -> Model:
+    """Draws rows of its state, with noise."""
+
+    def sample(key, state, labels):
+        row, noise = jax.random.split(key)
+        x = state[jax.random.randint(row, (len(labels),), 0, len(state))]
+        return x + 0.1 * jax.random.normal(noise, x.shape)
+
+    return Model(lambda *_: None, lambda *_: None, sample, conditional=False)
+
+
 class Images(NamedTuple):
     """What a judge needs of images."""
 
@@ -165,13 +195,13 @@ def test_a_network_that_saw_good_images_knows_held_out_ones(three, tmp_path):
 def test_images_that_cannot_be_scored_are_told(three, change, conditional, message):
     changed = three._replace(spec=dataclasses.replace(three.spec, **change))
     with pytest.raises(InputError, match=message):
-        holdout.check(CHOSEN, copies(conditional), changed)
+        model_selection.check(CHOSEN, copies(conditional), changed)
 
 
 def test_a_small_holdout_is_told_before_anything_is_written(folder):
     chosen = experiment(folder, holdout=0.0, eval_every=5)
     with pytest.raises(
-        InputError, match="eval_every=5: needs 30 held-out examples of pairs at least; holdout=0 keeps 0"
+        InputError, match="eval_every=5: needs at least 30 held-out examples of pairs; holdout=0 keeps 0"
     ):
         train.run(chosen, runs.data(chosen), folder / "none")
     assert not (folder / "none").exists()
