@@ -1,35 +1,47 @@
-"""The catalogue of figures: tables made from the rows of the report."""
+"""The catalogue of figures: tables made from the rows that the report's own types declare."""
 
 from pathlib import Path
 
-from synthjax.evals.report import catalogue
-from synthjax.evals.report.rows import SECTIONS, Row
+from synthjax.evals.report.rows import SECTIONS, Row, catalogue
 
-HEADINGS = {"utility": "Usefulness", "fidelity": "Likeness", "privacy": "Privacy", "time": "Times and sizes"}
-HEAD = ["| key | name | meaning | range | better | compare with |", "|---|---|---|---|---|---|"]
-KINDS = {"image": "images", "table": "tables"}
+TITLES = {"utility": "usefulness", "fidelity": "likeness", "privacy": "privacy", "time": "time"}
+BETTER = {"high": "higher", "low": "lower", None: ""}
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row of the catalogue as cells."""
+def bounds(row: Row) -> str:
+    """In words: "0 to 1", "at least 0", "at most 1", or nothing."""
     low, high = row.bounds
-    limits = "" if low is None else f"at least {low}" if high is None else f"{low} to {high}"
-    better = {"high": "higher", "low": "lower", None: ""}[row.better]
-    reference = (
-        f"`{row.reference}`" if isinstance(row.reference, str) else "" if row.reference is None else row.reference
-    )
-    return f"`{row.key}`", row.name, row.meaning, limits, better, str(reference)
+    if low is None:
+        return "" if high is None else f"at most {high:g}"
+    return f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+
+
+def reference(row: Row) -> str:
+    """What a figure is held against: the key of another, or a number."""
+    if row.reference is None:
+        return ""
+    return f"`{row.reference}`" if isinstance(row.reference, str) else f"{row.reference:g}"
+
+
+def tables() -> str:
+    """Markdown: a table for each section of reports of images and of tables."""
+    lines = []
+    for kind in ("image", "table"):
+        for section in SECTIONS:
+            found = [row for row in catalogue(kind) if row.section == section]
+            if found:
+                lines += [f"### Of {kind}s: {TITLES[section]}", ""]
+                lines += ["| key | name and meaning | better | range | held against |", "|---|---|---|---|---|"]
+            for row in found:
+                said = f"**{row.name}**. {row.meaning}"
+                cells = (f"`{row.key}`", said, BETTER[row.better], bounds(row), reference(row))
+                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+            lines.append("")
+    return "\n".join(lines)
 
 
 def write(path: Path) -> None:
     """Writes the tables, which docs/figures.md includes; an unchanged file is left alone."""
-    lines = []
-    for kind, name in KINDS.items():
-        for section in SECTIONS:
-            rows = [row for row in catalogue(kind) if row.section == section]
-            lines += [f"### {HEADINGS[section]}, {name}", "", *HEAD]
-            lines += [*(f"| {' | '.join(cells(row))} |" for row in rows), ""]
     path.parent.mkdir(exist_ok=True)
-    text = "\n".join(lines)
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+    if not path.exists() or path.read_text() != tables():
+        path.write_text(tables())
