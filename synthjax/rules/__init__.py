@@ -1,0 +1,7 @@
+"""Rules between the columns of a table: found, said, checked."""
+
+from synthjax.rules.finding import find
+from synthjax.rules.kinds import Evidence, Rule
+from synthjax.rules.parsing import parse
+
+__all__ = ["Evidence", "Rule", "find", "parse"]

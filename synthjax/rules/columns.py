@@ -57,16 +57,17 @@ class Form:
 
 
 class Columns:
-    """A frame, its columns looked up once."""
+    """A frame, or some rows of it, its columns looked up once and only where they are needed."""
 
-    def __init__(self, frame: "pd.DataFrame"):
+    def __init__(self, frame: "pd.DataFrame", rows: np.ndarray | None = None):
         names = [str(name) for name in frame.columns]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"two columns are named {twice!r}; rename one")
-        self.frame = frame
+        self.frame, self.rows = frame, rows
         self.names = tuple(names)
         self._place = {name: i for i, name in enumerate(names)}
+        self._series: dict[str, pd.Series] = {}
         self._numbers: dict[str, np.ndarray] = {}
         self._codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._units: dict[str, float] = {}
@@ -77,7 +78,7 @@ class Columns:
         return frame if isinstance(frame, Columns) else cls(frame)
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return len(self.frame) if self.rows is None else len(self.rows)
 
     def __contains__(self, name: str) -> bool:
         return name in self._place
@@ -94,7 +95,7 @@ class Columns:
 
     def take(self, rows: np.ndarray) -> "Columns":
         """Some rows."""
-        return Columns(self.frame.iloc[rows])
+        return Columns(self.frame, rows if self.rows is None else self.rows[rows])
 
     def shuffled(self, names: Iterable[str], others: Iterable[str], rng: np.random.Generator) -> "Columns":
         """The same columns with the values of `names` in another order, each in its own; `others` as they are."""
@@ -105,7 +106,12 @@ class Columns:
 
     def series(self, name: str) -> "pd.Series":
         """The column itself."""
-        return self.frame.iloc[:, self._place[name]]
+        series = self.frame.iloc[:, self._place[name]]
+        if self.rows is None:
+            return series
+        if name not in self._series:
+            self._series[name] = series.take(self.rows)
+        return self._series[name]
 
     def kind(self, name: str) -> str:
         """number, date, text or other; truth values count as text."""
