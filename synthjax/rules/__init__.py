@@ -3,5 +3,6 @@
 from synthjax.rules.finding import find
 from synthjax.rules.kinds import Evidence, Rule
 from synthjax.rules.parsing import parse
+from synthjax.rules.planning import Plan, plan
 
-__all__ = ["Evidence", "Rule", "find", "parse"]
+__all__ = ["Evidence", "Plan", "Rule", "find", "parse", "plan"]

@@ -210,3 +210,36 @@ def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         return number[total], seen[kept]
     _, first, inverse = np.unique(total, return_index=True, return_inverse=True)
     return inverse, first
+
+
+class Draft(Columns):
+    """Columns that are written one after the other."""
+
+    def __init__(self, frame: "pd.DataFrame"):
+        super().__init__(frame)
+        self._series = {name: super(Draft, self).series(name) for name in self.names}
+
+    def series(self, name: str) -> "pd.Series":
+        """The column as it is by now."""
+        return self._series[name]
+
+    def put(self, name: str, values: np.ndarray, form: Form) -> None:
+        """Writes a column: numbers (n,) f64, NaN where missing, or text (n,) object, None where missing."""
+        import pandas as pd
+
+        for cache in (self._numbers, self._codes, self._units):
+            cache.pop(name, None)  # type: ignore[attr-defined]
+        self._place.setdefault(name, len(self._place))
+        self._series[name] = pd.Series(written(values, form), index=self.frame.index)
+
+
+def written(values: np.ndarray, form: Form) -> Any:
+    """Numbers or text, as `Draft.put` takes them, in a column's type."""
+    import pandas as pd
+
+    if form.kind in ("number", "date"):
+        return form.values(np.asarray(values, np.float64))
+    if form.dtype == "bool":
+        absent = np.array([value is None for value in values], bool)
+        return np.where(absent, None, values == "True") if absent.any() else (values == "True").astype(bool)
+    return pd.array(values, dtype=form.dtype)  # type: ignore[call-overload]

@@ -61,6 +61,22 @@ def parse(text: str) -> Rule:
     return _Parser(text).rule()
 
 
+def parse_expression(text: str) -> Expression:
+    """Arithmetic by itself, `fare + tip`; errors as in `parse`."""
+    parser = _Parser(text)
+    found = parser.sum()
+    parser.finish()
+    return found
+
+
+def parse_predicate(text: str) -> Predicate:
+    """A condition by itself, `pay == 'cash'`; errors as in `parse`."""
+    parser = _Parser(text)
+    found = parser.predicate(parser.predicate_or_comparison())
+    parser.finish()
+    return found
+
+
 class _Parser:
     def __init__(self, text: str):
         self.text, self.at, self.depth = text, 0, 0
@@ -126,9 +142,12 @@ class _Parser:
 
     def rule(self) -> Rule:
         found = self.whole()
+        self.finish()
+        return found
+
+    def finish(self) -> None:
         if self.tokens[self.at][0] != "end":
             raise self.fault(f"{self.next()} after the end of the rule")
-        return found
 
     def whole(self) -> Rule:
         for word, kind in (("seen", Seen), ("unique", Unique)):
