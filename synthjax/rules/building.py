@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from synthjax.rules import expressions
+from synthjax.rules.chance import level
 from synthjax.rules.columns import Columns, Form, joint
 from synthjax.rules.expressions import Call, Expression, Name, combination, evaluate, linear, spelt
 from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When, cells
@@ -14,6 +15,8 @@ from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked,
 
 _ENFORCED = 0.995
 """Share of rows from which on a condition that holds nearly is held always."""
+_LOOSE = 0.9
+"""Share of rows that keep an order by chance, from which on it is kept by correction."""
 
 
 class Builder:
@@ -65,6 +68,10 @@ class Builder:
 
     def _free(self, name: str) -> bool:
         return name not in self.keep and name not in self.bases
+
+    def _corrects(self, name: str) -> bool:
+        """Whether a column is moved to certain values, which a gap would undo."""
+        return any(not (isinstance(mask, Masked) and isinstance(mask.claim, Missing)) for mask in self.masks.get(name, []))
 
     def _circle(self, target: str, inputs: set[str]) -> bool:
         stack, seen = list(inputs), set()
@@ -146,6 +153,8 @@ class Builder:
         return step
 
     def _order(self, low: Expression, strict: bool, high: Expression, rule: Order) -> None:
+        # An order that independent columns would mostly keep is better corrected: a gap would blur what the column holds.
+        tight = level(Order((low, high), ("<=",)), self.columns) <= _LOOSE
         for target, bound, upper in ((high, low, False), (low, high, True)):
             if not isinstance(target, Name):
                 continue
@@ -155,7 +164,7 @@ class Builder:
             if name in self.gaps and not upper and rule.exact:
                 self._more(name, bound, strict)
                 return
-            if self._free(name):
+            if self._free(name) and not self._corrects(name) and tight:
                 self._gap(name, bound, upper, strict, rule.exact)
                 return
         if rule.exact:
@@ -191,7 +200,8 @@ class Builder:
         self._gap(name, value, False, strict or step.low > 0, True)
 
     def _bound(self, low: Expression, strict: bool, high: Expression) -> None:
-        for target, bound, upper in ((high, low, False), (low, high, True)):
+        ways = [(high, low, False), (low, high, True)]
+        for target, bound, upper in sorted(ways, key=lambda way: isinstance(way[0], Name) and way[0].name in self.masks):
             if not isinstance(target, Name) or target.name in self.keep:
                 continue
             name, inputs = target.name, set(expressions.names(bound))

@@ -3,7 +3,7 @@
 Chance is what is left of the rule when its columns are shuffled, each by itself: the share of rows that keep it then,
 given the marginals. A rule counts if, on both sets of rows,
 
-    - at least 99 % of the rows of which it says something keep it,
+    - at least 99 % of the rows of which it says something keep it (of few unseen rows: not significantly less),
     - (rate - chance) / (1 - chance), the agreement beyond chance, is at least .9 (as Cohen's kappa), and
     - so many rows would keep it by chance with a probability below .001 (unseen rows: .05), divided by the number of
       rules that were tried (Bonferroni). The binomial tail is bounded by exp(-n KL(rate, chance)), after Chernoff.
@@ -23,6 +23,7 @@ NEAR = 0.99
 BEYOND = 0.9
 """Least agreement beyond chance."""
 _LEVEL, _UNSEEN_LEVEL = 1e-3, 0.05
+_SLACK = 1.6  # standard deviations that few unseen rows may stay below NEAR
 _LEAST_ROWS = 20
 _ROWS, _ROUNDS = 3000, 3  # of shuffling
 
@@ -76,14 +77,15 @@ def confirmed(
     if not _counts(rows, hits, chance, math.log(_LEVEL) - log_tried):
         return None
     unseen_rows, unseen_hits = rates(rule, unseen)
-    if not _counts(unseen_rows, unseen_hits, chance, math.log(_UNSEEN_LEVEL / max(candidates, 1))):
+    slack = _SLACK * math.sqrt(unseen_rows * NEAR * (1 - NEAR))
+    if not _counts(unseen_rows, unseen_hits, chance, math.log(_UNSEEN_LEVEL / max(candidates, 1)), slack):
         return None
     evidence = Evidence(rows, hits / rows, unseen_rows, unseen_hits / unseen_rows, chance)
     return dataclasses.replace(rule, evidence=evidence)
 
 
-def _counts(rows: int, hits: int, chance: float, log_level: float) -> bool:
-    if not rows or hits < NEAR * rows:
+def _counts(rows: int, hits: int, chance: float, log_level: float, slack: float = 0.0) -> bool:
+    if not rows or hits < NEAR * rows - slack:
         return False
     beyond = (hits / rows - chance) / (1 - chance)
     return beyond >= BEYOND and log_tail(hits, rows, chance) < log_level

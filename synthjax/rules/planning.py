@@ -160,7 +160,7 @@ def _fitted(rule: Rule, columns: Columns, min_count: int) -> Rule:
 
 
 def _in_order(rules: list[Rule]) -> list[Rule]:
-    kinds = ("Equation", "Determined", "Seen", "Order", "Together", "When", "Unique")
+    kinds = ("Equation", "Determined", "Seen", "Together", "When", "Order", "Unique")
     return sorted(rules, key=lambda rule: (kinds.index(type(rule).__name__), not rule.exact))
 
 

@@ -142,14 +142,14 @@ def _best(sample: Sample, relation: _Relation) -> tuple[tuple, Equation] | None:
         for rank, equation in enumerate(_written(sample, relation, place)):
             rate = sample.rate(equation)
             if rate >= _GOOD:
-                slopes = [slope for _, slope in _solved(relation, place)]
+                slopes = [slope for _, slope in _solved(sample, relation, place)]
                 length = sum(len(str(float(abs(slope)))) for slope in slopes)
                 minus = sum(slope < 0 for slope in slopes)
                 # The finest column: the charge in cents gives the minutes only because these are rounded.
                 fine = round(np.log2(sample.spread(name) / (sample.columns.unit(name) or 1e-9)))
                 date = sample.kinds[name] == "date"
                 order = (-date, fine, -length, -minus, sample.columns.names.index(name))
-                rated.append((round(rate, 3), -relation.zero, -rank, *order, equation))
+                rated.append((round(rate, 3), sample.coverage(equation), -relation.zero, -rank, *order, equation))
             if rate >= 0.9999:
                 break
     if not rated:
@@ -158,9 +158,10 @@ def _best(sample: Sample, relation: _Relation) -> tuple[tuple, Equation] | None:
     return best[:-1], best[-1]
 
 
-def _solved(relation: _Relation, place: int) -> list[tuple[str, Fraction]]:
+def _solved(sample: Sample, relation: _Relation, place: int) -> list[tuple[str, Fraction]]:
     pivot = relation.terms[place][1]
     solved = [(name, -slope / pivot) for i, (name, slope) in enumerate(relation.terms) if i != place]
+    solved.sort(key=lambda term: sample.columns.names.index(term[0]))
     return [(name, selection.simplest(float(slope), _SHARP * abs(float(slope))) or slope) for name, slope in solved]
 
 
@@ -170,8 +171,8 @@ def _written(sample: Sample, relation: _Relation, place: int) -> Iterator[Equati
     unit = sample.columns.unit(name)
     constant = -relation.constant / float(pivot)
     constant = 0.0 if abs(constant) < unit / 2 else constant
-    terms = _spans(sample, _solved(relation, place), relation.zero)
-    if sample.kinds[name] == "date" and not any(sample.kinds[other] == "date" for other, _ in _solved(relation, place)):
+    terms = _spans(sample, _solved(sample, relation, place), relation.zero)
+    if sample.kinds[name] == "date" and not any(sample.kinds[other] == "date" for other, _ in _solved(sample, relation, place)):
         return
     value = combination(terms, round(constant, 9))
     yield Equation(name, value)

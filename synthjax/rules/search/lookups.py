@@ -41,7 +41,9 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
         pairs, conflicts = _conflicts(codes, codes[:, key])
         with np.errstate(invalid="ignore", divide="ignore"):
             conflict[key] = np.where(pairs > 0, conflicts / pairs, 1.0)
-        for target in np.flatnonzero((conflict[key] <= _CONFLICTS) & (pairs >= _LEAST_PAIRS)):
+        # Numbers that seldom repeat are no keys: those that do are the round ones.
+        least = max(_LEAST_PAIRS, 0.3 * n if sample.kinds[names[key]] == "number" else 0)
+        for target in np.flatnonzero((conflict[key] <= _CONFLICTS) & (pairs >= least)):
             if target != key and (names[key], names[target]) not in explained:
                 hits, rows = pairs[target] - conflicts[target], int(pairs[target])
                 if _beyond(hits / rows, agree[target]) and log_tail(float(hits), rows, float(agree[target])) < -12:

@@ -1,10 +1,8 @@
 """Orders: `start <= end`, `low <= mid <= high`, of columns whose ranges overlap."""
 
-import math
-
 import numpy as np
 
-from synthjax.rules.expressions import Name, linear
+from synthjax.rules.expressions import Name, evaluate
 from synthjax.rules.kinds import Equation, Order, order
 from synthjax.rules.search.sample import Sample
 
@@ -58,10 +56,9 @@ def reduced(orders: list[Order], equations: list[Equation], sample: Sample) -> l
         equations: rules that hold too.
         sample: where they were found.
     """
-    lows = {name: float(np.nanmin(sample.columns.numbers(name))) for name in sample.numeric}
     edges = {}
     for rule in orders:
-        if sample.kinds[_ends(rule)[0]] == "date" or not _implied(*_ends(rule), equations, lows):
+        if sample.kinds[_ends(rule)[0]] == "date" or not _implied(*_ends(rule), equations, sample):
             edges[_ends(rule)] = rule
     after: dict[str, set[str]] = {}
     for low, high in edges:
@@ -91,24 +88,18 @@ def _reaches(after: dict[str, set[str]], start: str, end: str, seen: set[str]) -
     return False
 
 
-def _implied(low: str, high: str, equations: list[Equation], lows: dict[str, float]) -> bool:
-    """Whether an equation gives one from the other, or `high` as the sum of `low` and what is never negative."""
+def _implied(low: str, high: str, equations: list[Equation], sample: Sample) -> bool:
+    """Whether an equation gives one of two columns from the other, and the order with it, whatever the rest is."""
     for equation in equations:
-        if set(equation.names) == {low, high}:
+        inputs = set(equation.names) - {equation.target}
+        if equation.target not in (low, high) or not inputs & {low, high}:
+            continue
+        if len(inputs) == 1:
             return True
-        form = linear(equation.value)
-        if form is None or equation.loose:
-            continue
-        terms, constant = dict(form[0]), form[1]
-        terms[equation.target] = terms.get(equation.target, 0.0) - 1
-        if low not in terms or high not in terms:
-            continue
-        # high - low = sum of the rest, once the relation is divided by the coefficient of `high`.
-        scale = -terms[high]
-        if not math.isclose(terms[low] / scale, 1.0):
-            continue
-        rest = {name: value / scale for name, value in terms.items() if name not in (low, high)}
-        if all(value >= 0 and lows.get(name, -1) >= 0 for name, value in rest.items()) and constant / scale >= 0:
+        mixed = sample.columns.shuffled(sorted(inputs), (), np.random.default_rng(0))
+        values = {name: mixed.numbers(name) for name in inputs} | {equation.target: evaluate(equation.value, mixed)}
+        gap = values[high] - values[low]
+        if not (gap < -1e-9).any():
             return True
     return False
 

@@ -121,11 +121,15 @@ def _solutions(target: str, powers: list[tuple[Expression, int]]) -> Iterator[tu
     for factor, power in powers:
         if isinstance(factor, Name) and abs(power) == 1:
             others = [(other, -p * power) for other, p in powers if other is not factor]
+            if any(factor.name in _factor_names(other) for other, _ in others):
+                continue
             yield factor.name, [(Name(target), power), *others]
 
 
 def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]]) -> tuple[float, int, Equation] | None:
     """The equation as it would be written: strict if that holds, else within the rounding of its columns."""
+    place = {name: i for i, name in enumerate(sample.columns.names)}
+    powers = sorted(powers, key=lambda pair: (isinstance(pair[0], Binary), place[_factor_names(pair[0])[0]]))
     above = [factor for factor, power in powers for _ in range(max(power, 0))]
     below = [factor for factor, power in powers for _ in range(max(-power, 0))]
     product = _product(above, below)
@@ -152,7 +156,6 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
 
 
 def _product(above: list[Expression], below: list[Expression], factor: float = 1.0) -> Expression:
-    above = sorted(above, key=lambda node: isinstance(node, Binary))
     parts: list[Expression] = ([Number(factor)] if factor != 1 or not above else []) + above
     result = parts[0]
     for part in parts[1:]:

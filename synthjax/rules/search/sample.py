@@ -78,6 +78,10 @@ class Sample:
         rows = int(applies.sum())
         return float((applies & kept).sum() / rows) if rows >= 15 else 0.0
 
+    def coverage(self, rule: Rule) -> float:
+        """Share of the rows of which a rule says something, to two digits."""
+        return round(float(rule.verdict(self.columns)[0].mean()), 2)
+
     def count(self, kind: str, tried: float) -> None:
         """Notes that so many rules of a kind were tried."""
         self.tried[kind] = float(np.logaddexp(self.tried.get(kind, -math.inf), math.log(max(tried, 1.0))))
