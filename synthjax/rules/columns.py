@@ -15,6 +15,7 @@ DAY = 86400.0
 _DIGITS = 9  # after the point, at most, of a column that counts as rounded
 _TIME_UNITS = (DAY, 3600.0, 60.0, 1.0)
 _MICROSECONDS = 1e6
+_FLOAT = 1e-14  # relative error of a decimal
 _GLANCE = 1000  # rows that are looked at before all are
 
 
@@ -182,12 +183,12 @@ class Columns:
 
 
 def _on_grid(numbers: np.ndarray, unit: float) -> bool:
-    """Whether these are multiples of a unit; decimals exactly as a file spells them."""
+    """Whether these are multiples of a unit; decimals as a file spells them, but for the error of a few sums."""
     if unit >= 1:
         return bool(np.all(numbers % unit == 0))
     if numbers.size and np.abs(numbers).max() / unit > 2.0**52:
         return False
-    return bool(np.all(np.rint(numbers / unit) / round(1 / unit) == numbers))
+    return bool(np.all(np.abs(np.rint(numbers / unit) / round(1 / unit) - numbers) <= _FLOAT * np.abs(numbers)))
 
 
 def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -68,10 +68,11 @@ class Plan:
         for name in self.names:
             step = bases.get(name)
             if step is None:
-                free[name] = columns.series(name).array
+                free[name] = columns.series(name)
             elif step.targets[0] == name:
-                free.update(step.encode(columns))
-        return pd.DataFrame(free, index=columns.frame.index)
+                index = columns.frame.index
+                free.update({own: pd.Series(values, index=index) for own, values in step.encode(columns).items()})
+        return pd.DataFrame(free)
 
     def decode(self, free: "pd.DataFrame") -> "pd.DataFrame":
         """Rows with all columns, from those that a model has drawn.
@@ -90,7 +91,7 @@ class Plan:
         _check(draft, needed, "rows to decode")
         for step in self.steps:
             step.decode(draft)
-        return pd.DataFrame({name: draft.series(name).array for name in self.names}, index=free.index)
+        return pd.DataFrame({name: draft.series(name) for name in self.names})
 
     def keeps(self, frame: "pd.DataFrame") -> np.ndarray:
         """(n,) bool: whether each row keeps every rule of `rules`."""

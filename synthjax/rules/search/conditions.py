@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthjax.rules.kinds import Rule, Together, When
+from synthjax.rules.kinds import Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
 from synthjax.rules.search.sample import Sample
 
@@ -17,9 +17,12 @@ _LEAST_ROWS, _LEAST_SHARE = 20, 0.003
 _LEVELS = 30  # of a text column whose values are atoms
 _NUMBER_LEVELS = 6
 _COMMON = 0.03  # share of rows of a number that is an atom by itself
+_SPIKE = 0.2  # the same of a number other than 0
 _GOOD = 0.985
+_PLAIN = 0.5  # chance, at most, of what has exceptions
 _TRIVIAL = 0.95
 _ATOMS = 2500
+_GATHER = 4  # implications between two columns of text that are told one by one
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ def rules(sample: Sample, known: list[Rule]) -> list[Rule]:
         surprise = -known_claim * np.log(np.clip(share, 1e-9, 1))[None]
     implies = (rate >= _GOOD) & (share <= _TRIVIAL)[None] & (surprise >= math.log(k) * 2 + 7) & ~tied
     implies &= (rate - share[None]) >= 0.9 * (1 - share[None])
+    implies &= (rate == 1) | (share <= _PLAIN)[None]
     implies &= ~_turned(implies, both, atoms)
     same = (other >= _GOOD) & ~tied
     together, group = _groups(same, both, atoms)
-    return [*together, *_implications(implies, rate, group, atoms)]
+    return [*together, *_gathered(_implications(implies, rate, group, atoms), sample)]
 
 
 def _atoms(sample: Sample) -> _Atoms:
@@ -84,7 +88,8 @@ def _atoms(sample: Sample) -> _Atoms:
         if kind == "date":
             continue
         for code in np.argsort(-counts)[:_LEVELS].tolist():
-            if all_of_them or counts[code] >= max(_COMMON * n, least):
+            common = text or levels[code] == 0 or counts[code] >= _SPIKE * n
+            if all_of_them or (common and counts[code] >= max(_COMMON * n, least)):
                 value = str(levels[code]) if text else float(levels[code])
                 add(Compare(name, "==", value), column, codes == code)
         if not text and len(levels) > 2:
@@ -155,7 +160,7 @@ def _groups(same: np.ndarray, both: np.ndarray, atoms: _Atoms) -> tuple[list[Rul
     return found, group
 
 
-def _implications(implies: np.ndarray, rate: np.ndarray, group: np.ndarray, atoms: _Atoms) -> list[Rule]:
+def _implications(implies: np.ndarray, rate: np.ndarray, group: np.ndarray, atoms: _Atoms) -> list[When]:
     """Implications between sets, without those that follow from two others."""
     heads = np.unique(group)
     whole = implies[np.ix_(heads, heads)] & ~np.eye(len(heads), dtype=bool)
@@ -163,8 +168,24 @@ def _implications(implies: np.ndarray, rate: np.ndarray, group: np.ndarray, atom
     back = whole & whole.T  # nearly the same, and not in one set: both are told
     first = exact & ~exact.T
     through = (first.astype(np.float32) @ first.astype(np.float32)) > 0
-    found: list[Rule] = []
+    found: list[When] = []
     for i, j in np.argwhere(whole & ~(through & ~back)):
         condition, claim = atoms.predicates[heads[i]], atoms.predicates[heads[j]]
         found.append(When((condition,), claim))
     return found
+
+
+def _gathered(found: list[When], sample: Sample) -> list[Rule]:
+    """Many implications from the values of one column to those of another as the combinations that occur."""
+    pairs: dict[tuple[str, str], list[When]] = {}
+    for rule in found:
+        values = [rule.conditions[0], rule.claim]
+        if all(isinstance(part, Compare) and part.operator == "==" for part in values):
+            pairs.setdefault((rule.names[0], rule.names[1]), []).append(rule)
+    gathered: list[Rule] = []
+    gone: set[int] = set()
+    for (first, second), rules_ in pairs.items():
+        if len(rules_) > _GATHER and all(sample.kinds[name] == "text" for name in (first, second)):
+            gathered.append(Seen((first, second)))
+            gone |= {id(rule) for rule in rules_}
+    return [*(rule for rule in found if id(rule) not in gone), *gathered]

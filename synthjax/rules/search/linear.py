@@ -19,6 +19,8 @@ from synthjax.rules.search.sample import Sample
 
 _LEAST = 0.06  # share of variance that a selection may leave
 _SHARP = 2e-6  # the same of 1 / 1.19, which has no short spelling
+_EXPLAINED = 0.2  # share of rows that rounding has to explain before more terms are tried
+_QUANTILES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 _GOOD = 0.97  # share of the sample's rows
 _ROWS = 2000  # of fits
 _BLUNT = 3e-3  # relative error of a coefficient
@@ -86,11 +88,29 @@ def _completed(
     part = matrix[:, [target, *(column for column, _ in known)]]
     part = part[~np.isnan(part).any(axis=1)][:_ROWS]
     residual = part[:, 0] - sum(float(slope) * part[:, 1 + i] for i, (_, slope) in enumerate(known))
+    if _explained(sample, target, known, residual, np.quantile(residual, _QUANTILES)) < _EXPLAINED:
+        return
     known, constant = _polished(matrix, sample, target, known, residual)
+    part = matrix[:, [target, *(column for column, _ in known)]][:_ROWS]
+    residual = part[:, 0] - sum(float(slope) * part[:, 1 + i] for i, (_, slope) in enumerate(known))
+    if _explained(sample, target, known, residual[~np.isnan(residual)], np.array([constant, 0.0])) < 0.9:
+        return
     terms = [(sample.numeric[target], Fraction(-1)), *((sample.numeric[column], slope) for column, slope in known)]
     yield _Relation(tuple(terms), constant, zero)
     if constant:
         yield _Relation(tuple(terms), 0.0, zero)
+
+
+def _explained(
+    sample: Sample, target: int, known: list[tuple[int, Fraction]], residual: np.ndarray, centres: np.ndarray
+) -> float:
+    """Share of the residuals that rounding explains, about the best of some centres; 0 where rounding explains all."""
+    unit = {column: sample.columns.unit(sample.numeric[column]) for column in (target, *(column for column, _ in known))}
+    precision = 1e-9 * float(np.nanmax(np.abs(sample.matrix[:, target])))
+    budget = unit[target] + sum(float(abs(slope)) * unit[column] for column, slope in known) + precision
+    if budget > sample.spread(sample.numeric[target]) or not len(residual):
+        return 0.0
+    return float((np.abs(residual[:, None] - centres[None]) <= budget).mean(axis=0).max())
 
 
 def _polished(
@@ -211,7 +231,7 @@ def _shortest(rated: list[tuple[float, Equation]]) -> list[Equation]:
     """Of those whose columns are among the columns of another, the one that more rows keep; the shorter if they tie."""
     kept: list[set[str]] = []
     found = []
-    for _, equation in sorted(rated, key=lambda pair: (-round(pair[0] / 0.002), len(pair[1].names))):
+    for _, equation in sorted(rated, key=lambda pair: (pair[1].loose, -round(pair[0] / 0.002), len(pair[1].names))):
         own = set(equation.names)
         if not any(own <= other or other <= own for other in kept):
             kept.append(own)

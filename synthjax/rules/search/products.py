@@ -17,6 +17,7 @@ _LEAST = 0.12
 _GOOD = 0.97
 _ROWS = 2000
 _PAIRED = 30  # columns whose sums and differences are formed, at most
+_MATTERS = 0.01  # the lesser of two columns that are added, over the greater
 _BEST = 12  # ratios of a pair tried for each column
 
 
@@ -42,9 +43,9 @@ def equations(sample: Sample, known: list[Equation]) -> list[Equation]:
             if found:
                 rated.append((*found,))  # type: ignore[arg-type]
     kept: list[Equation] = []
-    for rate, length, equation in sorted(rated, key=lambda entry: (-round(entry[0], 3), entry[1])):
+    for _, _, equation in sorted(rated, key=lambda entry: (-round(entry[0], 3), entry[1])):
         own = set(equation.names)
-        if rate and length and not any(own <= set(other.names) or set(other.names) <= own for other in kept):
+        if not any(own <= set(other.names) or set(other.names) <= own for other in kept):
             kept.append(equation)
     return kept
 
@@ -61,17 +62,30 @@ def _factor_names(factor: Expression) -> tuple[str, ...]:
 
 def _selected(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
     for target, chosen, _ in selection.paths(selection.standardised(logs), _LEAST):
-        if len(chosen) > 4:
+        if len(chosen) > 5:
             continue
         sample.count("product", (4.0 * len(names)) ** (len(chosen) + 1))
+        powers = _powers(logs, target, chosen)
+        if powers and any(abs(power) > 2 for power in powers.values()):
+            continue
+        if powers:
+            yield names[target], [(Name(names[column]), power) for column, power in powers.items()]
+
+
+def _powers(logs: np.ndarray, target: int, chosen: list[int]) -> dict[int, int]:
+    """Whole powers of the columns, those of 0 left out; {} where some are not whole."""
+    while chosen:
         part = logs[:, [target, *chosen]]
         part = part[~np.isnan(part).any(axis=1)][:_ROWS]
         fit = selection.robust(part[:, 1:], part[:, 0], 0.0)
         if fit is None:
-            continue
+            return {}
         powers = np.rint(fit[0][:-1]).astype(int)
-        if (np.abs(powers - fit[0][:-1]) < 0.2).all() and np.all((powers != 0) & (np.abs(powers) <= 2)):
-            yield names[target], [(Name(names[column]), int(p)) for column, p in zip(chosen, powers, strict=True)]
+        if (powers != 0).all():
+            whole = (np.abs(powers - fit[0][:-1]) < 0.2).all()
+            return dict(zip(chosen, powers.tolist(), strict=True)) if whole else {}
+        chosen = [column for column, power in zip(chosen, powers, strict=True) if power]
+    return {}
 
 
 def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
@@ -85,6 +99,9 @@ def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple
         return
     values, part = values[full][:_ROWS], logs[full][:_ROWS, :m]
     first, second = np.triu_indices(m, 1)
+    size = np.median(np.abs(values), axis=0)
+    matter = np.minimum(size[first], size[second]) >= _MATTERS * np.maximum(size[first], size[second])
+    first, second = first[matter], second[matter]
     sums, differences = values[:, first] + values[:, second], values[:, first] - values[:, second]
     pairs = _logs(np.concatenate([sums, differences], axis=1))
     sides = [("+", i, j) for i, j in zip(first, second, strict=True)] + [("-", i, j) for i, j in zip(first, second, strict=True)]
@@ -151,7 +168,8 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
         equation = Equation(target, whole, loose)
         rate = sample.rate(equation)
         if rate >= _GOOD:
-            return rate - 0.01 * rank, len(equation.text) + 10 * len(below), equation
+            fine = np.log2(sample.spread(target) / unit) if sample.columns.unit(target) else 60.0
+            return rate - 0.01 * rank, len(equation.text) + 10 * len(below) - 2 * round(float(fine)), equation
     return None
 
 

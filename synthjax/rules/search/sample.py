@@ -12,6 +12,7 @@ from synthjax.rules.kinds import Rule
 ROWS = 10_000
 """Rows that are looked at for candidates, at most."""
 _CELLS = 2_000_000  # of the matrices: wide tables are looked at in fewer rows
+_GLANCE = 300  # rows that settle most candidates
 _WHOLE = 2.0**52
 
 
@@ -34,6 +35,10 @@ class Sample:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    @functools.cached_property
+    def _glance(self) -> Columns:
+        return self.columns.take(np.arange(min(len(self), _GLANCE)))
 
     @functools.cached_property
     def kinds(self) -> dict[str, str]:
@@ -73,7 +78,10 @@ class Sample:
         return float(np.nanstd(self.columns.numbers(name))) or 1.0
 
     def rate(self, rule: Rule) -> float:
-        """Share of the rows of which a rule says something that keep it; 0 where these are few."""
+        """Share of the rows of which a rule says something that keep it; 0 where these are few, or it is far from 1."""
+        applies, kept = rule.verdict(self._glance)
+        if applies.sum() > 50 and (applies & kept).sum() < 0.8 * applies.sum():
+            return 0.0
         applies, kept = rule.verdict(self.columns)
         rows = int(applies.sum())
         return float((applies & kept).sum() / rows) if rows >= 15 else 0.0
