@@ -15,6 +15,8 @@ _LEAST_LEVELS = 6
 _LEAST_ROWS = 40
 _LEVELS = 12  # of a column of conditions
 _GOOD = 0.985
+_TRIED = 2000  # pairs of a number and a condition, at most
+_GLANCE = 20  # rows that settle most pairs
 _WIDE = 5  # units, of a step under a condition
 _UNIQUE_KEYS = 12
 
@@ -25,6 +27,7 @@ def lattices(sample: Sample, known: list[Rule]) -> list[When]:
     computed |= {rule.target for rule in known if isinstance(rule, Determined)}
     found: list[When] = []
     small = [name for name, size in zip(sample.kinds, sample.levels, strict=True) if size <= _LEVELS]
+    most = max(_TRIED // max(len(sample.numeric), 1), 1)
     for name in sample.numeric:
         if sample.kinds[name] != "number" or name in computed:
             continue
@@ -38,14 +41,17 @@ def lattices(sample: Sample, known: list[Rule]) -> list[When]:
         if whole:
             found.append(When((), _multiple(name, whole, unit)))
             continue
-        for other in small:
+        for other in small[:most]:
             if other == name:
                 continue
             codes, levels = sample.columns.codes(other)
             text = sample.kinds[other] == "text"
             sample.count("grid", (len(_STEPS) + 1) * len(levels))
             for code, level in enumerate(levels):
-                step = _grid(steps[present & (codes == code)])
+                own = steps[present & (codes == code)]
+                if len(own) < _LEAST_ROWS or int(np.gcd.reduce(own[:_GLANCE] - own[0])) < _WIDE:
+                    continue
+                step = _grid(own)
                 if step and step[0] >= _WIDE:
                     condition = Compare(other, "==", str(level) if text else float(level))
                     found.append(When((condition,), _multiple(name, step, unit)))

@@ -17,6 +17,7 @@ from synthjax.rules.search.sample import Sample
 _CONFLICTS = 0.03  # of neighbours, at most
 _LEAST_PAIRS = 15
 _KEYS = 40  # columns that pairs of keys are formed of, at most
+_WIDE, _GLANCE = 100, 500  # columns of a wide table; rows that are looked at first
 _PAIR_LEVELS = 300
 _COVERED = 0.8  # share of independent draws that would be a combination that occurs
 
@@ -38,7 +39,7 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
     for key in range(len(names)):
         if sizes[key] > 0.7 * n:
             continue
-        pairs, conflicts = _conflicts(codes, codes[:, key])
+        pairs, conflicts = _conflicts_soon(codes, codes[:, key])
         with np.errstate(invalid="ignore", divide="ignore"):
             conflict[key] = np.where(pairs > 0, conflicts / pairs, 1.0)
         # Numbers that seldom repeat are no keys: those that do are the round ones.
@@ -55,7 +56,8 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
 
 def _by_two(sample: Sample, conflict: np.ndarray, agree: np.ndarray, single: set, explained: set) -> list[Determined]:
     names, codes, sizes, n = list(sample.kinds), sample.codes, sample.levels, len(sample)
-    small = [i for i in np.argsort(-sizes) if 2 <= sizes[i] <= min(_PAIR_LEVELS, n // 10)][:_KEYS]
+    small = [i for i in np.argsort(-sizes) if 2 <= sizes[i] <= min(_PAIR_LEVELS, n // 10)]
+    small = small[: _KEYS if len(names) <= _WIDE else _KEYS // 4]
     found = []
     sample.count("determined", len(small) ** 2 * len(names) / 2)
     reached = {target for _, target in single}
@@ -99,6 +101,16 @@ def _conflicts(codes: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarr
     first, second = codes[rows[:-1][same]], codes[rows[1:][same]]
     both = (first >= 0) & (second >= 0)
     return both.sum(axis=0), (both & (first != second)).sum(axis=0)
+
+
+def _conflicts_soon(codes: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a wide table: all rows only for the columns that few rows leave open."""
+    if codes.shape[1] <= _WIDE:
+        return _conflicts(codes, key)
+    pairs, conflicts = _conflicts(codes[:_GLANCE], key[:_GLANCE])
+    open_ = np.flatnonzero(conflicts <= 0.1 * pairs)
+    pairs[open_], conflicts[open_] = _conflicts(codes[:, open_], key)
+    return pairs, conflicts
 
 
 def _both_ways(found: list[Determined], sample: Sample) -> list[Determined]:

@@ -9,6 +9,7 @@ from synthjax.rules.search.sample import Sample
 _GOOD = 0.985  # share of rows
 _TRIVIAL = 0.98  # share that independent columns would give
 _TRIVIAL_NEAR = 0.6  # the same of an order with exceptions
+_GLANCE = 300  # rows that settle most pairs
 _TIED = 5  # rows at the least gap for an order to be strict
 
 
@@ -22,18 +23,16 @@ def pairs(sample: Sample) -> list[Order]:
         sample.count("order", len(names) ** 2)
         ordered = [np.sort(column[~np.isnan(column)]) for column in matrix.T]
         for low, name in enumerate(names):
-            with np.errstate(invalid="ignore"):
-                difference = matrix - matrix[:, low : low + 1]
-                both = np.sum(~np.isnan(difference), axis=0)
-                kept = np.sum(difference >= 0, axis=0)
-                equal = np.sum(difference == 0, axis=0)
-            for high in np.flatnonzero((kept >= _GOOD * both) & (both >= 20)):
-                if high == low or equal[high] >= 0.9 * both[high]:
+            glance = matrix[:_GLANCE] - matrix[:_GLANCE, low : low + 1]
+            usable = np.sum(glance < 0, axis=0) <= 0.05 * np.sum(glance == glance, axis=0)
+            for high in np.flatnonzero(usable):
+                gap = matrix[:, high] - matrix[:, low]
+                gap = gap[~np.isnan(gap)]
+                kept = np.sum(gap >= 0)
+                if high == low or len(gap) < 20 or kept < _GOOD * len(gap) or np.sum(gap == 0) >= 0.9 * len(gap):
                     continue
-                chance = _chance(ordered[low], ordered[high])
-                if chance > (_TRIVIAL if kept[high] == both[high] else _TRIVIAL_NEAR):
-                    continue
-                found.append(order(name, _operator(difference[:, high]), names[high]))
+                if _chance(ordered[low], ordered[high]) <= (_TRIVIAL if kept == len(gap) else _TRIVIAL_NEAR):
+                    found.append(order(name, _operator(gap), names[high]))
     return found
 
 
@@ -43,7 +42,6 @@ def _chance(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def _operator(gap: np.ndarray) -> str:
-    gap = gap[~np.isnan(gap)]
     least = gap.min()
     return "<" if least > 0 and np.sum(gap == least) >= _TIED else "<="
 
