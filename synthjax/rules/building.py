@@ -9,9 +9,10 @@ from synthjax.rules import expressions
 from synthjax.rules.chance import level
 from synthjax.rules.columns import Columns, Form, joint
 from synthjax.rules.expressions import Call, Expression, Name, combination, evaluate, linear, spelt
-from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When, cells
+from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
 from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Step, typical
+from synthjax.rules.tables import Table, cells
 
 _ENFORCED = 0.995
 """Share of rows from which on a condition that holds nearly is held always."""
@@ -71,7 +72,9 @@ class Builder:
 
     def _corrects(self, name: str) -> bool:
         """Whether a column is moved to certain values, which a gap would undo."""
-        return any(not (isinstance(mask, Masked) and isinstance(mask.claim, Missing)) for mask in self.masks.get(name, []))
+        return any(
+            not (isinstance(mask, Masked) and isinstance(mask.claim, Missing)) for mask in self.masks.get(name, [])
+        )
 
     def _circle(self, target: str, inputs: set[str]) -> bool:
         stack, seen = list(inputs), set()
@@ -140,7 +143,9 @@ class Builder:
             far = math.inf if off.any() else 0.0
             loose = equation if rule.exact and off.any() else None
             # Written as a difference, or as a sign that it is missing.
-            step = replace(step, rest=self._rest(equation), low=-far, high=far, loose=loose, scale=_scale(form, actual - base))
+            step = replace(
+                step, rest=self._rest(equation), low=-far, high=far, loose=loose, scale=_scale(form, actual - base)
+            )
         return self._other(step, actual, base)
 
     def _rest(self, equation: Equation) -> str:
@@ -153,7 +158,7 @@ class Builder:
         return step
 
     def _order(self, low: Expression, strict: bool, high: Expression, rule: Order) -> None:
-        # An order that independent columns would mostly keep is better corrected: a gap would blur what the column holds.
+        # What independent columns would mostly keep is better corrected: a gap would blur what the column holds.
         tight = level(Order((low, high), ("<=",)), self.columns) <= _LOOSE
         for target, bound, upper in ((high, low, False), (low, high, True)):
             if not isinstance(target, Name):
@@ -201,7 +206,9 @@ class Builder:
 
     def _bound(self, low: Expression, strict: bool, high: Expression) -> None:
         ways = [(high, low, False), (low, high, True)]
-        for target, bound, upper in sorted(ways, key=lambda way: isinstance(way[0], Name) and way[0].name in self.masks):
+        for target, bound, upper in sorted(
+            ways, key=lambda way: isinstance(way[0], Name) and way[0].name in self.masks
+        ):
             if not isinstance(target, Name) or target.name in self.keep:
                 continue
             name, inputs = target.name, set(expressions.names(bound))
@@ -223,11 +230,11 @@ class Builder:
                 self._base(self._looked(rule, keys, target, table or (), back if rule.both else None))
                 return
 
-    def _looked(self, rule: Determined, keys: tuple[str, ...], target: str, table: tuple, back: tuple | None) -> Looked:
+    def _looked(self, rule: Determined, keys: tuple[str, ...], target: str, table: Table, back: Table | None) -> Looked:
         columns = self.columns
         step = Looked(target, keys, table, columns.form(target))
         absent = columns.missing(target)
-        found, known = step._find(columns)
+        _, known = step.find(columns)
         if (absent & known).any():
             return replace(step, rest=target)
         values = frozenset(value for _, value in table) if back is not None else frozenset()

@@ -107,4 +107,6 @@ def contradiction(rule: Rule, columns: Columns) -> str:
     row = int(np.argmax(broken))
     values = ", ".join(f"{name} = {columns.series(name).iloc[row]}" for name in rule.names)
     rate = 1 - broken.sum() / applies.sum()
-    return f"rule {rule.text!r} holds in {100 * rate:.2f} % of {applies.sum():,} rows; row {row + 1} breaks it: {values}"
+    return (
+        f"rule {rule.text!r} holds in {100 * rate:.2f} % of {applies.sum():,} rows; row {row + 1} breaks it: {values}"
+    )

@@ -195,7 +195,7 @@ def spelt_name(name: str) -> str:
     return name if plain else "`" + name.replace("`", "``") + "`"
 
 
-RESERVED = {"and", "seen", "unique", "missing"}
+RESERVED = {"and"}
 """Words that are no plain names of columns."""
 
 

@@ -1,4 +1,4 @@
-"""`find`: the rules of a table, looked for in a sample, checked on all rows, confirmed on rows that the search did not see.
+"""`find`: the rules of a table, looked for in a sample, checked on all rows, confirmed on rows not seen before.
 
 Kinds are taken in order, so that what one explains is not told again by the next: equations, what determines what,
 conditions, orders, combinations, grids, keys.

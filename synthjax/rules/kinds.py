@@ -15,6 +15,7 @@ from synthjax.rules import expressions
 from synthjax.rules.columns import Columns, joint
 from synthjax.rules.expressions import Expression, Name, Number, evaluate, spelt, spelt_name
 from synthjax.rules.predicates import Missing, Predicate
+from synthjax.rules.tables import Cell, Table, cells, looked_up, most_frequent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 MIN_COUNT = 5
 _FUZZ = 1e-6  # of a column's unit
 _PRECISION = 1e-9  # relative, of columns that are not rounded
-
-Cell = float | str | None
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Rule(ABC):
         applies, kept = self.verdict(columns)
         return kept | ~applies
 
-    def fit(self, frame: "pd.DataFrame | Columns", min_count: int = MIN_COUNT) -> Self:  # noqa: ARG002
+    def fit(self, frame: "pd.DataFrame | Columns", min_count: int = MIN_COUNT) -> Self:
         """The rule with what it needs of the training rows: tables of values, units of rounding."""
         return self
 
@@ -129,7 +128,7 @@ class Equation(Rule):
     def shuffled(self) -> tuple[str, ...]:  # noqa: D102
         return (self.target,)
 
-    def fit(self, frame, min_count=MIN_COUNT):  # noqa: D102, ARG002
+    def fit(self, frame, min_count=MIN_COUNT):  # noqa: D102
         columns = Columns.of(frame)
         return dataclasses.replace(self, units=tuple((name, columns.unit(name)) for name in self.names))
 
@@ -186,9 +185,7 @@ class Order(Rule):
     @property
     def pairs(self) -> list[tuple[Expression, str, Expression]]:
         """Each two neighbours."""
-        return [
-            (low, op, high) for (low, high), op in zip(pairwise(self.terms), self.operators, strict=True)
-        ]
+        return [(low, op, high) for (low, high), op in zip(pairwise(self.terms), self.operators, strict=True)]
 
 
 def order(low: str | float, operator: str, high: str | float) -> Order:
@@ -207,10 +204,10 @@ class Determined(Rule):
     keys: tuple[str, ...]
     target: str
     both: bool = False
-    table: tuple[tuple[tuple[Cell, ...], Cell], ...] | None = None
+    table: Table | None = None
     """Combinations of keys and the value that goes with each, held together by `min_count` training rows at least; a
     row with other keys keeps the rule. None: as most of the rows at hand have it."""
-    back: tuple[tuple[tuple[Cell, ...], Cell], ...] | None = None
+    back: Table | None = None
     """The other way, where it holds both ways."""
 
     @property
@@ -228,63 +225,16 @@ class Determined(Rule):
 
     def fit(self, frame, min_count=MIN_COUNT):  # noqa: D102
         columns = Columns.of(frame)
-        back = _table(columns, (self.target,), self.keys[0], min_count) if self.both else None
-        return dataclasses.replace(self, table=_table(columns, self.keys, self.target, min_count), back=back)
+        back = most_frequent(columns, (self.target,), self.keys[0], min_count) if self.both else None
+        return dataclasses.replace(self, table=most_frequent(columns, self.keys, self.target, min_count), back=back)
 
     def verdict(self, columns):  # noqa: D102
         rule = self if self.table is not None else self.fit(columns, 1)
-        applies, kept = _looked_up(columns, self.keys, self.target, rule.table or ())
+        applies, kept = looked_up(columns, self.keys, self.target, rule.table or ())
         if self.both:
-            other, agrees = _looked_up(columns, (self.target,), self.keys[0], rule.back or ())
+            other, agrees = looked_up(columns, (self.target,), self.keys[0], rule.back or ())
             kept, applies = (kept | ~applies) & (agrees | ~other), applies | other
         return applies, kept
-
-
-def cell(value: object) -> Cell:
-    """A value of `Columns.codes` as plain Python; of a code -1 the caller makes None."""
-    return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
-
-
-def cells(columns: Columns, names: tuple[str, ...], rows: np.ndarray) -> list[tuple[Cell, ...]]:
-    """The values of some rows."""
-    parts = []
-    for name in names:
-        codes, levels = columns.codes(name)
-        own = [cell(level) for level in levels]
-        parts.append([own[code] if code >= 0 else None for code in codes[rows].tolist()])
-    return list(zip(*parts, strict=True))
-
-
-def _table(columns: Columns, keys: tuple[str, ...], target: str, min_count: int) -> tuple:
-    codes, levels = columns.codes(target)
-    full = (codes >= 0) & np.all([columns.codes(key)[0] >= 0 for key in keys], axis=0)
-    rows = np.flatnonzero(full)
-    if not len(rows):
-        return ()
-    group, first = joint([columns.codes(key)[0][rows] for key in keys])
-    pair, pair_first = joint([group, codes[rows]])
-    counts = np.bincount(pair)
-    best = np.lexsort((-counts, group[pair_first]))  # the most frequent value of each group comes first
-    best = best[np.unique(group[pair_first][best], return_index=True)[1]]
-    best = best[counts[best] >= min_count]
-    own = pair_first[best]
-    return tuple(
-        (key, cell(levels[code]))
-        for key, code in zip(cells(columns, keys, rows[own]), codes[rows[own]].tolist(), strict=True)
-    )
-
-
-def _looked_up(columns: Columns, keys: tuple[str, ...], target: str, table: tuple) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) bool: rows whose keys are in the table and that have a target; whether it is the table's."""
-    codes, levels = columns.codes(target)
-    place = {cell(level): code for code, level in enumerate(levels)}
-    group, first = joint([columns.codes(key)[0] for key in keys])
-    known = dict(table)
-    absent = object()
-    found = [known.get(key, absent) for key in cells(columns, keys, first)]
-    expected = np.array([-2 if value is absent else place.get(value, -3) for value in found], np.int64)  # type: ignore[arg-type]
-    wanted = expected[group] if len(found) else np.zeros(0, np.int64)
-    return (wanted != -2) & (codes >= 0), wanted == codes
 
 
 @dataclass(frozen=True)

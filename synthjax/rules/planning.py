@@ -4,7 +4,7 @@
     free = plan.encode(frame)      # what the model sees: gaps instead of ends, rests instead of sums
     frame = plan.decode(free)      # all columns again; every rule holds that `plan.left` does not name
 
-    equation      its column is left out and computed; where it holds only nearly, or within rounding, the rest is learnt
+    equation      its column is left out and computed; where it holds nearly, or within rounding, the rest is learnt
     determined    looked up in a table of what `min_count` rows share; the model sees the values that are not in it
     order         the gap is learnt instead of the greater one, so chains become gaps
     condition     the column is corrected where the condition is met
@@ -178,7 +178,9 @@ def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[Rule, ...]:
         if free.kind(name) == "number":
             numbers = free.numbers(name)[rng.permutation(len(rows))]
             low, high = np.nanmin(numbers, initial=math.inf), np.nanmax(numbers, initial=-math.inf)
-            drawn = Form("number", free.unit(name)).rounded(rng.uniform(low, high, len(rows))) if low < high else numbers
+            drawn = (
+                Form("number", free.unit(name)).rounded(rng.uniform(low, high, len(rows))) if low < high else numbers
+            )
             numbers = np.where((rng.random(len(rows)) < 0.5) & ~np.isnan(numbers), drawn, numbers)
             series = pd.Series(free.form(name).values(numbers))
         mixed[name] = series.array

@@ -37,7 +37,7 @@ class Compare:
         compare, kind = COMPARISONS[self.operator], columns.kind(self.name)
         if kind in ("number", "date"):
             numbers = columns.numbers(self.name)
-            return compare(numbers, self._number(kind)) & ~np.isnan(numbers)
+            return compare(numbers, self.number(kind)) & ~np.isnan(numbers)
         codes, levels = columns.codes(self.name)
         if isinstance(self.value, str):
             if self.operator not in ("==", "!="):
@@ -47,7 +47,8 @@ class Compare:
             fits = compare(np.array([_float(level) for level in levels], np.float64), self.value)
         return np.append(fits, False)[codes]
 
-    def _number(self, kind: str) -> float:
+    def number(self, kind: str) -> float:
+        """The value beside a column of numbers or dates."""
         if not isinstance(self.value, str):
             return self.value
         try:

@@ -1,4 +1,4 @@
-"""What a `Plan` does with single columns: each step takes one from the rows that a model sees, or corrects it afterwards.
+"""What a `Plan` does with a column: each step takes one from the rows that a model sees, or corrects it afterwards.
 
 `encode` sees whole rows and says what stands for a column in the model's rows; `decode` writes the step's columns once
 those that they depend on are there. `Masked` and `Bounded` only correct: the model sees their columns as they are.
@@ -13,8 +13,9 @@ import numpy as np
 from synthjax.rules import expressions
 from synthjax.rules.columns import Columns, Draft, Form, joint, written
 from synthjax.rules.expressions import Expression, evaluate
-from synthjax.rules.kinds import Cell, Equation, cells
+from synthjax.rules.kinds import Equation
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
+from synthjax.rules.tables import Cell, Table, cells
 
 RARE = "(rare)"
 """Text in place of a value that may not be given away."""
@@ -86,7 +87,9 @@ class Computed:
 
 def _plain(numbers: np.ndarray) -> np.ndarray:
     """Whole numbers as i64, where all are."""
-    whole = not np.isnan(numbers).any() and np.all(numbers == np.rint(numbers)) and np.abs(numbers).max(initial=0) < 2**52
+    whole = (
+        not np.isnan(numbers).any() and np.all(numbers == np.rint(numbers)) and np.abs(numbers).max(initial=0) < 2**52
+    )
     return numbers.astype(np.int64) if whole else numbers
 
 
@@ -96,7 +99,7 @@ class Looked:
 
     target: str
     keys: tuple[str, ...]
-    table: tuple[tuple[tuple[Cell, ...], Cell], ...]
+    table: Table
     form: Form
     rest: str | None = None
     """None: the table has all keys. The target's own name: the model sees the column as it is."""
@@ -118,14 +121,14 @@ class Looked:
     def encode(self, columns: Columns) -> Free:  # noqa: D102
         if not self.rest or self.rest == self.target:
             return {self.rest: columns.series(self.target).array} if self.rest else {}
-        found, known = self._find(columns)
+        found, known = self.find(columns)
         actual = _cells(columns, self.target)
         keep = ~known | (_differ(actual, found) & self.near)
         values = np.where(keep, actual, _nothing(len(actual)))
         return {self.rest: written(_array(values, self.form), self.form)}
 
     def decode(self, draft: Draft) -> None:  # noqa: D102
-        values, known = self._find(draft)
+        values, known = self.find(draft)
         if self.rest:
             rest = _cells(draft, self.rest)
             present = np.array([value is not None for value in rest], bool)
@@ -139,7 +142,8 @@ class Looked:
             values = np.where([value is None for value in values], np.array([self.fill], object), values)
         draft.put(self.target, _array(values, self.form), self.form)
 
-    def _find(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+    def find(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
+        """The table's values (n,) object, and (n,) bool: whether it has the keys."""
         group, first = joint([columns.codes(key)[0] for key in self.keys])
         table, absent = dict(self.table), object()
         found = [table.get(key, absent) for key in cells(columns, self.keys, first)]
@@ -192,7 +196,9 @@ class Joint:
         seen: dict[str, int] = {}
         texts = []
         for values in self.table:
-            text = ", ".join("" if v is None else v if isinstance(v, str) else expressions.spelt_number(v) for v in values)
+            text = ", ".join(
+                "" if v is None else v if isinstance(v, str) else expressions.spelt_number(v) for v in values
+            )
             seen[text] = seen.get(text, 0) + 1
             texts.append(text if seen[text] == 1 else f"{text} ({seen[text]})")
         return texts
@@ -200,7 +206,9 @@ class Joint:
     def encode(self, columns: Columns) -> Free:  # noqa: D102
         group, first = joint([columns.codes(name)[0] for name in self.columns])
         place = {key: i for i, key in enumerate(self.table)}
-        nearest = {key: self._nearest(key) if key not in place else place[key] for key in cells(columns, self.columns, first)}
+        nearest = {
+            key: self._nearest(key) if key not in place else place[key] for key in cells(columns, self.columns, first)
+        }
         texts = np.array(self.texts(), object)
         own = np.array([nearest[key] for key in cells(columns, self.columns, first)], np.int64)
         return {self.name: texts[own[group]] if len(own) else _nothing(0)}
@@ -264,7 +272,7 @@ class Masked:
         value = self.claim.value
         if self.form.kind == "text":
             return value if isinstance(value, str) else self.fill
-        return self.claim._number(self.form.kind)
+        return self.claim.number(self.form.kind)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from synthjax.rules import steps
@@ -68,7 +68,8 @@ def _read(value: Any) -> Any:
         return math.inf if inner else -math.inf
     if kind == "form":
         return Form(**inner)
-    return {"expression": parse_expression, "predicate": parse_predicate, "rule": _read_rule}[kind](inner)
+    readers: dict[str, Callable[[Any], Any]] = {"expression": parse_expression, "predicate": parse_predicate}
+    return readers.get(kind, _read_rule)(inner)
 
 
 def _read_step(values: Mapping[str, Any]) -> steps.Step:

@@ -28,7 +28,9 @@ def three_parts(rng, n):
 
 def total_with_gaps(rng, n):
     net, extra = rng.gamma(3, 5, n).round(2), gone(rng, rng.gamma(2, 2, n).round(2), 0.4)
-    return {"net": net, "extra": extra, "due": (net + np.nan_to_num(extra)).round(2)}, ["due = net + coalesce(extra, 0)"]
+    return {"net": net, "extra": extra, "due": (net + np.nan_to_num(extra)).round(2)}, [
+        "due = net + coalesce(extra, 0)"
+    ]
 
 
 def nearly_total(rng, n):
@@ -126,7 +128,9 @@ def same_rows(rng, n):
 def seen(rng, n):
     source = rng.integers(0, 8, n)
     sink = (source * 3 + rng.integers(0, 3, n)) % 12
-    return {"source": np.array(list("abcdefgh"))[source], "sink": np.array(list("ABCDEFGHIJKL"))[sink]}, ["seen(source, sink)"]
+    return {"source": np.array(list("abcdefgh"))[source], "sink": np.array(list("ABCDEFGHIJKL"))[sink]}, [
+        "seen(source, sink)"
+    ]
 
 
 def grid(rng, n):

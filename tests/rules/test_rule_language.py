@@ -103,8 +103,10 @@ def nodes() -> st.SearchStrategy:
     numbers = st.floats(0, 1e9).map(lambda value: Number(round(value, 3)))
     return st.recursive(
         names | numbers,
-        lambda inner: st.builds(Binary, st.sampled_from("+-*/%"), inner, inner)
-        | st.builds(Call, st.just("max"), st.tuples(inner, inner)),
+        lambda inner: (
+            st.builds(Binary, st.sampled_from("+-*/%"), inner, inner)
+            | st.builds(Call, st.just("max"), st.tuples(inner, inner))
+        ),
         max_leaves=8,
     )
 
@@ -134,7 +136,9 @@ FRAME = pd.DataFrame(
         "word": ["x", "y", "x", None, "y"],
         "other": ["p", "q", "q", "p", "q"],
         "day": pd.to_datetime(["2024-02-29", "2024-03-04", None, "2023-12-31", "2024-01-01"]),
-        "later": pd.to_datetime(["2024-03-01", "2024-03-04", "2024-03-04", "2023-12-30", "2024-01-01 12:00"], format="ISO8601"),
+        "later": pd.to_datetime(
+            ["2024-03-01", "2024-03-04", "2024-03-04", "2023-12-30", "2024-01-01 12:00"], format="ISO8601"
+        ),
     }
 )
 
@@ -175,7 +179,7 @@ def test_parts_of_dates_are_those_of_pandas():
     calendar = index.isocalendar()
     for part, values in {
         "year": index.year, "month": index.month, "day": index.day, "hour": index.hour, "minute": index.minute,
-        "second": index.second, "weekday": index.weekday, "quarter": index.quarter, "yearday": index.dayofyear,
+        "second": index.second, "weekday": index.day_of_week, "quarter": index.quarter, "yearday": index.day_of_year,
         "week": calendar.week.to_numpy(),
     }.items():  # fmt: skip
         frame["x"] = np.asarray(values, int)

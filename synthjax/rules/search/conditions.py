@@ -1,7 +1,7 @@
 """What holds under a condition: `pay == 'cash' => tip == 0`, `missing(end) <=> missing(delay)`.
 
-Each value that many rows share, each missing value and each sign is an atom: one bit a row. The products of all pairs of
-atoms, one matrix product, say which implies which.
+Each value that many rows share, each missing value and each sign is an atom: one bit a row. The products of all pairs
+of atoms, one matrix product, say which implies which.
 """
 
 import math

@@ -18,7 +18,7 @@ _GOOD = 0.985
 _TRIED = 2000  # pairs of a number and a condition, at most
 _GLANCE = 20  # rows that settle most pairs
 _WIDE = 5  # units, of a step under a condition
-_UNIQUE_KEYS = 12
+_UNIQUE_KEYS = 40
 
 
 def lattices(sample: Sample, known: list[Rule]) -> list[When]:

@@ -1,8 +1,8 @@
 """Sums: `total = fare + tip`, `charge = 0.17 * minutes`, `minutes = minutes(end - start)`.
 
 For each column, forward selection on the correlation matrix proposes what it may be computed from; a robust fit gives
-coefficients, the simplest numbers within their error are taken, and the equation is tried as it would be written, solved
-for each of its columns. Terms that only some rows have are added while that makes more rows exact.
+coefficients, the simplest numbers within their error are taken, and the equation is tried as it would be written,
+solved for each of its columns. Terms that only some rows have are added while that makes more rows exact.
 """
 
 from collections.abc import Iterator
@@ -105,7 +105,9 @@ def _explained(
     sample: Sample, target: int, known: list[tuple[int, Fraction]], residual: np.ndarray, centres: np.ndarray
 ) -> float:
     """Share of the residuals that rounding explains, about the best of some centres; 0 where rounding explains all."""
-    unit = {column: sample.columns.unit(sample.numeric[column]) for column in (target, *(column for column, _ in known))}
+    unit = {
+        column: sample.columns.unit(sample.numeric[column]) for column in (target, *(column for column, _ in known))
+    }
     precision = 1e-9 * float(np.nanmax(np.abs(sample.matrix[:, target])))
     budget = unit[target] + sum(float(abs(slope)) * unit[column] for column, slope in known) + precision
     if budget > sample.spread(sample.numeric[target]) or not len(residual):
@@ -192,7 +194,9 @@ def _written(sample: Sample, relation: _Relation, place: int) -> Iterator[Equati
     constant = -relation.constant / float(pivot)
     constant = 0.0 if abs(constant) < unit / 2 else constant
     terms = _spans(sample, _solved(sample, relation, place), relation.zero)
-    if sample.kinds[name] == "date" and not any(sample.kinds[other] == "date" for other, _ in _solved(sample, relation, place)):
+    if sample.kinds[name] == "date" and not any(
+        sample.kinds[other] == "date" for other, _ in _solved(sample, relation, place)
+    ):
         return
     value = combination(terms, round(constant, 9))
     yield Equation(name, value)
@@ -211,7 +215,9 @@ def _spans(sample: Sample, terms: list[tuple[str, Fraction]], zero: bool) -> lis
     if len(dates) == 2 and dates[0][1] == -dates[1][1]:
         (late, slope), (early, _) = sorted(dates, key=lambda pair: -pair[1])
         fits = [pair for pair in _SPANS if (slope * Fraction(pair[1])).denominator == 1]
-        function, size = next((pair for pair in fits if slope * Fraction(pair[1]) == 1), fits[-1] if fits else _SPANS[-1])
+        function, size = next(
+            (pair for pair in fits if slope * Fraction(pair[1]) == 1), fits[-1] if fits else _SPANS[-1]
+        )
         span = Call(function, (Binary("-", Name(late), Name(early)),))
         written.append((float(slope * Fraction(size)), span))
     else:

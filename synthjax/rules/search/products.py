@@ -104,7 +104,9 @@ def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple
     first, second = first[matter], second[matter]
     sums, differences = values[:, first] + values[:, second], values[:, first] - values[:, second]
     pairs = _logs(np.concatenate([sums, differences], axis=1))
-    sides = [("+", i, j) for i, j in zip(first, second, strict=True)] + [("-", i, j) for i, j in zip(first, second, strict=True)]
+    sides = [("+", i, j) for i, j in zip(first, second, strict=True)] + [
+        ("-", i, j) for i, j in zip(first, second, strict=True)
+    ]
     whole = np.mean(np.isnan(pairs), axis=0) < 0.02
     pairs, sides = np.nan_to_num(pairs[:, whole]), [side for side, use in zip(sides, whole, strict=True) if use]
     part, pairs = part - part.mean(axis=0), pairs - pairs.mean(axis=0)
@@ -117,7 +119,9 @@ def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple
             continue
         rest = []
         for s, t in ((1, -1), (-1, 1), (1, 1)):
-            left = (variance[target] + variance[:, None] + spread - 2 * s * own[target][:, None]) - 2 * t * cross[target]
+            left = (variance[target] + variance[:, None] + spread - 2 * s * own[target][:, None]) - 2 * t * cross[
+                target
+            ]
             left = left + 2 * s * t * cross
             left[target] = np.inf
             rest.append(left / variance[target])
@@ -168,8 +172,9 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
         equation = Equation(target, whole, loose)
         rate = sample.rate(equation)
         if rate >= _GOOD:
+            cost = 3 * len(below) + 6 * (factor.denominator != 1)
             fine = np.log2(sample.spread(target) / unit) if sample.columns.unit(target) else 60.0
-            return rate - 0.01 * rank, len(equation.text) + 10 * len(below) - 2 * round(float(fine)), equation
+            return rate - 0.01 * rank, len(equation.text) + cost - 2 * round(float(fine)), equation
     return None
 
 

@@ -107,7 +107,9 @@ def robust(a: np.ndarray, y: np.ndarray, unit: float) -> tuple[np.ndarray, np.nd
     off = 4 * noise * np.sqrt(np.maximum(np.diag(inverse), 0))
     slopes = coefficients[:-1] / scale
     constant = coefficients[-1] + centre - float(slopes @ middle)
-    return np.append(slopes, constant), np.append(off[:-1] / scale, off[-1] + float(np.abs(off[:-1] / scale) @ np.abs(middle)))
+    return np.append(slopes, constant), np.append(
+        off[:-1] / scale, off[-1] + float(np.abs(off[:-1] / scale) @ np.abs(middle))
+    )
 
 
 def simplest(value: float, off: float) -> Fraction | None:

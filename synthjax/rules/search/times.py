@@ -1,4 +1,4 @@
-"""Parts of a time: `hour = hour(stamp)`, `day = date(stamp)`, `years = age(birth, seen)`, clock times `hhmm` and delays."""
+"""Parts of a time: `hour = hour(stamp)`, `day = date(stamp)`, `years = age(birth, seen)`; clock times and delays."""
 
 from itertools import permutations
 
