@@ -263,7 +263,12 @@ class Builder:
     def _when(self, rule: When) -> None:
         if isinstance(rule.claim, Rule) or not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
             return
-        self._corrected(rule.conditions, rule.claim)
+        if self._corrected(rule.conditions, rule.claim) or len(rule.conditions) > 1:
+            return
+        # The other way round: where the claim is not met, the condition must not be either.
+        (condition,) = rule.conditions
+        if not (condition.test(self.columns) & self.columns.missing(rule.claim.name)).any():
+            self._corrected((rule.claim,), condition, unless=True)
 
     def _together(self, rule: Together) -> None:
         if not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):

@@ -16,7 +16,7 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Equation, Evidence, Rule
+from synthjax.rules.kinds import Determined, Equation, Evidence, Rule
 
 NEAR = 0.99
 """Least share of rows that keep a rule which counts."""
@@ -25,7 +25,7 @@ BEYOND = 0.9
 _LEVEL, _UNSEEN_LEVEL = 1e-3, 0.05
 _SLACK = 1.6  # standard deviations that few unseen rows may stay below NEAR
 _LEAST_ROWS = 20
-_PLAIN, _LOOSE = 0.5, 0.3  # chance, at most, of an equation
+_LOOSE, _PLAIN, _TRIVIAL = 0.3, 0.5, 0.95
 _ROWS, _ROUNDS = 3000, 3  # of shuffling
 
 
@@ -75,8 +75,8 @@ def confirmed(
     if rows < _LEAST_ROWS or hits < NEAR * rows:
         return None
     chance = level(rule, train)
-    if isinstance(rule, Equation) and chance > (_LOOSE if rule.loose else _PLAIN):
-        return None  # it hardly says anything
+    if chance > _most(rule, hits == rows):
+        return None
     if not _counts(rows, hits, chance, math.log(_LEVEL) - log_tried):
         return None
     unseen_rows, unseen_hits = rates(rule, unseen)
@@ -85,6 +85,15 @@ def confirmed(
         return None
     evidence = Evidence(rows, hits / rows, unseen_rows, unseen_hits / unseen_rows, chance)
     return dataclasses.replace(rule, evidence=evidence)
+
+
+def _most(rule: Rule, exact: bool) -> float:
+    """The chance level above which a rule hardly says anything."""
+    if isinstance(rule, Equation):
+        return _LOOSE if rule.loose else _PLAIN
+    if isinstance(rule, Determined):
+        return _TRIVIAL if exact else _PLAIN
+    return 1.0
 
 
 def _counts(rows: int, hits: int, chance: float, log_level: float, slack: float = 0.0) -> bool:

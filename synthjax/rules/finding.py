@@ -14,7 +14,7 @@ from synthjax.errors import InputError
 from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
 from synthjax.rules.kinds import MIN_COUNT, Determined, Equation, Order, Rule
-from synthjax.rules.search import conditions, grids, linear, lookups, orders, products, times
+from synthjax.rules.search import bounds, conditions, grids, linear, lookups, orders, products, times
 from synthjax.rules.search.sample import Sample
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.25
 """Share of the rows that confirm, where none are handed in for that."""
+_KINDS = 10  # of candidates, each with its own count of tries
 _FEWEST = 40  # rows of a table in which rules are looked for
 
 
@@ -83,6 +84,7 @@ class _Search:
         known = equations + self.kept("determined", lookups.determined(sample, equations))
         known = _minimal(known)
         known += self.kept("when", conditions.rules(sample, known))
+        known += self.kept("bound", bounds.rules(sample, known))
         found = self.kept("order", orders.pairs(sample))
         twos = [rule for rule in found if isinstance(rule, Order)]
         known += orders.chained(orders.reduced(twos, _equations(known), sample))
@@ -93,7 +95,7 @@ class _Search:
 
     def kept(self, kind: str, candidates: Sequence[Rule]) -> list[Rule]:
         """Those of the candidates that count."""
-        tried = self.sample.tried.get(kind, 0.0) + math.log(8)  # kinds
+        tried = self.sample.tried.get(kind, 0.0) + math.log(_KINDS)
         checked = (
             confirmed(rule, self.train, self.unseen, tried, len(candidates), self.min_count) for rule in candidates
         )

@@ -112,6 +112,15 @@ def condition(rng, n):
     return {"pay": pay, "bonus": bonus}, ["pay == 'cash' => bonus == 0"]
 
 
+def bound(rng, n):
+    ticket = rng.choice(["child", "adult", "any"], n)
+    age = np.where(ticket == "child", rng.integers(0, 13, n), rng.integers(0, 90, n))
+    return {"ticket": ticket, "years": np.where(ticket == "adult", rng.integers(18, 90, n), age)}, [
+        "ticket == 'child' => years <= 12",
+        "ticket == 'adult' => years >= 18",
+    ]
+
+
 def missing_together(rng, n):
     lost = rng.random(n) < 0.15
     columns = {"arrived": rng.normal(5, 2, n).round(1), "air": rng.gamma(3, 30, n).round(0), "gate": rng.gamma(2, 2, n)}
@@ -147,7 +156,7 @@ KINDS: dict[str, Callable] = {
     kind.__name__: kind
     for kind in (
         total, three_parts, total_with_gaps, nearly_total, charge, fahrenheit, span, amount, share, order, parts, clock,
-        determined, both_ways, two_keys, condition, missing_together, same_rows, seen, grid, keys,
+        determined, both_ways, two_keys, condition, bound, missing_together, same_rows, seen, grid, keys,
     )
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ _GOOD = 0.97
 _ROWS = 2000
 _PAIRED = 30  # columns whose sums and differences are formed, at most
 _MATTERS = 0.01  # the lesser of two columns that are added, over the greater
+_COMPLETE = 0.25  # share of rows that have all of these
 _BEST = 12  # ratios of a pair tried for each column
 
 
@@ -90,14 +91,12 @@ def _powers(logs: np.ndarray, target: int, chosen: list[int]) -> dict[int, int]:
 
 def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
     """Targets as a column over the sum or difference of two columns, times it, or the other way round."""
-    m = min(len(names), _PAIRED)
+    chosen, full = _complete(np.isnan(logs))
+    names, m = [names[i] for i in chosen], len(chosen)
     if m < 3:
         return
-    values = np.array([sample.columns.numbers(name) for name in names[:m]]).T
-    full = ~np.isnan(logs[:, :m]).any(axis=1)
-    if full.sum() < 50:
-        return
-    values, part = values[full][:_ROWS], logs[full][:_ROWS, :m]
+    values = np.array([sample.columns.numbers(name) for name in names]).T[full][:_ROWS]
+    part = logs[:, chosen][full][:_ROWS]
     first, second = np.triu_indices(m, 1)
     size = np.median(np.abs(values), axis=0)
     matter = np.minimum(size[first], size[second]) >= _MATTERS * np.maximum(size[first], size[second])
@@ -134,6 +133,18 @@ def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple
             s, t = ((1, -1), (-1, 1), (1, 1))[form]
             factor = Binary(operator, Name(names[i]), Name(names[j]))
             yield names[target], [(Name(names[int(column)]), s), (factor, t)]
+
+
+def _complete(absent: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Columns, those with most values first, while enough rows have them all; and these rows."""
+    chosen: list[int] = []
+    full = np.ones(len(absent), bool)
+    for column in np.argsort(absent.mean(axis=0), kind="stable").tolist():
+        left = full & ~absent[:, column]
+        if len(chosen) < _PAIRED and left.sum() >= max(50, _COMPLETE * len(absent)):
+            chosen.append(column)
+            full = left
+    return sorted(chosen), full
 
 
 def _solutions(target: str, powers: list[tuple[Expression, int]]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
