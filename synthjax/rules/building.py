@@ -137,7 +137,7 @@ class Builder:
         actual, value = self.columns.numbers(equation.target), evaluate(equation.value, self.columns)
         base = form.rounded(value)
         with np.errstate(invalid="ignore"):
-            off = np.abs(actual - base) > max(form.unit / 2, 1e-9 * float(np.nanmax(np.abs(actual), initial=0)))
+            off = np.abs(actual - base) > replace(equation, loose=False).allowance(self.columns)
         gone = np.isnan(actual) & ~np.isnan(base)
         if off.any() or gone.any():
             far = math.inf if off.any() else 0.0
@@ -263,7 +263,7 @@ class Builder:
     def _when(self, rule: When) -> None:
         if isinstance(rule.claim, Rule) or not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
             return
-        if self._corrected(rule.conditions, rule.claim) or len(rule.conditions) > 1:
+        if self._corrected(rule.conditions, rule.claim) or len(rule.conditions) != 1:
             return
         # The other way round: where the claim is not met, the condition must not be either.
         (condition,) = rule.conditions

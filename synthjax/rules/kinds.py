@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 MIN_COUNT = 5
 _FUZZ = 1e-6  # of a column's unit
-_PRECISION = 1e-9  # relative, of columns that are not rounded
+_PRECISION = 6e-8  # relative, that of f32 and of eight digits: of columns with more decimals than _DECIMALS
+_DECIMALS = 6
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,8 @@ class Equation(Rule):
         units = dict(self.units) if self.units else {name: columns.unit(name) for name in self.names}
         half = units[self.target] / 2 * (1 + _FUZZ)
         expected = np.abs(evaluate(self.value, columns))
-        least = half + _PRECISION * (expected if not half else 0) + 1e-12 * expected
+        precision = _PRECISION if units[self.target] < 0.9 * 10.0**-_DECIMALS else 1e-12
+        least = np.maximum(half, precision * expected) + 1e-12 * expected
         if not self.loose:
             return least + np.zeros(len(columns))
         return least + expressions.rounding(self.value, columns, {k: v for k, v in units.items() if k != self.target})
