@@ -6,6 +6,7 @@ conditions, orders, combinations, grids, keys.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from synthjax.errors import InputError
 from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
 from synthjax.rules.kinds import MIN_COUNT, Determined, Equation, Order, Rule
+from synthjax.rules.predicates import Compare
 from synthjax.rules.search import bounds, conditions, grids, linear, lookups, orders, products, times
 from synthjax.rules.search.sample import Sample
 
@@ -37,7 +39,7 @@ def find(
     Args:
         frame: training rows: numbers, dates (datetime64), text. Other columns are left out.
         unseen: rows of the same table that confirm the rules; None: a quarter of `frame`, kept back for that.
-        min_count: tables of values hold what so many rows share.
+        min_count: tables of values, and the text of rules, hold what so many rows share.
         seed: of the sample, the rows kept back and the shuffling.
 
     Returns:
@@ -99,7 +101,15 @@ class _Search:
         checked = (
             confirmed(rule, self.train, self.unseen, tried, len(candidates), self.min_count) for rule in candidates
         )
-        return [rule for rule in checked if rule is not None]
+        return [rule for rule in checked if rule is not None and _shared(rule, self.train, self.min_count)]
+
+
+def _shared(rule: Rule, columns: Columns, min_count: int) -> bool:
+    """Whether each value in the rule's text is one that `min_count` rows hold; the 0 of a sign is nobody's."""
+    parts = (*getattr(rule, "conditions", ()), *getattr(rule, "parts", ()), getattr(rule, "claim", None))
+    values = [part for part in parts if isinstance(part, Compare)]
+    own = [replace(part, operator="==") for part in values if part.operator == "==" or part.value != 0]
+    return all(part.test(columns).sum() >= min_count for part in own)
 
 
 def _equations(rules: Iterable[Rule]) -> list[Equation]:

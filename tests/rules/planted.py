@@ -115,9 +115,10 @@ def condition(rng, n):
 def bound(rng, n):
     ticket = rng.choice(["child", "adult", "any"], n)
     age = np.where(ticket == "child", rng.integers(0, 13, n), rng.integers(0, 90, n))
-    return {"ticket": ticket, "years": np.where(ticket == "adult", rng.integers(18, 90, n), age)}, [
+    return {"ticket": ticket, "years": np.where(ticket == "adult", rng.integers(18, 31, n), age)}, [
         "ticket == 'child' => years <= 12",
         "ticket == 'adult' => years >= 18",
+        "ticket == 'adult' => years <= 30",
     ]
 
 

@@ -115,6 +115,15 @@ def test_tables_of_found_rules_hold_no_value_of_few_rows():
     assert "hamlet" not in keys and len(keys) == 20
 
 
+def test_no_text_of_a_rule_holds_a_value_of_few_rows():
+    frame, texts = planted.table(["bound", "condition"], seed=6, n=600, noisy=0)
+    assert set(texts["bound"] + texts["condition"]) <= {rule.text for rule in rules.find(frame)}
+    held = [int((frame["years"] == 18).sum()), int((frame["pay"] == "cash").sum())]
+    assert held[0] < 60 < held[1]
+    found = {rule.text for rule in rules.find(frame, min_count=60)}
+    assert texts["condition"][0] in found and "ticket == 'adult' => years >= 18" not in found
+
+
 def test_rounded_columns_are_explained_within_their_rounding():
     rng = np.random.default_rng(4)
     x, y = rng.gamma(9, 0.5, 2000) + 2, rng.gamma(9, 0.5, 2000) + 2
