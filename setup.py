@@ -15,9 +15,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    # configs/ lies at the top of the tree, where people look for it, and is installed as synthjax.configs.
-    packages=[*find_packages(include=["synthjax", "synthjax.*"]), "synthjax.configs"],
-    package_dir={"synthjax.configs": "configs"},
+    # configs/ and studies/ lie at the top of the tree, where people look for them, and are installed in synthjax.
+    packages=[*find_packages(include=["synthjax", "synthjax.*"]), "synthjax.configs", "synthjax.studies"],
+    package_dir={"synthjax.configs": "configs", "synthjax.studies": "studies"},
     package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html", "*.json"], "synthjax.configs": ["*/*.py"]},
     install_requires=[
         "absl-py",

@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "synthjax"
+STUDIES = ROOT / "studies"
+"""Installed as synthjax.studies."""
 
 # What the modules of each part may import of ours; a part may always import itself, but for models, which stand alone.
 ALLOWED = {
@@ -25,11 +27,15 @@ ALLOWED = {
     "models": {"model", "errors", "nets", "adversarial", "gan_losses", "gibbs", "train.optim"},
     "rules": {"rules", "errors"},
     "data": {"data", "model", "errors", "files", "rules"},
-    "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling", "evals.plots"},
+    "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling"},
     "evals": {"evals", "model", "errors", "files", "jit", "nets", "rules", "train.optim"},
 }
-# `launch` and the package's own __init__ put everything together.
-UNRESTRICTED = {"launch", "__init__"}
+# `launch`, the studies and the package's own __init__ put everything together.
+UNRESTRICTED = {"launch", "studies", "__init__"}
+# The one module of the package that may import studies.
+REPRODUCE = "launch/reproduce.py"
+# What training and search take from `evals`: scores of the holdout, diversity, pictures of samples and losses.
+OF_TRAINING = {"quick_scores", "classifiers", "collapse", "plots", "utility", "paired"}
 # Mathematics receives plain values.
 FLAGS_AND_CONFIGS = ("absl.flags", "absl.app", "ml_collections")
 
@@ -49,16 +55,20 @@ def imports(path: Path, source: str) -> set[str]:
 
 
 def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    below = path.relative_to(PACKAGE if path.is_relative_to(PACKAGE) else ROOT)
+    return below.parts[0].removesuffix(".py")
 
 
 def violations(path: Path, source: str) -> list[str]:
     """The imports of `source` that the rules forbid at `path`."""
     part = part_of(path)
+    names = sorted(imports(path, source))
     if part in UNRESTRICTED:
-        return []
+        if part == "studies" or path == PACKAGE / REPRODUCE:
+            return []
+        return [name for name in names if f"{name}.".startswith(("studies.", "synthjax.studies."))]
     wrong = []
-    for name in sorted(imports(path, source)):
+    for name in names:
         ours = name.removeprefix("synthjax.")
         # `from synthjax import model` names the bare package too, and `from synthjax.train import optim` its parent;
         # a parent counts by what is taken from it.
@@ -72,7 +82,7 @@ def violations(path: Path, source: str) -> list[str]:
     return wrong
 
 
-SOURCES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sorted(path for folder in (PACKAGE, STUDIES) for path in folder.rglob("*.py"))
 
 
 def test_every_module_keeps_the_import_rules():
@@ -99,10 +109,21 @@ def test_every_module_keeps_the_import_rules():
         ("errors.py", "from synthjax.model import Batch", ["synthjax.model", "synthjax.model.Batch"]),
         ("models/vae.py", "from synthjax.nets import conv\nfrom synthjax.train.optim import ema", []),
         ("launch/train.py", "from synthjax.models import vae\nfrom absl import flags", []),
+        ("launch/train.py", "from synthjax.studies import s1", ["synthjax.studies", "synthjax.studies.s1"]),
+        ("launch/reproduce.py", "from synthjax.studies import s1", []),
+        ("evals/utility.py", "import synthjax.studies.figures", ["synthjax.studies.figures"]),
     ],
 )
 def test_the_rules_tell_right_from_wrong(path, line, named):
     assert violations(PACKAGE / path, line) == named
+
+
+def loaded(*modules: str) -> set[str]:
+    """All modules there are in a new process that has imported these."""
+    code = f"import sys\nimport {', '.join(modules)}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
 
 
 def test_models_are_light_to_import():
@@ -111,7 +132,17 @@ def test_models_are_light_to_import():
     modules = [f"synthjax.{path.parent.name}.{path.stem}" for path in files if path.stem != "__init__"]
     modules += ["synthjax", "synthjax.rules"]
     heavy = {"tensorflow", "tensorflow_datasets", "matplotlib", "pandas", "sklearn"}
-    code = f"import sys\nimport {', '.join(modules)}\nprint(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert loaded(*modules) & heavy == set()
+
+
+def test_training_imports_no_report_and_no_study():
+    """Neither when it starts nor later: no module of `launch` that it loads names another one of `evals`."""
+    ours = {name for name in loaded("synthjax.launch.train", "synthjax.launch.search") if name.startswith("synthjax.")}
+    found = {name.removeprefix("synthjax.evals.") for name in ours if name.startswith("synthjax.evals.")}
+    assert "quick_scores" in found and found <= OF_TRAINING
+    assert not {name for name in ours if name.startswith("synthjax.studies")}
+    for name in ours:
+        if name.startswith("synthjax.launch."):
+            path = ROOT / f"{name.replace('.', '/')}.py"
+            taken = {one.split(".")[2] for one in imports(path, path.read_text()) if one.startswith("synthjax.evals.")}
+            assert taken <= OF_TRAINING, name

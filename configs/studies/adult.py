@@ -1,6 +1,6 @@
 """Adult, fidelity against leakage: `python -m synthjax.launch.reproduce --study=adult`; results in RESULTS.md."""
 
-from synthjax.launch.studies.adult import Config
+from synthjax.studies.adult import Config
 
 CONFIG = Config()
 QUICK = Config(

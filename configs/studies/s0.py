@@ -1,6 +1,6 @@
 """S0, small training sets: `python -m synthjax.launch.reproduce --study=s0`; results in RESULTS.md."""
 
-from synthjax.launch.studies.s0_sets import Config
+from synthjax.studies.s0_sets import Config
 
 CONFIG = Config()
 QUICK = Config(

@@ -1,6 +1,6 @@
 """S1, four conditional GANs: `python -m synthjax.launch.reproduce --study=s1`; results in RESULTS.md."""
 
-from synthjax.launch.studies.s1 import Config
+from synthjax.studies.s1 import Config
 
 # Low-Zero: on the holdout this GAN, shown each class equally often, brought back more than the one that is best on the
 # whole data (92 % of the gap in recall; 75 %, on test).

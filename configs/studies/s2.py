@@ -1,6 +1,6 @@
 """S2, GANs of tables: `python -m synthjax.launch.reproduce --study=s2`; results in RESULTS.md."""
 
-from synthjax.launch.studies.s2 import Config
+from synthjax.studies.s2 import Config
 
 CONFIG = Config()
 QUICK = Config(

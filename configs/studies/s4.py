@@ -1,6 +1,6 @@
 """S4, a GAN on more and more rows: `python -m synthjax.launch.reproduce --study=s4`; results in RESULTS.md."""
 
-from synthjax.launch.studies.s4 import Config
+from synthjax.studies.s4 import Config
 
 CONFIG = Config()
 QUICK = Config(

@@ -159,6 +159,10 @@ class Schema:
         """The target's categories; () where there is no target, or a numeric one (regression)."""
         return self[self.target].categories if self.target and self[self.target].kind in DISCRETE else ()
 
+    def comparable_kinds(self) -> dict[str, str]:
+        """Column -> kind, as `synthjax.evals` compares tables: booleans are categories, their words alike in all."""
+        return {field.name: "categorical" if field.kind == "boolean" else field.kind for field in self.fields}
+
     def report(self) -> str:
         """The schema for people: one line per column, then what was kept back."""
         rows = self.fields[0].rows if self.fields else 0

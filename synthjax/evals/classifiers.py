@@ -13,8 +13,8 @@ The pool stands before batch norm and ReLU: it commutes with ReLU, and normalisi
 the step fast. The data stays on the device as uint8. Arrays may be padded, and the number of examples is no part of
 what is compiled: all training sets of one evaluation share one compilation of a loop over steps.
 
-All this is one `Protocol`, STANDARD. `train` takes any other, such as those of published studies in
-`synthjax.evals.networks`, through the same loop.
+All this is one `Protocol`, STANDARD. `train` takes any other, such as that of `synthjax.evals.keras_cnn`, through the
+same loop.
 
 The seeds are a `vmap`. On a CPU that loses to training them apart, as many at once as there are cores: networks this
 small do not keep two cores busy with one operation at a time (MNIST, two cores, images/s over

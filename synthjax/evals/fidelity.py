@@ -20,7 +20,8 @@ and again in the feature space,
 
     diversity             mean distance of two synthetic examples, over that of two real ones
 
-which falls towards 0 where a generator makes the same few examples of a class again and again.
+which falls towards 0 where a generator makes the same few examples of a class again and again
+(`synthjax.evals.collapse`).
 
 Distances of whole sets, in the feature space: Fréchet's, and the kernel distance, the squared maximum mean discrepancy
 for k(a, b) = (a.b / F + 1)^3, estimated without bias so that it may fall below 0 (Bińkowski et al., Demystifying MMD
@@ -36,19 +37,18 @@ A set without labels has all of this but what is said per class.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from synthjax.evals import maps, two_sample
+from synthjax.evals.collapse import collapsed, diversity
 from synthjax.evals.utility import Examples, check
 from synthjax.model import DataSpec
 
 K = 5
 """Neighbours that the radius of a ball is taken from, as Naeem et al. propose."""
-COLLAPSED = 0.5
-"""Diversity below which a class is reported as collapsed."""
 PAIRED = 500
 """Examples of each class that are paired with one another for its diversity."""
 LIMIT = 10_000
@@ -234,25 +234,6 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     trace = np.trace(np.atleast_2d(cov_a)) + np.trace(np.atleast_2d(cov_b)) - 2 * np.sqrt(np.maximum(product, 0)).sum()
     # Equal moments leave a rounding error of either sign.
     return float(max(shift + trace, 0.0))
-
-
-def diversity(fake: np.ndarray | None, real: np.ndarray | None) -> float | None:
-    """Mean distance between two points of `fake` (N, F) over that between two of `real` (M, F).
-
-    None where either is missing or has fewer than two points, or those of `real` are all the same.
-    """
-    if fake is None or real is None or min(len(fake), len(real)) < 2:
-        return None
-    spread_fake, spread_real = (
-        float(np.sqrt(_squares(a, a)).sum() / (len(a) * (len(a) - 1)))
-        for a in (fake.astype(np.float64), real.astype(np.float64))
-    )
-    return spread_fake / spread_real if spread_real > 1e-6 else None
-
-
-def collapsed(diversities: Mapping[str, float | None]) -> list[str]:
-    """Names of the classes whose `diversity` is below COLLAPSED, in order; None, not measured, is not."""
-    return [name for name, value in diversities.items() if value is not None and value < COLLAPSED]
 
 
 def moments(fake: np.ndarray, real: np.ndarray, spec: DataSpec) -> dict[str, Any]:

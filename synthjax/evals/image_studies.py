@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from synthjax.evals import agreement, amounts, classifiers, networks, report, top_up, utility
+from synthjax.evals import agreement, amounts, classifiers, keras_cnn, report, top_up, utility
 from synthjax.evals.threads import one_thread
 from synthjax.evals.utility import Examples, stratified
 from synthjax.model import DataSpec
@@ -220,7 +220,7 @@ def robustness(
         seeds: networks of each kind trained anew.
         epochs: their passes.
         limit: examples that they are trained on at most.
-        network: whether another network is trained too (`networks.KERAS`), on synthetic and on real data.
+        network: whether another network is trained too (`keras_cnn.PROTOCOL`), on synthetic and on real data.
         seed: of everything random here.
 
     Returns:
@@ -243,8 +243,8 @@ def robustness(
     checks.append(
         _check("synthetic images moved, dimmed and noisy", fit(perturbed(rng, x, spec), y), cnn["trtr"]["mean"], floor)
     )
-    if network and min(spec.shape[:2]) >= networks.KERAS.min_side:
-        other = {"protocol": networks.KERAS}
+    if network and min(spec.shape[:2]) >= keras_cnn.PROTOCOL.min_side:
+        other = {"protocol": keras_cnn.PROTOCOL}
         checks.append(_check("another network", fit(x, y, **other), fit(real_x, real_y, **other), floor))
     return {"level": report.usefulness(cnn["tstr"]["mean"], cnn["trtr"]["mean"], floor), "checks": checks}
 

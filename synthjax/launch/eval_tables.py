@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,14 +85,6 @@ LEVELS = {
 }
 SPLITS = ("train", "holdout", "test")
 PARTS = ("fidelity", "utility", "studies", "robustness", "privacy")
-
-
-def spelt(kinds: Mapping[str, str]) -> dict[str, str]:
-    """Kinds of columns as `frames.read` is told them.
-
-    Truths are spelt alike in all frames, and on the page as in the files: they need no words of their own.
-    """
-    return {name: "categorical" if kind == "boolean" else kind for name, kind in kinds.items()}
 
 
 def witnesses(subject: TableSubject, tables: dict[str, Table]) -> tuple[data.Split, Table, Table]:
@@ -245,7 +236,8 @@ def run(
 ) -> dict[str, Any]:
     """Judges, writes the files of the report into `out`, and returns the report."""
     real = subject.real
-    tables = frames.read(subject.frames, spelt(subject.kinds), subject.target)
+    assert real.table is not None
+    tables = frames.read(subject.frames, real.table.schema.comparable_kinds(), subject.target)
     say(
         f"judging {len(tables['synthetic']):,} synthetic rows in {subject.file} against {real.name}: "
         f"{len(real.train.x):,} train, {len(real.holdout.x):,} holdout, {len(real.test.x):,} test"

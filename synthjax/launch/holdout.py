@@ -26,8 +26,8 @@ import numpy as np
 from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.evals import classifiers
-from synthjax.launch import counts, eval_tables, sample
+from synthjax.evals import classifiers, quick_scores
+from synthjax.launch import counts, sample
 from synthjax.launch.config import Experiment
 from synthjax.model import Model, State
 from synthjax.train import metrics
@@ -35,14 +35,10 @@ from synthjax.train import metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-    from synthjax.evals.frames import Table
-
 ROWS = {"table": 5_000, "image": 2_000}
 """Synthetic examples that are drawn; of tables, as many held-out ones are looked at."""
 LEAST = 30
 """Examples that the holdout must have: of fewer, no score would tell one state from another."""
-FOLDS = 3
-"""Of the two-sample test."""
 EPOCHS = 4
 """Passes of the CNN through its images."""
 DECIDES = {"table": "holdout_c2st", "image": "holdout_tstr"}
@@ -101,25 +97,17 @@ class Judge:
         return self._of_images(x) if self._data.spec.kind == "image" else self._of_rows(x)
 
     def _of_images(self, x: np.ndarray) -> dict[str, float]:
-        spec, (real, real_y, _) = self._data.spec, self._data.holdout
-        x = np.asarray(spec.decode(x))
-        cnn = classifiers.train(self._key_cnn, x, self._labels, spec, seeds=1, epochs=EPOCHS)
-        right = classifiers.predict(cnn, real)[0].argmax(-1) == real_y
-        return {"holdout_tstr": float(right.mean())}
+        spec, real = self._data.spec, self._data.holdout
+        synthetic = np.asarray(spec.decode(x)), self._labels
+        return {"holdout_tstr": quick_scores.of_images(self._key_cnn, synthetic, real[:2], spec, epochs=EPOCHS)}
 
     def _of_rows(self, x: np.ndarray) -> dict[str, float]:
-        from synthjax.evals import frames, tabular
-
         encoder, table = self._data.encoder, self._data.table
         assert encoder is not None and table is not None
         schema, seed = table.schema, self._chosen.seed
-        kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
-        both = frames.read({"real": self._real, "synthetic": encoder.decode(x, seed=seed)}, kinds, schema.target)
-        real, synthetic = both["real"], both["synthetic"]
-        score = tabular.c2st(real, synthetic, seed=seed, limit=ROWS["table"], folds=FOLDS)["score"]
-        if schema.target is None:
-            return {"holdout_c2st": score}
-        return {"holdout_c2st": score, "holdout_tstr": _tstr(real, synthetic, seed)}
+        synthetic, kinds = encoder.decode(x, seed=seed), schema.comparable_kinds()
+        found = quick_scores.of_rows(self._real, synthetic, kinds, schema.target, seed=seed, limit=ROWS["table"])
+        return {f"holdout_{name}": score for name, score in found.items()}
 
     @functools.cached_property
     def _real(self) -> "pd.DataFrame":
@@ -127,18 +115,6 @@ class Judge:
         frame = self._data.frame("holdout")
         n = ROWS["table"]
         return frame if len(frame) <= n else frame.sample(n, random_state=self._chosen.seed)
-
-
-def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
-    """How well boosting that saw synthetic rows predicts the target of real ones; by chance where there is nothing."""
-    from synthjax.evals import boosting
-    from synthjax.evals.tabular_utility import SMALLEST
-
-    regression = real.schema.regression
-    if min(len(table.answered()) for table in (real, synthetic)) < SMALLEST:
-        return 0.0 if regression else 0.5
-    value = boosting.useful(synthetic, real, seed)["r2" if regression else "roc_auc"]
-    return (0.0 if regression else 0.5) if value is None else value
 
 
 def check(chosen: Experiment, model: Model, data: Dataset) -> None:

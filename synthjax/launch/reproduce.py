@@ -1,12 +1,9 @@
 """Runs the experiment of a published study, and shows each figure beside the study's own.
 
-  python -m synthjax.launch.reproduce --study=s0 --data_dir=DIR           small training sets (Lee et al.)
-  python -m synthjax.launch.reproduce --study=s1 --data_dir=DIR --table=2 four conditional GANs (Clinton & Teeter)
-  python -m synthjax.launch.reproduce --study=s2 --data_dir=DIR           four GANs of tables (Joshi et al.)
-  python -m synthjax.launch.reproduce --study=s3 --data_dir=DIR           VAE, GAN, DDPM side by side (Nayal)
-  python -m synthjax.launch.reproduce --study=s4 --data_dir=DIR           a GAN on growing tables (Despres & Shariff)
-  python -m synthjax.launch.reproduce --study=adult --data_dir=DIR        tables: fidelity against leakage
-  python -m synthjax.launch.reproduce --study=all --data_dir=DIR          every model side by side
+  python -m synthjax.launch.reproduce                                     lists the studies
+  python -m synthjax.launch.reproduce --study=s0 --data_dir=DIR           runs one
+  python -m synthjax.launch.reproduce --study=s1 --table=2 --data_dir=DIR makes one of its tables
+  python -m synthjax.launch.reproduce --study=all --data_dir=DIR          runs all, one after the other
   python -m synthjax.launch.reproduce --study=s1 --quick                  the same code on scikit-learn's data sets
 
 A study takes hours. It can be interrupted: the same command goes on where it stopped. Tables go to tables.md in the
@@ -28,20 +25,30 @@ from absl import flags
 from synthjax import files
 from synthjax.errors import InputError
 from synthjax.launch import cli, config, train
-from synthjax.launch.lab import Lab, update
 
-STUDIES = ("s0", "s1", "s2", "s3", "s4", "adult", "all")
+STUDIES = {
+    "s0": "small training sets of real and generated digits (Lee, Rothenberg & Shah)",
+    "s1": "four conditional GANs, and a class that is rare (Clinton & Teeter)",
+    "s2": "four GANs of tables (Joshi, Kaloskampis & Nolan)",
+    "s3": "VAE, GAN and DDPM side by side (Nayal)",
+    "s4": "a GAN on more and more rows of a table (Despres & Shariff)",
+    "adult": "models of the Adult table: fidelity against leakage",
+    "models": "every model of images and of tables side by side",
+}
+ALL = "all"
+OF_ONE = ("table", "minutes")
+"""Flags that only one study can take."""
 
 
 def define_flags() -> None:
     """Defines the flags of this launcher."""
-    flags.DEFINE_enum("study", None, STUDIES, "Which study.")
+    flags.DEFINE_enum("study", None, [*STUDIES, ALL], f"Which study, or {ALL}; default: lists them.")
     flags.DEFINE_list("table", [], "Only these tables, by the study's numbers; default: all.")
     flags.DEFINE_bool("quick", False, "The same code on an embedded data set, in minutes: a check, not a result.")
     flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
     flags.DEFINE_float(
-        "minutes", None, "s3: time for all training; all: for that of each model (default: as its config says).", 0.0
+        "minutes", None, "s3: time for all training; models: for that of each (default: as its config says).", 0.0
     )
     flags.DEFINE_bool(
         "update_results", False, "Write the tables that are made into ./RESULTS.md too; not with --quick."
@@ -64,35 +71,55 @@ def decisive(study: types.ModuleType, chosen: Any) -> dict[str, Any]:
     return {name: v for name, v in dataclasses.asdict(chosen).items() if name not in getattr(study, "OPEN", ())}
 
 
+def run(name: str, given: list[tuple[str, str]], folder: Path) -> None:
+    """Runs a study, or those of its tables that the flags ask for, in its folder.
+
+    Args:
+      name: of the study.
+      given: fields of its Config and their values.
+      folder: where it keeps its work.
+
+    Raises:
+      InputError: the study has no such table or field, the data cannot be read, or the folder is another study's.
+    """
+    from synthjax.studies.workspace import Workspace, update
+
+    asked = flags.FLAGS
+    study = importlib.import_module(f"synthjax.studies.{name}")
+    chosen = settings(name, asked.quick, given)
+    if asked.minutes is not None:
+        chosen = config.override(chosen, "minutes", str(asked.minutes), "--minutes")
+    if unknown := [table for table in asked.table if table not in study.TABLES]:
+        raise InputError(f"--table={unknown[0]}: {name} has {', '.join(study.TABLES)}")
+    workspace = Workspace(folder, asked.data_dir, {"study": name, **decisive(study, chosen)})
+    made = {}
+    for number in (number for number in study.TABLES if number in asked.table or not asked.table):
+        text = "\n\n".join(table.markdown() for table in study.TABLES[number](workspace, chosen))
+        print(f"\n{text}\n", flush=True)
+        workspace.keep_table(number, text)
+        made[number] = text
+    files.write(folder / "tables.md", f"{workspace.tables(study.TABLES)}\n")
+    if asked.update_results:
+        update(Path("RESULTS.md"), name, made, study.TABLES)
+    print(f"wrote {folder}/tables.md and the pictures beside it")
+
+
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:
-    """Runs a study; see the module's docstring."""
+    """Lists the studies, or runs one or all; see the module's docstring."""
     del argv
     asked = flags.FLAGS
     if asked.study is None:
-        raise InputError(f"--study: say which one, of {', '.join(STUDIES)}")
+        print("\n".join(f"--study={name:7} {what}" for name, what in {**STUDIES, ALL: "all of these"}.items()))
+        return
     if asked.quick and asked.update_results:
         raise InputError("--update_results: not with --quick, whose figures are no results")
-    study = importlib.import_module(f"synthjax.launch.studies.{asked.study}")
-    chosen = settings(asked.study, asked.quick, given)
-    if asked.minutes is not None:
-        chosen = config.override(chosen, "minutes", str(asked.minutes), "--minutes")
-    if unknown := [name for name in asked.table if name not in study.TABLES]:
-        raise InputError(f"--table={unknown[0]}: {asked.study} has {', '.join(study.TABLES)}")
-    folder = files.path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}")
-    lab = Lab(folder, asked.data_dir, {"study": asked.study, **decisive(study, chosen)})
-    made = {}
-    for name, make in study.TABLES.items():
-        if asked.table and name not in asked.table:
-            continue
-        text = "\n\n".join(table.markdown() for table in make(lab, chosen))
-        print(f"\n{text}\n", flush=True)
-        lab.keep_table(name, text)
-        made[name] = text
-    text = lab.tables(study.TABLES)
-    files.write(folder / "tables.md", f"{text}\n")
-    if asked.update_results:
-        update(Path("RESULTS.md"), asked.study, made, study.TABLES)
-    print(f"wrote {folder}/tables.md and the pictures beside it")
+    if asked.study != ALL:
+        return run(asked.study, given, files.path(asked.workdir or f"runs/{asked.study}{'-quick' * asked.quick}"))
+    if of_one := [f"--{name}" for name in OF_ONE if asked[name].present] + [f"--config.{name}" for name, _ in given]:
+        raise InputError(f"{of_one[0]}: is for one study; name it by --study")
+    for name in STUDIES:
+        print(f"study {name}: {STUDIES[name]}", flush=True)
+        run(name, given, files.path(asked.workdir or "runs") / f"{name}{'-quick' * asked.quick}")
 
 
 if __name__ == "__main__":

@@ -36,10 +36,11 @@ from absl import flags
 from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError, NonFiniteError
+from synthjax.evals import quick_scores
 from synthjax.launch import cli, config, runs, sample, train, trials
 from synthjax.launch.config import Experiment
 from synthjax.launch.counts import class_counts
-from synthjax.launch.lab import Table
+from synthjax.launch.markdown import Table
 from synthjax.launch.trials import Searched
 from synthjax.model import State
 from synthjax.train import loop
@@ -101,27 +102,15 @@ def judge(data: Dataset, plan: Plan, seed: int) -> Judge:
 
 
 def _accuracy(data: Dataset, plan: Plan, seed: int, x: np.ndarray, y: np.ndarray) -> float:
-    from synthjax.evals import classifiers
-
-    stored = np.asarray(data.spec.decode(x))
-    nets = classifiers.train(jax.random.key(seed), stored, y, data.spec, seeds=1, epochs=plan.epochs)
-    return float((classifiers.predict(nets, data.holdout.x).argmax(-1) == data.holdout.y).mean())
+    synthetic = np.asarray(data.spec.decode(x)), y
+    return quick_scores.of_images(jax.random.key(seed), synthetic, data.holdout[:2], data.spec, epochs=plan.epochs)
 
 
 def _table_score(data: Dataset, holdout: Any, score: str, seed: int, x: np.ndarray, y: np.ndarray) -> float:
-    from synthjax.evals import frames, tabular, tabular_utility
-
     assert data.encoder is not None and data.table is not None
     schema = data.table.schema
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
-    tables = frames.read({"holdout": holdout, "synthetic": data.encoder.decode(x)}, kinds, schema.target)
-    real, made = tables["holdout"], tables["synthetic"]
-    if score == "c2st":
-        return float(tabular.c2st(real, made, seed=seed)["score"] or 0.0)
-    answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, made, seed)
-    positive = 1 if len(real.schema.classes) == 2 else None
-    found = tabular_utility.score(real, answer(real), positive)
-    return float(found["r2" if real.schema.regression else "roc_auc"] or 0.0)
+    synthetic, kinds = data.encoder.decode(x), schema.comparable_kinds()
+    return quick_scores.of_rows(holdout, synthetic, kinds, schema.target, names=[score], seed=seed)[score]
 
 
 # --- the search ----------------------------------------------------------------------------------------------------

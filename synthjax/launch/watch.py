@@ -1,7 +1,7 @@
 """Monitoring of a model of images while it trains: a grid of samples, the loss curve, the diversity of each class.
 
 A generator that makes the same few examples of a class again and again has collapsed, which its losses need not show.
-So, where the images are labelled and the model is conditional, `fidelity.diversity` is measured beside each grid: the
+So, where the images are labelled and the model is conditional, `collapse.diversity` is measured beside each grid: the
 mean distance of two drawn examples of a class over that of two real training examples, in the features of the standard
 CNN. The CNN is trained once in a run, when the first grid is drawn, on at most 2,000 real training examples; the
 report of `launch.eval` trains a better one, whose figures differ a little.
@@ -36,7 +36,7 @@ import numpy as np
 
 from synthjax import sampling
 from synthjax.data import Dataset, memory
-from synthjax.evals import classifiers, fidelity, plots, utility
+from synthjax.evals import classifiers, collapse, plots, utility
 from synthjax.gibbs import training
 from synthjax.jit import jit
 from synthjax.launch.config import Experiment
@@ -150,7 +150,7 @@ class Watch:
         cnn, real, real_y = self._judge
         drawn = classifiers.features(cnn, x)
         found = {
-            name: fidelity.diversity(drawn[y == label], real[real_y == label])
+            name: collapse.diversity(drawn[y == label], real[real_y == label])
             for label, name in enumerate(self._data.spec.classes)
         }
         known = {name: value for name, value in found.items() if value is not None}
@@ -158,7 +158,7 @@ class Watch:
             values = list(known.values())
             row = {"diversity": np.array(np.mean(values)), "diversity_least": np.array(min(values))}
             writer.write(step, row | {f"diversity/{name}": np.array(value) for name, value in known.items()})
-        if collapsed := fidelity.collapsed(found):
+        if collapsed := collapse.collapsed(found):
             where = f"step {step}" + f", {self._member}" * (self._chosen.seeds > 1)
             self._say(f"{where}: {sentence({name: found[name] for name in collapsed}, len(found))}")
 

@@ -47,11 +47,21 @@ class Form:
 
     def values(self, numbers: np.ndarray) -> Any:
         """Numbers (n,) f64, NaN where missing, in the column's type; whole numbers with gaps are f64."""
+        import pandas as pd
+
         absent = np.isnan(numbers)
         if self.kind == "date":
             micro = np.rint(np.where(absent, 0, numbers) * _MICROSECONDS).astype(np.int64).astype("datetime64[us]")
             micro[absent] = np.datetime64("NaT")
-            return micro.astype(self.dtype) if self.dtype.startswith("datetime64[") and "," not in self.dtype else micro
+            if not self.dtype.startswith("datetime64[") or "," not in self.dtype:
+                return micro.astype(self.dtype) if self.dtype.startswith("datetime64[") else micro
+            zone = self.dtype.split(",")[1].strip(" ]")
+            local = pd.Series(micro).dt.tz_localize(
+                zone, ambiguous=np.zeros(len(micro), bool), nonexistent="shift_forward"
+            )
+            return local.astype(self.dtype).array
+        if not isinstance(pd.api.types.pandas_dtype(self.dtype), np.dtype):
+            return pd.array(np.where(absent, None, numbers), dtype=self.dtype)  # type: ignore[call-overload]
         if np.dtype(self.dtype).kind in "iu":
             return numbers if absent.any() else np.rint(numbers).astype(self.dtype)
         return numbers.astype(self.dtype)
@@ -155,6 +165,8 @@ class Columns:
 
             kind = self.kind(name)
             values: Any = self.numbers(name) if kind in ("number", "date") else self.series(name)
+            if kind == "text" and pd.api.types.is_object_dtype(values.dtype):  # may hold anything
+                values = values.map(str, na_action="ignore")
             codes, levels = pd.factorize(values)
             if kind not in ("number", "date"):
                 levels = np.array([str(level) for level in levels], object)
@@ -240,7 +252,8 @@ def written(values: np.ndarray, form: Form) -> Any:
 
     if form.kind in ("number", "date"):
         return form.values(np.asarray(values, np.float64))
-    if form.dtype == "bool":
+    if form.dtype in ("bool", "boolean"):
         absent = np.array([value is None for value in values], bool)
-        return np.where(absent, None, values == "True") if absent.any() else (values == "True").astype(bool)
+        true = np.where(absent, None, values == "True") if absent.any() else (values == "True").astype(bool)
+        return true if form.dtype == "bool" else pd.array(true, dtype="boolean")
     return pd.array(values, dtype=form.dtype)  # type: ignore[call-overload]

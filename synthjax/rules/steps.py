@@ -135,7 +135,8 @@ class Looked:
             if self.rest == self.target:
                 values = np.where(known & present, values, rest)
             else:
-                odd = np.array([value in self.back for value in rest], bool) & ~known
+                whole = ~np.any([draft.missing(key) for key in self.keys], axis=0)
+                odd = np.array([value in self.back for value in rest], bool) & ~known & whole
                 rest[odd] = RARE if self.form.kind == "text" else None
                 values = np.where(known & ~(present & self.near), values, rest)
         if self.fill is not None:

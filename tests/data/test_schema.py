@@ -45,6 +45,7 @@ def test_every_kind_is_recognised_whatever_the_chunks():
     assert [field.kind for field in schema.fields] == list(COLUMNS)
     assert schema == infer(chunks(COLUMNS, 7)) == infer(chunks(COLUMNS, N))
     assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    assert schema.comparable_kinds() == {kind: kind for kind in COLUMNS} | {"boolean": "categorical"}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from scipy import linalg
-from scipy.spatial.distance import cdist, pdist
+from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from synthjax.data import Split
@@ -184,14 +184,6 @@ def test_distances_class_by_class_stand_beside_those_of_as_many_real_examples(mo
     alone = [(k.sum() - np.trace(k)) / (len(k) * (len(k) - 1)) for k in cube[:2]]
     assert whole["kernel"] == pytest.approx(sum(alone) - 2 * cube[2].mean(), rel=1e-6)
     assert whole["reference"] is None and whole["n_compared"] == 30
-
-
-def test_diversity_is_the_ratio_of_mean_pairwise_distances():
-    rng = np.random.default_rng(0)
-    fake, real = rng.normal(size=(30, 4)), 3 * rng.normal(size=(20, 4))
-    expected = pdist(fake).mean() / pdist(real).mean()
-    np.testing.assert_allclose(fidelity.diversity(fake, real), expected, rtol=1e-6)
-    assert fidelity.diversity(None, real) is None and fidelity.diversity(fake, np.ones((5, 4))) is None
 
 
 def test_a_collapsed_class_is_named():

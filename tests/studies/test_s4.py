@@ -1,31 +1,33 @@
 """Study S4: its growing tables, its words, and the whole of it with a model that is fitted at once."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from synthjax.errors import InputError
 from synthjax.evals import frames, tabular
-from synthjax.launch.lab import Lab
-from synthjax.launch.studies import s4
+from synthjax.studies import s4
+from synthjax.studies.workspace import Workspace
 
-TINY = s4.Config(dataset="breast_cancer", models=("independent",), rows=(40, 120), trials=2, steps=1, learning_rate=0.0,
+TINY = s4.Config(dataset="breast_cancer", models=("independent",), rows=(40, 120), trials=1, steps=1, learning_rate=0.0,
                  samples=80, attacked=100, categories=())  # fmt: skip
 REAL, ALONE = {"shapes": 0.99, "trends": 0.95, "c2st": 0.9}, {"trends": 0.6, "c2st": 0.3}
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory) -> Lab:
-    return Lab(tmp_path_factory.mktemp("s4"), None, {"study": "s4"}, say=lambda line: None)
+def workspace(tmp_path_factory) -> Workspace:
+    return Workspace(tmp_path_factory.mktemp("s4"), None, {"study": "s4"}, say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
-def tables(lab) -> list:
-    return s4.growing(lab, TINY)
+def tables(workspace) -> list:
+    return s4.growing(workspace, TINY)
 
 
-def test_each_table_holds_the_smaller_ones_and_no_unseen_row(lab, tables):
-    parts = s4.table(lab, TINY)
+def test_each_table_holds_the_smaller_ones_and_no_unseen_row(workspace):
+    parts = s4.table(workspace, dataclasses.replace(TINY, trials=2))
     rows = {name: set(map(tuple, pd.read_csv(parts.file(name), dtype=str).to_numpy()))
             for name in ("0-40", "0-120", "1-40", "1-120", "unseen")}  # fmt: skip
     assert [len(found) for found in rows.values()] == [40, 120, 40, 120, 46]
@@ -39,7 +41,7 @@ def test_each_table_holds_the_smaller_ones_and_no_unseen_row(lab, tables):
     assert written["diagnosis"].tolist() == real["diagnosis"].tolist()
 
 
-def test_the_table_says_what_was_measured(lab, tables):
+def test_the_table_says_what_was_measured(workspace, tables):
     (table,) = tables
     assert [row[:2] for row in table.rows] == [
         ("independent", "40"),
@@ -48,27 +50,27 @@ def test_the_table_says_what_was_measured(lab, tables):
         ("columns drawn alone", ""),
     ]
     assert all(len(row) == len(table.columns) for row in table.rows)
-    scores = lab.result("scores, independent-120-1", lambda: pytest.fail("is there already"))
+    scores = workspace.result("scores, independent-120-0", lambda: pytest.fail("is there already"))
     assert 0 < scores["file"] < 1 and 0 < scores["model"] < 1 and 0 < scores["nearer"] < 1
-    parts = s4.table(lab, TINY)
-    made = pd.read_csv(lab.folder / "sets/independent-120-1.csv")
+    parts = s4.table(workspace, TINY)
+    made = pd.read_csv(workspace.folder / "sets/independent-120-0.csv")
     kinds = {field.name: field.kind for field in parts.whole.table.schema.fields}  # type: ignore[union-attr]
     both = frames.read({"test": parts.whole.frame("test"), "made": made}, kinds)
     assert len(made) == 80
     assert tabular.shapes(both["test"], both["made"])["score"] == pytest.approx(scores["shapes"])
-    assert scores["trends"] < s4.references(lab, TINY)["real"]["trends"]
+    assert scores["trends"] < s4.references(workspace, TINY)["real"]["trends"]
     for name in ("quality_independent.png", "membership_independent.png"):
-        assert (lab.folder / name).stat().st_size > 1000
+        assert (workspace.folder / name).stat().st_size > 1000
 
 
-def test_what_is_there_is_not_done_again(lab, tables, monkeypatch):
+def test_what_is_there_is_not_done_again(workspace, tables, monkeypatch):
     monkeypatch.setattr(s4.synthesize, "draw", lambda *_: pytest.fail("is drawn already"))
-    assert [table.markdown() for table in s4.growing(lab, TINY)] == [table.markdown() for table in tables]
+    assert [table.markdown() for table in s4.growing(workspace, TINY)] == [table.markdown() for table in tables]
 
 
-def test_more_rows_than_there_are(lab):
+def test_more_rows_than_there_are(workspace):
     with pytest.raises(InputError, match="rows=500: breast_cancer has 409 training rows"):
-        s4.table(lab, s4.Config(dataset="breast_cancer", rows=(40, 500), categories=()))
+        s4.table(workspace, s4.Config(dataset="breast_cancer", rows=(40, 500), categories=()))
 
 
 def found(p: float, low: float, c2st: float = 0.4) -> dict:

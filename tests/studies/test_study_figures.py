@@ -9,7 +9,8 @@ from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas, figures
+from synthjax.evals import canvas
+from synthjax.studies import figures
 
 DIGITS = [str(digit) for digit in range(10)]
 
@@ -214,6 +215,6 @@ def test_what_has_no_bar_has_no_mark(tmp_path):
 
 
 def test_importing_figures_is_light():
-    code = "import sys, synthjax.evals.figures; print(sorted({'matplotlib', 'PIL', 'sklearn'} & set(sys.modules)))"
+    code = "import sys, synthjax.studies.figures; print(sorted({'matplotlib', 'PIL', 'sklearn'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

@@ -2,7 +2,7 @@
 
 Lee, Rothenberg & Shah, "An Analysis of Synthetic Dataset Creation Using Deep Generative Models" (Swarthmore College).
 A DCGAN, 7 epochs in batches of 64; ten training sets of 100 images, of 1,000 images, and learning curves, for an RBF
-support vector machine and a CNN (`synthjax.evals.networks.KERAS`), tested on all real test images.
+support vector machine and a CNN (`synthjax.evals.keras_cnn.PROTOCOL`), tested on all real test images.
 
 The study samples in batches of one label and keeps the first image of each. Our batch norm samples with running
 averages, so that an image does not depend on its batch; both ways are there, and should agree. Not stated: whether sets
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import figures, plots, utility
+from synthjax.evals import plots, utility
 from synthjax.launch.config import Experiment, experiment
-from synthjax.launch.lab import Lab, Table, cell, slug
-from synthjax.launch.studies import s0_boltzmann
-from synthjax.launch.studies.s0_sets import (
+from synthjax.launch.markdown import Table
+from synthjax.models import dcgan
+
+from . import figures, s0_boltzmann
+from .s0_sets import (
     FIRST,
     RANDOM,
     STRATIFIED,
@@ -31,7 +33,7 @@ from synthjax.launch.studies.s0_sets import (
     cnn_name,
     generated,
 )
-from synthjax.models import dcgan
+from .workspace import Workspace, cell, slug
 
 STUDIED = "dcgan"
 """The study's generator, the one that its figures are beside."""
@@ -49,11 +51,11 @@ CURVE_GENERATED = (0.505, 0.498, 0.541, 0.552, 0.636, 0.626, 0.624, 0.589, 0.608
 """Averages of its Tables 5 (10 ... 100 real images) and 6 (0 ... 100 generated ones beside 10 real ones)."""
 
 
-def table_1(lab: Lab, config: Config) -> list[Table]:
+def table_1(workspace: Workspace, config: Config) -> list[Table]:
     """Real against generated sets of 100, with paired tests."""
     from scipy import stats
 
-    found = accuracies(lab, config)
+    found = accuracies(workspace, config)
     judges = list(found[STRATIFIED])
     first = f"{STUDIED}, {FIRST}"
     study: dict[str, dict[str, tuple[float, ...]]] = {}
@@ -72,7 +74,7 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
                 row = f"{change.mean():+.3f}", f"{low:+.3f} to {high:+.3f}", f"{test.pvalue:.2g}"
                 tests.append((judge_name, source, *row))
     figures.bars(
-        lab.folder / "figure_6.png",
+        workspace.folder / "figure_6.png",
         {j: {source: float(np.mean(values[j])) for source, values in found.items()} for j in judges},
         {j: {source: float(np.std(values[j], ddof=1)) for source, values in found.items()} for j in judges},
         y_name="accuracy on real test images",
@@ -95,8 +97,10 @@ def table_1(lab: Lab, config: Config) -> list[Table]:
     ]
 
 
-def _by_trial(lab: Lab, config: Config, judge_name: str, number: str, study: tuple[Any, Any]) -> list[Table]:
-    found = accuracies(lab, config)
+def _by_trial(
+    workspace: Workspace, config: Config, judge_name: str, number: str, study: tuple[Any, Any]
+) -> list[Table]:
+    found = accuracies(workspace, config)
     shown = STUDIED if STUDIED in config.models else config.models[0]
     first = f"{shown}, {FIRST}"
     published = study if shown == STUDIED else (study[0], ())
@@ -109,10 +113,10 @@ def _by_trial(lab: Lab, config: Config, judge_name: str, number: str, study: tup
     return [Table(number, f"{judge_name}, trial by trial", columns, rows)]
 
 
-def table_2(lab: Lab, config: Config) -> list[Table]:
+def table_2(workspace: Workspace, config: Config) -> list[Table]:
     """The support vector machine with 1,000 examples."""
-    judges = Judges(lab, config)
-    data = lab.data(experiment(None, config.models[0], config.dataset))
+    judges = Judges(workspace, config)
+    data = workspace.data(experiment(None, config.models[0], config.dataset))
     rows = []
     for source, stratified in ((RANDOM, False), (STRATIFIED, True)):
 
@@ -120,25 +124,25 @@ def table_2(lab: Lab, config: Config) -> list[Table]:
             folds = transforms.folds(data.train.y, config.trials, config.large, config.seed, stratified)
             return [judges.svm(data.train.x[fold], data.train.y[fold]) for fold in folds]
 
-        rows.append(("SVM", source, ".903 ± .008", cell(lab.result(f"SVM-{config.large}, {source}", real))))
+        rows.append(("SVM", source, ".903 ± .008", cell(workspace.result(f"SVM-{config.large}, {source}", real))))
     for name in config.models:
 
         def made(name: str = name) -> list[float]:
-            return [judges.svm(*one) for one in zip(*generated(lab, config, name, config.large), strict=True)]
+            return [judges.svm(*one) for one in zip(*generated(workspace, config, name, config.large), strict=True)]
 
-        values = lab.result(f"SVM-{config.large}, {name}", made)
+        values = workspace.result(f"SVM-{config.large}, {name}", made)
         rows.append(("SVM", name, ".899 (n=1)" if name == STUDIED else "", cell(values)))
     return [Table("2", f"Accuracy, training sets of {config.large} images, {config.trials} of them",
                   ("judge", "trained on", "study", "measured"), rows)]  # fmt: skip
 
 
-def curves(lab: Lab, config: Config) -> dict[str, dict[str, dict[str, list[float]]]]:
+def curves(workspace: Workspace, config: Config) -> dict[str, dict[str, dict[str, list[float]]]]:
     """ "real" or a generator -> CNN -> images -> accuracy of each fold.
 
     Real sets are nested: 10 images, one of each class, are the beginning of 20, and what generated ones are added to.
     """
-    judges = Judges(lab, config)
-    data = lab.data(experiment(None, config.models[0], config.dataset))
+    judges = Judges(workspace, config)
+    data = workspace.data(experiment(None, config.models[0], config.dataset))
     base = data.spec.n_classes
     folds = transforms.folds(data.train.y, config.folds, config.size + base, config.seed + 1, True)
 
@@ -152,7 +156,7 @@ def curves(lab: Lab, config: Config) -> dict[str, dict[str, dict[str, list[float
     for name in ("real", *config.models):
 
         def curve(name: str = name) -> dict[str, dict[str, list[float]]]:
-            made = None if name == "real" else generated(lab, config, name, config.size)
+            made = None if name == "real" else generated(workspace, config, name, config.size)
             out: dict[str, dict[str, list[float]]] = {cnn_name(n): {} for n in config.cnn_epochs}
             for n in range(config.steps if made is None else 0, config.size + 1, config.steps):
                 for fold, rows in enumerate(folds):
@@ -164,7 +168,7 @@ def curves(lab: Lab, config: Config) -> dict[str, dict[str, dict[str, list[float
                         out[judge_name].setdefault(str(n), []).append(value)
             return out
 
-        found[name] = lab.result(f"curve, {name}", curve)
+        found[name] = workspace.result(f"curve, {name}", curve)
     return found
 
 
@@ -174,8 +178,8 @@ def _point(published: dict[int, float], n: str, measured: list[list[float]]) -> 
     return (n, f"{published[int(n)]:.3f}" if int(n) in published else "", *spread)
 
 
-def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
-    found = curves(lab, config)
+def _curve_tables(workspace: Workspace, config: Config, number: str) -> list[Table]:
+    found = curves(workspace, config)
     judges = list(found["real"])
     if number == "5":
         published = dict(zip(range(10, 101, 10), CURVE_REAL, strict=True))
@@ -205,7 +209,7 @@ def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
             shown = name if name == "real" else f"10 real and {name}"
             series[shown] = x, np.array([np.mean(v) for v in values]), np.array([np.std(v, ddof=1) for v in values])
         figures.lines(
-            lab.folder / f"figures_4_5_{slug(judge_name)}.png",
+            workspace.folder / f"figures_4_5_{slug(judge_name)}.png",
             series,
             x_name="images (of generated ones: beside one real image a class)",
             y_name="accuracy on real test images",
@@ -218,16 +222,16 @@ def _curve_tables(lab: Lab, config: Config, number: str) -> list[Table]:
     return tables
 
 
-def colour(lab: Lab, config: Config) -> list[Table]:
+def colour(workspace: Workspace, config: Config) -> list[Table]:
     """A DCGAN on colour images, where the study got nothing usable: a grid, and the support vector machine's gap."""
     chosen = Experiment("dcgan", dcgan.Config(batch_size=64), config.colour, seed=config.seed)
-    data = lab.data(chosen)
+    data = workspace.data(chosen)
     spec, n = data.spec, len(data.train.y)
     model = dataclasses.replace(chosen.model, steps=max(config.colour_epochs * n // 64, 1))
-    made = lab.train(f"dcgan-{slug(config.colour)}", dataclasses.replace(chosen, model=model))
-    x, y = lab.draw(made, np.bincount(data.train.y, minlength=spec.n_classes), seed=config.seed)
+    made = workspace.train(f"dcgan-{slug(config.colour)}", dataclasses.replace(chosen, model=model))
+    x, y = workspace.draw(made, np.bincount(data.train.y, minlength=spec.n_classes), seed=config.seed)
     rows = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(spec.n_classes)])
-    plots.grid(x[rows], lab.folder / f"{slug(config.colour)}.png", columns=10, levels=spec.levels)
+    plots.grid(x[rows], workspace.folder / f"{slug(config.colour)}.png", columns=10, levels=spec.levels)
 
     def accuracies() -> list[float]:
         def flat(a: np.ndarray) -> np.ndarray:
@@ -236,23 +240,23 @@ def colour(lab: Lab, config: Config) -> list[Table]:
         answers = [utility.svm(flat(a), b)(flat(data.test.x)) for a, b in ((data.train.x, data.train.y), (x, y))]
         return [float((answer == data.test.y).mean()) for answer in answers]
 
-    real, fake = lab.result(f"{config.colour}, SVM", accuracies)
+    real, fake = workspace.result(f"{config.colour}, SVM", accuracies)
     row = ("SVM", f"{n:,}", f"{len(data.test.y):,}", f"{real:.3f}", f"{fake:.3f}", f"{real - fake:.3f}")
     columns = ("judge", "training images", "test images", "real", "generated", "gap")
     return [Table("colour", f"DCGAN on {config.colour}", columns, [row], ("The study has no figures for it.",))]
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {
     "1": table_1,
     "2": table_2,
-    "3": lambda lab, config: [
+    "3": lambda workspace, config: [
         table
         for n in config.cnn_epochs
-        for table in _by_trial(lab, config, cnn_name(n), "3", (CNN_REAL, CNN_GENERATED))
+        for table in _by_trial(workspace, config, cnn_name(n), "3", (CNN_REAL, CNN_GENERATED))
     ],
-    "4": lambda lab, config: _by_trial(lab, config, "SVM", "4", (SVM_REAL, SVM_GENERATED)),
-    "5": lambda lab, config: _curve_tables(lab, config, "5"),
-    "6": lambda lab, config: _curve_tables(lab, config, "6"),
+    "4": lambda workspace, config: _by_trial(workspace, config, "SVM", "4", (SVM_REAL, SVM_GENERATED)),
+    "5": lambda workspace, config: _curve_tables(workspace, config, "5"),
+    "6": lambda workspace, config: _curve_tables(workspace, config, "6"),
     "colour": colour,
     "boltzmann": s0_boltzmann.tables,
 }

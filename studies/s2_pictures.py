@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthjax.evals import figures, tabular, tabular_figures, tabular_privacy
-from synthjax.launch.lab import Generator, Lab
-from synthjax.launch.studies import s2_rows
+from synthjax.evals import tabular, tabular_figures, tabular_privacy
 from synthjax.train import metrics
 
+from . import figures, s2_rows
+from .workspace import Generator, Workspace
+
 if TYPE_CHECKING:
-    from synthjax.launch.studies.s2 import Config
+    from .s2 import Config
 
 SHOWN = 600
 """Points of a panel of Figure 6."""
@@ -22,48 +23,48 @@ def points(table: Any, columns: tuple[str, ...]) -> np.ndarray:
     return np.column_stack([table.numbers[:, places], table.answers()])
 
 
-def snapshots(lab: Lab, config: "Config", made: Generator) -> dict[str, Any]:
+def snapshots(workspace: Workspace, config: "Config", made: Generator) -> dict[str, Any]:
     """Step -> {"shapes": likeness of single columns, "points": rows for Figure 6}, of a run that kept checkpoints."""
 
     def compute() -> dict[str, Any]:
         steps = range(config.snapshot, made.experiment.model.steps + 1, config.snapshot)
         found = {}
         for step in (0, *steps):
-            tables = s2_rows.tables(lab, made, step=step, seed=config.seed)
+            tables = s2_rows.tables(workspace, made, step=step, seed=config.seed)
             few = points(tables["synthetic"], config.columns)[:: max(len(tables["synthetic"]) // SHOWN, 1)]
             shapes = tabular.shapes(tables["train"], tables["synthetic"])["score"]
             found[str(step)] = {"shapes": shapes, "points": few.round(6).tolist()}
         return found
 
-    return lab.result(f"steps, {made.name}", compute)
+    return workspace.result(f"steps, {made.name}", compute)
 
 
-def steps(lab: Lab, config: "Config", found: dict[str, dict[str, Any]], made: Generator) -> None:
+def steps(workspace: Workspace, config: "Config", found: dict[str, dict[str, Any]], made: Generator) -> None:
     """Figure 6: two columns against each other, a row a model, a column a step.
 
     Args:
-        lab: of the study.
+        workspace: of the study.
         config: names the two columns.
         found: model -> what `snapshots` returns.
         made: any of the generators, for the real rows.
     """
-    train = s2_rows.tables(lab, made, n=1)["train"]
+    train = s2_rows.tables(workspace, made, n=1)["train"]
     real = points(train, config.columns)
     models = {name: {int(step): np.array(one["points"]) for step, one in of.items()} for name, of in found.items()}
     horizontal, vertical = config.columns
     real = real[:: max(len(real) // SHOWN, 1)]
-    file, classes = lab.folder / "figure_6.png", train.schema.classes
+    file, classes = workspace.folder / "figure_6.png", train.schema.classes
     tabular_figures.steps(file, real, models, (horizontal, vertical), classes=classes)
 
 
-def losses(lab: Lab, gans: dict[str, Generator]) -> None:
+def losses(workspace: Workspace, gans: dict[str, Generator]) -> None:
     """Figure 8's last panel: loss of the critic against the step, which is not the same loss for all four."""
     series = {}
     for name, made in gans.items():
         rows = list(metrics.read(made.workdir, "critic_loss"))
         series[name] = np.array([row["step"] for row in rows]), np.array([row["critic_loss"] for row in rows]), None
     figures.lines(
-        lab.folder / "figure_8_losses.png",
+        workspace.folder / "figure_8_losses.png",
         series,
         x_name="step",
         y_name="loss of the critic",
@@ -71,12 +72,12 @@ def losses(lab: Lab, gans: dict[str, Generator]) -> None:
     )
 
 
-def quality(lab: Lab, config: "Config", made: Generator, name: str) -> None:
+def quality(workspace: Workspace, config: "Config", made: Generator, name: str) -> None:
     """Figures 4, 7, 8, 10, 11, and histograms, of one generator of numeric columns."""
-    found = s2_rows.tables(lab, made, seed=config.seed)
+    found = s2_rows.tables(workspace, made, seed=config.seed)
     train, real, synthetic = (found[key] for key in ("train", "real", "synthetic"))
     both = {"real": train, name: synthetic}
-    folder, target = lab.folder, train.schema.target
+    folder, target = workspace.folder, train.schema.target
     tabular_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
     tabular_figures.pair_plots(folder / "figure_7.png", both, groups=target)
     tabular_figures.correlations(folder / "figure_8.png", tabular.correlation_difference(train, synthetic))

@@ -29,12 +29,15 @@ import numpy as np
 
 from synthjax import data, files
 from synthjax.errors import InputError
-from synthjax.evals import figures, frames, tabular, tabular_privacy
+from synthjax.evals import frames, tabular, tabular_privacy
 from synthjax.launch import judging, sample, synthesize
 from synthjax.launch.config import Experiment, experiment
-from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Run
 from synthjax.train import metrics
+
+from . import figures
+from .workspace import Generator, Workspace, cell
 
 LEVEL = 0.05
 """An attack tells who was trained on where chance does as well in fewer than so many cases."""
@@ -88,7 +91,7 @@ class Rows(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1)
-def table(lab: Lab, config: Config) -> Rows:
+def table(workspace: Workspace, config: Config) -> Rows:
     """The table, its parts written as files that are read as one another.
 
     Raises:
@@ -96,11 +99,11 @@ def table(lab: Lab, config: Config) -> Rows:
     """
     from synthjax.data import readers
 
-    folder = lab.folder / "rows"
+    folder = workspace.folder / "rows"
     folder.mkdir(exist_ok=True)
     asked = {"columns": {name: {"kind": "categorical"} for name in config.categories}}
     files.write(folder / "asked.json", json.dumps(asked))
-    whole = data.load(config.dataset, lab.data_dir, schema=str(folder / "asked.json"), min_count=1)
+    whole = data.load(config.dataset, workspace.data_dir, schema=str(folder / "asked.json"), min_count=1)
     assert whole.table is not None
     if max(config.rows) > len(whole.train.x):
         raise InputError(f"rows={max(config.rows)}: {config.dataset} has {len(whole.train.x):,} training rows")
@@ -120,9 +123,9 @@ def table(lab: Lab, config: Config) -> Rows:
     return found
 
 
-def trained(lab: Lab, config: Config, model: str, n: int, trial: int) -> tuple[Generator, data.Dataset]:
+def trained(workspace: Workspace, config: Config, model: str, n: int, trial: int) -> tuple[Generator, data.Dataset]:
     """A generator of the first n rows of a trial, and the data that it learnt from, its test split the unseen rows."""
-    rows = table(lab, config)
+    rows = table(workspace, config)
     chosen = experiment(None, model, str(rows.file(f"{trial}-{n}")))
     of_model = dataclasses.replace(chosen.model, batch_size=min(chosen.model.batch_size, n))
     for name in ("steps", "learning_rate"):
@@ -139,7 +142,7 @@ def trained(lab: Lab, config: Config, model: str, n: int, trial: int) -> tuple[G
         min_count=chosen.min_count,
         test=str(rows.file("unseen")),
     )
-    return lab.train(f"{model}-{n}-{trial}", chosen, read), read
+    return workspace.train(f"{model}-{n}-{trial}", chosen, read), read
 
 
 def looks(test: frames.Table, judged: frames.Table) -> dict[str, Any]:
@@ -160,14 +163,12 @@ def likeness(test: frames.Table, judged: frames.Table, config: Config) -> dict[s
 def read(rows: Rows, **more: Any) -> dict[str, frames.Table]:
     """Those frames and the test rows as tables that can be compared."""
     assert rows.whole.table is not None
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind
-             for field in rows.whole.table.schema.fields}  # fmt: skip
-    return frames.read({"test": rows.whole.frame("test"), **more}, kinds)
+    return frames.read({"test": rows.whole.frame("test"), **more}, rows.whole.table.schema.comparable_kinds())
 
 
-def references(lab: Lab, config: Config) -> dict[str, dict[str, Any]]:
+def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]]:
     """Other real rows in the place of synthetic ones, and columns drawn alone."""
-    rows = table(lab, config)
+    rows = table(workspace, config)
 
     def compute() -> dict[str, dict[str, Any]]:
         tables = read(rows, train=rows.whole.frame("train"))
@@ -175,20 +176,20 @@ def references(lab: Lab, config: Config) -> dict[str, dict[str, Any]]:
         real, alone = (draw(rng, tables["train"], config.samples) for draw in (frames.sample, frames.alone))
         return {name: likeness(tables["test"], one, config) for name, one in (("real", real), ("alone", alone))}
 
-    return lab.result("references", compute)
+    return workspace.result("references", compute)
 
 
-def scores(lab: Lab, config: Config, model: str, n: int, trial: int) -> dict[str, Any]:
+def scores(workspace: Workspace, config: Config, model: str, n: int, trial: int) -> dict[str, Any]:
     """What one generator's table is worth and what it gives away."""
-    made, seen = trained(lab, config, model, n, trial)
+    made, seen = trained(workspace, config, model, n, trial)
 
     def compute() -> dict[str, Any]:
         from synthjax.data import foreign
         from synthjax.data.schema import DISCRETE
 
-        rows = table(lab, config)
+        rows = table(workspace, config)
         assert rows.whole.table is not None
-        file = lab.folder / "sets" / f"{made.name}.csv"
+        file = workspace.folder / "sets" / f"{made.name}.csv"
         synthesize.draw(made.workdir, file, config.samples, config.seed + trial)
         own, unseen, test = seen.frame("train"), seen.frame("test"), rows.whole.frame("test")
         schema = rows.whole.table.schema
@@ -211,7 +212,7 @@ def scores(lab: Lab, config: Config, model: str, n: int, trial: int) -> dict[str
             "nearer": private["dcr"]["share_nearer_train"], "copies": private["exact_matches"],
         }  # fmt: skip
 
-    return lab.result(f"scores, {made.name}", compute)
+    return workspace.result(f"scores, {made.name}", compute)
 
 
 def tells(found: Sequence[dict[str, Any]]) -> tuple[bool, bool]:
@@ -263,7 +264,7 @@ def answer(model: str, by_rows: dict[int, list[dict[str, Any]]], real: dict[str,
     )
 
 
-def discriminator(lab: Lab, config: Config, model: str) -> None:
+def discriminator(workspace: Workspace, config: Config, model: str) -> None:
     """The study's Figure 3: losses of both players by step, on a logarithmic scale, for each size of the first trial.
 
     Losses that can be negative (Wasserstein's) have no logarithm: their size is drawn.
@@ -271,17 +272,17 @@ def discriminator(lab: Lab, config: Config, model: str) -> None:
     for name in ("critic_loss", "generator_loss"):
         series = {}
         for n in config.rows:
-            kept = list(metrics.read(lab.folder / "generators" / f"{model}-{n}-0", name))
+            kept = list(metrics.read(workspace.folder / "generators" / f"{model}-{n}-0", name))
             if kept:
                 steps = np.array([row["step"] for row in kept])
                 series[f"{n:,} rows"] = (steps, np.abs([row[name] for row in kept]), None)
         if series:
             title = f"{model}: {name.replace('_', ' ')} for growing training sets"
-            figures.lines(lab.folder / f"{name}_{model}.png", series, x_name="step", y_name=f"|{name}|", title=title,
-                          log="y")  # fmt: skip
+            path = workspace.folder / f"{name}_{model}.png"
+            figures.lines(path, series, x_name="step", y_name=f"|{name}|", title=title, log="y")
 
 
-def pictures(lab: Lab, config: Config, all_found: dict[str, dict[int, list[dict[str, Any]]]]) -> None:
+def pictures(workspace: Workspace, config: Config, all_found: dict[str, dict[int, list[dict[str, Any]]]]) -> None:
     """Quality and attacks against rows, means over the trials and their deviation."""
 
     def curve(by_rows: dict[int, list[dict[str, Any]]], name: str) -> figures.Curve:
@@ -290,7 +291,7 @@ def pictures(lab: Lab, config: Config, all_found: dict[str, dict[int, list[dict[
         return np.array(config.rows), values.mean(axis=1), spread
 
     ends = np.array([min(config.rows), max(config.rows)])
-    found = references(lab, config)
+    found = references(workspace, config)
     for model, by_rows in all_found.items():
         quality = {name: curve(by_rows, name) for name in ("shapes", "trends", "c2st")}
         real = {f"trends of {shown}": (ends, np.full(2, found[name]["trends"]))
@@ -298,22 +299,23 @@ def pictures(lab: Lab, config: Config, all_found: dict[str, dict[int, list[dict[
         attacks = {"attack on the file": curve(by_rows, "file"), "nearer to training rows": curve(by_rows, "nearer")}
         if by_rows[ends[0]][0]["model"] is not None:
             attacks["attack on the model's score"] = curve(by_rows, "model")
-        figures.lines(lab.folder / f"quality_{model}.png", quality, references=real, log="x", x_name="training rows",
-                      y_name="score, 1: like real rows", title=f"{model}: likeness to test rows")  # fmt: skip
+        figures.lines(workspace.folder / f"quality_{model}.png", quality, references=real, log="x",
+                      x_name="training rows", y_name="score, 1: like real rows",
+                      title=f"{model}: likeness to test rows")  # fmt: skip
         chance = {"chance": (ends, np.full(2, 0.5))}
-        figures.lines(lab.folder / f"membership_{model}.png", attacks, references=chance, log="x",
+        figures.lines(workspace.folder / f"membership_{model}.png", attacks, references=chance, log="x",
                       x_name="training rows", y_name="AUC, share", title=f"{model}: who was trained on?")  # fmt: skip
-        discriminator(lab, config, model)
+        discriminator(workspace, config, model)
 
 
-def growing(lab: Lab, config: Config) -> list[Table]:
+def growing(workspace: Workspace, config: Config) -> list[Table]:
     """Quality and leakage against rows, and the answer."""
-    table(lab, config)  # bad input is told before anything slow
-    of_real = references(lab, config)
+    table(workspace, config)  # bad input is told before anything slow
+    of_real = references(workspace, config)
     all_found: dict[str, dict[int, list[dict[str, Any]]]] = {}
     lines: list[tuple[str, ...]] = []
     for model in config.models:
-        all_found[model] = {n: [scores(lab, config, model, n, trial) for trial in range(config.trials)]
+        all_found[model] = {n: [scores(workspace, config, model, n, trial) for trial in range(config.trials)]
                             for n in config.rows}  # fmt: skip
         for n, found in all_found[model].items():
             cells = [cell([one[name] for one in found]) for name in ("shapes", "trends", "c2st", "file")]
@@ -328,10 +330,11 @@ def growing(lab: Lab, config: Config) -> list[Table]:
         lines.append((shown, "", *parts, *[""] * 7))
     columns = ("model", "rows", "shapes", "trends", "C2ST", "the rows themselves: shapes / trends", "AUC, file",
                "by chance", "AUC, model", "file / model tells", "nearer to train", "copies")  # fmt: skip
-    pictures(lab, config, all_found)
+    pictures(workspace, config, all_found)
+    rows = len(table(workspace, config).whole.test.x)
     notes = [
-        f"Against {len(table(lab, config).whole.test.x):,} test rows, {config.samples:,} synthetic rows each; mean ± "
-        f"deviation over {config.trials} trials of other rows and seeds; copies: over all trials.",
+        f"Against {rows:,} test rows, {config.samples:,} synthetic rows each; mean ± deviation over "
+        f"{config.trials} trials of other rows and seeds; copies: over all trials.",
         f"An attack tells where it beats chance (p < {LEVEL:.2f}, or a 95 % interval above .5) in most trials. AUC of "
         "the file: the best of the attacks, which by chance alone reaches what the column beside says.",
         *(answer(model, by_rows, of_real["real"], of_real["alone"]) for model, by_rows in all_found.items()),
@@ -339,4 +342,4 @@ def growing(lab: Lab, config: Config) -> list[Table]:
     return [Table("S4", f"{config.dataset}: a GAN on more and more rows", columns, lines, tuple(notes))]
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"S4": growing}
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"S4": growing}

@@ -12,14 +12,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from synthjax.errors import InputError
-from synthjax.evals import frames
-from synthjax.launch import lab, reproduce
+from synthjax.evals import frames, tabular_utility
+from synthjax.launch import reproduce
 from synthjax.launch.config import presets
-from synthjax.launch.studies import s2, s2_others, s2_rows
+from synthjax.studies import s2, s2_others, s2_rows, workspace
 
 TINY = s2.Config(
     dataset="breast_cancer",
-    models=("table_wcgan",),
+    models=("table_cgan",),
     all_models=("independent",),
     candidates=(),
     all_candidates=(),
@@ -29,26 +29,26 @@ TINY = s2.Config(
     judges=1,
     limit=60,
     small_models=("independent",),
-    splits=2,
+    splits=1,
     fraud="breast_cancer",
     fraud_models=("independent",),
     fraud_seeds=1,
 )
 
 
-def begin(folder, config=TINY, data_dir=None) -> lab.Lab:
-    return lab.Lab(folder, data_dir, dataclasses.asdict(config), say=lambda line: None)
+def begin(folder, config=TINY, data_dir=None) -> workspace.Workspace:
+    return workspace.Workspace(folder, data_dir, dataclasses.asdict(config), say=lambda line: None)
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory) -> lab.Lab:
+def study(tmp_path_factory) -> workspace.Workspace:
     return begin(tmp_path_factory.mktemp("s2"))
 
 
 @pytest.fixture(scope="module")
-def wcgan(study) -> lab.Generator:
+def gan(study) -> workspace.Generator:
     """Trained for four steps, with its state kept after two."""
-    return s2.generator(study, TINY, "numeric", "table_wcgan")
+    return s2.generator(study, TINY, "numeric", "table_cgan")
 
 
 def write_adult(folder, n: int = 40) -> None:
@@ -85,32 +85,32 @@ def test_the_split_is_of_complete_rows_by_class(tmp_path):
         s2_rows.cut(own, "digits", numeric=True, share=0.25, seed=0)
 
 
-def test_runs_see_all_training_rows_and_the_study_s_own_test(study, wcgan):
-    data, files = study.data(wcgan.experiment), s2_rows.cut(study, "breast_cancer", numeric=True, share=0.3, seed=0)
+def test_runs_see_all_training_rows_and_the_study_s_own_test(study, gan):
+    data, files = study.data(gan.experiment), s2_rows.cut(study, "breast_cancer", numeric=True, share=0.3, seed=0)
     assert (len(data.train.y), len(data.holdout.y), len(data.test.y)) == (files.rows[0], 0, files.rows[1])
     pd.testing.assert_frame_equal(
         data.frame("test"), pd.read_csv(files.test), check_dtype=False, check_index_type=False, check_names=False
     )
-    assert wcgan.experiment.encoding == "minmax" and data.train.x.min() >= 0 and data.train.x.max() <= 1
-    preset = presets()["table_wcgan"][1]
-    assert wcgan.experiment.model == dataclasses.replace(preset, steps=4)
+    assert gan.experiment.encoding == "minmax" and data.train.x.min() >= 0 and data.train.x.max() <= 1
+    preset = presets()["table_cgan"][1]
+    assert gan.experiment.model == dataclasses.replace(preset, steps=4)
 
 
-def test_states_of_earlier_steps(study, wcgan):
-    first, middle, last = (s2_rows.state_at(study, wcgan, step) for step in (0, 2, 4))
-    for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(wcgan.state), strict=True):
+def test_states_of_earlier_steps(study, gan):
+    first, middle, last = (s2_rows.state_at(study, gan, step) for step in (0, 2, 4))
+    for one, other in zip(jax.tree.leaves(last), jax.tree.leaves(gan.state), strict=True):
         np.testing.assert_array_equal(one, other)
     weights = [np.asarray(jax.tree.leaves(state.critic)[0]) for state in (first, middle, last)]
     assert np.abs(weights[0] - weights[1]).max() > 0 and np.abs(weights[1] - weights[2]).max() > 0
 
 
-def test_synthetic_rows_have_the_classes_of_training(study, wcgan):
-    frame = s2_rows.draw(study, wcgan, 100, seed=3)
-    shares = study.data(wcgan.experiment).frame("train")["diagnosis"].value_counts(normalize=True)
+def test_synthetic_rows_have_the_classes_of_training(study, gan):
+    frame = s2_rows.draw(study, gan, 100, seed=3)
+    shares = study.data(gan.experiment).frame("train")["diagnosis"].value_counts(normalize=True)
     for name, share in shares.items():
         assert (frame["diagnosis"] == name).sum() == pytest.approx(100 * share, abs=1)
-    pd.testing.assert_frame_equal(frame, s2_rows.draw(study, wcgan, 100, seed=3))
-    assert not frame.equals(s2_rows.draw(study, wcgan, 100, seed=4))
+    pd.testing.assert_frame_equal(frame, s2_rows.draw(study, gan, 100, seed=3))
+    assert not frame.equals(s2_rows.draw(study, gan, 100, seed=4))
 
 
 def blobs(rng, n: int, apart: float) -> frames.Table:
@@ -160,7 +160,7 @@ def test_the_candidate_is_chosen_by_its_worse_measure(monkeypatch):
         "fast": found((0.75, 0.78), (0.74, 0.76)),
         "mode": found((0.77, 0.78), (0.72, 0.76)),
     }
-    monkeypatch.setattr(s2, "judged_candidate", lambda lab, config, part, name: judged[name])
+    monkeypatch.setattr(s2, "judged_candidate", lambda workspace, config, part, name: judged[name])
     assert s2.worst_gap(judged["table2"]) == pytest.approx(0.16)
     config = dataclasses.replace(TINY, candidates=tuple(judged), all_candidates=("table2", "mode"))
     assert s2.chosen(None, config, "numeric") == "fast" and s2.chosen(None, config, "all") == "mode"
@@ -186,8 +186,8 @@ def test_every_table_comes_out(study):
         assert all(len(row) == len(table.columns) for table in of for row in table.rows), name
     assert made["selection"] == []
     nine, each = made["9"]
-    assert [row[0] for row in nine.rows] == ["table_wcgan"] and nine.rows[0][1] == "76.12"
-    assert [row[0] for row in each.rows] == ["table_wcgan", "real rows, as many"]
+    assert [row[0] for row in nine.rows] == ["table_cgan"] and nine.rows[0][1] == ""
+    assert [row[0] for row in each.rows] == ["table_cgan", "real rows, as many"]
     # After four steps it knows next to nothing; real rows tell the diagnosis.
     assert float(nine.rows[0][2]) < float(nine.rows[0][3]) and float(nine.rows[0][3]) > 85
     assert [row[1] for row in made["10"][0].rows if row[0] == "all"] == ["independent", "the training rows themselves"]
@@ -199,6 +199,17 @@ def test_every_table_comes_out(study):
     assert made["fraud"][0].rows[0][1] > made["fraud"][0].rows[1][1]
     for picture in ("figure_6.png", "figure_8_losses.png"):
         assert (study.folder / picture).stat().st_size > 1000
+
+
+def test_published_figures_stand_beside_the_wcgan(monkeypatch):
+    values = {measure: {"values": [0.5, 0.75], "mean": 0.625} for measure in s2.MEASURES}
+    of_judges = dict.fromkeys(("tstr", "trtr", "floor", "trts"), values)
+    one = {"mean": of_judges, "judges": dict.fromkeys(tabular_utility.JUDGES, of_judges), "minutes": 2.0}
+    monkeypatch.setattr(s2, "scores", lambda *_: [one])
+    config = dataclasses.replace(TINY, models=("table_gan", "table_wcgan"))
+    nine, each = s2.utility_tables(None, config, "numeric", "9")
+    assert nine.rows[1][:5] == ("table_wcgan", "76.12", "62.50 ± 17.68", "62.50 ± 17.68", "0.00")
+    assert nine.rows[0][1] == nine.rows[0][6] == "" and nine.rows[1][6] == "78.25" and each.rows[0][1] == "62.50"
 
 
 def test_two_numeric_columns_are_needed(study):

@@ -26,15 +26,18 @@ import numpy as np
 from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.evals import encoders, figures, frames, privacy, tabular, tabular_utility
+from synthjax.evals import encoders, frames, privacy, tabular, tabular_utility
 from synthjax.evals.frames import Table as Rows
 from synthjax.evals.privacy import distances, protocol
 from synthjax.evals.threads import one_thread
 from synthjax.launch import config as configs
 from synthjax.launch import judging
 from synthjax.launch.config import Experiment
-from synthjax.launch.lab import Generator, Lab, Table
+from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Run
+
+from . import figures
+from .workspace import Generator, Workspace
 
 PUBLISHED: dict[str, tuple[float, float, float | None]] = {
     "TabPC": (0.916, 0.855, 0.543),
@@ -129,9 +132,8 @@ def read(data: Dataset, made: Any) -> dict[str, Rows]:
     """Real and synthetic rows ("train", "test", "synthetic", and "holdout" where there is one) as scores see them."""
     assert data.table is not None
     schema = data.table.schema
-    kinds = {field.name: "categorical" if field.kind == "boolean" else field.kind for field in schema.fields}
     real = {split: data.frame(split) for split in ("train", "holdout", "test") if len(getattr(data, split).y)}
-    return frames.read({**real, "synthetic": made}, kinds, schema.target)
+    return frames.read({**real, "synthetic": made}, schema.comparable_kinds(), schema.target)
 
 
 def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any]:
@@ -179,12 +181,12 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     }
 
 
-def scores(lab: Lab, config: Config, setting: str, *, whole: bool, seed: int) -> dict[str, Any]:
+def scores(workspace: Workspace, config: Config, setting: str, *, whole: bool, seed: int) -> dict[str, Any]:
     """Trains a setting, draws as many rows as it was trained on, and judges them: what `fidelity`, and of half of the
     rows `leakage`, return, and `minutes` of training."""
     name = f"{setting.replace(' ', '-')}-{'whole' if whole else 'half'}-{seed}"
-    made = lab.train(name, of(config, setting, whole=whole, seed=seed))
-    data = lab.data(made.experiment)
+    made = workspace.train(name, of(config, setting, whole=whole, seed=seed))
+    data = workspace.data(made.experiment)
     if data.encoder is None:
         raise InputError(f"--config.dataset={config.dataset}: holds images; this study is about tables")
     blocks = sampling.draw(made.model, made.state, jax.random.key(seed), data.train.y, block=BLOCK)
@@ -193,10 +195,10 @@ def scores(lab: Lab, config: Config, setting: str, *, whole: bool, seed: int) ->
     return found if whole else found | leakage(tables, made, data, seed=seed, attacked=config.attacked)
 
 
-def measured(lab: Lab, config: Config, setting: str, *, whole: bool = False, seed: int) -> dict[str, Any]:
+def measured(workspace: Workspace, config: Config, setting: str, *, whole: bool = False, seed: int) -> dict[str, Any]:
     """`scores`, kept in the folder."""
-    work = functools.partial(scores, lab, config, setting, whole=whole, seed=seed)
-    return lab.result(f"{setting}, {'whole' if whole else 'half'}, seed {seed}", work)
+    work = functools.partial(scores, workspace, config, setting, whole=whole, seed=seed)
+    return workspace.result(f"{setting}, {'whole' if whole else 'half'}, seed {seed}", work)
 
 
 def choose(config: Config, found: dict[str, dict[str, Any]]) -> str:
@@ -211,10 +213,10 @@ def choose(config: Config, found: dict[str, dict[str, Any]]) -> str:
     return max(allowed, key=allowed.__getitem__)
 
 
-def frontier(lab: Lab, config: Config) -> list[Table]:
+def frontier(workspace: Workspace, config: Config) -> list[Table]:
     """Every setting, trained on half, and the pictures."""
-    found = {setting: measured(lab, config, setting, seed=config.seed) for setting in config.settings}
-    draw(lab, config, found)
+    found = {setting: measured(workspace, config, setting, seed=config.seed) for setting in config.settings}
+    draw(workspace, config, found)
     names = ("nll", "auc", "c2st", "c2st_train", "shapes", "trends_real_edges", "share", "file", "model")
     rows = [
         (setting, *(_short(one[name]) for name in names), f"{one['minutes']:.1f}") for setting, one in found.items()
@@ -231,7 +233,7 @@ def frontier(lab: Lab, config: Config) -> list[Table]:
     return [Table("frontier", "Fidelity against leakage", ("setting", *heads, "minutes"), rows, notes)]
 
 
-def draw(lab: Lab, config: Config, found: dict[str, dict[str, Any]]) -> None:
+def draw(workspace: Workspace, config: Config, found: dict[str, dict[str, Any]]) -> None:
     """frontier_c2st.png and frontier_auc.png: fidelity against share, a curve a model over its capacity."""
     for figure, place, name, goal in (("c2st_train", 1, "C2ST", 0.80), ("auc", 0, "TSTR ROC-AUC", 0.912)):
         curves: dict[str, tuple[list[float], list[float], None]] = {}
@@ -247,7 +249,7 @@ def draw(lab: Lab, config: Config, found: dict[str, dict[str, Any]]) -> None:
         shares, heights = (np.concatenate([values[axis] for values in shown.values()]) for axis in (0, 1))
         corner = np.array([min(0.5, shares.min()), 0.51, 0.51]), np.array([goal, goal, heights.max()])
         figures.lines(
-            lab.folder / f"frontier_{figure.split('_')[0]}.png",
+            workspace.folder / f"frontier_{figure.split('_')[0]}.png",
             shown,  # type: ignore[arg-type]
             x_name="share of synthetic rows nearer to train than to as many unseen ones (ideal .50)",
             y_name=f"{name} (from {goal - FAR:.2f} on)",
@@ -256,13 +258,14 @@ def draw(lab: Lab, config: Config, found: dict[str, dict[str, Any]]) -> None:
         )
 
 
-def seeds(lab: Lab, config: Config) -> list[Table]:
+def seeds(workspace: Workspace, config: Config) -> list[Table]:
     """The chosen setting from other seeds: leakage from halves, fidelity from all rows."""
-    found = {setting: measured(lab, config, setting, seed=config.seed) for setting in config.settings}
+    found = {setting: measured(workspace, config, setting, seed=config.seed) for setting in config.settings}
     setting = choose(config, found)
     several = range(config.seed + 1, config.seed + 1 + config.seeds)
     runs = {
-        whole: [measured(lab, config, setting, whole=whole, seed=seed) for seed in several] for whole in (False, True)
+        whole: [measured(workspace, config, setting, whole=whole, seed=seed) for seed in several]
+        for whole in (False, True)
     }
     half = tabular_utility.summary([{name: one[name] for name in (*GOALS, "nll")} for one in runs[False]])
     whole = tabular_utility.summary([{name: one.get(name) for name in GOALS} for one in runs[True]])
@@ -292,4 +295,4 @@ def _leaf(leaf: dict[str, Any] | None) -> str:
     return f"{leaf['mean']:.3f} ± {leaf['std']:.3f} [{leaf['ci'][0]:.3f}, {leaf['ci'][1]:.3f}]"
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"frontier": frontier, "seeds": seeds}
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"frontier": frontier, "seeds": seeds}

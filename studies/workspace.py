@@ -1,10 +1,12 @@
 """The folder of a study: what is computed once stays, so that an interrupted study goes on where it stopped.
 
-generators/NAME/   training runs                results/        figures, one file a unit of work; finished tables
+generators/NAME/   training runs, each with     results/        figures, one file a unit of work; finished tables
+                   its train.log
 sets/NAME.npz      synthetic sets               *.png           pictures
 study.json         what the study was asked     tables.md       its tables, beside the study's own figures
 """
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -28,24 +30,6 @@ from synthjax.launch.subjects import BLOCK
 from synthjax.model import DataSpec, Model, State
 from synthjax.train import metrics
 from synthjax.train.checkpoint import Checkpoints
-
-
-class Table(NamedTuple):
-    """A table of a study, ready to be shown."""
-
-    number: str
-    """What the study calls it."""
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    notes: tuple[str, ...] = ()
-    """Sentences below it."""
-
-    def markdown(self) -> str:
-        """The table as Markdown."""
-        head = [f"**{self.number}. {self.title}**", ""]
-        body = ["| " + " | ".join(row) + " |" for row in (self.columns, ("---",) * len(self.columns), *self.rows)]
-        return "\n".join([*head, *body, *(["", " ".join(self.notes)] if self.notes else [])])
 
 
 class Generator(NamedTuple):
@@ -83,7 +67,7 @@ class Generator(NamedTuple):
         return 1000 * min(seconds) / timed
 
 
-class Lab:
+class Workspace:
     """The folder, and the work that is done in it."""
 
     def __init__(self, folder: Path, data_dir: str | None, study: dict[str, Any], say: Callable[[str], None] = print):
@@ -133,7 +117,7 @@ class Lab:
         return "\n\n".join(path.read_text() for path in paths if path.exists() and path.stat().st_size)
 
     def train(self, name: str, experiment: Experiment, data: Dataset | None = None) -> Generator:
-        """The generator of that name, trained to the end of its experiment.
+        """The generator of that name, trained to the end of its experiment; what training prints goes to its train.log.
 
         Args:
           name: of the generator.
@@ -149,8 +133,10 @@ class Lab:
         data = self.data(experiment) if data is None else data
         runs.begin(workdir, experiment, data)
         if Checkpoints(workdir / "checkpoints").newest() != steps:
-            self.say(f"generator {name}: {steps:,} steps")
-            train.run(experiment, data, workdir)
+            log = workdir / "train.log"
+            self.say(f"generator {name}: {steps:,} steps, see {log}")
+            with log.open("a") as file, contextlib.redirect_stdout(file):
+                train.run(experiment, data, workdir)
         return Generator(name, workdir, experiment, *synthjax.load(workdir))
 
     def draw(
@@ -185,40 +171,33 @@ class Lab:
             return arrays["x"], arrays["y"]
 
 
-def judge(
+def train_and_test(
     examples: tuple[np.ndarray, np.ndarray],
     tests: dict[str, tuple[np.ndarray, np.ndarray]],
     spec: DataSpec,
-    protocol: classifiers.Protocol,
     *,
-    seeds: int,
     seed: int,
-    epochs: int | None = None,
-    pad_to: int = 0,
+    **training: Any,
 ) -> dict[str, Any]:
-    """Trains classifiers on examples (x, y) and asks them about other ones.
+    """Classifiers trained on some examples and tested on others.
 
     Args:
       examples: x (N, H, W, C) integers, y (N,).
       tests: name -> (x, y).
       spec: of both.
-      protocol: of the classifier.
-      seeds: networks.
       seed: of everything random in their training.
-      epochs: None: the protocol's.
-      pad_to: sets padded alike share one compilation.
+      **training: of `classifiers.train`: protocol, seeds, epochs, pad_to.
 
     Returns:
       name -> {"accuracy": one a network, "confusion": counts averaged over them}, and "losses": mean over the
       networks, one an epoch.
     """
-    key = jax.random.key(seed)
-    nets = classifiers.train(key, *examples, spec, protocol=protocol, seeds=seeds, epochs=epochs, pad_to=pad_to)
+    nets = classifiers.train(jax.random.key(seed), *examples, spec, **training)
     found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
     for name, (x, y) in tests.items():
-        answers = classifiers.predict(nets, x).argmax(-1)
-        counts = np.mean([utility.confusion(y, answer, spec.n_classes) for answer in answers], axis=0)
-        found[name] = {"accuracy": (answers == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
+        predicted = classifiers.predict(nets, x).argmax(-1)
+        counts = np.mean([utility.confusion(y, labels, spec.n_classes) for labels in predicted], axis=0)
+        found[name] = {"accuracy": (predicted == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
     return found
 
 

@@ -1,7 +1,7 @@
 """S1: four conditional GANs, directed noise, and a class that is rare.
 
 Clinton & Teeter, "Exploration of Data Synthesis with GANs" (University of Massachusetts Amherst). What a CNN
-(`synthjax.evals.networks.S1`) that learnt from synthetic digits alone gets right of the real test images: for each of
+(`synthjax.studies.s1_cnn`) that learnt from synthetic digits alone gets right of the real test images: for each of
 four GANs with and without directed noise (Table 2); for real, topped-up and synthetic training sets of the whole data
 (Table 3) and of data in which class 0 is rare, "Low-Zero" (Table 4). Which GAN makes the sets of Tables 3 and 4 is
 chosen on the holdout split.
@@ -22,10 +22,13 @@ import numpy as np
 
 from synthjax.data import transforms
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, figures, neighbours, networks, plots, utility
+from synthjax.evals import classifiers, neighbours, plots, utility
 from synthjax.launch.config import Experiment, experiment
-from synthjax.launch.lab import Generator, Lab, Table, cell, judge
+from synthjax.launch.markdown import Table
 from synthjax.model import Batch
+
+from . import figures, s1_cnn
+from .workspace import Generator, Workspace, cell, train_and_test
 
 MODELS = {"cgan": ("dense", "BCE"), "cwgan": ("dense", "Wasserstein"), "cdcgan": ("convolutional", "BCE"),
           "cwdcgan": ("convolutional", "Wasserstein")}  # fmt: skip
@@ -35,7 +38,7 @@ TABLE_4 = {"raw": ".56", "augmented": ".75", "synthetic": ".75"}
 """The study's figures; one run each."""
 NOISE = "-noise"
 """End of the name of a GAN that learns with directed noise."""
-PROTOCOLS = {"s1": networks.S1, "standard": classifiers.STANDARD}
+PROTOCOLS = {"s1": s1_cnn.PROTOCOL, "standard": classifiers.STANDARD}
 
 
 @dataclass(frozen=True)
@@ -101,37 +104,39 @@ def of(config: Config, name: str, *, noise: bool, rare: bool = False, **changes:
     )
 
 
-def generator(lab: Lab, config: Config, name: str, *, noise: bool, rare: bool = False) -> Generator:
+def generator(workspace: Workspace, config: Config, name: str, *, noise: bool, rare: bool = False) -> Generator:
     """A trained GAN."""
     full = name + NOISE * noise + "-low-zero" * rare
-    return lab.train(full, of(config, name, noise=noise, rare=rare))
+    return workspace.train(full, of(config, name, noise=noise, rare=rare))
 
 
-def judged(lab: Lab, config: Config, name: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
-    """What the classifier that learns from those examples gets right of holdout and test; see `lab.judge`."""
+def judged(
+    workspace: Workspace, config: Config, name: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Any]:
+    """What the classifier that learns from those examples gets right of holdout and test; see `train_and_test`."""
 
     def compute() -> dict[str, Any]:
-        data = lab.data(of(config, config.models[0], noise=False))
+        data = workspace.data(of(config, config.models[0], noise=False))
         tests = {"holdout": (data.holdout.x, data.holdout.y), "test": (data.test.x, data.test.y)}
         x, y = make()
         rows = max(len(data.train.y), config.per_class * data.spec.n_classes)
-        return judge((x, y), tests, data.spec, PROTOCOLS[config.classifier], seeds=config.networks, seed=config.seed,
-                     epochs=config.epochs or None, pad_to=max(rows, len(y)))  # fmt: skip
+        training: dict[str, Any] = {"protocol": PROTOCOLS[config.classifier], "seeds": config.networks,
+                                    "epochs": config.epochs or None, "pad_to": max(rows, len(y))}  # fmt: skip
+        return train_and_test((x, y), tests, data.spec, seed=config.seed, **training)
 
-    return lab.result(name, compute)
+    return workspace.result(name, compute)
 
 
-def synthetic(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+def synthetic(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """The classifier that learns from a GAN's examples alone."""
 
     def draw() -> tuple[np.ndarray, np.ndarray]:
-        x, y = lab.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
-        return x, y
+        return workspace.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
 
-    return judged(lab, config, f"synthetic, {made.name}", draw)
+    return judged(workspace, config, f"synthetic, {made.name}", draw)
 
 
-def table_2(lab: Lab, config: Config) -> list[Table]:
+def table_2(workspace: Workspace, config: Config) -> list[Table]:
     """Four architectures, with and without directed noise."""
     rows = []
     values: dict[str, dict[str, float]] = {name: {} for name in config.models}
@@ -139,14 +144,14 @@ def table_2(lab: Lab, config: Config) -> list[Table]:
     for noise in (False, True):
         shown = "with noise" if noise else "without"
         for name in config.models:
-            found = synthetic(lab, config, generator(lab, config, name, noise=noise))
+            found = synthetic(workspace, config, generator(workspace, config, name, noise=noise))
             test, holdout = (found[split]["accuracy"] for split in ("test", "holdout"))
             rows.append((name, *MODELS[name], shown, TABLE_2[name][noise], cell(test), cell(holdout)))
             values[name][shown] = float(np.mean(test))
             if len(test) > 1:
                 spreads[name][shown] = float(np.std(test, ddof=1))
     figures.bars(
-        lab.folder / "table_2.png",
+        workspace.folder / "table_2.png",
         values,
         spreads,
         y_name="accuracy on real test images",
@@ -166,23 +171,23 @@ def protocol(config: Config) -> str:
     return f"Judge: {judge_of.name}, {config.epochs or judge_of.epochs} epochs, {config.networks} network(s) a set."
 
 
-def best(lab: Lab, config: Config) -> tuple[str, bool]:
+def best(workspace: Workspace, config: Config) -> tuple[str, bool]:
     """The GAN, and whether it has noise, that is best on the holdout split."""
     every = [(name, noise) for name in config.models for noise in (False, True)]
 
     def accuracy(one: tuple[str, bool]) -> float:
-        found = synthetic(lab, config, generator(lab, config, one[0], noise=one[1]))
+        found = synthetic(workspace, config, generator(workspace, config, one[0], noise=one[1]))
         return float(np.mean(found["holdout"]["accuracy"]))
 
     return max(every, key=accuracy)
 
 
-def three_ways(lab: Lab, config: Config, *, rare: bool) -> tuple[dict[str, dict[str, Any]], str]:
+def three_ways(workspace: Workspace, config: Config, *, rare: bool) -> tuple[dict[str, dict[str, Any]], str]:
     """Raw, augmented and synthetic training sets; and the name of the GAN that made the examples."""
     told = config.rare_model if rare else ""
-    name, noise = (told.removesuffix(NOISE), told.endswith(NOISE)) if told else best(lab, config)
-    made = generator(lab, config, name, noise=noise, rare=rare)
-    data = lab.data(made.experiment)
+    name, noise = (told.removesuffix(NOISE), told.endswith(NOISE)) if told else best(workspace, config)
+    made = generator(workspace, config, name, noise=noise, rare=rare)
+    data = workspace.data(made.experiment)
     kind = "low-zero" if rare else "vanilla"
 
     def augmented() -> tuple[np.ndarray, np.ndarray]:
@@ -190,28 +195,28 @@ def three_ways(lab: Lab, config: Config, *, rare: bool) -> tuple[dict[str, dict[
         counts = np.bincount(labels, minlength=data.spec.n_classes).tolist()
         if not len(labels):
             return data.train.x, data.train.y
-        x, y = lab.draw(made, counts, seed=config.seed + 1, name=f"{made.name}-top-up")
+        x, y = workspace.draw(made, counts, seed=config.seed + 1, name=f"{made.name}-top-up")
         return np.concatenate([data.train.x, x]), np.concatenate([data.train.y, y])
 
     found = {
-        "raw": judged(lab, config, f"raw, {kind}", lambda: (data.train.x, data.train.y)),
-        "augmented": judged(lab, config, f"augmented, {made.name}", augmented),
-        "synthetic": synthetic(lab, config, made),
+        "raw": judged(workspace, config, f"raw, {kind}", lambda: (data.train.x, data.train.y)),
+        "augmented": judged(workspace, config, f"augmented, {made.name}", augmented),
+        "synthetic": synthetic(workspace, config, made),
     }
-    pictures(lab, config, found, kind)
+    pictures(workspace, config, found, kind)
     return found, made.name
 
 
-def pictures(lab: Lab, config: Config, found: dict[str, dict[str, Any]], kind: str) -> None:
+def pictures(workspace: Workspace, config: Config, found: dict[str, dict[str, Any]], kind: str) -> None:
     """The study's Figures 9 to 12: confusion matrices and loss curves."""
-    classes = lab.data(of(config, config.models[0], noise=False)).spec.classes
+    classes = workspace.data(of(config, config.models[0], noise=False)).spec.classes
     tables = {name: np.array(one["test"]["confusion"]) for name, one in found.items()}
-    figures.confusions(lab.folder / f"confusions_{kind}.png", tables, classes)
+    figures.confusions(workspace.folder / f"confusions_{kind}.png", tables, classes)
     curves = {
         name: (np.arange(1, len(one["losses"]) + 1), np.array(one["losses"]), None) for name, one in found.items()
     }
     figures.lines(
-        lab.folder / f"losses_{kind}.png",
+        workspace.folder / f"losses_{kind}.png",
         curves,
         x_name="epoch of the classifier",
         y_name="cross-entropy in nats",
@@ -219,19 +224,19 @@ def pictures(lab: Lab, config: Config, found: dict[str, dict[str, Any]], kind: s
     )
 
 
-def table_3(lab: Lab, config: Config) -> list[Table]:
+def table_3(workspace: Workspace, config: Config) -> list[Table]:
     """The whole data."""
-    found, made = three_ways(lab, config, rare=False)
+    found, made = three_ways(workspace, config, rare=False)
     rows = [(name, TABLE_3[name], cell(one["test"]["accuracy"])) for name, one in found.items()]
     return [Table("3", "Vanilla data", ("trained on", "study", "measured"), rows,
                   (f"Synthetic examples by {made}, chosen on the holdout.", protocol(config)))]  # fmt: skip
 
 
-def table_4(lab: Lab, config: Config) -> list[Table]:
+def table_4(workspace: Workspace, config: Config) -> list[Table]:
     """Class 0 rare; what the top-up wins back of its recall."""
-    full = judged(lab, config, "raw, vanilla", lambda: _train(lab, config))
-    found, made = three_ways(lab, config, rare=True)
-    data = lab.data(of(config, config.models[0], noise=False, rare=True))
+    full = judged(workspace, config, "raw, vanilla", lambda: _train(workspace, config))
+    found, made = three_ways(workspace, config, rare=True)
+    data = workspace.data(of(config, config.models[0], noise=False, rare=True))
     rare = data.spec.classes.index(config.rare_class)
 
     def recall(one: dict[str, Any]) -> float:
@@ -250,21 +255,21 @@ def table_4(lab: Lab, config: Config) -> list[Table]:
                   (f"Synthetic examples by {made}, which saw {seen}.", protocol(config)))]  # fmt: skip
 
 
-def _train(lab: Lab, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    data = lab.data(of(config, config.models[0], noise=False))
+def _train(workspace: Workspace, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    data = workspace.data(of(config, config.models[0], noise=False))
     return data.train.x, data.train.y
 
 
-def anonymity(lab: Lab, config: Config) -> list[Table]:
+def anonymity(workspace: Workspace, config: Config) -> list[Table]:
     """Section 4.2.2: the nearest training example of each synthetic one."""
     rows = []
     for name in config.models:
-        made = generator(lab, config, name, noise=False)
+        made = generator(workspace, config, name, noise=False)
 
         def compute(made: Generator = made) -> dict[str, float]:
-            data = lab.data(made.experiment)
+            data = workspace.data(made.experiment)
             count = min(config.nearest, config.per_class)
-            x, y = lab.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
+            x, y = workspace.draw(made, (config.per_class,) * made.spec.n_classes, seed=config.seed)
             first = np.concatenate([np.flatnonzero(y == label)[:count] for label in range(made.spec.n_classes)])
             distance, index = neighbours.nearest(x[first], data.train.x)
             found = {"examples": len(first), "matches": int((distance == 0).sum()),
@@ -272,7 +277,7 @@ def anonymity(lab: Lab, config: Config) -> list[Table]:
             near = np.abs(x[first].astype(float) - data.train.x[index[:, 0]].astype(float))
             return found | {"manhattan": float(near.reshape(len(first), -1).sum(1).mean()) / (data.spec.levels - 1)}
 
-        found = lab.result(f"nearest, {name}", compute)
+        found = workspace.result(f"nearest, {name}", compute)
         rows.append((name, f"{found['examples']:,}", f"{found['matches']}", f"{2 * found['euclidean']:.2f}",
                      f"{found['euclidean']:.2f}", f"{2 * found['manhattan']:.1f}"))  # fmt: skip
     columns = ("model", "examples", "exact matches (study: 0)", "mean distance, p = 2, pixels in [-1, 1] (study: 9.2)",
@@ -281,15 +286,15 @@ def anonymity(lab: Lab, config: Config) -> list[Table]:
     return [Table("anonymity", "Nearest training example, whole training set", columns, rows, (note,))]
 
 
-def pictures_of_data(lab: Lab, config: Config) -> list[Table]:
+def pictures_of_data(workspace: Workspace, config: Config) -> list[Table]:
     """Figures 1, 4 and 8: directed noise, the stacked embedding's maps, class frequencies."""
-    data = lab.data(of(config, config.models[0], noise=False))
-    rare = lab.data(of(config, config.models[0], noise=False, rare=True))
+    data = workspace.data(of(config, config.models[0], noise=False))
+    rare = workspace.data(of(config, config.models[0], noise=False, rare=True))
     counts = {
         "vanilla": np.bincount(data.train.y, minlength=data.spec.n_classes),
         "low-zero": np.bincount(rare.train.y, minlength=data.spec.n_classes),
     }
-    figures.frequencies(lab.folder / "figure_8.png", counts, data.spec.classes)
+    figures.frequencies(workspace.folder / "figure_8.png", counts, data.spec.classes)
 
     label = 1
     x = np.asarray(data.spec.encode(data.train.x[data.train.y == label]))
@@ -301,11 +306,11 @@ def pictures_of_data(lab: Lab, config: Config) -> list[Table]:
         Batch(x, zeros, np.ones(len(x), np.float32), zeros),  # type: ignore[arg-type]
     )
     flat = x.reshape(len(x), -1), np.asarray(moved.x).reshape(len(x), -1)
-    figures.directed_noise(lab.folder / "figure_1.png", *flat, found.directions[0, :2], shape=data.spec.shape)
+    figures.directed_noise(workspace.folder / "figure_1.png", *flat, found.directions[0, :2], shape=data.spec.shape)
 
     if "cdcgan" in config.models:
-        made = lab.train("cdcgan-stacked", of(config, "cdcgan", noise=False, embedding="stacked"))
-        plots.grid(embedding_maps(made), lab.folder / "figure_4.png", columns=5)
+        made = workspace.train("cdcgan-stacked", of(config, "cdcgan", noise=False, embedding="stacked"))
+        plots.grid(embedding_maps(made), workspace.folder / "figure_4.png", columns=5)
     return []
 
 
@@ -319,7 +324,7 @@ def embedding_maps(made: Generator) -> np.ndarray:
     return (2 * (maps - low) / np.maximum(high - low, 1e-9) - 1).reshape(len(maps), *side, 1)
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {
     "2": table_2,
     "3": table_3,
     "4": table_4,

@@ -12,7 +12,7 @@ here. ("75 % earn more than $50,000" in it is the reverse of the data.) Which cl
 are chosen on a holdout of the training rows, and models of other families as further rows.
 
 Breast cancer and credit-card frauds, on which the study tried its models and reports nothing, are in
-`synthjax.launch.studies.s2_others`; pictures in `s2_pictures`.
+`synthjax.studies.s2_others`; pictures in `s2_pictures`.
 """
 
 import dataclasses
@@ -26,8 +26,10 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.evals import tabular, tabular_privacy, tabular_utility
 from synthjax.launch.config import experiment, presets
-from synthjax.launch.lab import Generator, Lab, Table
-from synthjax.launch.studies import s2_others, s2_pictures, s2_rows
+from synthjax.launch.markdown import Table
+
+from . import s2_others, s2_pictures, s2_rows
+from .workspace import Generator, Workspace
 
 GANS = ("table_gan", "table_wgan", "table_cgan", "table_wcgan")
 CHOSEN = "table_wcgan, chosen"
@@ -119,38 +121,33 @@ def gan(config: Config, name: str, setting: Setting) -> Any:
     return dataclasses.replace(presets()[name][1], **fields)
 
 
-def generator(lab: Lab, config: Config, part: str, row: str, seed: int = 0) -> Generator:
+def generator(workspace: Workspace, config: Config, part: str, row: str, seed: int = 0) -> Generator:
     """The trained generator of a row of a part; `seed` counts from 0."""
     if row == CHOSEN:
-        return candidate(lab, config, part, chosen(lab, config, part), seed=seed)
+        return candidate(workspace, config, part, chosen(workspace, config, part), seed=seed)
     if row in GANS:
         encoding, model = PARTS[part], gan(config, row, CANDIDATES["table2"])
     else:
         tuned = experiment(None, row, config.dataset)
         encoding, model = tuned.encoding, tuned.model
-    files = s2_rows.cut(lab, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
+    files = s2_rows.cut(workspace, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
     snapshot = config.snapshot if row in GANS and part == "numeric" and not seed else 0
     run = s2_rows.run(files, row, model, encoding=encoding, seed=config.seed + seed, precision=config.precision,
                       snapshot=snapshot)  # fmt: skip
-    return lab.train(f"{row}-{part}-{seed}", run)
+    return workspace.train(f"{row}-{part}-{seed}", run)
 
 
-def candidate(lab: Lab, config: Config, part: str, setting: str, *, holdout: float = 0.0, seed: int = 0) -> Generator:
+def candidate(
+    workspace: Workspace, config: Config, part: str, setting: str, *, holdout: float = 0.0, seed: int = 0
+) -> Generator:
     """The WCGAN of a setting, trained without that share of the training rows."""
     wanted = CANDIDATES[setting]
-    files = s2_rows.cut(lab, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
-    run = s2_rows.run(
-        files,
-        "table_wcgan",
-        gan(config, "table_wcgan", wanted),
-        encoding=wanted.encoding or PARTS[part],
-        holdout=holdout,
-        seed=config.seed + seed,
-        feed=wanted.feed,
-        precision=config.precision,
-    )
+    files = s2_rows.cut(workspace, config.dataset, numeric=part == "numeric", share=config.share, seed=config.seed)
+    model, encoding = gan(config, "table_wcgan", wanted), wanted.encoding or PARTS[part]
+    run = s2_rows.run(files, "table_wcgan", model, encoding=encoding, holdout=holdout, seed=config.seed + seed,
+                      feed=wanted.feed, precision=config.precision)  # fmt: skip
     name = f"candidate-{setting}" if holdout else f"chosen-{setting}"
-    return lab.train(f"{name}-{part}-{seed}", run)
+    return workspace.train(f"{name}-{part}-{seed}", run)
 
 
 def candidates_of(config: Config, part: str) -> tuple[str, ...]:
@@ -158,7 +155,7 @@ def candidates_of(config: Config, part: str) -> tuple[str, ...]:
     return config.candidates if part == "numeric" else config.all_candidates
 
 
-def chosen(lab: Lab, config: Config, part: str) -> str:
+def chosen(workspace: Workspace, config: Config, part: str) -> str:
     """The candidate that comes nearest to its ceiling on the holdout; a single one needs no run to be chosen."""
     names = candidates_of(config, part)
     if unknown := [name for name in names if name not in CANDIDATES]:
@@ -166,18 +163,18 @@ def chosen(lab: Lab, config: Config, part: str) -> str:
         raise InputError(f"config.{field}={unknown[0]}: there are {', '.join(CANDIDATES)}")
     if len(names) == 1:
         return names[0]
-    found = {name: judged_candidate(lab, config, part, name) for name in names}
+    found = {name: judged_candidate(workspace, config, part, name) for name in names}
     return min(found, key=lambda name: worst_gap(found[name]))
 
 
-def judged_candidate(lab: Lab, config: Config, part: str, setting: str) -> dict[str, Any]:
+def judged_candidate(workspace: Workspace, config: Config, part: str, setting: str) -> dict[str, Any]:
     """`utility` of a candidate on the holdout."""
 
     def compute() -> dict[str, Any]:
-        made = candidate(lab, config, part, setting, holdout=config.holdout)
-        return utility(config, s2_rows.tables(lab, made, split="holdout", seed=config.seed))
+        made = candidate(workspace, config, part, setting, holdout=config.holdout)
+        return utility(config, s2_rows.tables(workspace, made, split="holdout", seed=config.seed))
 
-    return lab.result(f"candidate, {setting}, {part}", compute)
+    return workspace.result(f"candidate, {setting}, {part}", compute)
 
 
 def utility(config: Config, tables: dict[str, Any]) -> dict[str, Any]:
@@ -212,12 +209,12 @@ def rows_of(config: Config, part: str) -> tuple[str, ...]:
     return (*rows, CHOSEN) if candidates_of(config, part) else rows
 
 
-def scores(lab: Lab, config: Config, part: str, row: str) -> list[dict[str, Any]]:
+def scores(workspace: Workspace, config: Config, part: str, row: str) -> list[dict[str, Any]]:
     """What each generator of a row is worth, on the test rows."""
 
     def compute(seed: int) -> dict[str, Any]:
-        made = generator(lab, config, part, row, seed)
-        tables = s2_rows.tables(lab, made, seed=config.seed)
+        made = generator(workspace, config, part, row, seed)
+        tables = s2_rows.tables(workspace, made, seed=config.seed)
         train, synthetic = tables["train"], tables["synthetic"]
         away = tabular_privacy.distances(synthetic, train, tables["real"], seed=config.seed)
         return {
@@ -229,7 +226,8 @@ def scores(lab: Lab, config: Config, part: str, row: str) -> list[dict[str, Any]
         }
 
     return [
-        lab.result(f"scores, {row}, {part}, {seed}", functools.partial(compute, seed)) for seed in range(config.seeds)
+        workspace.result(f"scores, {row}, {part}, {seed}", functools.partial(compute, seed))
+        for seed in range(config.seeds)
     ]
 
 
@@ -245,11 +243,11 @@ def percent(values: list[float]) -> str:
     return f"{100 * np.mean(values):.2f}{spread}"
 
 
-def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Table]:
+def utility_tables(workspace: Workspace, config: Config, part: str, number: str) -> list[Table]:
     """The study's Figure 9 or 12: mean accuracy of the six classifiers, and each."""
     rows, each = [], []
     for row in rows_of(config, part):
-        found = scores(lab, config, part, row)
+        found = scores(workspace, config, part, row)
         named = row in ("table_wcgan", CHOSEN)
         tstr, trts = (f"{100 * value:.2f}" if named and value else "" for value in STUDY[part])
         below = 100 * sum(gap(one, "accuracy") for one in found) / len(found)
@@ -273,21 +271,21 @@ def utility_tables(lab: Lab, config: Config, part: str, number: str) -> list[Tab
     ]
     if names := candidates_of(config, part):
         how = "on the holdout" if len(names) > 1 else "beforehand"
-        notes.append(f"Chosen {how}: {chosen(lab, config, part)}.")
+        notes.append(f"Chosen {how}: {chosen(workspace, config, part)}.")
     return [
         Table(number, f"Accuracy, {part} columns", columns, rows, tuple(notes)),
         Table(f"{number}, each", "TSTR of each classifier, %", ("model", *tabular_utility.JUDGES), each),
     ]
 
 
-def selection(lab: Lab, config: Config) -> list[Table]:
+def selection(workspace: Workspace, config: Config) -> list[Table]:
     """How the candidates did on the holdout of the training rows."""
     rows = []
     for part in PARTS:
         names = candidates_of(config, part)
-        best = chosen(lab, config, part) if names else ""
+        best = chosen(workspace, config, part) if names else ""
         for name in names:
-            found = judged_candidate(lab, config, part, name)
+            found = judged_candidate(workspace, config, part, name)
             kinds = [found["mean"][kind][measure]["values"] for measure in MEASURES for kind in ("tstr", "trtr")]
             mark = "yes" if name == best else ""
             rows.append((part, name, *map(percent, kinds), f"{100 * worst_gap(found):.2f}", mark))
@@ -296,16 +294,16 @@ def selection(lab: Lab, config: Config) -> list[Table]:
     return [Table("selection", "Settings of the WCGAN", columns, rows, (note,))] if rows else []
 
 
-def significance(lab: Lab, config: Config) -> list[Table]:
+def significance(workspace: Workspace, config: Config) -> list[Table]:
     """The study's tests of distances to the nearest training and test rows; high p: no trace of memory."""
     rows = []
     names = ("mann_whitney", "wilcoxon", "kruskal_wallis")
     for part in PARTS:
         for row in rows_of(config, part):
-            for seed, one in enumerate(scores(lab, config, part, row)):
+            for seed, one in enumerate(scores(workspace, config, part, row)):
                 rows.append(_test_row(part, f"{row}, seed {seed}" if config.seeds > 1 else row, one["tests"], names))
         if rows_of(config, part):
-            rows.append(_test_row(part, "the training rows themselves", copied(lab, config, part), names))
+            rows.append(_test_row(part, "the training rows themselves", copied(workspace, config, part), names))
     columns = ("columns", "model", "n", *(f"p, {name.replace('_', '-')}" for name in names), "Pearson's r",
                "median to train", "median to test")  # fmt: skip
     note = "The study: all p > .05. As many training as test rows; the last row is what a copy would give."
@@ -318,24 +316,22 @@ def _test_row(part: str, row: str, found: dict[str, Any], names: tuple[str, ...]
     return (part, row, f"{found['n']:,}", *(f"{found[name]['p']:.2g}" for name in names), pearson, *medians)
 
 
-def copied(lab: Lab, config: Config, part: str) -> dict[str, Any]:
+def copied(workspace: Workspace, config: Config, part: str) -> dict[str, Any]:
     """The tests of a generator that gives its training rows away: do they see it?"""
 
     def compute() -> dict[str, Any]:
-        tables = s2_rows.tables(lab, generator(lab, config, part, rows_of(config, part)[0]), n=1)
-        train = tables["train"]
-        return tabular_privacy.compare_distances(
-            *tabular_privacy.distances(train, train, tables["real"], seed=config.seed)
-        )
+        tables = s2_rows.tables(workspace, generator(workspace, config, part, rows_of(config, part)[0]), n=1)
+        away = tabular_privacy.distances(tables["train"], tables["train"], tables["real"], seed=config.seed)
+        return tabular_privacy.compare_distances(*away)
 
-    return lab.result(f"tests of a copy, {part}", compute)
+    return workspace.result(f"tests of a copy, {part}", compute)
 
 
-def correlations(lab: Lab, config: Config) -> list[Table]:
+def correlations(workspace: Workspace, config: Config) -> list[Table]:
     """The study's Figure 8: Pearson's r of numeric columns, those of Adult's sampling weight by themselves."""
     rows = []
     for row in rows_of(config, "numeric"):
-        for one in scores(lab, config, "numeric", row):
+        for one in scores(workspace, config, "numeric", row):
             found = one["correlation"]
             rows.append((row, f"{found['mean']:.3f}", f"{found['max']:.3f}", f"{one['shapes']:.3f}",
                          *(weight_correlation(found, kind) for kind in ("real", "synthetic"))))  # fmt: skip
@@ -353,22 +349,22 @@ def weight_correlation(found: dict[str, Any], kind: str) -> str:
     return f"{max(values):.3f}" if values else ""
 
 
-def training_steps(lab: Lab, config: Config) -> list[Table]:
+def training_steps(workspace: Workspace, config: Config) -> list[Table]:
     """The study's Figure 6: four GANs as training goes on; a table of what it shows.
 
     Raises:
         InputError: `config.columns` does not name two numeric columns.
     """
-    files = s2_rows.cut(lab, config.dataset, numeric=True, share=config.share, seed=config.seed)
+    files = s2_rows.cut(workspace, config.dataset, numeric=True, share=config.share, seed=config.seed)
     names = [name for name in files.columns if name != files.target]
     if len(config.columns) != 2 or not set(config.columns) <= set(names):
         raise InputError(f"config.columns={','.join(config.columns)}: two of {', '.join(names)} are needed")
-    gans = {row: generator(lab, config, "numeric", row) for row in config.models if row in GANS}
-    found = {row: s2_pictures.snapshots(lab, config, made) for row, made in gans.items()}
+    gans = {row: generator(workspace, config, "numeric", row) for row in config.models if row in GANS}
+    found = {row: s2_pictures.snapshots(workspace, config, made) for row, made in gans.items()}
     if not found:
         return []
-    s2_pictures.steps(lab, config, found, next(iter(gans.values())))
-    s2_pictures.losses(lab, gans)
+    s2_pictures.steps(workspace, config, found, next(iter(gans.values())))
+    s2_pictures.losses(workspace, gans)
     numbers = sorted({int(step) for of in found.values() for step in of})
     rows = [(row, *(f"{of[str(step)]['shapes']:.3f}" for step in numbers)) for row, of in found.items()]
     columns = ("model", *(f"step {step:,}" for step in numbers))
@@ -376,17 +372,17 @@ def training_steps(lab: Lab, config: Config) -> list[Table]:
     return [Table("6", "Column shapes as training goes on", columns, rows, (note,))]
 
 
-def pictures(lab: Lab, config: Config) -> list[Table]:
+def pictures(workspace: Workspace, config: Config) -> list[Table]:
     """The study's Figures 4, 7, 8, 10 and 11 of the chosen WCGAN, or of the last row without one."""
     for row in rows_of(config, "numeric")[-1:]:
-        s2_pictures.quality(lab, config, generator(lab, config, "numeric", row), row)
+        s2_pictures.quality(workspace, config, generator(workspace, config, "numeric", row), row)
     return []
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {
     "selection": selection,
-    "9": lambda lab, config: utility_tables(lab, config, "numeric", "9"),
-    "12": lambda lab, config: utility_tables(lab, config, "all", "12"),
+    "9": lambda workspace, config: utility_tables(workspace, config, "numeric", "9"),
+    "12": lambda workspace, config: utility_tables(workspace, config, "all", "12"),
     "10": significance,
     "8": correlations,
     "6": training_steps,

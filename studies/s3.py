@@ -12,14 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from synthjax.data import Split
-from synthjax.evals import classifiers, fidelity, figures, plots, utility
+from synthjax.evals import classifiers, plots
 from synthjax.launch.config import Experiment, experiment
-from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.markdown import Table
 from synthjax.train import metrics
+
+from . import figures
+from .image_scores import ImageScores
+from .workspace import Generator, Workspace, cell
 
 LOSSES = {"vae": ("loss",), "dcgan": ("generator_loss", "critic_loss"), "ddpm": ("loss",)}
 """What the study's figures show of each."""
@@ -50,37 +53,39 @@ class Config:
     seed: int = 0
 
 
-def of(lab: Lab, config: Config, name: str, steps: int) -> Experiment:
+def of(workspace: Workspace, config: Config, name: str, steps: int) -> Experiment:
     """The experiment of a model, for so many steps, in batches of 64."""
     chosen = experiment(None, name, config.dataset)
     model = dataclasses.replace(chosen.model, batch_size=BATCH, steps=steps)
     return dataclasses.replace(chosen, model=model, seed=config.seed)
 
 
-def epochs_within(lab: Lab, config: Config) -> int:
+def epochs_within(workspace: Workspace, config: Config) -> int:
     """Epochs of each model that fit into the minutes of the Config, by the speed of a few steps of each."""
     seconds = []
     for name in config.models:
-        made = lab.train(f"{name}-speed", of(lab, config, name, 3 * SPEED_STEPS))
+        made = workspace.train(f"{name}-speed", of(workspace, config, name, 3 * SPEED_STEPS))
         rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
         seconds.append(SPEED_STEPS / rates[-1])
     once = len(seconds) * max(seconds) if config.equal_time else sum(seconds)
-    steps = len(lab.data(made.experiment).train.y) / BATCH
+    steps = len(workspace.data(made.experiment).train.y) / BATCH
     return max(int(60 * config.minutes / (once / SPEED_STEPS * steps)), 1)
 
 
-def generators(lab: Lab, config: Config) -> dict[str, dict[str, Generator]]:
+def generators(workspace: Workspace, config: Config) -> dict[str, dict[str, Generator]]:
     """ "same epochs", "same time" -> model -> generator."""
-    epochs = lab.result("epochs", lambda: epochs_within(lab, config)) if config.minutes else config.epochs
-    rows = len(lab.data(experiment(None, config.models[0], config.dataset)).train.y)
+    epochs = workspace.result("epochs", lambda: epochs_within(workspace, config)) if config.minutes else config.epochs
+    rows = len(workspace.data(experiment(None, config.models[0], config.dataset)).train.y)
     steps = max(epochs * rows // BATCH, 1)
-    same = {name: lab.train(name, of(lab, config, name, steps)) for name in config.models}
+    same = {name: workspace.train(name, of(workspace, config, name, steps)) for name in config.models}
     if not config.equal_time:
         return {"same epochs": same}
-    times = lab.result("steps of the same time", lambda: _steps(same))
+    times = workspace.result("steps of the same time", lambda: _steps(same))
     longer = {
-        name: lab.train(f"{name}-same-time", of(lab, config, name, n)) if n > made.experiment.model.steps else made
-        for (name, made), n in zip(same.items(), (times[name] for name in same), strict=True)
+        name: workspace.train(f"{name}-same-time", of(workspace, config, name, times[name]))
+        if times[name] > made.experiment.model.steps
+        else made
+        for name, made in same.items()
     }
     return {"same epochs": same, "same time": longer}
 
@@ -100,44 +105,33 @@ def sharpness(x: np.ndarray) -> float:
     return float(steps / max(x.reshape(len(x), -1).var(axis=1).mean(), 1e-12))
 
 
-def scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+def drawn(workspace: Workspace, config: Config, made: Generator) -> tuple[np.ndarray, np.ndarray]:
+    """The generator's set of images: x as stored, y; each class equally often."""
+    n_classes = made.spec.n_classes
+    return workspace.draw(made, (config.samples // n_classes,) * n_classes, seed=config.seed)
+
+
+def scores(workspace: Workspace, config: Config, against: ImageScores, made: Generator) -> dict[str, Any]:
     """What a generator's samples are worth: TSTR, fidelity, sharpness."""
-    data = lab.data(made.experiment)
-    spec = data.spec
-    rng = np.random.default_rng(config.seed)
-    x, y = lab.draw(made, (config.samples // spec.n_classes,) * spec.n_classes, seed=config.seed)
-    real = utility.stratified(rng, data.train.y, len(y))
-    real_x, real_y = data.train.x[real], data.train.y[real]
-
-    def trained(x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
-        key = jax.random.key(config.seed)
-        return classifiers.train(key, x, y, spec, seeds=config.networks, epochs=config.classifier_epochs, pad_to=len(y))
-
-    def accuracy(nets: classifiers.Classifiers) -> list[float]:
-        return (classifiers.predict(nets, data.test.x).argmax(-1) == data.test.y).mean(axis=1).tolist()
-
-    nets = trained(real_x, real_y)
-    made_set = Split(x, y, np.arange(len(y), dtype=np.int32))
-    found = fidelity.evaluate(made_set, data.test, spec, lambda a: classifiers.features(nets, a), seed=config.seed)
-    diversity = [one["diversity"] for one in found["per_class"].values() if one["diversity"] is not None]
+    x, y = drawn(workspace, config, made)
     return {
-        "tstr": accuracy(trained(x, y)),
-        "ceiling": accuracy(nets),
-        "precision": found["precision"],
-        "recall": found["recall"],
-        "diversity": float(np.mean(diversity)),
-        "collapsed": found["collapsed"],
-        "sharpness": sharpness(x) / sharpness(real_x),
+        "tstr": against.accuracy(against.train(x, y)),
+        "ceiling": against.accuracy(against.trained_on_real),
+        **against.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
+        "sharpness": sharpness(x) / sharpness(against.real.x),
     }
 
 
-def table(lab: Lab, config: Config) -> list[Table]:
+def table(workspace: Workspace, config: Config) -> list[Table]:
     """The table that the study's conclusion lacks, and its claims."""
     rows, measured = [], {}
-    for budget, made in generators(lab, config).items():
+    data = workspace.data(experiment(None, config.models[0], config.dataset))
+    against = ImageScores(data, config.samples, config.networks, config.classifier_epochs, config.seed)
+    for budget, made in generators(workspace, config).items():
         for name, one in made.items():
-            found = lab.result(f"scores, {one.name}", functools.partial(scores, lab, config, one))
-            seconds = lab.result(f"sampling, {one.name}", functools.partial(one.seconds_per_1000, config.timed))
+            work = functools.partial(scores, workspace, config, against, one)
+            found = workspace.result(f"scores, {one.name}", work)
+            seconds = workspace.result(f"sampling, {one.name}", functools.partial(one.seconds_per_1000, config.timed))
             measured[budget, name] = {**found, "minutes": one.minutes(), "seconds": seconds}
             steps = one.experiment.model.steps
             rows.append(
@@ -151,7 +145,7 @@ def table(lab: Lab, config: Config) -> list[Table]:
         "TSTR and its ceiling (as many real images): the standard CNN on real test images.",
         "Precision, recall, diversity (of real: 1): in its features. Sharpness: over that of real images.",
     )
-    curves(lab, config)
+    curves(workspace, config)
     return [Table("S3", "Three generators on the same data", columns, rows, notes), claims(config, measured)]
 
 
@@ -172,11 +166,11 @@ def claims(config: Config, measured: dict[tuple[str, str], dict[str, Any]]) -> T
     return Table("S3, claims", "What the study says, at the same epochs", ("claim", "holds", "measured"), rows)
 
 
-def curves(lab: Lab, config: Config) -> None:
+def curves(workspace: Workspace, config: Config) -> None:
     """Loss against epoch, and a grid of samples, of each model (the study's Figures 2 to 9)."""
-    for name, made in generators(lab, config)["same epochs"].items():
+    for name, made in generators(workspace, config)["same epochs"].items():
         rows = list(metrics.read(made.workdir, "steps_per_second"))
-        data = lab.data(made.experiment)
+        data = workspace.data(made.experiment)
         epoch = np.array([row["step"] for row in rows]) * made.experiment.model.batch_size / len(data.train.y)
         series = {
             metric: (epoch, np.array([row[metric] for row in rows]), None)
@@ -184,11 +178,11 @@ def curves(lab: Lab, config: Config) -> None:
             if metric in rows[0]
         }
         figures.lines(
-            lab.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
+            workspace.folder / f"loss_{name}.png", series, x_name="epoch", y_name="loss", title=f"Loss of the {name}"
         )
-        x, y = lab.draw(made, (config.samples // made.spec.n_classes,) * made.spec.n_classes, seed=config.seed)
+        x, y = drawn(workspace, config, made)
         first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
-        plots.grid(x[first], lab.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
+        plots.grid(x[first], workspace.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"S3": table}
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"S3": table}

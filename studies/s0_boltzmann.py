@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import classifiers, plots, utility
+from synthjax.evals import plots, utility
 from synthjax.launch.config import experiment
-from synthjax.launch.lab import Generator, Lab, Table, cell, judge, slug
-from synthjax.launch.studies.s0_sets import STRATIFIED, Config, Judges, judged, training_sets
+from synthjax.launch.markdown import Table
+
+from .s0_sets import STRATIFIED, Config, Judges, judged, training_sets
+from .workspace import Generator, Workspace, cell, slug, train_and_test
 
 GIBBS, ALGORITHM_1 = "block Gibbs", "Algorithm 1"
 METHODS: dict[str, dict[str, Any]] = {GIBBS: {}, ALGORITHM_1: {"method": "mean_field"}}
@@ -22,42 +24,46 @@ NETWORKS = 3
 """CNNs that learn from the large set."""
 
 
-def machine(lab: Lab, config: Config, dataset: str) -> Generator:
+def machine(workspace: Workspace, config: Config, dataset: str) -> Generator:
     """The trained Boltzmann machine of that data set."""
     chosen = experiment(None, config.boltzmann, dataset)
     model = chosen.model
     if config.boltzmann_steps:
         model = dataclasses.replace(model, steps=config.boltzmann_steps)
-    return lab.train(f"{config.boltzmann}-{slug(dataset)}", dataclasses.replace(chosen, model=model, seed=config.seed))
+    return workspace.train(
+        f"{config.boltzmann}-{slug(dataset)}", dataclasses.replace(chosen, model=model, seed=config.seed)
+    )
 
 
-def draw(lab: Lab, config: Config, made: Generator, rows: int, method: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    workspace: Workspace, config: Config, made: Generator, rows: int, method: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """x (rows, *shape) as stored and y (rows,), each class equally often, to within one."""
     counts = np.bincount(np.arange(rows) % made.spec.n_classes, minlength=made.spec.n_classes)
     name = slug(f"{made.name}-{rows}-{method}-{seed}")
-    return lab.draw(made, counts, seed=seed, name=name, options=METHODS[method])
+    return workspace.draw(made, counts, seed=seed, name=name, options=METHODS[method])
 
 
-def small_sets(lab: Lab, config: Config) -> Table:
+def small_sets(workspace: Workspace, config: Config) -> Table:
     """The judges of Table 1 on small sets of the machine's images."""
-    judges = Judges(lab, config)
-    made = machine(lab, config, config.dataset)
+    judges = Judges(workspace, config)
+    made = machine(workspace, config, config.dataset)
     rows = []
-    real = training_sets(lab, config, config.models[0])[STRATIFIED]
-    found = {STRATIFIED: judged(lab, config, judges, STRATIFIED, real)}
+    real = training_sets(workspace, config, config.models[0])[STRATIFIED]
+    found = {STRATIFIED: judged(workspace, config, judges, STRATIFIED, real)}
     shared = {}
     for method in METHODS:
 
         def sets(method: str = method) -> tuple[np.ndarray, np.ndarray]:
-            x, y = draw(lab, config, made, config.trials * config.size, method, config.seed)
+            x, y = draw(workspace, config, made, config.trials * config.size, method, config.seed)
             folds = transforms.folds(y, config.trials, config.size, config.seed, True)
             return x[folds], y[folds]
 
-        found[method] = judged(lab, config, judges, f"{config.boltzmann}, {method}", sets)
-        first, _ = draw(lab, config, made, config.size, method, config.seed)
-        again, _ = draw(lab, config, made, config.size, method, config.seed + 1)
+        found[method] = judged(workspace, config, judges, f"{config.boltzmann}, {method}", sets)
+        first, _ = draw(workspace, config, made, config.size, method, config.seed)
+        again, _ = draw(workspace, config, made, config.size, method, config.seed + 1)
         shared[method] = sum(any((one == other).all() for other in again) for one in first)
-        picture = lab.folder / f"{slug(config.boltzmann)}_{slug(method)}.png"
+        picture = workspace.folder / f"{slug(config.boltzmann)}_{slug(method)}.png"
         plots.grid(first, picture, columns=max(config.size // made.spec.n_classes, 1), levels=made.spec.levels)
     for judge_name in found[STRATIFIED]:
         rows += [(judge_name, source, cell(values[judge_name])) for source, values in found.items()]
@@ -66,46 +72,46 @@ def small_sets(lab: Lab, config: Config) -> Table:
     return Table("boltzmann", title, ("judge", "trained on", "measured"), rows, tuple(notes))
 
 
-def large_set(lab: Lab, config: Config) -> Table:
+def large_set(workspace: Workspace, config: Config) -> Table:
     """The standard CNN, trained on the machine's images alone, beside as many real ones."""
-    made = machine(lab, config, config.dataset)
-    data = lab.data(made.experiment)
+    made = machine(workspace, config, config.dataset)
+    data = workspace.data(made.experiment)
     n = config.boltzmann_rows
     tests = {"test": (data.test.x[: config.test_size or None], data.test.y[: config.test_size or None])}
     rng = np.random.default_rng(config.seed)
 
     def accuracy(x: np.ndarray, y: np.ndarray) -> list[float]:
-        found = judge((x, y), tests, made.spec, classifiers.STANDARD, seeds=NETWORKS, seed=config.seed)
+        found = train_and_test((x, y), tests, made.spec, seeds=NETWORKS, seed=config.seed)
         return found["test"]["accuracy"]
 
     def real() -> list[float]:
         rows = utility.stratified(rng, data.train.y, n)
         return accuracy(data.train.x[rows], data.train.y[rows])
 
-    rows = [("real", cell(lab.result(f"standard CNN, {n} real", real)))]
+    rows = [("real", cell(workspace.result(f"standard CNN, {n} real", real)))]
     for method in METHODS:
 
         def drawn(method: str = method) -> list[float]:
-            return accuracy(*draw(lab, config, made, n, method, config.seed))
+            return accuracy(*draw(workspace, config, made, n, method, config.seed))
 
-        values = lab.result(f"standard CNN, {n} {config.boltzmann}, {method}", drawn)
+        values = workspace.result(f"standard CNN, {n} {config.boltzmann}, {method}", drawn)
         rows.append((f"{config.boltzmann}, {method}", cell(values)))
     title = f"The standard CNN, trained on {n:,} images, on the real test set"
     return Table("boltzmann, large", title, ("trained on", "accuracy (networks)"), rows)
 
 
-def colour(lab: Lab, config: Config) -> Table:
+def colour(workspace: Workspace, config: Config) -> Table:
     """Which classes of the machine's colour images a judge that knows the real ones can tell."""
-    made = machine(lab, config, config.colour)
-    data, n_classes = lab.data(made.experiment), made.spec.n_classes
-    x, y = lab.draw(
+    made = machine(workspace, config, config.colour)
+    data, n_classes = workspace.data(made.experiment), made.spec.n_classes
+    x, y = workspace.draw(
         made,
         [10] * n_classes,
         seed=config.seed,
         name=f"{made.name}-colour",
         options={"steps": config.boltzmann_sweeps},
     )
-    plots.grid(x, lab.folder / f"{slug(made.name)}.png", columns=10, levels=made.spec.levels)
+    plots.grid(x, workspace.folder / f"{slug(made.name)}.png", columns=10, levels=made.spec.levels)
 
     def told() -> list[list[float | None]]:
         def flat(a: np.ndarray) -> np.ndarray:
@@ -118,7 +124,7 @@ def colour(lab: Lab, config: Config) -> Table:
             for labels, found in ((data.test.y, known), (y, drawn))
         ]
 
-    real, fake = lab.result(f"{made.name}, told", told)
+    real, fake = workspace.result(f"{made.name}, told", told)
     rows = [
         (name, *("" if share is None else f"{share:.2f}" for share in (real[k], fake[k])))
         for k, name in enumerate(made.spec.classes)
@@ -128,6 +134,6 @@ def colour(lab: Lab, config: Config) -> Table:
     return Table("boltzmann, colour", title, ("class", "of real test images", "of 10 drawn"), rows, (note,))
 
 
-def tables(lab: Lab, config: Config) -> list[Table]:
+def tables(workspace: Workspace, config: Config) -> list[Table]:
     """All of them."""
-    return [small_sets(lab, config), large_set(lab, config), colour(lab, config)]
+    return [small_sets(workspace, config), large_set(workspace, config), colour(workspace, config)]

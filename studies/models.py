@@ -17,19 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from synthjax.data import Dataset, Split
+from synthjax.data import Split
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, fidelity, figures, utility
+from synthjax.evals import boosting, classifiers, frames, tabular
 from synthjax.launch import config as config_lib
 from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
 from synthjax.launch.config import Experiment, experiment, labelled
-from synthjax.launch.lab import Generator, Lab, Table, cell
+from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Subject, Synthetic
 from synthjax.model import DataSpec
 from synthjax.train import metrics
+
+from . import figures
+from .image_scores import ImageScores
+from .workspace import Generator, Workspace, cell
 
 SPEED_STEPS = 50
 """Steps between two lines of metrics, the last of which tell how fast a model trains."""
@@ -90,7 +93,7 @@ def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
     chosen = experiment(None, name, dataset)
     if dataset == config.images:
         chosen = labelled(chosen)
-    most = min(chosen.model.steps, *(n for n in (steps, config.steps) if n), chosen.model.steps)
+    most = min(n for n in (chosen.model.steps, config.steps, steps) if n)
     model = dataclasses.replace(chosen.model, steps=most)
     every = max(most // 4, SPEED_STEPS)
     return dataclasses.replace(
@@ -98,19 +101,19 @@ def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
     )
 
 
-def steps_within(lab: Lab, config: Config, name: str, dataset: str) -> int:
+def steps_within(workspace: Workspace, config: Config, name: str, dataset: str) -> int:
     """Steps that a model does in its time, by the speed of a few."""
-    made = lab.train(f"{dataset}-{name}-speed", of(config, name, dataset, FITTED))
+    made = workspace.train(f"{dataset}-{name}-speed", of(config, name, dataset, FITTED))
     rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
     return max(int(60 * config.minutes * rates[-1]), 1)
 
 
-def generator(lab: Lab, config: Config, name: str, dataset: str) -> Generator:
+def generator(workspace: Workspace, config: Config, name: str, dataset: str) -> Generator:
     """The trained model."""
     steps = 0
     if config.minutes and of(config, name, dataset).model.steps > FITTED:
-        steps = lab.result(f"steps, {dataset}, {name}", lambda: steps_within(lab, config, name, dataset))
-    return lab.train(f"{dataset}-{name}", of(config, name, dataset, steps))
+        steps = workspace.result(f"steps, {dataset}, {name}", lambda: steps_within(workspace, config, name, dataset))
+    return workspace.train(f"{dataset}-{name}", of(config, name, dataset, steps))
 
 
 def described(made: Generator, config: Config) -> dict[str, Any]:
@@ -149,7 +152,7 @@ def leaks(found: dict[str, Any]) -> tuple[str, ...]:
     return tuple("–" if found.get(name) is None else f"{found[name]:.3f}" for name in ("nearer", "file", "model"))
 
 
-def draw(lab: Lab, kind: str, found: dict[str, dict[str, Any]], title: str) -> None:
+def draw(workspace: Workspace, kind: str, found: dict[str, dict[str, Any]], title: str) -> None:
     """KIND.png: usefulness of each model, ± standard deviation over classifiers, against leakage and training time."""
     models = {name: of for name, of in found.items() if name != REAL}
     minutes = "minutes of training"
@@ -159,7 +162,7 @@ def draw(lab: Lab, kind: str, found: dict[str, dict[str, Any]], title: str) -> N
     }
     heights = {name: (np.array([np.mean(of["tstr"])]), np.array([np.std(of["tstr"])])) for name, of in models.items()}
     figures.trade_offs(
-        lab.folder / f"{kind}.png",
+        workspace.folder / f"{kind}.png",
         {x_name: {name: (np.array([x]), *heights[name]) for name, x in of.items()} for x_name, of in panels.items()},
         y_name="TSTR",
         title=title,
@@ -171,81 +174,44 @@ def draw(lab: Lab, kind: str, found: dict[str, dict[str, Any]], title: str) -> N
 # --- images -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scales:
-    """What all models of images are measured with: networks trained on real images."""
-
-    data: Dataset
-    config: Config
-
-    @functools.cached_property
-    def real(self) -> Split:
-        """As many real training images as there are synthetic ones, or all."""
-        rows = utility.stratified(np.random.default_rng(self.config.seed), self.data.train.y, self.config.samples)
-        return Split(*(array[rows] for array in self.data.train))
-
-    @functools.cached_property
-    def networks(self) -> classifiers.Classifiers:
-        """Trained on them; the first gives the features."""
-        return self.trained(self.real.x, self.real.y)
-
-    def trained(self, x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
-        """Networks trained on images."""
-        config = self.config
-        return classifiers.train(
-            jax.random.key(config.seed),
-            x,
-            y,
-            self.data.spec,
-            seeds=config.networks,
-            epochs=config.classifier_epochs,
-            pad_to=max(config.samples, len(self.real.y)),
-        )
-
-    def accuracy(self, nets: classifiers.Classifiers) -> list[float]:
-        """Of each network, on real test images."""
-        test = self.data.test
-        return (classifiers.predict(nets, test.x).argmax(-1) == test.y).mean(axis=1).tolist()
-
-    def likeness(self, made: Split) -> dict[str, Any]:
-        """Precision and recall among real test images, and the mean diversity of the classes."""
-        test, spec = self.data.test, self.data.spec
-        features = functools.partial(classifiers.features, self.networks)
-        found = fidelity.evaluate(made, test, spec, features, limit=self.config.limit, seed=self.config.seed)
-        diversity = [of["diversity"] for of in found["per_class"].values() if of["diversity"] is not None]
-        return {"precision": found["precision"], "recall": found["recall"], "diversity": float(np.mean(diversity))}
-
-
-def image_scores(lab: Lab, scales: Scales, made: Generator) -> dict[str, Any]:
+def scores_of_images(workspace: Workspace, config: Config, scores: ImageScores, made: Generator) -> dict[str, Any]:
     """All figures of a model of images."""
-    config, spec = scales.config, made.spec
-    x, y = lab.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
-    run, real = subjects.open_run(made.workdir, 0, lab.data_dir)
-    subject = Subject(real, Synthetic(x, y), lab.folder / "sets" / f"{made.name}.npz", run)
+    spec = made.spec
+    x, y = workspace.draw(made, (max(config.samples // spec.n_classes, 1),) * spec.n_classes, seed=config.seed)
     return {
-        "tstr": scales.accuracy(scales.trained(x, y)),
-        **scales.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
-        **leakage(eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)),
+        "tstr": scores.accuracy(scores.train(x, y)),
+        **scores.likeness(Split(x, y, np.arange(len(y), dtype=np.int32))),
+        **leakage(privacy_of_images(workspace, config, made, Synthetic(x, y))),
         **described(made, config),
     }
 
 
-def images(lab: Lab, config: Config) -> list[Table]:
+def privacy_of_images(workspace: Workspace, config: Config, made: Generator, synthetic: Synthetic) -> dict[str, Any]:
+    """The privacy part of a report on those images of a model."""
+    run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
+    subject = Subject(real, synthetic, workspace.folder / "sets" / f"{made.name}.npz", run)
+    return eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)
+
+
+def images(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of images."""
-    data = lab.data(Experiment("", None, config.images))
+    data = workspace.data(Experiment("", None, config.images))
     if data.spec.kind != "image" or not data.spec.n_classes:
         raise InputError(f"images={config.images}: must be a set of labelled images")
-    scales = Scales(data, config)
+    scores = ImageScores(
+        data, config.samples, config.networks, config.classifier_epochs, config.seed, limit=config.limit
+    )
 
     def ceiling() -> dict[str, Any]:
-        return {"tstr": scales.accuracy(scales.networks), **scales.likeness(scales.real)}
+        return {"tstr": scores.accuracy(scores.trained_on_real), **scores.likeness(scores.real)}
 
-    found = {REAL: lab.result(f"{data.name}, {REAL}", ceiling)}
+    found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
-        made = generator(lab, config, name, config.images)
-        found[name] = lab.result(f"{data.name}, {name}", functools.partial(image_scores, lab, scales, made))
+        made = generator(workspace, config, name, config.images)
+        work = functools.partial(scores_of_images, workspace, config, scores, made)
+        found[name] = workspace.result(f"{data.name}, {name}", work)
     title = f"Every model of images, on {data.name}"
-    draw(lab, "images", found, title)
+    draw(workspace, "images", found, title)
     rows = [
         (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("precision", "recall", "diversity")), *leaks(of),
          *costs(of)) for name, of in found.items()
@@ -268,22 +234,25 @@ NOTES = (
 )
 
 
-def drawn(lab: Lab, config: Config, made: Generator) -> Path:
+def drawn(workspace: Workspace, config: Config, made: Generator) -> Path:
     """A model's table as a file."""
-    file = lab.folder / "sets" / f"{made.name}.csv"
-    synthesize.draw(made.workdir, file, config.rows or len(lab.data(made.experiment).train.y), config.seed)
+    file = workspace.folder / "sets" / f"{made.name}.csv"
+    synthesize.draw(made.workdir, file, config.rows or len(workspace.data(made.experiment).train.y), config.seed)
     return file
 
 
-def table_scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
+def scores_of_tables(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """All figures of a model of tables."""
-    from synthjax.evals import frames
-
     unset: dict[str, Any] = dict.fromkeys(("real", "holdout", "target", "schema"))
     subject = table_subjects.find(
-        workdir=str(made.workdir), synthetic=str(drawn(lab, config, made)), member=0, data_dir=lab.data_dir, **unset
+        workdir=str(made.workdir),
+        synthetic=str(drawn(workspace, config, made)),
+        member=0,
+        data_dir=workspace.data_dir,
+        **unset,
     )
-    parts = frames.read(subject.frames, eval_tables.spelt(subject.kinds), subject.target)
+    assert subject.real.table is not None
+    parts = frames.read(subject.frames, subject.real.table.schema.comparable_kinds(), subject.target)
     return {
         **row_scores(config, parts["synthetic"], parts["train"], parts["test"]),
         **leakage(eval_tables.judge_privacy(subject, parts, seed=config.seed, limit=config.limit)),
@@ -293,8 +262,6 @@ def table_scores(lab: Lab, config: Config, made: Generator) -> dict[str, Any]:
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
     """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
-    from synthjax.evals import boosting, tabular
-
     measure = "r2" if train.schema.regression else "roc_auc"
     seeds = range(config.seed, config.seed + config.networks)
     useful = [float(boosting.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
@@ -306,15 +273,13 @@ def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[st
     }
 
 
-def tables(lab: Lab, config: Config) -> list[Table]:
+def tables(workspace: Workspace, config: Config) -> list[Table]:
     """The table over the models of tables."""
-    from synthjax.evals import frames
-
-    data = lab.data(Experiment("", None, config.tables))
+    data = workspace.data(Experiment("", None, config.tables))
     if data.table is None or data.table.schema.target is None:
         raise InputError(f"tables={config.tables}: must be a table with a target")
     schema = data.table.schema
-    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
+    kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
         parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
@@ -322,12 +287,13 @@ def tables(lab: Lab, config: Config) -> list[Table]:
         like = row_scores(dataclasses.replace(config, networks=0), parts["test"], parts["train"], parts["test"])
         return {**like, "tstr": found["tstr"]}
 
-    found = {REAL: lab.result(f"{data.name}, {REAL}", ceiling)}
+    found = {REAL: workspace.result(f"{data.name}, {REAL}", ceiling)}
     for name in fitting(data.spec, config.models):
-        made = generator(lab, config, name, config.tables)
-        found[name] = lab.result(f"{data.name}, {name}", functools.partial(table_scores, lab, config, made))
+        made = generator(workspace, config, name, config.tables)
+        work = functools.partial(scores_of_tables, workspace, config, made)
+        found[name] = workspace.result(f"{data.name}, {name}", work)
     title = f"Every model of tables, on {data.name}"
-    draw(lab, "tables", found, title)
+    draw(workspace, "tables", found, title)
     rows = [
         (name, cell(of["tstr"]), *(f"{of[key]:.3f}" for key in ("c2st", "shapes", "trends")), *leaks(of), *costs(of))
         for name, of in found.items()
@@ -343,4 +309,4 @@ def tables(lab: Lab, config: Config) -> list[Table]:
     return [Table("tables", title, columns, rows, notes)]
 
 
-TABLES: dict[str, Callable[[Lab, Config], list[Table]]] = {"images": images, "tables": tables}
+TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"images": images, "tables": tables}

@@ -9,11 +9,12 @@ from flax import linen as nn
 
 from synthjax import data
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, networks
+from synthjax.evals import classifiers, keras_cnn
 from synthjax.model import DataSpec
+from synthjax.studies import s1_cnn
 
-BOTH = [networks.KERAS, networks.S1]
-FAST_S1 = dataclasses.replace(networks.S1, rate=optax.constant_schedule(1e-3))
+BOTH = [keras_cnn.PROTOCOL, s1_cnn.PROTOCOL]
+FAST_S1 = dataclasses.replace(s1_cnn.PROTOCOL, rate=optax.constant_schedule(1e-3))
 """At the protocol's own rate nothing is learnt within a test's time."""
 DIGITS = data.load("digits")
 ROWS = len(DIGITS.train.y)
@@ -70,7 +71,7 @@ def _s1(p, x):
     return features @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"], features
 
 
-@pytest.mark.parametrize(("protocol", "reference"), [(networks.KERAS, _keras), (networks.S1, _s1)])
+@pytest.mark.parametrize(("protocol", "reference"), [(keras_cnn.PROTOCOL, _keras), (s1_cnn.PROTOCOL, _s1)])
 def test_layers_against_linens(protocol, reference):
     net = protocol.net(4)
     rng = np.random.default_rng(0)
@@ -82,8 +83,8 @@ def test_layers_against_linens(protocol, reference):
 
 
 def test_dropout_of_the_keras_net_and_only_in_training():
-    net, x = networks.KerasCNN(3), jnp.zeros((40, 12, 12, 1))
-    params = jax.tree.map(lambda s: jnp.full(s.shape, 1e-3), shapes(networks.KERAS, 12, 3))
+    net, x = keras_cnn.KerasCNN(3), jnp.zeros((40, 12, 12, 1))
+    params = jax.tree.map(lambda s: jnp.full(s.shape, 1e-3), shapes(keras_cnn.PROTOCOL, 12, 3))
 
     @jax.jit
     def run(*weight):
@@ -107,22 +108,22 @@ def test_adadelta_by_hand():
     rng = np.random.default_rng(0)
     start = params = rng.normal(size=5)
     squares = updates = np.zeros(5)
-    theirs, state = jnp.asarray(start), networks.KERAS.optimiser.init(jnp.asarray(start))
+    theirs, state = jnp.asarray(start), keras_cnn.PROTOCOL.optimiser.init(jnp.asarray(start))
     for step in range(3):
         gradient = rng.normal(size=5) * 10.0 ** np.arange(-4, 1)
         squares = 0.95 * squares + 0.05 * gradient**2
         update = np.sqrt(updates + 1e-7) / np.sqrt(squares + 1e-7) * gradient
         updates = 0.95 * updates + 0.05 * update**2
         params = params - 1.0 * update
-        move, state = networks.KERAS.optimiser.update(jnp.asarray(gradient), state)
-        theirs = theirs - networks.KERAS.rate(jnp.float32(step / 3)) * move
+        move, state = keras_cnn.PROTOCOL.optimiser.update(jnp.asarray(gradient), state)
+        theirs = theirs - keras_cnn.PROTOCOL.rate(jnp.float32(step / 3)) * move
         # f32 against f64, and moves of 1e-3 in numbers of 1.
         np.testing.assert_allclose(theirs - start, params - start, rtol=1e-3, atol=1e-6)
     assert np.abs(params - start).min() > 1e-5
 
 
 @pytest.mark.parametrize(
-    ("protocol", "pixels"), [(networks.KERAS, {28: 2, 32: 3, 8: 0, 10: 1}), (networks.S1, {28: 0, 32: 0})]
+    ("protocol", "pixels"), [(keras_cnn.PROTOCOL, {28: 2, 32: 3, 8: 0, 10: 1}), (s1_cnn.PROTOCOL, {28: 0, 32: 0})]
 )
 def test_largest_shift(protocol, pixels):
     for side, most in pixels.items():
@@ -138,7 +139,7 @@ def one_step(protocol, x, n):
     return kept, classifiers._steps(net, 17, 0, keys, before, x, y, n, 0, 1, 0, 1, protocol)
 
 
-@pytest.mark.parametrize("protocol", [networks.KERAS, FAST_S1], ids=lambda p: p.net.__name__)
+@pytest.mark.parametrize("protocol", [keras_cnn.PROTOCOL, FAST_S1], ids=lambda p: p.net.__name__)
 def test_padding_changes_nothing_and_the_count_is_not_compiled(protocol, monkeypatch):
     x = DIGITS.train.x
     zeros = x.copy()
@@ -152,7 +153,7 @@ def test_padding_changes_nothing_and_the_count_is_not_compiled(protocol, monkeyp
 
 def test_start_of_the_weights_and_first_step_of_adam():
     for protocol, limits in (
-        (networks.KERAS, {"Conv_1": (6 / (9 * 32 + 9 * 64)) ** 0.5, "Dense_0": (6 / (256 + 128)) ** 0.5}),
+        (keras_cnn.PROTOCOL, {"Conv_1": (6 / (9 * 32 + 9 * 64)) ** 0.5, "Dense_0": (6 / (256 + 128)) ** 0.5}),
         (FAST_S1, {"Conv_1": (25 * 32) ** -0.5, "Dense_0": 64**-0.5}),
     ):
         (before, _), (after, _) = one_step(protocol, DIGITS.train.x, ROWS)
@@ -164,7 +165,7 @@ def test_start_of_the_weights_and_first_step_of_adam():
     # Of S1, the last: the rate times the gradient's sign, where the gradient is far above Adam's epsilon.
     moves = np.asarray(after["params"]["Dense_1"]["kernel"]) - before["params"]["Dense_1"]["kernel"]
     assert np.median(np.abs(moves)) == pytest.approx(1e-3, rel=1e-3)
-    assert networks.S1.rate(0.0) == networks.S1.rate(0.9) == 1e-5
+    assert s1_cnn.PROTOCOL.rate(0.0) == s1_cnn.PROTOCOL.rate(0.9) == 1e-5
 
 
 def test_mirrored_classes_cannot_be_told_apart_and_only_with_flips():
@@ -181,7 +182,7 @@ def test_mirrored_classes_cannot_be_told_apart_and_only_with_flips():
     x, y = sides(1, 600)
     right = {}
     for flip in (True, False):
-        protocol = dataclasses.replace(networks.KERAS, flip=flip)
+        protocol = dataclasses.replace(keras_cnn.PROTOCOL, flip=flip)
         nets = classifiers.train(
             jax.random.key(0), *sides(0, 300), DIGITS.spec, seeds=1, protocol=protocol, pad_to=ROWS
         )
@@ -191,10 +192,10 @@ def test_mirrored_classes_cannot_be_told_apart_and_only_with_flips():
     assert right[True][y < 2].mean() < 0.65 and right[True][y == 2].mean() > 0.95
 
 
-@pytest.mark.parametrize("protocol", [networks.KERAS, FAST_S1], ids=lambda p: p.net.__name__)
+@pytest.mark.parametrize("protocol", [keras_cnn.PROTOCOL, FAST_S1], ids=lambda p: p.net.__name__)
 def test_learns_digits(protocol):
     train, test = (enlarged(protocol, part.x) for part in (DIGITS.train, DIGITS.test))
     spec = DataSpec.from_arrays(train, DIGITS.train.y, levels=17)
     nets = classifiers.train(jax.random.key(0), train, DIGITS.train.y, spec, seeds=1, protocol=protocol, epochs=12)
     assert (classifiers.predict(nets, test)[0].argmax(-1) == DIGITS.test.y).mean() > 0.85
-    assert classifiers.features(nets, test[:3]).shape == (3, 128 if protocol is networks.KERAS else 1024)
+    assert classifiers.features(nets, test[:3]).shape == (3, 128 if protocol is keras_cnn.PROTOCOL else 1024)

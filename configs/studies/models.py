@@ -1,6 +1,6 @@
-"""Every model side by side: `python -m synthjax.launch.reproduce --study=all`; results in RESULTS.md."""
+"""Every model side by side: `python -m synthjax.launch.reproduce --study=models`; results in RESULTS.md."""
 
-from synthjax.launch.studies.all import Config
+from synthjax.studies.models import Config
 
 CONFIG = Config()
 QUICK = Config(

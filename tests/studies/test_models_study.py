@@ -4,23 +4,47 @@ import dataclasses
 
 import numpy as np
 import pytest
+from toy_workspace import ToyWorkspace
 
 from synthjax import data
 from synthjax.errors import InputError
 from synthjax.evals import frames
 from synthjax.launch import config as config_lib
-from synthjax.launch import eval_tables, lab, reproduce
-from synthjax.launch.studies import all as study
+from synthjax.launch import reproduce
+from synthjax.studies import models as study
+from synthjax.studies import workspace
 
-TINY = reproduce.settings("all", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
+TINY = reproduce.settings("models", True, [("models", "vae,independent"), ("steps", "3"), ("samples", "60")])
+
+
+class Scores:
+    """In the place of `ImageScores`: no network is trained."""
+
+    def __init__(self, data, *_, **__):
+        self.data, self.real, self.trained_on_real = data, data.train, None
+
+    def train(self, x, y):
+        assert x.shape == (60, 8, 8, 1) and np.bincount(y).tolist() == [6] * 10
+
+    def accuracy(self, nets):
+        return [0.5, 0.75]
+
+    def likeness(self, made):
+        return {"precision": 0.5, "recall": 0.25, "diversity": 0.125, "collapsed": []}
+
+
+PRIVATE = {"dcr": {"share_nearer_train": 0.5}, "mia": {"auc": 0.625, "model_auc": None}}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder in which both tables were made: (folder, images, tables)."""
-    folder = tmp_path_factory.mktemp("all")
-    work = lab.Lab(folder, None, {"study": "all"}, lambda line: None)
-    return folder, *(study.TABLES[name](work, TINY)[0] for name in ("images", "tables"))
+    """A folder in which both tables were made, that of images with stand-ins: (folder, images, tables)."""
+    folder = tmp_path_factory.mktemp("models")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "ImageScores", Scores)
+        patch.setattr(study, "privacy_of_images", lambda *_: PRIVATE)
+        images = study.images(ToyWorkspace(folder), TINY)[0]
+    return folder, images, study.tables(workspace.Workspace(folder, None, {}, lambda line: None), TINY)[0]
 
 
 def test_every_model_is_in_one_of_the_tables():
@@ -40,6 +64,10 @@ def test_a_row_has_a_cell_for_each_column_and_real_data_comes_first(place):
         assert all(real[column] == "–" for column in (*study.PRIVACY, *study.COSTS))
         assert 0 <= float(made["TSTR"].split()[0]) <= 1 and 0 <= float(made["attack on the file"]) <= 1
         assert made["steps"] == {"vae": "3", "independent": "1"}[name]
+    shown = ("0.625 ± 0.177 (n=2)", "0.500", "0.250", "0.125", "0.500", "0.625", "–", "3", "0.03")
+    assert images.rows[1][1:10] == shown  # three steps, two a second; the toy model has no score to attack
+    for table in (images, tables):
+        made = dict(zip(table.columns, table.rows[1], strict=True))
         assert float(made["s per 1,000"]) > 0 and int(made["numbers"].replace(",", "")) > 0
 
 
@@ -55,7 +83,7 @@ def test_the_picture_shows_usefulness_against_leakage_and_time(tmp_path, monkeyp
         "vae": {"tstr": [0.7, 0.8], "file": 0.55, "minutes": 10.0},
         "smote": {"tstr": [0.85], "file": 0.9, "minutes": 0.0},
     }
-    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    work = workspace.Workspace(tmp_path, None, {}, lambda line: None)
     study.draw(work, "tables", found, "t")
     figure, path = drawn[0]
     assert path == tmp_path / "tables.png"
@@ -69,18 +97,18 @@ def test_the_picture_shows_usefulness_against_leakage_and_time(tmp_path, monkeyp
 
 def test_what_was_measured_is_kept(place, monkeypatch):
     folder, images, tables = place
-    for name in ("image_scores", "table_scores"):
+    for name in ("scores_of_images", "scores_of_tables"):
         monkeypatch.setattr(study, name, lambda *_: pytest.fail("measured again"))
-    monkeypatch.setattr(lab.train, "run", lambda *_: pytest.fail("trained"))
-    work = lab.Lab(folder, None, {"study": "all"}, lambda line: None)
-    assert study.tables(work, TINY) == [tables] and study.images(work, TINY) == [images]
+    monkeypatch.setattr(workspace.train, "run", lambda *_: pytest.fail("trained"))
+    assert study.tables(workspace.Workspace(folder, None, {}, lambda line: None), TINY) == [tables]
+    assert study.images(ToyWorkspace(folder), TINY) == [images]
 
 
 def test_rows_drawn_alone_are_told_from_real_ones():
     loaded = data.load("breast_cancer")
     schema = loaded.table.schema
-    kinds = eval_tables.spelt({field.name: field.kind for field in schema.fields})
-    parts = frames.read({split: loaded.frame(split) for split in ("train", "test")}, kinds, schema.target)
+    splits = {split: loaded.frame(split) for split in ("train", "test")}
+    parts = frames.read(splits, schema.comparable_kinds(), schema.target)
     alone = frames.alone(np.random.default_rng(0), parts["train"], 409)
     config = dataclasses.replace(TINY, networks=2, limit=409)
     real, made = (study.row_scores(config, rows, parts["train"], parts["test"]) for rows in (parts["train"], alone))
@@ -98,11 +126,11 @@ def test_steps_are_those_of_the_experiment_the_limit_or_the_time():
 
 
 class Speed:
-    """A lab whose models do two steps a second."""
+    """A workspace whose models do two steps a second."""
 
     def train(self, name, chosen):
         self.trained = name, chosen.model.steps
-        return lab.Generator(name, self.folder, chosen, None, None, None)
+        return workspace.Generator(name, self.folder, chosen, None, None, None)
 
 
 def test_sets_of_images_are_drawn_by_labels_whatever_the_experiment_says():
@@ -129,6 +157,6 @@ def test_the_time_is_turned_into_steps(tmp_path):
     ("field", "value", "what"), [("images", "breast_cancer", "labelled images"), ("tables", "digits", "target")]
 )
 def test_the_wrong_kind_of_data_is_told(tmp_path, field, value, what):
-    work = lab.Lab(tmp_path, None, {}, lambda line: None)
+    work = workspace.Workspace(tmp_path, None, {}, lambda line: None)
     with pytest.raises(InputError, match=f"{field}={value}: must be a .*{what}"):
         study.TABLES[field](work, dataclasses.replace(TINY, **{field: value}))

@@ -3,18 +3,20 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import networks, utility
+from synthjax.evals import keras_cnn, utility
 from synthjax.launch import runs
 from synthjax.launch.config import Experiment, experiment, labelled
-from synthjax.launch.lab import Generator, Lab, judge
 from synthjax.model import Model, State
 from synthjax.models import dcgan
+
+from .workspace import Generator, Workspace, train_and_test
 
 RANDOM, STRATIFIED, BLURRED = "real, at random", "real, stratified", "real, stratified, blurred"
 FIRST = "one of each batch"
@@ -62,10 +64,10 @@ class Config:
     seed: int = 0
 
 
-def generator(lab: Lab, config: Config, name: str) -> Generator:
+def generator(workspace: Workspace, config: Config, name: str) -> Generator:
     """The trained generator of that name."""
     chosen = labelled(experiment(None, name, config.dataset))
-    data = lab.data(chosen)
+    data = workspace.data(chosen)
     seen = config.epochs * len(data.train.y)
     if name == "dcgan":  # the study's, as published
         model = dcgan.Config(batch_size=64, steps=max(seen // 64, 1))
@@ -74,7 +76,7 @@ def generator(lab: Lab, config: Config, name: str) -> Generator:
         batches = runs.build(chosen, data.spec).n_batches
         steps = max(seen // (chosen.model.batch_size * batches), 1)
         chosen = dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, steps=steps))
-    return lab.train(name, chosen)
+    return workspace.train(name, chosen)
 
 
 def first_of_each(model: Model, state: State, key: jax.Array, labels: np.ndarray, size: int = 64) -> np.ndarray:
@@ -92,19 +94,21 @@ def first_of_each(model: Model, state: State, key: jax.Array, labels: np.ndarray
     return np.concatenate(parts)[: len(labels)]
 
 
-def generated(lab: Lab, config: Config, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
+def generated(workspace: Workspace, config: Config, name: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Training sets x (trials, size, ...), y (trials, size) of a generator, each class equally often, to within one."""
-    made = generator(lab, config, name)
+    made = generator(workspace, config, name)
     n_classes = made.spec.n_classes
     labels = np.arange(config.trials * size, dtype=np.int32) % n_classes
-    x, y = lab.draw(made, np.bincount(labels, minlength=n_classes), seed=config.seed, name=f"{name}-{size}")
+    x, y = workspace.draw(made, np.bincount(labels, minlength=n_classes), seed=config.seed, name=f"{name}-{size}")
     rows = transforms.folds(y, config.trials, size, config.seed, True)
     return x[rows], y[rows]
 
 
-def training_sets(lab: Lab, config: Config, name: str) -> dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
+def training_sets(
+    workspace: Workspace, config: Config, name: str
+) -> dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]]:
     """Source -> the training sets of `size` images, as of `generated`; those of the generator come last."""
-    data = lab.data(experiment(None, name, config.dataset))
+    data = workspace.data(experiment(None, name, config.dataset))
 
     def real(stratified: bool) -> tuple[np.ndarray, np.ndarray]:
         rows = transforms.folds(data.train.y, config.trials, config.size, config.seed, stratified)
@@ -118,7 +122,7 @@ def training_sets(lab: Lab, config: Config, name: str) -> dict[str, Callable[[],
         return np.rint(soft).astype(np.uint8), y
 
     def first() -> tuple[np.ndarray, np.ndarray]:
-        made = generator(lab, config, name)
+        made = generator(workspace, config, name)
         labels = np.arange(config.trials * config.size, dtype=np.int32) % made.spec.n_classes
         x = first_of_each(made.model, made.state, jax.random.key(config.seed), labels)
         rows = transforms.folds(labels, config.trials, config.size, config.seed, True)
@@ -127,15 +131,15 @@ def training_sets(lab: Lab, config: Config, name: str) -> dict[str, Callable[[],
     sources = {RANDOM: lambda: real(False), STRATIFIED: lambda: real(True), BLURRED: blurred}
     if name == config.models[0]:
         sources[f"{name}, {FIRST}"] = first
-    return {**sources, name: lambda: generated(lab, config, name, config.size)}
+    return {**sources, name: lambda: generated(workspace, config, name, config.size)}
 
 
 class Judges:
     """The support vector machine and the CNN, which answer with their accuracy on the test images."""
 
-    def __init__(self, lab: Lab, config: Config):
+    def __init__(self, workspace: Workspace, config: Config):
         self.config = config
-        data = lab.data(experiment(None, config.models[0], config.dataset))
+        data = workspace.data(experiment(None, config.models[0], config.dataset))
         self.spec = data.spec
         rows = slice(config.test_size or None)
         self.test = data.test.x[rows], data.test.y[rows]
@@ -151,10 +155,9 @@ class Judges:
     def cnn(self, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> float:
         """Accuracy of the CNN after so many epochs of x, y."""
         # One size for all sets, one compilation.
-        rows = max(self.config.size + self.spec.n_classes, networks.KERAS.batch)
-        found = judge(
-            (x, y), {"test": self.test}, self.spec, networks.KERAS, seeds=1, seed=seed, epochs=epochs, pad_to=rows
-        )
+        rows = max(self.config.size + self.spec.n_classes, keras_cnn.PROTOCOL.batch)
+        training: dict[str, Any] = {"protocol": keras_cnn.PROTOCOL, "seeds": 1, "epochs": epochs, "pad_to": rows}
+        found = train_and_test((x, y), {"test": self.test}, self.spec, seed=seed, **training)
         return found["test"]["accuracy"][0]
 
     def all(self, x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
@@ -169,7 +172,7 @@ def cnn_name(epochs: int) -> str:
 
 
 def judged(
-    lab: Lab, config: Config, judges: Judges, source: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]
+    workspace: Workspace, config: Config, judges: Judges, source: str, make: Callable[[], tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, list[float]]:
     """Judge -> accuracy of each trial, of the training sets that `make` returns: x (trials, size, ...), y."""
 
@@ -178,15 +181,15 @@ def judged(
         found = [judges.all(x[i], y[i], config.seed + i) for i in range(config.trials)]
         return {judge: [one[judge] for one in found] for judge in found[0]}
 
-    return lab.result(f"size-{config.size}, {source}", trials)
+    return workspace.result(f"size-{config.size}, {source}", trials)
 
 
-def accuracies(lab: Lab, config: Config) -> dict[str, dict[str, list[float]]]:
+def accuracies(workspace: Workspace, config: Config) -> dict[str, dict[str, list[float]]]:
     """Source -> judge -> accuracy of each trial: what Tables 1, 3 and 4 are made of."""
     found: dict[str, dict[str, list[float]]] = {}
-    judges = Judges(lab, config)
+    judges = Judges(workspace, config)
     for name in config.models:
-        for source, make in training_sets(lab, config, name).items():
+        for source, make in training_sets(workspace, config, name).items():
             if source not in found:
-                found[source] = judged(lab, config, judges, source, make)
+                found[source] = judged(workspace, config, judges, source, make)
     return found

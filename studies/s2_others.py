@@ -16,11 +16,13 @@ from synthjax.evals import encoders, tabular_utility
 from synthjax.evals.frames import Table as Rows
 from synthjax.evals.threads import one_thread
 from synthjax.launch.config import experiment
-from synthjax.launch.lab import Lab, Table
-from synthjax.launch.studies import s2_rows
+from synthjax.launch.markdown import Table
+
+from . import s2_rows
+from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from synthjax.launch.studies.s2 import Config
+    from .s2 import Config
 
 PUBLISHED_F1 = (0.948, 0.961)
 """Breast cancer: ForestDiffusion's best, and real rows."""
@@ -58,12 +60,12 @@ def precision_recall(train: Rows, test: Rows, seed: int) -> dict[str, float]:
     return {name: float(found[name] or 0.0) for name in ("pr_auc", "roc_auc")}
 
 
-def repeated(lab: Lab, config: "Config", dataset: str, share: float, times: int, models: tuple[str, ...],
+def repeated(workspace: Workspace, config: "Config", dataset: str, share: float, times: int, models: tuple[str, ...],
              judge: Callable[[Rows, Rows, int], dict[str, float]]) -> dict[str, list[dict[str, float]]]:  # fmt: skip
     """What judges learn from real rows ("real") and from those of each model, once a split; a generator a split.
 
     Args:
-        lab: of the study.
+        workspace: of the study.
         config: its settings.
         dataset: the table.
         share: of the rows that are test rows.
@@ -76,15 +78,15 @@ def repeated(lab: Lab, config: "Config", dataset: str, share: float, times: int,
         for name in models:
 
             def compute(name: str = name, split: int = split) -> dict[str, dict[str, float]]:
-                files = s2_rows.cut(lab, dataset, numeric=False, share=share, seed=split)
+                files = s2_rows.cut(workspace, dataset, numeric=False, share=share, seed=split)
                 chosen = experiment(None, name, dataset)
                 run = s2_rows.run(files, name, chosen.model, encoding=chosen.encoding, seed=split)
-                tables = s2_rows.tables(lab, lab.train(f"{name}-{files.name}", run), seed=split)
+                tables = s2_rows.tables(workspace, workspace.train(f"{name}-{files.name}", run), seed=split)
                 train, test, synthetic = (tables[key] for key in ("train", "real", "synthetic"))
-                real = lab.result(f"{judge.__name__}, {files.name}, real", lambda: judge(train, test, split))
+                real = workspace.result(f"{judge.__name__}, {files.name}, real", lambda: judge(train, test, split))
                 return {"real": real, "synthetic": judge(synthetic, test, split)}
 
-            one = lab.result(f"{judge.__name__}, {dataset}, {name}, {split}", compute)
+            one = workspace.result(f"{judge.__name__}, {dataset}, {name}, {split}", compute)
             found.setdefault("real", []).append(one["real"])
             found.setdefault(name, []).append(one["synthetic"])
     found["real"] = found["real"][:: len(models)]
@@ -99,11 +101,11 @@ def leaf(values: list[float]) -> str:
     return f"{found['mean']:.3f} ± {found['ci'][1] - found['mean']:.3f} (n={len(values)})"
 
 
-def breast_cancer(lab: Lab, config: "Config") -> list[Table]:
+def breast_cancer(workspace: Workspace, config: "Config") -> list[Table]:
     """F1 of four classifiers, over several splits."""
     if not (config.small_models and config.splits):
         return []
-    found = repeated(lab, config, config.small, 0.2, config.splits, config.small_models, four)
+    found = repeated(workspace, config, config.small, 0.2, config.splits, config.small_models, four)
     names = (*FOUR, "mean")
     rows = [(row, *(leaf([one[name] for one in scores]) for name in names)) for row, scores in found.items()]
     note = (
@@ -113,18 +115,18 @@ def breast_cancer(lab: Lab, config: "Config") -> list[Table]:
     return [Table("breast_cancer", f"F1 on {config.small}", ("trained on", *names), rows, (note,))]
 
 
-def fraud(lab: Lab, config: "Config") -> list[Table]:
+def fraud(workspace: Workspace, config: "Config") -> list[Table]:
     """Area under the precision-recall curve, over several splits."""
     if not (config.fraud_models and config.fraud_seeds):
         return []
     share, models = config.share, config.fraud_models
-    found = repeated(lab, config, config.fraud, share, config.fraud_seeds, models, precision_recall)
+    found = repeated(workspace, config, config.fraud, share, config.fraud_seeds, models, precision_recall)
     rows = []
     for row, scores in found.items():
         apart = [one["pr_auc"] - real["pr_auc"] for one, real in zip(scores, found["real"], strict=True)]
         rows.append((row, leaf([one["pr_auc"] for one in scores]), leaf([one["roc_auc"] for one in scores]),
                      "" if row == "real" else leaf(apart)))  # fmt: skip
-    whole, target = s2_rows.complete(config.fraud, lab.data_dir, numeric=False)
+    whole, target = s2_rows.complete(config.fraud, workspace.data_dir, numeric=False)
     prevalence = whole[target].astype(str).value_counts(normalize=True).min()
     note = (
         f"Gradient boosting on all rows; test rows {share:.0%}, another split each time; {len(whole):,} rows, "
