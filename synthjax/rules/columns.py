@@ -59,7 +59,7 @@ class Form:
             local = pd.Series(micro).dt.tz_localize(
                 zone, ambiguous=np.zeros(len(micro), bool), nonexistent="shift_forward"
             )
-            return local.astype(self.dtype).array
+            return local.astype(pd.api.types.pandas_dtype(self.dtype)).array
         if not isinstance(pd.api.types.pandas_dtype(self.dtype), np.dtype):
             return pd.array(np.where(absent, None, numbers), dtype=self.dtype)  # type: ignore[call-overload]
         if np.dtype(self.dtype).kind in "iu":
@@ -255,5 +255,5 @@ def written(values: np.ndarray, form: Form) -> Any:
     if form.dtype in ("bool", "boolean"):
         absent = np.array([value is None for value in values], bool)
         true = np.where(absent, None, values == "True") if absent.any() else (values == "True").astype(bool)
-        return true if form.dtype == "bool" else pd.array(true, dtype="boolean")
+        return true if form.dtype == "bool" else pd.array(np.asarray(true, object), dtype="boolean")
     return pd.array(values, dtype=form.dtype)  # type: ignore[call-overload]

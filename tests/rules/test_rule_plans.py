@@ -177,3 +177,34 @@ def test_rows_without_a_column_are_refused():
         plan.encode(frame[["a"]])
     with pytest.raises(InputError, match="column 'b - a' is missing"):
         plan.decode(frame[["a"]])
+
+
+def test_columns_of_every_type_come_back():
+    rng = np.random.default_rng(0)
+    a, b, flag = rng.integers(0, 50, 300), rng.integers(0, 50, 300), rng.random(300) < 0.5
+    absent = rng.random(300) < 0.1
+    frame = pd.DataFrame(
+        {
+            "small": a.astype("int8"), "single": (b / 2).astype("float32"), "sum": a + b,
+            "nullable": pd.array(np.where(absent, None, a + b + 1), dtype="Int64"),
+            "flag": flag, "maybe": pd.array(np.where(absent, None, flag), dtype="boolean"),
+            "arrow": pd.Series(np.where(flag, "p", "q")).astype("string"), "mixed": rng.choice(["x", 1, None], 300),
+            "zone": pd.Timestamp("2020-06-01", tz="Europe/Berlin") + pd.to_timedelta(a, unit="h"),
+            "span": pd.to_timedelta(a, unit="h"), "nothing": None, "lists": [[1]] * 300, "wide": 2**61 + a, 5: a * 2,
+        }
+    )  # fmt: skip
+    found = [rules.parse(text) for text in ("sum = small + 2 * single", "nullable = sum + 1", "flag <-> arrow")]
+    found += [rules.parse("maybe -> flag"), *rules.find(frame)]
+    plan = rules.plan(found, frame)
+    assert set(plan.computed) >= {"sum", "nullable"}
+    back = plan.decode(plan.encode(frame)).rename(columns={"5": 5})
+    pd.testing.assert_frame_equal(back, frame)
+
+
+def test_tables_without_rows_or_columns():
+    assert rules.find(pd.DataFrame()) == [] and rules.find(pd.DataFrame({"a": []})) == []
+    frame, texts = planted.table(list(planted.KINDS), seed=1, n=200, noisy=2)
+    found = [rules.parse(text) for kind in texts for text in texts[kind]]
+    plan = rules.plan(found, frame)
+    assert len(plan.decode(plan.encode(frame[:0]))) == 0
+    assert all(rule.holds(frame[:0]).shape == (0,) for rule in found)
