@@ -18,14 +18,20 @@ setup(
     # configs/ and studies/ lie at the top of the tree, where people look for them, and are installed in synthjax.
     packages=[*find_packages(include=["synthjax", "synthjax.*"]), "synthjax.configs", "synthjax.studies"],
     package_dir={"synthjax.configs": "configs", "synthjax.studies": "studies"},
-    package_data={"synthjax": ["py.typed"], "synthjax.evals": ["*.html", "*.json"], "synthjax.configs": ["*/*.py"]},
+    package_data={
+        "synthjax": ["py.typed"],
+        "synthjax.evals.page": ["templates/*"],
+        "synthjax.configs": ["*/*.py"],
+    },
     install_requires=[
         "absl-py",
         "etils[epath]",
         "flax>=0.12",
         "importlib_resources",  # TensorFlow Datasets needs it (and pillow) and does not say so
         "jax>=0.10",
+        "jinja2",
         "matplotlib",
+        "msgspec",
         "numpy>=2",
         "optax>=0.2.6",
         "orbax-checkpoint>=0.12",
@@ -58,6 +64,8 @@ setup(
             "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
         ],
         "tensorboard": TENSORBOARD,
+        # The site: docs/build.
+        "docs": ["ipykernel", "myst-nb", "sphinx-book-theme", "sphinx-copybutton", "sphinx-design"],
         "bench": ["prdc", "sdmetrics", "torch"],
         # Workdirs, outputs and data in object stores.
         "gs": ["etils[epath-gcs]"],

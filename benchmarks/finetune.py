@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import boltzmann
 from synthjax.errors import InputError
-from synthjax.evals import utility
+from synthjax.evals.subsample import stratified
 from synthjax.gibbs import finetune
 from synthjax.jit import jit
 from synthjax.launch import cli
@@ -68,7 +68,7 @@ def errors(
             network = finetune.unroll(key_new, machine, params, classes)
         rows = np.arange(len(parts["train"][1]))
         if labels:
-            rows = utility.stratified(np.random.default_rng(seed), parts["train"][1], labels)
+            rows = stratified(np.random.default_rng(seed), parts["train"][1], labels)
         examples = whole if whole is not None else seen(parts["train"][0][rows])
         network = finetune.train(key_train, network, examples, parts["train"][1][rows], protocol)
         blocks = range(0, len(y), BLOCK)

@@ -12,13 +12,15 @@ place of the first of them. One line a seed and kind, then what they amount to.
 import argparse
 import json
 import time
-from types import SimpleNamespace
 
 import numpy as np
 
 from synthjax import data
-from synthjax.evals import encoders, frames, privacy
+from synthjax.evals import encoders, privacy
 from synthjax.evals.privacy import Attacker, Keys
+from synthjax.evals.table import from_frames
+
+SETS = ("synthetic", "train", "unseen", "reference")
 
 
 def deal(count: int, rows: int, seed: int) -> list[np.ndarray]:
@@ -35,25 +37,29 @@ def images(dataset, rows: int, share: float, seed: int) -> dict:
     x = np.concatenate([part.x for part in (dataset.train, dataset.holdout, dataset.test)])
     members, others, reference, synthetic = deal(len(x), rows, seed)
     synthetic = np.concatenate([members[: round(share * rows)], synthetic[round(share * rows) :]])
-    parts = (SimpleNamespace(x=x[part], y=None) for part in (synthetic, members, others, reference))
-    return privacy.evaluate(*parts, dataset.spec, seed=seed)
+    four = [x[part] for part in (synthetic, members, others, reference)]
+    return privacy.judge(
+        dict(zip(SETS, four, strict=True)), Keys.of(*four[:3]), Attacker(seed=seed), record_limit=10_000
+    )
 
 
 def table(dataset, rows: int, share: float, seed: int) -> dict:
-    """The privacy part on rows of a table, as `tabular_privacy` has it, without attribute inference."""
+    """The privacy part on rows of a table, without attribute inference."""
     import pandas as pd
 
     schema = dataset.table.schema
     seen = np.concatenate([dataset.train.index, dataset.holdout.index])
     frame = pd.concat([dataset.table.frame(np.sort(seen)), dataset.table.frame(dataset.test.index, test=True)])
     kinds = {f.name: "categorical" if f.kind == "boolean" else f.kind for f in schema.fields}
-    whole = frames.read({"all": frame}, kinds, schema.target)["all"]
+    whole = from_frames({"all": frame}, kinds, schema.target)["all"]
     members, others, reference, synthetic = deal(len(whole), rows, seed)
     synthetic = np.concatenate([members[: round(share * rows)], synthetic[round(share * rows) :]])
     four = [whole.take(part) for part in (synthetic, members, others, reference)]
     encode = encoders.metric(four[1])
     exact = Keys.of(*(np.concatenate([part.numbers, part.codes], axis=1) for part in four[:3]))
-    return privacy.judge(*map(encode, four), exact, Attacker(seed=seed), record_limit=10_000)
+    return privacy.judge(
+        dict(zip(SETS, map(encode, four), strict=True)), exact, Attacker(seed=seed), record_limit=10_000
+    )
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
     sample    rows a second of `table_wcgan`: as encoded, and as a data frame
     quality   seconds to fit, compilation and drawing as many rows included, and what these are worth: AUC of gradient
               boosting trained on them and tested on real rows that no model saw, and C2ST against the same rows
-              (`synthjax.evals.tabular`); `mixture`, `table_wcgan` and ctgan in turn, another seed each round, and the
+              (`synthjax.evals.fidelity`); `mixture`, `table_wcgan` and ctgan in turn, another seed each round, and the
               rows that they were fitted to, as a ceiling. `SOON` says how; table_wcgan computes in bfloat16
 
 All times are CPU seconds of the process and its children beside those of the clock: where others use the machine the
@@ -31,7 +31,9 @@ import numpy as np
 from benchmarks.train_step import EAGER, OURS, Contender, Ours, Spread, interleave, table, threads
 from synthjax import data
 from synthjax.data.feed import Feed
-from synthjax.evals import boosting, frames, tabular
+from synthjax.evals.domains.tables import useful
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.table import from_frames
 from synthjax.jit import jit
 from synthjax.launch.config import experiment, family
 from synthjax.launch.sample import block_size
@@ -205,10 +207,10 @@ def worth(dataset: data.Dataset, made: Any, split: str, seed: int = 0) -> tuple[
     assert dataset.table is not None
     schema = dataset.table.schema
     kinds = {field.name: field.kind for field in schema.fields}
-    tables = frames.read({"made": made, "real": dataset.frame(split)}, kinds, schema.target)
-    auc = boosting.useful(tables["made"], tables["real"], seed)["roc_auc"]
+    tables = from_frames({"made": made, "real": dataset.frame(split)}, kinds, schema.target)
+    auc = useful(tables["made"], tables["real"], seed)["roc_auc"]
     assert auc is not None
-    return auc, float(tabular.c2st(tables["real"], tables["made"], seed=seed)["score"])
+    return auc, float(fidelity.c2st(tables["real"], tables["made"], seed=seed)["score"])
 
 
 def quality(data_dir: str | None, rounds: int, epochs: int, split: str) -> None:

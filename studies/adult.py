@@ -26,12 +26,16 @@ import numpy as np
 from synthjax import sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames, privacy, tabular, tabular_utility
-from synthjax.evals.frames import Table as Rows
+from synthjax.evals import encoders, privacy
+from synthjax.evals.domains import panel
+from synthjax.evals.domains.tables import measures, summary
+from synthjax.evals.fidelity import tables as likeness
 from synthjax.evals.privacy import distances, protocol
-from synthjax.evals.threads import one_thread
+from synthjax.evals.table import Table as Rows
+from synthjax.evals.table import from_frames
+from synthjax.evals.threads import single_thread
 from synthjax.launch import config as configs
-from synthjax.launch import judging
+from synthjax.launch import shadows
 from synthjax.launch.config import Experiment
 from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Run
@@ -109,7 +113,7 @@ class Config:
     """Runs of the chosen setting, none of them that which it was chosen by."""
     attacked: int = 5_000
     """Rows of each half that membership attacks are tried on, at most."""
-    limit: int = tabular.LIMIT
+    limit: int = likeness.LIMIT
     """Rows of each table that the two-sample test looks at, at most."""
     seed: int = 0
 
@@ -133,22 +137,22 @@ def read(data: Dataset, made: Any) -> dict[str, Rows]:
     assert data.table is not None
     schema = data.table.schema
     real = {split: data.frame(split) for split in ("train", "holdout", "test") if len(getattr(data, split).y)}
-    return frames.read({**real, "synthetic": made}, schema.comparable_kinds(), schema.target)
+    return from_frames({**real, "synthetic": made}, schema.comparable_kinds(), schema.target)
 
 
 def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any]:
     """AUC, C2ST, shapes and trends of the synthetic rows."""
     train, test, made = tables["train"], tables["test"], tables["synthetic"]
-    positive = int(np.argmin(np.bincount(train.answers())))
-    with one_thread("openmp"):
-        answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, made, seed)
-        auc = tabular_utility.score(test, answer(test), positive)["roc_auc"]
-    trends = tabular.trends(train, made)
+    positive = int(np.argmin(np.bincount(train.target())))
+    with single_thread("openmp"):
+        answer = panel.train_judge(panel.ALL_ROWS, made, seed)
+        auc = measures(test, answer(test), positive)["roc_auc"]
+    trends = likeness.trends(train, made)
     return {
         "auc": auc,
-        "c2st": tabular.c2st(tables.get("holdout", test), made, seed=seed, limit=limit)["score"],
-        "c2st_train": tabular.c2st(train, made, seed=seed, limit=limit)["score"],
-        "shapes": tabular.shapes(train, made)["score"],
+        "c2st": likeness.c2st(tables.get("holdout", test), made, seed=seed, limit=limit)["score"],
+        "c2st_train": likeness.c2st(train, made, seed=seed, limit=limit)["score"],
+        "shapes": likeness.shapes(train, made)["score"],
         "trends": trends["score"],
         "trends_real_edges": trends["score_real_edges"],
     }
@@ -159,14 +163,14 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     encode = encoders.metric(tables["train"])
     synthetic, known, unseen, reference = (encode(tables[n]) for n in ("synthetic", "train", "holdout", "test"))
     closest = distances.closest_record(synthetic, known, unseen, seed=seed)
-    rows = privacy.audience(len(known), len(unseen), seed=seed, limit=attacked)
+    rows = privacy.attacked_rows(len(known), len(unseen), seed=seed, limit=attacked)
     scores, nll = None, None
     if made.model.score is not None:
         run = Run(made.workdir, made.model, made.state, made.spec, {})
         keys = jax.random.split(jax.random.key(seed))
         scores = {
-            "members": judging.surprise(run, data.train, rows.members, keys[0]),
-            "others": judging.surprise(run, data.holdout, rows.others, keys[1]),
+            "members": shadows.surprise_of_run(run, data.train, rows.members, keys[0]),
+            "others": shadows.surprise_of_run(run, data.holdout, rows.others, keys[1]),
         }
         nll = float(scores["others"].mean()) if made.experiment.name in COUNTED else None
     attacker = privacy.Attacker(scores=scores, seed=seed, limit=attacked)
@@ -267,8 +271,8 @@ def seeds(workspace: Workspace, config: Config) -> list[Table]:
         whole: [measured(workspace, config, setting, whole=whole, seed=seed) for seed in several]
         for whole in (False, True)
     }
-    half = tabular_utility.summary([{name: one[name] for name in (*GOALS, "nll")} for one in runs[False]])
-    whole = tabular_utility.summary([{name: one.get(name) for name in GOALS} for one in runs[True]])
+    half = summary([{name: one[name] for name in (*GOALS, "nll")} for one in runs[False]])
+    whole = summary([{name: one.get(name) for name in GOALS} for one in runs[True]])
     rows = [
         (title, goal, _leaf(half[name]), _leaf(whole[name]), "all rows" if by_whole else "half")
         for name, (title, goal, by_whole) in GOALS.items()
@@ -287,7 +291,7 @@ def _short(value: float | None) -> str:
 
 
 def _leaf(leaf: dict[str, Any] | None) -> str:
-    """ "mean ± std [low, high]" of a leaf of `tabular_utility.summary`; the value alone where there is but one."""
+    """ "mean ± std [low, high]" of a leaf of `summary`; the value alone where there is but one."""
     if leaf is None:
         return ""
     if leaf["ci"] is None:

@@ -12,8 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas, plots
-from synthjax.evals.canvas import Path
+from synthjax.evals.draw import png
+
+from . import canvas
+from .canvas import Path
 
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 """Abscissae, means and spreads, each (N,)."""
@@ -380,7 +382,7 @@ def _draw_noise(axes: Any, before: np.ndarray, after: np.ndarray) -> list[str]:
 
 def _draw_pairs(axes: Any, before: np.ndarray, after: np.ndarray) -> None:
     """Images (n, H, W, C) in two columns."""
-    picture = plots.grid(np.stack([before, after], 1))
+    picture = png.canvas(np.stack([before, after], 1))
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.axis("off")
     for place, name in ((0.25, "before"), (0.75, "after")):

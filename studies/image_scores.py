@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from synthjax.data import Dataset, Split
-from synthjax.evals import classifiers, fidelity, utility
+from synthjax.evals import classifiers
+from synthjax.evals.fidelity import images
+from synthjax.evals.subsample import stratified
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,13 @@ class ImageScores:
     epochs: int
     """Their passes through it."""
     seed: int
-    limit: int = fidelity.LIMIT
+    limit: int = images.LIMIT
     """Images whose neighbours are looked for, at most."""
 
     @functools.cached_property
     def real(self) -> Split:
         """As many real training images as there are synthetic ones, or all."""
-        rows = utility.stratified(np.random.default_rng(self.seed), self.data.train.y, self.samples)
+        rows = stratified(np.random.default_rng(self.seed), self.data.train.y, self.samples)
         return Split(*(array[rows] for array in self.data.train))
 
     @functools.cached_property
@@ -51,7 +53,7 @@ class ImageScores:
         """Precision and recall among real test images, mean diversity of the classes, names of collapsed classes."""
         features = functools.partial(classifiers.features, self.trained_on_real)
         test, spec = self.data.test, self.data.spec
-        found = fidelity.evaluate(made, test, spec, features, limit=self.limit, seed=self.seed)
+        found = images.evaluate(made, test, spec, features, limit=self.limit, seed=self.seed)
         diversity = [of["diversity"] for of in found["per_class"].values() if of["diversity"] is not None]
         kept = {name: found[name] for name in ("precision", "recall", "collapsed")}
         return {**kept, "diversity": float(np.mean(diversity))}

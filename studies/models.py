@@ -21,12 +21,15 @@ import numpy as np
 
 from synthjax.data import Split
 from synthjax.errors import InputError
-from synthjax.evals import boosting, classifiers, frames, tabular
+from synthjax.evals import classifiers
+from synthjax.evals.domains.tables import useful as usefulness
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.table import from_frames
 from synthjax.launch import config as config_lib
-from synthjax.launch import eval_images, eval_tables, runs, subjects, synthesize, table_subjects
+from synthjax.launch import evaluate, levels, runs, subjects, synthesize
 from synthjax.launch.config import Experiment, experiment, labelled
 from synthjax.launch.markdown import Table
-from synthjax.launch.subjects import Subject, Synthetic
+from synthjax.launch.subjects import Asked, Subject, Synthetic
 from synthjax.model import DataSpec
 from synthjax.train import metrics
 
@@ -189,8 +192,14 @@ def scores_of_images(workspace: Workspace, config: Config, scores: ImageScores, 
 def privacy_of_images(workspace: Workspace, config: Config, made: Generator, synthetic: Synthetic) -> dict[str, Any]:
     """The privacy part of a report on those images of a model."""
     run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
-    subject = Subject(real, synthetic, workspace.folder / "sets" / f"{made.name}.npz", run)
-    return eval_images.judge_privacy(subject, seed=config.seed, limit=config.limit)
+    subject = subjects.of_images(real, synthetic, workspace.folder / "sets" / f"{made.name}.npz", run)
+    return attacked(workspace, config, subject)
+
+
+def attacked(workspace: Workspace, config: Config, subject: Subject) -> dict[str, Any]:
+    """The privacy part of a report."""
+    effort = (levels.TABLES if subject.table else levels.IMAGES)["look"]
+    return evaluate.attack(evaluate.Evaluation.of(subject, workspace.folder, effort, config.seed), limit=config.limit)
 
 
 def images(workspace: Workspace, config: Config) -> list[Table]:
@@ -243,33 +252,26 @@ def drawn(workspace: Workspace, config: Config, made: Generator) -> Path:
 
 def scores_of_tables(workspace: Workspace, config: Config, made: Generator) -> dict[str, Any]:
     """All figures of a model of tables."""
-    unset: dict[str, Any] = dict.fromkeys(("real", "holdout", "target", "schema"))
-    subject = table_subjects.find(
-        workdir=str(made.workdir),
-        synthetic=str(drawn(workspace, config, made)),
-        member=0,
-        data_dir=workspace.data_dir,
-        **unset,
-    )
-    assert subject.real.table is not None
-    parts = frames.read(subject.frames, subject.real.table.schema.comparable_kinds(), subject.target)
+    file = str(drawn(workspace, config, made))
+    asked = Asked(workdir=str(made.workdir), synthetic=file, data_dir=workspace.data_dir)
+    subject = subjects.find(asked, table=True, seed=config.seed)
     return {
-        **row_scores(config, parts["synthetic"], parts["train"], parts["test"]),
-        **leakage(eval_tables.judge_privacy(subject, parts, seed=config.seed, limit=config.limit)),
+        **row_scores(config, subject.rows["synthetic"], subject.rows["train"], subject.rows["test"]),
+        **leakage(attacked(workspace, config, subject)),
         **described(made, config),
     }
 
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
-    """Usefulness and likeness of rows: `evals.frames.Table`, all three."""
+    """Usefulness and likeness of rows: `evals.table.Table`, all three."""
     measure = "r2" if train.schema.regression else "roc_auc"
     seeds = range(config.seed, config.seed + config.networks)
-    useful = [float(boosting.useful(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
+    useful = [float(usefulness(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
     return {
         "tstr": useful,
-        "c2st": tabular.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
-        "shapes": tabular.shapes(train, synthetic)["score"],
-        "trends": tabular.trends(train, synthetic)["score"],
+        "c2st": fidelity.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],
+        "shapes": fidelity.shapes(train, synthetic)["score"],
+        "trends": fidelity.trends(train, synthetic)["score"],
     }
 
 
@@ -282,7 +284,7 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
     kinds = schema.comparable_kinds()
 
     def ceiling() -> dict[str, Any]:
-        parts = frames.read({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
+        parts = from_frames({split: data.frame(split) for split in ("train", "test")}, kinds, schema.target)
         found = row_scores(config, parts["train"], parts["train"], parts["test"])
         like = row_scores(dataclasses.replace(config, networks=0), parts["test"], parts["train"], parts["test"])
         return {**like, "tstr": found["tstr"]}

@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import files
 from synthjax.data import transforms
-from synthjax.evals import plots, utility
+from synthjax.evals.domains import images
+from synthjax.evals.draw import png
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.models import dcgan
@@ -231,13 +233,14 @@ def colour(workspace: Workspace, config: Config) -> list[Table]:
     made = workspace.train(f"dcgan-{slug(config.colour)}", dataclasses.replace(chosen, model=model))
     x, y = workspace.draw(made, np.bincount(data.train.y, minlength=spec.n_classes), seed=config.seed)
     rows = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(spec.n_classes)])
-    plots.grid(x[rows], workspace.folder / f"{slug(config.colour)}.png", columns=10, levels=spec.levels)
+    picture = png.grid(x[rows], columns=10, levels=spec.levels)
+    files.write(workspace.folder / f"{slug(config.colour)}.png", picture)
 
     def accuracies() -> list[float]:
         def flat(a: np.ndarray) -> np.ndarray:
             return a.reshape(len(a), -1) / (spec.levels - 1)
 
-        answers = [utility.svm(flat(a), b)(flat(data.test.x)) for a, b in ((data.train.x, data.train.y), (x, y))]
+        answers = [images.svm(flat(a), b)(flat(data.test.x)) for a, b in ((data.train.x, data.train.y), (x, y))]
         return [float((answer == data.test.y).mean()) for answer in answers]
 
     real, fake = workspace.result(f"{config.colour}, SVM", accuracies)

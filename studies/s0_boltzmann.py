@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import files
 from synthjax.data import transforms
-from synthjax.evals import plots, utility
+from synthjax.evals.domains import images
+from synthjax.evals.draw import png
+from synthjax.evals.subsample import stratified
 from synthjax.launch.config import experiment
 from synthjax.launch.markdown import Table
 
@@ -64,7 +67,8 @@ def small_sets(workspace: Workspace, config: Config) -> Table:
         again, _ = draw(workspace, config, made, config.size, method, config.seed + 1)
         shared[method] = sum(any((one == other).all() for other in again) for one in first)
         picture = workspace.folder / f"{slug(config.boltzmann)}_{slug(method)}.png"
-        plots.grid(first, picture, columns=max(config.size // made.spec.n_classes, 1), levels=made.spec.levels)
+        columns = max(config.size // made.spec.n_classes, 1)
+        files.write(picture, png.grid(first, columns=columns, levels=made.spec.levels))
     for judge_name in found[STRATIFIED]:
         rows += [(judge_name, source, cell(values[judge_name])) for source, values in found.items()]
     title = f"Accuracy, training sets of {config.size} images of a {config.boltzmann}, {config.trials} of them"
@@ -85,7 +89,7 @@ def large_set(workspace: Workspace, config: Config) -> Table:
         return found["test"]["accuracy"]
 
     def real() -> list[float]:
-        rows = utility.stratified(rng, data.train.y, n)
+        rows = stratified(rng, data.train.y, n)
         return accuracy(data.train.x[rows], data.train.y[rows])
 
     rows = [("real", cell(workspace.result(f"standard CNN, {n} real", real)))]
@@ -111,18 +115,15 @@ def colour(workspace: Workspace, config: Config) -> Table:
         name=f"{made.name}-colour",
         options={"steps": config.boltzmann_sweeps},
     )
-    plots.grid(x, workspace.folder / f"{slug(made.name)}.png", columns=10, levels=made.spec.levels)
+    files.write(workspace.folder / f"{slug(made.name)}.png", png.grid(x, columns=10, levels=made.spec.levels))
 
     def told() -> list[list[float | None]]:
         def flat(a: np.ndarray) -> np.ndarray:
             return a.reshape(len(a), -1) / (made.spec.levels - 1)
 
-        answers = utility.svm(flat(data.train.x), data.train.y)
+        answers = images.svm(flat(data.train.x), data.train.y)
         known, drawn = answers(flat(data.test.x)), answers(flat(x))
-        return [
-            utility.recall(utility.confusion(labels, found, n_classes))
-            for labels, found in ((data.test.y, known), (y, drawn))
-        ]
+        return [images.recall(labels, found[None], n_classes) for labels, found in ((data.test.y, known), (y, drawn))]
 
     real, fake = workspace.result(f"{made.name}, told", told)
     rows = [

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthjax.data import transforms
-from synthjax.evals import keras_cnn, utility
+from synthjax.evals import keras_cnn
+from synthjax.evals.domains import images
 from synthjax.launch import runs
 from synthjax.launch.config import Experiment, experiment, labelled
 from synthjax.model import Model, State
@@ -150,7 +151,7 @@ class Judges:
         def flat(a: np.ndarray) -> np.ndarray:
             return a.reshape(len(a), -1) / (self.spec.levels - 1)
 
-        return float((utility.svm(flat(x), y)(flat(self.test[0])) == self.test[1]).mean())
+        return float((images.svm(flat(x), y)(flat(self.test[0])) == self.test[1]).mean())
 
     def cnn(self, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> float:
         """Accuracy of the CNN after so many epochs of x, y."""

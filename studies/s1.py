@@ -20,9 +20,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
+from synthjax import files
 from synthjax.data import transforms
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, neighbours, plots, utility
+from synthjax.evals import classifiers, neighbours
+from synthjax.evals.draw import png
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.model import Batch
@@ -240,7 +242,8 @@ def table_4(workspace: Workspace, config: Config) -> list[Table]:
     rare = data.spec.classes.index(config.rare_class)
 
     def recall(one: dict[str, Any]) -> float:
-        return utility.recall(np.array(one["test"]["confusion"]))[rare] or 0.0
+        answers = np.array(one["test"]["confusion"])[rare]
+        return float(answers[rare] / answers.sum()) if answers.any() else 0.0
 
     gap = recall(full) - recall(found["raw"])
     rows = []
@@ -310,7 +313,7 @@ def pictures_of_data(workspace: Workspace, config: Config) -> list[Table]:
 
     if "cdcgan" in config.models:
         made = workspace.train("cdcgan-stacked", of(config, "cdcgan", noise=False, embedding="stacked"))
-        plots.grid(embedding_maps(made), workspace.folder / "figure_4.png", columns=5)
+        files.write(workspace.folder / "figure_4.png", png.grid(embedding_maps(made), columns=5))
     return []
 
 

@@ -8,7 +8,7 @@ the reverse (TRTS).
 
 It uses the 30,162 complete rows of adult.data, cut into training and test rows by class; no sizes are given, 70 / 30
 here. ("75 % earn more than $50,000" in it is the reverse of the data.) Which classifiers is not said; here the six of
-`synthjax.evals.tabular_utility`, whose figures on real rows are the ceiling. Beyond the study: one WCGAN whose settings
+`synthjax.evals.domains.tables`, whose figures on real rows are the ceiling. Beyond the study: one WCGAN whose settings
 are chosen on a holdout of the training rows, and models of other families as further rows.
 
 Breast cancer and credit-card frauds, on which the study tried its models and reports nothing, are in
@@ -24,7 +24,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import tabular, tabular_privacy, tabular_utility
+from synthjax.evals import encoders
+from synthjax.evals import utility as usefulness
+from synthjax.evals.domains import panel
+from synthjax.evals.domains import tables as domains
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.privacy import distance_tests
+from synthjax.evals.sets import Sets
 from synthjax.launch.config import experiment, presets
 from synthjax.launch.markdown import Table
 
@@ -97,7 +103,7 @@ class Config:
     """Generators a row, each trained from its own seed."""
     judges: int = 3
     """Classifiers of each kind a generator."""
-    limit: int = tabular_utility.LIMIT
+    limit: int = domains.LIMIT
     """Rows that a classifier trains on at most."""
     tested: int = 10_000
     """Rows that it is tested on at most: all there are of Adult's, so that figure and ceiling are of the same rows."""
@@ -178,16 +184,16 @@ def judged_candidate(workspace: Workspace, config: Config, part: str, setting: s
 
 
 def utility(config: Config, tables: dict[str, Any]) -> dict[str, Any]:
-    """`tabular_utility.evaluate` of what `s2_rows.tables` returns."""
-    return tabular_utility.evaluate(
-        tables["synthetic"],
-        tables["train"],
-        tables["real"],
-        seeds=config.judges,
-        limit=config.limit,
-        tested=config.tested,
-        seed=config.seed,
-    )
+    """`evals.utility.evaluate` of what `s2_rows.tables` returns."""
+    domain = domains.Tables.of(tables["train"], limit=config.limit, limit_tested=config.tested)
+    sets = Sets(domain, tables["synthetic"], tables["train"], tables["real"])
+    return usefulness.evaluate(sets, seeds=config.judges, seed=config.seed)
+
+
+def distances(config: Config, rows: Any, train: Any, test: Any) -> tuple[np.ndarray, np.ndarray]:
+    """From rows (`evals.table.Table`) to the nearest training row, and to the nearest test row."""
+    vectors = map(encoders.metric(train), (rows, train, test))
+    return distance_tests.distances(*vectors, seed=config.seed)
 
 
 def gap(found: dict[str, Any], measure: str) -> float:
@@ -216,12 +222,12 @@ def scores(workspace: Workspace, config: Config, part: str, row: str) -> list[di
         made = generator(workspace, config, part, row, seed)
         tables = s2_rows.tables(workspace, made, seed=config.seed)
         train, synthetic = tables["train"], tables["synthetic"]
-        away = tabular_privacy.distances(synthetic, train, tables["real"], seed=config.seed)
+        away = distances(config, synthetic, train, tables["real"])
         return {
             **utility(config, tables),
-            "tests": tabular_privacy.compare_distances(*away),
-            "correlation": tabular.correlation_difference(train, synthetic),
-            "shapes": tabular.shapes(train, synthetic)["score"],
+            "tests": distance_tests.compare_distances(*away),
+            "correlation": fidelity.correlation_difference(train, synthetic),
+            "shapes": fidelity.shapes(train, synthetic)["score"],
             "minutes": made.minutes(),
         }
 
@@ -257,11 +263,11 @@ def utility_tables(workspace: Workspace, config: Config, part: str, number: str)
              percent(accuracies(found, "tstr", MEASURES[1])), percent(accuracies(found, "trtr", MEASURES[1])),
              f"{sum(one['minutes'] for one in found) / len(found):.1f}")
         )  # fmt: skip
-        means = [100 * sum(v := accuracies(found, "tstr", judge=judge)) / len(v) for judge in tabular_utility.JUDGES]
+        means = [100 * sum(v := accuracies(found, "tstr", judge=judge)) / len(v) for judge in panel.JUDGES]
         each.append((row, *(f"{value:.2f}" for value in means)))
     if not rows:
         return []
-    means = [100 * sum(v := accuracies(found, "trtr", judge=judge)) / len(v) for judge in tabular_utility.JUDGES]
+    means = [100 * sum(v := accuracies(found, "trtr", judge=judge)) / len(v) for judge in panel.JUDGES]
     each.append(("real rows, as many", *(f"{value:.2f}" for value in means)))
     columns = ("model", "TSTR, study", "TSTR", "ceiling", "below it", "floor", "TRTS, study", "TRTS",
                "balanced TSTR", "its ceiling", "minutes")  # fmt: skip
@@ -274,7 +280,7 @@ def utility_tables(workspace: Workspace, config: Config, part: str, number: str)
         notes.append(f"Chosen {how}: {chosen(workspace, config, part)}.")
     return [
         Table(number, f"Accuracy, {part} columns", columns, rows, tuple(notes)),
-        Table(f"{number}, each", "TSTR of each classifier, %", ("model", *tabular_utility.JUDGES), each),
+        Table(f"{number}, each", "TSTR of each classifier, %", ("model", *panel.JUDGES), each),
     ]
 
 
@@ -321,8 +327,8 @@ def copied(workspace: Workspace, config: Config, part: str) -> dict[str, Any]:
 
     def compute() -> dict[str, Any]:
         tables = s2_rows.tables(workspace, generator(workspace, config, part, rows_of(config, part)[0]), n=1)
-        away = tabular_privacy.distances(tables["train"], tables["train"], tables["real"], seed=config.seed)
-        return tabular_privacy.compare_distances(*away)
+        train = tables["train"]
+        return distance_tests.compare_distances(*distances(config, train, train, tables["real"]))
 
     return workspace.result(f"tests of a copy, {part}", compute)
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthjax.evals import encoders, tabular_utility
-from synthjax.evals.frames import Table as Rows
-from synthjax.evals.threads import one_thread
+from synthjax.evals import encoders
+from synthjax.evals.domains import panel
+from synthjax.evals.domains.tables import measures, summary
+from synthjax.evals.table import Table as Rows
+from synthjax.evals.threads import single_thread
 from synthjax.launch.config import experiment
 from synthjax.launch.markdown import Table
 
@@ -41,22 +43,22 @@ def four(train: Rows, test: Rows, seed: int) -> dict[str, float]:
         RandomForestClassifier(random_state=seed),
         HistGradientBoostingClassifier(random_state=seed),
     )
-    encode, y = encoders.dense(train), train.answers()
+    encode, y = encoders.dense(train), train.target()
     x, tested = encode(train), encode(test)
     found = {}
-    with one_thread():
+    with single_thread():
         for name, model in zip(FOUR, models, strict=True):
             answers = np.full(len(test), y[0]) if len(np.unique(y)) == 1 else model.fit(x, y).predict(tested)
-            found[name] = float(f1_score(test.answers(), answers, average="macro", zero_division=0))
+            found[name] = float(f1_score(test.target(), answers, average="macro", zero_division=0))
     return found | {"mean": float(np.mean(list(found.values())))}
 
 
 def precision_recall(train: Rows, test: Rows, seed: int) -> dict[str, float]:
-    """Areas under the curves of gradient boosting on all rows, for the rarer class of `test`; see tabular_utility."""
-    counts = np.bincount(test.answers(), minlength=len(test.schema.classes))
-    with one_thread():
-        answer = tabular_utility.train_judge(tabular_utility.ALL_ROWS, train, seed)
-        found = tabular_utility.score(test, answer(test), int(counts.argmin()))
+    """Areas under the curves of gradient boosting on all rows, for the rarer class of `test`."""
+    counts = np.bincount(test.target(), minlength=len(test.schema.classes))
+    with single_thread():
+        answer = panel.train_judge(panel.ALL_ROWS, train, seed)
+        found = measures(test, answer(test), int(counts.argmin()))
     return {name: float(found[name] or 0.0) for name in ("pr_auc", "roc_auc")}
 
 
@@ -95,7 +97,7 @@ def repeated(workspace: Workspace, config: "Config", dataset: str, share: float,
 
 def leaf(values: list[float]) -> str:
     """ "mean ± half the 95 % interval (n)", by Student's t."""
-    found: dict[str, Any] = tabular_utility.summary([{"value": value} for value in values])["value"]
+    found: dict[str, Any] = summary([{"value": value} for value in values])["value"]
     if found["ci"] is None:
         return f"{found['mean']:.3f}"
     return f"{found['mean']:.3f} ± {found['ci'][1] - found['mean']:.3f} (n={len(values)})"

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthjax.evals import tabular, tabular_figures, tabular_privacy
+from synthjax.evals import encoders
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.privacy import distance_tests
 from synthjax.train import metrics
 
-from . import figures, s2_rows
+from . import figures, s2_rows, table_figures
 from .workspace import Generator, Workspace
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ SHOWN = 600
 def points(table: Any, columns: tuple[str, ...]) -> np.ndarray:
     """Two numeric columns and the target's class, (N, 3) f64."""
     places = [table.schema.numeric.index(name) for name in columns]
-    return np.column_stack([table.numbers[:, places], table.answers()])
+    return np.column_stack([table.numbers[:, places], table.target()])
 
 
 def snapshots(workspace: Workspace, config: "Config", made: Generator) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def snapshots(workspace: Workspace, config: "Config", made: Generator) -> dict[s
         for step in (0, *steps):
             tables = s2_rows.tables(workspace, made, step=step, seed=config.seed)
             few = points(tables["synthetic"], config.columns)[:: max(len(tables["synthetic"]) // SHOWN, 1)]
-            shapes = tabular.shapes(tables["train"], tables["synthetic"])["score"]
+            shapes = fidelity.shapes(tables["train"], tables["synthetic"])["score"]
             found[str(step)] = {"shapes": shapes, "points": few.round(6).tolist()}
         return found
 
@@ -54,7 +56,7 @@ def steps(workspace: Workspace, config: "Config", found: dict[str, dict[str, Any
     horizontal, vertical = config.columns
     real = real[:: max(len(real) // SHOWN, 1)]
     file, classes = workspace.folder / "figure_6.png", train.schema.classes
-    tabular_figures.steps(file, real, models, (horizontal, vertical), classes=classes)
+    table_figures.steps(file, real, models, (horizontal, vertical), classes=classes)
 
 
 def losses(workspace: Workspace, gans: dict[str, Generator]) -> None:
@@ -78,10 +80,11 @@ def quality(workspace: Workspace, config: "Config", made: Generator, name: str) 
     train, real, synthetic = (found[key] for key in ("train", "real", "synthetic"))
     both = {"real": train, name: synthetic}
     folder, target = workspace.folder, train.schema.target
-    tabular_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
-    tabular_figures.pair_plots(folder / "figure_7.png", both, groups=target)
-    tabular_figures.correlations(folder / "figure_8.png", tabular.correlation_difference(train, synthetic))
-    tabular_figures.histograms(folder / "histograms.png", both)
-    away = tabular_privacy.distances(synthetic, train, real, seed=config.seed)
-    tabular_figures.distances(folder / "figure_10.png", *away, tabular_privacy.compare_distances(*away))
-    tabular_figures.embedding(folder / "figure_11.png", tabular.embed(both, seed=config.seed))
+    table_figures.pair_plots(folder / "figure_4.png", {"real": train}, groups=target)
+    table_figures.pair_plots(folder / "figure_7.png", both, groups=target)
+    table_figures.correlations(folder / "figure_8.png", fidelity.correlation_difference(train, synthetic))
+    table_figures.histograms(folder / "histograms.png", both)
+    vectors = map(encoders.metric(train), (synthetic, train, real))
+    away = distance_tests.distances(*vectors, seed=config.seed)
+    table_figures.distances(folder / "figure_10.png", *away, distance_tests.compare_distances(*away))
+    table_figures.embedding(folder / "figure_11.png", fidelity.embed(both, seed=config.seed))

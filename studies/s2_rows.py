@@ -12,7 +12,7 @@ from synthjax.data.requests import proportional_counts
 from synthjax.data.schema import NUMERIC
 from synthjax.data.sources import stratified
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import Table, from_frames
 from synthjax.launch import train
 from synthjax.launch.config import Experiment
 from synthjax.launch.sample import block_size
@@ -139,7 +139,7 @@ def draw(workspace: Workspace, made: Generator, n: int, *, seed: int = 0, step: 
 
 def tables(
     workspace: Workspace, made: Generator, *, split: str = "test", seed: int = 0, step: int | None = None, n: int = 0
-) -> dict[str, frames.Table]:
+) -> dict[str, Table]:
     """What scores read: "train", the rows of training; "real", those of `split`; "synthetic", as many as in training.
 
     Args:
@@ -158,4 +158,4 @@ def tables(
         "synthetic": draw(workspace, made, n or len(dataset.train.y), seed=seed, step=step),
     }
     schema = dataset.table.schema
-    return frames.read(found, schema.comparable_kinds(), schema.target)
+    return from_frames(found, schema.comparable_kinds(), schema.target)

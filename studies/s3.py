@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from synthjax import files
 from synthjax.data import Split
-from synthjax.evals import classifiers, plots
+from synthjax.evals import classifiers
+from synthjax.evals.draw import png
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.train import metrics
@@ -182,7 +184,8 @@ def curves(workspace: Workspace, config: Config) -> None:
         )
         x, y = drawn(workspace, config, made)
         first = np.concatenate([np.flatnonzero(y == label)[:10] for label in range(made.spec.n_classes)])
-        plots.grid(x[first], workspace.folder / f"grid_{name}.png", columns=10, levels=made.spec.levels)
+        picture = png.grid(x[first], columns=10, levels=made.spec.levels)
+        files.write(workspace.folder / f"grid_{name}.png", picture)
 
 
 TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"S3": table}

@@ -7,9 +7,9 @@ underfitting"; it gives no figures, sizes, network or encoding. Here each trial 
 takes the first n of it, for growing n. Each n is a table in a file of its own: schema, bounds, encoding and GAN come
 from its rows alone (`kinds.json`, what kind each column is of, is the one thing that all share). Measured:
 
-    quality      column shapes, pair trends and the two-sample test (`synthjax.evals.tabular`) against test rows
+    quality      column shapes, pair trends and the two-sample test (`synthjax.evals.fidelity.tables`) against test rows
     over-fitting membership attacks on the synthetic file and on the model's own score, copies, and the share of
-                 synthetic rows nearer to their training rows than to others (`synthjax.evals.tabular_privacy`)
+                 synthetic rows nearer to their training rows than to others (`synthjax.evals.privacy`)
 
 beside the same figures of other real rows (ceiling), of columns drawn alone (floor), and of the n rows themselves: what
 a generator gets that only repeats what it saw. Nothing is chosen by these figures. The training runs lie in generators/
@@ -29,8 +29,13 @@ import numpy as np
 
 from synthjax import data, files
 from synthjax.errors import InputError
-from synthjax.evals import frames, tabular, tabular_privacy
-from synthjax.launch import judging, sample, synthesize
+from synthjax.evals import privacy
+from synthjax.evals.domains.tables import Tables
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.sets import Sets
+from synthjax.evals.table import Table as TableRows
+from synthjax.evals.table import from_frames, independent_columns
+from synthjax.launch import sample, shadows, synthesize
 from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Run
@@ -145,25 +150,25 @@ def trained(workspace: Workspace, config: Config, model: str, n: int, trial: int
     return workspace.train(f"{model}-{n}-{trial}", chosen, read), read
 
 
-def looks(test: frames.Table, judged: frames.Table) -> dict[str, Any]:
+def looks(test: TableRows, judged: TableRows) -> dict[str, Any]:
     """Likeness to test rows, column by column and pair by pair.
 
     Numbers that meet categories are cut at the edges of the real column: a few trips begin at longitude 0, and without
     them a synthetic column would be cut elsewhere.
     """
-    trends = tabular.trends(test, judged)["score_real_edges"]
-    return {"shapes": tabular.shapes(test, judged)["score"], "trends": trends}
+    trends = fidelity.trends(test, judged)["score_real_edges"]
+    return {"shapes": fidelity.shapes(test, judged)["score"], "trends": trends}
 
 
-def likeness(test: frames.Table, judged: frames.Table, config: Config) -> dict[str, Any]:
+def likeness(test: TableRows, judged: TableRows, config: Config) -> dict[str, Any]:
     """The same, and whether gradient boosting tells the two apart."""
-    return looks(test, judged) | {"c2st": tabular.c2st(test, judged, seed=config.seed)["score"]}
+    return looks(test, judged) | {"c2st": fidelity.c2st(test, judged, seed=config.seed)["score"]}
 
 
-def read(rows: Rows, **more: Any) -> dict[str, frames.Table]:
+def read(rows: Rows, **more: Any) -> dict[str, TableRows]:
     """Those frames and the test rows as tables that can be compared."""
     assert rows.whole.table is not None
-    return frames.read({"test": rows.whole.frame("test"), **more}, rows.whole.table.schema.comparable_kinds())
+    return from_frames({"test": rows.whole.frame("test"), **more}, rows.whole.table.schema.comparable_kinds())
 
 
 def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]]:
@@ -173,7 +178,8 @@ def references(workspace: Workspace, config: Config) -> dict[str, dict[str, Any]
     def compute() -> dict[str, dict[str, Any]]:
         tables = read(rows, train=rows.whole.frame("train"))
         rng = np.random.default_rng([config.seed, config.trials])
-        real, alone = (draw(rng, tables["train"], config.samples) for draw in (frames.sample, frames.alone))
+        real = tables["train"].sample(rng, config.samples)
+        alone = independent_columns(rng, tables["train"], config.samples)
         return {name: likeness(tables["test"], one, config) for name, one in (("real", real), ("alone", alone))}
 
     return workspace.result("references", compute)
@@ -199,10 +205,10 @@ def scores(workspace: Workspace, config: Config, model: str, n: int, trial: int)
         described, _ = sample.describe_run(made.workdir, made.state, 0)
         run = Run(made.workdir, made.model, made.state, made.spec, described)
         asked: dict[str, Any] = {"seed": config.seed, "limit": config.attacked}
-        private = tabular_privacy.evaluate(
-            tables["synthetic"], tables["own"], tables["unseen"], tables["test"],
-            scores=judging.model_scores(run, seen.train, seen.test, **asked), **asked,
-        )  # fmt: skip
+        real = {"test": tables["test"], "unseen": tables["unseen"], "reference": tables["test"]}
+        sets = Sets(Tables(tables["own"].schema), tables["synthetic"], tables["own"], **real)
+        scores = shadows.model_scores(run, seen.train, seen.test, **asked)
+        private = privacy.evaluate(sets, privacy.Attacker(scores, **asked))
         mia = private["mia"]
         return {
             **likeness(tables["test"], tables["synthetic"], config),

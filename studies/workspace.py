@@ -22,8 +22,10 @@ import numpy as np
 import synthjax
 from synthjax import files, sampling
 from synthjax.data import Dataset
+from synthjax.data.requests import Job
 from synthjax.errors import InputError
-from synthjax.evals import classifiers, utility
+from synthjax.evals import classifiers
+from synthjax.evals.domains.images import confusion
 from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import BLOCK
@@ -163,10 +165,10 @@ class Workspace:
             dataset=dataset,
             seed=seed,
             block=math.ceil(rows / math.ceil(rows / BLOCK)),
-            options=options,
+            options=dict(options or {}),
         )
         path = self.folder / "sets" / f"{name or generator.name}.npz"
-        sample.fulfil(generator.model, generator.state, request, path)
+        sample.fulfil(generator.model, generator.state, Job(request, path))
         with np.load(path) as arrays:
             return arrays["x"], arrays["y"]
 
@@ -196,7 +198,7 @@ def train_and_test(
     found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
     for name, (x, y) in tests.items():
         predicted = classifiers.predict(nets, x).argmax(-1)
-        counts = np.mean([utility.confusion(y, labels, spec.n_classes) for labels in predicted], axis=0)
+        counts = confusion(y, predicted, spec.n_classes)
         found[name] = {"accuracy": (predicted == y).mean(axis=1).tolist(), "confusion": counts.tolist()}
     return found
 
@@ -214,10 +216,10 @@ def cell(values: Sequence[float]) -> str:
 
 
 def update(path: Path, study: str, tables: Mapping[str, str], order: Iterable[str]) -> None:
-    """Puts tables between the marks of a study in RESULTS.md, at its end if there are none; other tables there stay.
+    """Puts tables between the marks of a study in a page of results, at its end if there are none; others stay.
 
     Args:
-      path: of RESULTS.md.
+      path: of the page, docs/results/studies/STUDY.md.
       study: whose marks.
       tables: what `--table` calls them -> their Markdown, which may be empty.
       order: all such names of the study, in the order in which tables are to stand.

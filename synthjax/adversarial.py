@@ -394,4 +394,7 @@ def game(
     functions = Model(
         one.init, one.step, one.sample, one.score, conditional=frequencies is None or len(frequencies) > 0
     )
-    return functions._replace(feed=feed, n_batches=rules.n_critic, n_classes=len(frequencies or ()))
+    empty = tuple(label for label, share in enumerate(frequencies or ()) if share == 0)
+    return functions._replace(
+        feed=feed, n_batches=rules.n_critic, n_classes=len(frequencies or ()), empty_classes=empty
+    )

@@ -69,6 +69,8 @@ class Model(NamedTuple):
     """Of the feed "batches"."""
     n_classes: int = 0
     """Labels are 0 ... n_classes - 1, to which `sampling.draw` holds them (a compiled `sample` cannot); 0: any."""
+    empty_classes: tuple[int, ...] = ()
+    """Classes without a training row, of which nothing can be learned: `sampling.draw` refuses their labels."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class DataSpec:
     def n_classes(self) -> int:
         """Number of classes, 0 if unlabelled."""
         return len(self.classes)
+
+    @property
+    def empty_classes(self) -> tuple[int, ...]:
+        """Classes without a training row."""
+        return tuple(label for label, share in enumerate(self.frequencies) if share == 0)
 
     @property
     def dims(self) -> int:

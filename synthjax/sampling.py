@@ -1,35 +1,30 @@
-"""Drawing from a trained model: a request of any size, in blocks of one fixed size.
+"""Sampling from a trained model: a request of any size, in blocks of one fixed size.
 
 A request for N examples with block size B is cut into ceil(N / B) blocks. Block b is drawn from `fold_in(key, b)` and
-always at size B, the last one padded with label 0 and cut afterwards. So
+always at size B; the last one is padded with label 0 and cut afterwards. So
 
-- one compilation serves every block of every request (same model, same B, same options);
-- a block depends on the key, on b, on B and on its own labels alone: not on N, not on which process or device draws it,
-  not on what was drawn before. Processes may share the blocks as they like, and a request that was interrupted goes on
-  with the blocks that are missing.
+- one compilation serves every block of every request (same model, same B, same options), on all devices together;
+- a block depends only on the key, b, B and its own labels: not on N, the process or device that draws it, or the blocks
+  before it. Processes may share the blocks in any way, and an interrupted request continues with the missing ones.
 
     key = jax.random.key(0)
     x = np.concatenate(list(draw(model, state, key, np.zeros(1200, np.int32), steps=25)))
 """
 
-import collections
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.jit import jit
+from synthjax.jit import over_devices, replicate
 from synthjax.model import Model, State
-
-BLOCKS_EACH = 4
-"""Blocks that a device has to draw before it is worth another compilation."""
 
 
 def request_key(seed: int) -> jax.Array:
-    """The key of a request of that seed: a run of the same seed has no key in common with it."""
+    """The key of a request; a run of the same seed uses other keys."""
     return jax.random.fold_in(jax.random.key(seed), 0x5A3B1E)
 
 
@@ -40,75 +35,82 @@ def draw(
 
     Args:
       model: whose `sample` is called.
-      state: a state of that model. A long request is drawn on all devices of this process, a copy of it on each.
+      state: a state of that model. The blocks are drawn on all devices of this process, one on each at a time.
       key: typed PRNG key, not used elsewhere.
       labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
-      block: examples drawn at once; part of what is drawn, as a seed is: another block size gives other examples.
+      block: examples drawn at once; another block size gives other samples, as another seed does.
       **options: sampling options of the model (`steps=25`). Each new set of plain values compiles once; arrays, and
-        tuples of them (`given=(mask, x)`), only for a new shape. They go whole to every block: for an x of its own
-        for each label, let block=len(labels).
+        tuples of them (`given=(mask, x)`), once for each shape. Every block gets all of an array: for one row for
+        each label, use block=len(labels).
 
     Yields:
       (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
 
     Raises:
-      InputError: the block size is below 1, labels are not one row of integers, or one is out of range.
+      InputError: the block size is below 1, labels are not one row of integers, or one is out of range or of a class
+        without training rows.
     """
     labels = np.asarray(labels)
     if block < 1:
         raise InputError(f"block: must be at least 1, not {block}")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
-    if model.conditional and model.n_classes:
-        _check_range(labels, model.n_classes)
-    blocks = -(-len(labels) // block)
-    copies = local_copies(state, blocks)
-    pending: collections.deque[tuple[jax.Array, int]] = collections.deque()
-    for b in range(blocks):
-        own = labels[b * block : (b + 1) * block]
-        pending.append((_dispatch(model, copies[b % len(copies)], key, b, own, block, options), len(own)))
-        if len(pending) == len(copies):
-            x, count = pending.popleft()
-            yield np.asarray(x)[:count]
-    for x, count in pending:
-        yield np.asarray(x)[:count]
+    _check_classes(model, labels)
+    cut = {b: labels[b * block : (b + 1) * block] for b in range(-(-len(labels) // block))}
+    yield from Sampler(model, state, block, len(cut), **options)(key, cut)
 
 
-def draw_block(
-    model: Model, state: State, key: jax.Array, b: int, labels: np.ndarray, *, block: int, **options: Any
-) -> np.ndarray:
-    """Draws block `b` of a request: `draw` for those who share the blocks out themselves.
+class Sampler:
+    """Draws blocks of requests on all devices of this process, one on each at a time."""
 
-    Args:
-      model: whose `sample` is called.
-      state: a state of that model.
-      key: the key of the whole request.
-      b: number of the block, from 0.
-      labels: (n,) integers, n <= `block`: the labels of this block alone.
-      block: size of every block of the request.
-      **options: as in `draw`.
+    def __init__(self, model: Model, state: State, block: int, blocks: int, **options: Any):
+        """A sampler for requests of `blocks` blocks of `block` examples; other arguments as those of `draw`."""
+        arrays = {name: value for name, value in options.items() if _has_arrays(value)}
+        plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
+        self._devices = tuple(jax.local_devices()[: max(blocks, 1)])
+        self._block, self._shared = block, replicate((local_copy(state), arrays), self._devices)
+        self._run = _compiled(model.sample, self._devices, **plain)
 
-    Returns:
-      (n, *spec.shape) f32.
-    """
-    return np.asarray(_dispatch(model, state, key, b, labels, block, options))[: len(labels)]
+    @property
+    def together(self) -> int:
+        """Number of blocks drawn at once."""
+        return len(self._devices)
+
+    def __call__(self, key: jax.Array, labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
+        """Draws the blocks with these numbers; a block is the same in all requests with this key and block size.
+
+        Args:
+          key: of the whole request.
+          labels: number of a block, from 0 -> its labels, (n,) integers with n at most the block size.
+
+        Yields:
+          (n, *spec.shape) f32 for each block in turn, while the devices draw the next ones.
+        """
+        shared, numbers, n = (replicate(key, self._devices), *self._shared), list(labels), self.together
+        pending: list[tuple[jax.Array, list[int]]] = []
+        for start in range(0, len(numbers), n):
+            group = numbers[start : start + n]
+            padded = np.zeros((n, self._block), np.int32)
+            for row, b in zip(padded, group, strict=False):
+                row[: len(labels[b])] = labels[b]
+            x = self._run(shared, (np.resize(np.array(group, np.uint32), n), padded))
+            pending.append((x, [len(labels[b]) for b in group]))
+            if len(pending) > 1:
+                yield from _cut(*pending.pop(0))
+        for drawn in pending:
+            yield from _cut(*drawn)
 
 
-def _dispatch(
-    model: Model, state: State, key: jax.Array, b: int, labels: np.ndarray, block: int, options: dict[str, Any]
-) -> jax.Array:
-    """Block `b`, padded, (block, *spec.shape): being computed where the state is."""
-    padded = np.zeros(block, np.int32)
-    padded[: len(labels)] = labels
-    arrays = {name: value for name, value in options.items() if _has_arrays(value)}
-    plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
-    return _compiled(model.sample, **plain)(key, np.uint32(b), state, padded, arrays)
+def _cut(x: jax.Array, counts: list[int]) -> Iterator[np.ndarray]:
+    """The blocks of a call without padding; those beyond `counts` only fill up the devices."""
+    for block, count in zip(np.asarray(x), counts, strict=False):
+        yield block[:count]
 
 
 def local_copy(state: State) -> State:
     """The state on this process's first device, where it is replicated over a mesh; no data moves.
 
-    A block is then drawn by one device, with the same program however many there are, and by one process alone.
+    One process can then work with it without the others.
     """
 
     def first(leaf: Any) -> Any:
@@ -118,28 +120,18 @@ def local_copy(state: State) -> State:
     return jax.tree.map(first, state)
 
 
-def devices_for(blocks: int) -> list[jax.Device]:
-    """This process's devices that so many blocks are worth compiling for: all, or the first alone."""
-    devices = jax.local_devices()
-    return devices if blocks >= BLOCKS_EACH * len(devices) else devices[:1]
-
-
-def local_copies(state: State, blocks: int) -> list[State]:
-    """Copies of the state, one on each of `devices_for(blocks)`.
-
-    Block b belongs to copy b % len(copies). Every device runs the same program, so that it does not show which did.
-    """
-    here, devices = local_copy(state), devices_for(blocks)
-    return [here] if len(devices) == 1 else [jax.device_put(here, device) for device in devices]
-
-
-def _check_range(labels: np.ndarray, n_classes: int) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
+def _check_classes(model: Model, labels: np.ndarray) -> None:
+    """Raises InputError for the first label that the model cannot draw."""
+    if not (model.conditional and model.n_classes):
+        return
+    wrong = np.flatnonzero((labels < 0) | (labels >= model.n_classes))
     if len(wrong):
-        place = wrong[0]
-        raise InputError(
-            f"labels: {labels[place]} in place {place} is out of range: there are classes 0 ... {n_classes - 1}"
-        )
+        place, top = wrong[0], model.n_classes - 1
+        raise InputError(f"labels: {labels[place]} in place {place} is out of range: there are classes 0 ... {top}")
+    empty = np.flatnonzero(np.isin(labels, model.empty_classes))
+    if len(empty):
+        place = empty[0]
+        raise InputError(f"labels: class {labels[place]}, in place {place}, has no training row to learn from")
 
 
 def _has_arrays(value: Any) -> bool:
@@ -147,14 +139,16 @@ def _has_arrays(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=16, typed=True)
-def _compiled(sample: Callable[..., jax.Array], /, **options: Any) -> Callable[..., jax.Array]:
-    """`sample` under jit with its plain options bound: (key, b, state, labels, other options) -> x.
+def _compiled(
+    sample: Callable[..., jax.Array], devices: tuple[jax.Device, ...], /, **options: Any
+) -> Callable[..., jax.Array]:
+    """`sample` with its plain options bound, over those devices: ((key, state, arrays), (numbers, labels)) -> x.
 
-    Kept, so that it compiles once.
+    Cached, so that it compiles once.
     """
 
-    @jit
-    def run(key: jax.Array, b: jax.Array, state: State, labels: jax.Array, arrays: dict[str, Any]) -> jax.Array:
-        return sample(jax.random.fold_in(key, b), state, labels, **options, **arrays)
+    def one(shared: tuple[jax.Array, State, dict[str, Any]], block: tuple[jax.Array, jax.Array]) -> jax.Array:
+        (key, state, arrays), (number, labels) = shared, block
+        return sample(jax.random.fold_in(key, number), state, labels, **options, **arrays)
 
-    return run
+    return over_devices(one, devices)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -47,8 +48,9 @@ def write_toy(path: Path) -> Path:
 
 def environment(**more: str) -> dict[str, str]:
     """One CPU device, one thread (so that runs can be compared bit for bit), no proxies and no cluster manager."""
-    foreign = ("SLURM_", "OMPI_", "TPU_", "MEGASCALE_", "XLA_FLAGS", "JAX_COORDINATOR")
+    foreign = ("SLURM_", "OMPI_", "TPU_", "MEGASCALE_", "JAX_COORDINATOR")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and not k.lower().endswith("_proxy")}
+    kept["XLA_FLAGS"] = re.sub(r"--xla_force_host_platform_device_count=\d+", "", kept["XLA_FLAGS"]).strip()
     return {**kept, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1", "PYTHONUNBUFFERED": "1", **more}
 
 

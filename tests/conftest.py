@@ -1,15 +1,23 @@
-"""What every test shares: four virtual CPU devices, a compilation cache, and the way to the real data."""
+"""What every test shares: four virtual CPU devices, cheap compilation, the real data, and which worker runs what."""
 
+import importlib.metadata
 import itertools
 import os
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Most programs run for a few steps here, and compiling them well takes several times as long as running them.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# XLA ends a process that is given a flag it does not know; this one of jaxlib 0.10 halves the time of compiling again.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4"
+    + " --xla_cpu_use_fusion_emitters=false" * importlib.metadata.version("jaxlib").startswith("0.10."),
+)
 # One cache for this run and the processes it starts, which compile the same programs again and again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"synthjax-tests-{os.getuid()}"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
@@ -18,6 +26,38 @@ MOST_MAPPINGS = 20_000
 """Linux gives a process 65,530 memory mappings at most (vm.max_map_count); compiled functions take some each, and JAX
 crashes without."""
 counted = itertools.count(1)
+
+DEAREST_FIRST = (
+    "tests/test_contract.py",
+    "tests/test_readme.py",
+    "tests/test_faults.py",
+    "tests/test_processes.py",
+)
+"""The files that take longest: begun first, so that all workers end at about the same time."""
+BY_PARAMETER = ("tests/test_contract.py",)
+"""Files whose tests share what belongs to one parameter, here a model: workers take one of those, not the file."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    rank = {name: place for place, name in enumerate(DEAREST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """As --dist=loadfile, but for BY_PARAMETER (--dist=loadgroup would have to mark every other file)."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, name = nodeid.partition("::")
+            parameters = name.partition("[")[2].rstrip("]")
+            return f"{file}[{parameters.partition('-')[0]}]" if file in BY_PARAMETER else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

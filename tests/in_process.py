@@ -6,8 +6,10 @@ import runpy
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import pytest
 from absl import flags
 
@@ -27,14 +29,21 @@ class End(NamedTuple):
         return line
 
 
-def run(name: str, *words: str) -> End:
-    """`python -m synthjax.launch.NAME WORDS`; signal handlers and flags are put back."""
+def run(name: str, *words: str, folder: Path | None = None, devices: int | None = None) -> End:
+    """`python -m synthjax.launch.NAME WORDS`, in `folder` and on so many devices; handlers and flags are put back."""
     before = set(flags.FLAGS)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", [name, *words])
         patch.setattr("synthjax.launch.cli.prepare_jax", lambda: None)
+        if folder is not None:
+            patch.chdir(folder)
+        if devices is not None:
+            some = jax.devices()[:devices]
+            for function in ("devices", "local_devices"):
+                patch.setattr(jax, function, lambda: some)
+            patch.setattr(jax, "device_count", lambda: devices)
         warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)  # put back by pytest
         try:
             runpy.run_module(f"synthjax.launch.{name}", run_name="__main__", alter_sys=True)
@@ -48,3 +57,8 @@ def run(name: str, *words: str) -> End:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     return End(code, out.getvalue(), err.getvalue())
+
+
+def launch(folder: Path, *words: str, name: str = "train") -> End:
+    """Runs a launcher in `folder`, on one device."""
+    return run(name, *words, folder=folder, devices=1)

@@ -11,6 +11,7 @@ import stores
 
 import synthjax
 from synthjax import data, files
+from synthjax.data.requests import Job
 from synthjax.errors import InputError, StorageError
 from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
@@ -138,7 +139,7 @@ def test_a_run_lives_in_a_store_and_draws_what_a_local_one_does(store, tmp_path)
     remote = Experiment("vae", SMALL, "gs://bucket/data/toy.npz", log_every=2, checkpoint_every=3, sample_every=0)
     workdir = files.path("gs://bucket/run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.watch.Watch, "__call__", lambda *_: None)
+        patch.setattr(train.monitor.Monitor, "__call__", lambda *_: None)
         assert train.run(remote, runs.data(remote), workdir) == 6
         files.remove(workdir / "checkpoints" / "6")
         assert train.run(remote, runs.data(remote), workdir) == 6
@@ -149,8 +150,8 @@ def test_a_run_lives_in_a_store_and_draws_what_a_local_one_does(store, tmp_path)
         model, state, spec = synthjax.load(folder)
         described, dataset = sample.describe_run(folder, state, 0)
         request = sample.make_request(model, spec, (5, 5), described=described, dataset=dataset, block=10)
-        assert sample.fulfil(model, state, request, folder / "synthetic.npz")
-        assert not sample.fulfil(model, state, request, folder / "synthetic.npz")
+        assert sample.fulfil(model, state, Job(request, folder / "synthetic.npz"))
+        assert not sample.fulfil(model, state, Job(request, folder / "synthetic.npz"))
         drawn.append((folder / "synthetic.npz").read_bytes())
     assert drawn[0] == drawn[1]
     steps = [[row["step"] for row in metrics.read(folder)] for folder in (workdir, tmp_path / "local")]
@@ -167,13 +168,16 @@ def test_sets_of_many_files_are_written_into_a_store(store, tmp_path, form):
     spec = data.load("digits").spec
     drawn = []
     for out in (files.path("gs://bucket/set"), tmp_path / "set"):
-        request = sample.Request(
-            spec, (3,) * 10, True, form, 0, 7, 2 * (form == "parts"), {}, {"name": "m", "config": {}, "member": 0,
-            "step": 1, "sha256": "0"}, {"name": "digits", "fingerprint": "f"}, {}
-        )  # fmt: skip
+        model = {"name": "m", "config": {}, "member": 0, "step": 1, "sha256": "0"}
+        dataset, blocks = {"name": "digits", "fingerprint": "f"}, 2 * (form == "parts")
+        request = sample.Request(spec, (3,) * 10, True, model, dataset, {}, form, block=7, part_blocks=blocks)
+
+        def draw(numbers, request=request):
+            return (np.full((len(request.labels(b)), 8, 8, 1), b, np.uint8) for b in numbers)
+
         job = sample.Job(request, out)
         job.begin()
-        job.run(lambda b, request=request: np.full((len(request.labels(b)), 8, 8, 1), b, np.uint8))
+        job.run(draw)
         job.finish()
         assert job.finished()
         drawn.append({p.relative_to(out).as_posix(): p.read_bytes() for p in files.tree(out)})

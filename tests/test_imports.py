@@ -35,7 +35,7 @@ UNRESTRICTED = {"launch", "studies", "__init__"}
 # The one module of the package that may import studies.
 REPRODUCE = "launch/reproduce.py"
 # What training and search take from `evals`: scores of the holdout, diversity, pictures of samples and losses.
-OF_TRAINING = {"quick_scores", "classifiers", "collapse", "plots", "utility", "paired"}
+OF_TRAINING = {"quick_scores", "classifiers", "collapse", "draw", "draw.png", "subsample"}
 # Mathematics receives plain values.
 FLAGS_AND_CONFIGS = ("absl.flags", "absl.app", "ml_collections")
 

@@ -27,6 +27,7 @@ from commands import (
     wait_until,
     write_toy,
 )
+from in_process import run
 
 import synthjax
 
@@ -58,8 +59,9 @@ def two(train, tmp_path_factory):
 
 
 def test_two_processes_agree_with_one(two, train, tmp_path):
-    code, _, err = finish(train(tmp_path))
-    assert code == 0, err
+    _, _, _, *words = train(tmp_path)  # Python's -m and the module
+    done = run("train", *words, devices=1)
+    assert done.code == 0, done.err
     alone, together = outcome(tmp_path), outcome(two[0])
     assert [row["step"] for row in together["rows"] if "loss" in row] == list(range(EVERY, STEPS + 1, EVERY))
     assert [row["step"] for row in together["rows"] if "diversity" in row] == [STEPS]

@@ -1,14 +1,14 @@
 """README's commands and programs run, the long ones shortened."""
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import environment, finish
+from in_process import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -21,17 +21,20 @@ COMMANDS = [
     for command in line.split(" && ")
 ]
 
-# Arguments that shorten a command; behind its own, where the last one counts.
+# Arguments that shorten a command that begins with these words; behind its own, where the last one counts.
+TRAIN = ["--steps=4", "--batch_size=8"]
+NARROW = ["--config.model.width=16", "--config.model.multipliers=1", "--config.model.blocks=1"]
 SHORT = {
-    "python -m synthjax.launch.train": ["--steps=4", "--batch_size=8"],
+    "python -m synthjax.launch.train": TRAIN,
+    "python -m synthjax.launch.train --model=ddpm": [*TRAIN, *NARROW, "--config.model.sample_steps=4"],
     "python -m synthjax.launch.sample --workdir=runs/ddpm-digits": ["--per_class=2"],
-    "python -m synthjax.launch.sample --workdir=runs/table_wcgan-breast_cancer": ["--rows=300"],
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
     "python -m synthjax.launch.synthesize": ["--config.model.components=4", "--steps=2", "--level=look"],
     "python -m synthjax.launch.eval": ["--level=look"],
+    "python -m synthjax.launch.eval --render": [],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
     "python -m synthjax.launch.search": ["--steps=20", "--trials=2", "--rungs=1"],
-    "python launch/local.py": ["--steps=4", "--batch_size=8"],
+    "python launch/local.py": TRAIN,
 }
 # What the tests themselves are run with, and `.ci/run` runs to the letter.
 INSTALL = ["pip install -e .", "pip install -e '.[test]'", "pytest"]
@@ -43,23 +46,24 @@ def on_files(command: str) -> bool:
 
 
 def shortened(command: str) -> list[str]:
-    """The words of a README command, shortened, for this Python; SHORT must know the command."""
-    (extra,) = (extra for start, extra in SHORT.items() if command.startswith(start))
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-    return [*words, *extra]
+    """The words of a README command, shortened; SHORT must know the command, by the longest of the words that fit."""
+    return [*shlex.split(command), *SHORT[max((start for start in SHORT if command.startswith(start)), key=len)]]
 
 
-def run(workplace: Path, words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Runs a command in `workplace` with this checkout's synthjax."""
-    environment = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    environment |= {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-    return subprocess.run(words, cwd=workplace, env=environment, capture_output=True, text=True, timeout=600)
+def start(workplace: Path, words: list[str]) -> tuple[int, str, str]:
+    """Runs a command in `workplace` as a process of its own."""
+    words = [sys.executable if word == "python" else word for word in words]
+    return finish(words, cwd=workplace, env=environment(PYTHONPATH=str(ROOT)))
 
 
 def check(workplace: Path, command: str) -> None:
     """Runs a README command, shortened, and expects success; a gate may also close, with so little training."""
-    done = run(workplace, shortened(command))
-    assert done.returncode in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{done.stdout}\n{done.stderr}"
+    words = shortened(command)
+    if words[:2] == ["python", "-m"]:
+        code, out, err = run(words[2].rpartition(".")[2], *words[3:], folder=workplace, devices=1)
+    else:
+        code, out, err = start(workplace, words)
+    assert code in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{out}\n{err}"
 
 
 def write_images(path: Path, side: int, seed: int) -> None:
@@ -85,7 +89,8 @@ def workplace(tmp_path_factory) -> Path:
         "python -m synthjax.launch.eval",
     ]
     for command in COMMANDS[1:3]:
-        check(folder, command)
+        code, out, err = start(folder, shortened(command))
+        assert code == 0, f"{command}\n{out}\n{err}"
     return folder
 
 
@@ -107,18 +112,15 @@ def test_commands_on_files_run(workplace, data_dir, command):
 
 
 def test_python_programs_run(workplace):
-    three_lines, loop, inpainting, *own_parts = PYTHON
-    assert "range(2000)" in loop
-    expected = {three_lines: "assert images.shape == (10, 8, 8, 1), images.shape"}
-    expected[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16"
-    inpainting = f"{three_lines}import numpy as np\n{inpainting}"
-    expected[inpainting] = "assert halves.shape == x.shape and abs(halves[:, :4] - x[:, :4]).max() < 1e-5"
-    assert len(own_parts) == 3
-    expected["".join([loop, *own_parts])] = "assert len(models) == 2 and metrics['loss'][2] > 0"
-    for program, claim in expected.items():
-        code = program.replace("range(2000)", "range(3)") + claim
-        done = run(workplace, [sys.executable, "-c", code])
-        assert done.returncode == 0, done.stderr
+    three_lines, loop = PYTHON
+    assert "range(2000)" in loop and "ddpm.Config()" in loop
+    narrow = "ddpm.Config(width=16, multipliers=(1,), blocks=(1,), sample_steps=4)"
+    loop = loop.replace("range(2000)", "range(3)").replace("ddpm.Config()", narrow)
+    claims = {three_lines: "assert images.shape == (10, 8, 8, 1)"}
+    claims[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16 and metrics['loss'] > 0"
+    for program, claim in claims.items():
+        code, _, err = start(workplace, ["python", "-c", f"{program}\n{claim}"])
+        assert code == 0, err
 
 
 def test_the_folders_and_files_that_the_pages_link_to_exist():

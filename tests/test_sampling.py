@@ -7,7 +7,22 @@ import pytest
 
 from synthjax import sampling
 from synthjax.errors import InputError
-from synthjax.model import Model
+from synthjax.jit import over_devices
+from synthjax.model import DataSpec, Model
+from synthjax.models import (
+    cgan,
+    dbm,
+    dcgan,
+    ddpm,
+    mixture,
+    rbm,
+    smote,
+    table_ar,
+    table_ddpm,
+    table_gan,
+    table_vae,
+    vae,
+)
 
 TRACES = []
 
@@ -55,8 +70,10 @@ def test_blocks_drawn_alone_and_in_any_order_are_those_of_the_whole():
     whole = drawn(LABELS)
     for b in (2, 0, 1):
         rows = slice(8 * b, 8 * b + 8)
-        alone = sampling.draw_block(MODEL, STATE, jax.random.key(0), b, LABELS[rows], block=8)
+        (alone,) = sampling.Sampler(MODEL, STATE, 8, 1)(jax.random.key(0), {b: LABELS[rows]})
         np.testing.assert_array_equal(alone, whole[rows])
+    some = sampling.Sampler(MODEL, STATE, 8, 3)(jax.random.key(0), {2: LABELS[16:], 0: LABELS[:8]})
+    np.testing.assert_array_equal(np.concatenate(list(some)), np.concatenate([whole[16:], whole[:8]]))
 
 
 def test_other_seeds_and_blocks_have_other_noise():
@@ -69,7 +86,7 @@ def test_one_trace_per_set_of_options():
     TRACES.clear()
     for scale in (0.5, 0.5, 0.25):
         drawn(LABELS, scale=scale)
-        drawn(LABELS[:3], seed=5, scale=scale)
+        drawn(LABELS[:18], seed=5, scale=scale)
     assert TRACES == [0.5, 0.25]
 
 
@@ -96,6 +113,24 @@ def test_bad_input_is_named(labels, block, named):
         next(sampling.draw(MODEL, STATE, jax.random.key(0), labels, block=block))
 
 
+def test_a_class_without_training_rows_is_refused_for_every_model():
+    """Nothing is compiled before."""
+    spec = DataSpec.from_arrays(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 0, 2, 2, 2, 0]))
+    assert spec.empty_classes == (1,)
+    image = DataSpec.from_arrays(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 2, 2]), levels=2)
+    for kind, (module, preset) in {
+        "table": (smote, "smote"), "image": (rbm, "rbm"), "mixture": (mixture, "mixture"), "ar": (table_ar, "table_ar"),
+        "vae": (table_vae, "table_vae"), "diffusion": (table_ddpm, "table_ddpm"), "gan": (table_gan, "table_cgan"),
+        "cgan": (cgan, "cgan"), "dcgan": (dcgan, "dcgan"), "ddpm": (ddpm, "ddpm"), "image vae": (vae, "vae"),
+        "dbm": (dbm, "dbm"),
+    }.items():  # fmt: skip
+        own = image if module in (rbm, cgan, dcgan, ddpm, vae, dbm) else spec
+        model = module.build(module.PRESETS[preset], own)
+        assert model.conditional, kind
+        with pytest.raises(InputError, match="^labels: class 1, in place 2, has no training row to learn from$"):
+            next(sampling.draw(model, None, jax.random.key(0), np.array([0, 2, 1])))
+
+
 def test_a_state_on_a_mesh_draws_what_one_device_draws():
     devices = jax.devices()
     if len(devices) < 2:
@@ -107,27 +142,42 @@ def test_a_state_on_a_mesh_draws_what_one_device_draws():
     assert sampling.local_copy(everywhere)["slope"].devices() == {devices[0]}
 
 
-def test_a_long_request_is_spread_over_all_devices():
-    """Every device draws its blocks, and what comes out is what one device draws."""
+@pytest.mark.parametrize(("blocks", "calls"), [(2, 1), (4, 1), (9, 3)])
+def test_blocks_are_spread_over_all_devices(blocks, calls, monkeypatch):
+    """One on each at a time; and what is drawn is what a single device draws, bit for bit."""
     devices = jax.local_devices()
-    if len(devices) < 2:
-        pytest.skip("needs several devices")
-    labels = np.arange(8 * sampling.BLOCKS_EACH * len(devices)) % 4
-    copies = sampling.local_copies(STATE, sampling.BLOCKS_EACH * len(devices))
-    assert [copy["slope"].devices() for copy in copies] == [{device} for device in devices]
-    used = []
+    if len(devices) != 4:
+        pytest.skip("needs four devices")
+    results = recorded(monkeypatch)
+    labels = np.arange(8 * blocks - 3) % 4
+    spread = drawn(labels)
+    assert [x.sharding.device_set for x in results] == [set(devices[:blocks])] * calls
+    assert all(shard.data.shape == (1, 8, 2) for x in results for shard in x.addressable_shards)
+    monkeypatch.setattr(jax, "local_devices", lambda: devices[:1])
+    alone = drawn(labels)
+    assert [len(x) for x in results[calls:]] == [1] * blocks
+    np.testing.assert_array_equal(spread, alone)
 
-    def recorded(model, state, *rest):
-        used.append(state["slope"].devices())
-        return dispatch(model, state, *rest)
 
-    dispatch = sampling._dispatch
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sampling, "_dispatch", recorded)
-        spread = drawn(labels)
-    assert used == [{device} for device in devices] * sampling.BLOCKS_EACH
-    alone = [
-        sampling.draw_block(MODEL, STATE, jax.random.key(0), b, labels[8 * b : 8 * b + 8], block=8)
-        for b in range(len(labels) // 8)
-    ]
-    np.testing.assert_array_equal(spread, np.concatenate(alone))
+def recorded(monkeypatch) -> list[jax.Array]:
+    """What compiled samplers return from now on, as it lies on the devices."""
+    results, compiled = [], sampling._compiled
+
+    def record(*args, **options):
+        run = compiled(*args, **options)
+        return lambda *given: results.append(run(*given)) or results[-1]
+
+    monkeypatch.setattr(sampling, "_compiled", record)
+    return results
+
+
+def test_each_device_does_the_work_of_one_block(monkeypatch):
+    monkeypatch.setattr("synthjax.jit.compiler_options", dict)  # of a nested jit there are none
+
+    def multiply(w, x):
+        return x @ w
+
+    w, x = np.ones((16, 16), np.float32), np.ones((4, 8, 16), np.float32)
+    for devices in (1, 2, 4):
+        run = jax.jit(over_devices(multiply, jax.devices()[:devices]))
+        assert run.lower(w, x[:devices]).compile().cost_analysis()["flops"] == 2 * 8 * 16 * 16

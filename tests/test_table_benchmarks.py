@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of 
 from benchmarks import tables
 from synthjax import adversarial, gan_losses
 from synthjax.data.feed import Feed
-from synthjax.evals import frames
+from synthjax.evals.table import from_frames
 from synthjax.model import Column, DataSpec
 from synthjax.models import table_gan
 
@@ -135,7 +135,7 @@ def test_worth_of_a_copy_and_of_noise():
     schema = types.SimpleNamespace(fields=fields, target="y")
     parts = {"train": frame.iloc[:300], "test": frame.iloc[300:]}
     dataset = types.SimpleNamespace(table=types.SimpleNamespace(schema=schema), frame=parts.get)
-    assert set(frames.read(parts, kinds, "y")) == set(parts)
+    assert set(from_frames(parts, kinds, "y")) == set(parts)
     auc, alike = tables.worth(dataset, parts["train"], "test")
     assert auc > 0.98 and alike > 0.8
     noise = parts["train"].assign(y=rng.permutation(parts["train"]["y"]), b=5 + rng.normal(size=300))

@@ -278,16 +278,16 @@ class Encoder:
         Raises:
             InputError: training needs more than there is.
         """
-        there = there or memory.there()
+        there = there or memory.limit()
         widest = max(self.codings, key=lambda coding: coding.size)
         line = (
             f"{len(self.codings)} columns are encoded as {self.width:,} positions (widest: {shown(widest.name)}, "
             f"{widest.encoding}, {widest.size:,}); training on {rows:,} rows takes about "
-            + memory.spelt(self.needs(rows))
+            + memory.shown(self.needs(rows))
         )
         if self.needs(rows) > there:
             advice = "encode wide columns as `code` or `interval`, or train on fewer rows"
-            raise InputError(f"{line}, and there are {memory.spelt(there)}: {advice}")
+            raise InputError(f"{line}, and there are {memory.shown(there)}: {advice}")
         return line
 
     def to_dict(self) -> dict[str, Any]:

@@ -83,6 +83,9 @@ class Feed:
         if self.kind == "batches":
             rows = rows.reshape(self.n_batches, self.batch_size)
         rows = rows[..., part]
+        if self.kind == "dataset" and len(rows) and rows[-1] >= 0:  # consecutive: a view, no copy of the training set
+            whole = slice(rows[0], rows[-1] + 1)
+            return Batch(self.x[whole], self.y[whole], np.ones(len(rows), np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
         return Batch(self.x[rows], self.y[rows], (rows >= 0).astype(np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
 
     def check(self, n_classes: int) -> None:

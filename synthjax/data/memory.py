@@ -9,7 +9,7 @@ _OWN = Path("/proc/self/cgroup")
 """Where Linux says how much memory a control group may have, and which group this process is in."""
 
 
-def there() -> int:
+def limit() -> int:
     """Bytes of memory for this process: the machine's, or what its container or any group around it allows."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _limits():
@@ -30,7 +30,7 @@ def _limits() -> list[Path]:
     return limits
 
 
-def spelt(count: float) -> str:
+def shown(count: float) -> str:
     """A number of bytes for people: "16.0 GB"."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:

@@ -7,11 +7,10 @@ and part is on disk before the next begins, so an interrupted job goes on where 
     job = Job(request, Path("synthetic.npz"))
     if not job.finished():
         job.begin()
-        job.run(draw)    # draw(b) -> the rows of block b
+        job.run(draw)    # draw(numbers) -> the rows of each of these blocks
         job.finish()
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -27,7 +26,6 @@ import numpy as np
 
 from synthjax import files
 from synthjax.data import cards, writers
-from synthjax.data.in_order import in_order
 from synthjax.errors import InputError, Preempted
 from synthjax.model import DataSpec
 
@@ -48,20 +46,20 @@ class Request:
     counts: tuple[int, ...]
     """Examples of each class; a single count when the set has no labels."""
     labelled: bool
-    form: Literal["npz", "png", "parts", "csv", "parquet"]
-    seed: int
-    block: int
-    """Examples drawn at once."""
-    part_blocks: int
-    """Blocks in a part; 0 unless `form` is parts."""
-    options: dict[str, Any]
-    """Options of the model's sampler that differ from its defaults."""
     model: dict[str, Any]
     """name, config, member, step and sha256 of the state."""
     dataset: dict[str, Any]
     """name and fingerprint of the training data."""
     software: dict[str, str]
     """Versions and backend, without which the bytes are no promise."""
+    form: Literal["npz", "png", "parts", "csv", "parquet"] = "npz"
+    seed: int = 0
+    block: int = 500
+    """Examples drawn at once."""
+    part_blocks: int = 0
+    """Blocks in a part; 0 unless `form` is parts."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the model's sampler that differ from its defaults."""
     table: dict[str, Any] | None = None
     """Of a table that is written as one: its columns and the encoder's hash, see `describe_table`."""
     where: tuple[str, ...] = ()
@@ -239,24 +237,22 @@ class Job:
 
     def run(
         self,
-        draw: Callable[[int], np.ndarray],
+        draw: Callable[[Sequence[int]], Iterator[np.ndarray]],
         *,
         process: int = 0,
         process_count: int = 1,
         report: Callable[[int, bool], None] = lambda rows, drawn: None,
         stop: Callable[[], bool] = lambda: False,
-        workers: int = 1,
     ) -> None:
         """Draws this process's share: every `process_count`-th part, or block of a single file, from `process` on.
 
         Args:
-          draw: b -> the rows of block `b`, (n, *shape) as stored, of csv and parquet (n, columns) f32 units; a
-            function of the request and b alone.
+          draw: numbers of blocks -> the rows of each in turn, (n, *shape) as stored, of csv and parquet (n, columns)
+            f32 units. What it gives for block b is a function of the request and of b alone.
           process: number of this process.
           process_count: how many there are, each with its own `process`, on one file system.
           report: called with the rows just finished, and whether they were drawn now (True) or found (False).
           stop: asked after each block whether to end early.
-          workers: blocks that are drawn at once, each in a thread: the number of devices.
 
         Raises:
           Preempted: `stop` said so; what is drawn is kept.
@@ -267,13 +263,13 @@ class Job:
                 report(self.request.rows_of(part), False)
                 continue
             missing = [b for b in blocks if self.store.get(b) is None]
-            with contextlib.closing(in_order(draw, missing, workers)) as drawn:
-                for b in blocks:
-                    if new := self.store.get(b) is None:
-                        self.store.put(b, next(drawn))
-                    report(len(self.request.labels(b)), new)
-                    if stop():
-                        raise Preempted(f"{self.out}: {_KEPT}")
+            drawn = draw(missing)
+            for b in blocks:
+                if new := b in missing:
+                    self.store.put(b, next(drawn))
+                report(len(self.request.labels(b)), new)
+                if stop():
+                    raise Preempted(f"{self.out}: {_KEPT}")
             if self.request.form == "parts":
                 self._write_part(part)
 

@@ -138,7 +138,7 @@ def load(
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
     if name in _TABLES or _is_table(name):
-        return _load_table(name, data_dir, holdout, target, encoding, schema, min_count, test)
+        return _load_table(name, data_dir, holdout, test, TableOptions(target, encoding, schema, min_count))
     if target or schema:
         raise InputError(f"target and schema are for tables; {shown(name)} holds images")
     source = _read(name, data_dir)
@@ -261,15 +261,17 @@ def _is_table(name: str) -> bool:
     return any(suffix.lower() in _TABLE_ENDINGS for suffix in Path(name).suffixes)
 
 
+class TableOptions(NamedTuple):
+    """What `load` takes for tables alone."""
+
+    target: str | None
+    encoding: str
+    schema: str | None
+    min_count: int
+
+
 def _load_table(
-    name: str,
-    data_dir: str | None,
-    holdout: float,
-    target: str | None,
-    encoding: str,
-    schema: str | None,
-    min_count: int,
-    test_file: str | None,
+    name: str, data_dir: str | None, holdout: float, test_file: str | None, options: TableOptions
 ) -> Dataset:
     """A table with its splits cut, measured and encoded."""
     from synthjax.data import readers, table_dataset
@@ -283,7 +285,7 @@ def _load_table(
     else:
         tests = readers.open_table(_locate(test_file, data_dir)) if test_file else None
         found = table_dataset.Found(readers.open_table(_locate(name, data_dir)), tests)
-    found = found._replace(target=target or found.target)
+    found = found._replace(target=options.target or found.target)
     y, classes = table_dataset.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
     _check_counts(y, classes, where, holdout, found.test is None)
@@ -291,9 +293,11 @@ def _load_table(
     left, test = (whole, None) if found.test else _cut(whole, TEST_SHARE, TEST_SEED)
     train, held = _cut(left, holdout, HOLDOUT_SEED)
     splits = {"train": train.index, "holdout": held.index} | ({"test": test.index} if test else {})
-    rows, encoder, table = table_dataset.encode(found, splits, encoding=encoding, overrides=schema, min_count=min_count)
+    rows, encoder, table = table_dataset.encode(
+        found, splits, encoding=options.encoding, overrides=options.schema, min_count=options.min_count
+    )
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
-    spec = encoder.spec().measured(train.x, min_count)
+    spec = encoder.spec().measured(train.x, options.min_count)
     digest = fingerprint(spec, train, held, test)
     return Dataset(_short_name(name), spec, train, held, test, digest, encoder, table)
 

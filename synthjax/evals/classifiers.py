@@ -132,6 +132,16 @@ STANDARD = Protocol(
 )
 
 
+class Task(NamedTuple):
+    """What a step is compiled for."""
+
+    net: nn.Module
+    protocol: Protocol
+    levels: int
+    shift: int
+    """Largest shift in pixels."""
+
+
 class Classifiers(NamedTuple):
     """Networks trained from several seeds on one training set."""
 
@@ -154,7 +164,6 @@ def train(
     protocol: Protocol = STANDARD,
     seeds: int = 5,
     epochs: int | None = None,
-    shift: int | None = None,
     pad_to: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Classifiers:
@@ -169,7 +178,6 @@ def train(
         seeds: number of networks.
         epochs: passes through the set; None: the protocol's. A pass takes N // batch batches of examples in a new
             order, and leaves out the rest; a set smaller than a batch is one padded batch.
-        shift: largest shift in pixels; None: `largest_shift(spec, protocol)`.
         pad_to: rows to pad the arrays to; sets padded alike share one compilation.
         progress: called with the share of the epochs that are done, in (0, 1].
 
@@ -178,12 +186,12 @@ def train(
     """
     if min(spec.shape[:2]) < protocol.min_side:
         raise InputError(f"images of {spec.shape[0]}x{spec.shape[1]} pixels are too small for {protocol.name}")
-    shift = largest_shift(spec, protocol) if shift is None else shift
     epochs = protocol.epochs if epochs is None else epochs
     rows = max(len(x), pad_to, protocol.batch)
     images = jnp.asarray(_pad(np.asarray(x, np.uint8), rows))
     labels = jnp.asarray(_pad(np.asarray(y, np.int32), rows))
     net = protocol.net(spec.n_classes)
+    task = Task(net, protocol, spec.levels, largest_shift(spec, protocol))
     groups = jnp.split(jax.random.split(key, seeds), seeds if _on_cpu() else 1)
     steps = max(len(x) // protocol.batch, 1)
     chunks = [(e, i, min(i + CHUNK, steps)) for e in range(epochs) for i in range(0, steps, CHUNK)]
@@ -194,8 +202,7 @@ def train(
     def advance(keys: jax.Array, before: tuple[Any, np.ndarray], chunk: tuple[int, int, int]) -> tuple[Any, np.ndarray]:
         state, losses = before
         epoch, start, stop = chunk
-        numbers = (len(x), epoch, epochs, start, stop)
-        state = _steps(net, spec.levels, shift, keys, state, images, labels, *numbers, protocol)
+        state = _steps(task, keys, state, (images, labels, len(x)), (epoch, epochs, start, stop))
         _, (_, total) = jax.block_until_ready(state)
         losses[:, epoch] = total / steps  # complete with the epoch's last chunk
         return state, losses
@@ -307,12 +314,13 @@ def _init(net, keys, x, optimiser=STANDARD.optimiser):
     return jax.vmap(one)(keys)
 
 
-@functools.partial(jit, static_argnames=("net", "levels", "shift", "protocol"), donate_argnames="state")
-def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop, protocol=STANDARD):
+@functools.partial(jit, static_argnames="task", donate_argnames="state")
+def _steps(task, keys, state, examples, place):
     """Steps `start` ... `stop` - 1 of an epoch over the first `n` rows, for every seed; these numbers are dynamic.
 
     The sum of losses in the state is that of the epoch's steps so far.
     """
+    (x, y, n), (epoch, epochs, start, stop), protocol = examples, place, task.protocol
     steps = jnp.maximum(n // protocol.batch, 1)
 
     def run(key, state):
@@ -325,7 +333,7 @@ def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop,
             rate = protocol.rate((epoch * steps + i) / (epochs * steps))
             weight = (place < n).astype(jnp.float32)
             key_step = jax.random.fold_in(key_steps, i)
-            return _step(net, protocol, levels, shift, key_step, state, (x[rows], y[rows], weight), rate)
+            return _step(task, key_step, state, (x[rows], y[rows], weight), rate)
 
         variables, (moments, total) = state
         state = variables, (moments, jnp.where(start == 0, 0.0, total))
@@ -334,22 +342,22 @@ def _steps(net, levels, shift, keys, state, x, y, n, epoch, epochs, start, stop,
     return jax.vmap(run)(keys, state)
 
 
-def _step(net, protocol, levels, shift, key, state, batch, rate):
+def _step(task, key, state, batch, rate):
     """One step on a batch: images (B, H, W, C) u8, labels, weights. Examples of weight 0 change nothing."""
     variables, (moments, total) = state
     x, y, weight = batch
     key_images, key_dropout = jax.random.split(key)
-    images = _augment(key_images, x, shift, protocol.flip).astype(jnp.float32) / (levels - 1)
+    images = _augment(key_images, x, task.shift, task.protocol.flip).astype(jnp.float32) / (task.levels - 1)
 
     def loss(params):
-        (logits, _), new = net.apply(
+        (logits, _), new = task.net.apply(
             {**variables, "params": params}, images, weight, rngs={"dropout": key_dropout}, mutable="batch_stats"
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
         return (losses * weight).sum() / weight.sum(), new
 
     (value, new), gradient = jax.value_and_grad(loss, has_aux=True)(variables["params"])
-    update, moments = protocol.optimiser.update(gradient, moments)
+    update, moments = task.protocol.optimiser.update(gradient, moments)
     params = jax.tree.map(lambda p, u: p - rate * u, variables["params"], update)
     return {"params": params, **new}, (moments, total + value)
 

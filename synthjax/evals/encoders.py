@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from synthjax.evals.frames import Table
+from synthjax.evals.table import Table
 
 Encoder = Callable[[Table], np.ndarray]
 """Table of N rows to (N, F) f64."""

@@ -16,7 +16,7 @@ from synthjax.model import DataSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from synthjax.evals.frames import Table
+    from synthjax.evals.table import Table
 
 LIMIT = 50_000
 """Rows of each table that the two-sample test looks at, at most."""
@@ -80,12 +80,13 @@ def of_rows(
       synthetic rows predicts the target of real ones: ROC AUC, or R2 of a quantity; that of guessing where there are
       too few rows with a target.
     """
-    from synthjax.evals import frames, tabular
+    from synthjax.evals.fidelity.tables import c2st
+    from synthjax.evals.table import from_frames
 
-    tables = frames.read({"real": real, "synthetic": synthetic}, kinds, target)
+    tables = from_frames({"real": real, "synthetic": synthetic}, kinds, target)
     found = {}
     if "c2st" in names:
-        told = tabular.c2st(tables["real"], tables["synthetic"], seed=seed, limit=limit, folds=FOLDS)
+        told = c2st(tables["real"], tables["synthetic"], seed=seed, limit=limit, folds=FOLDS)
         found["c2st"] = told["score"] or 0.0
     if "tstr" in names and target is not None:
         found["tstr"] = _tstr(tables["real"], tables["synthetic"], seed)
@@ -93,11 +94,10 @@ def of_rows(
 
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
-    from synthjax.evals import boosting
-    from synthjax.evals.tabular_utility import SMALLEST
+    from synthjax.evals.domains.tables import SMALLEST, useful
 
     measure, guessing = ("r2", 0.0) if real.schema.regression else ("roc_auc", 0.5)
-    if min(len(table.answered()) for table in (real, synthetic)) < SMALLEST:
+    if min(len(table.with_target()) for table in (real, synthetic)) < SMALLEST:
         return guessing
-    value = boosting.useful(synthetic, real, seed)[measure]
+    value = useful(synthetic, real, seed)[measure]
     return guessing if value is None else value

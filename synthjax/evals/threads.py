@@ -11,7 +11,7 @@ _LOCK = threading.Lock()
 
 
 @contextlib.contextmanager
-def one_thread(api: str | None = None) -> Iterator[None]:
+def single_thread(api: str | None = None) -> Iterator[None]:
     """scikit-learn on one thread: on cores that something else keeps busy, its threads wait for one another.
 
     That takes up to twenty times as long as the work itself.
@@ -25,6 +25,17 @@ def one_thread(api: str | None = None) -> Iterator[None]:
     with _LOCK:
         _count_cores()
     with threadpool_limits(1, api):
+        yield
+
+
+@contextlib.contextmanager
+def fixed_protocol() -> Iterator[None]:
+    """`single_thread`, and silence about fits whose number of iterations is part of a protocol, or of rare classes."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with single_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", "Only one sample")
         yield
 
 

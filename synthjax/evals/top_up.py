@@ -8,21 +8,24 @@ set and answer for the same real test data:
     balanced accuracy   the mean over the classes of the share of each that is recognised
     recall              that share of the rarest class
 
-What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.paired`). Sets
+What is gained stands with its interval by the bootstrap over test examples and seeds (`synthjax.evals.bootstrap`). Sets
 whose smallest class has `BALANCED` of the largest one's examples have nothing to fill up. Images and tables share this:
 it is a function of `answers(real rows, synthetic rows) -> classes`. Nothing is chosen on the data that judges.
 
-    found = top_up.evaluate(answers, train.y, synthetic.y, test.y, spec.classes, limit=6_000, seed=0)
+    found = top_up.evaluate(answers, Labels(train.y, synthetic.y, test.y, spec.classes), limit=6_000)
     print(top_up.sentence(found, "a CNN", "example"))
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from synthjax.evals import paired
-from synthjax.evals.amounts import leaf
+from synthjax.evals import bootstrap
+from synthjax.evals.estimate import student
+from synthjax.evals.figure import Count, Estimate, Interval, figure, part
+from synthjax.evals.streams import stream
 
 BALANCED = 2 / 3
 """Examples of the smallest class by those of the largest from which on a set counts as balanced."""
@@ -36,52 +39,81 @@ Answers = Callable[[np.ndarray, np.ndarray], np.ndarray]
 classifiers trained on both give to the M real test examples."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gained:
+    """A score of real data alone, with rare classes filled up by synthetic, and by repeated real examples."""
+
+    real: Estimate
+    filled: Estimate
+    repeated: Estimate
+    points: float = figure(
+        "points gained by filling up rare classes",
+        "Score with rare classes filled up by synthetic examples less that of real data alone, times 100.",
+        "high",
+        bounds=(None, None),
+        floor=0.0,
+        interval="ci",
+    )
+    ci: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopUp:
+    """Are rare classes helped by synthetic examples?"""
+
+    reason: str | None
+    """Why nothing was measured, with None for the rest; None: it was."""
+    rarest: str | None
+    """Name of a class."""
+    n_real: Count | None
+    n_synthetic: Count | None
+    filled: dict[str, dict[Literal["real", "added", "lacking"], Count]] | None
+    """Examples of each rare class."""
+    n_test: Count | None
+    """Of the rarest class."""
+    balanced_accuracy: Gained | None = part("balanced accuracy")
+    recall: Gained | None = part("recall of the rarest")
+    said: str
+    """In words."""
+
+
+class Labels(NamedTuple):
+    """Classes of all examples, as integers in 0 ... len(names) - 1."""
+
+    real: np.ndarray
+    """(N,) of the real training set."""
+    made: np.ndarray
+    """(S,) of the synthetic set."""
+    test: np.ndarray
+    """(M,) of the real test set."""
+    names: Sequence[str]
+
+
 def evaluate(
-    answers: Answers,
-    real: np.ndarray,
-    made: np.ndarray,
-    test: np.ndarray,
-    classes: Sequence[str],
-    *,
-    limit: int,
-    seed: int = 0,
-    tick: Callable[[], None] = lambda: None,
+    answers: Answers, labels: Labels, *, limit: int, seed: int = 0, tick: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """What filling up the rare classes is worth.
 
     Args:
         answers: see `Answers`.
-        real: (N,) integers in 0 ... len(classes) - 1, classes of the real training set.
-        made: (S,) classes of the synthetic set.
-        test: (M,) classes of the real test set.
-        classes: their names.
+        labels: of the sets.
         limit: examples of the filled set at most; of a larger one, the real part is cut first, each class alike.
         seed: of the draws and the bootstrap.
         tick: called after each of the `TRAININGS`.
 
     Returns:
-        Plain values: `reason`, why nothing was measured, and None for the rest; or `reason` None; `rarest`, a class
-        name; `n_real`, `n_synthetic`, examples; `filled`, class name -> `real`, `added`, `lacking` examples of each
-        class that lacks some; `n_test`, test examples of the rarest; `balanced_accuracy` and `recall`, each with
-        leaves (`amounts.leaf`, over the seeds) `real`, `filled` and `repeated`, and the `points` gained by filling up
-        with their `ci`.
+        Plain values with the keys of `TopUp` but `said`.
     """
-    rng = np.random.default_rng([seed, 17])
+    real, made, test, classes = labels
+    rng = stream(seed, "top_up")
     rows = _cut(rng, real, limit)
     counts, available = (np.bincount(y, minlength=len(classes)) for y in (real[rows], made))
     lacking = np.where(counts > 0, counts.max() - counts, 0)
     added = np.minimum(lacking, available)
     rarest = int(np.argmin(np.where(counts > 0, counts, len(real) + 1)))
     n_test = int((test == rarest).sum())
-    whole = np.bincount(real, minlength=len(classes))
-    if _balanced(whole):
-        return skipped(_even(whole, classes))
-    if not lacking.any():
-        return skipped(f"with at most {limit:,} examples in all, no class has fewer than another")
-    if not added.any():
-        return skipped("the synthetic set has no example of a rare class")
-    if not n_test:
-        return skipped(f"no real test example is of the rarest class, “{classes[rarest]}”")
+    if reason := _reason(labels, lacking, added, rarest, limit):
+        return skipped(reason)
     sides = []
     for one, other in _sets(rng, rows, real, made, added):
         sides.append(answers(one, other))
@@ -97,9 +129,23 @@ def evaluate(
             for label in np.flatnonzero(lacking).tolist()
         },
         "n_test": n_test,
-        "balanced_accuracy": _beside(sides, test, present, seed),
-        "recall": _beside(sides, test, np.array([rarest]), seed),
+        "balanced_accuracy": _beside(stream(seed, "top_up.balanced_accuracy"), sides, test, present),
+        "recall": _beside(stream(seed, "top_up.recall"), sides, test, np.array([rarest])),
     }
+
+
+def _reason(labels: Labels, lacking: np.ndarray, added: np.ndarray, rarest: int, limit: int) -> str | None:
+    """Why nothing can be measured."""
+    whole = np.bincount(labels.real, minlength=len(labels.names))
+    if _balanced(whole):
+        return _even(whole, labels.names)
+    if not lacking.any():
+        return f"with at most {limit:,} examples in all, no class has fewer than another"
+    if not added.any():
+        return "the synthetic set has no example of a rare class"
+    if not (labels.test == rarest).any():
+        return f"no real test example is of the rarest class, “{labels.names[rarest]}”"
+    return None
 
 
 def skipped(reason: str) -> dict[str, Any]:
@@ -176,12 +222,14 @@ def _cut(rng: np.random.Generator, real: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.concatenate(rows))
 
 
-def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, Any]:
+def _beside(
+    rng: np.random.Generator, sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
     """The mean recall of some classes, of each side's answers (seeds, M), and what the second gains over the first."""
     scores = [[_recall(answer, test, labels) for answer in side] for side in sides]
     whole = np.ones((1, len(test)))
-    leaves = [leaf([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
-    gained = paired.loss(scores[0], scores[1], len(test), seed=seed)
+    leaves = [student([float(score(whole)[0]) for score in side], low=0, high=1) for side in scores]
+    gained = bootstrap.loss(rng, scores[0], scores[1], len(test))
     return {
         **dict(zip(("real", "filled", "repeated"), leaves, strict=True)),
         "points": gained["points"],
@@ -189,7 +237,7 @@ def _beside(sides: Sequence[np.ndarray], test: np.ndarray, labels: np.ndarray, s
     }
 
 
-def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> paired.Score:
+def _recall(answer: np.ndarray, test: np.ndarray, labels: np.ndarray) -> bootstrap.Score:
     """The mean over classes of the share recognised; NaN where a resample lacks one of them."""
     there = (test[:, None] == labels).astype(np.float64)
     right = there * (answer == test)[:, None]

@@ -9,14 +9,32 @@ features of a CNN. An AUC far below 1/2 is no likeness either: rows then meet th
     found["score"], found["auc"]
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from synthjax.evals.threads import one_thread
+from synthjax.evals.figure import Count, Share, figure
+from synthjax.evals.threads import single_thread
 
 FOLDS = 3
 """Of the cross-validation, as in SDMetrics' detection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSample:
+    """What the test found, as the report holds it; None where there are fewer examples than folds."""
+
+    score: Share | None = figure(
+        "two-sample test", "2 - 2 max(AUC, 1/2): 1 where it cannot tell them apart, 0 where it never errs.", "high"
+    )
+    auc: Share | None = figure(
+        "AUC of the two-sample test", "0.5 where synthetic and real examples cannot be told apart.", detail=True
+    )
+    values: list[float] | None
+    """The score of each fold."""
+    n: Count
+    """Examples of each kind."""
 
 
 def judge(
@@ -37,8 +55,7 @@ def judge(
         categorical: (F,) bool, the positions that hold codes of categories; None: none.
 
     Returns:
-        Plain values: `score` (see module) and `auc`, means over the folds; `values`, the score of each; `n`, examples
-        of each kind; all None but `n` where there are fewer examples than folds.
+        Plain values with the keys of `TwoSample`.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
@@ -51,7 +68,7 @@ def judge(
     aucs = []
     for fold, (fit, judged) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)):
         trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=(seed + fold) % 2**32)
-        with one_thread("openmp"):
+        with single_thread("openmp"):
             guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]
         aucs.append(float(roc_auc_score(y[judged], guess)))
     scores = [2 - 2 * max(auc, 0.5) for auc in aucs]

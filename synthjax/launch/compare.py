@@ -1,37 +1,39 @@
 """Puts several judged sets side by side: the side of `launch.eval --compare`."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from synthjax import files
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.evals import comparison, exports
-from synthjax.launch.judging import say
+from synthjax.evals import page, report
+from synthjax.evals.report import compare, figures, rows
+from synthjax.launch.console import say
+from synthjax.launch.subjects import Asked
 
-Judge = Callable[[dict[str, Any]], dict[str, Any]]
-"""What is asked, by flag, to a report: made now, or before."""
+Judge = Callable[[Asked], report.Report]
+"""What is asked to a report: made now, or before."""
 
 
-def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge) -> dict[str, Any]:
+def run(names: Sequence[str], asked: Asked, out: Path, judge: Judge) -> dict[str, Any]:
     """Judges what is not judged yet, and writes compare.json, .html, .csv and .tex.
 
     Args:
         names: a run's folder, a report.json or the folder that it lies in, or with --real a synthetic file, each.
-        asked: the flags that say what is judged, by name.
+        asked: the flags that say what is judged.
         out: folder of the results.
         judge: see `Judge`.
 
     Returns:
-        What `comparison.assemble` returned.
+        What `report.compare.assemble` returned.
 
     Raises:
         SynthjaxError: fewer than two names, or flags that do not go with several sets.
         InputError: a name is neither of these, or the sets do not compare.
     """
     for flag in ("workdir", "synthetic"):
-        if asked[flag] is not None:
+        if getattr(asked, flag) is not None:
             raise SynthjaxError(f"--{flag} does not go with --compare: name it there")
     if len(names) < 2:
         raise SynthjaxError("--compare: name at least two, such as --compare runs/a runs/b")
@@ -43,24 +45,18 @@ def run(names: Sequence[str], asked: Mapping[str, Any], out: Path, judge: Judge)
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--out={out}: cannot be made: {error.strerror or error}") from error
-    reports = {}
+    reports: dict[str, report.Report] = {}
     for place, (title, way) in enumerate(zip(titles(names), ways, strict=True), start=1):
         say(f"({place}/{len(names)}) {title}")
-        reports[title] = judge(way) if isinstance(way, dict) else _read(way)
-    try:
-        found = comparison.assemble(reports)
-        rows = {title: exports.figures(report) for title, report in reports.items()}
-        texts = {
-            "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
-            "compare.html": comparison.render(found),
-            "compare.csv": exports.to_csv(rows),
-            "compare.tex": exports.to_latex(rows),
-        }
-    except SynthjaxError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        # A report.json is anybody's file: rather than all of its schema, what is used of it is checked.
-        raise InputError(f"--compare {' '.join(names)}: one holds no such report as eval writes ({error!r})") from error
+        reports[title] = judge(way) if isinstance(way, Asked) else way
+    found = compare.assemble(reports)
+    measured = {title: rows.measured(one) for title, one in reports.items()}
+    texts = {
+        "compare.json": json.dumps(found, indent=1, allow_nan=False) + "\n",
+        "compare.html": page.compare(found),
+        "compare.csv": figures.to_csv(measured),
+        "compare.tex": figures.to_latex(measured),
+    }
     for name, text in texts.items():
         files.write(out / name, text)
     say(f"\nwrote {out / 'compare.html'}: open it in a browser (figures: compare.json, compare.csv, compare.tex)")
@@ -77,29 +73,18 @@ def titles(names: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _way(name: str, asked: Mapping[str, Any]) -> Path | dict[str, Any]:
-    """How a name's report is had: the file that it is in, or the flags that judge it."""
+def _way(name: str, asked: Asked) -> report.Report | Asked:
+    """A name's report, if it is in a file, or the flags that judge it."""
     path = files.path(name)
     if path.name.endswith(".json"):
-        return path
+        return report.read(path)
     if path.is_dir() and (path / "config.json").is_file():
-        if asked["real"] is not None:
+        if asked.real is not None:
             raise SynthjaxError(f"--compare: {name} is a run, and --real goes with files")
-        return {**asked, "workdir": name}
+        return asked._replace(workdir=name)
     if path.is_dir() and (path / "report.json").is_file():
-        return path / "report.json"
-    if asked["real"] is None or not path.is_file():
+        return report.read(path / "report.json")
+    if asked.real is None or not path.is_file():
         hint = "" if path.exists() else "no such file or folder"
         raise InputError(f"--compare: {name}: {hint or 'is no run and no report; a synthetic file needs --real'}")
-    return {**asked, "synthetic": name}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A report that was made before."""
-    try:
-        found = json.loads(path.read_text())
-        assert isinstance(found, dict) and {"manifest", "privacy", "protocol_version"} <= found.keys()
-        assert all(isinstance(found[name], dict) for name in ("manifest", "privacy"))
-    except (OSError, ValueError, AssertionError, RecursionError) as error:
-        raise InputError(f"{path}: holds no report ({error or 'its keys are others'})") from None
-    return found
+    return asked._replace(synthetic=name)

@@ -1,4 +1,4 @@
-"""An experiment: a model's Config, the data, and how the run is kept. Files in `configs/` hold one each, as CONFIG."""
+"""An experiment: a model's Config, the data, and settings of the run. Each file in `configs/` has one, as CONFIG."""
 
 import dataclasses
 import difflib
@@ -20,10 +20,10 @@ from synthjax.errors import InputError
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that decides a run. Every field can be overridden: `--config.FIELD=VALUE`, `--config.model.FIELD=VALUE`."""
+    """All settings of a run. Each field can be overridden: `--config.FIELD=VALUE`, `--config.model.FIELD=VALUE`."""
 
     name: str
-    """What `--model` knows the model by: a name in the PRESETS of a file in synthjax/models."""
+    """Name of the model for `--model`: one of the PRESETS of a file in synthjax/models."""
     model: Any
     """That family's Config."""
     dataset: str = "digits"
@@ -31,7 +31,7 @@ class Experiment:
     data_dir: str | None = None
     """Folder with the data's files; default: the environment variable SYNTHJAX_DATA_DIR."""
     holdout: float = 0.1
-    """Share of the training set that is kept for privacy attacks and model selection; 0: none."""
+    """Share of the training set held out for privacy attacks and model selection; 0: none."""
     target: str | None = None
     """Of a table: the column to predict; default: that of a data set known by name, none of a file."""
     encoding: str = ""
@@ -41,51 +41,51 @@ class Experiment:
     schema: str | None = None
     """Of a table: a YAML or JSON file that corrects what is inferred of its columns, see `synthjax.data.schema`."""
     min_count: int = 5
-    """Of a table: fewest rows that must share a category or an extreme value; 1 gives every value away."""
+    """Of a table: fewest rows that must share a category or an extreme value; 1 releases every value."""
     init_from: str | None = None
     """Folder of a finished run of the same model: training starts from its weights, under a fresh schedule."""
     freeze: tuple[str, ...] = ()
-    """Parts of the weights that stay as they are, by a name in their path: "encoder", or "encoder/Dense_0"."""
+    """Parts of the weights that are not trained, by a name in their path: "encoder", or "encoder/Dense_0"."""
     seed: int = 0
     seeds: int = 1
-    """Members trained at once by vmap, from keys split off `seed`; they see the same batches."""
+    """Number of members trained together by vmap, with keys split from `seed`, on the same batches."""
     feed: Literal["uniform", "balanced"] = "uniform"
     """Shuffled epochs, or classes drawn equally often."""
     class_weights: tuple[float, ...] = ()
-    """Relative frequency of each class in a batch, drawn with replacement; empty: as `feed` says."""
+    """Relative frequency of each class in a batch, drawn with replacement; empty: by `feed`."""
     rare_class: str = ""
     """Name of a class that is under-sampled in the training set (the Low-Zero variant: "0"); empty: none.
 
     See `synthjax.launch.runs.data`."""
     rare_factor: float = 1.0
-    """By how much, at least 1: of its n examples round(n / rare_factor) are kept, at least one."""
+    """Under-sampling factor, at least 1: of n examples round(n / rare_factor) are kept, at least one."""
     noise_components: int = 0
     """Directed noise: principal components of each class that training images are moved along; 0: none.
 
     See `synthjax.data.transforms`."""
     noise_scale: float = 20.0
-    """Its c: largest move along a component that holds all the variance; pixels are in [-1, 1]."""
+    """Scale c of directed noise: largest shift along a component with all the variance; pixels are in [-1, 1]."""
     precision: Literal["default", "float32", "bfloat16"] = "default"
     """Of matrix products in training and in `launch.sample`: JAX's `jax_default_matmul_precision`, or that as it is.
 
     bfloat16 makes dense networks faster on CPUs with AMX, see `synthjax.nets.dense`; it is what TPUs do by default."""
     accumulate: int = 1
-    """Slices that a batch is cut into to save memory; their gradients are added up."""
+    """Number of slices of a batch whose gradients are accumulated, which saves memory."""
     log_every: int = 50
-    """Steps that one line of metrics.jsonl averages over."""
+    """Steps that a line of metrics.jsonl averages over."""
     checkpoint_every: int = 500
     sample_every: int = 1000
     """Steps between the grids in samples/ and measures of diversity; 0: at the end only."""
     eval_every: int = 0
-    """Steps between two scores on the holdout, by which the best state is kept; 0: none. See `launch.holdout`."""
+    """Steps between two scores on the holdout, by which the best state is kept (`launch.model_selection`); 0: none."""
     keep: int = 3
-    """Checkpoints kept."""
+    """Number of checkpoints that are kept."""
 
 
 SEEDS = 2**32
-"""Seeds are below: `jax.random.key` keeps 32 bits, so that others would repeat these."""
+"""Seeds are below this: `jax.random.key` uses 32 bits, so that larger ones would repeat them."""
 HOUSEKEEPING = ("data_dir", "log_every", "checkpoint_every", "sample_every", "eval_every", "keep")
-"""Fields that may change when a run goes on: they change no number in it."""
+"""Fields that may change when a run is continued: they do not affect its results."""
 
 
 def presets() -> dict[str, tuple[str, Any]]:
@@ -134,7 +134,7 @@ def experiment(path: str | None, name: str | None, dataset: str | None) -> Exper
 
 
 def labelled(chosen: Experiment) -> Experiment:
-    """The same experiment of a model that draws by labels, where that is a field of its Config."""
+    """The experiment with a conditional model, where that is a field of its Config."""
     if not hasattr(chosen.model, "conditional"):
         return chosen
     return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, conditional=True))
@@ -152,7 +152,7 @@ def _read_file(path: str) -> Experiment:
 
 
 def check_seed(seed: int, flag: str) -> int:
-    """The seed, if it is one that no other repeats.
+    """Returns the seed if it is in range.
 
     Raises:
       InputError: it is below 0, or 2**32 or more.
@@ -163,13 +163,13 @@ def check_seed(seed: int, flag: str) -> int:
 
 
 def quoted(value: object) -> str:
-    """A value as it stands in a message: as text, beyond 80 characters without its middle."""
+    """A value as text for messages; of more than 80 characters, the middle is left out."""
     text = str(value)
     return text if len(text) <= 80 else f"{text[:40]}...{text[-35:]}"
 
 
 def run_file(place: Path, named: str) -> dict[str, Any]:
-    """The names that a Python file sets.
+    """The global names that a Python file defines.
 
     Raises:
       InputError: it cannot be read or run, or it ends the program.
@@ -260,12 +260,12 @@ def parse(text: str, kind: Any, flag: str) -> Any:
 
 
 def to_dict(config: Experiment) -> dict[str, Any]:
-    """Plain values for JSON; `from_dict` is the way back."""
+    """Plain values for JSON; inverse of `from_dict`."""
     return dataclasses.asdict(config)
 
 
 def from_dict(values: Any, where: str = "config.json") -> Experiment:
-    """The experiment that `to_dict` wrote; JSON's lists become tuples again.
+    """Inverse of `to_dict`; JSON's lists become tuples again.
 
     Args:
       values: as JSON has them.
@@ -300,7 +300,7 @@ def _from_plain(kind: Any, values: dict[str, Any]) -> Any:
 
 
 def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of a field's type; the members of a tuple are not looked at."""
+    """Whether a plain value is of a field's type; elements of tuples are not checked."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return any(_is_of(value, one) for one in arguments)
@@ -312,7 +312,7 @@ def _is_of(value: Any, kind: Any) -> bool:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two experiments as dicts, one "field: old -> new" each; housekeeping left out."""
+    """Differences between two experiments as dicts, as "field: old -> new"; without fields that may change."""
     found = []
     for name in sorted({*old, *new} - set(HOUSEKEEPING)):
         before, after = old.get(name), new.get(name)

@@ -1,11 +1,11 @@
-"""Several processes as one run: how they find each other, and how they end.
+"""Runs with several processes: initialization and termination.
 
-`--distributed` alone is enough where JAX knows the surroundings: Open MPI, SLURM (`srun`), a TPU VM pod, TPUs on GKE.
-Anywhere else `--coordinator_address`, `--num_processes` and `--process_id` say it. The starters in `launch/` at the top
-of the repository pass the right ones.
+`--distributed` suffices where JAX detects the cluster: Open MPI, SLURM (`srun`), a TPU VM pod, TPUs on GKE. Elsewhere
+`--coordinator_address`, `--num_processes` and `--process_id` are needed. The starters in `launch/` at the top of the
+repository set them.
 
-When one process dies, the others end with exit code 134: either a collective fails (`lost_peer`), or JAX aborts them
-when the heartbeat has been missing for `--heartbeat_timeout` seconds. Whatever started them starts all of them again.
+When one process dies, the others exit with code 134: either a collective fails (`lost_peer`), or JAX aborts them after
+`--heartbeat_timeout` seconds without a heartbeat. Their starter then restarts all of them.
 """
 
 import os
@@ -22,17 +22,17 @@ from synthjax.errors import InputError, PeerLost, Preempted
 LOST = tuple(
     f"{status}: " for status in ("UNKNOWN", "UNAVAILABLE", "ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL")
 )
-"""How errors of the runtime begin that another process may have caused: of Gloo, NCCL or the coordination service."""
+"""Prefixes of runtime errors (of Gloo, NCCL, the coordination service) that a lost process may have caused."""
 LINGER = 2.0
-"""Seconds that process 0 outlives a fatal error: its end aborts the others, which would lose their own exit code."""
+"""Seconds that process 0 waits before it exits: its exit aborts the others, which would lose their own exit codes."""
 
 
 def define_flags() -> None:
     """Defines the flags that `initialize` reads."""
-    flags.DEFINE_bool("distributed", False, "Run as one of several processes; JAX finds the others where it can.")
-    flags.DEFINE_string("coordinator_address", None, "HOST:PORT on which process 0 listens; found by JAX if unset.")
-    flags.DEFINE_integer("num_processes", None, "How many processes there are; found by JAX if unset.", lower_bound=1)
-    flags.DEFINE_integer("process_id", None, "Which of them this one is, from 0; found by JAX if unset.", lower_bound=0)
+    flags.DEFINE_bool("distributed", False, "Run as one of several processes, which JAX detects where it can.")
+    flags.DEFINE_string("coordinator_address", None, "HOST:PORT on which process 0 listens; detected by JAX if unset.")
+    flags.DEFINE_integer("num_processes", None, "Number of processes; detected by JAX if unset.", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0; detected by JAX if unset.", lower_bound=0)
     flags.DEFINE_integer(
         "heartbeat_timeout", 100, "Seconds of silence after which a process counts as dead.", lower_bound=1
     )
@@ -44,7 +44,7 @@ def initialize() -> None:
     Blocks until all processes have joined, 5 minutes at most.
 
     Raises:
-      InputError: the flags contradict each other, or JAX cannot tell where the other processes are.
+      InputError: the flags contradict each other, or JAX cannot detect the other processes.
       PeerLost: the others do not connect in time.
     """
     given = flags.FLAGS
@@ -63,7 +63,7 @@ def initialize() -> None:
             address,
             count,
             index,
-            # With everything given there is nothing to detect, and detection may ask a server.
+            # Detection may contact a server, and is not needed if all three are given.
             cluster_detection_method=None if None in (address, count, index) else "deactivate",
             heartbeat_timeout_seconds=given.heartbeat_timeout,
         )
@@ -78,15 +78,15 @@ def initialize() -> None:
 
 
 def lost_peer(error: BaseException) -> bool:
-    """Whether an error, or what it was raised from, is a collective or a barrier that failed with several processes.
+    """Whether an error, or its cause, is a failed collective or barrier of several processes.
 
-    A survivor cannot tell a killed process from a broken network; both end the run, and both are retried.
+    A killed process and a broken network cannot be distinguished; both end the run, and both are retried.
     """
     if not jax.distributed.is_initialized() or jax.process_count() == 1:
         return False
     cause: BaseException | None = error
     while cause is not None:
-        # A failed computation raises ValueError where NumPy asks for its result.
+        # A failed computation raises ValueError when its result is converted to NumPy.
         if isinstance(cause, jax.errors.JaxRuntimeError | ValueError) and str(cause).startswith(LOST):
             return True
         cause = cause.__cause__ or cause.__context__
@@ -99,12 +99,12 @@ def reason(error: BaseException) -> str:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process with `code`, be it alone or one of several.
+    """Exits with `code`, with one or several processes.
 
-    A finished run (0) and a preempted one (42) end in all processes at the same step, so these wait for one another.
-    After any other error the rest may hang in a collective for ever: this process ends at once, without the waiting
-    that an orderly exit does and in which its exit code would be lost. So it does when another one is lost while they
-    wait: its work is done, but that of the other may not be.
+    A finished run (0) and a preempted one (42) end in all processes at the same step, so that they wait for each other.
+    After any other error the others may hang in a collective: this process exits at once, since an orderly exit would
+    wait for them and lose its exit code. It also does so if another process is lost during the wait, whose work may not
+    be complete.
     """
     if jax.distributed.is_initialized():
         if code not in (0, Preempted.exit_code):

@@ -8,13 +8,14 @@
   python -m synthjax.launch.eval --fail_if='privacy.mia.auc>0.55' --fail_if='utility.cnn.tstr_over_trtr<0.98'
   python -m synthjax.launch.eval --compare runs/ddpm-mnist runs/vae-mnist              # side by side; also files
   python -m synthjax.launch.eval --real=mnist --compare mine.npz theirs.npz --out=both
+  python -m synthjax.launch.eval --render=runs/ddpm-mnist/eval/report.json             # the page again, nothing more
 
 A run's own set of images, synthetic.npz in its workdir, is drawn first if it is missing or from another checkpoint: as
 large as the training set; a run's own table is synthetic.csv or synthetic.parquet there. A table in a file needs
 --holdout, real rows that its generator has not seen: without them neither usefulness nor privacy can be told. Of images
 in a file or folder without a test split of its own, a fifth counts as unseen unless --holdout names another one.
 
-The results are report.json (synthjax/evals/report.schema.json says what is in it), report.html, and the figures as
+The results are report.json (python -m synthjax.evals.report prints its JSON schema), report.html, and the figures as
 tables, report.csv and report.tex, in DIR: --out, or eval/ in the workdir, or for a file alone NAME-eval/ beside it.
 What is interrupted goes on from the last finished part. --compare judges what is not judged yet and writes
 compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says that a condition of --fail_if holds.
@@ -23,18 +24,24 @@ compare.json, .html, .csv and .tex into --out, or comparison/. Exit code 4 says 
 import functools
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import jinja2
+import msgspec
 from absl import flags
 
 from synthjax import files
-from synthjax.errors import SynthjaxError
-from synthjax.evals import report, tabular_report
-from synthjax.launch import cli, compare, config, eval_images, eval_tables, judging, runs, subjects, table_subjects
+from synthjax.errors import InputError, SynthjaxError
+from synthjax.evals import page, report
+from synthjax.evals.report import gates
+from synthjax.launch import cli, compare, config, evaluate, levels, parts, runs, subjects
+from synthjax.launch.console import say
+from synthjax.launch.subjects import Asked
 
-NAMES = ("workdir", "real", "data_dir", "synthetic", "holdout", "member", "checkpoint")
 OF_TABLES = ("target", "schema")
 OF_IMAGES = ("epochs",)
+HOW = ("seed", "seeds", "epochs", "level", "shadows", "public")
 
 
 def define_flags() -> None:
@@ -54,12 +61,13 @@ def define_flags() -> None:
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
     flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
-    flags.DEFINE_enum("level", "quick", list(eval_images.LEVELS), judging.LEVELS_SAID)
+    flags.DEFINE_enum("level", "quick", list(levels.LEVELS), levels.HELP)
     flags.DEFINE_integer(
         "shadows", None, "Shadow models for attacks on the run's own model; default: 0, or 16 if full.", lower_bound=0
     )
     flags.DEFINE_integer("public", 0, "Members, and as many others, that an attacker knows beforehand.", lower_bound=0)
     flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
+    flags.DEFINE_string("render", None, "A report.json whose page is drawn again: report.html beside it, or in --out.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
 
@@ -85,37 +93,79 @@ def spread(argv: Sequence[str]) -> list[str]:
     return words
 
 
+def parse_gates(texts: Sequence[str], *, has_model: bool, kind: report.Kind) -> list[gates.Gate]:
+    """The gates of --fail_if.
+
+    Raises:
+        SynthjaxError: one cannot be read, names no number of the report, or needs a model where there is none.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(gates.Gate.parse(text, kind))
+        except ValueError as error:
+            raise SynthjaxError(f"--fail_if: {error}") from None
+        if found[-1].needs_model and not has_model:
+            raise SynthjaxError(f"--fail_if={text}: with --real there is no model to attack")
+    return found
+
+
 def judge(
-    asked: dict[str, Any], protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
-) -> dict[str, Any]:
+    asked: Asked, protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
+) -> report.Report:
     """Judges one set, and returns its report.
 
     Args:
-        asked: the flags that say what is judged, by name.
+        asked: what is judged.
         protocol: the flags that say how, by name.
         out: folder of the results; None: beside the set.
         reuse: a report that is there will do if it is on the same files and has these settings; None: none will.
     """
-    table = table_subjects.is_table(asked["real"], asked["workdir"])
-    check_flags({**asked, **protocol}, table=table)
-    if table:
-        rows = table_subjects.find(**asked)
-        folder = judging.output_folder(rows.file, rows.run, out)
-        known = None if reuse is None else judging.finished(folder, rows.file, rows.real, rows.run, reuse)
-        return known or eval_tables.run(rows, folder, **{k: v for k, v in protocol.items() if k != "epochs"})
-    images = {name: value for name, value in asked.items() if name not in OF_TABLES}
-    subject = subjects.find(**images, seed=protocol["seed"])
-    folder = judging.output_folder(subject.file, subject.run, out)
-    known = None if reuse is None else judging.finished(folder, subject.file, subject.real, subject.run, reuse)
-    return known or eval_images.run(subject, folder, **protocol)
+    table = asked.table
+    check_flags({**asked._asdict(), **protocol}, table=table)
+    subject = subjects.find(asked, table=table, seed=protocol["seed"])
+    folder = evaluate.output_folder(subject.file, subject.run, out)
+    if reuse is not None and (known := parts.finished(folder, subject.file, subject.real, subject.run, reuse)):
+        return known
+    given = {name: value for name, value in protocol.items() if not (table and name in OF_IMAGES)}
+    return evaluate.run(subject, folder, **given)
+
+
+def render(file: str, out: str | None) -> Path:
+    """Draws the page of a report that was written before; returns its path.
+
+    Raises:
+        InputError: the file holds no report of this version, or a damaged one, or no pictures.
+    """
+    path = files.path(file)
+    found = report.read(path)
+    if found.pictures is None:
+        raise InputError(f"{path}: holds no pictures, without which there is no page: judge the set again")
+    try:
+        text = page.render(msgspec.to_builtins(found))
+    except (LookupError, TypeError, ValueError, jinja2.TemplateError) as error:
+        # A report.json is anybody's file, and what is in `pictures` has no types.
+        raise InputError(f"{path}: the report is damaged ({type(error).__name__}: {error})") from error
+    folder = files.path(out) if out else path.parent
+    with files.named_errors(folder, "made"):
+        folder.mkdir(parents=True, exist_ok=True)
+    files.write(folder / "report.html", text)
+    return folder / "report.html"
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the launcher."""
     given = flags.FLAGS
+    if given.render:
+        others = [name for name in (*Asked._fields, *HOW, "compare", "fail_if") if given[name].present]
+        if others:
+            raise SynthjaxError(f"--{others[0]} does not go with --render, which measures nothing")
+        say(f"wrote {render(given.render, given.out)}: open it in a browser")
+        return
     config.check_seed(given.seed, "--seed")
-    asked: dict[str, Any] = {name: given[name].value for name in (*NAMES, *OF_TABLES)}
-    protocol = {name: given[name].value for name in ("seed", "seeds", "epochs", "level", "shadows", "public")}
+    flags_of: dict[str, Any] = {name: given[name].value for name in Asked._fields}
+    asked = Asked(**flags_of)
+    protocol = {name: given[name].value for name in HOW}
     if given.compare:
         if given.fail_if:
             raise SynthjaxError("--fail_if does not go with --compare: it is about one set")
@@ -123,10 +173,9 @@ def main(argv: Sequence[str]) -> None:
         work = functools.partial(judge, protocol=protocol, out=None, reuse=reuse)
         compare.run(given.compare, asked, files.path(given.out or "comparison"), work)
         return
-    table = table_subjects.is_table(given.real, given.workdir)
-    known = tabular_report.GATEABLE if table else report.GATEABLE
-    gates = judging.parse_gates(given.fail_if, has_model=given.real is None, known=known)
-    report.check_gates(gates, judge(asked, protocol, given.out))
+    kind: report.Kind = "table" if asked.table else "image"
+    conditions = parse_gates(given.fail_if, has_model=given.real is None, kind=kind)
+    gates.check(conditions, judge(asked, protocol, given.out))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def define_flags() -> None:
         "minutes", None, "s3: time for all training; models: for that of each (default: as its config says).", 0.0
     )
     flags.DEFINE_bool(
-        "update_results", False, "Write the tables that are made into ./RESULTS.md too; not with --quick."
+        "update_results", False, "Write the tables into ./docs/results/studies/STUDY.md too; not with --quick."
     )
 
 
@@ -100,7 +100,7 @@ def run(name: str, given: list[tuple[str, str]], folder: Path) -> None:
         made[number] = text
     files.write(folder / "tables.md", f"{workspace.tables(study.TABLES)}\n")
     if asked.update_results:
-        update(Path("RESULTS.md"), name, made, study.TABLES)
+        update(Path(f"docs/results/studies/{name}.md"), name, made, study.TABLES)
     print(f"wrote {folder}/tables.md and the pictures beside it")
 
 

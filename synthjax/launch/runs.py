@@ -1,9 +1,9 @@
-"""What lies in a run's folder, and the way back from it to a model.
+"""Files of a run's folder: writing them, and reading them back.
 
-config.json      the experiment               metrics.jsonl, loss.png, samples/  how it went
+config.json      the experiment               metrics.jsonl, loss.png, samples/  metrics and monitoring
 data.json        data set, spec, fingerprint  checkpoints/STEP/, best/STEP/      state and record
-splits.npz       rows of train and holdout    synthetic.npz, eval/               what was drawn, what it is worth
-encoder.json     of a table: its columns      synthetic.csv                      the same, of a table
+splits.npz       rows of train and holdout    synthetic.npz, eval/               synthetic set, report
+encoder.json     columns of a table           synthetic.csv                      synthetic table
 statistics.npz   of columns and pixels over the training rows, see `synthjax.statistics`
 """
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
     from synthjax.data.encoding import Encoder
 
 Kept = Literal["last", "best"]
-"""Which state of a run: its newest, or the best by `launch.holdout`."""
+"""Which state of a run: its newest, or the best by `launch.model_selection`."""
 STATISTICS = "statistics.npz"
 KEPT: dict[Kept, str] = {"last": "checkpoints", "best": "best"}
 """The folders of their checkpoints."""
 RARE_SEED = 0
-"""Draws the examples that a rare class keeps: fixed as all splits are, so that runs of all seeds have the same data."""
+"""Seed of the examples kept of a rare class: fixed as all splits are, so that all seeds train on the same data."""
 
 
 def newest() -> Path | None:
-    """The run under `runs/` whose newest checkpoint is the youngest."""
+    """The run under `runs/` with the most recent checkpoint."""
     found = [(path.stat().st_mtime, path.parent.parent) for path in Path("runs").glob("*/checkpoints/*")]
     return max(found)[1] if found else None
 
@@ -73,7 +73,7 @@ def read(workdir: str | Path) -> tuple[Experiment, dict[str, Any]]:
 
 @contextlib.contextmanager
 def _whole(place: Path) -> Iterator[None]:
-    """Turns what a damaged file makes a reader raise into one line that names it."""
+    """Turns exceptions of a reader of a damaged file into an InputError that names the file."""
     try:
         yield
     except SynthjaxError:
@@ -84,14 +84,14 @@ def _whole(place: Path) -> Iterator[None]:
 
 
 def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
-    """The data of an experiment: its data set, the rare class of the training split cut down if there is one.
+    """The data set of an experiment, with the rare class of the training split under-sampled if there is one.
 
-    Of n examples of `rare_class` round(n / rare_factor) are kept, at least one; a larger factor keeps some of those
-    that a smaller one keeps. Frequencies and fingerprint are of what is left. Holdout and test stay whole.
+    Of n examples of `rare_class` round(n / rare_factor) are kept, at least one; a larger factor keeps a subset of those
+    that a smaller one keeps. Frequencies and fingerprint are of the remaining data. Holdout and test are not changed.
 
     Args:
       experiment: names the data set and the rare class.
-      data_dir: where the data is now, if not in the experiment's own.
+      data_dir: folder of the data, if not that of the experiment.
 
     Raises:
       InputError: as `synthjax.data.load`; no such class, unlabelled data, a factor below 1 or without a class.
@@ -117,8 +117,8 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
     if not rare:
         return whole
     if rare not in whole.spec.classes:
-        there = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
-        raise InputError(f"rare_class={rare}: {whole.name} has {there}")
+        known = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
+        raise InputError(f"rare_class={rare}: {whole.name} has {known}")
     rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(rare), factor, RARE_SEED)
     train = Split(*(array[rows] for array in whole.train))
     counts = np.bincount(train.y, minlength=whole.spec.n_classes)
@@ -129,14 +129,14 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
 
 
 def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
-    """The data that a run was trained on.
+    """The data set that a run was trained on.
 
     Args:
       workdir: of the run.
-      data_dir: where the data is now, if not where it was.
+      data_dir: folder of the data, if it has moved.
 
     Raises:
-      InputError: it is not there, or not what the run was trained on.
+      InputError: it is missing, or its fingerprint is not that of the run.
     """
     experiment, record = read(workdir)
     found = data(experiment, data_dir)
@@ -149,7 +149,7 @@ def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
 
 
 def encoder(workdir: str | Path) -> "Encoder":
-    """What turns the rows of a run's table into vectors and back.
+    """The encoder of a run's table: rows to vectors and back.
 
     Raises:
       InputError: the run has none (its data are images), or it cannot be read.
@@ -166,10 +166,10 @@ def encoder(workdir: str | Path) -> "Encoder":
 
 @contextlib.contextmanager
 def locked(place: Path, holder: str) -> Iterator[None]:
-    """Within it, this run alone holds a lock file (`files.locked`): process 0 for all of its processes.
+    """A context in which this run holds a lock file (`files.locked`), process 0 for all of its processes.
 
     Raises:
-      InputError: another has it; in every process.
+      InputError: another run holds it; raised in every process.
     """
     fault: InputError | None = None
     with contextlib.ExitStack() as stack:
@@ -189,20 +189,20 @@ def locked(place: Path, holder: str) -> Iterator[None]:
 def begin(
     workdir: Path, experiment: Experiment, data: Dataset, saved: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, str]:
-    """Writes the folder's records, or checks that those there are of the same run.
+    """Writes the records of a run into its folder, after checking that existing ones are of the same run.
 
     Args:
       workdir: of the run.
-      experiment: what is to be trained.
-      data: what on.
-      saved: the records of the checkpoints that training would go on from.
+      experiment: the experiment to be trained.
+      data: its data set.
+      saved: records of the checkpoints that training would continue from.
 
     Returns:
-      In process 0, the sha256 of the files that describe the data, by name: what goes into each checkpoint as "files".
+      In process 0, name -> sha256 of the files that describe the data; each checkpoint stores it as "files".
 
     Raises:
-      InputError: the folder belongs to another experiment or to other data (the difference is named), or cannot be
-        written. Nothing has changed then.
+      InputError: the folder belongs to another experiment or other data (the message names the difference), or cannot
+        be written. Nothing is changed then.
     """
     new = _plain(config_lib.to_dict(experiment))
     for old, fingerprint in _kept(workdir, saved):
@@ -225,7 +225,7 @@ def begin(
         if not (workdir / STATISTICS).exists() or (workdir / STATISTICS).read_bytes() != statistics:
             files.write(workdir / STATISTICS, statistics)
         for name, values in described.items():
-            if writers.read_json(workdir / name) != _plain(values):  # checkpoints know the bytes that are there
+            if writers.read_json(workdir / name) != _plain(values):  # checkpoints store the hash of the existing bytes
                 files.write(workdir / name, json.dumps(values, indent=1))
         files.write(workdir / "config.json", json.dumps(new, indent=1))
     except SynthjaxError as error:
@@ -242,7 +242,7 @@ def _npz(**arrays: Any) -> bytes:
 
 
 def spec(workdir: Path) -> DataSpec:
-    """What a run's data is, with the statistics of its training rows.
+    """The DataSpec of a run, with the statistics of its training rows.
 
     Raises:
       InputError: the folder holds no run, one of an earlier version, or one whose files are damaged.
@@ -266,10 +266,10 @@ def spec(workdir: Path) -> DataSpec:
 
 
 def _kept(workdir: Path, saved: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:
-    """(experiment as plain values, fingerprint) of whatever in a folder says which run it belongs to."""
+    """(experiment as plain values, fingerprint) from each record in a folder that identifies its run."""
     with files.named_errors(workdir, "read"):
-        there = (workdir / "config.json").exists()
-    if there:
+        exists = (workdir / "config.json").exists()
+    if exists:
         old, described = read(workdir)
         yield _plain(config_lib.to_dict(old)), described["fingerprint"]
     for record in saved:
@@ -278,7 +278,7 @@ def _kept(workdir: Path, saved: Sequence[Mapping[str, Any]]) -> Iterator[tuple[d
 
 
 def _plain(values: Any) -> Any:
-    """Values as they come back from JSON."""
+    """Values after a round trip through JSON."""
     return json.loads(json.dumps(values))
 
 
@@ -295,7 +295,7 @@ def build(experiment: Experiment, spec: DataSpec) -> Model:
 
 @contextlib.contextmanager
 def precision(chosen: Experiment) -> Iterator[None]:
-    """Within it networks compute, and matrix products are, as precise as the run asks for."""
+    """A context in which networks and matrix products have the precision of the run."""
     if chosen.precision == "default":
         yield
         return
@@ -304,13 +304,13 @@ def precision(chosen: Experiment) -> Iterator[None]:
 
 
 def abstract_state(experiment: Experiment, model: Model) -> State:
-    """Shapes and dtypes of the state that training carries: with a leading axis (seeds,) if there are several."""
+    """Shapes and dtypes of the training state, with a leading axis (seeds,) if there are several members."""
     init = jax.vmap(model.init) if experiment.seeds > 1 else model.init
     keys = jax.random.split(jax.random.key(0), experiment.seeds)
     return jax.eval_shape(init, keys if experiment.seeds > 1 else keys[0])
 
 
 def meet(name: str) -> None:
-    """Waits until all processes of the run are here."""
+    """Waits until all processes of the run have called it."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)

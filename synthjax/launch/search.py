@@ -3,20 +3,20 @@
     python -m synthjax.launch.search --model=table_wcgan --dataset=adult --data_dir=DIR --trials=18 --rungs=3 \\
         --config.model.learning_rate=1e-5..1e-3:log --config.model.b1='0|0.5' --config.model.hidden='128,128|256,256'
 
-A field of the model given as LOW..HIGH, LOW..HIGH:log or A|B|C is searched (`synthjax.launch.trials`); everything else
-is said as to `launch.train`. Trials are trained for a part of --steps; the better ones go on, --halving times fewer at
-each of the --rungs, and the last rung is the whole --steps (Jamieson & Talwalkar 2016, arXiv:1502.07943); --rungs=1
-trains all to the end. A trial that goes on is the run that `launch.train` makes of its fields: schedules are those of
-the whole length. Trials that differ in real numbers alone are trained at once, by vmap, where the model can (--together
-of them at most); the first lines say which fields are so.
+A field of the model given as LOW..HIGH, LOW..HIGH:log or A|B|C is searched (`synthjax.launch.search_space`); all other
+flags are those of `launch.train`. Trials are first trained for a part of --steps. The best 1 / --halving of them go on
+to the next of the --rungs; the last rung is the whole --steps (Jamieson & Talwalkar 2016, arXiv:1502.07943). --rungs=1
+trains all trials to the end. Learning rate schedules are always those of the whole length, so that a trial equals the
+run of `launch.train` with its fields. Trials that differ only in real-valued fields are trained together by vmap, at
+most --together of them, where the model allows it; the first lines of output list these fields.
 
---score: tstr, gradient boosting trained on synthetic rows, its ROC AUC (of a number: R2) on real ones; c2st, how far
-gradient boosting is from telling synthetic from real rows, 1: it cannot; accuracy, the standard CNN trained on
-synthetic images. Always on the holdout split, never on test; the best of many trials looks better there than it is. One
-seed is trained per trial, the same for all: train the best few with --seeds before you trust a small difference.
+--score: tstr, gradient boosting trained on synthetic rows, its ROC AUC (regression: R2) on real ones; c2st, two-sample
+test by gradient boosting, 1 if it cannot distinguish synthetic from real rows; accuracy, of the standard CNN trained on
+synthetic images. All use the holdout split, never the test split. The best score of many trials is biased upwards, and
+all trials use one seed: train the best few with --seeds before trusting a small difference.
 
-The workdir keeps trials.jsonl, a line per trial and rung, and table.md; the same command goes on where it stopped. The
-last line is the command that trains the best.
+The workdir keeps trials.jsonl, a line for each trial and rung, and table.md. The same command continues an interrupted
+search. The last line of output is the command that trains the best trial.
 """
 
 import functools
@@ -37,25 +37,25 @@ from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import quick_scores
-from synthjax.launch import cli, config, runs, sample, train, trials
+from synthjax.launch import cli, config, runs, sample, search_space, train
+from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
-from synthjax.launch.counts import class_counts
 from synthjax.launch.markdown import Table
-from synthjax.launch.trials import Searched
+from synthjax.launch.search_space import Searched
 from synthjax.model import State
 from synthjax.train import loop
 from synthjax.train.checkpoint import Checkpoints
 
 SCORES = ("tstr", "c2st", "accuracy")
 ROWS = 5_000
-"""Synthetic examples that a trial is judged by, unless told otherwise, at most."""
+"""Most synthetic examples that a trial is scored on by default."""
 
 Judge = Callable[[np.ndarray, np.ndarray], float]
-"""x (N, *shape) in the model's space, labels (N,) -> score, the higher the better."""
+"""x (N, *shape) in the model's space, labels (N,) -> score; higher is better."""
 
 
 class Plan(NamedTuple):
-    """What decides a search."""
+    """Settings of a search."""
 
     trials: int
     rungs: int
@@ -69,11 +69,11 @@ class Plan(NamedTuple):
 def define_flags() -> None:
     """Defines the flags of this launcher: those of `train`, and its own."""
     train.define_flags()
-    flags.DEFINE_integer("trials", 18, "Trials that are begun.", 1)
-    flags.DEFINE_integer("rungs", 3, "How often trials are compared, the end included; 1: random search.", 1)
-    flags.DEFINE_integer("halving", 3, "By how much fewer trials go on, and how much longer, from rung to rung.", 2)
-    flags.DEFINE_integer("together", 6, "Trials trained at once at most, where they can be.", 1)
-    flags.DEFINE_enum("score", None, SCORES, "What is best: tstr (tables with a target), c2st (tables), accuracy.")
+    flags.DEFINE_integer("trials", 18, "Number of trials in the first rung.", 1)
+    flags.DEFINE_integer("rungs", 3, "Number of rungs, after each of which trials are compared; 1: random search.", 1)
+    flags.DEFINE_integer("halving", 3, "Factor between rungs: so many times fewer trials, each as much longer.", 2)
+    flags.DEFINE_integer("together", 6, "Most trials trained together, by vmap.", 1)
+    flags.DEFINE_enum("score", None, SCORES, "Score: tstr (tables with a target), c2st (tables) or accuracy.")
     flags.DEFINE_integer("rows", None, f"Synthetic examples that judge a trial (default: train's, up to {ROWS}).", 10)
     flags.DEFINE_integer("epochs", 3, "accuracy: passes of the CNN.", 1)
 
@@ -82,7 +82,7 @@ def define_flags() -> None:
 
 
 def judge(data: Dataset, plan: Plan, seed: int) -> Judge:
-    """What scores synthetic examples on the holdout split.
+    """The function that scores synthetic examples on the holdout split.
 
     Raises:
       InputError: there is no holdout, or the score is not for such data.
@@ -117,26 +117,26 @@ def _table_score(data: Dataset, holdout: Any, score: str, seed: int, x: np.ndarr
 
 
 class Search:
-    """The folder of a search, and the work that is done in it."""
+    """A search, with its state in a folder."""
 
     def __init__(self, folder: Path, chosen: Experiment, space: Sequence[Searched], data: Dataset, plan: Plan):
-        """Opens the folder, or begins it.
+        """Opens or creates the folder.
 
         Raises:
           InputError: it belongs to another search, or a trial's model cannot be built.
         """
         self.folder, self.chosen, self.data, self.plan = folder, chosen, data, plan
-        self.trials = trials.draw(space, plan.trials, chosen.seed)
+        self.trials = search_space.draw(space, plan.trials, chosen.seed)
         self.judge = judge(data, plan, chosen.seed)
         for number, values in enumerate(self.trials):
             try:
-                runs.build(trials.of(chosen, values), data.spec)
+                runs.build(search_space.of(chosen, values), data.spec)
             except InputError as error:
                 raise InputError(f"trial {number} ({_words(values)}): {error}") from error
-        self.at_once = [one.field for one in space if trials.traceable(chosen, one.field, data.spec)]
-        asked = {"experiment": config.to_dict(chosen), "space": [one._asdict() for one in space], **plan._asdict(),
+        self.at_once = [one.field for one in space if search_space.traceable(chosen, one.field, data.spec)]
+        wanted = {"experiment": config.to_dict(chosen), "space": [one._asdict() for one in space], **plan._asdict(),
                  "fingerprint": data.fingerprint}  # fmt: skip
-        text, record = json.dumps(asked, indent=1), folder / "search.json"
+        text, record = json.dumps(wanted, indent=1), folder / "search.json"
         if record.exists() and record.read_bytes() != text.encode():
             raise InputError(f"{folder} belongs to another search; give another --workdir, or delete it")
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,16 +145,16 @@ class Search:
         self.states: dict[int, State] = {}
 
     def rungs(self) -> list[tuple[int, int]]:
-        """(steps, trials that are trained so far) of each rung."""
-        steps, found = self.chosen.model.steps, []
+        """(steps, number of trials) of each rung."""
+        steps, rungs = self.chosen.model.steps, []
         for rung in range(self.plan.rungs):
             cut = self.plan.halving ** (self.plan.rungs - 1 - rung)
             count = math.ceil(len(self.trials) / self.plan.halving**rung)
-            found.append((max(steps // cut, 1), count))
-        return found
+            rungs.append((max(steps // cut, 1), count))
+        return rungs
 
     def run(self) -> list[dict[str, Any]]:
-        """Trains, judges and halves; the trials of the last rung, best first."""
+        """Runs all rungs. Returns the trials of the last one, best first."""
         alive, before = list(range(len(self.trials))), 0
         for steps, count in self.rungs():
             alive = self.best(alive, before)[:count] if before else alive
@@ -166,35 +166,35 @@ class Search:
         return [self.line(trial, before) for trial in self.best(alive, before)]
 
     def best(self, alive: Sequence[int], steps: int) -> list[int]:
-        """Trials by their score after so many steps, best first, without those that diverged."""
+        """The trials that did not diverge, by their score after `steps` steps, best first."""
         scores = {trial: self.score(trial, steps) for trial in alive}
         finite = {trial: score for trial, score in scores.items() if score is not None}
         return sorted(finite, key=lambda trial: (-finite[trial], trial))
 
     def line(self, trial: int, steps: int) -> dict[str, Any]:
-        """What is known of a trial after so many steps; {} if nothing."""
+        """The record of a trial after `steps` steps; {} if there is none."""
         return next((one for one in self.lines if (one["trial"], one["steps"]) == (trial, steps)), {})
 
     def score(self, trial: int, steps: int) -> float | None:
-        """Of a trial after so many steps; None: it diverged."""
+        """The score of a trial after `steps` steps; None: it diverged."""
         score: float | None = self.line(trial, steps)["score"]
         return score
 
     def groups(self, alive: Sequence[int]) -> list[list[int]]:
-        """Trials that can be trained at once, `together` of them at most."""
-        found: dict[tuple[str, ...], list[int]] = {}
+        """Groups of at most `together` trials that can be trained by one vmap."""
+        alike: dict[tuple[str, ...], list[int]] = {}
         for trial in sorted(alive):
             fixed = tuple(v for field, v in self.trials[trial].items() if field not in self.at_once)
-            found.setdefault(fixed, []).append(trial)
+            alike.setdefault(fixed, []).append(trial)
         size = self.plan.together
-        return [group[i : i + size] for group in found.values() for i in range(0, len(group), size)]
+        return [group[i : i + size] for group in alike.values() for i in range(0, len(group), size)]
 
     def advance(self, group: list[int], before: int, steps: int) -> None:
-        """Trains a group from one rung to the next and judges it; where one diverges, each by itself."""
+        """Trains a group from one rung to the next and scores it; if a trial diverges, each is trained separately."""
         if all(self.line(trial, steps) for trial in group) and steps == self.chosen.model.steps:
             return
         if any(self.line(trial, steps).get("score", 0) is None for trial in group):
-            # It was found out before which of them diverge: the others are trained alone again, or read.
+            # An earlier run recorded which trials diverge: the others are trained separately, or read.
             return self.apart(group, before, steps)
         begun = time.monotonic()
         try:
@@ -211,17 +211,17 @@ class Search:
             self.measure(group, steps, model, state, trained)
 
     def apart(self, group: list[int], before: int, steps: int) -> None:
-        """`advance` for each trial of a group by itself, but for those known to diverge."""
+        """`advance` for each trial of a group separately, without those known to diverge."""
         for trial in group:
             if self.line(trial, steps).get("score", 0) is not None:
                 self.advance([trial], before, steps)
 
     def train(self, group: list[int], before: int, steps: int) -> tuple[Any, State]:
-        """The group's model and state after so many steps; what is in a checkpoint already is read."""
-        chosen = trials.of(self.chosen, self.trials[group[0]])
-        values = {field: np.array([trials.value_of(trials.of(self.chosen, self.trials[trial]), field)
+        """The group's model and state after `steps` steps, from its checkpoint if there is one."""
+        chosen = search_space.of(self.chosen, self.trials[group[0]])
+        values = {field: np.array([search_space.value_of(search_space.of(self.chosen, self.trials[trial]), field)
                                    for trial in group]) for field in self.at_once}  # fmt: skip
-        model = trials.together(chosen, values, len(group), self.data.spec)
+        model = search_space.together(chosen, values, len(group), self.data.spec)
         trainer = train.trainer(chosen, model, self.data)
         folder = self.folder / "groups" / f"{steps}" / "-".join(map(str, group))
         checkpoints = Checkpoints(folder, 1, say=lambda line: None)
@@ -236,7 +236,7 @@ class Search:
         return model, state
 
     def measure(self, group: list[int], steps: int, model: Any, state: State, seconds: float) -> None:
-        """Judges each trial of a group by examples of its own."""
+        """Scores each trial of a group on examples drawn from it."""
         spec, seed = self.data.spec, self.chosen.seed
         counts = class_counts(spec, model.conditional, n=self.plan.rows, per_class=None)
         labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
@@ -250,7 +250,7 @@ class Search:
             self.note(trial, steps, score, seconds + time.monotonic() - begun)
 
     def note(self, trial: int, steps: int, score: float | None, seconds: float, why: str = "") -> None:
-        """Keeps what was found, and says it."""
+        """Records the score of a trial and prints it."""
         line = {"trial": trial, "steps": steps, "score": score, "seconds": round(seconds, 1), **self.trials[trial]}
         self.lines.append(line | ({"diverged": why} if score is None else {}))
         text = "".join(json.dumps(one) + "\n" for one in self.lines)
@@ -259,7 +259,7 @@ class Search:
         print(f"trial {trial} after {steps:,} steps: {shown}  ({_words(self.trials[trial])})", flush=True)
 
     def table(self) -> Table:
-        """All trials, those that went furthest first."""
+        """All trials, those trained longest first."""
         last = {trial: max(one["steps"] for one in self.lines if one["trial"] == trial)
                 for trial in {one["trial"] for one in self.lines}}  # fmt: skip
         rows = []
@@ -294,14 +294,14 @@ def _words(values: dict[str, str]) -> str:
 
 
 def split(chosen: Experiment, given: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[Searched]]:
-    """`--config.FIELD=VALUE` that fix a value, and those that are searched.
+    """Splits `--config.FIELD=VALUE` flags into those that fix a value and those that are searched.
 
     Raises:
-      InputError: as `trials.parse`; nothing is searched, or a field twice.
+      InputError: as `search_space.parse`; nothing is searched, or a field twice.
     """
     fixed, space = [], []
     for field, text in given:
-        found = trials.parse(chosen, field, text)
+        found = search_space.parse(chosen, field, text)
         if found is None:
             fixed.append((field, text))
         else:
@@ -317,11 +317,11 @@ def split(chosen: Experiment, given: Sequence[tuple[str, str]]) -> tuple[list[tu
 
 def command(fixed: Sequence[tuple[str, str]], best: dict[str, str]) -> str:
     """The command line that trains the best trial."""
-    asked = flags.FLAGS
+    args = flags.FLAGS
     own = {"workdir", "minutes", "trials", "rungs", "halving", "together", "score", "rows", "epochs"}
-    names = [flag.name for module, defined in asked.flags_by_module_dict().items() if module.startswith("synthjax")
+    names = [flag.name for module, defined in args.flags_by_module_dict().items() if module.startswith("synthjax")
              for flag in defined if flag.present and flag.name not in own]  # fmt: skip
-    words = [f"--{name}={asked[name].value}" for name in dict.fromkeys(names)]
+    words = [f"--{name}={args[name].value}" for name in dict.fromkeys(names)]
     words += [f"--config.{field}={text}" for field, text in [*fixed, *best.items()]]
     return shlex.join(["python", "-m", "synthjax.launch.train", *words])
 
@@ -329,21 +329,29 @@ def command(fixed: Sequence[tuple[str, str]], best: dict[str, str]) -> str:
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     """Searches; see the module's docstring."""
     del argv
-    asked = flags.FLAGS
-    if asked.distributed:
+    args = flags.FLAGS
+    if args.distributed:
         raise InputError("--distributed: a search runs in one process")
-    if asked.minutes:
+    if args.minutes:
         raise InputError("--minutes: a search is as long as --trials, --steps and --rungs make it")
-    fixed, space = split(config.experiment(asked.config, asked.model, asked.dataset), given)
+    fixed, space = split(config.experiment(args.config, args.model, args.dataset), given)
     chosen = train.experiment(fixed)
     if chosen.seeds > 1:
         raise InputError(f"--seeds={chosen.seeds}: a search trains one member a trial; train the best with --seeds")
     data = runs.data(chosen)
     target = data.table is not None and data.table.schema.target is not None
-    score = asked.score or ("accuracy" if data.table is None else "tstr" if target else "c2st")
-    rows = asked.rows or min(len(data.train.y), ROWS)
-    plan = Plan(asked.trials, asked.rungs, asked.halving, asked.together, score, rows, asked.epochs)
-    folder = files.path(asked.workdir or f"runs/search-{train.default_workdir(chosen).name}")
+    score = args.score or ("accuracy" if data.table is None else "tstr" if target else "c2st")
+    rows = args.rows or min(len(data.train.y), ROWS)
+    plan = Plan(
+        args.trials,
+        args.rungs,
+        args.halving,
+        args.together,
+        score,
+        rows,
+        args.epochs,
+    )
+    folder = files.path(args.workdir or f"runs/search-{train.default_workdir(chosen).name}")
     search = Search(folder, chosen, space, data, plan)
     turns = [one.field for one in space if one.field not in search.at_once]
     print(

@@ -1,10 +1,10 @@
-"""Shadow models, each trained as the attacked one was, on a random half of all real examples.
+"""Shadow models, each trained as the attacked model was, on a random half of all real examples.
 
-A half is a mask (N,) that each member of the ensemble carries in its state and that multiplies the weight of every
-batch; the loop trains them by `vmap` on the same batches, on all devices. A step sees twice the attacked model's batch,
-half of which counts. Batch norm heeds no weights: where a model has any, its shadows see a little of the other half.
+A half is a mask (N,) in the state of each member of the ensemble, which multiplies the weights of every batch. The loop
+trains the members by `vmap` on the same batches, on all devices. Batches are twice as large as the attacked model's,
+half of which has weight. Batch norm ignores weights: in models with it, the other half leaks into the statistics.
 
-They are trained `AT_ONCE` at a time: what one such group says is kept, so that an interrupted attack goes on with the
+They are trained in groups of `AT_ONCE`. The scores of each group are stored: an interrupted attack continues with the
 next group, and memory does not grow with K.
 
     shadows = attack(run, real.train, real.holdout, models=16, seed=0, limit=10_000)
@@ -13,7 +13,9 @@ next group, and memory does not grow with K.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -32,9 +34,9 @@ from synthjax.model import Batch, DataSpec, Metrics, Model, State
 from synthjax.train import loop
 
 AT_ONCE = 8
-"""Models that are trained together, at most."""
+"""Most models that are trained together."""
 BLOCK = 256
-"""Examples that all shadow models score at once."""
+"""Examples that all shadow models score in one call."""
 
 
 class Shadow(NamedTuple):
@@ -46,7 +48,7 @@ class Shadow(NamedTuple):
 
 
 def shadowed(model: Model, rows: int) -> Model:
-    """The model, trained on a half of `rows` examples that its key decides; only `init` and `step` are of its state."""
+    """The model trained on a random half, chosen by its key, of `rows` examples; only `init` and `step` are usable."""
 
     def masked(inside: jax.Array, batch: Batch) -> Batch:
         return batch._replace(weight=batch.weight * inside[batch.index])
@@ -62,21 +64,21 @@ def shadowed(model: Model, rows: int) -> Model:
     return model._replace(init=init, step=step)
 
 
-def train(
-    model: Model,
-    spec: DataSpec,
-    x: np.ndarray,
-    y: np.ndarray,
-    *,
-    models: int,
-    steps: int,
-    batch_size: int,
-    seed: int,
-    group: int = 0,
-) -> Shadow:
-    """Trains shadow models at once, on halves of the examples x (N, ...) with labels y (N,), as stored.
+@dataclass(frozen=True)
+class Group:
+    """Shadow models that are trained at once."""
 
-    Another `group` of the same seed has other halves and other starts.
+    models: int
+    steps: int
+    batch_size: int
+    """Of the attacked model: the shadows', of which a half counts, is twice as large."""
+    seed: int
+    number: int = 0
+    """Another group of the same seed has other halves and other starts."""
+
+
+def train(model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, group: Group) -> Shadow:
+    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored.
 
     Returns:
         All of them: leaves have the models as their first axis.
@@ -85,19 +87,19 @@ def train(
         InputError: the batches cannot be split over the devices.
     """
     devices = jax.device_count()
-    size = max(min(2 * batch_size, len(x)) // devices, 1) * devices
-    feed = Feed.of(model, x, y, size, seed, devices)
-    trainer = loop.Trainer(shadowed(model, len(x)), feed, spec, models)
-    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(seed), group))
+    size = max(min(2 * group.batch_size, len(x)) // devices, 1) * devices
+    feed = Feed.of(model, x, y, size, group.seed, devices)
+    trainer = loop.Trainer(shadowed(model, len(x)), feed, spec, group.models)
+    key_init, key_train = jax.random.split(jax.random.fold_in(jax.random.key(group.seed), group.number))
     state, keys = trainer.init(key_init), trainer.keys(key_train)
-    for start in range(0, steps, trainer.steps_per_call):
-        stop = min(start + trainer.steps_per_call, steps)
+    for start in range(0, group.steps, trainer.steps_per_call):
+        stop = min(start + trainer.steps_per_call, group.steps)
         state, _ = trainer.run(keys, start, stop, state)
     return state
 
 
 def surprise(model: Model, spec: DataSpec, shadows: Shadow, x: np.ndarray, y: np.ndarray, key: jax.Array) -> np.ndarray:
-    """How surprised each of K models is by the examples x (n, ...), as stored, with labels y (n,): (K, n) f32."""
+    """Scores (`Model.score`) by K models of examples x (n, ...), as stored, with labels y (n,): (K, n) f32."""
     assert model.score is not None
     score = jit(jax.vmap(model.score, (None, 0, None)))
     found = []
@@ -110,12 +112,42 @@ def surprise(model: Model, spec: DataSpec, shadows: Shadow, x: np.ndarray, y: np
     return np.concatenate(found, axis=1)
 
 
+def surprise_of_run(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:
+    """The model's score of some rows of a split, (n,) f32, in blocks of one size."""
+    assert run.model.score is not None
+    score = jit(run.model.score)
+    found = []
+    for b in range(math.ceil(len(rows) / BLOCK)):
+        taken = rows[b * BLOCK : (b + 1) * BLOCK]
+        padded = np.resize(taken, BLOCK)
+        weight = (np.arange(BLOCK) < len(taken)).astype(np.float32)
+        batch = Batch(
+            run.spec.encode(split.x[padded]), *map(jnp.asarray, (split.y[padded], weight, split.index[padded]))
+        )
+        found.append(np.asarray(score(jax.random.fold_in(key, b), run.state, batch))[: len(taken)])
+    return np.concatenate(found)
+
+
+def model_scores(
+    run: Run | None, train: data.Split, unseen: data.Split, *, seed: int, limit: int
+) -> dict[str, np.ndarray] | None:
+    """The surprise of the rows that are attacked, as `privacy.evaluate` takes it; None without a model to ask."""
+    if run is None or run.model.score is None:
+        return None
+    attacked = privacy.attacked_rows(len(train.x), len(unseen.x), seed=seed, limit=limit)
+    key_members, key_others = jax.random.split(jax.random.key(seed))
+    return {
+        "members": surprise_of_run(run, train, attacked.members, key_members),
+        "others": surprise_of_run(run, unseen, attacked.others, key_others),
+    }
+
+
 Keep = Callable[[str, Callable[[], dict[str, np.ndarray]]], dict[str, np.ndarray]]
-"""Name and work to what the work returns, or returned before."""
+"""(name, work) -> the result of work(), or a stored one from an earlier call."""
 
 
 def again(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Keeps nothing."""
+    """Stores nothing."""
     return work()
 
 
@@ -129,16 +161,16 @@ def attack(
     limit: int,
     keep: Keep = again,
 ) -> Shadows | None:
-    """What shadow models of a run say of the rows that are attacked; None if its model has no score.
+    """Scores of the attacked rows by shadow models of a run; None if its model has no score.
 
     Args:
-        run: the attacked one; its experiment says how the shadows are trained.
-        train_split: what it was trained on.
-        unseen: real examples that it has not seen; the shadows learn from halves of both together.
+        run: the attacked run; shadow models are trained with its experiment.
+        train_split: its training split.
+        unseen: real examples outside it; shadow models are trained on halves of the two together.
         models: K.
-        seed: decides the halves and the attacked rows.
-        limit: as in `privacy.audience`.
-        keep: of what each group says.
+        seed: of the halves and of the attacked rows.
+        limit: as in `privacy.attacked_rows`.
+        keep: stores the scores of each group.
 
     Raises:
         InputError: fewer than 2 models, or as `train`.
@@ -150,21 +182,20 @@ def attack(
     experiment = runs.read(run.workdir)[0]
     config = experiment.model
     x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
-    attacked = privacy.audience(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
+    attacked = privacy.attacked_rows(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
     rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
-    # The same for all: scores of different models are compared.
+    # One key for all models, whose scores are compared.
     key_score = jax.random.fold_in(jax.random.key(seed), np.uint32(2**32 - 1))
 
-    # Of members and others together: a model that keeps rows has room for as many.
+    # Both splits together: models that store their rows need as many places.
     spec = dataclasses.replace(run.spec, rows=len(x))
     model = runs.build(experiment, spec)
 
-    def judge(group: int, count: int) -> dict[str, np.ndarray]:
-        sizes = {"models": count, "steps": config.steps, "batch_size": config.batch_size}
-        shadows = train(model, spec, x, y, **sizes, seed=seed, group=group)
+    def judge(number: int, count: int) -> dict[str, np.ndarray]:
+        shadows = train(model, spec, x, y, Group(count, config.steps, config.batch_size, seed, number))
         scores = surprise(model, spec, shadows, x[rows], y[rows], key_score)
         return {"scores": scores, "trained_on": np.asarray(shadows.inside)[:, rows]}
 
     counts = map(len, np.array_split(np.arange(models), -(-models // AT_ONCE)))
-    said = [keep(f"shadows-{group}", functools.partial(judge, group, count)) for group, count in enumerate(counts)]
-    return Shadows(*(np.concatenate([one[name] for one in said]) for name in ("scores", "trained_on")))
+    groups = [keep(f"shadows-{number}", functools.partial(judge, number, count)) for number, count in enumerate(counts)]
+    return Shadows(*(np.concatenate([one[name] for one in groups]) for name in ("scores", "trained_on")))

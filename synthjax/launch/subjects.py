@@ -1,30 +1,61 @@
 """What an evaluation judges: a synthetic set, the real data beside it, and the run that it came from, if it is known.
 
 A set counts as a run's own when the manifest beside it names that run's model and the file is still the one that the
-manifest describes. Any other file is foreign: nothing is known about which real examples its generator has seen.
+manifest describes. Any other file is foreign: nothing is known about which real examples its generator has seen. The
+training split of a foreign table is what its generator is taken to have seen, all of it: a data set known by name is
+not cut further than into training and test rows, and a table in a file comes with a second file of unseen rows.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 import synthjax
-from synthjax import data
-from synthjax.data import files, writers
+from synthjax import data, files
+from synthjax.data import files as data_files
+from synthjax.data import writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.files import download
-from synthjax.files import path as place
-from synthjax.launch import cli, counts, runs, sample
+from synthjax.evals.domains import Rows
+from synthjax.evals.domains.tables import SMALLEST
+from synthjax.evals.streams import stream
+from synthjax.evals.table import from_frames
+from synthjax.launch import class_counts, cli, notes, runs, sample
 from synthjax.model import DataSpec, Model, State
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+OWN = ("synthetic.csv", "synthetic.parquet")
+"""Names of a run's own table, in its workdir."""
 BLOCK = 500
 """Examples drawn at once at most."""
-NAMED = 5
-"""Classes that a note names at most."""
+
+
+class Asked(NamedTuple):
+    """The flags that say what is judged."""
+
+    workdir: str | None = None
+    real: str | None = None
+    data_dir: str | None = None
+    synthetic: str | None = None
+    holdout: str | None = None
+    target: str | None = None
+    schema: str | None = None
+    member: int = 0
+    checkpoint: runs.Kept = "last"
+
+    @property
+    def table(self) -> bool:
+        """Whether they ask for a table to be judged."""
+        from synthjax.data import readers, table_dataset
+
+        if self.real is not None:
+            return self.real in table_dataset.NAMES or readers.is_table(self.real)
+        return runs.read(cli.workdir(self.workdir))[1]["spec"]["kind"] == "table"
 
 
 class Synthetic(NamedTuple):
@@ -49,10 +80,20 @@ class Subject(NamedTuple):
     """What is judged, against what."""
 
     real: data.Dataset
-    synthetic: Synthetic
+    rows: dict[str, Rows]
+    """What is compared: "synthetic", "train", "test", and "holdout", which of tables may be missing."""
     file: Path
     run: Run | None
     """The run whose model made the file; None: made by who knows what, from who knows which examples."""
+    notes: tuple[str, ...] = ()
+    """What whoever reads the report has to know, a sentence each."""
+    missing_columns: tuple[str, ...] = ()
+    """Columns that a synthetic table lacks, of kinds that nothing is learnt from."""
+
+    @property
+    def table(self) -> bool:
+        """Whether it is a table."""
+        return self.real.table is not None
 
     @property
     def unseen(self) -> str:
@@ -62,10 +103,41 @@ class Subject(NamedTuple):
         """
         return "holdout" if self.run is not None and len(self.real.holdout.x) else "test"
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Column -> kind, in the order of the real table."""
+        assert self.real.table is not None
+        return {field.name: field.kind for field in self.real.table.schema.fields}
+
+    @property
+    def target(self) -> str | None:
+        """The column of a table that is predicted."""
+        return None if self.real.table is None else self.real.table.schema.target
+
+
+def unseen_and_reference(subject: Subject) -> tuple[data.Split, Rows, Rows]:
+    """The examples that the generator cannot have seen, as its model reads them and as they are compared, and others.
+
+    The others are the attacker's reference. Where there is no split left for them, the test examples are halved.
+    """
+    real, rows = subject.real, subject.rows
+    if subject.unseen == "holdout":
+        return real.holdout, rows["holdout"], rows["test"]
+    if len(real.holdout.x):
+        return real.test, rows["test"], rows["holdout"]
+    one, other = halves(len(real.test.x))
+    if subject.table:
+        return _part(real.test, one), rows["test"].take(one), rows["test"].take(other)
+    return _part(real.test, one), _part(real.test, one), _part(real.test, other)
+
+
+def _part(split: data.Split, rows: np.ndarray) -> data.Split:
+    return data.Split(*(array[rows] for array in split))
+
 
 def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
     """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference."""
-    order = np.random.RandomState(4).permutation(n)
+    order = stream(0, "subjects.halves").permutation(n)
     return np.sort(order[: (n + 1) // 2]), np.sort(order[(n + 1) // 2 :])
 
 
@@ -81,11 +153,9 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
         InputError: the file is missing or damaged, its images are of another size or have grey values that the real
             data cannot have, labels are missing or out of range. One line that names the row.
     """
-    if spec.kind != "image":
-        raise InputError(f"{path}: the real data is a table; this version judges images")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
-    part = files.read_npz(download(path)).train
+    part = data_files.read_npz(files.download(path)).train
     if part.x.shape[1:] != tuple(spec.shape):
         raise InputError(
             f"{path}: x holds examples of shape {part.x.shape[1:]}, the real data's are {tuple(spec.shape)}"
@@ -104,23 +174,6 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
         row = int(np.argmax(part.y >= spec.n_classes))
         raise InputError(f"{path}: y row {row} holds label {part.y[row]}, the real data has {spec.n_classes} classes")
     return Synthetic(part.x, part.y)
-
-
-def absent(real: Mapping[str, int], made: Collection[str], unit: str) -> list[str]:
-    """A note on the classes that a synthetic set lacks; none where it has all.
-
-    Args:
-        real: class name -> real training examples.
-        made: names of the classes that the set has.
-        unit: what an example is called.
-    """
-    names = [name for name in sorted(real) if real[name] and name not in made]
-    if not names:
-        return []
-    whole = sum(real.values())
-    shares = ", ".join(f"{name!r} ({real[name] / whole:.1%} of the real {unit}s)" for name in names[:NAMED])
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return [f"no synthetic {unit} is of class {shares}{more}"]
 
 
 def open_run(
@@ -155,7 +208,7 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
     request = sample.make_request(
         run.model,
         run.spec,
-        counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
+        class_counts.class_counts(run.spec, run.model.conditional, n=n, per_class=None),
         described=run.described,
         dataset={"name": real.name, "fingerprint": real.fingerprint},
         seed=seed,
@@ -170,36 +223,127 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
             f"{file}: was not drawn by this run's model; judge it with --synthetic={file}, or remove it"
         ) from None
     print(f"drawing {request.rows:,} examples into {file}", flush=True)
-    sample.fulfil(run.model, run.state, request, file, overwrite=replace)
+    sample.fulfil(run.model, run.state, Job(request, file), overwrite=replace)
     return file
 
 
-def find(
-    *,
-    workdir: str | None,
-    real: str | None,
-    data_dir: str | None,
-    synthetic: str | None,
-    member: int,
-    seed: int,
-    holdout: str | None = None,
-    checkpoint: runs.Kept = "last",
-) -> Subject:
-    """What the flags of the same names ask to judge."""
-    if real is not None:
-        if workdir is not None or synthetic is None:
-            raise SynthjaxError("--real goes with --synthetic=FILE.npz and without --workdir")
+def find(asked: Asked, *, table: bool, seed: int) -> Subject:
+    """What the flags ask to judge.
+
+    Args:
+        asked: the flags.
+        table: whether it is a table, `asked.table`.
+        seed: of the set of images that a run draws, where it has none.
+
+    Raises:
+        SynthjaxError: flags that do not go together.
+        InputError: the real data or the synthetic file cannot be judged; one line that says why.
+    """
+    if asked.real is not None:
+        if asked.workdir is not None or asked.synthetic is None:
+            kind = "FILE.csv (or .parquet)" if table else "FILE.npz"
+            raise SynthjaxError(f"--real goes with --synthetic={kind} and without --workdir")
+        real, file = _foreign(asked, table), files.path(asked.synthetic)
+        return _read_table(real, file, None) if table else _read_images(real, file, None)
+    for name in ("holdout", "target", "schema"):
+        if getattr(asked, name) is not None:
+            raise SynthjaxError(f"--{name} goes with --real: a run knows its own")
+    run, real = open_run(cli.workdir(asked.workdir), asked.member, asked.data_dir, asked.checkpoint)
+    if asked.synthetic is None:
+        file = own_table(run, asked.checkpoint) if table else draw_own(run, real, seed)
+        own = True
+    else:
+        file = files.path(asked.synthetic)
+        own = made_by(file) == run.described["sha256"]
+    return (_read_table if table else _read_images)(real, file, run if own else None)
+
+
+def _foreign(asked: Asked, table: bool) -> data.Dataset:
+    """The real data that a foreign file is judged against."""
+    from synthjax.data import table_dataset
+
+    real, holdout = asked.real, asked.holdout
+    assert real is not None
+    if not table:
         # With unseen examples at hand, all of the real ones are what the generator is taken to have seen.
-        share = 0.1 if holdout is None else 0.0
-        dataset = data.load(real, data_dir, holdout=share, test=holdout)
-        return Subject(dataset, read_synthetic(place(synthetic), dataset.spec, labelled=False), place(synthetic), None)
-    if holdout is not None:
-        raise SynthjaxError("--holdout goes with --real: a run knows its own")
-    run, dataset = open_run(cli.workdir(workdir), member, data_dir, checkpoint)
-    if synthetic is None:
-        file = draw_own(run, dataset, seed)
-        return Subject(dataset, read_synthetic(file, dataset.spec, labelled=run.model.conditional), file, run)
-    file = place(synthetic)
-    own = made_by(file) == run.described["sha256"]
-    examples = read_synthetic(file, dataset.spec, labelled=own and run.model.conditional)
-    return Subject(dataset, examples, file, run if own else None)
+        return data.load(real, asked.data_dir, holdout=0.1 if holdout is None else 0.0, test=holdout)
+    named = real in table_dataset.NAMES
+    if named and holdout is not None:
+        raise SynthjaxError(f"--holdout goes with --real=FILE; {real} has test rows of its own")
+    if not named and holdout is None:
+        raise SynthjaxError(
+            f"--real={real} needs --holdout=FILE, real rows that the generator has not seen: without them neither "
+            "usefulness nor privacy can be told"
+        )
+    # Narrow codes: no model sees these rows. Nothing is held back: nothing is published.
+    how: dict[str, Any] = {"holdout": 0.0, "encoding": "code", "min_count": 1, "test": holdout}
+    return data.load(real, asked.data_dir, target=asked.target, schema=asked.schema, **how)
+
+
+def own_table(run: Run, checkpoint: runs.Kept) -> Path:
+    """The table in a run's folder that its model has drawn."""
+    there = [run.workdir / name for name in OWN if (run.workdir / name).is_file()]
+    makers = {file: made_by(file) for file in there}
+    for file, maker in makers.items():
+        if maker == run.described["sha256"]:
+            return file
+    out = run.workdir / OWN[0]
+    command = f"python -m synthjax.launch.sample --workdir={run.workdir} --out={out}"
+    command += "" if checkpoint == "last" else f" --checkpoint={checkpoint}"
+    if not there:
+        raise InputError(f"{out}: no such file; draw the run's table first: {command} --rows=N")
+    if makers[there[0]] is not None:
+        raise InputError(f"{there[0]}: was drawn from another checkpoint; draw it anew: {command} --rows=N --overwrite")
+    raise InputError(
+        f"{there[0]}: was not drawn by this run's model; judge it with --synthetic={there[0]}, or remove it"
+    )
+
+
+def _read_images(real: data.Dataset, file: Path, run: Run | None) -> Subject:
+    labelled = run is not None and run.model.conditional
+    return of_images(real, read_synthetic(file, real.spec, labelled=labelled), file, run)
+
+
+def of_images(real: data.Dataset, synthetic: Synthetic, file: Path, run: Run | None) -> Subject:
+    """The subject of a set of images."""
+    rows = {"synthetic": synthetic, "train": real.train, "holdout": real.holdout, "test": real.test}
+    return Subject(real, rows, file, run, notes.about(real, rows, foreign=run is None))
+
+
+def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
+    assert real.table is not None
+    frames, told = read_frames(real, file)
+    schema = real.table.schema
+    kinds = schema.comparable_kinds()
+    lacking = tuple(name for name in kinds if name not in frames["synthetic"])
+    rows = from_frames(frames, kinds, schema.target)
+    return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
+
+
+def read_frames(real: data.Dataset, file: Path) -> tuple[dict[str, "pd.DataFrame"], Sequence[str]]:
+    """Typed rows of a synthetic table and of every split of the real one that has any; and notes on the former.
+
+    Raises:
+        InputError: the file cannot be read, is not of these columns, or there are too few rows.
+    """
+    from synthjax.data import foreign
+    from synthjax.data.schema import DISCRETE
+
+    assert real.table is not None
+    schema, target = real.table.schema, real.table.schema.target
+    frames = {split: real.frame(split) for split in ("train", "holdout", "test") if len(getattr(real, split).x)}
+    known = {
+        field.name: set().union(*(frame[field.name].dropna().unique() for frame in frames.values()))
+        for field in schema.fields
+        if field.kind in DISCRETE
+    }
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    frames["synthetic"], told = foreign.read(files.download(file), schema, known, real.table.train.tokens)
+    for name, frame in frames.items():
+        there = len(frame) if target is None else int(frame[target].notna().sum())
+        if there < SMALLEST:
+            where = file if name == "synthetic" else f"{real.name}, {name}"
+            what = "rows" if target is None else f"rows with a {target!r}"
+            raise InputError(f"{where}: {there} {what}; at least {SMALLEST} are needed")
+    return frames, told

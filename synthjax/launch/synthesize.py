@@ -14,16 +14,17 @@ import functools
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 import synthjax
 from synthjax import files
 from synthjax.data.arrays import shown
+from synthjax.data.requests import Job
 from synthjax.errors import InputError
-from synthjax.launch import cli, eval_tables, judging, runs, sample, subjects, table_subjects, train
-from synthjax.launch.counts import class_counts
+from synthjax.launch import cli, evaluate, levels, runs, sample, subjects, train
+from synthjax.launch.class_counts import class_counts
+from synthjax.launch.subjects import Asked
 
 MODEL = "mixture"
 SHOWN = 20
@@ -36,7 +37,7 @@ def define_flags() -> None:
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_alias("out", "workdir")
     flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
-    flags.DEFINE_enum("level", "quick", list(eval_tables.LEVELS), f"How it is judged. {judging.LEVELS_SAID}")
+    flags.DEFINE_enum("level", "quick", list(levels.LEVELS), f"How it is judged. {levels.HELP}")
 
 
 def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
@@ -60,7 +61,7 @@ def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
         encoder=encoder,
     )
     with runs.precision(runs.read(workdir)[0]):
-        sample.fulfil(model, state, request, file, encoder=encoder, overwrite=subjects.made_by(file) is not None)
+        sample.fulfil(model, state, Job(request, file, encoder), overwrite=subjects.made_by(file) is not None)
 
 
 def look(file: Path, rows: int = SHOWN) -> str:
@@ -80,9 +81,8 @@ def look(file: Path, rows: int = SHOWN) -> str:
 
 def judge(workdir: Path, seed: int, level: str) -> None:
     """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
-    unset: dict[str, Any] = dict.fromkeys(("real", "data_dir", "synthetic", "holdout", "target", "schema"))
-    subject = table_subjects.find(workdir=str(workdir), member=0, **unset)
-    eval_tables.run(subject, workdir / "eval", seed=seed, level=level)
+    subject = subjects.find(Asked(workdir=str(workdir)), table=True, seed=seed)
+    evaluate.run(subject, workdir / "eval", seed=seed, level=level)
 
 
 def main(argv: list[str], given: list[tuple[str, str]]) -> None:

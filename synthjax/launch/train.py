@@ -6,11 +6,11 @@
     python -m synthjax.launch.train --model=table_wcgan --dataset=customers.csv --target=churned
     python -m synthjax.launch.train --model=vae --dataset=more.npz --init_from=runs/vae --freeze=encoder
 
-Without --config, configs/DATASET/MODEL.py is used where there is one. The same command again continues a run that was
-interrupted. Every field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. Of classes:
---config.feed=balanced or --config.class_weights=1,1,2 draws them as often; --config.rare_class=0
---config.rare_factor=100 keeps a hundredth of class 0, which launch.sample --top_up fills up.
---eval_every=N keeps the best state by its score on the holdout, for --checkpoint=best elsewhere.
+Without --config, configs/DATASET/MODEL.py is used if it exists. The same command continues an interrupted run. Every
+field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. --config.feed=balanced draws all
+classes equally often, --config.class_weights=1,1,2 in these proportions. --config.rare_class=0 --config.rare_factor=100
+keeps a hundredth of class 0, which launch.sample --top_up fills up. --eval_every=N also keeps the state with the best
+score on the holdout split, for --checkpoint=best of other commands.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ from synthjax import files
 from synthjax.data import Dataset, memory, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
-from synthjax.evals import plots
-from synthjax.launch import cli, config, distributed, holdout, runs, watch
+from synthjax.evals.draw import png
+from synthjax.launch import cli, config, distributed, model_selection, monitor, runs
 from synthjax.launch.config import Experiment
 from synthjax.launch.trained import Run
 from synthjax.model import Model
@@ -54,9 +54,9 @@ SHORT = {
     "init_from": "init_from",
     "freeze": "freeze",
 }
-"""Flags that are short for a field of the experiment."""
+"""Short flags -> the field of the experiment that each of them sets."""
 COLUMNS = 40
-"""Columns of a table that the report before training has a line for."""
+"""Most columns of a table that the summary before training lists."""
 
 
 def define_flags() -> None:
@@ -72,7 +72,7 @@ def define_flags() -> None:
         "schema", None, "Of a table: a YAML or JSON file that corrects what is inferred of its columns."
     )
     flags.DEFINE_string(
-        "min_count", None, "Of a table: fewest rows that share a value which is given away (default: 5)."
+        "min_count", None, "Of a table: fewest rows that must share a value for it to be released (default: 5)."
     )
     flags.DEFINE_string(
         "encoding", None, "Of a table: minmax, interval, quantile, mode or code (default: the model's)."
@@ -80,21 +80,21 @@ def define_flags() -> None:
     flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
     flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
     flags.DEFINE_string("init_from", None, "Start from the weights of that finished run (default: from random ones).")
-    flags.DEFINE_string("freeze", None, "Parts of the weights that stay as they are, such as encoder (default: none).")
+    flags.DEFINE_string("freeze", None, "Parts of the weights that are not trained, such as encoder (default: none).")
     flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
-    flags.DEFINE_string("seeds", None, "Train that many members at once, by vmap (default: 1).")
+    flags.DEFINE_string("seeds", None, "Number of members trained together, by vmap (default: 1).")
     flags.DEFINE_string(
         "precision", None, "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting)."
     )
     flags.DEFINE_string(
-        "eval_every", None, "Score on the holdout that often, in steps, and keep the best (default: no)."
+        "eval_every", None, "Steps between scores on the holdout, by which the best state is kept (default: none)."
     )
-    flags.DEFINE_float("minutes", 0.0, "Stop after that many minutes, finished and checkpointed; 0: no limit.", 0.0)
+    flags.DEFINE_float("minutes", 0.0, "Stop after this many minutes, with a checkpoint; 0: no limit.", 0.0)
     distributed.define_flags()
 
 
 def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Splits `--config.FIELD=VALUE` off a command line: (the rest, [(FIELD, VALUE)]).
+    """Separates `--config.FIELD=VALUE` from a command line: (the rest, [(FIELD, VALUE)]).
 
     Raises:
       InputError: one has no value.
@@ -116,14 +116,14 @@ def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def experiment(given: list[tuple[str, str]]) -> Experiment:
-    """The experiment that the flags ask for, checked as far as it can be without the data.
+    """The experiment that the flags describe, with all checks that need no data.
 
     Raises:
       InputError: a flag or field cannot be used.
     """
-    asked = flags.FLAGS
-    chosen = config.experiment(asked.config, asked.model, asked.dataset)
-    short = [(field, asked[flag].value, f"--{flag}") for flag, field in SHORT.items() if asked[flag].value is not None]
+    args = flags.FLAGS
+    chosen = config.experiment(args.config, args.model, args.dataset)
+    short = [(field, args[flag].value, f"--{flag}") for flag, field in SHORT.items() if args[flag].value is not None]
     own = [(field, value, f"--config.{field}") for field, value in given]
     chosen = config.overrides(chosen, [*own, *((field, str(value), flag) for field, value, flag in short)])
     config.check_seed(chosen.seed, "seed")
@@ -142,7 +142,7 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
 
 
 def default_workdir(chosen: Experiment) -> Path:
-    """runs/MODEL-DATASET; a path or a TFDS name is cut down to its last word."""
+    """runs/MODEL-DATASET, with the last component of a path or a TFDS name."""
     return Path("runs") / f"{chosen.name}-{Path(chosen.dataset).stem.replace(':', '-')}"
 
 
@@ -166,7 +166,7 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
 
 
 def prepared(chosen: Experiment, model: Model) -> Model:
-    """The model, with the weights that it starts from and those that stay as they are.
+    """The model with the initial weights of `init_from` and the frozen weights of `freeze`.
 
     Raises:
       InputError: `init_from` is no run of such a model, or `freeze` names no weight.
@@ -187,13 +187,13 @@ class Progress:
         self._steps, self._next = steps, 0.0
 
     def say(self, line: str) -> None:
-        """A line of its own."""
+        """Prints a line."""
         if jax.process_index() == 0:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
 
     def log(self, writer: metrics.MetricsWriter | None, step: int, values: dict[str, np.ndarray]) -> None:
-        """Writes and shows the metrics of a step."""
+        """Writes and prints the metrics of a step."""
         if writer is None:
             return
         writer.write(step, values)
@@ -210,7 +210,7 @@ class Progress:
 
 
 def table_report(data: Dataset) -> str:
-    """What was found in a table, a line each for its first columns, and what training on it takes."""
+    """A summary of a table: its first columns, a line for each, and notes on what encoding changes."""
     assert data.table is not None
     lines = data.table.schema.report().splitlines()
     columns = len(data.table.schema.fields)
@@ -221,7 +221,7 @@ def table_report(data: Dataset) -> str:
 
 
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
-    """What is about to run, in three lines; `whole`: a step takes the whole training set."""
+    """Three lines that describe the run; `whole`: each step takes the whole training set."""
     devices, spec = jax.devices(), data.spec
     if data.table is None:
         what = f"{len(data.train.y):,} examples of shape {spec.shape}, {spec.n_classes} classes"
@@ -239,17 +239,17 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
 
 
 def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
-    """Refuses a model whose state, `size` bytes, is larger than the memory of the first device.
+    """Checks that a state of `size` bytes fits into the memory of the first device.
 
     Raises:
-      InputError: it is.
+      InputError: it does not.
     """
-    stats = jax.local_devices()[0].memory_stats() or {}  # None of a CPU
-    there = stats.get("bytes_limit") or memory.there()
-    if size > there:
+    stats = jax.local_devices()[0].memory_stats() or {}  # None on CPUs
+    limit = stats.get("bytes_limit") or memory.limit()
+    if size > limit:
         raise InputError(
-            f"{chosen.name} on {data.name}: what it learns takes {memory.spelt(size)}, and there are "
-            f"{memory.spelt(there)}; a smaller model, or data of fewer values a row"
+            f"{chosen.name} on {data.name}: what it learns takes {memory.shown(size)}, and there are "
+            f"{memory.shown(limit)}; a smaller model, or data of fewer values a row"
         )
 
 
@@ -257,30 +257,30 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     """Trains; see the module's docstring."""
     del argv
     distributed.initialize()
-    asked = flags.FLAGS
+    args = flags.FLAGS
     chosen = experiment(given)
     config.family(chosen.name)
-    workdir = files.path(asked.workdir) if asked.workdir else default_workdir(chosen)
-    run(chosen, runs.data(chosen), workdir, asked.minutes)
+    workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
+    run(chosen, runs.data(chosen), workdir, args.minutes)
 
 
 def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, writer, record, say) -> Best:
-    """What scores the model on the holdout and keeps the best state; arguments as `run` has them."""
-    judge = holdout.Judge(chosen, model, data, writer, workdir)
+    """The hook that scores the model on the holdout and keeps the best state; arguments as in `_run`."""
+    judge = model_selection.HoldoutScore(chosen, model, data, writer, workdir)
     return Best(Checkpoints(workdir / runs.KEPT["best"], 1, say), judge, record, say)
 
 
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
-    """Trains, or goes on training, in a run's folder.
+    """Trains in a run's folder, from its newest checkpoint if there is one.
 
     Args:
       chosen: the experiment.
       data: as `runs.data` gives it.
       workdir: of the run.
-      minutes: stop in time, finished and checkpointed; 0: no limit.
+      minutes: time limit, after which a checkpoint is written; 0: none.
 
     Returns:
-      Steps done.
+      Number of training steps done.
 
     Raises:
       InputError: the folder belongs to another run, or the data cannot be fed to the model.
@@ -289,7 +289,7 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
     model = prepared(chosen, runs.build(chosen, data.spec))
     learner = trainer(chosen, model, data)
     if chosen.eval_every:
-        holdout.check(chosen, model, data)
+        model_selection.check(chosen, model, data)
     size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model)))
     check_memory(chosen, data, 4 * size)
     with runs.locked(workdir / ".lock", f"another process trains in {workdir}"):
@@ -299,18 +299,18 @@ def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) 
 def _run(
     chosen: Experiment, data: Dataset, workdir: Path, minutes: float, model: Model, learner: loop.Trainer, size: int
 ) -> int:
-    """`run` when all is checked and the folder is its own; `size`: numbers in the state."""
+    """`run` after its checks, with the folder locked; `size`: numbers in the state."""
     progress = Progress(chosen.model.steps)
     checkpoints = Checkpoints(workdir / runs.KEPT["last"], chosen.keep, progress.say)
     kept = [checkpoints, *[Checkpoints(workdir / runs.KEPT["best"], say=progress.say)] * (chosen.eval_every > 0)]
-    newest = [one.newest() for one in kept]  # a question to all processes
+    newest = [one.newest() for one in kept]  # collective: all processes call it
     saved = [one.record(step) for one, step in zip(kept, newest, strict=True) if step is not None]
     described = runs.begin(workdir, chosen, data, saved)
     if data.table is not None:
         progress.say(table_report(data))
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
-    show = watch.Watch(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
+    show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
     best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
@@ -326,7 +326,7 @@ def _run(
     if show is not None:
         show(step, state)
     elif writer is not None:
-        plots.loss_curve(list(metrics.read(workdir)), workdir / "loss.png")
+        files.write(workdir / "loss.png", png.loss_curve(list(metrics.read(workdir))))
     if writer is not None:
         writer.close()
     if best is not None:
@@ -337,14 +337,14 @@ def _run(
 
 
 def remedy(chosen: Experiment) -> str:
-    """What usually helps a training that blew up: a third of its learning rates, as flags."""
+    """Advice for a diverged training: flags with a third of its learning rates."""
     rates = {name: getattr(chosen.model, name, None) for name in ("pretraining_rate", "learning_rate")}
     lower = " ".join(f"--config.model.{name}={rate / 3:.1g}" for name, rate in rates.items() if rate is not None)
     return f"; lower rates may help, in a new --workdir: {lower}" if lower else ""
 
 
 def ending(where: str, workdir: Path, pictures: bool) -> str:
-    """What was written, and what comes next."""
+    """The last lines: the files written, and the next command."""
     flag = f"--workdir={shlex.quote(str(workdir))}"
     return (
         f"finished at {where}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png" + ", samples/" * pictures + "\n"

@@ -1,4 +1,4 @@
-"""A trained run, opened for use from Python: `synthjax.load`. What is not asked for is not read."""
+"""A trained run, opened from Python by `synthjax.load`. Its parts are read when they are used."""
 
 import functools
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from synthjax.data.encoding import Encoder
 
 BLOCK = 500
-"""Examples drawn at once, unless fewer are asked for."""
+"""Default for the number of examples drawn at once."""
 
 
 class Run:
-    """A run's model with what it learnt, and how its data are stored.
+    """A run: its model, trained state, data spec, config and encoder.
 
     Iterating over it gives model, state and spec:
 
@@ -73,18 +73,18 @@ class Run:
 
     @functools.cached_property
     def encoder(self) -> "Encoder | None":
-        """What turns rows of the run's table into vectors and back; None of images."""
+        """The encoder of the run's table, rows to vectors and back; None for images."""
         return runs.encoder(self.workdir) if self.spec.kind == "table" else None
 
     def sample(
         self, labels: int | np.ndarray, *, seed: int = 0, block: int | None = None, **options: Any
     ) -> "np.ndarray | pd.DataFrame":
-        """Synthetic examples, of which only what sampling needs is read from the checkpoint.
+        """Draws synthetic examples; reads only those parts of the checkpoint that sampling needs.
 
         Args:
-          labels: (N,) i32 classes, one each; or how many examples, in the proportions of the training set.
-          seed: of the draw, below 2**32.
-          block: examples drawn at once, part of what is drawn as the seed is; default: all, at most 500.
+          labels: (N,) i32, a class for each example; or the number of examples, in the training set's proportions.
+          seed: of the samples, below 2**32.
+          block: examples drawn at once, which affects the samples as the seed does; default: all, at most 500.
           **options: of the model's `sample`, see the `Sampling` of its family.
 
         Returns:
@@ -113,12 +113,12 @@ class Run:
     def log_prob(
         self, x: "np.ndarray | pd.DataFrame", y: np.ndarray | None = None, *, seed: int = 0, **options: Any
     ) -> np.ndarray:
-        """log p of examples, nats; `model.log_prob_kind` and `log_prob_of` say of what.
+        """log p of examples, nats; see `model.log_prob_kind` and `log_prob_of`.
 
         Args:
           x: (N, H, W, C) stored images; or a data frame with the table's columns.
           y: (N,) labels of images, where the data has any; those of a table are in its target column.
-          seed: of what is random in a bound.
+          seed: of the random terms of a bound.
           **options: of the model's `log_prob`.
 
         Returns:
@@ -160,7 +160,7 @@ class Run:
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
     def _labels(self, count: int) -> np.ndarray:
-        """Labels of so many examples, class by class."""
+        """Labels of `count` examples, class by class."""
         if count < 1:
             raise InputError(f"labels={count}: at least one example is needed")
         if not (self.model.conditional and self.spec.n_classes):
@@ -169,7 +169,7 @@ class Run:
         return np.repeat(np.arange(self.spec.n_classes, dtype=np.int32), counts)
 
     def _part(self, function: Any, *inputs: Any) -> State:
-        """The state with those leaves alone that `function(state, *inputs)` looks at; zeros stand for the others."""
+        """The state with only those leaves that `function(state, *inputs)` reads; the others are zeros."""
         if "state" in vars(self):
             return self.state
         like = jax.eval_shape(self.model.init, jax.random.key(0))
@@ -180,7 +180,7 @@ class Run:
         return self._restored([id(variable) in read for variable in jaxpr.invars[:leaves]])
 
     def _restored(self, wanted: list[bool] | None) -> State:
-        """The state of the member; leaves that are not wanted are zeros that take no memory."""
+        """The state of the member; leaves that are not wanted are zeros without memory of their own."""
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         tree: Any
         leaves, tree = jax.tree.flatten(runs.abstract_state(self.config, self.model))

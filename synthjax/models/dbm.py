@@ -389,7 +389,8 @@ def model(
             raise InputError("machine: a DBM needs at least one hidden layer")
     one = _Dbm(config, machine or own, units, optimiser, grad)
     sample = images.sampler(one.training_machine, units, config.sample_steps, config.anneal)
-    return Model(one.init, one.step, sample, one.score, conditional=units.classes > 0, n_classes=units.classes)
+    model = Model(one.init, one.step, sample, one.score, conditional=units.classes > 0, n_classes=units.classes)
+    return model._replace(empty_classes=spec.empty_classes)
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:

@@ -288,6 +288,7 @@ def model(
         log_prob_of="grey levels",
         conditional=spec.n_classes > 0,
         n_classes=spec.n_classes,
+        empty_classes=spec.empty_classes,
     )
 
 

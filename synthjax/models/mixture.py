@@ -348,15 +348,5 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     def score(key, state: State, batch: Batch):
         return -log_prob(key, state, batch)
 
-    return Model(
-        init,
-        step,
-        sample,
-        score,
-        log_prob,
-        log_prob_kind="exact",
-        log_prob_of="bins",
-        conditional=conditional,
-        feed="dataset",
-        n_classes=spec.n_classes,
-    )
+    model = Model(init, step, sample, score, log_prob, "exact", "bins", conditional, feed="dataset")
+    return model._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)

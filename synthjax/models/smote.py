@@ -138,21 +138,11 @@ def _nearest(config: Config, spec: DataSpec, scale: jax.Array, x: jax.Array, y: 
     return jax.lax.map(of_row, (x, y, rank), batch_size=config.batch_size)
 
 
-def _refuse_empty(spec: DataSpec, counts: jax.Array, labels: jax.Array) -> None:
-    """Raises InputError where a label's class has no row, if both are known; a compiled function knows neither."""
-    if isinstance(counts, jax.core.Tracer) or isinstance(labels, jax.core.Tracer) or not counts.any():
-        return
-    empty = np.flatnonzero(np.asarray(counts)[np.asarray(labels)] == 0)
-    if len(empty):
-        name = spec.classes[int(labels[empty[0]])]
-        raise InputError(f"model smote: class {name} has no training row to draw from")
-
-
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
     """SMOTE over that table. Nothing is trained by gradients: `grad` is not called.
 
-    A class without training rows cannot be drawn: `sample` raises InputError for its label, or returns rows of NaN
-    where it is compiled and cannot know.
+    A class without training rows cannot be drawn. `sampling.draw` and `launch.sample` refuse its labels, by
+    `spec.frequencies`; `sample` itself, which may be compiled and cannot raise, gives rows of NaN.
 
     Raises:
       InputError: the data is no table, or its spec does not say how many rows there are.
@@ -180,7 +170,6 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         key_row, key_near, key_u = jax.random.split(key, 3)
         counts = jnp.bincount(state.y, length=classes + 1)[:classes].astype(jnp.int32)
         asked = jnp.asarray(labels if spec.n_classes else jnp.zeros_like(labels), jnp.int32)
-        _refuse_empty(spec, counts, asked)
         u_row, u_near, u = (jax.random.uniform(k, asked.shape, jnp.float32) for k in (key_row, key_near, key_u))
         place = jnp.floor(u_row * (1 - 1e-6) * counts[asked]).astype(jnp.int32)
         index = (jnp.cumsum(counts) - counts)[asked] + place
@@ -202,5 +191,5 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         label = batch.y if spec.n_classes else jnp.zeros_like(batch.y)
         return jax.lax.map(nearest, (batch.x, label), batch_size=config.batch_size)
 
-    conditional = spec.n_classes > 0
-    return Model(init, step, sample, score, conditional=conditional, feed="dataset", n_classes=spec.n_classes)
+    model = Model(init, step, sample, score, conditional=spec.n_classes > 0, feed="dataset")
+    return model._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)

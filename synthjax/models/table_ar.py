@@ -247,7 +247,8 @@ def model(
 
     params = functools.partial(initial, config, layout, network)
     init, step = optim.init_and_step(config, params, loss, optimiser, grad)
-    return Model(init, step, sample, score, log_prob, "exact", "bins", conditional, n_classes=spec.n_classes)
+    made = Model(init, step, sample, score, log_prob, "exact", "bins", conditional)
+    return made._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:

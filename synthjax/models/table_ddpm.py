@@ -227,7 +227,15 @@ def model(
     one = _Diffusion(config, columns, net, classes)
     init, step = optim.init_and_step(config, net.init, loss or one.loss, optimiser, grad, b2=0.99)
     sample = with_options(one.sample, Sampling, **Sampling.defaults(config))
-    return Model(init, step, sample, one.score, conditional=classes > 0, n_classes=classes)
+    return Model(
+        init,
+        step,
+        sample,
+        one.score,
+        conditional=classes > 0,
+        n_classes=classes,
+        empty_classes=spec.empty_classes,
+    )
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:

@@ -308,4 +308,4 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         config.steps,
         grad=grad,
     )
-    return model(columns, game, categories)
+    return model(columns, game, categories)._replace(empty_classes=spec.empty_classes)

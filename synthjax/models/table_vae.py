@@ -226,6 +226,7 @@ def model(
         log_prob_of="encoded vector",
         conditional=classes > 0,
         n_classes=classes,
+        empty_classes=spec.empty_classes,
     )
 
 

@@ -285,6 +285,7 @@ def model(
         log_prob_of=("binary pixels" if config.binarise else "grey levels") if proper else "",
         conditional=classes > 0,
         n_classes=spec.n_classes,
+        empty_classes=spec.empty_classes,
     )
 
 

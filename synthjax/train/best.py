@@ -1,9 +1,9 @@
-"""The best state of a run: kept beside its newest ones, chosen by a score that the launcher brings.
+"""The best state of a run by a score, in a checkpoint folder of its own.
 
     best = Best(Checkpoints(workdir / "best", keep=1), score, record)
-    best(step, state)     scores the state, and keeps it if it is better than all before
+    best(step, state)     # scores the state, and saves it if no earlier one was as good
 
-The score so far is in the record of the checkpoint that is kept, so that a run that goes on does not forget it.
+The record of the checkpoint contains its score, from which a continued run starts.
 """
 
 import math
@@ -19,7 +19,7 @@ from synthjax.train.checkpoint import Checkpoints
 
 
 class Best:
-    """Called with (step, state) by all processes, keeps the state with the highest score; of equals the earliest."""
+    """Callable (step, state) for all processes, which saves the state with the highest score."""
 
     def __init__(
         self,
@@ -28,16 +28,16 @@ class Best:
         record: dict[str, Any],
         say: Callable[[str], None] = print,
     ):
-        """Takes up what an earlier run has kept.
+        """Reads the best score of an earlier run.
 
         Args:
-          checkpoints: a folder for this alone, of which one is kept.
-          score: (step, state) -> a number, higher is better; asked in process 0 alone.
-          record: plain values that go into the checkpoint; "step" and "score" are added.
-          say: takes a line for the user.
+          checkpoints: a separate folder, with keep=1.
+          score: (step, state) -> a number, higher is better; called only in process 0.
+          record: plain values for the checkpoint; "step" and "score" are added.
+          say: prints a line for the user.
 
         Raises:
-          CheckpointError: what is kept is damaged.
+          CheckpointError: the checkpoint is damaged.
         """
         self._checkpoints, self._score, self._record, self._say = checkpoints, score, record, say
         kept = checkpoints.newest()
@@ -52,7 +52,7 @@ class Best:
         """
         value = self._score(step, state) if jax.process_index() == 0 else -math.inf
         if jax.process_count() > 1:
-            # As two halves of its bits: arrays of f64 would arrive as f32.
+            # As two uint32 halves, since f64 arrays would be rounded to f32.
             bits = np.frombuffer(np.float64(value).tobytes(), np.uint32)
             value = float(np.frombuffer(np.asarray(multihost_utils.broadcast_one_to_all(bits)).tobytes())[0])
         if not value > self.value:
@@ -62,7 +62,7 @@ class Best:
         self.value = value
 
     def close(self) -> None:
-        """Ends the threads of the checkpoints."""
+        """Closes the checkpoints."""
         self._checkpoints.close()
 
     def _before(self) -> str:

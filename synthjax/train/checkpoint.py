@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: written by Orbax, verified byte by byte before they are used.
+"""Checkpoints: written by Orbax, verified byte by byte before they are used.
 
 A step's folder holds the state and a JSON record (configuration, data fingerprint). When Orbax has committed it,
 process 0 adds `sha256.json`, the hash of every file in it. A folder without that manifest is one whose writing was
@@ -28,7 +28,7 @@ from synthjax.errors import CheckpointError, InputError
 from synthjax.model import State
 
 PLACEHOLDER = ocp.PLACEHOLDER
-"""What stands for a leaf that `Checkpoints.restore` leaves out."""
+"""Placeholder of a leaf that `Checkpoints.restore` does not read."""
 MANIFEST = "sha256.json"
 UNFINISHED = f"no {MANIFEST}: its writing was interrupted"
 _ALL_DAMAGED = -2
@@ -36,7 +36,7 @@ _UNREADABLE = -3
 
 
 class _Manager(ocp.CheckpointManager):
-    """Orbax's, but for its question to JAX about preemption: it would put its steps among the calls of `StopSignal`."""
+    """Orbax's manager without its own preemption check, which would interfere with that of `StopSignal`."""
 
     def reached_preemption(self, step: int) -> bool:
         return False
@@ -48,7 +48,7 @@ class Checkpoints:
     Args:
       directory: local or in an object store; created if missing; shared by all processes.
       keep: how many of the newest are kept.
-      say: receives one line about each checkpoint that is passed over.
+      say: prints a line about each checkpoint that is skipped.
     """
 
     def __init__(self, directory: str | Path, keep: int = 3, say: Callable[[str], None] = print):
@@ -61,7 +61,7 @@ class Checkpoints:
         self._manager: ocp.CheckpointManager | None = None
 
     def newest(self) -> int | None:
-        """Step of the newest good checkpoint, None if there is none; every process gets process 0's answer.
+        """Step of the newest good checkpoint, None if there is none; all processes get the result of process 0.
 
         Raises:
           CheckpointError: there are checkpoints, and all of them are damaged, or one cannot be read.
@@ -79,7 +79,7 @@ class Checkpoints:
         return None if step < 0 else step
 
     def _newest_good(self) -> tuple[int, str]:
-        """The step, -1 if nothing was saved yet, _ALL_DAMAGED, or _UNREADABLE with a line that says why."""
+        """The step, -1 if nothing was saved yet, _ALL_DAMAGED, or _UNREADABLE with the reason."""
         begun = 0
         try:
             steps = self._steps()
@@ -94,7 +94,7 @@ class Checkpoints:
                     self._say(line)
         except InputError as error:
             return _UNREADABLE, f"{error}; checkpoints are left as they are: make them readable and try again"
-        # One that was never finished and nothing before it: the first commit was interrupted, and nothing is lost.
+        # A single unfinished checkpoint: the first commit was interrupted, and nothing is lost.
         return (-1 if len(steps) == begun <= 1 else _ALL_DAMAGED), ""
 
     def record(self, step: int) -> dict[str, Any]:
@@ -127,7 +127,7 @@ class Checkpoints:
                 ) from error
 
     def check_files(self, step: int) -> None:
-        """Raises CheckpointError where a file that the record of a step names has changed since it was saved."""
+        """Raises CheckpointError if a file in the record of a step has changed since it was saved."""
         for name, digest in self.record(step).get("files", {}).items():
             place = self.directory.parent / name
             with files.named_errors(place, "read"):
@@ -171,7 +171,7 @@ class Checkpoints:
             ) from error
 
     def close(self) -> None:
-        """Ends Orbax's threads."""
+        """Stops Orbax's threads."""
         if self._manager is not None:
             self._manager.close()
             self._manager = None
@@ -183,10 +183,10 @@ class Checkpoints:
             return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
 
     def _drop_from(self, step: int) -> None:
-        """Removes what lies at `step` or after: interrupted, damaged, or ahead of where this run resumed."""
+        """Removes the checkpoints from `step` on: interrupted, damaged, or later than where this run resumed."""
         stale = [old for old in self._steps() if old >= step]
         found = bool(stale)
-        if jax.process_count() > 1:  # the others may look when process 0 has already removed them
+        if jax.process_count() > 1:  # another process may list them after process 0 has removed them
             found = bool(multihost_utils.broadcast_one_to_all(np.int32(found)))
         if not found:
             return
@@ -199,10 +199,10 @@ class Checkpoints:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint's folder, in a few words; None if its files are those of its manifest.
+    """A short description of the damage of a checkpoint; None if its files match its manifest.
 
     Raises:
-      InputError: a file cannot be read for want of permission, or an object store does not answer.
+      InputError: a file cannot be read without permission, or an object store fails.
     """
     with files.named_errors(folder, "read"):
         try:
@@ -220,31 +220,31 @@ def _damage(folder: Path) -> str | None:
         expected = dict(json.loads((folder / MANIFEST).read_bytes()))
     except (ValueError, TypeError):
         return f"{MANIFEST} cannot be read"
-    there = _files(folder)
+    present = _files(folder)
     for name, digest in expected.items():
-        if name not in there:
+        if name not in present:
             return f"{name} is missing"
-        if files.sha256(there[name]) != digest:
+        if files.sha256(present[name]) != digest:
             return f"{name} has changed"
-    unlisted = sorted(there.keys() - expected.keys())
+    unlisted = sorted(present.keys() - expected.keys())
     return f"{unlisted[0]} is not in {MANIFEST}" if unlisted else None
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """All files of a checkpoint but its manifest, by their paths in it."""
+    """Relative path -> file, for all files of a checkpoint but its manifest."""
     found = {place.relative_to(folder).as_posix(): place for place in files.tree(folder)}
     found.pop(MANIFEST, None)
     return found
 
 
 def _remove(folder: Path) -> None:
-    """Removes a checkpoint; what an interruption leaves of it counts as unfinished, not as damaged."""
+    """Removes a checkpoint, manifest first: after an interruption it counts as unfinished, not as damaged."""
     (folder / MANIFEST).unlink(missing_ok=True)
     files.remove(folder)
 
 
 def _reserve(directory: Path, state: State) -> None:
-    """Raises OSError where there is no room for the state: Orbax would find out midway, in several threads at once."""
+    """Raises OSError if there is no space for the state; Orbax would fail midway, in several threads."""
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     if files.is_local(directory) and hasattr(os, "posix_fallocate"):
         with tempfile.TemporaryFile(dir=directory) as file:
@@ -257,5 +257,5 @@ def _write_manifest(folder: Path) -> None:
 
 
 def _quiet(record: logging.LogRecord) -> bool:
-    """Keeps Orbax's log out of a user's terminal: what goes wrong there comes to us as an exception as well."""
+    """Hides Orbax's log from the terminal: its errors are also raised as exceptions."""
     return "orbax" not in record.pathname

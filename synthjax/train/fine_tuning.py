@@ -1,7 +1,7 @@
 """Fine-tuning: training that starts from the weights of an earlier run, under a fresh schedule.
 
 model = fine_tuned(model, trained.state)           # its `init` gives the trained weights and a fresh optimiser
-model = frozen(model, ("encoder",))                # its `step` leaves the encoder as it is
+model = frozen(model, ("encoder",))                # its `step` does not change the encoder
 """
 
 from typing import Any
@@ -12,7 +12,12 @@ import jax.numpy as jnp
 from synthjax.errors import InputError
 from synthjax.model import Model, State
 
-_FRESH = ("opt", "velocity", "history", "trace")  # what begins so belongs to the optimiser, not to the model
+_FRESH = (
+    "opt",
+    "velocity",
+    "history",
+    "trace",
+)  # prefixes of entries of the optimiser
 
 
 def names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -21,7 +26,7 @@ def names(path: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def fine_tuned(model: Model, trained: State, what: str = "init_from") -> Model:
-    """The model, whose `init` gives the weights of a trained state; its optimiser starts anew.
+    """The model with an `init` that returns the weights of a trained state and a new optimiser state.
 
     Args:
       model: of the same family and sizes as the one that was trained; the data may be other data of the same shape.
@@ -56,7 +61,7 @@ def fine_tuned(model: Model, trained: State, what: str = "init_from") -> Model:
 
 
 def frozen(model: Model, parts: tuple[str, ...]) -> Model:
-    """The model, whose `step` leaves parts of its weights as they are.
+    """The model with a `step` that does not change parts of its weights.
 
     Args:
       model: any that is trained by gradients.
@@ -89,5 +94,5 @@ def _is_fresh(path: tuple[Any, ...]) -> bool:
 
 
 def _within(part: tuple[str, ...], path: tuple[str, ...]) -> bool:
-    """Whether the names of `part` follow one another somewhere in a path."""
+    """Whether the names of `part` occur consecutively in a path."""
     return any(path[start : start + len(part)] == part for start in range(len(path)))

@@ -1,8 +1,8 @@
-"""The training loop, the only one: it runs any `Model` on one core, on all devices of a machine, or on a pod.
+"""The training loop: runs any `Model` on one core, on all devices of a machine, or on a pod.
 
-One compiled function runs up to K steps, K known at compile time and the number asked for at run time, so that nothing
-is ever compiled twice. Batches come from the feed as a function of the step, keys from `fold_in(key, step)`: where the
-steps are cut into calls, where a run was interrupted, and how many processes share it do not show in the numbers.
+One compiled function runs up to K steps. K is fixed at compile time and the number of steps is an argument, so that it
+compiles once. Batches are a function of the step, and so are keys, `fold_in(key, step)`: the results do not depend on
+how the steps are divided into calls, where a run was interrupted, or how many processes share it.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from synthjax.train.preemption import StopSignal, preempted
 Augment = Callable[[jax.Array, Batch], Batch]
 STEPS_PER_CALL = 50
 BYTES_PER_CALL = 64 * 2**20
-"""Of the batches that one call is handed, unless a single one is larger."""
+"""Most bytes of the batches passed to one call, unless a single batch is larger."""
 SECONDS_PER_CALL = 2.0
 
 
@@ -37,13 +37,13 @@ class Trainer:
     Batches are split over all devices, the state is replicated; with one device this is plain jit.
 
     Args:
-      model: what is trained.
-      feed: where its batches come from: a `Feed`, or any function of the step alone (Grain's `MapDataset.__getitem__`,
+      model: the model to train.
+      feed: source of its batches: a `Feed`, or any function of the step (Grain's `MapDataset.__getitem__`,
         a reader of data larger than memory) that gives each process its own part of the batch, x as stored.
       spec: of the data.
-      seeds: members trained at once, by vmap; the state has them as its first axis, metrics are (seeds,).
+      seeds: number of members trained together by vmap, the first axis of the state; metrics are (seeds,).
       augment: compiled into each step: (key, batch in the model's space) -> batch.
-      devices: default: all there are.
+      devices: default: all.
 
     Raises:
       InputError: the batch cannot be split evenly over the devices, or is not of the spec's shape.
@@ -65,7 +65,7 @@ class Trainer:
         self._shapes = [np.shape(leaf) for leaf in first]
         size = sum(np.asarray(leaf).nbytes for leaf in first) * jax.process_count()
         self.steps_per_call = int(np.clip(BYTES_PER_CALL // max(size, 1), 1, STEPS_PER_CALL))
-        """Most steps that one call takes: as many as their batches have room for."""
+        """Most steps of one call, as limited by the size of their batches."""
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
         batch_axis = 2 if model.feed == "batches" else 1
         self.replicated = NamedSharding(mesh, PartitionSpec())
@@ -85,7 +85,7 @@ class Trainer:
     def batches(self, start: int, stop: int) -> Batch:
         """Batches of steps start ... stop - 1, stacked and padded to `steps_per_call`, laid over the devices.
 
-        A feed of the whole training set gives every step the same batch: it is shipped once.
+        If every step takes the whole training set, it is transferred once.
 
         Raises:
           InputError: a batch is not of the shape of the first.
@@ -101,13 +101,16 @@ class Trainer:
                 raise InputError(f"feed: the batch of step {step} has shapes {shapes}, that of step 0 {self._shapes}")
 
         def place(*leaves):
-            stacked = np.zeros((size, *leaves[0].shape), leaves[0].dtype)
-            for i, leaf in enumerate(leaves):
-                stacked[i] = leaf
+            if size == 1:
+                stacked = leaves[0][None]
+            else:
+                stacked = np.zeros((size, *leaves[0].shape), leaves[0].dtype)
+                for i, leaf in enumerate(leaves):
+                    stacked[i] = leaf
             return jax.make_array_from_process_local_data(self._split, stacked)
 
         batches = jax.tree.map(place, *drawn)
-        if whole and not isinstance(batches.x, jax.core.Tracer):  # asked for shapes alone
+        if whole and not isinstance(batches.x, jax.core.Tracer):  # a trace for shapes keeps no arrays
             self._dataset = batches
         return batches
 
@@ -179,7 +182,7 @@ def _check_batch(batch: Batch, model: Model, spec: DataSpec, devices: int) -> No
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is and what happens along it; all in training steps."""
+    """Length of a run and intervals of its hooks, in training steps."""
 
     steps: int
     log_every: int = 50
@@ -187,22 +190,22 @@ class Plan:
     sample_every: int = 0
     eval_every: int = 0
     minutes: float = 0.0
-    """Stop in time, finished and checkpointed; 0: no limit."""
+    """Time limit, after which a checkpoint is written; 0: none."""
 
 
 class Hooks(NamedTuple):
-    """What a run calls as it goes; `show` and `score` are called by all processes."""
+    """Functions that training calls; `show` and `score` are called by all processes."""
 
     log: Callable[[int, dict[str, np.ndarray]], None]
     """(step, metrics) every `log_every` steps, means over them; "steps_per_second" is added."""
     show: Callable[[int, State], None] | None = None
-    """(step, state) every `sample_every` steps; again at one that a run goes on from: its call may have been cut."""
+    """(step, state) every `sample_every` steps; repeated at the step that a run continues from."""
     score: Callable[[int, State], None] | None = None
-    """(step, state) every `eval_every` steps and at the end; again as `show` is."""
+    """(step, state) every `eval_every` steps and at the end; repeated as `show` is."""
     saving: Callable[[], None] = lambda: None
-    """A checkpoint is about to be written: what was logged must be stored by then."""
+    """Called before a checkpoint is written: must store what was logged."""
     say: Callable[[str], None] = print
-    """Takes a line for the user."""
+    """Prints a line for the user."""
 
 
 def train(
@@ -212,29 +215,29 @@ def train(
 
     Args:
       trainer: the model, its data and the devices.
-      plan: how long, and what happens when.
-      key: of all that is random in training.
-      checkpoints: where they go.
+      plan: number of steps and intervals.
+      key: source of all randomness in training.
+      checkpoints: where checkpoints are written and read.
       record: plain values that go into every checkpoint; "step" and "window", the sums of metrics since the last
-        log, are added: a run that was interrupted logs the same means.
-      hooks: what is called.
+        log, are added, so that an interrupted run logs the same means.
+      hooks: functions to call.
 
     Returns:
       (steps done, state); fewer steps than planned only if `plan.minutes` ran out.
 
     Raises:
       NonFiniteError: a metric is NaN or infinite. The newest checkpoint is from before it.
-      Preempted: SIGTERM or Ctrl-C; what was done is in a checkpoint.
+      Preempted: SIGTERM or Ctrl-C; all steps are in a checkpoint.
       CheckpointError: a checkpoint cannot be written or does not fit.
     """
     deadline = time.monotonic() + 60 * plan.minutes if plan.minutes else None
     keys = trainer.keys(key)
-    with StopSignal() as asked_to_stop, contextlib.closing(checkpoints):
+    with StopSignal() as should_stop, contextlib.closing(checkpoints):
         step, state = _start(trainer, key, checkpoints, hooks.say)
         window = _Window(plan, step, hooks.log, checkpoints.record(step).get("window", {}) if step else {})
         pending: tuple[int, int, Metrics] | None = None
         while True:
-            stop = asked_to_stop()
+            stop = should_stop()
             done = stop or step >= plan.steps or (_past(deadline) and step > window.first)
             save_now, show_now, score_now = window.due(step, done, stop)
             if pending and (save_now or show_now or score_now):
@@ -252,7 +255,7 @@ def train(
                 window.scored = step
             if done:
                 if stop and step < plan.steps:
-                    raise preempted(step, asked_to_stop.number)
+                    raise preempted(step, should_stop.number)
                 return step, state
             end = _next_end(step, min(window.steps_per_call, trainer.steps_per_call), plan)
             window.dispatched()
@@ -263,13 +266,13 @@ def train(
 
 
 def _next_end(step: int, length: int, plan: Plan) -> int:
-    """Where the next call ends: `length` steps on, or at the next checkpoint, grid or score if that comes first."""
+    """Last step of the next call: `length` steps later, or the next checkpoint, grid or score if that is earlier."""
     marks = [every for every in (plan.checkpoint_every, plan.sample_every, plan.eval_every) if every > 0]
     return min(step + length, plan.steps, *[(step // every + 1) * every for every in marks])
 
 
 def _past(deadline: float | None) -> bool:
-    """Whether the time is up, by process 0's clock."""
+    """Whether the deadline has passed, by the clock of process 0."""
     if deadline is None:
         return False
     late = time.monotonic() > deadline
@@ -277,10 +280,10 @@ def _past(deadline: float | None) -> bool:
 
 
 class _Window:
-    """Takes in the metrics of finished calls: checks them, averages and logs them, and sets the length of calls."""
+    """Checks, averages and logs the metrics of finished calls, and adapts the length of calls."""
 
     def __init__(self, plan: Plan, step: int, log: Callable[[int, dict[str, np.ndarray]], None], begun: dict[str, Any]):
-        """`begun`: the sums that a checkpoint of `step` holds, as `record` gives them."""
+        """`begun`: the sums in the checkpoint of `step`, as `record` returns them."""
         self.first = self.saved = step
         self.shown = self.scored = 0
         self.steps_per_call = 1 if jax.process_count() == 1 else STEPS_PER_CALL
@@ -296,7 +299,7 @@ class _Window:
         return {"count": self._count, "sums": {name: value.tolist() for name, value in self._sums.items()}}
 
     def due(self, step: int, done: bool, stop: bool) -> tuple[bool, bool, bool]:
-        """Whether to save, show and score now; `done`: there is no further step, `stop`: because somebody asked."""
+        """Whether to save, show and score now; `done`: this was the last step, `stop`: because of a signal."""
         plan = self._plan
         save = step > self.saved and (done or step % plan.checkpoint_every == 0)
         show = not done and step > self.shown and plan.sample_every > 0 and step % plan.sample_every == 0
@@ -304,18 +307,18 @@ class _Window:
         return save, show, score
 
     def dispatched(self) -> None:
-        """A call is about to be made."""
+        """To be called before each call of the trainer."""
         self._dispatched_before, self._dispatched = self._dispatched, time.monotonic()
 
     def aside(self, call: Callable[[int, State], None], step: int, state: State) -> None:
-        """Calls what training stands still for: "steps_per_second" leaves its time out."""
+        """Calls a hook, whose time does not count in "steps_per_second"."""
         paused = time.monotonic()
         call(step, state)
         since, begun = self._since
         self._since = (since, begun + time.monotonic() - paused)
 
     def take(self, start: int, end: int, metrics: Metrics) -> None:
-        """Waits for the call of steps start ... end - 1 and takes its metrics in."""
+        """Waits for the call of steps start ... end - 1 and adds its metrics."""
         values = {name: np.asarray(value)[..., : end - start] for name, value in metrics.items()}
         self._pace(end - start)
         self._check(start, values)
@@ -333,10 +336,10 @@ class _Window:
                 self._log(step, means | {"steps_per_second": np.asarray(rate)})
 
     def _check(self, start: int, values: dict[str, np.ndarray]) -> None:
-        """Stops at the first step of any metric that is not finite, naming all of that step: later ones follow from it.
+        """Checks that all metrics are finite.
 
         Raises:
-          NonFiniteError: there is one.
+          NonFiniteError: one is not; the message names the first such step and all such metrics of that step.
         """
         places = {name: np.argwhere(~np.isfinite(value))[:, -1] for name, value in values.items()}
         first = {name: int(found.min()) for name, found in places.items() if len(found)}
@@ -349,7 +352,7 @@ class _Window:
         raise NonFiniteError(f"{what} not finite at step {start + step}; {kept}")
 
     def _pace(self, steps: int) -> None:
-        """Sets the length of calls to SECONDS_PER_CALL or so; several processes must agree: they keep the full one."""
+        """Adapts the length of calls to about SECONDS_PER_CALL; several processes must agree, on the full length."""
         now = time.monotonic()
         seconds = (now - max(self._finished, self._dispatched_before or self._dispatched)) / steps
         if self._compiled and jax.process_count() == 1:

@@ -1,4 +1,4 @@
-"""Where the figures of a training run go: `metrics.jsonl`, and TensorBoard where tensorboardX is installed."""
+"""Metrics of a training run: written to `metrics.jsonl`, and to TensorBoard if tensorboardX is installed."""
 
 import json
 import os
@@ -11,16 +11,16 @@ from synthjax import files
 from synthjax.errors import InputError
 
 DECIMALS = 9
-"""Of every figure that is written."""
+"""Decimal places of the values that are written."""
 UPLOAD_EVERY = 30.0
-"""Seconds between two uploads to an object store, where nothing can be appended to a file."""
+"""Seconds between uploads to an object store, where files cannot be appended to."""
 
 
 class MetricsWriter:
     """Appends one JSON object a line: {"step": int, NAME: float or list of floats (one a seed), ...}.
 
     Lines of steps after `resume` are dropped first, so that a run that was interrupted leaves each step once. In an
-    object store the file is uploaded as a whole: now and then, by `flush`, and at the end; there is no TensorBoard.
+    object store the whole file is uploaded: every few seconds, by `flush`, and at the end; without TensorBoard.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], resume: int = 0):
@@ -41,7 +41,7 @@ class MetricsWriter:
             pass
 
     def write(self, step: int, metrics: dict[str, np.ndarray]) -> None:
-        """One line; each metric is a scalar or (seeds,)."""
+        """Writes a line; each metric is a scalar or (seeds,)."""
         row = {name: np.round(np.asarray(value, np.float64), DECIMALS).tolist() for name, value in metrics.items()}
         line = json.dumps({"step": step, **row}) + "\n"
         if self._file is not None:
@@ -58,13 +58,13 @@ class MetricsWriter:
                 self._board.add_scalar(name, float(np.mean(value)), step)
 
     def flush(self) -> None:
-        """Stores the lines that are still to be uploaded: before a checkpoint, from which a run may go on."""
+        """Uploads pending lines; to be called before a checkpoint is written, from which a run may continue."""
         if self._file is None and self._waiting:
             files.write(self.path, "".join(self._lines))
             self._waiting, self._uploaded = False, time.monotonic()
 
     def close(self) -> None:
-        """Stores what is left and closes the files."""
+        """Flushes and closes the files."""
         self.flush()
         if self._file is not None:
             self._file.close()
@@ -75,7 +75,7 @@ class MetricsWriter:
 def read(workdir: str | os.PathLike[str], having: str | None = None) -> Iterator[dict]:
     """The rows of a run's `metrics.jsonl`; an unfinished last line is left out.
 
-    Not every row has every metric: what is measured only now and then has rows of its own.
+    Rows need not have every metric: those measured at other intervals have separate rows.
 
     Args:
       workdir: of the run.

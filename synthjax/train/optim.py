@@ -35,7 +35,7 @@ class Losses(NamedTuple):
     """What a loss returns; a plain tuple of its first fields will do."""
 
     losses: jax.Array
-    """(B,) one of each example, computed from it alone."""
+    """(B,): one for each example, which depends on no other example."""
     terms: dict[str, jax.Array] = {}  # noqa: RUF012
     """(B,) each, to be reported."""
     statistics: Any = ()
@@ -144,7 +144,7 @@ def schedule(
 def adam(b1: float = 0.9, b2: float = 0.999, clip: float | None = None) -> optax.GradientTransformation:
     """The direction of Adam (Kingma & Ba 2015), behind clipping of the gradient's global norm to `clip`, if given.
 
-    It has no learning rate: that is a schedule of its own in `train_step`.
+    It has no learning rate, which is a separate schedule in `train_step`.
     """
     update = optax.scale_by_adam(b1, b2)
     return optax.chain(optax.clip_by_global_norm(clip), update) if clip else update
@@ -181,7 +181,7 @@ def train_step(
     """A `Model.step`: gradient, update, average.
 
     The step number i is the only clock: it decides the learning rate, whatever steps the optimiser has seen before. So
-    training can go on from any state under a new schedule.
+    training can continue from any state under a new schedule.
 
     Args:
       loss: per example.

@@ -1,4 +1,4 @@
-"""Requests to stop: SIGTERM from whoever manages the machine, Ctrl-C from a person."""
+"""Requests to stop: SIGTERM from a cluster manager, Ctrl-C from a user."""
 
 import signal
 import threading
@@ -11,10 +11,10 @@ from synthjax.errors import Interrupted, Preempted
 
 
 class StopSignal:
-    """Whether the run was asked to stop (SIGTERM, Ctrl-C); `with StopSignal() as asked: ... asked()`.
+    """Whether SIGTERM or Ctrl-C was received: `with StopSignal() as should_stop: ... should_stop()`.
 
-    One process has handlers of its own, and a second Ctrl-C ends it at once. Several processes agree through JAX's
-    preemption sync point, which knows SIGTERM alone.
+    A single process installs signal handlers; a second Ctrl-C interrupts it immediately. Several processes use JAX's
+    preemption sync point, which handles only SIGTERM.
     """
 
     def __enter__(self) -> "StopSignal":
@@ -34,16 +34,16 @@ class StopSignal:
             signal.signal(number, self._old[number])
 
     def __call__(self) -> bool:
-        """Whether to stop now; every process makes the same calls and gets the same answers."""
+        """Whether to stop now; all processes must make the same calls, and get the same result."""
         if jax.process_count() > 1:
-            # JAX names the call after the latest one as the point to stop at, so calls are counted, not steps.
+            # The sync point is at the next call in every process, so calls are counted, not steps.
             self._calls += 1
             return multihost_utils.reached_preemption_sync_point(self._calls)
         return bool(self.number)
 
 
 def preempted(step: int, number: int) -> Preempted:
-    """What a run that was asked to stop after `step` steps, by signal `number`, ends with."""
+    """The exception for a run stopped after `step` steps by signal `number`."""
     where = f"at step {step}, which is saved" if step else "before the first step"
     kind = Interrupted if number == signal.SIGINT else Preempted
     return kind(f"asked to stop {where}; the same command continues")

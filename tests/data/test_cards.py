@@ -29,7 +29,7 @@ def write(out, form, labelled=True):
     )
     job = requests.Job(request, out)
     job.begin()
-    job.run(lambda b: np.full((len(request.labels(b)), 8, 8, 1), 16, np.uint8))
+    job.run(lambda numbers: (np.full((len(request.labels(b)), 8, 8, 1), 16, np.uint8) for b in numbers))
     job.finish()
     return job
 

@@ -87,6 +87,17 @@ def test_the_whole_set_is_padded_with_weight_zero():
     assert feed(kind="dataset", multiple=23).batch(0).weight.all()
 
 
+def test_the_whole_set_is_no_copy_of_the_training_set():
+    """Nor is the part of a process that has no padding; one with padding is."""
+    whole = feed(kind="dataset").batch(0)
+    assert np.shares_memory(whole.x, X) and np.shares_memory(whole.y, Y)
+    same(whole[:2], (X, Y))
+    halves = [feed(kind="dataset", multiple=2).batch(0, part) for part in (slice(0, 12), slice(12, 24))]
+    assert np.shares_memory(halves[0].x, X) and not np.shares_memory(halves[1].x, X)
+    same([np.concatenate(pair)[:COUNT] for pair in zip(*halves, strict=True)][:2], (X, Y))
+    np.testing.assert_array_equal(halves[1].weight, [1] * 11 + [0])
+
+
 def test_class_weights_are_frequencies_of_classes_not_of_rows():
     """Rows of a class, few or many, share its frequency equally."""
     y = np.array([0] * 16 + [1] * 5 + [2] * 2, np.int32)

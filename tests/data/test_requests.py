@@ -35,12 +35,24 @@ def rows(request, b):
     return rng.integers(0, 256, (len(request.labels(b)), 2, 3, 1), np.uint8)
 
 
+def drawing(request, drawn=None):
+    """What `Job.run` calls; the numbers of the blocks that are drawn go into `drawn`."""
+
+    def draw(numbers):
+        for b in numbers:
+            if drawn is not None:
+                drawn.append(b)
+            yield rows(request, b)
+
+    return draw
+
+
 def complete(request, out, overwrite=False):
     """The blocks that had to be drawn."""
     job = requests.Job(request, out)
     drawn = []
     job.begin(overwrite)
-    job.run(lambda b: drawn.append(b) or rows(request, b))
+    job.run(drawing(request, drawn))
     job.finish()
     assert job.finished()
     return drawn
@@ -99,7 +111,7 @@ def test_three_processes_write_what_one_writes(tmp_path):
     jobs = [requests.Job(request, tmp_path / "three" / "set") for _ in range(3)]
     jobs[0].begin()
     for process in (2, 0, 1):
-        jobs[process].run(lambda b: rows(request, b), process=process, process_count=3)
+        jobs[process].run(drawing(request), process=process, process_count=3)
     jobs[0].finish()
     assert tree(tmp_path / "one") == tree(tmp_path / "three")
 
@@ -114,10 +126,8 @@ def test_three_processes_draw_one_file(tmp_path, form):
     jobs[0].begin()
     drawn = [[], [], []]
     for i in (0, 2):
-        jobs[i].run(lambda b, i=i: drawn[i].append(b) or rows(request, b), process=i, process_count=3)
-    late = threading.Timer(
-        0.3, jobs[1].run, (lambda b: drawn[1].append(b) or rows(request, b),), {"process": 1, "process_count": 3}
-    )
+        jobs[i].run(drawing(request, drawn[i]), process=i, process_count=3)
+    late = threading.Timer(0.3, jobs[1].run, (drawing(request, drawn[1]),), {"process": 1, "process_count": 3})
     late.start()
     jobs[0].finish(poll=0.01)
     late.join()
@@ -134,7 +144,7 @@ def test_an_interrupted_job_goes_on_and_ends_the_same(tmp_path, form):
     job.begin()
     asked = []
     with pytest.raises(Preempted, match="the same command goes on"):
-        job.run(lambda b: rows(request, b), stop=lambda: asked.append(0) or len(asked) == 5)
+        job.run(drawing(request), stop=lambda: asked.append(0) or len(asked) == 5)
     assert not job.finished()
     assert not (tmp_path / "cut" / "set" / "_SUCCESS").exists()
     assert complete(request, tmp_path / "cut" / "set") == [5, 6, 7, 8]

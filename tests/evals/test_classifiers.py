@@ -143,11 +143,12 @@ def test_an_exception_in_the_caller_ends_the_training(monkeypatch):
 def test_padding_changes_nothing_and_the_count_is_not_compiled(monkeypatch):
     x, y = halves(0, 300)
     net = classifiers.CNN(3)
+    task = classifiers.Task(net, classifiers.STANDARD, 256, 0)
     keys = jax.random.split(jax.random.key(1), 1)
 
     def run(x, n):
         state = classifiers._init(net, keys, x[:1])
-        return classifiers._steps(net, 256, 0, keys, state, jnp.asarray(x), jnp.asarray(y), n, 0, 1, 0, 1)
+        return classifiers._steps(task, keys, state, (jnp.asarray(x), jnp.asarray(y), n), (0, 1, 0, 1))
 
     zeros, noise = x.copy(), x.copy()
     zeros[90:] = 0

@@ -4,17 +4,18 @@ import pytest
 from customers import KINDS, customers
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from synthjax.evals import encoders, frames
+from synthjax.evals import encoders
+from synthjax.evals.table import Table, from_frames
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return frames.read({"a": customers(0), "b": customers(1)}, KINDS, "churned")
+    return from_frames({"a": customers(0), "b": customers(1)}, KINDS, "churned")
 
 
 def test_dense_against_scikit_learn():
     a, b = (customers(seed, gaps=0) for seed in (0, 1))
-    one, two = frames.read({"a": a, "b": b}, KINDS, "churned").values()
+    one, two = from_frames({"a": a, "b": b}, KINDS, "churned").values()
     found = encoders.dense(one)(two)
     np.testing.assert_allclose(found[:, :2], StandardScaler().fit(a[["age", "income"]]).transform(b[["age", "income"]]))
     hot = OneHotEncoder(sparse_output=False).fit(a[["city", "member"]].astype(str))
@@ -27,7 +28,7 @@ def test_dense_says_what_is_missing_and_knows_no_unseen_category():
     kinds = {"n": "continuous", "k": "constant", "c": "categorical", "same": "continuous"}
     fit = pd.DataFrame({"n": [0.0, 2, None], "k": 1, "c": ["x", "y", "x"], "same": 5.0})
     new = pd.DataFrame({"n": [None, 3.0], "k": 1, "c": ["new", None], "same": 6.0})
-    a, b = frames.read({"fit": fit, "new": new}, kinds).values()
+    a, b = from_frames({"fit": fit, "new": new}, kinds).values()
     encode = encoders.dense(a)
     np.testing.assert_allclose(encode(a), [[-1, 0, 0, 1, 0], [1, 0, 0, 0, 1], [0, 0, 1, 1, 0]])
     np.testing.assert_allclose(encode(b), [[0, 0, 1, 0, 0], [2, 0, 0, 0, 0]])
@@ -35,7 +36,7 @@ def test_dense_says_what_is_missing_and_knows_no_unseen_category():
 
 def test_the_target_is_no_feature(tables):
     a = tables["a"]
-    other = frames.Table(a.schema, a.numbers, a.codes.copy())
+    other = Table(a.schema, a.numbers, a.codes.copy())
     other.codes[:, a.schema.discrete.index("churned")] ^= 1
     np.testing.assert_array_equal(encoders.dense(a)(a), encoders.dense(a)(other))
     encode, categorical = encoders.ordinal(a)
@@ -48,7 +49,7 @@ def test_ordinal_keeps_the_most_frequent_categories(monkeypatch):
     monkeypatch.setattr(encoders, "TREE_CATEGORIES", 2)
     kinds = {"n": "continuous", "c": "categorical"}
     frame = pd.DataFrame({"n": [1.0, None, 3, 4, 5, 6], "c": ["a", "b", "b", "c", "c", None]})
-    (table,) = frames.read({"t": frame}, kinds).values()
+    (table,) = from_frames({"t": frame}, kinds).values()
     encode, categorical = encoders.ordinal(table)
     np.testing.assert_array_equal(encode(table)[:, 1], [np.nan, 0, 0, 1, 1, np.nan])
     np.testing.assert_array_equal(encode(table)[:, 0], frame["n"])
@@ -71,7 +72,7 @@ def test_metric_of_missing_numbers_and_rare_categories(monkeypatch):
     monkeypatch.setattr(encoders, "WIDEST", 1)
     kinds = {"n": "continuous", "c": "categorical", "empty": "continuous"}
     frame = pd.DataFrame({"n": [0.0, 5, 10, None, None], "c": ["a", "a", "b", "c", None], "empty": np.nan})
-    (table,) = frames.read({"t": frame}, kinds).values()
+    (table,) = from_frames({"t": frame}, kinds).values()
     x = encoders.metric(table)(table)
     square = ((x[:, None] - x) ** 2).sum(-1)
     assert square[0, 1] == pytest.approx(0.25)

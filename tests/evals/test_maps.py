@@ -1,6 +1,4 @@
-"""Maps of real and synthetic examples: what is apart stays apart, and the page shows it."""
-
-import re
+"""Maps of real and synthetic examples: what is apart stays apart."""
 
 import numpy as np
 import pytest
@@ -49,17 +47,6 @@ def test_names_stand_within_their_class(found):
         assert place in real[y == label].tolist()
     many = {str(i): np.array([i]) for i in range(maps.NAMED + 1)}
     assert maps.plane(*(clusters(30)[0] for _ in range(2)), names=many)["names"] == {}
-
-
-def test_the_section_draws_every_point_twice_and_escapes_names(found):
-    plane, _ = found
-    html = maps.section(plane, unit="example", space="in space")
-    assert len(re.findall(r"M\d+ \d+h0", html)) == 2 * (90 + 60)
-    assert "&lt;b&gt;" in html and "<b>" not in html
-    assert "90 real and 60 synthetic examples in space" in html
-    (x, y), top = plane["real"][0], max(place[1] for side in ("real", "synthetic") for place in plane[side])
-    assert f"M{x} {top - y}h0" in html  # upwards, as on paper
-    assert maps.section(None, unit="row", space="") == ""
 
 
 def test_what_has_no_map():

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from synthjax.errors import InputError
 from synthjax.evals import privacy
+from synthjax.evals.domains.images import Images
+from synthjax.evals.sets import Sets
 from synthjax.model import DataSpec
 
 SPEC = DataSpec("image", (4, 4, 1), 256, ("a", "b"), (0.5, 0.5))
@@ -29,9 +32,14 @@ def leak(share):
     return SimpleNamespace(x=np.concatenate([TRAIN.x[:n], fresh.x[n:]]), y=np.concatenate([TRAIN.y[:n], fresh.y[n:]]))
 
 
+def evaluate(synthetic, unseen=HOLDOUT, reference=TEST, **known):
+    sets = Sets(Images(SPEC), synthetic, TRAIN, TEST, unseen, reference)
+    return privacy.evaluate(sets, privacy.Attacker(**known))
+
+
 @pytest.fixture(scope="module")
 def found():
-    return {share: privacy.evaluate(leak(share), TRAIN, HOLDOUT, TEST, SPEC) for share in (0, 0.05, 1)}
+    return {share: evaluate(leak(share)) for share in (0, 0.05, 1)}
 
 
 def test_a_generator_that_cannot_leak(found):
@@ -69,13 +77,13 @@ def test_a_generator_that_copies_everything(found):
 
 
 def test_result_is_strict_json_and_repeats_with_its_seed(found):
-    again = privacy.evaluate(leak(0.05), TRAIN, HOLDOUT, TEST, SPEC)
+    again = evaluate(leak(0.05))
     assert json.dumps(again, allow_nan=False) == json.dumps(found[0.05], allow_nan=False)
 
 
 def test_without_reference_data_there_is_no_calibrated_attack():
     nothing = SimpleNamespace(x=TEST.x[:0], y=TEST.y[:0])
-    mia = privacy.evaluate(leak(0), TRAIN, HOLDOUT, nothing, SPEC)["mia"]
+    mia = evaluate(leak(0), reference=nothing)["mia"]
     assert set(mia["attacks"]) == {"distance", "monte_carlo"}
     assert mia["control_auc"] is None and mia["model_auc"] is None
 
@@ -83,25 +91,24 @@ def test_without_reference_data_there_is_no_calibrated_attack():
 def test_model_scores_low_means_member():
     rng = np.random.default_rng(4)
     scores = {"members": rng.normal(0, 1, 600), "others": rng.normal(1, 1, 300)}
-    mia = privacy.evaluate(leak(0), TRAIN, HOLDOUT, TEST, SPEC, scores=scores)["mia"]
+    mia = evaluate(leak(0), scores=scores)["mia"]
     assert mia["model_auc"] == pytest.approx(0.760, abs=0.03)  # Phi(1 / sqrt 2)
     assert mia["auc"] < 0.6  # the headline is of the files alone
     assert mia["model_attacks"]["findings"]["flagged"] and set(mia["model_attacks"]["attacks"]) == {"score"}
 
 
 def test_audience_takes_rows_once_and_at_most_four_members_per_other():
-    members, others = privacy.audience(1000, 50, seed=3)
+    members, others = privacy.attacked_rows(1000, 50, seed=3)
     assert len(members) == len(set(members)) == 200 and members.max() < 1000
     np.testing.assert_array_equal(others, np.arange(50))
-    assert len(privacy.audience(1000, 500, limit=30).members) == 30
+    assert len(privacy.attacked_rows(1000, 500, limit=30).members) == 30
 
 
 @pytest.mark.parametrize(
-    "part, message", [("synthetic", r"synthetic\.x holds .* \(8, 8, 1\)"), ("holdout", "holdout.*few")]
+    "parts, message",
+    [({"unseen": 1}, "unseen: 1 examples, at least 2 needed"), ({"synthetic": 0}, "synthetic: 0 examples, at least 1")],
 )
-def test_unusable_arrays_are_refused(part, message):
-    parts = {"synthetic": leak(0), "train": TRAIN, "holdout": HOLDOUT, "test": TEST}
-    wrong = np.zeros((9, 8, 8, 1), np.uint8) if part == "synthetic" else HOLDOUT.x[:1]
-    parts[part] = SimpleNamespace(x=wrong, y=np.zeros(len(wrong), np.int32))
-    with pytest.raises(ValueError, match=message):
-        privacy.evaluate(**parts, spec=SPEC)
+def test_sets_that_are_too_small_are_refused(parts, message):
+    few = {name: SimpleNamespace(x=TEST.x[:n], y=TEST.y[:n]) for name, n in parts.items()}
+    with pytest.raises(InputError, match=message):
+        evaluate(**{"synthetic": leak(0), **few})

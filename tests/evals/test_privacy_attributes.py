@@ -6,12 +6,12 @@ import pytest
 from customers import KINDS, customers
 
 from synthjax.errors import InputError
-from synthjax.evals import frames
 from synthjax.evals.privacy import attributes
+from synthjax.evals.table import from_frames
 
 
 def read(*made, target="churned"):
-    return list(frames.read({str(i): frame for i, frame in enumerate(made)}, KINDS, target).values())
+    return list(from_frames({str(i): frame for i, frame in enumerate(made)}, KINDS, target).values())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_numbers_are_right_within_a_tolerance(tables):
 def test_the_target_comes_first_and_names_of_people_are_not_guessed(tables):
     assert attributes.default_secrets(tables[0]) == ["churned", "city", "member"]
     frame = pd.DataFrame({"name": [f"n{i}" for i in range(60)], "a": ["x", "y"] * 30, "n": np.arange(60.0)})
-    table = frames.read({"t": frame}, {"name": "categorical", "a": "categorical", "n": "continuous"})["t"]
+    table = from_frames({"t": frame}, {"name": "categorical", "a": "categorical", "n": "continuous"})["t"]
     assert attributes.default_secrets(table) == ["a", "n"]
 
 
@@ -55,7 +55,7 @@ def test_secrets_that_nothing_is_known_of(tables):
     clean, _, *real = tables
     with pytest.raises(InputError, match="secrets: 'town' is not a column"):
         attributes.evaluate(clean, *real, secrets=["town"])
-    one = clean.take(np.flatnonzero(clean.answers() == 0))  # of one class
+    one = clean.take(np.flatnonzero(clean.target() == 0))  # of one class
     assert attributes.evaluate(one, *real, secrets=["churned"]) == {}
     alone = [table.select(["city"]) for table in (clean, *real)]
     assert attributes.evaluate(*alone) == {}

@@ -8,7 +8,7 @@ import pytest
 
 from synthjax.evals.privacy import attacks, roc, shadow
 from synthjax.evals.privacy.shadow import Shadows
-from synthjax.evals.traces import ATTACKS, MODEL_ATTACKS
+from synthjax.evals.report.words import ATTACKS, MODEL_ATTACKS
 
 N, PUBLIC = 400, 40
 WEAK = ("monte_carlo", "domias_mixture")

@@ -7,10 +7,15 @@ import pytest
 from customers import KINDS, customers
 from sklearn.datasets import load_digits
 
-from synthjax.evals import encoders, frames, privacy, report, tabular_privacy, tabular_report, traces
-from synthjax.evals.privacy import Attacker, Audience, Keys, judge, roc
+from synthjax.evals import encoders, privacy, report
+from synthjax.evals.domains.images import Images
+from synthjax.evals.domains.tables import Tables
+from synthjax.evals.privacy import AttackedRows, Attacker, Keys, judge, roc
 from synthjax.evals.privacy.attacks import from_file
 from synthjax.evals.privacy.summary import findings
+from synthjax.evals.report import private
+from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
 from synthjax.model import DataSpec
 
 MEMBERS, OTHERS, REFERENCE, SYNTHETIC = 600, 400, 300, 400
@@ -25,7 +30,7 @@ def images(seed):
 
 
 def table(seed):
-    return frames.read({"all": customers(seed, int(ENDS[-1]), gaps=0.02)}, KINDS, "churned")["all"]
+    return from_frames({"all": customers(seed, int(ENDS[-1]), gaps=0.02)}, KINDS, "churned")["all"]
 
 
 def rows(kind, seed):
@@ -42,11 +47,14 @@ def verdict(kind, seed, copied):
     order = [np.concatenate([parts[0][:copied], parts[3][copied:]]), *parts[:3]]
     if kind == "digits":
         x = images(seed)[..., None]
-        four = (SimpleNamespace(x=x[part], y=None) for part in order)
-        found = privacy.evaluate(*four, DataSpec("image", (8, 8, 1), levels=17), seed=seed)
-        return report.private(found), found
-    found = tabular_privacy.evaluate(*(table(seed).take(part) for part in order), seed=seed)
-    return tabular_report.private(found), found
+        made, train, unseen, reference = (SimpleNamespace(x=x[part], y=None) for part in order)
+        domain = Images(DataSpec("image", (8, 8, 1), levels=17))
+    else:
+        made, train, unseen, reference = (table(seed).take(part) for part in order)
+        domain = Tables(train.schema)
+    found = privacy.evaluate(Sets(domain, made, train, reference, unseen, reference), Attacker(seed=seed))
+    typed = report.part("image" if kind == "digits" else kind, "privacy", found)
+    return private.private(typed), typed
 
 
 @pytest.mark.parametrize("kind", ["digits", "table"])
@@ -59,8 +67,8 @@ def test_the_page_accuses_at_most_two_honest_files_of_twenty_and_those_that_copy
         accused += honest.level != "good"
         if seed < max(seeds // 4, 1):
             leaking, found = verdict(kind, seed, COPIED)
-            assert leaking.level == "poor" and traces.level(found) != "good"
-            assert "duplicates.exact" in found["findings"]["flagged"] and "This counts" in leaking.evidence[0]
+            assert leaking.level == "poor" and private.level_of(found) != "good"
+            assert "duplicates.exact" in found.findings.flagged and leaking.evidence[0].text.startswith("Significant")
     print(f"{kind}: {accused} of {seeds} honest files accused")
     assert accused <= seeds // 10
 
@@ -72,7 +80,8 @@ def test_a_generator_that_copies_one_member_in_twenty(kind, tmp_path):
     save = tmp_path / "attacks.npz"
     attacker = Attacker(seed=1)
     exact = Keys.of(synthetic, members, others)
-    found = judge(synthetic, members, others, reference, exact, attacker, record_limit=500, save=save)
+    vectors = {"synthetic": synthetic, "train": members, "unseen": others, "reference": reference}
+    found = judge(vectors, exact, attacker, record_limit=500, save=save)
     mia = found["mia"]
     assert mia["tpr_at_fpr_0p1pct"] >= 30 * 0.001
     assert mia["surest"]["auc_interval"][0] > 0.5
@@ -89,7 +98,7 @@ def test_a_generator_that_copies_one_member_in_twenty(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["digits", "table"])
 def test_a_generator_that_drew_from_other_rows_is_flagged_in_at_most_two_of_twenty_seeds(kind):
-    asked = Audience(np.arange(MEMBERS), np.arange(OTHERS))
+    asked = AttackedRows(np.arange(MEMBERS), np.arange(OTHERS))
     flagged = 0
     for seed in range(20):
         members, others, reference, synthetic = rows(kind, seed)
@@ -107,7 +116,8 @@ def test_who_knows_some_members_is_judged_by_the_others_alone():
     members, others, reference, synthetic = rows("digits", 1)
     synthetic = np.concatenate([members[:300], synthetic[300:]])
     exact = Keys.of(synthetic, members, others)
-    found = judge(synthetic, members, others, reference, exact, Attacker(public=50, seed=2), record_limit=100)["mia"]
+    vectors = {"synthetic": synthetic, "train": members, "unseen": others, "reference": reference}
+    found = judge(vectors, exact, Attacker(public=50, seed=2), record_limit=100)["mia"]
     assert (found["n_members"], found["n_others"], found["n_public"]) == (550, 350, 100)
     assert found["attacks"]["informed"]["auc"] > 0.7  # half of the members are copied
     assert len(set(found["worst_hit"]["records"])) == len(found["worst_hit"]["records"])

@@ -49,13 +49,6 @@ def test_chance_is_the_maximum_over_every_relabelling():
     assert found.mean() == pytest.approx(np.mean(exact), abs=4 * np.std(exact) / np.sqrt(roc.SHUFFLES))
 
 
-def test_wilson_equals_scipy():
-    from scipy.stats import binomtest
-
-    expected = binomtest(7, 40).proportion_ci(method="wilson")
-    assert roc.wilson(7 / 40, 40) == pytest.approx([expected.low, expected.high])
-
-
 def exhaustive(guess, members, figure):
     """P(figure is at least the observed one) over all choices of members among the records."""
     n = len(guess)

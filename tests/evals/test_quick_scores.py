@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthjax.evals import frames, quick_scores, tabular
+from synthjax.evals import quick_scores
+from synthjax.evals.fidelity.tables import c2st
+from synthjax.evals.table import from_frames
 
 KINDS = {"a": "continuous", "b": "continuous", "label": "categorical"}
 
@@ -23,8 +25,8 @@ REAL = pairs(0)
 def test_likeness_is_that_of_the_two_sample_test():
     made = pairs(1)
     found = quick_scores.of_rows(REAL, made, KINDS, "label", seed=3, limit=300)
-    tables = frames.read({"real": REAL, "made": made}, KINDS, "label")
-    assert found["c2st"] == tabular.c2st(tables["real"], tables["made"], seed=3, limit=300)["score"]
+    tables = from_frames({"real": REAL, "made": made}, KINDS, "label")
+    assert found["c2st"] == c2st(tables["real"], tables["made"], seed=3, limit=300)["score"]
     assert found["tstr"] > 0.9
 
 

@@ -6,7 +6,7 @@ import sys
 
 import threadpoolctl
 
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 
 WITHOUT_LSCPU = """
 import os, stat, sys
@@ -14,10 +14,10 @@ from joblib.externals.loky.backend import context
 context._cpu_count_user = lambda count: count  # no limit of this process stands before the count of cores
 import joblib, numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
-from synthjax.evals.threads import one_thread
+from synthjax.evals.threads import single_thread
 x = np.arange(40.0)[:, None]
 if "ours" in sys.argv:
-    with one_thread("openmp"):
+    with single_thread("openmp"):
         HistGradientBoostingClassifier(max_iter=2).fit(x, x[:, 0] > 20)
 else:
     HistGradientBoostingClassifier(max_iter=2).fit(x, x[:, 0] > 20)
@@ -48,6 +48,6 @@ def test_openmp_has_one_thread_within_and_its_own_number_after():
         return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp"]
 
     before = threads()
-    with one_thread("openmp"):
+    with single_thread("openmp"):
         assert set(threads()) == {1}
     assert threads() == before

@@ -1,15 +1,16 @@
 """Filling up rare classes: which examples are added, what it is worth, and when there is nothing to fill."""
 
-import importlib.resources
-import json
-
-import jsonschema
+import msgspec
 import numpy as np
 import pytest
+import reports
 from sklearn.metrics import balanced_accuracy_score, recall_score
 from sklearn.naive_bayes import GaussianNB
 
-from synthjax.evals import exports, study_sections, top_up
+from synthjax.evals import top_up
+from synthjax.evals.report.model import parse
+from synthjax.evals.report.rows import measured as figures_of
+from synthjax.evals.top_up import Labels, TopUp
 
 CLASSES = ("ant", "bee", "cat")
 REAL = np.repeat([0, 1, 2], [200, 150, 4])
@@ -37,7 +38,7 @@ class Bayes:
 
 def judged(made_y, cats=2.0, made_cats=2.0, **more):
     answers = Bayes(made_y, (0.0, 4.0, made_cats), (0.0, 4.0, cats))
-    return top_up.evaluate(answers, REAL, made_y, TEST, CLASSES, **{"limit": 10_000, **more}), answers
+    return top_up.evaluate(answers, Labels(REAL, made_y, TEST, CLASSES), **{"limit": 10_000, **more}), answers
 
 
 def test_each_class_gets_what_it_lacks_and_scores_are_those_of_scikit_learn():
@@ -110,7 +111,7 @@ def test_where_nothing_is_to_be_filled_nothing_is_trained(real, made, test, reas
         raise AssertionError("trained")
 
     sets = (np.repeat([0, 1, 2], counts) for counts in (real, made, test))
-    found = top_up.evaluate(answers, *sets, CLASSES, limit=1_000)
+    found = top_up.evaluate(answers, Labels(*sets, CLASSES), limit=1_000)
     said = top_up.sentence(found, "a CNN", "example")
     assert said.startswith("Filling up rare classes was not tried: ") and found["balanced_accuracy"] is None
     assert any(part in said for part in reason.split("|"))
@@ -119,25 +120,22 @@ def test_where_nothing_is_to_be_filled_nothing_is_trained(real, made, test, reas
 # --- what becomes of it ------------------------------------------------------------------------------------------
 
 
-def test_it_fits_the_schema_and_stands_on_the_page_and_among_the_figures():
+def measured(found):
+    """Figures of a report with that top-up."""
+    made = figures_of(reports.make("image", {"studies.top_up": found}))
+    return [row for row in made if row.key.startswith("studies.top_up.")]
+
+
+def test_it_fits_the_report_and_stands_among_the_figures():
     nasty = ("ant", "<b>ee", "cat")
     answers = Bayes(made := np.repeat([1, 2], [20, 400]), (0.0, 4.0, 2.0), (0.0, 4.0, 2.0))
-    found = top_up.evaluate(answers, REAL, made, TEST, nasty, limit=10_000)
+    found = top_up.evaluate(answers, Labels(REAL, made, TEST, nasty), limit=10_000)
     found |= {"said": top_up.sentence(found, "a CNN", "example")}
     skipped = top_up.skipped("the target is a number")
     skipped |= {"said": top_up.sentence(skipped, "a CNN", "example")}
-    schema = json.loads((importlib.resources.files("synthjax.evals") / "report.schema.json").read_text())
-    part = jsonschema.Draft202012Validator({**schema["$defs"]["top_up"], "$defs": schema["$defs"]})
-    assert part.is_valid(found) and part.is_valid(skipped) and not part.is_valid({**found, "recall": 1})
-    page = study_sections._top_up(found, "example")
-    assert "<td>150</td><td>20</td><td>50</td>" in page and "&lt;b&gt;ee" in page and "<b>ee" not in page
-    assert f"{found['recall']['points']:+.1f}<br>" in page and "recall of “cat”" in page
-    assert study_sections._top_up(skipped, "row").endswith("was not tried: the target is a number.</p>")
-    assert study_sections._top_up(None, "row") == ""
-    first, second = exports._top_up(found)
-    assert (first.key, first.value) == (
-        "studies.top_up.balanced_accuracy.points",
-        found["balanced_accuracy"]["points"],
-    )
-    assert second.name == "recall of cat gained by filling up rare classes, points" and second.floor == 0
-    assert exports._top_up(skipped) == exports._top_up(None) == []
+    with pytest.raises(msgspec.ValidationError, match="recall"):
+        parse(TopUp, {**found, "recall": 1})
+    first, second = measured(found)
+    assert first.value == found["balanced_accuracy"]["points"]
+    assert second.name == "points gained by filling up rare classes, recall of the rarest" and second.floor == 0
+    assert measured(skipped) == []

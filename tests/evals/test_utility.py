@@ -2,14 +2,15 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
-from sklearn import metrics
 from sklearn.svm import SVC
 
 from synthjax import data
 from synthjax.data import Split
 from synthjax.errors import InputError
 from synthjax.evals import utility
+from synthjax.evals.domains import images
+from synthjax.evals.domains.images import Images
+from synthjax.evals.sets import Sets
 from synthjax.model import DataSpec
 
 DIGITS = data.load("digits")
@@ -20,10 +21,14 @@ def half(which):
     return Split(*(a[which::2] for a in DIGITS.train))
 
 
+def evaluate(synthetic, train, test, *, epochs=12, spec=SPEC, **how):
+    return utility.evaluate(Sets(Images(spec, epochs), synthetic, train, test), **how)
+
+
 @pytest.fixture(scope="module")
 def real_as_synthetic():
     """Half of the real training set in the place of the synthetic one."""
-    return utility.evaluate(half(0), half(1), DIGITS.test, SPEC, seeds=3, seed=1)
+    return evaluate(half(0), half(1), DIGITS.test, seeds=3, seed=1)
 
 
 def test_real_data_reaches_the_ceiling(real_as_synthetic):
@@ -44,7 +49,9 @@ def test_the_floor_is_below(real_as_synthetic):
 def test_leaves_are_plain_and_consistent(real_as_synthetic):
     found = json.loads(json.dumps(real_as_synthetic))
     for judge, n in (("cnn", 3), ("svm", 1)):
+        ratio = found[judge].pop("tstr_over_trtr")
         assert set(found[judge]) == {"tstr", "trtr", "floor", "trts"}
+        assert ratio == pytest.approx(found[judge]["tstr"]["mean"] / found[judge]["trtr"]["mean"])
         for leaf in found[judge].values():
             assert leaf["n"] == len(leaf["values"]) == n
             assert leaf["mean"] == pytest.approx(np.mean(leaf["values"]))
@@ -61,7 +68,7 @@ def test_a_missing_class_is_named_and_costs_accuracy():
     rows = np.resize(np.flatnonzero(synthetic.y != 4), len(synthetic.y))
     synthetic = Split(*(a[rows] for a in synthetic))
     seen = []
-    found = utility.evaluate(synthetic, DIGITS.train, DIGITS.test, SPEC, seeds=2, epochs=6, progress=seen.append)
+    found = evaluate(synthetic, DIGITS.train, DIGITS.test, seeds=2, epochs=6, progress=seen.append)
     assert found["n"]["missing_classes"] == [SPEC.classes[4]] and found["n"]["synthetic_per_class"][4] == 0
     share = 1 - (DIGITS.test.y == 4).mean()
     for judge in ("cnn", "svm"):
@@ -73,49 +80,17 @@ def test_a_missing_class_is_named_and_costs_accuracy():
 
 def test_unlabelled_data_has_no_utility():
     spec = DataSpec.from_arrays(DIGITS.train.x, levels=17)
-    found = utility.evaluate(DIGITS.train, DIGITS.train, DIGITS.test, spec)
-    assert found["cnn"] is None and found["svm"] is None and "no labels" in found["reason"]
+    with pytest.raises(InputError, match="the data has no labels"):
+        evaluate(DIGITS.train, DIGITS.train, DIGITS.test, spec=spec)
 
 
-@pytest.mark.parametrize("values", [[0.9, 0.93, 0.91, 0.95, 0.92], [0.5, 0.8]])
-def test_interval_of_several_seeds_is_students(values):
-    theirs = stats.ttest_1samp(values, 0.5).confidence_interval(0.95)
-    clipped = np.clip([theirs.low, theirs.high], 0, 1)
-    assert utility.interval(np.array(values), 100) == pytest.approx(clipped)
-
-
-@pytest.mark.parametrize(("hits", "n"), [(359, 359), (340, 359), (0, 10)])
-def test_interval_of_one_value_is_wilsons(hits, n):
-    theirs = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    assert utility.interval(np.array([hits / n]), n) == pytest.approx([theirs.low, theirs.high])
-
-
-def test_confusion_and_recall_are_scikit_learns():
-    rng = np.random.default_rng(0)
-    y, predicted = rng.integers(0, 5, (2, 400), dtype=np.int32)
-    counts = utility.confusion(y, predicted, 5)
-    np.testing.assert_array_equal(counts, metrics.confusion_matrix(y, predicted))
-    assert utility.recall(counts) == pytest.approx(metrics.recall_score(y, predicted, average=None))
-
-
-def test_recall_of_a_class_without_examples_is_none():
-    counts = utility.confusion(np.array([0, 2, 2, 2]), np.array([0, 1, 2, 2]), 4)
-    assert counts.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
-    found = utility.recall(counts)
-    assert found == [1, None, pytest.approx(2 / 3), None]
+def test_confusion_and_recall_are_the_mean_over_the_seeds():
+    y, answers = np.array([0, 2, 2, 2]), np.array([[0, 1, 2, 2], [0, 2, 2, 2]])
+    counts = images.confusion(y, answers, 4)
+    assert counts.tolist() == [[1, 0, 0, 0], [0, 0, 0, 0], [0, 0.5, 2.5, 0], [0, 0, 0, 0]]
+    found = images.recall(y, answers, 4)
+    assert found == [1, None, pytest.approx(2.5 / 3), None]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert utility.recall(counts / 5) == pytest.approx(found)
-
-
-def test_stratified_keeps_shares():
-    y = np.repeat([0, 1, 3], [60, 30, 11])
-    rows = utility.stratified(np.random.default_rng(0), y, 50)
-    assert len(np.unique(rows)) == 50 and (np.diff(rows) > 0).all()
-    # 50 / 101 of 60, 30 and 11 is 29.7, 14.9 and 5.4: whole parts first, then the largest remainders.
-    assert np.bincount(y[rows]).tolist() == [30, 15, 0, 5]
-    other = utility.stratified(np.random.default_rng(1), y, 50)
-    assert not np.array_equal(rows, other)
-    assert utility.stratified(np.random.default_rng(0), y, 500).tolist() == list(range(101))
 
 
 def test_mean_images_have_the_moments_of_their_class_and_nothing_else():
@@ -126,7 +101,8 @@ def test_mean_images_have_the_moments_of_their_class_and_nothing_else():
     train = Split(x, y, y)
     spec = DataSpec.from_arrays(x, y)
     labels = np.resize([1, 0, 1], 6000)
-    drawn = utility.mean_images(rng, train, labels, spec)
+    like = Split(x, labels, labels)
+    drawn = Images(spec).floor(rng, train, like).x
     for label in (0, 1):
         ours, real = (a.reshape(len(a), -1).astype(float) for a in (drawn[labels == label], x[y == label]))
         np.testing.assert_allclose(ours.mean(0), real.mean(0), atol=1)
@@ -134,18 +110,18 @@ def test_mean_images_have_the_moments_of_their_class_and_nothing_else():
         off_diagonal = np.corrcoef(ours, rowvar=False)[~np.eye(16, dtype=bool)]
         assert np.abs(off_diagonal).max() < 0.12
     with pytest.raises(InputError, match=f"class {spec.classes[0]}"):
-        utility.mean_images(rng, Split(x[3000:], y[3000:], y[3000:]), labels, spec)
+        Images(spec).floor(rng, Split(x[3000:], y[3000:], y[3000:]), like)
 
 
 def test_mean_images_stay_in_range():
-    x = utility.mean_images(np.random.default_rng(0), DIGITS.train, DIGITS.train.y, SPEC)
+    x = Images(SPEC).floor(np.random.default_rng(0), DIGITS.train, DIGITS.train).x
     assert x.dtype == np.uint8 and x.max() == 16
 
 
 def test_svm_is_scikit_learns():
     train, test = (a.x.reshape(len(a.x), -1) / 16 for a in (DIGITS.train, DIGITS.test))
     theirs = SVC(C=5, gamma=0.05).fit(train, DIGITS.train.y)
-    answers = utility.svm(train, DIGITS.train.y)(test)
+    answers = images.svm(train, DIGITS.train.y)(test)
     assert (answers == theirs.predict(test)).mean() > 0.995
 
 
@@ -154,11 +130,11 @@ def test_svm_of_large_images_scales_its_kernel():
     y = np.arange(60) % 3
     x = rng.random((60, 1200)) * 0.5 + 0.2 * (np.arange(1200) % 3 == y[:, None])
     theirs = SVC(C=5, gamma="scale").fit(x[:40], y[:40])
-    np.testing.assert_array_equal(utility.svm(x[:40], y[:40])(x[40:]), theirs.predict(x[40:]))
+    np.testing.assert_array_equal(images.svm(x[:40], y[:40])(x[40:]), theirs.predict(x[40:]))
 
 
 def test_svm_of_a_single_class_always_answers_it():
-    assert utility.svm(np.zeros((5, 4)), np.full(5, 3))(np.ones((2, 4))).tolist() == [3, 3]
+    assert images.svm(np.zeros((5, 4)), np.full(5, 3))(np.ones((2, 4))).tolist() == [3, 3]
 
 
 GOOD = half(0)
@@ -177,14 +153,14 @@ GOOD = half(0)
 )
 def test_bad_input_is_one_line(synthetic, message):
     with pytest.raises(InputError, match=message) as caught:
-        utility.evaluate(synthetic, DIGITS.train, DIGITS.test, SPEC)
+        evaluate(synthetic, DIGITS.train, DIGITS.test)
     assert "\n" not in str(caught.value)
 
 
 def test_tables_are_refused():
     spec = DataSpec.from_arrays(np.zeros((4, 3), np.float32), np.arange(4) % 2)
     with pytest.raises(InputError, match="table"):
-        utility.evaluate(GOOD, GOOD, GOOD, spec)
+        evaluate(GOOD, GOOD, GOOD, spec=spec)
 
 
 def test_nothing_that_is_trained_depends_on_the_test_set(monkeypatch):
@@ -196,10 +172,11 @@ def test_nothing_that_is_trained_depends_on_the_test_set(monkeypatch):
         taught.append((x.tobytes(), y.tobytes(), settings))
         return None
 
-    monkeypatch.setattr(utility.classifiers, "train", train)
-    monkeypatch.setattr(utility.classifiers, "predict", lambda nets, x: np.zeros((2, len(x), 10)))
-    monkeypatch.setattr(utility, "_judge_svm", lambda *a: {})
+    monkeypatch.setattr(images.classifiers, "train", train)
+    monkeypatch.setattr(images.classifiers, "predict", lambda nets, x: np.zeros((2, len(x), 10)))
+    leaf = {"mean": 0.5}
+    monkeypatch.setattr(Images, "_svm", lambda *a: {"tstr": leaf, "trtr": leaf})
     for test in (DIGITS.test, half(1)._replace(y=np.roll(half(1).y, 1))):
-        utility.evaluate(half(0), half(1), test, SPEC, seeds=2, epochs=3)
+        evaluate(half(0), half(1), test, seeds=2, epochs=3)
     assert len(taught) == 6 and taught[:3] == taught[3:]
     assert all(settings["epochs"] == 3 for _, _, settings in taught)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 import synthjax
+from synthjax.data.requests import Job
 from synthjax.launch import rejection, runs, sample
 from synthjax.launch.config import Experiment
 from synthjax.models import mixture
@@ -66,7 +67,7 @@ def draw(workdir: Path, out: Path, n: int, *where: str, block: int = BLOCK, **op
         encoder=encoder,
         where=where,
     )
-    sample.fulfil(model, state, request, out, encoder=encoder, wanted=wanted, **options)
+    sample.fulfil(model, state, Job(request, out, encoder), wanted=wanted, **options)
     return read(out)
 
 

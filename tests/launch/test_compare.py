@@ -2,38 +2,34 @@
 
 import copy
 import dataclasses
-import importlib.resources
 import json
 import shutil
 import subprocess
-from types import SimpleNamespace
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 from homes import alone, homes
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.launch import compare, eval, eval_images, eval_tables, judging, subjects
+from synthjax.evals import report
+from synthjax.evals.domains import panel
+from synthjax.evals.domains.images import Images, Labelled
+from synthjax.evals.domains.tables import Tables
+from synthjax.evals.sets import Sets
+from synthjax.evals.table import from_frames
+from synthjax.launch import compare, eval, evaluate, forecast, parts, provenance, subjects
+from synthjax.launch.levels import ImageEffort, TableEffort
+from synthjax.launch.subjects import Asked
 
-TEXT = (importlib.resources.files("synthjax.evals") / "report.schema.json").read_text()
-SCHEMA = json.loads(TEXT)
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-NOTHING = dict.fromkeys(("workdir", "real", "data_dir", "synthetic", "holdout", "target", "schema"))
+VALIDATOR = jsonschema.Draft202012Validator(report.schema())
 PROTOCOL = {"seed": 0, "seeds": 1, "epochs": 1, "level": "look"}
 
 
-def test_no_definition_of_the_schema_hides_another():
-    def once(pairs):
-        assert len(dict(pairs)) == len(pairs), sorted(key for key, _ in pairs)
-        return dict(pairs)
-
-    json.loads(TEXT, object_pairs_hook=once)
-
-
-def errors(report):
-    return [f"{list(error.path)}: {error.message[:80]}" for error in VALIDATOR.iter_errors(report)]
+def errors(values):
+    return [f"{list(error.path)}: {error.message[:80]}" for error in VALIDATOR.iter_errors(values)]
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +52,12 @@ def folder(digits, tmp_path_factory):
 
 
 def ask(folder, name):
-    return {**NOTHING, "member": 0, "real": "digits", "synthetic": str(folder / name)}
+    return Asked(real="digits", synthetic=str(folder / name))
 
 
 @pytest.fixture(scope="module")
 def compared(folder):
-    asked = {**NOTHING, "member": 0, "real": "digits"}
+    asked = Asked(real="digits")
 
     def judge(way):
         return eval.judge(way, PROTOCOL, None, reuse={"level": "look"})
@@ -102,12 +98,12 @@ def test_a_class_without_synthetic_examples_is_said_wherever_it_matters(compared
     assert made["utility"]["n"]["missing_classes"] == ["3"] and made["utility"]["cnn"]["tstr"]["recall"]["3"] == 0
     assert made["manifest"]["notes"][0].startswith("no synthetic example is of class '3' (10.")
     good, lost = made["verdicts"][1:3]
-    sentence = "No synthetic example is of class “3”: what learns from this data alone never answers so."
-    assert sentence in good["evidence"] and "no: some classes are missing." in good["answer"]
+    sentence = "No synthetic example is of class “3”: a classifier trained on this data alone never answers so."
+    assert sentence in [one["text"] for one in good["evidence"]] and "no: some classes are missing." in good["answer"]
     assert (
         lost["level"] != "good"
         and lost["answer"].startswith("A class is missing. ")
-        and lost["evidence"][0] == sentence
+        and lost["evidence"][0]["text"] == sentence
     )
     page = (folder / "noisy-eval" / "report.html").read_text()
     assert page.count(sentence) == 3 and "<strong>" + sentence in page  # two verdicts, and where usefulness is
@@ -117,45 +113,42 @@ def test_a_class_without_synthetic_examples_is_said_wherever_it_matters(compared
 
 def test_what_was_judged_is_judged_once(compared, folder, monkeypatch):
     _, judge = compared
-    monkeypatch.setattr(eval_images, "run", lambda *a, **k: pytest.fail("judged again"))
-    asked = {**NOTHING, "member": 0, "real": "digits"}
+    monkeypatch.setattr(evaluate, "run", lambda *a, **k: pytest.fail("judged again"))
+    asked = Asked(real="digits")
     names = [str(folder / "noisy-eval"), str(folder / "copy.npz"), str(folder / "noisy-eval" / "report.json")]
     found = compare.run(names[:2], asked, folder / "again", judge)
     assert list(found["sets"]) == ["noisy-eval", "copy.npz"]
-    subject = subjects.find(**{k: v for k, v in ask(folder, "copy.npz").items() if k in KNOWN}, seed=0)
+    subject = subjects.find(ask(folder, "copy.npz"), table=False, seed=0)
     where = (folder / "copy-eval", subject.file, subject.real, None)
-    assert judging.finished(*where, {"seeds": 1}) is not None
-    assert judging.finished(*where, {"seeds": 3}) is None
-    assert judging.finished(*where, {"public": 0}) is not None
-    assert judging.finished(*where, {"public": 5}) is None  # said in the manifest's protocol alone
-    assert judging.finished(folder / "noisy-eval", *where[1:], {}) is None  # another file's
-
-
-KNOWN = ("workdir", "real", "data_dir", "synthetic", "member")
+    assert parts.finished(*where, {"seeds": 1}) is not None
+    assert parts.finished(*where, {"seeds": 3}) is None
+    assert parts.finished(*where, {"public": 0}) is not None
+    assert parts.finished(*where, {"public": 5}) is None  # said in the manifest's protocol alone
+    assert parts.finished(folder / "noisy-eval", *where[1:], {}) is None  # another file's
 
 
 def test_finished_parts_are_kept_and_reused(digits, folder, tmp_path, monkeypatch, capsys):
     path = tmp_path / "copy.npz"
     shutil.copy(folder / "copy.npz", path)
-    subject = subjects.Subject(digits, subjects.read_synthetic(path, digits.spec), path, None)
+    subject = subjects.of_images(digits, subjects.read_synthetic(path, digits.spec), path, None)
     given = {name: PROTOCOL[name] for name in ("seed", "seeds", "epochs", "level")}
 
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(eval_images, "judge_privacy", interrupted)
-        eval_images.run(subject, tmp_path, **given)
+        patch.setattr(evaluate.privacy, "evaluate", interrupted)
+        evaluate.run(subject, tmp_path, **given)
     kept = {file.name for file in (tmp_path / "parts").iterdir()}
-    assert kept == {f"{name}.json" for name in eval_images.PARTS[:-1]} and not (tmp_path / "report.json").exists()
+    assert kept == {f"{part.name}.json" for part in evaluate.PARTS[:4]} and not (tmp_path / "report.json").exists()
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(eval_images, "judge_usefulness", lambda *a, **k: pytest.fail("measured again"))
-        found = eval_images.run(subject, tmp_path, **given)
+        patch.setattr(evaluate.utility, "evaluate", lambda *a, **k: pytest.fail("measured again"))
+        found = evaluate.run(subject, tmp_path, **given)
     assert capsys.readouterr().out.count("kept from a run that was interrupted") == 4
     reference = json.loads((folder / "copy-eval" / "report.json").read_text())
     for part in ("utility", "fidelity", "studies", "robustness", "privacy"):
-        assert found[part] == reference[part], part
+        assert json.loads(json.dumps(msgspec.to_builtins(getattr(found, part)))) == reference[part], part
 
 
 def test_parts_of_other_settings_and_damaged_ones_are_made_anew(tmp_path):
@@ -165,27 +158,27 @@ def test_parts_of_other_settings_and_damaged_ones_are_made_anew(tmp_path):
         calls.append(1)
         return {"a": len(calls)}
 
-    assert judging.Parts(tmp_path, {"seed": 0}, ["one"]).part("one", work) == {"a": 1}
-    assert judging.Parts(tmp_path, {"seed": 0}, ["one"]).part("one", work) == {"a": 1}
-    assert judging.Parts(tmp_path, {"seed": 1}, ["one"]).part("one", work) == {"a": 2}
+    assert parts.Parts(tmp_path, {"seed": 0}, ["one"]).part("one", work) == {"a": 1}
+    assert parts.Parts(tmp_path, {"seed": 0}, ["one"]).part("one", work) == {"a": 1}
+    assert parts.Parts(tmp_path, {"seed": 1}, ["one"]).part("one", work) == {"a": 2}
     (tmp_path / "parts" / "one.json").write_text("{")
-    parts = judging.Parts(tmp_path, {"seed": 1}, ["one"])
-    assert parts.part("one", work) == {"a": 3} and parts.seconds["one"] >= 0
-    assert parts.arrays("piece", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
-    again = judging.Parts(tmp_path, {"seed": 1}, ["one"])
+    kept = parts.Parts(tmp_path, {"seed": 1}, ["one"])
+    assert kept.part("one", work) == {"a": 3} and kept.seconds["one"] >= 0
+    assert kept.arrays("piece", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
+    again = parts.Parts(tmp_path, {"seed": 1}, ["one"])
     assert again.arrays("piece", lambda: pytest.fail("made again"))["a"].tolist() == [0, 1, 2]
-    other = judging.Parts(tmp_path, {"seed": 2}, ["one"])
+    other = parts.Parts(tmp_path, {"seed": 2}, ["one"])
     assert other.arrays("piece", lambda: {"a": np.zeros(1)})["a"].tolist() == [0]
     (tmp_path / "parts" / "piece.npz").write_bytes(b"PK")
     assert other.arrays("piece", lambda: {"a": np.ones(1)})["a"].tolist() == [1]
-    parts.forget()
+    kept.forget()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_set_without_labels_is_judged_by_what_needs_none(folder):
     found = eval.judge(ask(folder, "unlabelled.npz"), PROTOCOL, None)
-    assert found["utility"] is None and found["fidelity"]["per_class"] == {} and found["fidelity"]["precision"] > 0.5
-    assert errors({**found, "manifest": {**found["manifest"]}}) == []
+    assert found.utility is None and found.fidelity.per_class == {} and found.fidelity.precision > 0.5
+    assert errors(json.loads((folder / "unlabelled-eval" / "report.json").read_text())) == []
     page = (folder / "unlabelled-eval" / "report.html").read_text()
     assert "usefulness, its studies and what is said class by class are left out" in page
 
@@ -194,7 +187,7 @@ def test_what_a_model_cost(tmp_path):
     rows = [{"step": 100, "steps_per_second": 50}, {"step": 150, "diversity": 1}, {"step": 200, "steps_per_second": 25}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = subjects.Run(tmp_path, None, {"w": np.zeros((3, 4)), "b": np.zeros(4)}, None, {"name": "toy", "sha256": "a"})
-    found = judging._about_model(run)
+    found = provenance._about_model(run)
     assert found["train_seconds"] == 100 / 50 + 100 / 25 and found["values"] == 16 and found["guarantee"] is None
 
 
@@ -209,7 +202,7 @@ def table(tmp_path_factory):
     for name, frame in frames.items():
         frame.to_csv(folder / f"{name}.csv", index=False)
     files = {"real": folder / "train.csv", "holdout": folder / "test.csv"}
-    asked = {**NOTHING, "member": 0, "target": "sold", **{name: str(file) for name, file in files.items()}}
+    asked = Asked(target="sold", **{name: str(file) for name, file in files.items()})
 
     def judge(way):
         return eval.judge(way, {**PROTOCOL, "epochs": None}, None, reuse={})
@@ -241,24 +234,21 @@ def test_full_says_beforehand_how_long_it_takes(monkeypatch):
         clock[0] += 1 + len(rows) / 1_000
         return lambda rows: None
 
-    monkeypatch.setattr(eval_tables.judges, "train_judge", train)
-    monkeypatch.setattr(eval_tables.time, "monotonic", lambda: clock[0])
-    frame = eval_tables.frames.read(
-        {"a": homes(0, 2_000)[["size", "sold"]]}, {"size": "continuous", "sold": "categorical"}
-    )
-    table = eval_tables.Table(
-        dataclasses.replace(frame["a"].schema, target="sold"), frame["a"].numbers, frame["a"].codes
-    )
-    protocol = eval_tables.Protocol(1, 0, judges=500, attacked=0, real=100, most=300, filled=0, ranked=200, varied=1)
-    found = eval_tables.estimate(SimpleNamespace(target="sold"), {"synthetic": table, "train": table}, protocol)
+    monkeypatch.setattr(panel, "train_judge", train)
+    monkeypatch.setattr(forecast.time, "monotonic", lambda: clock[0])
+    kinds = {"size": "continuous", "sold": "categorical"}
+    table = from_frames({"a": homes(0, 2_000)[["size", "sold"]]}, kinds, "sold")["a"]
+    effort = TableEffort(seeds=1, c2st=0, judges=500, attacked=0, real=100, most=300, filled=0, ranked=200, varied=1)
+    sets = Sets(Tables.of(table), table, table, table)
+    found = forecast.of_classifiers(sets, effort)
     boosting = 3 * (1 + 2) + 2 * (1 + 0.1) + 2 * (1 + 0.3) + (1 + 2) + sum(1 + 0.1 * (1 + f) for f in (0, 0.5, 1, 2, 4))
     assert found == pytest.approx(boosting + 6 * (3 * (1 + 0.5) + 2 * (1 + 0.2)))
-    rare = table.take(np.flatnonzero((table.answers() == 0) | (np.arange(2_000) < 100)))
-    skewed = {"synthetic": table, "train": rare}
-    extra = {filled: dataclasses.replace(protocol, filled=filled) for filled in (0, 500)}
-    times = [eval_tables.estimate(SimpleNamespace(target="sold"), skewed, how) for how in extra.values()]
+    rare = table.take(np.flatnonzero((table.target() == 0) | (np.arange(2_000) < 100)))
+    skewed = dataclasses.replace(sets, train=rare)
+    efforts = [dataclasses.replace(effort, filled=filled) for filled in (0, 500)]
+    times = [forecast.of_classifiers(skewed, how) for how in efforts]
     assert times[1] - times[0] == pytest.approx(3 * (1 + 0.5))  # three trainings on the filled table at most
-    assert (judging.spell(12), judging.spell(600), judging.spell(7_200)) == ("12 seconds", "10 minutes", "2.0 hours")
+    assert (forecast.spell(12), forecast.spell(600), forecast.spell(7_200)) == ("12 seconds", "10 minutes", "2.0 hours")
 
 
 def test_full_says_so_of_images_too(digits, monkeypatch):
@@ -268,22 +258,21 @@ def test_full_says_so_of_images_too(digits, monkeypatch):
     def train(key, x, y, spec, seeds, epochs):
         clock[0] += len(x) * seeds * epochs / 1_000
 
-    monkeypatch.setattr(eval_images.classifiers, "train", train)
-    monkeypatch.setattr(eval_images.time, "monotonic", lambda: clock[0])
-    protocol = eval_images.Protocol(
-        2, 3, limit=0, trained=100, real=100, steps=5, most=300, filled=900, ranked=0, varied=1, network=True
-    )
-    subject = subjects.Subject(digits, subjects.Synthetic(digits.train.x, digits.train.y), None, None)
+    monkeypatch.setattr(forecast.classifiers, "train", train)
+    monkeypatch.setattr(forecast.time, "monotonic", lambda: clock[0])
+    effort = ImageEffort(
+        seeds=2, epochs=3, limit=0, trained=100, real=100, steps=5, most=300, filled=900, ranked=0, varied=1,
+        network=True,
+    )  # fmt: skip
+    sets = Sets(Images(digits.spec, 3, 100, 5), digits.train, digits.train, digits.test)
     judged = (3 * 2 + 1 + 2 * 2) * 100 * 3  # three sets by two networks, one changed set, another network on two sets
     curve = 2 * (128 * 5 + 300 * 4)  # a batch is never smaller; five steps, or four passes
     mixed = 128 * 5 + 150 * 5 + 200 * 5 + 300 * 4 + 500 * 4
-    assert eval_images.estimate(subject, protocol) == pytest.approx((judged + curve + mixed) / 1_000)
+    assert forecast.of_classifiers(sets, effort) == pytest.approx((judged + curve + mixed) / 1_000)
     y = np.where(digits.train.y < 3, digits.train.y, 0)  # the smallest of three classes is rare
-    skewed = subject._replace(real=digits._replace(train=digits.train._replace(y=y)))
+    skewed = dataclasses.replace(sets, train=Labelled(digits.train.x, y))
     filled = 3 * 128 * max(5, 4 * (900 // 128)) / 1_000
-    assert eval_images.estimate(skewed, protocol) == pytest.approx((judged + curve + mixed) / 1_000 + filled)
-    bare = subject._replace(synthetic=subjects.Synthetic(digits.train.x, None))
-    assert eval_images.estimate(bare, protocol) == 0
+    assert forecast.of_classifiers(skewed, effort) == pytest.approx((judged + curve + mixed) / 1_000 + filled)
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
@@ -303,7 +292,7 @@ def test_the_command_line_takes_several_names():
 
 def test_flags_of_the_other_kind_of_data_are_refused(folder):
     with pytest.raises(SynthjaxError, match="--target: is for tables"):
-        eval.judge({**ask(folder, "copy.npz"), "target": "y"}, PROTOCOL, None)
+        eval.judge(ask(folder, "copy.npz")._replace(target="y"), PROTOCOL, None)
 
 
 def test_columns_are_called_by_what_tells_them_apart():
@@ -325,14 +314,19 @@ def test_names_that_cannot_be_compared(names, given, message, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     with pytest.raises(SynthjaxError, match=message):
-        compare.run(names, {**NOTHING, **given}, tmp_path / "out", lambda way: pytest.fail("too late"))
+        compare.run(names, Asked(**given), tmp_path / "out", lambda way: pytest.fail("too late"))
 
 
-def test_a_file_that_is_no_report(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / f"{name}.json").write_text("{}")
-    with pytest.raises(InputError, match=r"a\.json: holds no report"):
-        compare.run([str(tmp_path / "a.json"), str(tmp_path / "b.json")], NOTHING, tmp_path / "out", lambda way: {})
+@pytest.mark.parametrize(
+    "text, message",
+    [("{}", "holds no report"), ('{"protocol_version": 2, "manifest": {"kind": "image"}}', "protocol version 2, ")],
+)
+def test_a_file_that_is_no_report_is_told_before_anything_is_judged(text, message, folder, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    names, asked = [str(folder / "copy.npz"), str(tmp_path / "a.json")], Asked(real="digits")
+    with pytest.raises(InputError, match=rf"a\.json: .*{message}"):
+        compare.run(names, asked, tmp_path / "out", lambda way: pytest.fail("too late"))
+    assert not (tmp_path / "out").exists()
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -1,6 +1,5 @@
 """Two local processes find each other as under each cluster manager, and end with the right exit codes."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,6 +7,7 @@ import time
 
 import jax
 import pytest
+from commands import environment, start
 
 from synthjax.errors import CheckpointError
 from synthjax.launch import cli, distributed
@@ -68,29 +68,14 @@ def gke_tpu(index: int) -> dict[str, str]:
     }
 
 
-def clean_environment() -> dict[str, str]:
-    """This process's environment without proxies, virtual devices and cluster managers."""
-    foreign = ("SLURM_", "OMPI_", "TPU_", "MEGASCALE_", "XLA_FLAGS", "JAX_COORDINATOR")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(foreign) and not k.lower().endswith("_proxy")}
-    return {**kept, "JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1"}
-
-
 def run_two(cluster, leave: str, *flags: str) -> tuple[list[str], list[int]]:
     """The outputs and exit codes of two processes that `cluster` describes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    shared = {**clean_environment(), "LEAVE": leave, "JAX_COORDINATOR_PORT": port}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, "--distributed", *flags],
-            env={**shared, **cluster(index)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(2)
-    ]
+    shared = {**environment(), "LEAVE": leave, "JAX_COORDINATOR_PORT": port}
+    line = [sys.executable, "-c", WORKER, "--distributed", *flags]
+    processes = [start(line, env={**shared, **cluster(index)}) for index in range(2)]
     try:
         outputs = [process.communicate(timeout=120) for process in processes]
     finally:
@@ -148,7 +133,7 @@ for wrong in (
 
 def test_wrong_flags_are_named():
     command = [sys.executable, "-c", WRONG_FLAGS]
-    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
     nobody, alone, beyond, portless = done.stdout.splitlines()
     assert nobody.startswith("--distributed: no Open MPI, SLURM or TPU environment tells where")
     assert alone == "--process_id needs --distributed"

@@ -9,6 +9,7 @@ import pytest
 
 import synthjax
 from synthjax import data, files
+from synthjax.data.requests import Job
 from synthjax.errors import CheckpointError, InputError
 from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
@@ -135,7 +136,7 @@ def tiny(chosen):
 def run(chosen, workdir):
     chosen = tiny(chosen)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.watch.Watch, "__call__", lambda *_: None)
+        patch.setattr(train.monitor.Monitor, "__call__", lambda *_: None)
         return train.run(chosen, runs.data(chosen), workdir)
 
 
@@ -176,9 +177,9 @@ def test_a_file_to_which_another_process_draws_is_left_alone(workdir):
     request = sample.make_request(model, spec, (1,) * 10, described=described, dataset=dataset, block=10)
     out = workdir / "drawn.npz"
     with files.locked(sample.Job(request, out).lock, ""), pytest.raises(InputError, match=rf"writes {out} \(pid \d+\)"):
-        sample.fulfil(model, state, request, out)
+        sample.fulfil(model, state, Job(request, out))
     assert not out.exists() and not list(workdir.glob("drawn*"))
-    assert sample.fulfil(model, state, request, out)
+    assert sample.fulfil(model, state, Job(request, out))
     assert not list(workdir.glob(".drawn*"))
 
 

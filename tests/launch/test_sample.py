@@ -1,45 +1,28 @@
 """The sampling launcher: the same bytes for the same request, through kills, and one line for each mistake."""
 
-import os
 import signal
 import socket
-import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
+import commands
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from fake_sampler import DATASET, DESCRIBED, MODEL, SPEC, STATE, draw_fake
 
+from synthjax.data.requests import Job
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.launch import runs, sample
 from synthjax.launch.config import Experiment
-from synthjax.model import DataSpec, Model
+from synthjax.model import Model
 from synthjax.models import vae
-
-SPEC = DataSpec("image", (4, 4, 1), 17, ("a", "b", "c"), (0.5, 0.3, 0.2))
-STATE = {"shift": np.float32(0.1)}  # no JAX array: two processes must first find each other
-
-
-def draw_fake(
-    key, state, labels, *, steps=10, guidance=1.5, eta: float | None = None, sampler="ddim", clip=True, given=None
-):
-    noise = jax.random.normal(key, (len(labels), 4, 4, 1))
-    return jnp.tanh(noise + state["shift"] * steps + labels[:, None, None, None])
-
-
-MODEL = Model(init=None, step=None, sample=draw_fake)
-
-
-DESCRIBED = {"name": "fake", "config": {}, "member": 0, "step": 1, "sha256": "0"}
-DATASET = {"name": "fake", "fingerprint": "0"}
 
 
 def request(form="npz", **changes):
-    values = {"form": form, "block": 8, "part_rows": 10} | changes
+    values = {"form": form, "block": 8, "part_blocks": 2 * (form == "parts")} | changes
     return sample.make_request(MODEL, SPEC, (20, 5, 10), described=DESCRIBED, dataset=DATASET, **values)
 
 
@@ -107,7 +90,7 @@ def test_the_hash_of_a_state_sees_values_and_names_and_types():
 
 def test_the_same_request_draws_the_same_bytes(tmp_path):
     for name in ("a", "b"):
-        assert sample.fulfil(MODEL, STATE, request(), tmp_path / name / "set.npz")
+        assert sample.fulfil(MODEL, STATE, Job(request(), tmp_path / name / "set.npz"))
     assert tree(tmp_path / "a") == tree(tmp_path / "b")
     with np.load(tmp_path / "a" / "set.npz") as data:
         assert data["x"].shape == (35, 4, 4, 1)
@@ -119,23 +102,23 @@ def test_the_same_request_draws_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"options": {"steps": 3}}, {"block": 5}])
 def test_seed_options_and_block_are_part_of_the_request(tmp_path, changes):
-    sample.fulfil(MODEL, STATE, request(), tmp_path / "a.npz")
-    sample.fulfil(MODEL, STATE, request(**changes), tmp_path / "b.npz")
+    sample.fulfil(MODEL, STATE, Job(request(), tmp_path / "a.npz"))
+    sample.fulfil(MODEL, STATE, Job(request(**changes), tmp_path / "b.npz"))
     with np.load(tmp_path / "a.npz") as a, np.load(tmp_path / "b.npz") as b:
         assert (a["x"] != b["x"]).any()
 
 
 def test_a_finished_set_is_not_drawn_again(tmp_path):
-    sample.fulfil(MODEL, STATE, request("parts"), tmp_path / "set")
+    sample.fulfil(MODEL, STATE, Job(request("parts"), tmp_path / "set"))
     before = tree(tmp_path)
     broken = Model(init=None, step=None, sample=None)
-    assert not sample.fulfil(broken, STATE, request("parts"), tmp_path / "set")
+    assert not sample.fulfil(broken, STATE, Job(request("parts"), tmp_path / "set"))
     assert tree(tmp_path) == before
 
 
 def test_samples_that_are_not_finite_stop_the_run(tmp_path):
     with pytest.raises(NonFiniteError, match="block 0"):
-        sample.fulfil(MODEL, {"shift": jnp.float32(np.nan)}, request(), tmp_path / "set.npz")
+        sample.fulfil(MODEL, {"shift": jnp.float32(np.nan)}, Job(request(), tmp_path / "set.npz"))
     assert not (tmp_path / "set.npz").exists()
 
 
@@ -157,56 +140,18 @@ def test_progress_in_lines(capsys, monkeypatch):
 
 # --- the command, in processes of its own -------------------------------------------------------------------------
 
-COMMAND = """
-import functools, os, sys, time
-import test_sample as fake
-from pathlib import Path
-import synthjax
-from synthjax import sampling
-from synthjax.launch import sample
-from synthjax.launch.config import Experiment
-
-draw_block = sampling.draw_block
-
-def slow(*args, **options):
-    x = draw_block(*args, **options)
-    print("block", flush=True)
-    time.sleep(float(os.environ.get("SLOW", 0)))
-    return x
-
-sampling.draw_block = slow
-synthjax.load = lambda workdir, member=0, checkpoint="last": (fake.MODEL, fake.STATE, fake.SPEC)
-sample.describe_run = lambda *_: (fake.DESCRIBED, fake.DATASET)
-read = sample.runs.read
-fake_run = Experiment(name="fake", model=None), None
-sample.runs.read = lambda workdir: read(workdir) if Path(workdir, "config.json").exists() else fake_run
-sys.argv, options = sample.parse_options(sys.argv)
-sample.define_flags()
-sample.cli.run(functools.partial(sample.main, options=options), sample.__doc__)
-"""
+SCRIPT = Path(__file__).parent / "fake_sampler.py"
 
 
-def start(folder, *flags, slow=0.0, **environment):
+def start(folder, *flags, slow=0.0):
     """The command with the fake model for `synthjax.load`; it says "block" after each."""
-    script = folder / "command.py"
-    script.write_text(textwrap.dedent(COMMAND))
-    here = Path(__file__)
-    path = os.pathsep.join([str(here.parent), str(here.parents[2]), os.environ.get("PYTHONPATH", "")])
-    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
-    added = {"JAX_PLATFORMS": "cpu", "PJRT_NPROC": "1", "PYTHONPATH": path, "SLOW": str(slow), **environment}
-    return subprocess.Popen(
-        [sys.executable, str(script), f"--workdir={folder}", "--batch_size=4", *flags],
-        cwd=folder,
-        env=kept | added,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    line = [sys.executable, str(SCRIPT), f"--workdir={folder}", "--batch_size=4", *flags]
+    return commands.start(line, cwd=folder, env=commands.environment(SLOW=str(slow)))
 
 
 def finish(process, code=0):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err
+    found, out, err = commands.end(process, timeout=120)
+    assert found == code, err
     return out, err
 
 
@@ -300,4 +245,4 @@ def test_classes_of_one_size_leave_nothing_to_top_up(tmp_path):
     (tmp_path / "toy.npz").rename(tmp_path / "gone.npz")
     _, err = finish(start(tmp_path, *flags), 3)
     assert err.startswith("error: toy.npz: no such file or folder") and err.count("\n") == 1
-    assert tree(tmp_path).keys() - {"command.py", "gone.npz"} == before.keys() - {"toy.npz"}
+    assert tree(tmp_path).keys() - {"gone.npz"} == before.keys() - {"toy.npz"}

@@ -4,16 +4,16 @@ import json
 import shlex
 from pathlib import Path
 
+import in_process
 import jax
 import numpy as np
 import pytest
-from commands import command, finish
 from scipy import stats
 
 import synthjax
 from synthjax import data
 from synthjax.errors import InputError, NonFiniteError
-from synthjax.launch import config, runs, search, train, trials
+from synthjax.launch import config, runs, search, search_space, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.search import Plan, Search
 from synthjax.models import table_gan, table_vae, vae
@@ -36,8 +36,8 @@ def table() -> data.Dataset:
     return data.load("breast_cancer")
 
 
-def searched(*given: tuple[str, str]) -> list[trials.Searched]:
-    found = [trials.parse(GAN, field, text) for field, text in given]
+def searched(*given: tuple[str, str]) -> list[search_space.Searched]:
+    found = [search_space.parse(GAN, field, text) for field, text in given]
     assert None not in found
     return found  # type: ignore[return-value]
 
@@ -45,8 +45,8 @@ def searched(*given: tuple[str, str]) -> list[trials.Searched]:
 def test_values_are_drawn_from_their_ranges():
     space = searched((RATE, "1e-5..1e-3:log"), ("model.temperature", "0.1..0.9"), ("model.batch_size", "2..5"),
                      ("model.rules.n_critic", "1..100:log"), ("model.hidden", "8,8|16"))  # fmt: skip
-    drawn = trials.draw(space, 400, seed=0)
-    values = [config.to_dict(trials.of(GAN, one))["model"] for one in drawn]
+    drawn = search_space.draw(space, 400, seed=0)
+    values = [config.to_dict(search_space.of(GAN, one))["model"] for one in drawn]
     rates, temperatures, sizes, critics = (
         np.array([value[name] for value in values]) for name in ("learning_rate", "temperature", "batch_size", "rules")
     )
@@ -60,8 +60,12 @@ def test_values_are_drawn_from_their_ranges():
 
 def test_trials_differ_and_do_not_depend_on_their_number():
     space = searched((RATE, "1e-5..1e-3:log"), ("model.hidden", "8|16"))
-    assert trials.draw(space, 9, seed=3)[:4] == trials.draw(space, 4, seed=3) != trials.draw(space, 4, seed=4)
-    few = trials.draw(searched(("model.hidden", "8|16|32")), 7, seed=0)
+    assert (
+        search_space.draw(space, 9, seed=3)[:4]
+        == search_space.draw(space, 4, seed=3)
+        != search_space.draw(space, 4, seed=4)
+    )
+    few = search_space.draw(searched(("model.hidden", "8|16|32")), 7, seed=0)
     assert sorted(one["model.hidden"] for one in few) == ["16", "32", "8"]
 
 
@@ -85,7 +89,7 @@ def test_trials_differ_and_do_not_depend_on_their_number():
 )
 def test_what_cannot_be_searched_is_one_line(field, text, complaint):
     with pytest.raises(InputError) as caught:
-        trials.parse(GAN, field, text)
+        search_space.parse(GAN, field, text)
     assert complaint in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -116,26 +120,26 @@ def test_scores_that_do_not_fit_the_data_are_refused(table):
 
 
 def test_scores_rank_real_rows_above_noise(table):
-    rng = np.random.default_rng(0)
-    mixed = rng.permuted(table.train.x, axis=0)
-    for score, least, gap in (("tstr", 0.95, 0.1), ("c2st", 0.7, 0.5)):
-        judge = search.judge(table, plan(score=score), 0)
-        real = judge(table.train.x, table.train.y)
-        assert least < real <= 1 and judge(mixed, table.train.y) < real - gap
+    x, y, _ = table.train
+    noise = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+    for score, seeds in (("tstr", 1), ("c2st", 5)):  # of the 46 held-out rows one two-sample test says little
+        judges = [search.judge(table, plan(score=score), seed) for seed in range(seeds)]
+        real, other = (np.mean([judge(rows, y) for judge in judges]) for rows in (x, noise))
+        assert 0.85 < real <= 1 and other < real - 0.1
 
 
 def test_python_looks_at_some_fields_and_not_at_others(table):
     for field in (RATE, "model.b1", "model.temperature"):
-        assert trials.traceable(GAN, field, table.spec)
+        assert search_space.traceable(GAN, field, table.spec)
     for field in ("model.rules.gradient_penalty", "model.noise", "model.heads"):
-        assert not trials.traceable(GAN, field, table.spec)
+        assert not search_space.traceable(GAN, field, table.spec)
 
 
 def test_trials_at_once_are_the_trials_one_by_one(table):
     """Of a model with a schedule: metrics, states and samples after three steps."""
     chosen = Experiment("table_vae", table_vae.Config(hidden=(8,), latents=2, batch_size=16, steps=5), "breast_cancer")
     rates = np.array([1e-3, 3e-2])
-    both = trials.together(chosen, {RATE: rates}, 2, table.spec)
+    both = search_space.together(chosen, {RATE: rates}, 2, table.spec)
     key, keys = jax.random.key(1), jax.random.split(jax.random.key(2), 3)
     feed = train.trainer(chosen, both, table).feed
     batches = [feed.batch(i) for i in range(3)]
@@ -150,7 +154,7 @@ def test_trials_at_once_are_the_trials_one_by_one(table):
     state, metrics, x = after(both)
     assert x.shape == (4, 2, table.spec.dims)
     for place, rate in enumerate(rates):
-        alone = after(runs.build(trials.put(chosen, RATE, float(rate)), table.spec))
+        alone = after(runs.build(search_space.put(chosen, RATE, float(rate)), table.spec))
         mine = (*jax.tree.map(lambda a, place=place: a[place], (state, metrics)), x[:, place])
         for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
@@ -225,10 +229,10 @@ def test_a_folder_belongs_to_one_search(tmp_path, table):
 
 
 def test_the_command_goes_on_and_names_the_best(tmp_path):
-    """Two processes, the second with the last rung's figures lost; then what `train` makes of the printed command."""
-    line = command("search", "--model=table_wcgan", "--dataset=breast_cancer", "--trials=3", "--rungs=2", "--halving=2",
+    """Twice, the second time with the last rung's figures lost; then what `train` makes of the printed command."""
+    line = ("search", "--model=table_wcgan", "--dataset=breast_cancer", "--trials=3", "--rungs=2", "--halving=2",
                    "--rows=40", "--score=c2st", "--workdir=w", *SMALL, f"--config.{RATE}=1e-4..1e-2:log")  # fmt: skip
-    code, out, errors = finish(line, cwd=tmp_path)
+    code, out, errors = in_process.run(*line, folder=tmp_path, devices=1)
     assert code == 0, errors
     folder = tmp_path / "w"
     lines = [json.loads(text) for text in (folder / "trials.jsonl").read_text().splitlines()]
@@ -237,7 +241,7 @@ def test_the_command_goes_on_and_names_the_best(tmp_path):
     assert {one["trial"] for one in lines[3:]} == {one["trial"] for one in first[:2]}
 
     (folder / "trials.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines[:4]))
-    code, again, errors = finish(line, cwd=tmp_path)
+    code, again, errors = in_process.run(*line, folder=tmp_path, devices=1)
     assert code == 0, errors
     found = [json.loads(text) for text in (folder / "trials.jsonl").read_text().splitlines()]
     assert [one["score"] for one in found] == [one["score"] for one in lines]
@@ -247,7 +251,7 @@ def test_the_command_goes_on_and_names_the_best(tmp_path):
     assert words[:3] == ["python", "-m", "synthjax.launch.train"]
     rest, given = train.overrides(words[3:])
     assert rest == ["--model=table_wcgan", "--dataset=breast_cancer"]
-    chosen = trials.of(GAN, dict(given))
+    chosen = search_space.of(GAN, dict(given))
     train.run(chosen, runs.data(chosen), tmp_path / "best")
     state = synthjax.load(tmp_path / "best").state
     (group,) = (folder / "groups/6").iterdir()
@@ -266,7 +270,7 @@ def test_images_are_judged_by_a_cnn(tmp_path):
     """Two trials of a small VAE on digits, one of which never learns."""
     chosen = Experiment("vae", vae.Config(latents=2, channels=(), hidden=(16,), batch_size=64, steps=3), "digits")
     found = data.load("digits")
-    space = [trials.parse(chosen, RATE, "1e-9|1e-2")]
+    space = [search_space.parse(chosen, RATE, "1e-9|1e-2")]
     made = Search(tmp_path, chosen, space, found, plan(trials=2, score="accuracy", rows=60))  # type: ignore[arg-type]
     last = made.run()
     assert len(last) == 2 and all(0 <= one["score"] <= 1 for one in last)

@@ -12,7 +12,8 @@ from synthjax.data import Split
 from synthjax.errors import InputError
 from synthjax.evals import privacy
 from synthjax.evals.privacy import shadow
-from synthjax.launch import judging, runs, shadows
+from synthjax.launch import runs, shadows
+from synthjax.launch.parts import Parts
 from synthjax.launch.subjects import Run
 from synthjax.model import DataSpec, Model
 
@@ -46,7 +47,7 @@ def memory(n_batches):
 
 @pytest.mark.parametrize("n_batches, steps", [(None, 1), (1, 12), (2, 6)])
 def test_each_model_sees_all_of_its_half_and_nothing_of_the_other(n_batches, steps):
-    found = shadows.train(memory(n_batches), SPEC, X, Y, models=8, steps=steps, batch_size=8, seed=1)
+    found = shadows.train(memory(n_batches), SPEC, X, Y, shadows.Group(8, steps, batch_size=8, seed=1))
     inside, seen = np.asarray(found.inside), np.asarray(found.state)
     assert inside.shape == seen.shape == (8, ROWS)
     np.testing.assert_array_equal(seen > 0, inside)
@@ -59,7 +60,7 @@ def test_each_model_sees_all_of_its_half_and_nothing_of_the_other(n_batches, ste
 
 def test_scores_are_those_of_each_model_and_calibrate_the_attack():
     model = memory(None)
-    found = shadows.train(model, SPEC, X, Y, models=16, steps=1, batch_size=8, seed=2)
+    found = shadows.train(model, SPEC, X, Y, shadows.Group(16, 1, batch_size=8, seed=2))
     rows = np.arange(5, ROWS)
     scores = shadows.surprise(model, SPEC, found, X[rows], Y[rows], jax.random.key(0))
     apart = np.linalg.norm(X[rows][:, None] - X, axis=2)
@@ -82,7 +83,7 @@ def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     train, unseen = (Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None)))
     found = shadows.attack(run, train, unseen, models=4, seed=3, limit=25)
-    attacked = privacy.audience(80, 40, seed=3, limit=25)
+    attacked = privacy.attacked_rows(80, 40, seed=3, limit=25)
     assert found.scores.shape == found.trained_on.shape == (4, 50)
     rows = np.concatenate([attacked.members, 80 + attacked.others])
     apart = np.linalg.norm(X[rows][:, None] - X, axis=2)
@@ -102,16 +103,16 @@ def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path
     monkeypatch.setattr(shadows, "AT_ONCE", 3)
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     both = [Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None))]
-    parts, trained = judging.Parts(tmp_path, {"seed": 3}, []), []
+    parts, trained = Parts(tmp_path, {"seed": 3}, []), []
 
     def attack(most):
         """With the trainings counted, and cut off before one more than `most`."""
 
-        def train(*args, group, **sizes):
+        def train(*args):
             if len(trained) == most:
                 raise KeyboardInterrupt
-            trained.append(group)
-            return real_train(*args, group=group, **sizes)
+            trained.append(args[-1].number)
+            return real_train(*args)
 
         real_train = shadows.train
         with monkeypatch.context() as patch:

@@ -11,9 +11,9 @@ from PIL import Image
 
 from synthjax import data
 from synthjax.errors import InputError, SynthjaxError
-from synthjax.launch import eval_images, runs, sample, subjects
+from synthjax.launch import evaluate, notes, runs, sample, subjects
 from synthjax.launch.config import Experiment
-from synthjax.launch.subjects import Subject, Synthetic
+from synthjax.launch.subjects import Asked, Synthetic
 from synthjax.model import Model
 from synthjax.models import vae
 
@@ -71,18 +71,16 @@ def test_a_missing_or_damaged_file_is_one_clear_line(digits, tmp_path):
 def subject_of(digits, x, y):
     """A foreign file, of real data whose test examples are its own."""
     test = digits.test._replace(index=np.arange(len(digits.test.y)))
-    return Subject(digits._replace(test=test), Synthetic(x, y), None, None)
+    return subjects.of_images(digits._replace(test=test), Synthetic(x, y), None, None)
 
 
 def test_a_class_without_examples_is_told_and_judged(digits, tmp_path):
     x, y = (a[digits.train.y != 3] for a in digits.train[:2])
     found = subjects.read_synthetic(save(tmp_path / "synthetic.npz", x=x, y=y), digits.spec)
     assert len(found.x) == len(x)
-    (note,) = eval_images.about(
-        subject_of(digits, np.resize(x, digits.train.x.shape), np.resize(y, len(digits.train.y)))
-    )
+    (note,) = subject_of(digits, np.resize(x, digits.train.x.shape), np.resize(y, len(digits.train.y))).notes
     assert note == "no synthetic example is of class '3' (10.1% of the real examples)"
-    assert subjects.absent({"a": 1, "b": 3, "c": 0}, {"b"}, "row") == [
+    assert notes.absent("abc", np.array([0, 1, 1, 1]), np.array([1]), "row") == [
         "no synthetic row is of class 'a' (25.0% of the real rows)"
     ]
 
@@ -95,9 +93,8 @@ def test_an_unconditional_model_may_come_without_labels(digits, tmp_path):
 # --- what is judged ----------------------------------------------------------------------------------------------
 
 
-def ask(**given):
-    nothing = {"workdir": None, "real": None, "data_dir": None, "synthetic": None, "member": 0, "seed": 0}
-    return subjects.find(**{**nothing, **given})
+def ask(seed=0, **given):
+    return subjects.find(Asked(**given), table=False, seed=seed)
 
 
 @pytest.mark.parametrize("given", [{"real": "digits"}, {"real": "digits", "synthetic": "a.npz", "workdir": "runs/a"}])
@@ -146,14 +143,14 @@ def test_the_runs_own_set_is_drawn_once_per_checkpoint(run, digits):
     subject = ask(workdir=str(run.workdir))
     file = run.workdir / "synthetic.npz"
     assert subject.file == file and subject.run is not None and subject.unseen == "holdout"
-    assert len(subject.synthetic.x) == len(digits.train.x)
-    np.testing.assert_array_equal(np.bincount(subject.synthetic.y), np.bincount(digits.train.y))
+    assert len(subject.rows["synthetic"].x) == len(digits.train.x)
+    np.testing.assert_array_equal(np.bincount(subject.rows["synthetic"].y), np.bincount(digits.train.y))
     before = file.stat().st_mtime_ns, file.read_bytes()
     ask(workdir=str(run.workdir), seed=1)
     assert (file.stat().st_mtime_ns, file.read_bytes()) == before
     run.state = {"brightness": jnp.full((), 0.5)}
     brighter = ask(workdir=str(run.workdir))
-    assert brighter.synthetic.x.mean() > subject.synthetic.x.mean() + 1
+    assert brighter.rows["synthetic"].x.mean() > subject.rows["synthetic"].x.mean() + 1
 
 
 def test_a_file_that_somebody_put_there_is_not_replaced(run, digits):
@@ -196,7 +193,7 @@ def test_a_run_with_a_rare_class_is_judged_by_what_it_was_trained_on(run, digits
     counts = np.bincount(digits.train.y)
     counts[3] = round(counts[3] / 20)
     np.testing.assert_array_equal(np.bincount(subject.real.train.y), counts)
-    np.testing.assert_array_equal(np.bincount(subject.synthetic.y), counts)
+    np.testing.assert_array_equal(np.bincount(subject.rows["synthetic"].y), counts)
     np.testing.assert_array_equal(subject.real.test.y, digits.test.y)
 
 
@@ -212,8 +209,7 @@ def write_folder(folder, x, y):
 
 
 def asked(**given):
-    nothing = dict.fromkeys(("workdir", "real", "data_dir", "synthetic"))
-    return subjects.find(**{**nothing, "member": 0, "seed": 0, **{name: str(value) for name, value in given.items()}})
+    return ask(**{name: str(value) for name, value in given.items()})
 
 
 @pytest.mark.parametrize("form", ["npz", "folder"])
@@ -229,12 +225,12 @@ def test_a_holdout_of_images_is_what_nothing_was_made_from(form, digits, tmp_pat
     assert len(found.train.x) == len(x) and len(found.holdout.x) == 0 and subject.unseen == "test"
     assert sorted(row.tobytes() for row in found.test.x) == sorted(row.tobytes() for row in unseen)
     assert np.bincount(found.test.y).tolist() == np.bincount(labels).tolist()
-    attacked, reference = eval_images.witnesses(subject)
+    attacked, _, reference = subjects.unseen_and_reference(subject)
     assert sorted([*attacked.index, *reference.index]) == list(range(len(unseen))) and len(attacked.x) == 180
-    assert not any("unseen" in note for note in eval_images.about(subject))
+    assert not any("unseen" in note for note in subject.notes)
     alone = asked(real=real, synthetic=made)
     assert len(alone.real.train.x) + len(alone.real.holdout.x) + len(alone.real.test.x) == len(x)
-    assert "a fixed fifth of it counts as unseen" in eval_images.about(alone)[-1]
+    assert "a fixed fifth of it counts as unseen" in alone.notes[-1]
 
 
 def test_a_holdout_that_is_the_real_file_is_told_before_any_slow_work(digits, tmp_path, monkeypatch, capsys):
@@ -244,11 +240,11 @@ def test_a_holdout_that_is_the_real_file_is_told_before_any_slow_work(digits, tm
     def begin(*_, **__):
         raise Begun
 
-    monkeypatch.setattr(eval_images, "judge_likeness", begin)
+    monkeypatch.setattr(evaluate.fidelity, "evaluate", begin)
     real = save(tmp_path / "train.npz", x=digits.train.x, y=digits.train.y)
     for holdout, told in ((real, True), (save(tmp_path / "t.npz", x=digits.test.x, y=digits.test.y), False)):
         with pytest.raises(Begun):
-            eval_images.run(asked(real=real, holdout=holdout, synthetic=real), tmp_path, seed=0, level="look")
+            evaluate.run(asked(real=real, holdout=holdout, synthetic=real), tmp_path, seed=0, level="look")
         assert ("note: test and train overlap: 1294 of 1294" in capsys.readouterr().out.replace(",", "")) == told
 
 
@@ -281,7 +277,7 @@ def test_a_holdout_goes_with_files_that_have_no_test_split(digits, tmp_path):
         with pytest.raises(InputError, match="goes with images that have no test split of their own"):
             asked(real=real, synthetic=one, holdout=one)
     with pytest.raises(SynthjaxError, match="--holdout goes with --real: a run knows its own"):
-        subjects.find(workdir="runs/a", real=None, data_dir=None, synthetic=None, member=0, seed=0, holdout="a.npz")
+        ask(workdir="runs/a", holdout="a.npz")
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="rows.csv: is a table"):
         asked(real=one, synthetic=one, holdout=tmp_path / "rows.csv")

@@ -3,10 +3,8 @@
 import dataclasses
 import json
 import logging
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from commands import finish
+from in_process import launch
 from shop import draw, experiment, read
-from test_train import launch
 
 import synthjax
 from synthjax.data import writers
@@ -65,11 +64,9 @@ def test_an_encoder_that_is_not_the_checkpoints_draws_nothing(run, tmp_path, cha
         assert '"Bath"' in path.read_text()
         path.write_text(path.read_text().replace('"Bath"', '"Bonn"'))
     done = launch(tmp_path, "--workdir=run", "--rows=5", "--out=drawn.csv", name="sample")
-    (line,) = done.stderr.splitlines()
+    (line,) = done.err.splitlines()
     state = "is missing" if change == "gone" else "has changed"
-    assert done.returncode == 6 and re.match(
-        rf"error: .*run/encoder.json: {state} since checkpoint \d+ was saved", line
-    )
+    assert done.code == 6 and re.match(rf"error: .*run/encoder.json: {state} since checkpoint \d+ was saved", line)
     assert not list(tmp_path.glob("drawn*"))
 
 
@@ -244,11 +241,10 @@ for form in ("csv", "parquet"):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux starts a peak of memory anew")
 def test_twenty_times_the_rows_take_no_more_memory(run, tmp_path):
     """400,000 rows, 17 MB as CSV and 190 MB in a data frame of text, beyond what 20,000 take; on one device."""
-    line, environment = [sys.executable, "-c", DRAW, run, tmp_path], {**os.environ, "XLA_FLAGS": ""}
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
+    code, out, err = finish([sys.executable, "-c", DRAW, str(run), str(tmp_path)])
+    assert code == 0, err
     assert (tmp_path / "many.csv").stat().st_size > 16_000_000
-    beyond = [int(kilobytes) for kilobytes in re.findall(r"beyond (-?\d+)", done.stdout)]
+    beyond = [int(kilobytes) for kilobytes in re.findall(r"beyond (-?\d+)", out)]
     assert len(beyond) == 2 and max(beyond) < 60_000, beyond
 
 
@@ -271,7 +267,7 @@ def test_a_kill_while_the_file_is_put_together_costs_no_rows(run, drawn, tmp_pat
         with pytest.raises(KeyboardInterrupt):
             draw(run, tmp_path / "set.csv", 150)
     with monkeypatch.context() as patch:
-        patch.setattr(sample.sampling, "draw_block", None)
+        patch.setattr(sample.sampling.Sampler, "__call__", None)
         draw(run, tmp_path / "set.csv", 150)
     assert (tmp_path / "set.csv").read_bytes() == (drawn / "set.csv").read_bytes()
 
@@ -324,17 +320,17 @@ def test_the_commands_from_csv_to_csv(folder):
     flags = ["--dataset=shop.csv", "--model=table_wcgan", "--steps=2", "--batch_size=32", "--config.model.hidden=8"]
     flags += ["--workdir=gan", "--target=churned", "--min_count=4", "--encoding=minmax"]
     done = launch(folder, *flags)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
     assert lines[0] == "216 training rows, 9 columns, target churned; min_count=4"
     assert any(line.startswith("table_wcgan on shop: 216 rows of 9 columns, 2 classes (24 held out") for line in lines)
     assert runs.read(folder / "gan")[0].encoding == "minmax"
     done = launch(folder, "--workdir=gan", "--rows=90", "--where=churned=yes", name="sample")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     found = read(folder / "gan" / "synthetic.csv")
     assert len(found) == 90 and (found.churned == "yes").all()
     done = launch(folder, "--workdir=gan", "--top_up", name="sample")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     lacking = np.bincount(runs.trained_on(folder / "gan", str(folder)).train.y)
     assert len(read(folder / "gan" / "top_up.csv")) == lacking.max() - lacking.min()
 
@@ -343,16 +339,16 @@ def test_one_command_from_a_table_to_a_table(folder):
     flags = ["--table=shop.csv", "--target=churned", "--out=made", "--rows=80", "--config.checkpoint_every=2"]
     flags += [f"--config.model.{name}" for name in ("components=3", "bins=16", "batch_size=64", "steps=3")]
     done = launch(folder, *flags, name="synthesize")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
     made = read(folder / "made" / "synthetic.csv")
     assert len(made) == 80 and runs.read(folder / "made")[0].name == "mixture"
-    lines = done.stdout.splitlines()
+    lines = done.out.splitlines()
     first = lines.index("made/synthetic.csv, its first rows:")
     assert lines[first + 1].split() == list(made) and lines[first + 20].split()[0] == made.customer_id[18]
     assert any(line.startswith("the synthetic table: made/synthetic.csv") for line in lines[first + 21 :])
     before = (folder / "made" / "synthetic.csv").stat().st_mtime_ns
     again = launch(folder, *flags, name="synthesize")
-    assert again.returncode == 0 and "continuing from step 3" in again.stdout
+    assert again.code == 0 and "continuing from step 3" in again.out
     assert (folder / "made" / "synthetic.csv").stat().st_mtime_ns == before
 
 

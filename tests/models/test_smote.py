@@ -116,16 +116,15 @@ def test_fewer_rows_than_the_spec_says_leave_room_and_of_more_the_last_are_left_
         np.testing.assert_array_equal(x[:, 8:], np.eye(2)[np.arange(40) % 2])
 
 
-def test_a_class_without_rows_is_refused():
-    """Where it is compiled it cannot be: then its rows are no numbers, and never those of another class."""
+def test_a_class_without_rows_gives_no_numbers():
+    """Compiled or not, and never the rows of another class."""
     rows = jax.tree.map(jnp.asarray, mixed(280))
     model = smote.build(smote.Config(neighbours=3), SPEC)
     start = model.init(jax.random.key(0))
     state = model.step(jax.random.key(0), 0, start, rows._replace(weight=(rows.y == 0) * 1.0))[0]
     labels = jnp.asarray([0, 1, 0])
-    with pytest.raises(InputError, match="class b has no training row"):
-        model.sample(jax.random.key(1), state, labels)
-    x = np.asarray(jax.jit(model.sample)(jax.random.key(1), state, labels))
-    np.testing.assert_array_equal(np.isnan(x).all(axis=1), [False, True, False])
-    assert np.isfinite(x[[0, 2]]).all()
+    for sample in (model.sample, jax.jit(model.sample)):
+        x = np.asarray(sample(jax.random.key(1), state, labels))
+        np.testing.assert_array_equal(np.isnan(x).all(axis=1), [False, True, False])
+        assert np.isfinite(x[[0, 2]]).all()
     assert np.isfinite(model.sample(jax.random.key(1), start, labels)).all()  # before the first step

@@ -8,7 +8,9 @@ import pytest
 
 from synthjax import data
 from synthjax.errors import InputError
-from synthjax.evals import tabular, tabular_utility
+from synthjax.evals.domains import panel
+from synthjax.evals.domains.tables import measures
+from synthjax.evals.fidelity import tables as fidelity
 from synthjax.launch import reproduce
 from synthjax.studies import adult
 from synthjax.studies.workspace import Workspace
@@ -57,11 +59,11 @@ def test_copies_are_found_out_and_columns_drawn_alone_are_not():
     tables = adult.read(real, real.frame("train").reset_index(drop=True))
     found = adult.fidelity(tables, seed=0, limit=1000)
     assert found["shapes"] == found["trends"] == found["trends_real_edges"] == 1
-    assert found["c2st_train"] == pytest.approx(tabular.c2st(tables["train"], tables["train"])["score"])
-    judge = tabular_utility.train_judge(tabular_utility.ALL_ROWS, tables["train"], 0)
+    assert found["c2st_train"] == pytest.approx(fidelity.c2st(tables["train"], tables["train"])["score"])
+    judge = panel.train_judge(panel.ALL_ROWS, tables["train"], 0)
     test = tables["test"]
     rarer = list(test.schema.classes).index("malignant")
-    assert found["auc"] == tabular_utility.score(test, judge(test), rarer)["roc_auc"] > 0.95
+    assert found["auc"] == measures(test, judge(test), rarer)["roc_auc"] > 0.95
 
 
 def test_the_study_runs_and_goes_on(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from toy_workspace import ToyWorkspace
 
 from synthjax import data
 from synthjax.errors import InputError
-from synthjax.evals import frames
+from synthjax.evals.table import from_frames, independent_columns
 from synthjax.launch import config as config_lib
 from synthjax.launch import reproduce
 from synthjax.studies import models as study
@@ -108,8 +108,8 @@ def test_rows_drawn_alone_are_told_from_real_ones():
     loaded = data.load("breast_cancer")
     schema = loaded.table.schema
     splits = {split: loaded.frame(split) for split in ("train", "test")}
-    parts = frames.read(splits, schema.comparable_kinds(), schema.target)
-    alone = frames.alone(np.random.default_rng(0), parts["train"], 409)
+    parts = from_frames(splits, schema.comparable_kinds(), schema.target)
+    alone = independent_columns(np.random.default_rng(0), parts["train"], 409)
     config = dataclasses.replace(TINY, networks=2, limit=409)
     real, made = (study.row_scores(config, rows, parts["train"], parts["test"]) for rows in (parts["train"], alone))
     assert min(real["tstr"]) > 0.97 and max(made["tstr"]) < 0.9 and len(made["tstr"]) == 2

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
 from synthjax.errors import InputError
-from synthjax.evals import frames, tabular_utility
+from synthjax.evals.domains import panel
+from synthjax.evals.table import Table, from_frames
 from synthjax.launch import reproduce
 from synthjax.launch.config import presets
 from synthjax.studies import s2, s2_others, s2_rows, workspace
@@ -113,12 +114,12 @@ def test_synthetic_rows_have_the_classes_of_training(study, gan):
     assert not frame.equals(s2_rows.draw(study, gan, 100, seed=4))
 
 
-def blobs(rng, n: int, apart: float) -> frames.Table:
+def blobs(rng, n: int, apart: float) -> Table:
     y = np.arange(n) % 4 == 0
     x = rng.normal(size=(n, 3)) + apart * y[:, None]
     frame = pd.DataFrame(x, columns=list("abc")).assign(y=np.where(y, "yes", "no"))
     kinds = dict.fromkeys("abc", "continuous") | {"y": "categorical"}
-    return frames.read({"rows": frame}, kinds, "y")["rows"]
+    return from_frames({"rows": frame}, kinds, "y")["rows"]
 
 
 def test_four_classifiers_agree_with_scikit_learn():
@@ -204,7 +205,7 @@ def test_every_table_comes_out(study):
 def test_published_figures_stand_beside_the_wcgan(monkeypatch):
     values = {measure: {"values": [0.5, 0.75], "mean": 0.625} for measure in s2.MEASURES}
     of_judges = dict.fromkeys(("tstr", "trtr", "floor", "trts"), values)
-    one = {"mean": of_judges, "judges": dict.fromkeys(tabular_utility.JUDGES, of_judges), "minutes": 2.0}
+    one = {"mean": of_judges, "judges": dict.fromkeys(panel.JUDGES, of_judges), "minutes": 2.0}
     monkeypatch.setattr(s2, "scores", lambda *_: [one])
     config = dataclasses.replace(TINY, models=("table_gan", "table_wcgan"))
     nine, each = s2.utility_tables(None, config, "numeric", "9")

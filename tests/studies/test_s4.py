@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from synthjax.errors import InputError
-from synthjax.evals import frames, tabular
+from synthjax.evals.fidelity import tables as fidelity
+from synthjax.evals.table import from_frames
 from synthjax.studies import s4
 from synthjax.studies.workspace import Workspace
 
@@ -55,9 +56,9 @@ def test_the_table_says_what_was_measured(workspace, tables):
     parts = s4.table(workspace, TINY)
     made = pd.read_csv(workspace.folder / "sets/independent-120-0.csv")
     kinds = {field.name: field.kind for field in parts.whole.table.schema.fields}  # type: ignore[union-attr]
-    both = frames.read({"test": parts.whole.frame("test"), "made": made}, kinds)
+    both = from_frames({"test": parts.whole.frame("test"), "made": made}, kinds)
     assert len(made) == 80
-    assert tabular.shapes(both["test"], both["made"])["score"] == pytest.approx(scores["shapes"])
+    assert fidelity.shapes(both["test"], both["made"])["score"] == pytest.approx(scores["shapes"])
     assert scores["trends"] < s4.references(workspace, TINY)["real"]["trends"]
     for name in ("quality_independent.png", "membership_independent.png"):
         assert (workspace.folder / name).stat().st_size > 1000

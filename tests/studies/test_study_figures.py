@@ -9,8 +9,7 @@ from matplotlib.container import ErrorbarContainer
 from PIL import Image
 
 from synthjax.errors import InputError
-from synthjax.evals import canvas
-from synthjax.studies import figures
+from synthjax.studies import canvas, figures
 
 DIGITS = [str(digit) for digit in range(10)]
 

@@ -7,11 +7,12 @@
     overlap      rows that the real sets share
     roc          figures, intervals and p-values of one attack
     summary      what all attacks together amount to, and whom they hit worst
-    protocol     all of it on images, or on any vectors; `synthjax.evals.tabular_privacy` does so on tables
+    distance_tests  tests of distances by the recipe of a published study
+    protocol     all of it, on images and tables, or on any vectors
 
 Members are a subsample of the training set, others are real examples that the generator cannot have seen.
 
-    found = privacy.evaluate(synthetic, train, holdout, test, spec)
+    found = privacy.evaluate(Sets(domain, synthetic, train, test, unseen, reference), Attacker())
     found["findings"]["flagged"], found["mia"]["auc"], found["mia"]["worst_hit"]["records"]
 
 Formal guarantees: none. These are lower bounds on what leaks; only differentially private training bounds it above.
@@ -19,7 +20,7 @@ Formal guarantees: none. These are lower bounds on what leaks; only differential
 
 from synthjax.evals.privacy.distances import Keys
 from synthjax.evals.privacy.protocol import Attacker, evaluate, judge
-from synthjax.evals.privacy.records import Audience, Examples, audience
+from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows
 
-__all__ = ["Attacker", "Audience", "Examples", "Keys", "Shadows", "audience", "evaluate", "judge"]
+__all__ = ["AttackedRows", "Attacker", "Keys", "Shadows", "attacked_rows", "evaluate", "judge"]

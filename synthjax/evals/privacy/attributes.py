@@ -17,16 +17,19 @@ A category is right if it is the very one, a number if it is off by at most 5 % 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import encoders, frames
-from synthjax.evals.frames import Table
+from synthjax.evals import encoders
+from synthjax.evals.figure import part
 from synthjax.evals.neighbours import nearest
-from synthjax.evals.privacy.distances import compare
-from synthjax.evals.threads import one_thread
+from synthjax.evals.privacy.distances import OfMembers, compare
+from synthjax.evals.streams import stream
+from synthjax.evals.table import Table
+from synthjax.evals.threads import single_thread
 
 SECRETS = 3
 """Columns that are guessed where none are named."""
@@ -36,6 +39,16 @@ ITERATIONS = 50
 NEAR_QUANTILE = 0.01
 TOLERANCE = 0.05
 ATTACKERS = ("boosting", "nearest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guesses:
+    """How often one secret column is guessed; `tolerance` of a number."""
+
+    boosting: OfMembers = part("by boosting")
+    nearest: OfMembers = part("by the nearest synthetic row")
+    without: OfMembers = part("by boosting without the file")
+    tolerance: float | None
 
 
 def default_secrets(table: Table) -> list[str]:
@@ -84,9 +97,8 @@ def evaluate(
         limit: training rows and control rows that are guessed at most.
 
     Returns:
-        By column `boosting`, `nearest`, `without`, each as `distances.compare` gives it, members being training rows
-        and others the control; `tolerance`, None for categories. Columns that no row or one value has are left out,
-        and all of them where there is but one column.
+        By column the keys of `Guesses`, members being training rows and others the control. Columns that no row or one
+        value has are left out, and all of them where there is but one column.
 
     Raises:
         InputError: a column is none of the table's.
@@ -97,8 +109,8 @@ def evaluate(
             raise InputError(f"secrets: {name!r} is not a column that is compared; those are {', '.join(names)}")
     if len(names) < 2:
         return {}
-    rng = np.random.default_rng([seed, 10])
-    members, control = (frames.sample(rng, table, limit) for table in (train, holdout))
+    rng = stream(seed, "privacy.attributes")
+    members, control = (table.sample(rng, limit) for table in (train, holdout))
     found = {}
     for name in secrets if secrets is not None else default_secrets(train):
         if (of := _guess(name, synthetic, members, control, reference, rng)) is not None:
@@ -157,7 +169,7 @@ def _boosting(
     """What histogram boosting, having learnt from some rows, says of the secret of others: (N,) for each table."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    rows = frames.sample(rng, learnt, FIT_LIMIT)
+    rows = learnt.sample(rng, FIT_LIMIT)
     values = _values(rows, name)
     if len(np.unique(values)) < 2:
         yield from (np.full(len(table), values[0]) for table in tables)
@@ -166,7 +178,7 @@ def _boosting(
     encode, categorical = encoders.ordinal(known, without_target=False)
     make = HistGradientBoostingRegressor if name in learnt.schema.numeric else HistGradientBoostingClassifier
     model = make(max_iter=ITERATIONS, early_stopping=False, categorical_features=categorical, random_state=0)
-    with one_thread("openmp"):
+    with single_thread("openmp"):
         model.fit(encode(known), values)
         found = [model.predict(encode(table.select(others))) for table in tables]
     yield from found

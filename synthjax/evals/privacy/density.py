@@ -22,6 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
+
 DIMS = 20
 """Principal components at most."""
 FIT_LIMIT = 20_000
@@ -51,8 +54,8 @@ class Components:
         """Of the rows of x (N, ...), at most `dims`; axes along which nothing varies are left out."""
         from sklearn.decomposition import PCA
 
-        rng = np.random.default_rng([seed, 8])
-        rows = x if len(x) <= FIT_LIMIT else x[np.sort(rng.choice(len(x), FIT_LIMIT, replace=False))]
+        rng = stream(seed, "privacy.components")
+        rows = x[sample(rng, len(x), FIT_LIMIT)]
         flat = rows.reshape(len(rows), -1).astype(np.float64)
         found = PCA(min(dims, *flat.shape), random_state=seed).fit(flat)
         spread = np.sqrt(found.explained_variance_)

@@ -16,14 +16,17 @@ Diagnostics, never a proof: data that passes them has been shown to leak (Yao et
 De Cristofaro 2023, arXiv:2312.05114).
 """
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from synthjax.evals.estimate import wilson
+from synthjax.evals.figure import Count, Interval, Share, figure, part
 from synthjax.evals.neighbours import nearest
-from synthjax.evals.privacy.records import choose
-from synthjax.evals.privacy.roc import wilson
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
 
 NEAR_QUANTILE = 0.01
 PAIRS = 8
@@ -32,6 +35,97 @@ NAMED = 1000
 """How many copied training examples are named at most."""
 RARE = 0.001
 """Probability by chance below which more equal examples than expected count as copies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfMembers:
+    """How often something holds of training records (members) and of unseen ones (others)."""
+
+    members: Share
+    others: Share
+    gain: float = figure(
+        "gain",
+        "Share of training records less that of unseen ones; 0: no leak.",
+        "low",
+        bounds=(-1, 1),
+        reference=0.0,
+        interval="interval",
+        detail=True,
+    )
+    interval: Interval
+    n_members: Count
+    n_others: Count
+    p: Share = figure("p", "Of Fisher's exact test: training records have more.", detail=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExactDoubles(OfMembers):
+    """Records with an equal synthetic one; `records`: training rows, the first `NAMED`."""
+
+    records: list[Count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearDoubles(OfMembers):
+    """Records with a synthetic one within `threshold`, a quantile of the unseen ones' distances to synthetic ones."""
+
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duplicates:
+    """Do training records have synthetic doubles more often than unseen ones?"""
+
+    exact: ExactDoubles = part("exact doubles")
+    near: NearDoubles = part("near doubles")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearMatches:
+    """Synthetic examples closer to a training one than `threshold`, the `quantile` of unseen real ones' distances."""
+
+    share: Share = figure(
+        "near copies",
+        "Share of synthetic examples that come very near to a training one.",
+        "low",
+        reference="reference",
+    )
+    reference: Share
+    threshold: float
+    quantile: Share
+    examined: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosePair:
+    """A synthetic example and its closest training example, by row."""
+
+    synthetic: Count
+    train: Count
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosestRecord:
+    """Distance to closest record: a diagnostic, never a proof."""
+
+    share_nearer_train: Share = figure(
+        "nearer to training data",
+        "Share of synthetic examples nearer to the training set than to as many unseen examples.",
+        reference=0.5,
+        interval="interval",
+    )
+    interval: Interval
+    reference: float
+    effective_n: float
+    n_synthetic: Count
+    n_real: Count
+    median_train: float
+    median_holdout: float
+    nndr: dict[Literal["train", "holdout"], dict[Literal["median", "q05"], Share]]
+    """Distance to the nearest over that to the second nearest real example."""
+    histogram: dict[Literal["edges", "train", "holdout"], list[float | int]]
+    """Counts of distances between the edges."""
 
 
 def keys(rows: np.ndarray) -> list[bytes]:
@@ -101,9 +195,9 @@ def exceeds(ours: int, made: int, theirs: int, unseen: int) -> bool:
 
 def closest_record(synthetic: np.ndarray, train: np.ndarray, holdout: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
     """Distance to closest record: is the synthetic data nearer to the training set than to as many unseen examples?"""
-    rng = np.random.default_rng([seed, 2])
+    rng = stream(seed, "privacy.closest_record")
     size = min(len(train), len(holdout))
-    train, holdout = train[choose(rng, len(train), size)], holdout[choose(rng, len(holdout), size)]
+    train, holdout = train[sample(rng, len(train), size)], holdout[sample(rng, len(holdout), size)]
     (near_train, train_index), (near_holdout, holdout_index) = (
         nearest(synthetic, real, k=min(2, size)) for real in (train, holdout)
     )
@@ -163,9 +257,7 @@ def duplicates(to_members: np.ndarray, to_others: np.ndarray, exact: Keys) -> di
         exact: of all examples.
 
     Returns:
-        `exact` and `near`, each `members` and `others` (shares that have a double), `n_members`, `n_others`, `p`; near
-        also `threshold`: the quantile of the unseen examples' distances to their nearest synthetic one; exact also
-        `records`: training rows that have a double, the first `NAMED` of them.
+        Plain values with the keys of `Duplicates`.
     """
     made = set(exact.synthetic)
     known, unseen = (np.array([row in made for row in rows], bool) for rows in (exact.train, exact.holdout))
@@ -180,9 +272,8 @@ def compare(members: np.ndarray, others: np.ndarray) -> dict[str, Any]:
     """How often something holds of members (n,) and of others (m,), both bool: a plain two-sample comparison.
 
     Returns:
-        `members` and `others`, shares; `gain`, their difference, and its 95 % `interval` (Newcombe 1998, Statist. Med.
-        17:873, method 10, from Wilson's intervals); `n_members`, `n_others`; `p`, of Fisher's exact test, one-sided:
-        members have more.
+        Plain values with the keys of `OfMembers`: the interval of the gain is Newcombe's (1998, Statist. Med. 17:873,
+        method 10, from Wilson's intervals).
     """
     table = [[int(rows.sum()), int((~rows).sum())] for rows in (members, others)]
     ours, theirs = float(members.mean()), float(others.mean())

@@ -14,23 +14,37 @@ which is what `taken` estimates. More than by chance is said if Fisher's one-sid
 import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scipy import stats
 
+from synthjax.evals.figure import Count, Share
 from synthjax.evals.privacy.distances import RARE
 
-LARGE = 0.05
-"""Share taken over from the training set above which rows cannot stand for unseen ones."""
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """What two real sets share."""
+
+    rows_of: str
+    found_in: str
+    """Names of the sets."""
+    shared: Count
+    """How many of the `n` rows of the first equal one of the second."""
+    n: Count
+    twins: Count
+    """How many of the `among` rows of the second equal another of their own."""
+    among: Count
+    taken: Share
+    """The share taken over (see module); 0 where that is no more than chance."""
 
 
 def find(*, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[bytes]) -> list[dict[str, Any]]:
     """What each pair of real sets has in common, by the exact keys of their rows (see `distances.keys`).
 
     Returns:
-        Of every pair of sets that are not empty: `rows_of` and `found_in`, their names; `shared`, how many of the `n`
-        rows of the first equal one of the second; `twins`, how many of the `among` rows of the second equal another of
-        their own; `taken`, the share taken over (see module), 0 where that is no more than chance.
+        Of every pair of sets that are not empty, the keys of `Overlap`.
     """
     found = []
     sets = {"train": train, "holdout": holdout, "test": test}
@@ -65,11 +79,3 @@ def _sentence(one: Mapping[str, Any], unit: str) -> str:
     if one["found_in"] == "train":
         return f"{said}; scores on them are not scores on unseen {unit}s, and a leak is hard to see"
     return f"{said}; what is calibrated on the one and measured on the other is not independent"
-
-
-def seen(found: Sequence[Mapping[str, Any]], non_members: str) -> Mapping[str, Any] | None:
-    """The overlap that makes the split `non_members` useless as unseen rows: `LARGE` of it was taken from train."""
-    for one in found:
-        if (one["rows_of"], one["found_in"]) == (non_members, "train") and one["taken"] > LARGE:
-            return one
-    return None

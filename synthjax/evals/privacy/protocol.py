@@ -1,80 +1,152 @@
-"""One protocol for images and tables: records as vectors in, the privacy part of a report out."""
+"""One protocol for images and tables: records as vectors in, the privacy part of a report out.
 
-from collections.abc import Mapping
+On vectors (images as they are stored, rows by `encoders.metric`) run the copies, the distance to closest record and the
+membership attacks. Tables have guesses of secret columns and a published study's tests on top.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from synthjax.evals.privacy import records, roc
+from synthjax.errors import InputError
+from synthjax.evals.figure import Count, Share, figure, part, twin
+from synthjax.evals.privacy import attributes, distance_tests, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
-from synthjax.evals.privacy.distances import Keys, closest_record, copies, duplicates
-from synthjax.evals.privacy.records import Audience, Examples, audience, choose
+from synthjax.evals.privacy.attributes import Guesses
+from synthjax.evals.privacy.distance_tests import StudyTests
+from synthjax.evals.privacy.distances import (
+    ClosePair,
+    ClosestRecord,
+    Duplicates,
+    Keys,
+    NearMatches,
+    closest_record,
+    copies,
+    duplicates,
+)
+from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
-from synthjax.evals.privacy.summary import findings, summarise
-from synthjax.model import DataSpec
+from synthjax.evals.privacy.summary import Attack, Attacks, Findings, ModelAttacks, findings, summarise
+from synthjax.evals.sets import Sets
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
+from synthjax.evals.table import Table
+
+RECORD_LIMIT = 50_000
+"""Rows of a synthetic table whose closest record is looked for at most."""
 
 
-def evaluate(
-    synthetic: Examples,
-    train: Examples,
-    holdout: Examples,
-    test: Examples,
-    spec: DataSpec,
-    *,
-    scores: Mapping[str, np.ndarray] | None = None,
-    shadows: Shadows | None = None,
-    public: int = 0,
-    seed: int = 0,
-    limit: int = 10_000,
-    save: Path | None = None,
-) -> dict[str, Any]:
-    """The privacy part of a report on images.
+@dataclass(frozen=True, kw_only=True)
+class Membership(Attacks):
+    """Attacks from the file alone, and on the model where there is one."""
 
-    Args:
-        synthetic: what the generator made; x as stored (images uint8).
-        train: what the generator was trained on.
-        holdout: real examples that it cannot have seen, at least 2.
-        test: other real examples, the attacker's reference; may be empty, then no attack is calibrated.
-        spec: the data's spec.
-        scores: how surprised the model is (low = known) by rows of `audience`: "members" (n,), "others" (m,).
-        shadows: what shadow models say of the same rows, members first.
-        public: the attacker knows of so many members, and of as many others, that they are; see `membership`.
-        seed: decides every subsample and relabelling.
-        limit: at most so many synthetic examples, members and others are looked at (exact copies: all).
-        save: file for what every attack said of every record, see `records.save`.
+    control_auc: Share | None = figure(
+        "control AUC",
+        "The distance attack aimed at real data that holds no training record: 0.5 without a bias of the method.",
+        reference=0.5,
+        detail=True,
+    )
+    n_public: Count
+    """Records of which the attacker knew before."""
+    model_auc: Share | None = figure(
+        "AUC, asking the model",
+        "The same by the best attack that asks the model itself; guessing gives 0.5.",
+        "low",
+        reference=0.5,
+        interval="model.auc_interval",
+    )
+    model: Attack | None = twin()
+    model_attacks: ModelAttacks | None = twin()
 
-    Returns:
-        Plain values for JSON; the keys are documented in `synthjax.evals.report`.
 
-    Raises:
-        ValueError: if train or holdout has fewer than 2 examples, or a shape is not the spec's.
-    """
-    for name, part in (("synthetic", synthetic), ("train", train), ("holdout", holdout), ("test", test)):
-        if part.x.shape[1:] != tuple(spec.shape):
-            raise ValueError(f"{name}.x holds examples of shape {part.x.shape[1:]}, the spec says {tuple(spec.shape)}")
-        if len(part.x) < (2 if name in ("train", "holdout") else 1 if name == "synthetic" else 0):
-            raise ValueError(f"{name} holds {len(part.x)} examples: too few")
-    exact = Keys.of(synthetic.x, train.x, holdout.x)
-    attacker = Attacker(scores, shadows, public, seed, limit)
-    return judge(synthetic.x, train.x, holdout.x, test.x, exact, attacker, record_limit=limit, save=save)
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """Does synthetic data give its training examples away?"""
+
+    n_synthetic: Count
+    exact_matches: Count = figure(
+        "exact copies, number", "Synthetic examples that equal a training one.", "low", bounds=(0, None), detail=True
+    )
+    exact_matches_share: Share = figure(
+        "exact copies",
+        "Share of synthetic examples that equal a training one; beside it, of unseen real ones.",
+        "low",
+        reference="exact_matches_reference",
+    )
+    exact_matches_reference: Share
+    near_matches: NearMatches
+    closest: list[ClosePair]
+    duplicates: Duplicates
+    dcr: ClosestRecord
+    mia: Membership
+    findings: Findings
+
+
+@dataclass(frozen=True, kw_only=True)
+class TablePrivacy(Privacy):
+    """With guesses of secret columns, and the study's tests."""
+
+    attributes: dict[str, Guesses] = part("of NAME")
+    tests: StudyTests
 
 
 class Attacker(NamedTuple):
-    """What an attacker knows beside the file and the reference, and how much is tried; fields as in `evaluate`."""
+    """What an attacker knows beside the file and the reference, and how much is tried."""
 
     scores: Mapping[str, np.ndarray] | None = None
+    """How surprised the model is (low = known) by rows of `attacked_rows`: "members" (n,), "others" (m,)."""
     shadows: Shadows | None = None
+    """What shadow models say of the same rows, members first."""
     public: int = 0
+    """He knows of so many members, and of as many others, that they are; see `membership`."""
     seed: int = 0
+    """Decides every subsample and relabelling."""
     limit: int = 10_000
+    """Members and others that are looked at, and synthetic images, at most (exact copies: all)."""
+
+
+def evaluate(
+    sets: Sets, attacker: Attacker, *, secrets: Sequence[str] | None = None, save: Path | None = None
+) -> dict[str, Any]:
+    """The privacy part of a report.
+
+    Args:
+        sets: what the generator made; `train`, what it was trained on; `unseen`, real examples that it cannot have
+            seen; `reference`, others, which may be an empty set of images: then no attack is calibrated.
+        attacker: what he knows.
+        secrets: of tables, columns that are guessed from the others; default: see `attributes.default_secrets`.
+        save: file for what every attack said of every record, see `records.save`.
+
+    Returns:
+        Plain values with the keys of `Privacy`, of tables of `TablePrivacy`, whose distances are in units of a range or
+        a category.
+
+    Raises:
+        InputError: there are fewer than 2 training or unseen examples, or no synthetic one.
+    """
+    seed, limit = attacker.seed, attacker.limit
+    table = isinstance(sets.train, Table)
+    least = {"synthetic": 1, "train": 2, "unseen": 2, "reference": 2 if table else 0}
+    for name, at_least in least.items():
+        if (n := sets.domain.size(getattr(sets, name))) < at_least:
+            raise InputError(f"{name}: {n} {sets.domain.unit}s, at least {at_least} needed")
+    vectors = sets.vectors
+    exact = Keys(*map(sets.domain.keys, (sets.synthetic, sets.train, sets.unseen)))
+    if not table:
+        return judge(vectors, exact, attacker, record_limit=limit, save=save)
+    parts = sets.synthetic, sets.train, sets.unseen, sets.reference
+    guessed = attributes.evaluate(*parts, secrets=secrets, seed=seed, limit=limit)
+    more = {f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()}
+    found = judge(vectors, exact, attacker, record_limit=RECORD_LIMIT, save=save, more=more)
+    tests = distance_tests.evaluate(vectors, seed=seed, limit=limit)
+    return {**found, "attributes": guessed, "tests": tests}
 
 
 def judge(
-    synthetic: np.ndarray,
-    train: np.ndarray,
-    holdout: np.ndarray,
-    reference: np.ndarray,
+    vectors: Mapping[str, np.ndarray],
     exact: Keys,
     attacker: Attacker,
     *,
@@ -85,10 +157,7 @@ def judge(
     """All that is measured alike on vectors of any kind whose Euclidean distance means something.
 
     Args:
-        synthetic: (S, ...); like the following, as in `evaluate`.
-        train: (N, ...).
-        holdout: (H, ...).
-        reference: (R, ...) may be empty.
+        vectors: "synthetic" (S, ...), "train" (N, ...), "unseen" (H, ...) and "reference" (R, ...), which may be empty.
         exact: keys of synthetic, train and holdout.
         attacker: what he knows.
         record_limit: synthetic examples whose closest record is looked for at most.
@@ -96,10 +165,12 @@ def judge(
         more: p-values of other tests of the same file, which `findings` corrects together with these.
     """
     seed, limit = attacker.seed, attacker.limit
-    seen, recorded = (choose(np.random.default_rng([seed, 0]), len(synthetic), most) for most in (limit, record_limit))
-    attacked = audience(len(train), len(holdout), seed=seed, limit=limit)
+    synthetic, train, holdout = (vectors[name] for name in ("synthetic", "train", "unseen"))
+    seen = sample(stream(seed, "privacy.seen"), len(synthetic), limit)
+    recorded = sample(stream(seed, "privacy.recorded"), len(synthetic), record_limit)
+    attacked = attacked_rows(len(train), len(holdout), seed=seed, limit=limit)
     members, others = train[attacked.members], holdout[attacked.others]
-    mia, asked, guesses = membership(synthetic, members, others, reference, attacked, attacker)
+    mia, asked, guesses = membership(synthetic, members, others, vectors["reference"], attacked, attacker)
     if save is not None:
         records.save(save, asked, guesses)
     to_synthetic = -guesses["distance"]
@@ -120,9 +191,9 @@ def membership(
     members: np.ndarray,
     others: np.ndarray,
     reference: np.ndarray,
-    attacked: Audience,
+    attacked: AttackedRows,
     attacker: Attacker,
-) -> tuple[dict[str, Any], Audience, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], AttackedRows, dict[str, np.ndarray]]:
     """Membership attacks from the synthetic file alone, and on the model where there are scores.
 
     Args:
@@ -144,7 +215,7 @@ def membership(
     if attacker.public:
         guesses["informed"] = informed(guesses, attacked.is_member, known)
     member = attacked.is_member[~known]
-    asked = Audience(attacked.members[~known[: len(members)]], attacked.others[~known[len(members) :]])
+    asked = AttackedRows(attacked.members[~known[: len(members)]], attacked.others[~known[len(members) :]])
     guesses = {name: guess[~known] for name, guess in guesses.items()}
     found = {
         **summarise(guesses, asked, seed=attacker.seed),
@@ -162,8 +233,8 @@ def membership(
     return found, asked, guesses
 
 
-def _public(attacked: Audience, attacker: Attacker) -> np.ndarray:
+def _public(attacked: AttackedRows, attacker: Attacker) -> np.ndarray:
     """Of which records (n + m,) the attacker knows whether they are members."""
-    rng = np.random.default_rng([attacker.seed, 9])
+    rng = stream(attacker.seed, "privacy.public")
     parts = (len(rows) for rows in attacked)
-    return np.concatenate([np.isin(np.arange(n), choose(rng, n, min(attacker.public, n // 2))) for n in parts])
+    return np.concatenate([np.isin(np.arange(n), sample(rng, n, min(attacker.public, n // 2))) for n in parts])

@@ -2,28 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from synthjax import files
+from synthjax.evals.streams import stream
+from synthjax.evals.subsample import sample
 
 
-class Examples(Protocol):
-    """Any examples with their labels."""
-
-    @property
-    def x(self) -> np.ndarray:
-        """(N, *shape) as stored."""
-        ...
-
-    @property
-    def y(self) -> np.ndarray | None:
-        """(N,) labels, or None; no attack looks at them."""
-        ...
-
-
-class Audience(NamedTuple):
+class AttackedRows(NamedTuple):
     """Rows that membership attacks are tried on."""
 
     members: np.ndarray
@@ -37,22 +25,17 @@ class Audience(NamedTuple):
         return np.arange(len(self.members) + len(self.others)) < len(self.members)
 
 
-def audience(train_size: int, holdout_size: int, *, seed: int = 0, limit: int = 10_000) -> Audience:
+def attacked_rows(train_size: int, holdout_size: int, *, seed: int = 0, limit: int = 10_000) -> AttackedRows:
     """Which rows membership attacks are tried on: up to four members per other, each at most `limit`, in order.
 
     More members than others narrow the interval of the AUC at little cost; the others are as many as there are.
     """
-    rng = np.random.default_rng([seed, 1])
-    others = choose(rng, holdout_size, limit)
-    return Audience(choose(rng, train_size, min(limit, 4 * len(others))), others)
+    rng = stream(seed, "privacy.attacked")
+    others = sample(rng, holdout_size, limit)
+    return AttackedRows(sample(rng, train_size, min(limit, 4 * len(others))), others)
 
 
-def choose(rng: np.random.Generator, size: int, limit: int) -> np.ndarray:
-    """At most `limit` of the rows 0 ... size - 1, in order: (n,) i64."""
-    return np.sort(rng.permutation(size)[:limit])
-
-
-def save(path: Path, attacked: Audience, guesses: Mapping[str, np.ndarray]) -> None:
+def save(path: Path, attacked: AttackedRows, guesses: Mapping[str, np.ndarray]) -> None:
     """Writes what each attack said of each record, high = member, as `.npz`, whole or not at all.
 
     Arrays: `row` (n + m,) i64 rows of the training or the holdout set, `member` (n + m,) bool, and (n + m,) f64 for

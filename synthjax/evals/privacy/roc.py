@@ -26,6 +26,9 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from synthjax.evals.estimate import LEVEL, wilson
+from synthjax.evals.streams import stream
+
 FPR = {"tpr_at_fpr_1pct": 0.01, "tpr_at_fpr_0p1pct": 0.001}
 """The false positive rates at which attacks report their true positive rate."""
 SHUFFLES = 1000
@@ -60,15 +63,7 @@ def rates(fpr: np.ndarray, tpr: np.ndarray) -> dict[str, np.ndarray]:
     return found
 
 
-def wilson(share: float, n: float, level: float = 0.95) -> list[float]:
-    """Wilson's interval of a share observed over n (possibly effective) trials, as [low, high]."""
-    z = stats.norm.ppf((1 + level) / 2)
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return [float(max(0.0, middle - half)), float(min(1.0, middle + half))]
-
-
-def judge(guess: np.ndarray, is_member: np.ndarray, level: float = 0.95) -> dict[str, Any]:
+def judge(guess: np.ndarray, is_member: np.ndarray, level: float = LEVEL) -> dict[str, Any]:
     """One attack's figures: AUC with DeLong's interval, true positive rates with Wilson's, and its ROC curve.
 
     The interval of a true positive rate takes the threshold as given.
@@ -93,7 +88,7 @@ def delong_variance(guess: np.ndarray, is_member: np.ndarray) -> float:
 
 def by_chance(guesses: np.ndarray, is_member: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """The largest figure over the attacks (A, n) when membership is shuffled: name -> (SHUFFLES,)."""
-    rng = np.random.default_rng([seed, 3])
+    rng = stream(seed, "privacy.shuffles")
     block = max(1, 2_000_000 // len(is_member))  # labels at once: bounds the memory
     found: dict[str, list[np.ndarray]] = {"auc": [], **{key: [] for key in FPR}}
     for start in range(0, SHUFFLES, block):
@@ -145,13 +140,13 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
 
 
 def bootstrap(
-    guess: np.ndarray, is_member: np.ndarray, *, seed: int = 0, level: float = 0.95
+    guess: np.ndarray, is_member: np.ndarray, *, seed: int = 0, level: float = LEVEL
 ) -> dict[str, list[float]]:
     """Percentile intervals of all figures, members and others resampled each among themselves; name -> [low, high].
 
     A resample counts how often it holds each record, so that the records are sorted once.
     """
-    rng = np.random.default_rng([seed, 7])
+    rng = stream(seed, "privacy.bootstrap")
     order = np.argsort(-guess, kind="stable")
     last_of_tie = np.append(np.flatnonzero(np.diff(guess[order])), len(guess) - 1)
     member = is_member[order]

@@ -17,11 +17,13 @@ least as firmly. Twice as many are named as that attack finds at 0.1 %, at least
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
-from synthjax.evals.privacy.records import Audience
+from synthjax.evals.figure import Count, Interval, Share, figure, part
+from synthjax.evals.privacy.records import AttackedRows
 from synthjax.evals.privacy.roc import FPR, SHUFFLES, bootstrap, by_chance, holm, judge, p_values
 
 LEVEL = 0.05
@@ -32,7 +34,101 @@ _HEADLINES = ("auc", *FPR)
 _SURE = "tpr_at_fpr_0p1pct"
 
 
-def summarise(guesses: Mapping[str, np.ndarray], attacked: Audience, *, seed: int = 0) -> dict[str, Any]:
+Headline = Literal["auc", "tpr_at_fpr_1pct", "tpr_at_fpr_0p1pct"]
+"""The figures of an attack."""
+_GUESS = "guessing gives 0.5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """One membership attack; the intervals hold for all attacks at once."""
+
+    auc: Share = figure("AUC", f"Chance that a training record is ranked above an unseen one; {_GUESS}.", "low")
+    tpr_at_fpr_1pct: Share = figure("found at 1 % false alarms", "Share of training records found.", "low")
+    tpr_at_fpr_0p1pct: Share = figure("found at 0.1 % false alarms", "Share of training records found.", "low")
+    auc_interval: Interval
+    tpr_at_fpr_1pct_interval: Interval
+    tpr_at_fpr_0p1pct_interval: Interval
+    roc: dict[Literal["fpr", "tpr"], list[Share]]
+    """Thinned."""
+    bootstrap: dict[Headline, Interval]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surest:
+    """The attack whose simultaneous interval reaches furthest above 1/2."""
+
+    attack: str
+    auc: Share
+    auc_interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstHit:
+    """Training rows, worst hit first, each with the share of others that it is confused with."""
+
+    attack: str
+    records: list[Count]
+    false_alarms: list[Share]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attacks:
+    """Several attacks on the same records; each headline figure is the largest over them."""
+
+    auc: Share = figure(
+        "membership AUC",
+        f"Chance that the best attack ranks a training record above an unseen one; {_GUESS}.",
+        "low",
+        reference=0.5,
+        interval="auc_interval",
+    )
+    tpr_at_fpr_1pct: Share = figure(
+        "found at 1 % false alarms",
+        "Share of training records that the best attack finds; without a leak about 1 %.",
+        "low",
+        reference="chance.tpr_at_fpr_1pct.mean",
+    )
+    tpr_at_fpr_0p1pct: Share = figure(
+        "found at 0.1 % false alarms",
+        "Share of training records that the best attack is sure of; without a leak about 0.1 %.",
+        "low",
+        reference="chance.tpr_at_fpr_0p1pct.mean",
+    )
+    auc_interval: Interval
+    p_value: dict[Headline, Share]
+    """Share of relabellings that reach the figure."""
+    chance: dict[Headline, dict[Literal["mean", "q95"], Share]]
+    """What the figure reaches when membership is shuffled."""
+    best: dict[Headline, str]
+    """Which attack each figure is from."""
+    surest: Surest
+    p: dict[str, Share] = figure("p of NAME", "p-value of one figure of one attack, uncorrected.", detail=True)
+    worst_hit: WorstHit
+    attacks: dict[str, Attack] = part("attack NAME")
+    n_members: Count
+    n_others: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """The p-values of all tests of a file, corrected together by Holm, and those at or below `level`."""
+
+    holm: dict[str, Share] = figure(
+        "corrected p of NAME", "p-value of one test, corrected for all of them.", detail=True
+    )
+    flagged: list[str]
+    level: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAttacks(Attacks):
+    """Attacks on the model itself."""
+
+    findings: Findings
+
+
+def summarise(guesses: Mapping[str, np.ndarray], attacked: AttackedRows, *, seed: int = 0) -> dict[str, Any]:
     """The figures of some attacks on the same records.
 
     Args:
@@ -41,10 +137,7 @@ def summarise(guesses: Mapping[str, np.ndarray], attacked: Audience, *, seed: in
         seed: of resamples and relabellings.
 
     Returns:
-        Plain values: `auc`, `tpr_at_fpr_1pct`, `tpr_at_fpr_0p1pct`, `auc_interval`, `best`, `chance`, `p_value`,
-        `surest` (`attack`, `auc`, `auc_interval`), `p` (p-values by ATTACK.FIGURE), `worst_hit` (`attack`, and of each
-        member, worst first, `records`: training row, `false_alarms`), `attacks` (of each its figures, intervals,
-        `bootstrap` intervals and `roc`), `n_members`, `n_others`; see the module.
+        Plain values with the keys of `Attacks`; see the module.
     """
     is_member = attacked.is_member
     # Bonferroni: the interval of whichever attack turns out best must hold for all of them at once.
@@ -79,7 +172,7 @@ def findings(p: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _worst_hit(
-    guesses: Mapping[str, np.ndarray], attacked: Audience, p: Mapping[str, float], each: Mapping[str, Any]
+    guesses: Mapping[str, np.ndarray], attacked: AttackedRows, p: Mapping[str, float], each: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The members that the surest attack is surest of (see module)."""
     name = min(each, key=lambda attack: (p[f"{attack}.{_SURE}"], -each[attack][_SURE]))

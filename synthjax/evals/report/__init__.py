@@ -1,0 +1,142 @@
+"""The report: what measures found, typed; verdicts, gates, tables and comparison are functions of it.
+
+    report.assemble(manifest, utility=..., ..., privacy=...)   -> `ImageReport` or `TableReport`, verdicts and all
+    report.write(folder, found), report.read(path)             report.json
+    report.catalogue()                                         every figure: key, name, meaning, what it is held against
+    report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
+
+`model` says what a report holds, `synthjax.evals.figure` how a figure is declared, `verdicts` what it amounts to,
+`gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side. The types
+of parts are beside their measures (`privacy.protocol.Privacy`, `studies.Studies`, `bootstrap.Loss`, ...), those of
+usefulness and likeness in `images` and `tables`.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import msgspec
+
+from synthjax import files
+from synthjax.errors import InputError
+from synthjax.evals.report import useful, verdicts
+from synthjax.evals.report.model import (
+    PROTOCOL_VERSION,
+    REPORTS,
+    Evidence,
+    ImageReport,
+    Kind,
+    Report,
+    TableReport,
+    Verdict,
+    parse,
+    schema,
+)
+from synthjax.evals.report.rows import catalogue
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "Evidence",
+    "ImageReport",
+    "Kind",
+    "Report",
+    "TableReport",
+    "Verdict",
+    "assemble",
+    "catalogue",
+    "part",
+    "read",
+    "schema",
+    "write",
+]
+
+
+def part(kind: Kind, name: str, found: Any) -> Any:
+    """What a measure found, typed as the part `name` of a report on that kind of data.
+
+    Raises:
+        msgspec.ValidationError: it holds another key or type; says where.
+    """
+    return parse(get_type_hints(REPORTS[kind])[name], found)
+
+
+def assemble(
+    manifest: Mapping[str, Any],
+    *,
+    privacy: Any,
+    utility: Any = None,
+    studies: Any = None,
+    robustness: Mapping[str, Any] | None = None,
+    fidelity: Any = None,
+    pictures: Mapping[str, Any] | None = None,
+) -> ImageReport | TableReport:
+    """The whole report with its verdicts.
+
+    Args:
+        manifest: plain values; `kind` says which report it is.
+        privacy: like the other parts, typed or the plain values that its measure returns.
+        utility: None: no labels or no target.
+        studies: None: likewise.
+        robustness: `checks`, whose levels are found here; None: likewise.
+        fidelity: None: images without labels.
+        pictures: what the page shows beside figures, plain values.
+
+    Raises:
+        msgspec.ValidationError: a key is missing or unknown, or a value of another type; says where.
+    """
+    kind: Kind = manifest["kind"]
+    given = {"utility": utility, "studies": studies, "fidelity": fidelity, "privacy": privacy}
+    parts = {name: part(kind, name, found) for name, found in given.items()}
+    report = REPORTS[kind](
+        protocol_version=PROTOCOL_VERSION,
+        manifest=part(kind, "manifest", manifest),
+        verdicts=[],
+        parts=verdicts.of_parts(parts),
+        robustness=None if robustness is None else useful.robustness(robustness["checks"], parts["utility"]),
+        pictures=None if pictures is None else dict(pictures),
+        **parts,
+    )
+    return replace(report, verdicts=verdicts.of_report(report))
+
+
+def write(folder: Path, report: Report) -> Path:
+    """Writes report.json into `folder`, whole or not at all; returns its path.
+
+    Raises:
+        ValueError: the report holds a NaN or an infinity, which JSON does not know.
+    """
+    path = folder / "report.json"
+    files.write(path, json.dumps(msgspec.to_builtins(report), indent=1, allow_nan=False) + "\n")
+    return path
+
+
+def read(path: Path) -> ImageReport | TableReport:
+    """The report in a file; keys that this version does not know are left out.
+
+    Raises:
+        InputError: the file holds no report, or one of another protocol version.
+    """
+    try:
+        found = json.loads(path.read_text(), parse_float=_finite, parse_constant=_finite)
+        version, type_ = found["protocol_version"], REPORTS[found["manifest"]["kind"]]
+        if version == PROTOCOL_VERSION:
+            return parse(type_, found, strict=False)
+    except (LookupError, TypeError):
+        raise InputError(
+            f"{path}: holds no report: protocol_version or manifest.kind is missing or another's"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: holds no report: {error}") from None
+    raise InputError(
+        f"{path}: its report is of protocol version {version}, this synthjax reads version {PROTOCOL_VERSION}; judge "
+        "the set again (manifest.command in the file says how)"
+    )
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no finite number")
+    return number
