@@ -5,10 +5,10 @@ import importlib
 
 import pytest
 
-MODULES = ("data.feed", "nets.network", "train.optim")
+MODULES = ("data.feed", "nets.network", "rules.finding", "rules.parsing", "rules.planning", "train.optim")
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_give_what_they_say(name):
     found = doctest.testmod(importlib.import_module(f"synthjax.{name}"), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
-    assert found.attempted >= 4 and found.failed == 0
+    assert found.attempted >= 3 and found.failed == 0

@@ -1,0 +1,316 @@
+"""How a `Plan` is built: each rule is given to a column that is free for it, without circles."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from synthjax.rules import expressions
+from synthjax.rules.chance import level
+from synthjax.rules.columns import Columns, Form, joint
+from synthjax.rules.expressions import Call, Expression, Name, combination, evaluate, linear, spelt
+from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
+from synthjax.rules.predicates import Compare, Missing, Predicate
+from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Step, typical
+from synthjax.rules.tables import Table, cells
+
+_ENFORCED = 0.995
+"""Share of rows from which on a condition that holds nearly is held always."""
+_LOOSE = 0.9
+"""Share of rows that keep an order by chance, from which on it is kept by correction."""
+
+
+class Builder:
+    """Steps by column, while rules are added."""
+
+    def __init__(self, columns: Columns, keep: frozenset[str], min_count: int):
+        self.columns, self.keep, self.min_count = columns, keep, min_count
+        self.bases: dict[str, Base] = {}
+        self.gaps: set[str] = set()
+        self.masks: dict[str, list[Step]] = {}
+        self.inputs: dict[str, set[str]] = {}
+        self.taken = set(columns.names)
+
+    def add(self, rule: Rule) -> None:
+        """Keeps a rule by a step, if some column is free for it."""
+        if isinstance(rule, Equation):
+            self._equation(rule)
+        elif isinstance(rule, Determined):
+            self._determined(rule)
+        elif isinstance(rule, Seen):
+            self._seen(rule)
+        elif isinstance(rule, Order):
+            for low, operator, high in rule.pairs:
+                self._order(low, operator == "<", high, rule)
+        elif isinstance(rule, Together):
+            self._together(rule)
+        elif isinstance(rule, When):
+            self._when(rule)
+
+    def ordered(self) -> tuple[Step, ...]:
+        """All steps, each after those of the columns that it needs."""
+        done: dict[str, None] = {}
+
+        def visit(name: str) -> None:
+            if name not in done:
+                for other in sorted(self.inputs.get(name, ())):
+                    visit(other)
+                done[name] = None
+
+        for name in self.columns.names:
+            visit(name)
+        steps: list[Step] = []
+        for name in done:
+            own = [self.bases[name]] if name in self.bases else []
+            steps += [step for step in (*own, *_sorted(self.masks.get(name, []))) if step not in steps]
+        return tuple(steps)
+
+    # --- which column is free for what
+
+    def _free(self, name: str) -> bool:
+        return name not in self.keep and name not in self.bases
+
+    def _corrects(self, name: str) -> bool:
+        """Whether a column is moved to certain values, which a gap would undo."""
+        return any(
+            not (isinstance(mask, Masked) and isinstance(mask.claim, Missing)) for mask in self.masks.get(name, [])
+        )
+
+    def _circle(self, target: str, inputs: set[str]) -> bool:
+        stack, seen = list(inputs), set()
+        while stack:
+            name = stack.pop()
+            if name == target:
+                return True
+            if name not in seen:
+                seen.add(name)
+                stack += self.inputs.get(name, ())
+        return False
+
+    def _base(self, step: Base) -> None:
+        for name in step.targets:
+            self.bases[name] = step
+            self.inputs.setdefault(name, set()).update(step.inputs)
+
+    def _mask(self, step: Masked | Bounded) -> None:
+        (name,) = step.targets
+        self.masks.setdefault(name, []).append(step)
+        self.inputs.setdefault(name, set()).update(step.inputs)
+
+    def _name(self, text: str) -> str:
+        """A name for a column of the model that no other has."""
+        name = text
+        number = 2
+        while name in self.taken:
+            name, number = f"{text} ({number})", number + 1
+        self.taken.add(name)
+        return name
+
+    # --- numbers
+
+    def _equation(self, rule: Equation) -> None:
+        for equation in (rule, *self._solved(rule)):
+            inputs = set(expressions.names(equation.value))
+            if self._free(equation.target) and not self._circle(equation.target, inputs):
+                self._base(self._computed(equation, rule))
+                return
+
+    def _solved(self, rule: Equation) -> list[Equation]:
+        """The equation for its other columns, where it is as exact: coefficients 1 or -1, and one unit."""
+        form = linear(rule.value)
+        if form is None or rule.loose or not rule.exact:
+            return []
+        terms, constant = form
+        units = {name: self.columns.unit(name) for name in rule.names}
+        found = []
+        for name, coefficient in terms.items():
+            if abs(coefficient) != 1 or any(other < units[name] * (1 - 1e-9) for other in units.values()):
+                continue
+            rest = [(-value / coefficient, Name(other)) for other, value in terms.items() if other != name]
+            value = combination([(1 / coefficient, Name(rule.target)), *rest], -constant / coefficient)
+            found.append(Equation(name, value, units=rule.units))
+        return found
+
+    def _computed(self, equation: Equation, rule: Rule) -> Computed:
+        form = self.columns.form(equation.target)
+        step = Computed(equation.target, equation.value, form)
+        actual, value = self.columns.numbers(equation.target), evaluate(equation.value, self.columns)
+        base = form.rounded(value)
+        with np.errstate(invalid="ignore"):
+            off = np.abs(actual - base) > replace(equation, loose=False).allowance(self.columns)
+        gone = np.isnan(actual) & ~np.isnan(base)
+        if off.any() or gone.any():
+            far = math.inf if off.any() else 0.0
+            loose = equation if rule.exact and off.any() else None
+            # Written as a difference, or as a sign that it is missing.
+            step = replace(
+                step, rest=self._rest(equation), low=-far, high=far, loose=loose, scale=_scale(form, actual - base)
+            )
+        return self._other(step, actual, base)
+
+    def _rest(self, equation: Equation) -> str:
+        inner = spelt(equation.value, 2)
+        return self._name(f"{equation.target} - {inner}")
+
+    def _other(self, step: Computed, actual: np.ndarray, base: np.ndarray) -> Computed:
+        if (np.isnan(base) & ~np.isnan(actual)).any():
+            return replace(step, other=self._name(f"{step.target} (by itself)"))
+        return step
+
+    def _order(self, low: Expression, strict: bool, high: Expression, rule: Order) -> None:
+        # What independent columns would mostly keep is better corrected: a gap would blur what the column holds.
+        tight = level(Order((low, high), ("<=",)), self.columns) <= _LOOSE
+        for target, bound, upper in ((high, low, False), (low, high, True)):
+            if not isinstance(target, Name):
+                continue
+            name, inputs = target.name, set(expressions.names(bound))
+            if not inputs or name in inputs or self._circle(name, inputs) or not self._comparable(name, inputs):
+                continue
+            if name in self.gaps and not upper and rule.exact:
+                self._more(name, bound, strict)
+                return
+            if self._free(name) and not self._corrects(name) and tight:
+                self._gap(name, bound, upper, strict, rule.exact)
+                return
+        if rule.exact:
+            self._bound(low, strict, high)
+
+    def _comparable(self, name: str, inputs: set[str]) -> bool:
+        """Whether a bound is of the column's kind and no finer, so that rounding it breaks nothing."""
+        own = self.columns.unit(name)
+        same = all(self.columns.kind(other) == self.columns.kind(name) for other in inputs)
+        return same and all(self.columns.unit(other) >= own * (1 - 1e-9) for other in inputs) and own > 0
+
+    def _gap(self, name: str, bound: Expression, upper: bool, strict: bool, exact: bool) -> None:
+        form = self.columns.form(name)
+        actual, base = self.columns.numbers(name), form.rounded(evaluate(bound, self.columns))
+        least = form.unit if strict else 0.0
+        limits = (-math.inf, -least) if upper else (least, math.inf)
+        limits = limits if exact else (-math.inf, math.inf)
+        text = f"{spelt(bound, 2)} - {name}" if upper else f"{name} - {spelt(bound, 2)}"
+        scale = _scale(form, actual - base) * (-1 if upper else 1)
+        step = Computed(name, bound, form, self._name(text), low=limits[0], high=limits[1], scale=scale)
+        self._base(self._other(step, actual, base))
+        if exact and not upper:
+            self.gaps.add(name)
+
+    def _more(self, name: str, bound: Expression, strict: bool) -> None:
+        """One more lower bound of a column that is a gap above others."""
+        step = self.bases[name]
+        assert isinstance(step, Computed)
+        old = step.value.arguments if isinstance(step.value, Call) and step.value.function == "max" else (step.value,)
+        value = Call("max", (*old, bound))
+        self.taken -= {step.rest or "", step.other or ""}
+        del self.bases[name]
+        self._gap(name, value, False, strict or step.low > 0, True)
+
+    def _bound(self, low: Expression, strict: bool, high: Expression) -> None:
+        ways = [(high, low, False), (low, high, True)]
+        for target, bound, upper in sorted(
+            ways, key=lambda way: isinstance(way[0], Name) and way[0].name in self.masks
+        ):
+            if not isinstance(target, Name) or target.name in self.keep:
+                continue
+            name, inputs = target.name, set(expressions.names(bound))
+            if name in self.bases and (name not in self.gaps or upper):
+                continue
+            if not self._circle(name, inputs):
+                form = self.columns.form(name)
+                self._mask(Bounded(name, form, **{"high" if upper else "low": bound}, strict=strict))  # type: ignore[arg-type]
+                return
+
+    # --- values
+
+    def _determined(self, rule: Determined) -> None:
+        ways = [(rule.keys, rule.target, rule.table, rule.back)]
+        if rule.both:
+            ways.append(((rule.target,), rule.keys[0], rule.back, rule.table))
+        for keys, target, table, back in ways:
+            if self._free(target) and not self._circle(target, set(keys)) and target not in self.masks:
+                self._base(self._looked(rule, keys, target, table or (), back if rule.both else None))
+                return
+
+    def _looked(self, rule: Determined, keys: tuple[str, ...], target: str, table: Table, back: Table | None) -> Looked:
+        columns = self.columns
+        step = Looked(target, keys, table, columns.form(target))
+        absent = columns.missing(target)
+        _, known = step.find(columns)
+        if (absent & known).any():
+            return replace(step, rest=target)
+        values = frozenset(value for _, value in table) if back is not None else frozenset()
+        fill = None if absent.any() or back is not None else typical(columns, target, ~absent, self.min_count)
+        step = replace(step, near=not rule.exact, back=values, fill=fill)
+        if known.all() and rule.exact:
+            return step
+        return replace(step, rest=self._name(f"{target} (rest)"))
+
+    def _seen(self, rule: Seen) -> None:
+        free = all(self._free(name) and name not in self.masks and not self.inputs.get(name) for name in rule.columns)
+        if not free or not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
+            return
+        codes = [self.columns.codes(name)[0] for name in rule.columns]
+        group, first = joint(codes)
+        counts = np.bincount(group)
+        kept = [i for i in np.argsort(-counts, kind="stable") if counts[i] >= self.min_count]
+        table = cells(self.columns, rule.columns, first[kept]) if kept else []
+        table = [key for key in table if None in key or key in (rule.table or ())]
+        if table:
+            forms = tuple(self.columns.form(name) for name in rule.columns)
+            self._base(Joint(rule.columns, tuple(table), forms, self._name(", ".join(rule.columns))))
+
+    # --- conditions
+
+    def _when(self, rule: When) -> None:
+        if isinstance(rule.claim, Rule) or not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
+            return
+        if self._corrected(rule.conditions, rule.claim) or len(rule.conditions) != 1:
+            return
+        # The other way round: where the claim is not met, the condition must not be either.
+        (condition,) = rule.conditions
+        if not (condition.test(self.columns) & self.columns.missing(rule.claim.name)).any():
+            self._corrected((rule.claim,), condition, unless=True)
+
+    def _together(self, rule: Together) -> None:
+        if not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
+            return
+        fixed = [part for part in rule.parts if not self._free(part.name)]
+        first = fixed[0] if fixed else rule.parts[0]
+        for part in rule.parts:
+            if part is not first and self._corrected((first,), part):
+                self._corrected((first,), part, unless=True)
+
+    def _corrected(self, conditions: tuple[Predicate, ...], claim: Predicate, unless: bool = False) -> bool:
+        """A mask, if the column may be corrected: it is free, or becomes missing."""
+        name, inputs = claim.name, {part.name for part in conditions}
+        allowed = self._free(name) or (isinstance(claim, Missing) and not unless and name not in self.keep)
+        if not allowed or isinstance(self.bases.get(name), Joint) or self._circle(name, inputs):
+            return False
+        met, fits = np.ones(len(self.columns), bool), claim.test(self.columns)
+        for part in conditions:
+            met &= part.test(self.columns)
+        fill = typical(self.columns, name, ~fits if unless else met & fits, self.min_count)
+        if isinstance(claim, Compare) and isinstance(claim.value, float) and self.columns.kind(name) == "text":
+            pass  # `code == 1` of a column of text: the text that says 1
+        self._mask(Masked(conditions, claim, self.columns.form(name), fill, unless))
+        return True
+
+
+def _scale(form: Form, rests: np.ndarray) -> float:
+    """Of dates, the largest unit in which the rests are whole."""
+    if form.kind != "date":
+        return 1.0
+    rests = rests[~np.isnan(rests)]
+    return next((unit for unit in (86400.0, 3600.0, 60.0, 1.0) if np.all(rests % unit == 0)), 1e-6)
+
+
+def _sorted(masks: list[Step]) -> list[Step]:
+    """Values first, then grids and bounds, at last what makes cells missing."""
+
+    def rank(step: Step) -> int:
+        if isinstance(step, Bounded):
+            return 2
+        if isinstance(step, Masked) and isinstance(step.claim, Missing):
+            return 3 if not step.unless else 0
+        return 1 if isinstance(step, Masked) and isinstance(step.claim, Compare) else 2
+
+    return sorted(masks, key=rank)

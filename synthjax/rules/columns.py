@@ -1,0 +1,259 @@
+"""The columns of a frame as arrays: numbers, codes, missing values; and arrays as columns again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synthjax.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DAY = 86400.0
+_DIGITS = 9  # after the point, at most, of a column that counts as rounded
+_TIME_UNITS = (DAY, 3600.0, 60.0, 1.0)
+_MICROSECONDS = 1e6
+_FLOAT = 1e-14  # relative error of a decimal
+_GLANCE = 1000  # rows that are looked at before all are
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the values of a column are written."""
+
+    kind: str
+    """number, date, text, or other, which no rule speaks of."""
+    unit: float = 0.0
+    """Distance between neighbouring numbers, 10 ** -digits; of dates, in seconds; 0: not rounded."""
+    dtype: str = "object"
+
+    @property
+    def digits(self) -> int | None:
+        """Digits after the point; None: the column is not rounded to any."""
+        return round(-np.log10(self.unit)) if self.kind == "number" and self.unit else None
+
+    def rounded(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers (n,) f64 rounded to the column's unit; halves away from 0, as accounts do."""
+        if not self.unit:
+            return numbers
+        size = np.abs(numbers)
+        if self.digits is None:  # dates
+            whole = np.floor(size / self.unit + 0.5)
+            return np.sign(numbers) * whole * self.unit
+        power = 10.0**self.digits
+        return np.sign(numbers) * np.floor(size * power + 0.5 + 1e-7) / power + 0.0
+
+    def values(self, numbers: np.ndarray) -> Any:
+        """Numbers (n,) f64, NaN where missing, in the column's type; whole numbers with gaps are f64."""
+        import pandas as pd
+
+        absent = np.isnan(numbers)
+        if self.kind == "date":
+            micro = np.rint(np.where(absent, 0, numbers) * _MICROSECONDS).astype(np.int64).astype("datetime64[us]")
+            micro[absent] = np.datetime64("NaT")
+            if not self.dtype.startswith("datetime64[") or "," not in self.dtype:
+                return micro.astype(self.dtype) if self.dtype.startswith("datetime64[") else micro
+            zone = self.dtype.split(",")[1].strip(" ]")
+            local = pd.Series(micro).dt.tz_localize(
+                zone, ambiguous=np.zeros(len(micro), bool), nonexistent="shift_forward"
+            )
+            return local.astype(pd.api.types.pandas_dtype(self.dtype)).array
+        if not isinstance(pd.api.types.pandas_dtype(self.dtype), np.dtype):
+            return pd.array(np.where(absent, None, numbers), dtype=self.dtype)  # type: ignore[call-overload]
+        if np.dtype(self.dtype).kind in "iu":
+            return numbers if absent.any() else np.rint(numbers).astype(self.dtype)
+        return numbers.astype(self.dtype)
+
+
+class Columns:
+    """A frame, or some rows of it, its columns looked up once and only where they are needed."""
+
+    def __init__(self, frame: "pd.DataFrame", rows: np.ndarray | None = None):
+        names = [str(name) for name in frame.columns]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise InputError(f"two columns are named {twice!r}; rename one")
+        self.frame, self.rows = frame, rows
+        self.names = tuple(names)
+        self._place = {name: i for i, name in enumerate(names)}
+        self._series: dict[str, pd.Series] = {}
+        self._numbers: dict[str, np.ndarray] = {}
+        self._codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._units: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, frame: "pd.DataFrame | Columns") -> "Columns":
+        """`frame` itself if it is one already."""
+        return frame if isinstance(frame, Columns) else cls(frame)
+
+    def __len__(self) -> int:
+        return len(self.frame) if self.rows is None else len(self.rows)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._place
+
+    def check(self, names: Iterable[str], rule: str) -> None:
+        """Raises InputError if a column that a rule names is not there."""
+        import difflib
+
+        for name in names:
+            if name not in self._place:
+                near = difflib.get_close_matches(name, self.names, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(self.names[:12])}"
+                raise InputError(f"rule {rule!r}: {name!r} is not a column{hint}")
+
+    def take(self, rows: np.ndarray) -> "Columns":
+        """Some rows."""
+        return Columns(self.frame, rows if self.rows is None else self.rows[rows])
+
+    def shuffled(self, names: Iterable[str], others: Iterable[str], rng: np.random.Generator) -> "Columns":
+        """The same columns with the values of `names` in another order, each in its own; `others` as they are."""
+        import pandas as pd
+
+        moved = {name: self.series(name).take(rng.permutation(len(self))).array for name in names}
+        return Columns(pd.DataFrame({**{name: self.series(name).array for name in others}, **moved}))
+
+    def series(self, name: str) -> "pd.Series":
+        """The column itself."""
+        series = self.frame.iloc[:, self._place[name]]
+        if self.rows is None:
+            return series
+        if name not in self._series:
+            self._series[name] = series.take(self.rows)
+        return self._series[name]
+
+    def kind(self, name: str) -> str:
+        """number, date, text or other; truth values count as text."""
+        import pandas as pd
+
+        dtype = self.series(name).dtype
+        if pd.api.types.is_bool_dtype(dtype):
+            return "text"
+        if pd.api.types.is_numeric_dtype(dtype):
+            return "other" if pd.api.types.is_complex_dtype(dtype) else "number"
+        if pd.api.types.is_datetime64_any_dtype(dtype):
+            return "date"
+        text = pd.api.types.is_string_dtype(dtype) or pd.api.types.is_object_dtype(dtype)
+        return "text" if text or isinstance(dtype, pd.CategoricalDtype) else "other"
+
+    def numbers(self, name: str) -> np.ndarray:
+        """(n,) f64, NaN where missing; dates in seconds since 1970-01-01.
+
+        Raises:
+            InputError: the column holds text.
+        """
+        if name not in self._numbers:
+            series, kind = self.series(name), self.kind(name)
+            if kind == "date":
+                times = series.dt.tz_localize(None) if getattr(series.dt, "tz", None) else series
+                micro = times.to_numpy().astype("datetime64[us]")
+                seconds = micro.astype(np.int64) / _MICROSECONDS
+                self._numbers[name] = np.where(np.isnat(micro), np.nan, seconds)
+            elif kind == "number":
+                numbers = series.to_numpy(np.float64, na_value=np.nan)
+                self._numbers[name] = np.where(np.isinf(numbers), np.nan, numbers)
+            else:
+                raise InputError(f"column {name!r} holds {kind}, not numbers or dates")
+        return self._numbers[name]
+
+    def codes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) i64 codes, -1 where missing, and the values that they stand for: text, or f64."""
+        if name not in self._codes:
+            import pandas as pd
+
+            kind = self.kind(name)
+            values: Any = self.numbers(name) if kind in ("number", "date") else self.series(name)
+            if kind == "text" and pd.api.types.is_object_dtype(values.dtype):  # may hold anything
+                values = values.map(str, na_action="ignore")
+            codes, levels = pd.factorize(values)
+            if kind not in ("number", "date"):
+                levels = np.array([str(level) for level in levels], object)
+            self._codes[name] = codes.astype(np.int64), np.asarray(levels)
+        return self._codes[name]
+
+    def missing(self, name: str) -> np.ndarray:
+        """(n,) bool."""
+        return self.series(name).isna().to_numpy()
+
+    def unit(self, name: str) -> float:
+        """Distance between neighbouring numbers of a column, see `Form`."""
+        if name not in self._units:
+            numbers = self.numbers(name)
+            numbers = numbers[~np.isnan(numbers)]
+            date = self.kind(name) == "date"
+            units = (*_TIME_UNITS, 1 / _MICROSECONDS) if date else [10.0**-digits for digits in range(_DIGITS + 1)]
+            fits = (unit for unit in units if _on_grid(numbers[:_GLANCE], unit) and _on_grid(numbers, unit))
+            self._units[name] = next(fits, 1 / _MICROSECONDS if date else 0.0)
+        return self._units[name]
+
+    def form(self, name: str) -> Form:
+        """How the column is written."""
+        kind, dtype = self.kind(name), str(self.series(name).dtype)
+        return Form(kind, self.unit(name) if kind in ("number", "date") else 0.0, dtype)
+
+
+def _on_grid(numbers: np.ndarray, unit: float) -> bool:
+    """Whether these are multiples of a unit; decimals as a file spells them, but for the error of a few sums."""
+    if unit >= 1:
+        return bool(np.all(numbers % unit == 0))
+    if numbers.size and np.abs(numbers).max() / unit > 2.0**52:
+        return False
+    return bool(np.all(np.abs(np.rint(numbers / unit) / round(1 / unit) - numbers) <= _FLOAT * np.abs(numbers)))
+
+
+def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Several columns of codes as one: (n,) i64 from 0, and (groups,) the first row of each."""
+    total = np.zeros(len(codes[0]), np.int64)
+    size = 1
+    for part in codes:
+        base = int(part.max(initial=-1)) + 2
+        if size * base > 2**62:
+            total = np.unique(total, return_inverse=True)[1]
+            size = int(total.max(initial=0)) + 1
+        total = total * base + part + 1
+        size *= base
+    if 0 < size <= 4 * len(total) + 1000:  # a table of counts is faster than sorting
+        seen = np.full(size, -1)
+        seen[total[::-1]] = np.arange(len(total))[::-1]
+        kept = np.flatnonzero(seen >= 0)
+        number = np.zeros(size, np.int64)
+        number[kept] = np.arange(len(kept))
+        return number[total], seen[kept]
+    _, first, inverse = np.unique(total, return_index=True, return_inverse=True)
+    return inverse, first
+
+
+class Draft(Columns):
+    """Columns that are written one after the other."""
+
+    def __init__(self, frame: "pd.DataFrame"):
+        super().__init__(frame)
+        self._series = {name: super(Draft, self).series(name) for name in self.names}
+
+    def series(self, name: str) -> "pd.Series":
+        """The column as it is by now."""
+        return self._series[name]
+
+    def put(self, name: str, values: np.ndarray, form: Form) -> None:
+        """Writes a column: numbers (n,) f64, NaN where missing, or text (n,) object, None where missing."""
+        import pandas as pd
+
+        for cache in (self._numbers, self._codes, self._units):
+            cache.pop(name, None)  # type: ignore[attr-defined]
+        self._place.setdefault(name, len(self._place))
+        self._series[name] = pd.Series(written(values, form), index=self.frame.index)
+
+
+def written(values: np.ndarray, form: Form) -> Any:
+    """Numbers or text, as `Draft.put` takes them, in a column's type."""
+    import pandas as pd
+
+    if form.kind in ("number", "date"):
+        return form.values(np.asarray(values, np.float64))
+    if form.dtype in ("bool", "boolean"):
+        absent = np.array([value is None for value in values], bool)
+        true = np.where(absent, None, values == "True") if absent.any() else (values == "True").astype(bool)
+        return true if form.dtype == "bool" else pd.array(np.asarray(true, object), dtype="boolean")
+    return pd.array(values, dtype=form.dtype)  # type: ignore[call-overload]

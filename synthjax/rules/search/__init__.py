@@ -1,0 +1,1 @@
+"""Candidates for rules, each kind in a module; `synthjax.rules.finding` confirms them."""

@@ -1,0 +1,93 @@
+"""Parts of a time: `hour = hour(stamp)`, `day = date(stamp)`, `years = age(birth, seen)`; clock times and delays."""
+
+from itertools import permutations
+
+import numpy as np
+
+from synthjax.rules.expressions import Binary, Call, Expression, Name, Number, evaluate
+from synthjax.rules.kinds import Equation
+from synthjax.rules.search.sample import Sample
+
+_PARTS = ("year", "quarter", "month", "week", "day", "yearday", "weekday", "hour", "minute", "second")
+_GOOD = 0.97
+_GLANCE = 200  # rows that settle most candidates
+_CLOCK_LEVELS = 30  # different values of a column of clock times, at least
+
+
+def equations(sample: Sample) -> list[Equation]:
+    """Columns that a date or a clock time gives, each with the first form that fits."""
+    dates = [name for name in sample.numeric if sample.kinds[name] == "date"]
+    numbers = [name for name in sample.numeric if sample.kinds[name] == "number"]
+    found = [*_parts(sample, dates, numbers), *_ages(sample, dates, numbers), *_clocks(sample, numbers)]
+    return _once(found)
+
+
+def _parts(sample: Sample, dates: list[str], numbers: list[str]) -> list[Equation]:
+    found = []
+    for stamp in dates:
+        forms: list[Expression] = []
+        for part in _PARTS:
+            call = Call(part, (Name(stamp),))
+            forms += [call, *(Binary("+", call, Number(1.0)) for _ in [0] if part == "weekday")]
+            # Sunday first, from 0 or from 1.
+            sunday = Binary("%", Binary("+", call, Number(1.0)), Number(7.0))
+            forms += [sunday, Binary("+", sunday, Number(1.0))] if part == "weekday" else []
+        for name in numbers:
+            found += _first(sample, name, forms)
+        for name in dates:
+            if name != stamp:
+                found += _first(sample, name, [Call("date", (Name(stamp),))])
+    return found
+
+
+def _ages(sample: Sample, dates: list[str], numbers: list[str]) -> list[Equation]:
+    found = []
+    for early, late in permutations(dates, 2):
+        forms: list[Expression] = [
+            Call("age", (Name(early), Name(late))),
+            Binary("-", Call("year", (Name(late),)), Call("year", (Name(early),))),
+        ]
+        for name in numbers:
+            found += _first(sample, name, forms)
+    return found
+
+
+def _clocks(sample: Sample, numbers: list[str]) -> list[Equation]:
+    """One clock time as another and a delay in minutes, modulo a day."""
+    clocks = [name for name in numbers if _is_clock(sample, name)]
+    found = []
+    for later, earlier in permutations(clocks, 2):
+        for delay in numbers:
+            if delay not in (later, earlier):
+                sum_ = Binary("+", Call("clock", (Name(earlier),)), Name(delay))
+                found += _first(sample, later, [Call("hhmm", (sum_,))])
+    return found
+
+
+def _is_clock(sample: Sample, name: str) -> bool:
+    values = sample.columns.numbers(name)
+    values = values[~np.isnan(values)]
+    fits = len(values) and np.all((values >= 0) & (values <= 2400) & (values % 100 < 60) & (values % 1 == 0))
+    return bool(fits) and len(np.unique(values)) >= _CLOCK_LEVELS and bool((values > 100).any())
+
+
+def _first(sample: Sample, target: str, forms: list[Expression]) -> list[Equation]:
+    sample.count("time", len(forms))
+    actual = sample.columns.numbers(target)
+    for form in forms:
+        expected = evaluate(form, sample.columns)
+        both = np.flatnonzero(~np.isnan(actual) & ~np.isnan(expected))
+        glance = both[:_GLANCE]
+        if not len(glance) or np.mean(actual[glance] == expected[glance]) < 0.9:
+            continue
+        if len(np.unique(expected[both])) > 1 and sample.rate(Equation(target, form)) >= _GOOD:
+            return [Equation(target, form)]
+    return []
+
+
+def _once(found: list[Equation]) -> list[Equation]:
+    """One equation of each set of columns."""
+    kept: dict[frozenset[str], Equation] = {}
+    for equation in found:
+        kept.setdefault(frozenset(equation.names), equation)
+    return list(kept.values())

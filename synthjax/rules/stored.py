@@ -1,0 +1,98 @@
+"""Plans as plain values for JSON, and back."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
+from synthjax.rules import steps
+from synthjax.rules.columns import Form
+from synthjax.rules.expressions import Expression, spelt
+from synthjax.rules.kinds import Equation, Rule
+from synthjax.rules.parsing import parse, parse_expression, parse_predicate
+from synthjax.rules.planning import Plan
+from synthjax.rules.predicates import Predicate
+
+_STEPS = {kind.__name__: kind for kind in (steps.Computed, steps.Looked, steps.Joint, steps.Masked, steps.Bounded)}
+_TABLES = ("table", "back")
+
+
+def to_dict(plan: Plan) -> dict[str, Any]:
+    """Plain values of a plan; `from_dict` is the way back. The evidence of its rules is left out."""
+    rules = [_rule(rule) for rule in plan.rules]
+    left = [plan.rules.index(rule) for rule in plan.left]
+    steps_ = [{"step": type(step).__name__, **_fields(step)} for step in plan.steps]
+    return {"names": list(plan.names), "steps": steps_, "rules": rules, "left": left}
+
+
+def from_dict(values: Mapping[str, Any]) -> Plan:
+    """The plan that `to_dict` wrote.
+
+    Raises:
+        InputError: a text in it is not of the language of rules.
+    """
+    rules = tuple(_read_rule(rule) for rule in values["rules"])
+    steps_ = tuple(_read_step(step) for step in values["steps"])
+    return Plan(tuple(values["names"]), steps_, rules, tuple(rules[i] for i in values["left"]))
+
+
+def _fields(step: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(step, field.name)) for field in dataclasses.fields(step)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, get_args(Expression)):
+        return {"expression": spelt(value)}
+    if isinstance(value, get_args(Predicate)):
+        return {"predicate": value.text}
+    if isinstance(value, Form):
+        return {"form": dataclasses.asdict(value)}
+    if isinstance(value, Rule):
+        return {"rule": _rule(value)}
+    if isinstance(value, frozenset):
+        return {"set": sorted(map(_plain, value), key=repr)}
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return {"infinite": value > 0} if isinstance(value, float) and math.isinf(value) else value
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_read, value))
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "set":
+        return frozenset(map(_read, inner))
+    if kind == "infinite":
+        return math.inf if inner else -math.inf
+    if kind == "form":
+        return Form(**inner)
+    readers: dict[str, Callable[[Any], Any]] = {"expression": parse_expression, "predicate": parse_predicate}
+    return readers.get(kind, _read_rule)(inner)
+
+
+def _read_step(values: Mapping[str, Any]) -> steps.Step:
+    fields = {name: _read(value) for name, value in values.items() if name != "step"}
+    return _STEPS[values["step"]](**fields)
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    values: dict[str, Any] = {"text": rule.text}
+    values |= {name: _plain(getattr(rule, name)) for name in _TABLES if getattr(rule, name, None) is not None}
+    claim = getattr(rule, "claim", rule)
+    if isinstance(claim, Equation) and claim.units:
+        values["units"] = [list(unit) for unit in claim.units]
+    return values
+
+
+def _read_rule(values: Mapping[str, Any]) -> Rule:
+    rule = parse(values["text"])
+    tables = {name: _read(values[name]) for name in _TABLES if name in values}
+    if "units" in values:
+        units = tuple((name, unit) for name, unit in values["units"])
+        if isinstance(rule, Equation):
+            tables["units"] = units
+        else:
+            tables["claim"] = dataclasses.replace(rule.claim, units=units)  # type: ignore[attr-defined]
+    return dataclasses.replace(rule, **tables)
