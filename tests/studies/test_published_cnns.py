@@ -136,7 +136,8 @@ def one_step(protocol, x, n):
     x, y = jnp.asarray(enlarged(protocol, x)), jnp.asarray(DIGITS.train.y)
     before = classifiers._init(net, keys, x[:1], protocol.optimiser)
     kept = jax.tree.map(np.asarray, before)
-    return kept, classifiers._steps(net, 17, 0, keys, before, x, y, n, 0, 1, 0, 1, protocol)
+    task = classifiers.Task(net, protocol, 17, 0)
+    return kept, classifiers._steps(task, keys, before, (x, y, n), (0, 1, 0, 1))
 
 
 @pytest.mark.parametrize("protocol", [keras_cnn.PROTOCOL, FAST_S1], ids=lambda p: p.net.__name__)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax.evals import utility
+from synthjax.evals.domains import images
 from synthjax.model import Model
 from synthjax.studies.workspace import Generator, Workspace
 
@@ -53,6 +53,6 @@ def train_and_test(examples, tests, spec, *, seed, seeds=1, **training):
     for name, (tested, labels) in tests.items():
         flat = tested.reshape(len(tested), 1, -1).astype(float)
         predicted = ((flat - means) ** 2).sum(-1).argmin(1)
-        confusion = utility.confusion(labels, predicted, spec.n_classes)
+        confusion = images.confusion(labels, predicted[None], spec.n_classes)
         found[name] = {"accuracy": [float((predicted == labels).mean())] * seeds, "confusion": confusion.tolist()}
     return found
