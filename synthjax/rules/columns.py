@@ -52,7 +52,7 @@ class Form:
         absent = np.isnan(numbers)
         if self.kind == "date":
             micro = np.rint(np.where(absent, 0, numbers) * _MICROSECONDS).astype(np.int64).astype("datetime64[us]")
-            micro[absent] = np.datetime64("NaT")
+            micro[absent] = np.datetime64("NaT", "us")
             if not self.dtype.startswith("datetime64[") or "," not in self.dtype:
                 return micro.astype(self.dtype) if self.dtype.startswith("datetime64[") else micro
             zone = self.dtype.split(",")[1].strip(" ]")
