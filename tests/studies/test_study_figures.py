@@ -6,31 +6,11 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.container import ErrorbarContainer
-from PIL import Image
 
 from synthjax.errors import InputError
-from synthjax.studies import canvas, figures
+from synthjax.studies import figures
 
 DIGITS = [str(digit) for digit in range(10)]
-
-
-@pytest.fixture
-def drawn(monkeypatch, tmp_path):
-    """Calls a function of `figures` with a path; returns the Figure, once its file has proved to be a PNG."""
-    kept = []
-    save = canvas.save
-    monkeypatch.setattr(canvas, "save", lambda figure, path: (kept.append(figure), save(figure, path)))
-
-    def draw(function, *args, **options):
-        path = tmp_path / "figure.png"
-        function(path, *args, **options)
-        assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
-        with Image.open(path) as image:
-            assert image.format == "PNG"
-            assert 200 < image.width < 1600 and 200 < image.height < 1600
-        return kept.pop()
-
-    return draw
 
 
 def legend(figure):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from customers import KINDS, customers
 from matplotlib.colors import to_rgb
-from PIL import Image
 
 from synthjax.errors import InputError
 from synthjax.evals import encoders
@@ -12,23 +11,6 @@ from synthjax.evals.fidelity import tables as fidelity
 from synthjax.evals.privacy import distance_tests
 from synthjax.evals.table import from_frames
 from synthjax.studies import canvas, table_figures
-
-
-@pytest.fixture
-def drawn(monkeypatch, tmp_path):
-    """Calls a function with a path; returns the Figure, once its file has proved to be a PNG."""
-    kept = []
-    save = canvas.save
-    monkeypatch.setattr(canvas, "save", lambda figure, path: (kept.append(figure), save(figure, path)))
-
-    def draw(function, *args, **options):
-        path = tmp_path / "figure.png"
-        function(path, *args, **options)
-        with Image.open(path) as image:
-            assert image.format == "PNG" and 200 < image.width < 1800 and 200 < image.height < 1800
-        return kept.pop()
-
-    return draw
 
 
 @pytest.fixture(scope="module")
