@@ -112,6 +112,15 @@ def test_the_import_is_light_and_the_schema_is_printed():
     assert json.loads(done.stdout) == json.loads(json.dumps(report.schema()))
 
 
+def test_a_reader_of_the_schema_may_stop_early():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "synthjax.evals.report"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    assert process.stderr.read() == "error: standard output was closed before the end\n"
+    assert process.wait(120) == 6
+
+
 # --- rows ----------------------------------------------------------------------------------------------------------
 
 
