@@ -1,4 +1,4 @@
-r"""Columns drawn alone: the floor that every model of tables must beat.
+r"""Independently drawn columns: the floor that every model of tables must beat.
 
     p(x) = prod_c p_c(x_c)
 

@@ -17,8 +17,8 @@ table they are a category, or, for a number, fall into the bin of its maximum. I
 and the synthetic column at edges of their own, so that a synthetic column of another scale goes unnoticed;
 `score_real_edges` cuts both at the real column's. SDMetrics draws 50,000 rows of longer tables, here all are counted.
 
-Each figure is given for the synthetic table, for real test rows in its place (`ceiling`) and for columns that were
-drawn alone (`floor`).
+Each figure is given for the synthetic table, for real test rows in its place (`ceiling`) and for independently
+drawn columns (`floor`).
 
     parts = from_frames({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
     found = tables.evaluate(parts["synthetic"], parts["train"], parts["test"])

@@ -62,7 +62,7 @@ def render(report: Mapping[str, Any]) -> str:
         "strips": strips.of_verdicts(report, table),
         "protocol": values.protocol(report, table),
         "missing": missing_classes(gone, unit) if gone else "",
-        "baseline": "columns alone" if table else "mean images and noise",
+        "baseline": "independent columns" if table else "mean images and noise",
         "learners": list(strips.of_classifiers(report["utility"], table)),
         "curve": values.curve(report.get("studies"), table, unit),
         "file_attack_counts": any(name.startswith("mia.") for name in report["privacy"]["findings"]["flagged"]),

@@ -47,7 +47,7 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "floor": (
         "floor",
-        "The same measurement with data that needs no generator: columns drawn one by one, or mean images with noise. "
+        "The same measurement with data that needs no generator: independently drawn columns, or mean images with noise. "
         "What does no better is worth nothing.",
     ),
     "kept_ratio": ("share of the ceiling", "The accuracy over that of the same classifier trained on real data."),
