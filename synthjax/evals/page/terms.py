@@ -47,8 +47,8 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "floor": (
         "floor",
-        "The same measurement with data that needs no generator: independently drawn columns, or mean images with noise. "
-        "What does no better is worth nothing.",
+        "The same measurement with data that needs no generator: independently drawn columns, or mean images "
+        "with noise. What does no better is worth nothing.",
     ),
     "kept_ratio": ("share of the ceiling", "The accuracy over that of the same classifier trained on real data."),
     "interval": (
