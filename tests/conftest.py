@@ -1,20 +1,15 @@
 """What every test shares: four virtual CPU devices, cheap compilation, the real data, and which worker runs what."""
 
-import importlib.metadata
 import itertools
 import os
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most programs run for a few steps here, and compiling them well takes several times as long as running them.
+# Most programs run for a few steps here, and compiling them well takes several times as long as running them. Not with
+# --xla_cpu_use_fusion_emitters=false: together they let collectives of one program wait for each other.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# XLA ends a process that is given a flag it does not know; this one of jaxlib 0.10 halves the time of compiling again.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=4"
-    + " --xla_cpu_use_fusion_emitters=false" * importlib.metadata.version("jaxlib").startswith("0.10."),
-)
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 # One cache for this run and the processes it starts, which compile the same programs again and again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"synthjax-tests-{os.getuid()}"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
