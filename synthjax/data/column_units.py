@@ -48,6 +48,28 @@ def scaled(values: "pd.Series", field: Field) -> np.ndarray:
     return _interp(numbers, *_knots(field)).astype(np.float32)
 
 
+def typed(frame: "pd.DataFrame", field: Field) -> Any:
+    """The frame's column for a field, as `text_values.typed` has it; whole numbers are f64 here.
+
+    Raises:
+        InputError: as `scaled`.
+    """
+    values = column(frame, field)
+    if field.kind == "boolean":
+        return _categories(field).take(pa.array(codes(values, field)[0])).to_pandas().array
+    if field.kind in DISCRETE:
+        return _texts(values).to_pandas().array
+    numbers = _numbers(values, field)
+    if (odd := np.isinf(numbers)).any():
+        raise _fault(values, field, odd, "not a finite number")
+    return as_times(numbers) if field.kind == "datetime" else numbers
+
+
+def _categories(field: Field) -> pa.Array:
+    """The text of each code: the categories, then a missing value."""
+    return pa.array([*field.categories, None], pa.string())
+
+
 def _interp(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(x), np.nan, np.interp(x, xs, ys))  # of one knot NumPy makes a constant, NaN included
 
@@ -167,8 +189,8 @@ def decoded(
             u = units[:, unit_of[field.name]].astype(np.float64)
             columns[field.name] = values_of(u, field, tolerances.get(field.name, 0.0))
         elif field.kind in DISCRETE:
-            texts = pa.array([*field.categories, None], pa.string())
-            columns[field.name] = texts.take(pa.array(units[:, unit_of[field.name]].astype(np.int64))).to_pandas().array
+            number_of = pa.array(units[:, unit_of[field.name]].astype(np.int64))
+            columns[field.name] = _categories(field).take(number_of).to_pandas().array
         elif field.kind == "constant":
             value = field.categories[0] if field.categories else None
             columns[field.name] = pa.repeat(pa.scalar(value, pa.string()), len(units)).to_pandas().array

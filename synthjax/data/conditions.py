@@ -1,7 +1,7 @@
 """Conditions that rows of a synthetic table meet: COLUMN=VALUE, all of them at once.
 
     condition = parse("income=>50K", encoder)
-    kept = condition.holds(units)              # (n,) bool of units (n, columns) f32, see `synthjax.data.scalers`
+    kept = condition.holds(frame)              # (n,) bool of rows that the encoder decoded
 
 A value is spelt as in the file; nothing, or a word for missing, asks for rows without a value. What the schema does not
 hold, and so no synthetic row ever will, is refused with the values that there are.
@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import column_units
 from synthjax.data.arrays import shown
-from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, Field, check_known
+from synthjax.data.schema import MISSING, NUMERIC, Field, check_known
 from synthjax.data.text_values import NUMBER, as_times, to_seconds
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from synthjax.data.encoding import Encoder
 
 _LISTED = 30
@@ -31,24 +32,16 @@ class Condition(NamedTuple):
     """One condition."""
 
     field: Field
-    unit: int
-    """Index of the column's unit; -1 for a constant, which every row holds."""
-    value: float
-    """Code of a category, a number, a time in seconds since 1970-01-01, or NaN for a missing number."""
-    tolerance: float = 0.0
-    """Of the scaled value, see `column_units.values_of`."""
+    value: str | float | None
+    """A category, a number, a time in seconds since 1970-01-01; None: a missing value."""
 
-    def holds(self, units: np.ndarray) -> np.ndarray:
-        """(n,) bool: which rows of units (n, columns) f32 meet it."""
-        if self.unit < 0:
-            return np.ones(len(units), bool)
-        column = units[:, self.unit]
-        if self.field.kind in DISCRETE:
-            return column == self.value
-        if math.isnan(self.value):
-            return np.isnan(column)
+    def holds(self, frame: "pd.DataFrame") -> np.ndarray:
+        """(n,) bool: which typed rows meet it."""
+        values = frame[self.field.name]
+        if self.value is None:
+            return values.isna().to_numpy()
         value = as_times(np.array([self.value]))[0] if self.field.kind == "datetime" else self.value
-        return np.asarray(column_units.values_of(column.astype(np.float64), self.field, self.tolerance) == value)
+        return (values == value).fillna(False).to_numpy(bool)
 
 
 def parse(text: str, encoder: "Encoder") -> Condition:
@@ -67,27 +60,21 @@ def parse(text: str, encoder: "Encoder") -> Condition:
     field = encoder.schema[name]
     if field.kind in ("id", "text"):
         raise InputError(f"--where={shown(text)}: {shown(name)} is {field.holds()}")
-    unit = next((i for i, coding in enumerate(encoder.codings) if coding.name == name), -1)
-    missing = cell not in field.categories and cell in (*MISSING, field.token, *field.tokens)
-    value = _missing(field) if missing else _code(field, cell) if field.kind not in NUMERIC else _number(field, cell)
-    if value is None:
+    if cell not in field.categories and cell in (*MISSING, field.token, *field.tokens):
+        value, known = None, field.missing > 0
+    else:
+        value = _number(field, cell) if field.kind in NUMERIC else _category(field, cell)
+        known = value is not None
+    if not known:
         raise InputError(f"--where={shown(text)}: {shown(name)} {_has(field)}; no row has {shown(cell)!r}")
-    return Condition(field, unit, value, encoder.codings[unit].tolerance if unit >= 0 else 0.0)
+    return Condition(field, value)
 
 
-def _missing(field: Field) -> float | None:
-    if field.kind == "constant":
-        return None if field.categories else 0.0
-    if not field.missing:
-        return None
-    return float(len(field.categories)) if field.kind in DISCRETE else math.nan
-
-
-def _code(field: Field, cell: str) -> float | None:
-    names = list(field.categories)
-    if field.kind == "boolean":
-        names, cell = [name.lower() for name in names], cell.lower()
-    return float(names.index(cell)) if cell in names else None
+def _category(field: Field, cell: str) -> str | None:
+    names = field.categories
+    if field.kind != "boolean":
+        return cell if cell in names else None
+    return next((name for name in names if name.lower() == cell.lower()), None)
 
 
 def _number(field: Field, cell: str) -> float | None:

@@ -34,59 +34,16 @@ import numpy as np
 
 from synthjax.data import column_units, memory, scalers
 from synthjax.data.arrays import shown
-from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema
+from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, Coding, choose, layout, learn
+from synthjax.data.schema import DISCRETE, Field, Schema
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
+from synthjax.rules import Plan, stored
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PRESETS = {
-    "minmax": ("minmax", "onehot"),
-    "interval": ("minmax", "interval"),
-    "quantile": ("quantile", "onehot"),
-    "mode": ("mode", "onehot"),
-    "code": ("quantile", "code"),
-}
-"""Name -> encoding of numbers and dates, encoding of categories."""
-NUMBERS = ("minmax", "quantile", "mode")
-CATEGORIES = ("onehot", "interval", "code")
-ONEHOT = 256
-"""Most categories that a preset makes one-hot."""
-_KNOTS = 500_000  # of all quantile columns together
 _HIDDEN, _BATCH = 512, 512  # of the network whose memory `Encoder.needs` estimates
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How one column is encoded: what `fit` learnt of it."""
-
-    name: str
-    encoding: str
-    codes: int = 0
-    """Of a discrete column: number of codes, the missing one (the last) included."""
-    missing: bool = False
-    """Whether training rows lack values."""
-    forward: tuple[tuple[float, ...], ...] = ()
-    """quantile: two rows, u and z."""
-    inverse: tuple[tuple[float, ...], ...] = ()
-    """quantile: two rows, z and u."""
-    modes: tuple[tuple[float, ...], ...] = ()
-    """mode: three rows, means, standard deviations and weights."""
-
-    @property
-    def size(self) -> int:
-        """Positions that the column takes."""
-        if self.encoding == "onehot":
-            return self.codes
-        if self.encoding == "mode":
-            return 1 + len(self.modes[0]) + self.missing
-        return 1 + (self.missing and self.encoding in NUMBERS)
-
-    @property
-    def tolerance(self) -> float:
-        """Absolute error of a scaled value after decoding, beside the rounding of f32."""
-        return 2.0**-22 if self.encoding == "mode" else 0.0
 
 
 @dataclass(frozen=True)
@@ -95,33 +52,52 @@ class Encoder:
 
     schema: Schema
     codings: tuple[Coding, ...]
-    """Of the encoded columns, in the order of the schema."""
+    """Of the encoded columns, in the order of the schema `learnt`."""
+    plan: Plan | None = None
+    """How rows follow from the columns that are learnt, so that rules between columns hold; None: they are the same."""
+    free: Schema | None = None
+    """Of the columns that are learnt, with a plan."""
 
     @classmethod
-    def fit(cls, frame: "pd.DataFrame", schema: Schema, encoding: str = "quantile") -> Self:
+    def fit(
+        cls,
+        frame: "pd.DataFrame",
+        schema: Schema,
+        encoding: str = "quantile",
+        plan: Plan | None = None,
+        free: Schema | None = None,
+    ) -> Self:
         """Learns the encoding of each column.
 
         Args:
-            frame: typed training rows, or a fair sample of them (100,000 are plenty); numbers and dates are enough.
+            frame: typed training rows, or a fair sample of them (100,000 are plenty); without a plan, numbers and dates
+                are enough.
             schema: measured on all training rows.
             encoding: one of PRESETS.
+            plan: which columns are learnt, see `synthjax.rules`.
+            free: the schema of these columns; with a plan only.
 
         Raises:
             InputError: an unknown encoding, one that does not fit its column, or no column to encode.
         """
         if encoding not in PRESETS:
             raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
-        chosen = {field.name: _choice(field, schema, encoding) for field in schema.fields}
+        fields = (free or schema).fields
+        frame = plan.encode(frame) if plan else frame
+        chosen = {field.name: choose(field, schema.target, encoding) for field in fields}
         count = sum(name == "quantile" for name in chosen.values())
-        knots = int(np.clip(_KNOTS // max(count, 1), 32, 1000))
+        knots = int(np.clip(KNOTS // max(count, 1), 32, 1000))
         codings = tuple(
-            _coding(field, chosen[field.name], frame, knots, schema.min_count)
-            for field in schema.fields
-            if chosen[field.name]
+            learn(field, chosen[field.name], frame, knots, schema.min_count) for field in fields if chosen[field.name]
         )
         if not codings:
             raise InputError("the table has no column to learn: all are constant, identifiers or free text")
-        return cls(schema, codings)
+        return cls(schema, codings, plan, free)
+
+    @property
+    def learnt(self) -> Schema:
+        """The schema of the columns that are learnt."""
+        return self.free or self.schema
 
     # --- the numeric part
 
@@ -148,22 +124,27 @@ class Encoder:
         return sum(coding.size for coding in self.codings)
 
     @functools.cached_property
-    def plan(self) -> scalers.Plan:
+    def layout(self) -> scalers.Layout:
         """The columns' encodings in the form that `scalers` works with."""
-        return _plan(self)
+        return layout(self.codings, self._fields)
 
     def forward(self, units, noise):
         """Positions (n, D) f32 of units; see `scalers.forward`. Can be jitted."""
-        return scalers.forward(self.plan, units, noise)
+        return scalers.forward(self.layout, units, noise)
 
     def inverse(self, x):
         """Units (n, columns) f32 of rows x (n, D) f32, whatever real numbers they hold. Can be jitted."""
-        return scalers.inverse(self.plan, x)
+        return scalers.inverse(self.layout, x)
 
     # --- from and to frames
 
     def units(self, frame: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
         """The numeric matrix of a frame, (n, columns) f32, see `scalers`; and (n, columns) bool, see `unseen`."""
+        if self.plan:
+            import pandas as pd
+
+            typed = {name: column_units.typed(frame, self.schema[name]) for name in self.plan.names}
+            frame = self.plan.encode(pd.DataFrame(typed, index=frame.index))
         units = np.empty((len(self.codings), len(frame)), np.float32)
         known = np.ones((len(self.codings), len(frame)), bool)
         for i, coding in enumerate(self.codings):
@@ -192,7 +173,7 @@ class Encoder:
 
     def encode_units(self, units: np.ndarray, seed: int = 0) -> np.ndarray:
         """The same of rows' `units`, (n, columns) f32."""
-        noise = np.random.default_rng((seed, 1)).standard_normal((len(units), len(self.plan.interval)), np.float32)
+        noise = np.random.default_rng((seed, 1)).standard_normal((len(units), len(self.layout.interval)), np.float32)
         return self.forward(units, noise)
 
     def labels(self, frame: "pd.DataFrame") -> np.ndarray:
@@ -245,11 +226,22 @@ class Encoder:
         """Units (n, columns) f32, as `inverse` gives them, as typed rows; the rest as in `decode`."""
         names = tuple(coding.name for coding in self.codings)
         tolerances = {coding.name: coding.tolerance for coding in self.codings}
-        return column_units.decoded(self.schema, names, units, seed, start, tolerances)
+        import pandas as pd
+
+        rows = column_units.decoded(self.learnt, names, units, seed, start, tolerances)
+        if self.plan is None:
+            return rows
+        whole = self.plan.decode(rows)
+        kept = [field.name for field in self.schema.fields if field.kept]
+        return pd.DataFrame({name: (whole if name in whole else rows)[name] for name in kept})
+
+    def keeps(self, frame: "pd.DataFrame") -> np.ndarray:
+        """(n,) bool: which rows keep all rules that every row has to keep; for the most part `rows` sees to it."""
+        return self.plan.keeps(frame) if self.plan and self.plan.left else np.ones(len(frame), bool)
 
     @functools.cached_property
     def _fields(self) -> dict[str, Field]:
-        return {field.name: field for field in self.schema.fields}
+        return {field.name: field for field in self.learnt.fields}
 
     # --- what it is and what it costs
 
@@ -292,7 +284,10 @@ class Encoder:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the way back."""
-        return {"schema": self.schema.to_dict(), "codings": [asdict(coding) for coding in self.codings]}
+        values = {"schema": self.schema.to_dict(), "codings": [asdict(coding) for coding in self.codings]}
+        if self.plan is None:
+            return values
+        return values | {"plan": stored.to_dict(self.plan), "free": self.learnt.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -302,97 +297,7 @@ class Encoder:
             Coding(**{**coding, **{name: tuple(map(tuple, coding[name])) for name in tables}})
             for coding in values["codings"]
         ]
-        return cls(Schema.from_dict(values["schema"]), tuple(codings))
-
-
-# --- fitting -----------------------------------------------------------------------------------------------------
-
-
-def _choice(field: Field, schema: Schema, preset: str) -> str:
-    """The encoding of a column; "": it is not encoded."""
-    if field.kind not in (*NUMERIC, *DISCRETE):
-        return ""
-    known = NUMBERS if field.kind in NUMERIC else CATEGORIES
-    if field.encoding and field.encoding not in known:
-        raise InputError(
-            f"column {shown(field.name)!r} is {field.kind}: encoding {field.encoding!r} does not fit; "
-            f"there are {', '.join(known)}"
-        )
-    if field.name == schema.target and field.kind in DISCRETE:
-        return "onehot" if len(field.categories) <= ONEHOT else "code"
-    name = field.encoding or PRESETS[preset][field.kind in DISCRETE]
-    wide = name == "onehot" and len(field.categories) > ONEHOT and not field.encoding
-    return "code" if wide else name
-
-
-def _coding(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_count: int) -> Coding:
-    missing = field.missing > 0
-    if field.kind in DISCRETE:
-        codes = len(field.categories) + missing
-        if encoding == "interval" and min([*field.counts, field.missing or field.rows]) < 1e-6 * field.rows:
-            raise InputError(
-                f"column {shown(field.name)!r}: categories too rare for intervals of f32; encode as `code`"
-            )
-        return Coding(field.name, encoding, codes, missing)
-    if encoding == "minmax":
-        return Coding(field.name, encoding, missing=missing)
-    u = column_units.scaled(column_units.column(frame, field), field)
-    u = u[~np.isnan(u)]
-    if encoding == "mode":
-        return Coding(field.name, encoding, missing=missing, modes=_tuples(scalers.fit_modes(u, min_count)))
-    expected = np.array(field.shared_rows) * (len(u) / max(field.rows - field.missing, 1))
-    forward, inverse = scalers.quantile_tables(u, column_units.shared_scaled(field), expected, knots, min_count)
-    return Coding(field.name, encoding, missing=missing, forward=_tuples(forward), inverse=_tuples(inverse))
-
-
-def _tuples(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    return tuple(map(tuple, table.tolist()))
-
-
-def _plan(encoder: Encoder) -> scalers.Plan:
-    """Groups the columns by encoding."""
-    groups: dict[str, list[tuple[int, int, Coding]]] = {name: [] for name in (*NUMBERS, *CATEGORIES)}
-    start = 0
-    for i, coding in enumerate(encoder.codings):
-        groups[coding.encoding].append((i, start, coding))
-        start += coding.size
-    units = len(encoder.codings)
-    hot = [(i, start, coding.codes) for i, start, coding in groups["onehot"]]
-    hot += [(units + i, at + 1, coding.size - 1) for i, (_, at, coding) in enumerate(groups["mode"])]
-    cuts = []
-    for i, at, coding in groups["interval"]:
-        field = encoder._fields[coding.name]
-        cuts.append(scalers.cut(i, at, np.array([*field.counts, *[field.missing] * coding.missing])))
-    slots = [(i, at + 1) for name in ("minmax", "quantile") for i, at, coding in groups[name] if coding.missing]
-    modes = [np.array(coding.modes, np.float32) for _, _, coding in groups["mode"]]
-    padded = scalers.stacked(modes, 3)
-    for row, table in zip(padded, modes, strict=True):
-        row[2, table.shape[1] :] = 0
-    return scalers.Plan(
-        width=start,
-        units=units,
-        minmax=_pairs(groups["minmax"]),
-        quantile=_pairs(groups["quantile"]),
-        forward=scalers.stacked([np.array(coding.forward, np.float32) for _, _, coding in groups["quantile"]], 2),
-        inverse=scalers.stacked([np.array(coding.inverse, np.float32) for _, _, coding in groups["quantile"]], 2),
-        mode=_pairs(groups["mode"]),
-        modes=padded,
-        mode_missing=np.array([len(c.modes[0]) if c.missing else -1 for _, _, c in groups["mode"]], np.int32),
-        choices=_choices(hot),
-        interval=tuple(cuts),
-        code=np.array([(i, at, coding.codes) for i, at, coding in groups["code"]], np.int64).reshape(-1, 3),
-        slots=np.array(slots, np.int64).reshape(-1, 2),
-    )
-
-
-def _pairs(group: list[tuple[int, int, Coding]]) -> np.ndarray:
-    return np.array([pair[:2] for pair in group], np.int64).reshape(-1, 2)
-
-
-def _choices(hot: list[tuple[int, int, int]]) -> tuple[scalers.Choice, ...]:
-    """One-hot columns (source, start, size) grouped by size."""
-    choices = []
-    for size in sorted({size for _, _, size in hot}):
-        sources, starts = np.array([(source, start) for source, start, n in hot if n == size], np.int64).T
-        choices.append(scalers.Choice(size, sources, starts[:, None] + np.arange(size)))
-    return tuple(choices)
+        schema = Schema.from_dict(values["schema"])
+        if "plan" not in values:
+            return cls(schema, tuple(codings))
+        return cls(schema, tuple(codings), stored.from_dict(values["plan"]), Schema.from_dict(values["free"]))

@@ -15,7 +15,7 @@ where missing; of a category its code 0, 1, ... How units become positions, per 
     onehot     one position per category
     code       the code itself
 
-`forward` and `inverse` can be jitted, with the Plan as a constant.
+`forward` and `inverse` can be jitted, with the Layout as a constant.
 """
 
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ class Cut(NamedTuple):
     """(n,) the code of each interval, from 0 to 1."""
 
 
-class Plan(NamedTuple):
+class Layout(NamedTuple):
     """Which unit goes to which positions, for all columns of a table at once."""
 
     width: int
@@ -92,35 +92,35 @@ class Plan(NamedTuple):
     """(c, 2) unit, position that says that a number is missing."""
 
 
-def forward(plan: Plan, units: Array, noise: Array) -> Array:
+def forward(layout: Layout, units: Array, noise: Array) -> Array:
     """Positions of rows.
 
     Args:
-        plan: of the table.
-        units: (n, plan.units) f32; all columns' units.
-        noise: (n, len(plan.interval)) f32 standard normal: where within its interval each category lands.
+        layout: of the table.
+        units: (n, layout.units) f32; all columns' units.
+        noise: (n, len(layout.interval)) f32 standard normal: where within its interval each category lands.
 
     Returns:
-        (n, plan.width) f32.
+        (n, layout.width) f32.
     """
     xp = _namespace(units)
     absent = xp.isnan(units)
     u = xp.where(absent, np.float32(0), units)
     present = 1 - absent.astype(np.float32)
-    offsets, modes = _to_modes(plan, u, absent, xp)
+    offsets, modes = _to_modes(layout, u, absent, xp)
     codes = xp.concatenate([u, modes], axis=1)
-    minmax, quantile = plan.minmax[:, 0], plan.quantile[:, 0]
+    minmax, quantile = layout.minmax[:, 0], layout.quantile[:, 0]
     parts = [
-        (plan.minmax[:, 1], u[:, minmax] * present[:, minmax]),
-        (plan.quantile[:, 1], _interp(u[:, quantile], plan.forward, xp) * present[:, quantile]),
-        (plan.mode[:, 1], offsets),
-        (plan.code[:, 1], u[:, plan.code[:, 0]]),
-        (plan.slots[:, 1], 1 - present[:, plan.slots[:, 0]]),
+        (layout.minmax[:, 1], u[:, minmax] * present[:, minmax]),
+        (layout.quantile[:, 1], _interp(u[:, quantile], layout.forward, xp) * present[:, quantile]),
+        (layout.mode[:, 1], offsets),
+        (layout.code[:, 1], u[:, layout.code[:, 0]]),
+        (layout.slots[:, 1], 1 - present[:, layout.slots[:, 0]]),
     ]
-    for choice in plan.choices:
+    for choice in layout.choices:
         hot = codes[:, choice.sources, None] == np.arange(choice.size, dtype=np.float32)
         parts.append((choice.positions.ravel(), hot.reshape(len(units), -1).astype(np.float32)))
-    for i, cut in enumerate(plan.interval):
+    for i, cut in enumerate(layout.interval):
         code = u[:, cut.unit].astype(np.int32)
         x = xp.asarray(cut.middles)[code] + noise[:, i] * xp.asarray(cut.deviations)[code]
         x = xp.clip(x, xp.asarray(cut.lows)[code], xp.asarray(cut.highs)[code])
@@ -128,27 +128,27 @@ def forward(plan: Plan, units: Array, noise: Array) -> Array:
     return _ordered(parts, xp)[1]
 
 
-def inverse(plan: Plan, x: Array) -> Array:
-    """Units (n, plan.units) f32 of rows x (n, plan.width) f32, which may be any real numbers."""
+def inverse(layout: Layout, x: Array) -> Array:
+    """Units (n, layout.units) f32 of rows x (n, layout.width) f32, which may be any real numbers."""
     xp = _namespace(x)
     parts = [
-        (plan.minmax[:, 0], xp.clip(x[:, plan.minmax[:, 1]], 0, 1)),
-        (plan.quantile[:, 0], _interp(x[:, plan.quantile[:, 1]], plan.inverse, xp)),
+        (layout.minmax[:, 0], xp.clip(x[:, layout.minmax[:, 1]], 0, 1)),
+        (layout.quantile[:, 0], _interp(x[:, layout.quantile[:, 1]], layout.inverse, xp)),
     ]
-    most = plan.code[:, 2].astype(np.float32) - 1
-    parts.append((plan.code[:, 0], xp.clip(xp.round(x[:, plan.code[:, 1]]), 0, most)))
-    for cut in plan.interval:
+    most = layout.code[:, 2].astype(np.float32) - 1
+    parts.append((layout.code[:, 0], xp.clip(xp.round(x[:, layout.code[:, 1]]), 0, most)))
+    for cut in layout.interval:
         interval = xp.searchsorted(xp.asarray(cut.ends), x[:, cut.position], side="right")
         parts.append((np.array([cut.unit]), xp.asarray(cut.codes)[interval][:, None]))
-    if plan.choices:
-        hot = [(choice.sources, xp.argmax(x[:, choice.positions], axis=2)) for choice in plan.choices]
+    if layout.choices:
+        hot = [(choice.sources, xp.argmax(x[:, choice.positions], axis=2)) for choice in layout.choices]
         sources, codes = _ordered(hot, xp)
-        n = int((sources < plan.units).sum())
+        n = int((sources < layout.units).sum())
         parts.append((sources[:n], codes[:, :n]))
-        parts.append((plan.mode[:, 0], _from_modes(plan, x[:, plan.mode[:, 1]], codes[:, n:], xp)))
+        parts.append((layout.mode[:, 0], _from_modes(layout, x[:, layout.mode[:, 1]], codes[:, n:], xp)))
     units = _ordered(parts, xp)[1]
-    slot_of = np.full(plan.units, plan.width)
-    slot_of[plan.slots[:, 0]] = plan.slots[:, 1]
+    slot_of = np.full(layout.units, layout.width)
+    slot_of[layout.slots[:, 0]] = layout.slots[:, 1]
     padded = xp.concatenate([x, xp.zeros_like(x[:, :1])], axis=1)  # columns that are never missing look at zeros
     return xp.where(padded[:, slot_of] > 0.5, np.float32(np.nan), units)
 
@@ -174,25 +174,25 @@ def _interp(x: Array, tables: np.ndarray, xp: Any) -> Array:
     return np.stack([np.interp(column, *table) for column, table in zip(x.T, tables, strict=True)], axis=1)
 
 
-def _to_modes(plan: Plan, u: Array, absent: Array, xp: Any) -> tuple[Array, Array]:
+def _to_modes(layout: Layout, u: Array, absent: Array, xp: Any) -> tuple[Array, Array]:
     """Of each mode column, the offset (u - m) / (4 s) from the likeliest mode, and that mode's code, (n, c) each."""
-    columns = plan.mode[:, 0]
-    mean, deviation, weight = plan.modes[:, 0], plan.modes[:, 1], plan.modes[:, 2]
+    columns = layout.mode[:, 0]
+    mean, deviation, weight = layout.modes[:, 0], layout.modes[:, 1], layout.modes[:, 2]
     with np.errstate(divide="ignore"):
         prior = np.log(weight) - np.log(deviation)
     away = (u[:, columns, None] - mean) / deviation
     code = xp.argmax(prior - 0.5 * away**2, axis=2) if len(columns) else xp.zeros((len(u), 0), np.int32)
     offset = xp.take_along_axis(away, code[:, :, None], axis=2)[:, :, 0] / 4
     gone = absent[:, columns]
-    return xp.where(gone, np.float32(0), offset), xp.where(gone, plan.mode_missing, code)
+    return xp.where(gone, np.float32(0), offset), xp.where(gone, layout.mode_missing, code)
 
 
-def _from_modes(plan: Plan, offsets: Array, codes: Array, xp: Any) -> Array:
+def _from_modes(layout: Layout, offsets: Array, codes: Array, xp: Any) -> Array:
     """The units of mode columns; NaN where the mode is the one that says that the value is missing."""
-    gone = codes == plan.mode_missing
+    gone = codes == layout.mode_missing
     code = xp.where(gone, 0, codes).astype(np.int32)
-    index = np.arange(len(plan.mode))
-    modes = xp.asarray(plan.modes)
+    index = np.arange(len(layout.mode))
+    modes = xp.asarray(layout.modes)
     u = modes[index, 0, code] + 4 * modes[index, 1, code] * offsets
     return xp.where(gone, np.float32(np.nan), xp.clip(u, 0, 1))
 

@@ -10,6 +10,7 @@ checkpoint (`to_dict`) and corrected by hand in a YAML or JSON file (`read_overr
       income: {encoding: mode}               # see synthjax.data.encoding
       height: {missing: [-999, "?"]}         # cells that say that a value is missing, as the file spells them
     missing: [unknown]                       # the same for every column; both beside MISSING
+    rules: ["start <= end"]                  # see synthjax.data.table_rules; without the line they are looked for
 
 Nothing that fewer than `min_count` training rows hold is kept exactly (5 by default; 1 switches this off):
 
@@ -28,7 +29,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from synthjax import files
 from synthjax.data.arrays import check_file, fault, quoted, shown
@@ -200,8 +201,17 @@ class Schema:
         return cls(tuple(fields), values["target"], values["min_count"])
 
 
-def read_overrides(path: str | Path, names: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """What a person says about columns, from a YAML or JSON file: column -> what _OVERRIDES names.
+class Overrides(NamedTuple):
+    """What a person says about a table."""
+
+    columns: dict[str, dict[str, Any]]
+    """Column -> what _OVERRIDES names."""
+    rules: Any = None
+    """The list of rules as the file has it; None: there is none."""
+
+
+def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
+    """What a person says about a table, from a YAML or JSON file.
 
     What is missing in the whole table is said of each of `names`, its columns. A file that holds `Schema.to_dict` is
     taken too: the kinds, formats, encodings and missing cells in it hold, what it counts is counted anew.
@@ -218,7 +228,8 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> dict[str, dic
     values = _parsed(text, path)
     if isinstance(values, dict) and isinstance(values.get("fields"), list):
         values = {"columns": dict(_saved(field, path) for field in values["fields"])}
-    columns = values.get("columns", {} if "missing" in values else None) if isinstance(values, dict) else None
+    bare = isinstance(values, dict) and ("missing" in values or "rules" in values)
+    columns = values.get("columns", {} if bare else None) if isinstance(values, dict) else None
     if not isinstance(columns, dict):
         raise fault(path, "a schema file holds `columns:`, then a line `NAME: {kind: KIND}` for each column")
     for name, column in columns.items():
@@ -232,7 +243,7 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> dict[str, dic
             column["missing"] = _tokens(column["missing"], f"{path}: columns: {shown(name)}")
     for name in names if overall else ():
         said.setdefault(name, {})["missing"] = (*overall, *said.get(name, {}).get("missing", ()))
-    return said
+    return Overrides(said, values.get("rules"))
 
 
 def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:

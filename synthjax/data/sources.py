@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # tables bring pyarrow with them, which images need not wait 
     import pandas as pd
 
     from synthjax.data.encoding import Encoder
-    from synthjax.data.table_dataset import Table
+    from synthjax.data.table_dataset import Options, Table
 
 TEST_SEED = 1
 HOLDOUT_SEED = 2
@@ -103,6 +103,7 @@ def load(
     schema: str | None = None,
     min_count: int = 5,
     test: str | None = None,
+    rules: bool = False,
 ) -> Dataset:
     """Reads a data set and cuts its fixed splits (see the module's docstring).
 
@@ -130,6 +131,9 @@ def load(
         test: of data in a file or folder, another one with the examples of the test split, images in `x` and `y` or a
             folder by class: no test split is cut from `name`.
 
+        rules: of a table, whether to look for rules between its columns, which synthetic rows then keep (see
+            `synthjax.rules`); those that the schema file lists hold in any case.
+
     Raises:
         InputError: one line that names the file, field and row, or the name and what there is instead.
     """
@@ -138,7 +142,9 @@ def load(
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
     if name in _TABLES or _is_table(name):
-        return _load_table(name, data_dir, holdout, test, TableOptions(target, encoding, schema, min_count))
+        from synthjax.data.table_dataset import Options
+
+        return _load_table(name, data_dir, holdout, test, Options(target, encoding, schema, min_count, rules))
     if target or schema:
         raise InputError(f"target and schema are for tables; {shown(name)} holds images")
     source = _read(name, data_dir)
@@ -261,18 +267,7 @@ def _is_table(name: str) -> bool:
     return any(suffix.lower() in _TABLE_ENDINGS for suffix in Path(name).suffixes)
 
 
-class TableOptions(NamedTuple):
-    """What `load` takes for tables alone."""
-
-    target: str | None
-    encoding: str
-    schema: str | None
-    min_count: int
-
-
-def _load_table(
-    name: str, data_dir: str | None, holdout: float, test_file: str | None, options: TableOptions
-) -> Dataset:
+def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options") -> Dataset:
     """A table with its splits cut, measured and encoded."""
     from synthjax.data import readers, table_dataset
 
@@ -293,9 +288,7 @@ def _load_table(
     left, test = (whole, None) if found.test else _cut(whole, TEST_SHARE, TEST_SEED)
     train, held = _cut(left, holdout, HOLDOUT_SEED)
     splits = {"train": train.index, "holdout": held.index} | ({"test": test.index} if test else {})
-    rows, encoder, table = table_dataset.encode(
-        found, splits, encoding=options.encoding, overrides=options.schema, min_count=options.min_count
-    )
+    rows, encoder, table = table_dataset.encode(found, splits, options)
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
     spec = encoder.spec().measured(train.x, options.min_count)
     digest = fingerprint(spec, train, held, test)

@@ -1,7 +1,8 @@
 """From a table in files to a `Dataset`: splits, schema, encoder and encoded rows, each chunk in memory by itself.
 
 The file is read three times: for the target, which the splits are cut by; for the schema, from training rows only; and
-to encode. What is kept is the encoded rows (f32) and, for fitting, a sample of at most 100,000 training rows.
+to encode. Rules between columns may need it once more. What is kept is the encoded rows (f32) and, to fit encodings and
+to find rules, a sample of at most 100,000 training and as many holdout rows.
 
 Data sets known by name, from `data_dir` or a folder of that name in it:
 
@@ -13,7 +14,6 @@ Data sets known by name, from `data_dir` or a folder of that name in it:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,13 +21,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synthjax.data import table_rules
 from synthjax.data.arrays import fault, shown
-from synthjax.data.encoding import PRESETS, Encoder
+from synthjax.data.codings import PRESETS
+from synthjax.data.encoding import Encoder
 from synthjax.data.readers import KNOWN_DELIMITERS, Reader, frame_reader, open_table
-from synthjax.data.schema import NUMERIC, Schema, check_known, read_overrides
+from synthjax.data.schema import Overrides, Schema, check_known, read_overrides
 from synthjax.data.schema_inference import CLASSES, class_order, infer
 from synthjax.data.text_values import NUMBER, Chunk, missing_in, typed
 from synthjax.errors import InputError
+from synthjax.rules import Plan, Rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +76,8 @@ class Table(NamedTuple):
     """Of the train and holdout splits, and of the test split where the files have none."""
     test: Reader | None
     schema: Schema
+    rules: tuple[Rule, ...] = ()
+    """Between its columns, which synthetic rows keep as training rows do."""
     notes: tuple[str, ...] = ()
     """What had to be changed in rows that training never saw, and what encoding takes: a line each."""
 
@@ -172,43 +177,51 @@ def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
 # --- encoding ----------------------------------------------------------------------------------------------------
 
 
-def encode(
-    found: Found,
-    splits: dict[str, np.ndarray],
-    *,
-    encoding: str,
-    overrides: str | Path | None,
-    min_count: int,
-) -> tuple[dict[str, Rows], Encoder, Table]:
+class Options(NamedTuple):
+    """How a table is measured and encoded."""
+
+    target: str | None = None
+    """The column to predict; None: that of a data set known by name."""
+    encoding: str = "quantile"
+    """One of `encoding.PRESETS`."""
+    schema: str | Path | None = None
+    """A schema file, see `schema.read_overrides`."""
+    min_count: int = 5
+    """See `schema`."""
+    rules: bool = False
+    """Whether rules between columns are looked for, where the schema file lists none."""
+
+
+def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
     """Measures and encodes a table whose splits are known.
 
     Args:
         found: the table.
         splits: "train", "holdout", "test" -> increasing row numbers; "test" is absent where the files have their own.
-        encoding: one of `encoding.PRESETS`.
-        overrides: a schema file, see `schema.read_overrides`.
-        min_count: see `schema`.
+        options: how.
 
     Raises:
         InputError: as `infer`, `Encoder.fit` and `Encoder.preflight` do; a test file with other columns.
     """
-    _check(found, encoding, min_count)
-    reader, train = found.train, splits["train"]
-    sample = _sampled(train)
-    kept: list[pa.Table] = []
+    _check(found, options)
+    reader = found.train
+    said = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
+    samples = {split: _sampled(splits[split]) for split in ("train", "holdout")}
+    kept: dict[str, list[pa.Table]] = {split: [] for split in samples}
 
     def training() -> Iterator[Chunk]:
         for chunk in reader.chunks():
-            kept.append(_taken(chunk, sample).cells)
-            part = _taken(chunk, train)
+            for split, sample in samples.items():
+                kept[split].append(_taken(chunk, sample).cells)
+            part = _taken(chunk, splits["train"])
             if len(part.rows):
                 yield part
 
     schema = infer(
         training(),
         target=found.target,
-        min_count=min_count,
-        overrides=read_overrides(overrides, reader.names) if overrides else None,
+        min_count=options.min_count,
+        overrides=said.columns,
         tokens=reader.tokens,
         classes=found.classes,
         storage=reader.storage,
@@ -217,11 +230,15 @@ def encode(
     if len(reader.names) == 1 and schema.fields[0].kind in ("constant", "id", "text"):
         what = f"one column only, {shown(reader.names[0])!r}, {schema.fields[0].holds()}"
         raise fault(reader.where, f"{what}; is it another delimiter? Those known are {KNOWN_DELIMITERS}")
-    numeric = replace(schema, fields=tuple(field for field in schema.fields if field.kind in NUMERIC))
-    frame = typed(Chunk(pa.concat_tables(kept), sample), numeric, reader.tokens, reader.where)
-    kept.clear()
-    encoder = _fitted(frame, schema, encoding, reader.where)
-    notes = [encoder.preflight(sum(map(len, splits.values())))]
+    frames = [
+        typed(Chunk(pa.concat_tables(kept.pop(split)), sample), schema, reader.tokens, reader.where)
+        for split, sample in samples.items()
+    ]
+    between = table_rules.of(said.rules, options.rules, frames, schema, str(options.schema or reader.where))
+    free = _learnt(reader, splits["train"], between.plan, schema) if between.plan else None
+    encoder = _fitted(frames[0], schema, options.encoding, between.plan, free, reader.where)
+    del frames
+    notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
     rows, unseen = _encoded(reader, splits, encoder)
     if found.test:
         extra, more = _encoded(found.test, {"test": None}, encoder)
@@ -229,31 +246,40 @@ def encode(
     for split, counts in unseen.items():
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
-    return rows, encoder, Table(found.train, found.test, schema, tuple(notes))
+    return rows, encoder, Table(found.train, found.test, schema, between.rules, tuple(notes))
 
 
-def _fitted(frame: "pd.DataFrame", schema: Schema, encoding: str, where: str) -> Encoder:
+def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
+    """The schema of the columns that the plan leaves to the model."""
+    parts = (_taken(chunk, train) for chunk in reader.chunks())
+    frames = (typed(part, schema, reader.tokens, reader.where) for part in parts if len(part.rows))
+    return table_rules.learnt((plan.encode(frame) for frame in frames), plan, schema, reader.where)
+
+
+def _fitted(
+    frame: "pd.DataFrame", schema: Schema, encoding: str, plan: Plan | None, free: Schema | None, where: str
+) -> Encoder:
     try:
-        return Encoder.fit(frame, schema, encoding)
+        return Encoder.fit(frame, schema, encoding, plan, free)
     except InputError as error:
         raise fault(where, str(error)) from error
 
 
-def _check(found: Found, encoding: str, min_count: int) -> None:
-    if encoding not in PRESETS:
-        raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
-    if min_count < 1:
-        raise InputError(f"min_count={min_count}: at least 1 is needed, which gives every value away")
+def _check(found: Found, options: Options) -> None:
+    if options.encoding not in PRESETS:
+        raise InputError(f"encoding={options.encoding}: unknown; there are {', '.join(PRESETS)}")
+    if options.min_count < 1:
+        raise InputError(f"min_count={options.min_count}: at least 1 is needed, which gives every value away")
     if found.test and set(found.test.names) != set(found.train.names):
         odd = sorted(set(found.test.names) ^ set(found.train.names))[0]
         raise fault(found.test.where, f"column {shown(odd)!r} is in only one of the train and the test file")
 
 
-def _sampled(train: np.ndarray) -> np.ndarray:
+def _sampled(rows: np.ndarray) -> np.ndarray:
     """At most SAMPLE of these row numbers, increasing."""
-    if len(train) <= SAMPLE:
-        return train
-    return np.sort(np.random.default_rng(_SAMPLE_SEED).choice(train, SAMPLE, replace=False))
+    if len(rows) <= SAMPLE:
+        return rows
+    return np.sort(np.random.default_rng(_SAMPLE_SEED).choice(rows, SAMPLE, replace=False))
 
 
 def _taken(chunk: Chunk, index: np.ndarray) -> Chunk:

@@ -42,6 +42,8 @@ class Experiment:
     """Of a table: a YAML or JSON file that corrects what is inferred of its columns, see `synthjax.data.schema`."""
     min_count: int = 5
     """Of a table: fewest rows that must share a category or an extreme value; 1 releases every value."""
+    rules: bool = False
+    """Of a table: whether rules between its columns are looked for, which synthetic rows then keep."""
     init_from: str | None = None
     """Folder of a finished run of the same model: training starts from its weights, under a fresh schedule."""
     freeze: tuple[str, ...] = ()

@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
     labels: np.ndarray
     """(block,) i32 labels of the rows that are drawn in each attempt."""
     encoder: "Encoder"
-    """Of the table: conditions are tested on its units (see `data.scalers`)."""
+    """Of the table: conditions are tested on rows that it decodes."""
 
     def rows(
         self,
@@ -61,7 +61,9 @@ class Wanted(NamedTuple):
             if stop():
                 raise Preempted("stopped as asked; what is drawn is kept and the same command goes on")
             for b, (units, rows) in zip(short, draw(t, short), strict=True):
-                kept[b].append(rows[np.all([condition.holds(units) for condition in self.conditions], axis=0)])
+                frame = self.encoder.rows(units)
+                met = [condition.holds(frame) for condition in self.conditions]
+                kept[b].append(rows[np.all([*met, self.encoder.keeps(frame)], axis=0)])
         for b, n in wanted.items():
             self._check(b, n, sum(map(len, kept[b])))
         return [np.concatenate(kept[b])[:n] for b, n in wanted.items()]
@@ -113,10 +115,10 @@ def plan(
     by_column: dict[str, Condition] = {}
     for text, condition in conditions.items():
         other = by_column.setdefault(condition.field.name, condition)
-        if repr(other.value) != repr(condition.value):
+        if other.value != condition.value:
             raise InputError(f"--where={text}: no row has two values of {condition.field.name!r}")
     native = by_column.pop(encoder.schema.target or "", None) if model.conditional and spec.n_classes else None
-    chosen = [] if native is None else [spec.classes[int(native.value)]]
+    chosen = [] if native is None else [str(native.value)]
     if not by_column:
         return class_counts(spec, model.conditional, n=n, per_class=None, classes=chosen), None
     drawn = class_counts(spec, model.conditional, n=block, per_class=None, classes=chosen)

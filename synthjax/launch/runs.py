@@ -110,8 +110,9 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
         schema=experiment.schema,
         min_count=experiment.min_count,
         test=experiment.test,
+        rules=experiment.rules,
     )
-    for name in ("encoding", "min_count"):
+    for name in ("encoding", "min_count", "rules"):
         if whole.encoder is None and getattr(experiment, name) != getattr(Experiment, name):
             raise InputError(f"{name}={getattr(experiment, name)}: is for tables; {whole.name} holds images")
     if not rare:

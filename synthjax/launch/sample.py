@@ -213,14 +213,31 @@ def _drawer(
         padded[: len(x)] = x
         return np.asarray(inverse(padded))[: len(x)]
 
+    def again(t: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(request.seed), _ATTEMPTS), t)
+
+    def kept(b: int, x: np.ndarray) -> np.ndarray:
+        """Rows of a block, those that break a rule drawn again."""
+        assert encoder is not None
+        for t in range(rejection.TRIES):
+            broken = ~encoder.keeps(encoder.rows(x))
+            if not broken.any():
+                break
+            (other,) = blocks(again(t), {b: request.labels(b)})
+            x = np.where(broken[:, None], units(other), x)
+        return x
+
     def draw(numbers: Sequence[int]) -> Iterator[np.ndarray]:
-        for x in blocks(sampling.request_key(request.seed), {b: request.labels(b) for b in numbers}):
-            yield units(x) if request.table else np.asarray(request.spec.decode(x))
+        drawn = blocks(sampling.request_key(request.seed), {b: request.labels(b) for b in numbers})
+        for b, x in zip(numbers, drawn, strict=True):
+            if not request.table:
+                yield np.asarray(request.spec.decode(x))
+            else:
+                yield kept(b, units(x)) if encoder and encoder.plan and encoder.plan.left else units(x)
 
     def attempt(t: int, numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         assert wanted is not None
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(request.seed), _ATTEMPTS), t)
-        for x in blocks(key, dict.fromkeys(numbers, wanted.labels)):
+        for x in blocks(again(t), dict.fromkeys(numbers, wanted.labels)):
             tested = units(x)
             yield tested, tested if request.table else x
 

@@ -217,6 +217,8 @@ def table_report(data: Dataset) -> str:
     if columns > COLUMNS:
         head, tail = lines[: 2 + COLUMNS], lines[2 + columns :]
         lines = [*head, f"... and {columns - COLUMNS:,} columns more", *tail]
+    if data.table.rules:
+        lines += ["rules, which synthetic rows keep as training rows do:", *(f"  {rule}" for rule in data.table.rules)]
     return "\n".join([*lines, *data.table.notes]) + "\n"
 
 

@@ -154,6 +154,8 @@ class Columns:
             elif kind == "number":
                 numbers = series.to_numpy(np.float64, na_value=np.nan)
                 self._numbers[name] = np.where(np.isinf(numbers), np.nan, numbers)
+            elif self.missing(name).all():
+                self._numbers[name] = np.full(len(self), np.nan)
             else:
                 raise InputError(f"column {name!r} holds {kind}, not numbers or dates")
         return self._numbers[name]

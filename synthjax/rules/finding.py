@@ -83,12 +83,14 @@ class _Search:
         equations = self.kept("time", times.equations(sample))
         equations += self.kept("equation", _new(linear.equations(sample), equations))
         equations += self.kept("product", _new(products.equations(sample, _equations(equations)), equations))
-        known = equations + self.kept("determined", lookups.determined(sample, equations))
+        found = self.kept("determined", lookups.determined(sample, equations))
+        # Of one shared key, such as the 0 among amounts, a condition says more.
+        known = equations + [rule for rule in found if isinstance(rule, Determined) and len(rule.table or ()) > 1]
         known = _minimal(known)
         known += self.kept("when", conditions.rules(sample, known))
         known += self.kept("bound", bounds.rules(sample, known))
-        found = self.kept("order", orders.pairs(sample))
-        twos = [rule for rule in found if isinstance(rule, Order)]
+        pairs = self.kept("order", orders.pairs(sample))
+        twos = [rule for rule in pairs if isinstance(rule, Order)]
         known += orders.chained(orders.reduced(twos, _equations(known), sample))
         known += self.kept("seen", lookups.seen(sample, known))
         known += self.kept("grid", grids.lattices(sample, known))

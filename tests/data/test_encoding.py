@@ -170,7 +170,7 @@ def test_interval_encoding_is_the_studys():
     codes = np.repeat(np.arange(3), counts).astype(np.float32)[:, None]
     cut = scalers.cut(0, 0, counts)
     empty = np.zeros((0, 2), np.int64)
-    plan = scalers.Plan(
+    plan = scalers.Layout(
         1, 1, empty, empty, np.zeros((0, 2, 1)), np.zeros((0, 2, 1)), empty, np.zeros((0, 3, 1)), np.zeros(0),
         (), (cut,), np.zeros((0, 3), np.int64), empty,
     )  # fmt: skip
@@ -218,7 +218,7 @@ def test_mode_encoding_finds_the_modes():
 def test_the_numeric_part_under_jit_agrees_with_numpy(encoding):
     encoder, frame, _ = table(mixed(), encoding, target="class")
     units, _ = encoder.units(frame)
-    noise = np.random.default_rng(0).standard_normal((N, len(encoder.plan.interval))).astype(np.float32)
+    noise = np.random.default_rng(0).standard_normal((N, len(encoder.layout.interval))).astype(np.float32)
     x = encoder.forward(units, noise)
     compiled = jax.jit(encoder.forward)(units, noise)
     np.testing.assert_allclose(compiled, x, atol=2e-3 if encoding == "mode" else 2e-6)

@@ -182,12 +182,12 @@ def test_a_target_of_few_whole_numbers_is_a_class_and_of_many_a_quantity():
 def test_overrides_from_yaml_and_from_a_saved_schema(tmp_path):
     path = tmp_path / "schema.yaml"
     path.write_text("columns:\n  integer: {kind: categorical}\n  continuous: {min: -9, max: 9, encoding: mode}\n")
-    schema = infer(chunks(COLUMNS), overrides=read_overrides(path))
+    schema = infer(chunks(COLUMNS), overrides=read_overrides(path).columns)
     assert schema["integer"].kind == "categorical" and schema["continuous"].encoding == "mode"
     assert (schema["continuous"].low, schema["continuous"].high, schema["continuous"].clipped) == (-9, 9, 0)
     saved = tmp_path / "saved.json"
     saved.write_text(json.dumps(schema.to_dict()))
-    again = infer(chunks(COLUMNS), overrides=read_overrides(saved))
+    again = infer(chunks(COLUMNS), overrides=read_overrides(saved).columns)
     assert [field.kind for field in again.fields] == [field.kind for field in schema.fields]
 
 
@@ -216,7 +216,7 @@ def test_cells_may_be_declared_missing_for_a_column_or_the_table(tmp_path):
     path.write_text('missing: ["?"]\ncolumns:\n  height: {missing: [-999]}\n')
     heights, towns = [*range(150, 190), -999, -999, "?"], ["a", "b", "-999", "?"] * 10 + ["a", "NA", "b"]
     (chunk,) = chunks({"height": heights, "town": towns}, 1000)
-    schema = infer([chunk], min_count=1, overrides=read_overrides(path, ("height", "town")))
+    schema = infer([chunk], min_count=1, overrides=read_overrides(path, ("height", "town")).columns)
     assert (schema["height"].kind, schema["height"].low, schema["height"].missing) == ("integer", 150, 3)
     assert schema["height"].token == "-999" and schema["height"].tokens == ("?", "-999")
     assert set(schema["town"].categories) == {"a", "b", "-999"} and schema["town"].missing == 11
@@ -225,7 +225,7 @@ def test_cells_may_be_declared_missing_for_a_column_or_the_table(tmp_path):
     assert written(frame, schema)["height"].to_pylist()[40:42] == ["-999", "-999"]
     saved = tmp_path / "saved.json"
     saved.write_text(json.dumps(schema.to_dict()))
-    assert infer([chunk], min_count=1, overrides=read_overrides(saved)) == schema
+    assert infer([chunk], min_count=1, overrides=read_overrides(saved).columns) == schema
     assert Schema.from_dict(json.loads(saved.read_text())) == schema
 
 

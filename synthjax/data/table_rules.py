@@ -1,0 +1,142 @@
+"""Rules between the columns of a table while it is measured, and the columns that are learnt so that they hold.
+
+A schema file may list the rules itself; a table without such a list has those that `synthjax.rules.find` finds:
+
+    rules:
+      - total = fare + tip                             # every synthetic row keeps it
+      - {rule: "start <= end", exact: false}           # kept as often as in the training rows
+    rules: []                                          # no rules at all
+
+Identifiers, free text and constants take no part.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from synthjax import rules
+from synthjax.data.arrays import fault, quoted, shown
+from synthjax.data.schema import DISCRETE, NUMERIC, Kind, Schema, check_known
+from synthjax.data.schema_inference import infer
+from synthjax.data.text_values import Chunk, from_frame
+from synthjax.errors import InputError
+from synthjax.rules import Evidence, Plan, Rule
+from synthjax.rules.chance import contradiction, rates
+from synthjax.rules.columns import Columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read(values: Any, where: str) -> tuple[tuple[Rule, bool], ...]:
+    """The rules that a schema file lists, and whether each is to hold in every row.
+
+    Raises:
+        InputError: not a list, or an entry that is not a rule.
+    """
+    if not isinstance(values, list):
+        raise fault(where, f"rules: {quoted(values)} is not a list of rules, such as ['start <= end']")
+    found = []
+    for i, value in enumerate(values, 1):
+        exact = True
+        if isinstance(value, dict) and set(value) <= {"rule", "exact"} and "rule" in value:
+            value, exact = value["rule"], value.get("exact", True)
+        if not isinstance(value, str) or not isinstance(exact, bool):
+            raise fault(where, f"rules: entry {i}, {quoted(value)}, is neither a rule nor {{rule: TEXT, exact: false}}")
+        try:
+            found.append((rules.parse(value), exact))
+        except InputError as error:
+            raise fault(where, f"rules: entry {i}: {error}") from error
+    return tuple(found)
+
+
+class Between(NamedTuple):
+    """The rules of a table."""
+
+    rules: tuple[Rule, ...] = ()
+    plan: Plan | None = None
+    """How they are kept; None: no column follows from others."""
+    notes: tuple[str, ...] = ()
+    """Rules of the schema file that training rows break, a line each."""
+
+
+def of(listed: Any, look: bool, frames: Sequence["pd.DataFrame"], schema: Schema, where: str) -> Between:
+    """The rules of a table, and how they are kept.
+
+    Args:
+        listed: what the schema file says of rules; None: nothing.
+        look: whether rules are looked for where nothing is said of them.
+        frames: typed training and holdout rows, or samples of them; the latter confirm what the former show.
+        schema: of the table.
+        where: the schema file, for messages.
+
+    Raises:
+        InputError: as `read` and `measured`.
+    """
+    names = [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
+    train, unseen = (frame[names] for frame in frames)
+    notes: list[str] = []
+    if listed is not None:
+        found, notes = measured(read(listed, where), train, unseen, schema, where)
+    else:
+        found = rules.find(train, unseen if len(unseen) else None, min_count=schema.min_count) if look else []
+    keep = [schema.target] if schema.target else []
+    planned = rules.plan(found, train, keep=keep, min_count=schema.min_count) if found else None
+    return Between(tuple(found), planned if planned and planned.steps else None, tuple(notes))
+
+
+def measured(
+    given: Iterable[tuple[Rule, bool]], train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str
+) -> tuple[list[Rule], list[str]]:
+    """Rules that a person gave, fitted on the training rows; and a line for each that these contradict.
+
+    Raises:
+        InputError: a rule names a column that is not there or not learnt, or compares what cannot be compared.
+    """
+    found, notes = [], []
+    for rule, exact in given:
+        for name in rule.names:
+            check_known(name, schema.names, where, f"rules: {shown(rule.text)!r}:")
+            if name not in train:
+                raise fault(where, f"rules: {shown(rule.text)!r}: {shown(name)!r} is {schema[name].holds()}")
+        try:
+            broken = contradiction(rule, Columns(train))
+            rule = rule.fit(train, schema.min_count)
+            (rows, hits), (others, kept) = rates(rule, Columns(train)), rates(rule, Columns(unseen))
+        except InputError as error:
+            raise fault(where, f"rules: {error}") from error
+        rate = hits / rows if rows else 1.0
+        if broken and exact:
+            notes.append(f"{broken}; synthetic rows all keep it, unless the schema file says `exact: false` of it")
+        evidence = Evidence(rows, rate, others, kept / others if others else 1.0, 0.0)
+        found.append(rule if exact else replace(rule, evidence=evidence))
+    return found, notes
+
+
+def learnt(free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: str) -> Schema:
+    """The schema of the columns that a model learns, those that the plan adds measured as all others are.
+
+    Args:
+        free: all training rows in parts, each as `Plan.encode` gives it.
+        plan: of the rules.
+        schema: of the table.
+        where: the file, for messages.
+    """
+    parts = iter(free)
+    first = next(parts)
+    new = [str(name) for name in first if name not in schema.names]
+    kinds = {name: {"kind": _kind(first[name])} for name in new}
+    fields = {field.name: field for field in schema.fields}
+    if new:
+        chunks = (
+            Chunk(from_frame(part[new], where), part.index.to_numpy()) for part in itertools.chain([first], parts)
+        )
+        fields |= {field.name: field for field in infer(chunks, min_count=schema.min_count, overrides=kinds).fields}
+    others = [name for name in schema.names if name not in plan.names]
+    return replace(schema, fields=tuple(fields[str(name)] for name in (*first, *others)))
+
+
+def _kind(values: "pd.Series") -> Kind:
+    kind = values.dtype.kind
+    return "datetime" if kind == "M" else "continuous" if kind in "iuf" else "categorical"
