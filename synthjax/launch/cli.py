@@ -51,11 +51,7 @@ def _prepare_streams() -> None:
 
 
 def workdir(given: str | None) -> Path:
-    """The run folder that a launcher works on: the one given, else the newest under `runs/`.
-
-    Raises:
-      InputError: there is none.
-    """
+    """The run folder that a launcher works on: the one given, else the newest under `runs/`; InputError without any."""
     if given is not None:
         return files.path(given)
     newest = runs.newest()
@@ -80,11 +76,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _check_flags() -> None:
-    """Refuses flags without a value, such as `--out=$UNSET`, and a time that is no number.
-
-    Raises:
-      InputError: there is one.
-    """
+    """Raises InputError for flags without a value, such as `--out=$UNSET`, and for a number that is not finite."""
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
         if value == "" and flags.FLAGS[name].present:

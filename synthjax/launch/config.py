@@ -98,11 +98,7 @@ def presets() -> dict[str, tuple[str, Any]]:
 
 
 def family(name: str) -> types.ModuleType:
-    """The module in synthjax/models that builds the model of that name.
-
-    Raises:
-      InputError: no family defines it.
-    """
+    """The module in synthjax/models that builds the model of that name; InputError if no family defines it."""
     known = presets()
     if name not in known:
         raise InputError(f"--model={name}: unknown{_nearest(name, list(known))}; known: {', '.join(sorted(known))}")
@@ -110,15 +106,10 @@ def family(name: str) -> types.ModuleType:
 
 
 def experiment(path: str | None, name: str | None, dataset: str | None) -> Experiment:
-    """The experiment that the flags name, before overrides.
+    """The experiment of --config, --model and --dataset, before overrides; InputError if they do not go together.
 
-    Args:
-      path: `--config`: a file, looked up from here, then among the installed configs.
-      name: `--model`. With it `configs/DATASET/MODEL.py` is used where there is one, else the model's preset.
-      dataset: `--dataset`, default digits.
-
-    Raises:
-      InputError: no such file or model, or both are given and disagree.
+    `path` is looked up from here, then among the installed configs. Without it `configs/DATASET/MODEL.py` is used where
+    there is one, else the model's preset.
     """
     if path is not None:
         config = _read_file(path)
@@ -152,11 +143,7 @@ def _read_file(path: str) -> Experiment:
 
 
 def check_seed(seed: int, flag: str) -> int:
-    """Returns the seed if it is in range.
-
-    Raises:
-      InputError: it is below 0, or 2**32 or more.
-    """
+    """Returns the seed; InputError if it is below 0, or 2**32 or more."""
     if not 0 <= seed < SEEDS:
         raise InputError(f"{flag}={quoted(seed)}: must be at least 0 and at most {SEEDS - 1}")
     return seed
@@ -169,11 +156,7 @@ def quoted(value: object) -> str:
 
 
 def run_file(place: Path, named: str) -> dict[str, Any]:
-    """The global names that a Python file defines.
-
-    Raises:
-      InputError: it cannot be read or run, or it ends the program.
-    """
+    """The global names that a Python file defines; InputError if it cannot be read or run, or ends the program."""
     try:
         return runpy.run_path(str(place))
     except SyntaxError as error:
@@ -190,13 +173,8 @@ def override(config: Any, path: str, text: str, flag: str) -> Any:
 def overrides(config: Any, given: Sequence[tuple[str, str, str]]) -> Any:
     """The same (nested) dataclass with fields set from text, each checked against its type, then all together.
 
-    Args:
-      config: the dataclass, whose `__post_init__` checks fields against one another.
-      given: (path, text, flag) each; path: "seed", or "model.width"; flag: what to call it in an error. Later ones win.
-
-    Raises:
-      InputError: no such field (the nearest is named), a text that is not of its type, or fields that contradict each
-        other.
+    `given` are (path, text, flag) each: path "seed", or "model.width"; flag, what an error calls it. Later ones win.
+    InputError: no such field (the nearest is named), a text of another type, or fields that contradict each other.
     """
     changes: dict[str, Any] = {}
     nested: dict[str, list[tuple[str, str, str]]] = {}
@@ -223,10 +201,8 @@ def overrides(config: Any, given: Sequence[tuple[str, str, str]]) -> Any:
 
 
 def parse(text: str, kind: Any, flag: str) -> Any:
-    """Text to a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...], tuple[X, X].
-
-    Raises:
-      InputError: it is none.
+    """Text as a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...], tuple[X, X]; else
+    InputError.
     """
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -265,14 +241,10 @@ def to_dict(config: Experiment) -> dict[str, Any]:
 
 
 def from_dict(values: Any, where: str = "config.json") -> Experiment:
-    """Inverse of `to_dict`; JSON's lists become tuples again.
+    """Inverse of `to_dict`, from values as JSON has them; JSON's lists become tuples again.
 
-    Args:
-      values: as JSON has them.
-      where: the file, for messages.
-
-    Raises:
-      InputError: they are no experiment, or its model or one of its fields is unknown here (a run of another version).
+    InputError, which names the file `where`: they are no experiment, or of another version, whose model or fields are
+    unknown here.
     """
     try:
         known = presets()

@@ -41,11 +41,8 @@ def define_flags() -> None:
 def initialize() -> None:
     """Joins the other processes if `--distributed` is set; call it before anything that touches a device.
 
-    Blocks until all processes have joined, 5 minutes at most.
-
-    Raises:
-      InputError: the flags contradict each other, or JAX cannot detect the other processes.
-      PeerLost: the others do not connect in time.
+    Blocks until all processes have joined, 5 minutes at most; then it is a PeerLost. InputError: the flags contradict
+    each other, or JAX cannot detect the other processes.
     """
     given = flags.FLAGS
     address, count, index = given.coordinator_address, given.num_processes, given.process_id

@@ -192,12 +192,7 @@ def manifest(work: Evaluation, level: str) -> dict[str, Any]:
 def run(subject: Subject, out: Path, *, seed: int, level: str = "quick", **given: int | None) -> report.Report:
     """Judges, writes the files of the report into `out`, and returns the report.
 
-    Args:
-        subject: what is judged, against what.
-        out: folder of the results.
-        seed: of everything random.
-        level: one of `levels.LEVELS`.
-        given: fields of its `levels.Effort` that flags set; None: the level's.
+    `given` are fields of the level's `levels.Effort` that flags set; None: the level's.
     """
     real, effort = subject.real, effort_of(subject, level, given)
     work = Evaluation.of(subject, out, effort, seed)

@@ -41,12 +41,9 @@ def extrapolate(attacks: Callable[..., Any], limit: int) -> float:
 
 
 def forecast(seconds: Mapping[str, float], run: Run | None, shadows: int) -> str:
-    """How long --level=full will take, in words.
+    """How long --level=full will take, in words, from the seconds of its parts.
 
-    Args:
-        seconds: of its parts.
-        run: whose training time the shadow models' time follows from: a step of theirs takes twice its batch.
-        shadows: how many there are.
+    With so many `shadows` come as many trainings of `run`, each step of which takes twice its batch.
     """
     parts, more = dict(seconds), ""
     if run is not None and shadows:

@@ -73,15 +73,8 @@ KEY = 2**32 - 2
 class Monitor:
     """Callable (step, state) that writes samples/step_*.png, the diversity at that step, and loss.png.
 
-    If metrics.jsonl has the diversity of a step already, it is not measured again.
-
-    Args:
-      workdir: folder of the run.
-      chosen: its experiment.
-      model: the model that is trained.
-      data: the images that it is trained on.
-      writer: of the run's metrics; None in all processes but the first, where a call does nothing.
-      say: prints a line for the user.
+    If metrics.jsonl has the diversity of a step already, it is not measured again. `writer`, of the run's metrics, is
+    None in all processes but the first, where a call does nothing; `say` prints a line for the user.
     """
 
     def __init__(

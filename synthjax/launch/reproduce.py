@@ -56,11 +56,7 @@ def define_flags() -> None:
 
 
 def settings(study: str, quick: bool, given: list[tuple[str, str]]) -> Any:
-    """The Config of a study: that of its file in configs/studies, changed as the command line says.
-
-    Raises:
-      InputError: a field cannot be set so.
-    """
+    """A study's Config, of its quick variant if asked, with fields that are given; InputError if one cannot be set."""
     found = runpy.run_path(str(resources.files("synthjax.configs") / "studies" / f"{study}.py"))
     chosen = found["QUICK" if quick else "CONFIG"]
     return config.overrides(chosen, [(field, value, f"--config.{field}") for field, value in given])
@@ -74,13 +70,7 @@ def decisive(study: types.ModuleType, chosen: Any) -> dict[str, Any]:
 def run(name: str, given: list[tuple[str, str]], folder: Path) -> None:
     """Runs a study, or those of its tables that the flags ask for, in its folder.
 
-    Args:
-      name: of the study.
-      given: fields of its Config and their values.
-      folder: where it keeps its work.
-
-    Raises:
-      InputError: the study has no such table or field, the data cannot be read, or the folder is another study's.
+    InputError: the study has no such table or field, the data cannot be read, or the folder is another study's.
     """
     from synthjax.studies.workspace import Workspace, update
 

@@ -82,11 +82,7 @@ def define_flags() -> None:
 
 
 def judge(data: Dataset, plan: Plan, seed: int) -> Judge:
-    """The function that scores synthetic examples on the holdout split.
-
-    Raises:
-      InputError: there is no holdout, or the score is not for such data.
-    """
+    """The function that scores synthetic examples on the holdout; InputError if it is empty, or for other data."""
     if not len(data.holdout.x):
         raise InputError("--holdout=0: trials are judged on the holdout split; leave it some rows")
     if (plan.score == "accuracy") == (data.spec.kind == "table"):
@@ -120,11 +116,7 @@ class Search:
     """A search, with its state in a folder."""
 
     def __init__(self, folder: Path, chosen: Experiment, space: Sequence[Searched], data: Dataset, plan: Plan):
-        """Opens or creates the folder.
-
-        Raises:
-          InputError: it belongs to another search, or a trial's model cannot be built.
-        """
+        """Opens or creates the folder; InputError if it is another search's, or a trial's model cannot be built."""
         self.folder, self.chosen, self.data, self.plan = folder, chosen, data, plan
         self.trials = search_space.draw(space, plan.trials, chosen.seed)
         self.judge = judge(data, plan, chosen.seed)
@@ -294,10 +286,8 @@ def _words(values: dict[str, str]) -> str:
 
 
 def split(chosen: Experiment, given: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[Searched]]:
-    """Splits `--config.FIELD=VALUE` flags into those that fix a value and those that are searched.
-
-    Raises:
-      InputError: as `search_space.parse`; nothing is searched, or a field twice.
+    """Splits `--config.FIELD=VALUE` into flags that fix a value and fields that are searched; InputError without
+    any.
     """
     fixed, space = [], []
     for field, text in given:

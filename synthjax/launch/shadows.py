@@ -78,13 +78,10 @@ class Group:
 
 
 def train(model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, group: Group) -> Shadow:
-    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored.
+    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored; K is the leaves' first
+    axis.
 
-    Returns:
-        All of them: leaves have the models as their first axis.
-
-    Raises:
-        InputError: the batches cannot be split over the devices.
+    InputError if the batches cannot be split over the devices.
     """
     devices = jax.device_count()
     size = max(min(2 * group.batch_size, len(x)) // devices, 1) * devices
@@ -161,19 +158,11 @@ def attack(
     limit: int,
     keep: Keep = again,
 ) -> Shadows | None:
-    """Scores of the attacked rows by shadow models of a run; None if its model has no score.
+    """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 
-    Args:
-        run: the attacked run; shadow models are trained with its experiment.
-        train_split: its training split.
-        unseen: real examples outside it; shadow models are trained on halves of the two together.
-        models: K.
-        seed: of the halves and of the attacked rows.
-        limit: as in `privacy.attacked_rows`.
-        keep: stores the scores of each group.
-
-    Raises:
-        InputError: fewer than 2 models, or as `train`.
+    They are trained with the run's experiment on halves of its training split and of `unseen`, real examples outside
+    it, together. `seed` decides the halves and, with `limit`, the attacked rows (`privacy.attacked_rows`). InputError:
+    fewer than 2 models, or as `train`.
     """
     if run.model.score is None:
         return None

@@ -41,11 +41,7 @@ def define_flags() -> None:
 
 
 def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
-    """Draws a run's synthetic table; one from another checkpoint makes room for it, another file does not.
-
-    Raises:
-      InputError: something else lies at `file`, or it cannot be written.
-    """
+    """Draws a run's synthetic table; one from another checkpoint makes room for it, another file is an InputError."""
     model, state, spec = synthjax.load(workdir)
     encoder = runs.encoder(workdir)
     described, dataset = sample.describe_run(workdir, state, 0)

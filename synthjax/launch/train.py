@@ -94,11 +94,7 @@ def define_flags() -> None:
 
 
 def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Separates `--config.FIELD=VALUE` from a command line: (the rest, [(FIELD, VALUE)]).
-
-    Raises:
-      InputError: one has no value.
-    """
+    """Takes `--config.FIELD=VALUE` out of a command line: (the rest, [(FIELD, VALUE)]); InputError without a value."""
     rest, found = [], []
     words = iter(argv)
     for word in words:
@@ -116,11 +112,7 @@ def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def experiment(given: list[tuple[str, str]]) -> Experiment:
-    """The experiment that the flags describe, with all checks that need no data.
-
-    Raises:
-      InputError: a flag or field cannot be used.
-    """
+    """The experiment that the flags describe, after all checks that need no data; InputError if one fails."""
     args = flags.FLAGS
     chosen = config.experiment(args.config, args.model, args.dataset)
     short = [(field, args[flag].value, f"--{flag}") for flag, field in SHORT.items() if args[flag].value is not None]
@@ -147,11 +139,7 @@ def default_workdir(chosen: Experiment) -> Path:
 
 
 def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
-    """The trainer of an experiment on all devices.
-
-    Raises:
-      InputError: the data cannot be fed to the model.
-    """
+    """The trainer of an experiment on all devices; InputError if the data cannot be fed to the model."""
     weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else tuple(chosen.class_weights) or None
     size = chosen.model.batch_size
     feed = Feed.of(model, data.train.x, data.train.y, size, chosen.seed, jax.device_count())
@@ -168,8 +156,7 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
 def prepared(chosen: Experiment, model: Model) -> Model:
     """The model with the initial weights of `init_from` and the frozen weights of `freeze`.
 
-    Raises:
-      InputError: `init_from` is no run of such a model, or `freeze` names no weight.
+    InputError: `init_from` is no run of such a model, or `freeze` names no weight.
     """
     if chosen.init_from:
         run = Run(chosen.init_from)
@@ -239,11 +226,7 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
 
 
 def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
-    """Checks that a state of `size` bytes fits into the memory of the first device.
-
-    Raises:
-      InputError: it does not.
-    """
+    """Raises InputError if a state of `size` bytes does not fit into the memory of the first device."""
     stats = jax.local_devices()[0].memory_stats() or {}  # None on CPUs
     limit = stats.get("bytes_limit") or memory.limit()
     if size > limit:
@@ -271,16 +254,9 @@ def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, write
 
 
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
-    """Trains in a run's folder, from its newest checkpoint if there is one.
+    """Trains in a run's folder, from its newest checkpoint if there is one; returns the steps done.
 
-    Args:
-      chosen: the experiment.
-      data: as `runs.data` gives it.
-      workdir: of the run.
-      minutes: time limit, after which a checkpoint is written; 0: none.
-
-    Returns:
-      Number of training steps done.
+    `data` is what `runs.data` gives; after so many `minutes` (0: no limit) a checkpoint is written and training ends.
 
     Raises:
       InputError: the folder belongs to another run, or the data cannot be fed to the model.
