@@ -201,9 +201,7 @@ def overrides(config: Any, given: Sequence[tuple[str, str, str]]) -> Any:
 
 
 def parse(text: str, kind: Any, flag: str) -> Any:
-    """Text as a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...], tuple[X, X]; else
-    InputError.
-    """
+    """Text as int, float, bool, str, Literal, X | None, tuple[X, ...] or tuple[X, X]; InputError if it is none."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if text.lower() == "none":

@@ -148,8 +148,9 @@ def encoder(workdir: str | Path) -> "Encoder":
 
 @contextlib.contextmanager
 def locked(place: Path, holder: str) -> Iterator[None]:
-    """A context in which this run holds a lock file (`files.locked`), process 0 for all of its processes; InputError,
-    in each of them, if another run holds it.
+    """A context in which this run holds a lock file (`files.locked`), process 0 for all of its processes.
+
+    InputError, in each of them, if another run holds it.
     """
     fault: InputError | None = None
     with contextlib.ExitStack() as stack:

@@ -286,9 +286,7 @@ def _words(values: dict[str, str]) -> str:
 
 
 def split(chosen: Experiment, given: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[Searched]]:
-    """Splits `--config.FIELD=VALUE` into flags that fix a value and fields that are searched; InputError without
-    any.
-    """
+    """Splits `--config.FIELD=VALUE` flags: those that fix a value, and what is searched; InputError if nothing is."""
     fixed, space = [], []
     for field, text in given:
         found = search_space.parse(chosen, field, text)

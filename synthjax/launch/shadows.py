@@ -78,8 +78,7 @@ class Group:
 
 
 def train(model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, group: Group) -> Shadow:
-    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored; K is the leaves' first
-    axis.
+    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored; K is the first axis.
 
     InputError if the batches cannot be split over the devices.
     """
