@@ -11,10 +11,8 @@ workdir, pictures beside it. Settings are those of configs/studies/STUDY.py; --c
 """
 
 import dataclasses
-import functools
 import importlib
 import runpy
-import sys
 import types
 from importlib import resources
 from pathlib import Path
@@ -24,7 +22,7 @@ from absl import flags
 
 from synthjax import files
 from synthjax.errors import InputError
-from synthjax.launch import cli, config, train
+from synthjax.launch import config, train
 
 STUDIES = {
     "s0": "small training sets of real and generated digits (Lee, Rothenberg & Shah)",
@@ -113,9 +111,4 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv, _given = train.overrides(sys.argv)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    train.launch(main, define_flags, __doc__)

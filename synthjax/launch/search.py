@@ -23,7 +23,6 @@ import functools
 import json
 import math
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +36,7 @@ from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import quick_scores
-from synthjax.launch import cli, config, runs, sample, search_space, train
+from synthjax.launch import config, runs, sample, search_space, train
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
 from synthjax.launch.markdown import Table
@@ -357,9 +356,4 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv, _given = train.overrides(sys.argv)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    train.launch(main, define_flags, __doc__)

@@ -10,9 +10,7 @@ fidelity is near that of the slow ones. DIR is a run like any other, so `launch.
 `launch.train` are understood, --config.FIELD=VALUE too.
 """
 
-import functools
 import shlex
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -22,7 +20,7 @@ from synthjax import files
 from synthjax.data.arrays import shown
 from synthjax.data.requests import Job
 from synthjax.errors import InputError
-from synthjax.launch import cli, evaluate, levels, runs, sample, subjects, train
+from synthjax.launch import evaluate, levels, runs, sample, subjects, train
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.subjects import Asked
 
@@ -110,9 +108,4 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv, _given = train.overrides(sys.argv)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    train.launch(main, define_flags, __doc__)

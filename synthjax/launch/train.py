@@ -18,7 +18,9 @@ import functools
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -39,22 +41,24 @@ from synthjax.train.best import Best
 from synthjax.train.checkpoint import Checkpoints
 
 SHORT = {
-    "data_dir": "data_dir",
-    "holdout": "holdout",
-    "target": "target",
-    "encoding": "encoding",
-    "schema": "schema",
-    "min_count": "min_count",
-    "seed": "seed",
-    "seeds": "seeds",
-    "precision": "precision",
-    "steps": "model.steps",
-    "batch_size": "model.batch_size",
-    "eval_every": "eval_every",
-    "init_from": "init_from",
-    "freeze": "freeze",
+    "data_dir": "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).",
+    "holdout": "Share of the training set kept for privacy attacks (default: 0.1).",
+    "target": "Of a table: the column to predict (default: none of a file).",
+    "schema": "Of a table: a YAML or JSON file that corrects what is inferred of its columns.",
+    "min_count": "Of a table: fewest rows that must share a value for it to be released (default: 5).",
+    "encoding": "Of a table: minmax, interval, quantile, mode or code (default: the model's).",
+    "steps": "Training steps; short for --config.model.steps.",
+    "batch_size": "Short for --config.model.batch_size.",
+    "init_from": "Start from the weights of that finished run (default: from random ones).",
+    "freeze": "Parts of the weights that are not trained, such as encoder (default: none).",
+    "seed": "Seed of everything random in the run (default: 0).",
+    "seeds": "Number of members trained together, by vmap (default: 1).",
+    "precision": "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting).",
+    "eval_every": "Steps between scores on the holdout, by which the best state is kept (default: none).",
 }
-"""Short flags -> the field of the experiment that each of them sets."""
+"""Flags that are fields of the experiment, and what --help says of each."""
+OF_MODEL = ("steps", "batch_size")
+"""Those that are fields of the model's Config."""
 COLUMNS = 40
 """Most columns of a table that the summary before training lists."""
 
@@ -65,30 +69,8 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "A name (digits, mnist, adult, ...), tfds:NAME or a path (default: digits).")
     flags.DEFINE_string("config", None, "An experiment's file, such as configs/mnist/vae.py.")
     flags.DEFINE_string("workdir", None, "Folder of the run (default: runs/MODEL-DATASET).")
-    flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
-    flags.DEFINE_string("holdout", None, "Share of the training set kept for privacy attacks (default: 0.1).")
-    flags.DEFINE_string("target", None, "Of a table: the column to predict (default: none of a file).")
-    flags.DEFINE_string(
-        "schema", None, "Of a table: a YAML or JSON file that corrects what is inferred of its columns."
-    )
-    flags.DEFINE_string(
-        "min_count", None, "Of a table: fewest rows that must share a value for it to be released (default: 5)."
-    )
-    flags.DEFINE_string(
-        "encoding", None, "Of a table: minmax, interval, quantile, mode or code (default: the model's)."
-    )
-    flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
-    flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
-    flags.DEFINE_string("init_from", None, "Start from the weights of that finished run (default: from random ones).")
-    flags.DEFINE_string("freeze", None, "Parts of the weights that are not trained, such as encoder (default: none).")
-    flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
-    flags.DEFINE_string("seeds", None, "Number of members trained together, by vmap (default: 1).")
-    flags.DEFINE_string(
-        "precision", None, "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting)."
-    )
-    flags.DEFINE_string(
-        "eval_every", None, "Steps between scores on the holdout, by which the best state is kept (default: none)."
-    )
+    for name, said in SHORT.items():
+        flags.DEFINE_string(name, None, said)
     flags.DEFINE_float("minutes", 0.0, "Stop after this many minutes, with a checkpoint; 0: no limit.", 0.0)
     distributed.define_flags()
 
@@ -115,15 +97,17 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     """The experiment that the flags describe, after all checks that need no data; InputError if one fails."""
     args = flags.FLAGS
     chosen = config.experiment(args.config, args.model, args.dataset)
-    short = [(field, args[flag].value, f"--{flag}") for flag, field in SHORT.items() if args[flag].value is not None]
-    own = [(field, value, f"--config.{field}") for field, value in given]
-    chosen = config.overrides(chosen, [*own, *((field, str(value), flag) for field, value, flag in short)])
+    changes = [(field, value, f"--config.{field}") for field, value in given]
+    for name in SHORT:
+        if args[name].value is not None:
+            changes.append((f"model.{name}" if name in OF_MODEL else name, str(args[name].value), f"--{name}"))
+    chosen = config.overrides(chosen, changes)
     config.check_seed(chosen.seed, "seed")
     for name, least in [("seeds", 1), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
                         ("sample_every", 0), ("eval_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
         if getattr(chosen, name) < least:
             raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
-    for name in ("steps", "batch_size"):
+    for name in OF_MODEL:
         if getattr(chosen.model, name) < 1:
             raise InputError(f"{name}={getattr(chosen.model, name)}: must be at least 1")
     if chosen.model.batch_size % chosen.accumulate:
@@ -328,10 +312,15 @@ def ending(where: str, workdir: Path, pictures: bool) -> str:
     )
 
 
-if __name__ == "__main__":
+def launch(main: Callable[..., None], define: Callable[[], None], doc: str) -> NoReturn:
+    """Runs a launcher whose command line may hold `--config.FIELD=VALUE`; `main` gets those beside the rest."""
     try:
-        sys.argv, _given = overrides(sys.argv)
+        sys.argv, given = overrides(sys.argv)
     except InputError as error:
         sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    define()
+    cli.run(functools.partial(main, given=given), doc)
+
+
+if __name__ == "__main__":
+    launch(main, define_flags, __doc__)
