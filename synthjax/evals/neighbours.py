@@ -38,16 +38,10 @@ def _has_matrix_unit() -> bool:
 
 @functools.partial(jax.jit, static_argnames="candidates")
 def _nominate(queries: jax.Array, tiles: jax.Array, squares: jax.Array, candidates: int) -> tuple[jax.Array, jax.Array]:
-    """Nominees of one block of queries.
+    """Nominees of one block of queries (Q, D) f32, or bf16 of integers up to 256 in size.
 
-    Args:
-        queries: (Q, D) f32, or bf16 of integers up to 256 in size.
-        tiles: (n, T, D) targets of the same kind, padded.
-        squares: (n, T) f32 squared norms of the targets, inf where padded.
-        candidates: how many to keep.
-
-    Returns:
-        Approximate squared distances less |q|^2, ascending, and target indices, each (Q, candidates).
+    `tiles` (n, T, D) are targets of the same kind, padded, `squares` (n, T) f32 their squared norms, inf where padded.
+    Returns approximate squared distances less |q|^2, ascending, and target indices, each (Q, candidates).
     """
     n, tile, _ = tiles.shape
 

@@ -49,19 +49,11 @@ _BINS = 30
 def of_images(
     spec: DataSpec, synthetic: Examples, train: Examples, test: Examples, closest: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Grids, neighbours and closest pairs.
+    """Grids, neighbours and closest pairs; `closest` is that of the privacy part, whose rows index the sets.
 
-    Args:
-        spec: the data's spec.
-        synthetic: the synthetic examples, as stored; the rows that `closest` names index them.
-        train: the training examples, likewise.
-        test: real examples for the grid beside the synthetic one.
-        closest: `closest` of the privacy part.
-
-    Returns:
-        `classes`, the names of all; `synthetic` and `real`, a grid each: `png`, and `names`, the class of each of its
-        rows (none without labels); `neighbours`, such a grid of pairs, a synthetic example and the training example
-        nearest to it in pixels, or None; `closest`, the pairs in their order: `synthetic` and `train`, a PNG each.
+    `classes`, the names of all; `synthetic` and `real`, a grid each: `png`, and `names`, the class of each of its rows
+    (none without labels); `neighbours`, such a grid of pairs, a synthetic example and the training example nearest to
+    it in pixels, or None; `closest`, the pairs in their order: `synthetic` and `train`, a PNG each.
     """
     return {
         "classes": list(spec.classes),
@@ -144,18 +136,14 @@ def of_table(
     closest: Sequence[Mapping[str, Any]],
     distances: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, Any]:
-    """Columns one by one, closest rows and distances.
+    """Columns one by one, closest rows and distances, from the tables "synthetic" and "train" with all their rows.
 
-    Args:
-        tables: "synthetic" and "train", all rows.
-        kinds: column -> kind.
-        closest: `closest` of the privacy part.
-        distances: from synthetic rows to their nearest training and test row, see `privacy.distance_tests.distances`.
+    `kinds` are those of the columns, `closest` is that of the privacy part, `distances` as `privacy.distance_tests` has
+    them.
 
-    Returns:
-        `columns`, a list: `name`, shares `real` and `synthetic` by bin or category, and `edges` (bins + 1,) with how
-        the outer ones read as `ends`, or `categories`; `closest`: `columns`, and `pairs`, a list of two lists of cells,
-        `synthetic` and `train`; `distances`: `edges`, counts `train` and `test` by bin, `points` [to train, to test].
+    `columns`, a list: `name`, shares `real` and `synthetic` by bin or category, and `edges` (bins + 1,) with how the
+    outer ones read as `ends`, or `categories`; `closest`: `columns`, and `pairs`, a list of two lists of cells,
+    `synthetic` and `train`; `distances`: `edges`, counts `train` and `test` by bin, `points` [to train, to test].
     """
     return {
         "columns": _columns(tables["train"], tables["synthetic"]),

@@ -33,20 +33,9 @@ def of_images(
     *,
     epochs: int,
 ) -> float:
-    """Accuracy on real images of the standard CNN, trained on synthetic ones.
+    """Accuracy in [0, 1], on real images, of the standard CNN that was trained on synthetic ones for so many epochs.
 
-    Args:
-      key: of the CNN's training.
-      synthetic: x (N, H, W, C) in 0 ... spec.levels - 1, y (N,).
-      real: (x, y) likewise.
-      spec: of both.
-      epochs: passes over the synthetic images.
-
-    Returns:
-      In [0, 1].
-
-    Raises:
-      InputError: as `classifiers.train`.
+    Both are x (N, H, W, C) in 0 ... spec.levels - 1 and y (N,). InputError as `classifiers.train`.
     """
     nets = classifiers.train(key, *synthetic, spec, seeds=1, epochs=epochs)
     x, y = real
@@ -65,20 +54,14 @@ def of_rows(
 ) -> dict[str, float]:
     """Likeness and usefulness of synthetic rows, by gradient boosting of histograms.
 
-    Args:
-      real: typed rows, as of `Dataset.frame`.
-      synthetic: typed rows of the same columns.
-      kinds: column -> kind, `Schema.comparable_kinds()`.
-      target: the column to predict; None: there is none, and no tstr.
-      names: which scores, of ROW_SCORES.
-      seed: of the subsample, the folds and the trees.
-      limit: rows of each that the two-sample test looks at, at most.
+    `real` and `synthetic` are typed rows of the same columns, as of `Dataset.frame`; `kinds`,
+    `Schema.comparable_kinds()`; `target`, the column to predict, None: there is none, and no tstr; `names`, which of
+    `ROW_SCORES`; `seed`, of the subsample (at most `limit` rows of each), the folds and the trees.
 
-    Returns:
-      `c2st`, how far synthetic rows pass for real ones, the target among the columns: 1 where they cannot be told
-      apart, 0 where they always can, or there are fewer rows than folds. `tstr`, how well boosting that was trained on
-      synthetic rows predicts the target of real ones: ROC AUC, or R2 of a quantity; that of guessing where there are
-      too few rows with a target.
+    `c2st` is how far synthetic rows pass for real ones, the target among the columns: 1 where they cannot be told
+    apart, 0 where they always can, or there are fewer rows than folds. `tstr` is how well boosting that was trained on
+    synthetic rows predicts the target of real ones: ROC AUC, or R2 of a quantity; that of guessing where there are too
+    few rows with a target.
     """
     from synthjax.evals.fidelity.tables import c2st
     from synthjax.evals.table import from_frames

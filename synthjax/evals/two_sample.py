@@ -45,17 +45,9 @@ def judge(
     folds: int = FOLDS,
     categorical: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """The test on as many real as synthetic examples.
+    """The test on as many real as synthetic examples, (n, F) floats each, NaN where missing: the keys of `TwoSample`.
 
-    Args:
-        real: (n, F) floats, NaN where missing.
-        synthetic: (n, F) likewise.
-        seed: of the folds and the trees.
-        folds: of the cross-validation.
-        categorical: (F,) bool, the positions that hold codes of categories; None: none.
-
-    Returns:
-        Plain values with the keys of `TwoSample`.
+    `seed` is that of the folds and the trees; `categorical` (F,) bool are positions that hold codes of categories.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score

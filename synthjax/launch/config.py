@@ -14,6 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 import synthjax.models
 from synthjax.errors import InputError
 
@@ -248,37 +250,22 @@ def from_dict(values: Any, where: str = "config.json") -> Experiment:
         known = presets()
         if values["name"] not in known:
             raise TypeError(f"unknown model {values['name']!r}")
-        kind = type(known[values["name"]][1])
-        return _from_plain(Experiment, {**values, "model": _from_plain(kind, values["model"])})
-    except (KeyError, TypeError, AttributeError) as error:
+        found = msgspec.convert(values, Experiment)
+        model = msgspec.convert(values["model"], type(known[values["name"]][1]))
+        found = dataclasses.replace(found, model=model)
+        _check_known(values, to_dict(found))
+        return found
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise InputError(f"{where}: is no experiment of this version of synthjax ({quoted(error)})") from error
 
 
-def _from_plain(kind: Any, values: dict[str, Any]) -> Any:
-    """A dataclass from the plain values of its fields, dataclasses among them included."""
-    kinds = typing.get_type_hints(kind)
-
-    def value(name: str, plain: Any) -> Any:
-        if isinstance(plain, dict):
-            return _from_plain(kinds[name], plain) if name in kinds else plain
-        found = tuple(plain) if isinstance(plain, list) else plain
-        if name in kinds and not _is_of(found, kinds[name]):
-            raise TypeError(f"{name}: {quoted(repr(plain))}")
-        return found
-
-    return kind(**{name: value(name, plain) for name, plain in values.items()})
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of a field's type; elements of tuples are not checked."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return any(_is_of(value, one) for one in arguments)
-    if origin is Literal:
-        return value in arguments
-    if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return kind is Any or isinstance(value, origin or kind)
+def _check_known(values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Raises TypeError for a value of no field, which msgspec leaves out."""
+    for name, value in values.items():
+        if name not in fields:
+            raise TypeError(f"unknown field {name!r}")
+        if isinstance(value, dict):
+            _check_known(value, fields[name])
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

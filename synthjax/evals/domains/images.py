@@ -301,10 +301,9 @@ def _ratio(part: Mapping[str, Any]) -> float:
 
 
 def check(name: str, part: Examples, spec: DataSpec, at_least: int = 1) -> None:
-    """Answers, in one line that begins with `name`, examples that cannot be scored.
+    """InputError, in one line that begins with `name`, for examples that cannot be scored.
 
-    Raises:
-        InputError: not images, of another shape, fewer than `at_least` of them, or labels missing or out of range.
+    They are not images, of another shape, fewer than `at_least`, or their labels are missing or out of range.
     """
     if spec.kind != "image":
         raise InputError(f"{name}: images are scored here, not a {spec.kind}")
@@ -343,10 +342,9 @@ def passes(n: int, steps: int) -> int:
 
 
 def svm(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Trains the RBF support vector machine on rows `x` (N, D) in [0, 1], labels `y` (N,).
+    """Trains the RBF support vector machine on rows `x` (N, D) in [0, 1], labels `y` (N,); rows (M, D) to answers (M,).
 
-    Returns:
-        Rows (M, D) to answers (M,). One class alone is always the answer.
+    One class alone is always the answer.
     """
     from sklearn.svm import SVC
 

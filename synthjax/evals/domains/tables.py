@@ -64,11 +64,7 @@ class Tables:
 
     @classmethod
     def of(cls, train: Table, **limits: Any) -> "Tables":
-        """The domain of these training rows.
-
-        Raises:
-            InputError: the target has one class alone.
-        """
+        """The domain of these training rows; InputError: the target has one class alone."""
         schema = train.schema
         if schema.target is None or schema.regression:
             return cls(schema, **limits)
@@ -153,11 +149,10 @@ class Tables:
     # --- classifiers -----------------------------------------------------------------------------------------------
 
     def train(self, synthetic: Table, train: Table, test: Table, seeds: int, seed: int, progress: Progress) -> Trained:
-        """`boosting` and, by name, `judges`, each with `tstr`, `trtr`, `floor`, `trts`.
+        """`boosting` and, by name, `judges`, each with `tstr`, `trtr`, `floor`, `trts`; `mean`, that of the six.
 
-        Each of those has `estimate.student` of each measure (`CLASSIFICATION` or `REGRESSION`), or None where the
-        measure does not exist (areas where all rows are of one class); `mean` has the same over the six. `task` is
-        "classification" or "regression", `positive` the name of the class looked for.
+        Each of those has `estimate.student` of each measure, or None where the measure does not exist (areas where all
+        rows are of one class). `positive` is the name of the class looked for.
         """
         scores: Scores = {}
         answers: dict[str, list[np.ndarray]] = {}

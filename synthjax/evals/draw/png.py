@@ -17,19 +17,11 @@ _SEEN = 56
 
 
 def canvas(x: Any, *, columns: int | None = None, levels: int = 256) -> np.ndarray:
-    """Images side by side, one row of `x` per row of the picture (usually one class).
+    """Images side by side: (height, width, C) uint8, white between the images.
 
-    Args:
-        x: (rows, columns, H, W, C), or (N, H, W, C) laid out `columns` to a row; C is 1 or 3. Integers are grey values
-            0 ... levels - 1; floats are in the model's space, [-1, 1], and clipped to it.
-        columns: images per row of a 4-D `x`; default: as square as it gets.
-        levels: grey values of an integer `x`.
-
-    Returns:
-        (height, width, C) uint8, white between the images.
-
-    Raises:
-        ValueError: if x has neither shape.
+    `x` is (rows, columns, H, W, C), one row usually being one class, or (N, H, W, C) laid out `columns` to a row, by
+    default as square as it gets; C is 1 or 3, else ValueError. Integers are grey values 0 ... levels - 1; floats are in
+    the model's space, [-1, 1], and clipped to it.
     """
     x = np.asarray(x)
     if x.ndim == 4 and len(x):
@@ -69,11 +61,8 @@ def encode(canvas: np.ndarray, scale: int = 1) -> bytes:
 def loss_curve(rows: Sequence[Mapping[str, Any]], *, most: int = 6) -> bytes:
     """Training metrics against the step as a PNG: one panel per metric, at most `most`, losses first.
 
-    Args:
-        rows: one mapping per log line, as in metrics.jsonl: "step", and under each metric's name a number or a list of
-            them, one per seed. Metrics may be missing from some rows; values that are not finite, and times, are left
-            out.
-        most: panels at most.
+    `rows` are lines of metrics.jsonl: "step", and under each metric's name a number or a list of them, one per seed.
+    Metrics may be missing from some; values that are not finite, and times, are left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

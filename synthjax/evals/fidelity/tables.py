@@ -51,20 +51,11 @@ EMBEDDED = 500
 
 
 def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
-    """Compares a synthetic table with the real training table, and so the ceiling and the floor.
+    """Compares a synthetic table with the real training table, and so the ceiling (other real rows) and the floor.
 
-    Args:
-        synthetic: the table that is judged.
-        train: real rows; what everything is compared with.
-        test: other real rows: the ceiling.
-        seed: of subsamples, folds and the floor.
-        limit: rows of each table for the two-sample test at most; shapes, trends, missing, correlation and
-            mutual_information look at all rows.
-
-    Returns:
-        Plain values: under `synthetic`, `ceiling` and `floor` what `compare` returns; `map`, of training and synthetic
-            rows (`maps.plane`); `n` with the rows of each, and
-        `protocol` in words.
+    `seed` is that of subsamples, folds and the floor. `limit` bounds the rows of the two-sample test; shapes, trends,
+    missing, correlation and mutual_information look at all. Returns plain values with the keys of
+    `report.tables.TableFidelity`.
     """
     floor = independent_columns(stream(seed, "fidelity.floor"), train, len(synthetic))
     tables = {"synthetic": synthetic, "ceiling": test, "floor": floor}
@@ -84,7 +75,7 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
 
 
 def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
-    """Every measure of the module for one pair of tables: its name -> plain values.
+    """Every measure of the module for one pair of tables, by its name.
 
     The measures of pairs look at 100 columns, drawn by `seed`, where there are more.
     """
@@ -103,12 +94,7 @@ def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT)
 
 
 def shapes(real: Table, synthetic: Table) -> dict[str, Any]:
-    """Likeness of single columns.
-
-    Returns:
-        `score`, the mean over columns in [0, 1], None if there is none; `columns`, name -> score, None where a column
-        holds nothing but missing values in either table.
-    """
+    """Likeness of single columns, in [0, 1]: the mean as `score`, None if there is none; and each of `columns`."""
     schema = real.schema
     columns: dict[str, float | None] = {}
     for name, a, b in zip(schema.numeric, real.numbers.T, synthetic.numbers.T, strict=True):
@@ -119,12 +105,8 @@ def shapes(real: Table, synthetic: Table) -> dict[str, Any]:
 
 
 def trends(real: Table, synthetic: Table) -> dict[str, Any]:
-    """Likeness of pairs of columns.
-
-    Returns:
-        `score`, the mean over pairs in [0, 1], None without a pair; `score_real_edges` (see module);
-        `pairs`, a list of {"columns": [one, other], "score", and, for mixed pairs, "score_real_edges"}, whose scores
-        are None where a correlation does not exist (a column is constant or has no value).
+    """Likeness of pairs of columns, in [0, 1]: means `score` and `score_real_edges` (see module), and each of
+    `pairs`.
     """
     schema = real.schema
     a, b = pearson(real.numbers), pearson(synthetic.numbers)
@@ -170,9 +152,8 @@ def pearson(numbers: np.ndarray) -> np.ndarray:
 def correlation_difference(real: Table, synthetic: Table) -> dict[str, Any]:
     """The study's cross-correlation difference, over numeric columns.
 
-    Returns:
-        `columns`; `real`, `synthetic` and `difference` (synthetic - real), each a matrix as lists, None where there is
-        no correlation; `mean` and `max` of |difference| over the pairs, None without any.
+    `columns`; `real`, `synthetic` and `difference` (synthetic - real), each a matrix as lists, None where there is no
+    correlation; `mean` and `max` of |difference| over the pairs, None without any.
     """
     a, b = pearson(real.numbers), pearson(synthetic.numbers)
     apart = np.abs(b - a)[np.triu_indices(len(a), 1)]
@@ -189,9 +170,7 @@ def correlation_difference(real: Table, synthetic: Table) -> dict[str, Any]:
 def information_difference(real: Table, synthetic: Table, *, bins: int = INFORMATION_BINS) -> dict[str, Any]:
     """Difference of the pairwise normalised mutual information, in [0, 1], 0: none.
 
-    Returns:
-        `weighted` (see module), None where no pair of real columns depends; `mean` of |I - I'| over all pairs, None
-        without a pair.
+    `weighted` (see module), None where no pair of real columns depends; `mean` of |I - I'|, None without a pair.
     """
     a, b = list(real.codes.T), list(synthetic.codes.T)
     for values, others in zip(real.numbers.T, synthetic.numbers.T, strict=True):
@@ -218,17 +197,9 @@ def normalised_information(a: np.ndarray, b: np.ndarray) -> float:
 def c2st(
     real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, folds: int = two_sample.FOLDS
 ) -> dict[str, Any]:
-    """Classifier two-sample test by gradient boosting, the target among the columns.
+    """Classifier two-sample test by gradient boosting, the target among the columns: what `two_sample.judge` returns.
 
-    Args:
-        real: real rows.
-        synthetic: synthetic rows.
-        seed: of the subsample, the folds and the trees.
-        limit: rows of each at most; as many are taken of one as of the other.
-        folds: of the cross-validation.
-
-    Returns:
-        What `two_sample.judge` returns.
+    At most `limit` rows are taken, as many of one table as of the other; `seed`: of them, the folds and the trees.
     """
     rng = stream(seed, "fidelity.table_c2st")
     n = min(len(real), len(synthetic), limit)

@@ -196,18 +196,12 @@ def membership(
 ) -> tuple[dict[str, Any], AttackedRows, dict[str, np.ndarray]]:
     """Membership attacks from the synthetic file alone, and on the model where there are scores.
 
-    Args:
-        synthetic: (S, ...).
-        members: (n, ...) rows `attacked.members` of the training set.
-        others: (m, ...) rows `attacked.others` of the holdout.
-        reference: (R, ...) may be empty.
-        attacked: which rows those are.
-        attacker: what he knows. `public` members and others, at most half of each, teach the attack `informed` and
-            are then left out of all figures: of them nothing is to be found out.
+    `members` (n, ...) and `others` (m, ...) are the rows `attacked` of the training set and of the holdout, `reference`
+    may be empty. `attacker.public` members and others, at most half of each, teach the attack `informed` and are then
+    left out of all figures: of them nothing is to be found out.
 
-    Returns:
-        The part `mia` of a report; whom it is about; and what each attack said of each of them, those on the model
-        under "model.NAME".
+    Returns the part `mia` of a report; whom it is about; and what each attack said of each of them, those on the model
+    under "model.NAME".
     """
     real = np.concatenate([members, others])
     guesses, control = from_file(real, synthetic, reference, seed=attacker.seed)

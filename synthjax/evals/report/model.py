@@ -201,12 +201,9 @@ REPORTS: dict[Kind, type[ImageReport] | type[TableReport]] = {"image": ImageRepo
 
 
 def parse(type_: Any, values: Any, *, strict: bool = True) -> Any:
-    """Plain values, or typed ones among them, as `type_`.
+    """Plain values, as a measure returns them or JSON holds them, or typed ones among them, as a type of this package.
 
-    Args:
-        type_: one of this package's types, such as `ImageReport` or `TableUtility | None`.
-        values: as a measure returns them, or as JSON holds them.
-        strict: whether a key that the type does not know is an error, rather than left out.
+    `strict`: a key that the type does not know is an error, rather than left out.
 
     Raises:
         msgspec.ValidationError: a key is missing or unknown, or a value is of another type; says where.
