@@ -105,9 +105,7 @@ def shapes(real: Table, synthetic: Table) -> dict[str, Any]:
 
 
 def trends(real: Table, synthetic: Table) -> dict[str, Any]:
-    """Likeness of pairs of columns, in [0, 1]: means `score` and `score_real_edges` (see module), and each of
-    `pairs`.
-    """
+    """Likeness of pairs of columns, in [0, 1]: the means `score` and `score_real_edges` (see module), and `pairs`."""
     schema = real.schema
     a, b = pearson(real.numbers), pearson(synthetic.numbers)
     likeness = 1 - np.abs(a - b) / 2
