@@ -160,12 +160,11 @@ def _columns(real: Table, synthetic: Table) -> list[dict[str, Any]]:
     schema = real.schema
     found: list[dict[str, Any]] = []
     for name in [*schema.numeric, *schema.discrete][:PANELS]:
+        both = real.column(name), synthetic.column(name)
         if name in schema.numeric:
-            place = schema.numeric.index(name)
-            shown = _numbers(real.numbers[:, place], synthetic.numbers[:, place], date=name in schema.dates)
+            shown = _numbers(*both, date=name in schema.dates)
         else:
-            place = schema.discrete.index(name)
-            shown = _shares(real.codes[:, place], synthetic.codes[:, place], schema.categories[place])
+            shown = _shares(*both, schema.categories[schema.discrete.index(name)])
         found.append({"name": name, **shown})
     return found
 
@@ -218,11 +217,9 @@ def _closest(
 
 def _cell(rows: Table, row: int, column: str, kind: str) -> str:
     """A value as text."""
+    value = rows.column(column)[row]
     if column in rows.schema.discrete:
-        place = rows.schema.discrete.index(column)
-        code = rows.codes[row, place]
-        return rows.schema.categories[place][code] if code >= 0 else "(missing)"
-    value = rows.numbers[row, rows.schema.numeric.index(column)]
+        return rows.schema.categories[rows.schema.discrete.index(column)][value] if value >= 0 else "(missing)"
     if np.isnan(value):
         return "(missing)"
     if kind == "datetime":

@@ -77,10 +77,7 @@ def of_rows(
 
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
-    from synthjax.evals.domains.tables import SMALLEST, useful
+    from synthjax.evals.domains.tables import SMALLEST, Tables, useful
 
-    measure, guessing = ("r2", 0.0) if real.schema.regression else ("roc_auc", 0.5)
-    if min(len(table.with_target()) for table in (real, synthetic)) < SMALLEST:
-        return guessing
-    value = useful(synthetic, real, seed)[measure]
-    return guessing if value is None else value
+    rows, made = real.with_target(), synthetic.with_target()
+    return useful(made, rows, seed) if min(len(rows), len(made)) >= SMALLEST else Tables(real.schema).guessing

@@ -329,15 +329,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     target = data.table is not None and data.table.schema.target is not None
     score = args.score or ("accuracy" if data.table is None else "tstr" if target else "c2st")
     rows = args.rows or min(len(data.train.y), ROWS)
-    plan = Plan(
-        args.trials,
-        args.rungs,
-        args.halving,
-        args.together,
-        score,
-        rows,
-        args.epochs,
-    )
+    plan = Plan(args.trials, args.rungs, args.halving, args.together, score, rows, args.epochs)
     folder = files.path(args.workdir or f"runs/search-{train.default_workdir(chosen).name}")
     search = Search(folder, chosen, space, data, plan)
     turns = [one.field for one in space if one.field not in search.at_once]

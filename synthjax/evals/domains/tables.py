@@ -29,8 +29,6 @@ from synthjax.evals.subsample import sample, stratified
 from synthjax.evals.table import Schema, Table, independent_columns
 from synthjax.evals.threads import fixed_protocol, single_thread
 
-CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
-REGRESSION = ("r2", "rmse")
 LIMIT = 5_000
 """Rows that the six classifiers train on, and are tested on, at most."""
 BOOSTING_LIMIT = 200_000
@@ -86,6 +84,11 @@ class Tables:
     def measure(self) -> str:
         """The headline measure."""
         return "r2" if self.schema.regression else "roc_auc"
+
+    @property
+    def guessing(self) -> float:
+        """What a guess has of it."""
+        return 0.0 if self.schema.regression else 0.5
 
     @property
     def measure_of_judges(self) -> str:
@@ -223,9 +226,9 @@ class Tables:
             return [train_judge(ALL_ROWS, fit, seed + 1000 * number)(test) for number in range(seeds)]
 
     def score(self, test: Table, answer: np.ndarray) -> float:
-        """0.5, or 0 of R², where the rows are all alike."""
+        """That of guessing where the rows are all alike."""
         value = measures(test, answer, self.positive)[self.measure]
-        return (0.0 if self.schema.regression else 0.5) if value is None else value
+        return self.guessing if value is None else value
 
     def rank(self, name: str, fit: Table, tests: Sequence[Table], seed: int) -> list[float]:
         with fixed_protocol():
@@ -355,11 +358,10 @@ def _over_judges(scores: Scores) -> dict[str, Any]:
     return found
 
 
-def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
+def useful(made: Table, real: Table, seed: int) -> float:
     """One figure in seconds: what boosting that was trained on `made` scores on `real`, for those who compare many.
 
-    It works in this thread alone. Rows without a target are left out of both; `made` has at least one with a target.
+    It works in this thread alone. All rows have a target.
     """
-    rows = real.with_target()
     with single_thread("openmp"):
-        return measures(rows, train_judge(ALL_ROWS, made.with_target(), seed)(rows), None)
+        return Tables(real.schema).score(real, train_judge(ALL_ROWS, made, seed)(real))

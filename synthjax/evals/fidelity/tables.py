@@ -26,7 +26,6 @@ drawn columns (`floor`).
 """
 
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,8 +45,6 @@ NEIGHBOUR_LIMIT = 5_000
 """Rows of each table whose neighbours are looked for at most."""
 PAIRED_COLUMNS = 100
 """Columns whose pairs are looked at by `compare` at most."""
-EMBEDDED = 500
-"""Rows of each table in `embed` at most: in three dimensions 1,000 rows take ten seconds."""
 
 
 def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
@@ -220,26 +217,6 @@ def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEI
         return {**dict.fromkeys(("precision", "recall", "density", "coverage")), "k": k, "n": n}
     here, there = (encode(table.sample(rng, n)) for table in (real, synthetic))
     return {**neighbourhoods(here, there, k), "k": k, "n": n}
-
-
-def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) -> dict[str, np.ndarray]:
-    """t-SNE of several tables at once, in three dimensions (`synthjax.evals.maps`).
-
-    Args:
-        tables: name -> table; the first, the real one, gives the vectors (`encoders.metric`) their scale.
-        seed: of the subsample and of the map.
-        limit: rows of each table at most.
-
-    Returns:
-        Name -> places (n, 3) f64.
-
-    Raises:
-        InputError: fewer than 5 rows in all.
-    """
-    encode = encoders.metric(next(iter(tables.values())))
-    rng = stream(seed, "fidelity.embed")
-    points = {name: encode(table.sample(rng, limit)) for name, table in tables.items()}
-    return maps.embed(points, dims=3, seed=seed)
 
 
 def _map(real: Table, synthetic: Table, seed: int) -> dict[str, Any] | None:
