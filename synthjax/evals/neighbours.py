@@ -74,13 +74,6 @@ def _pad(rows: np.ndarray, block: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((-len(rows) % block, *rows.shape[1:]), rows.dtype)])
 
 
-def _exact(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Squared distances along the last axis of broadcastable arrays: int64 for integers, float64 otherwise."""
-    kind = np.int64 if queries.dtype.kind in "iu" and targets.dtype.kind in "iu" else np.float64
-    difference = queries.astype(kind) - targets.astype(kind)
-    return np.einsum("...d,...d->...", difference, difference)
-
-
 def nearest(queries: np.ndarray, targets: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest targets of every query by Euclidean distance, exactly.
 
@@ -159,8 +152,10 @@ class _Targets:
         return jnp.asarray(block, self.kind), np.einsum("qd,qd->q", block, block, dtype=np.float64)
 
     def exact(self, queries: np.ndarray, nominees: np.ndarray) -> np.ndarray:
-        """Exact squared distances (q, c) f64 from queries (q, D) to their nominees (q, c)."""
-        return _exact(queries[:, None], self.targets[nominees]).astype(np.float64)
+        """Exact squared distances (q, c) f64 from queries (q, D) to their nominees (q, c), summed in int64 if whole."""
+        kind = np.int64 if queries.dtype.kind in "iu" and self.targets.dtype.kind in "iu" else np.float64
+        difference = queries[:, None].astype(kind) - self.targets[nominees].astype(kind)
+        return np.einsum("qcd,qcd->qc", difference, difference).astype(np.float64)
 
     def within(self, query: np.ndarray, square: float) -> np.ndarray:
         """Indices of the targets whose approximate squared distance from the query (D,) is at most `square`."""

@@ -237,12 +237,8 @@ def default_out(workdir: Path, top_up: bool) -> str:
 
     A top-up gets another name, since `eval` takes synthetic.* for a whole set with examples of every class.
     """
-    return str(workdir / f"{'top_up' if top_up else 'synthetic'}.{'csv' if has_encoder(workdir) else 'npz'}")
-
-
-def has_encoder(workdir: Path) -> bool:
-    """Whether a run has an encoder, so that its samples can be written as a table."""
-    return (workdir / "encoder.json").exists()
+    suffix = "csv" if (workdir / "encoder.json").exists() else "npz"
+    return str(workdir / f"{'top_up' if top_up else 'synthetic'}.{suffix}")
 
 
 def block_size(spec: DataSpec) -> int:

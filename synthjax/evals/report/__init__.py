@@ -23,35 +23,12 @@ import msgspec
 from synthjax import files
 from synthjax.errors import InputError
 from synthjax.evals.report import useful, verdicts
-from synthjax.evals.report.model import (
-    PROTOCOL_VERSION,
-    REPORTS,
-    Evidence,
-    ImageReport,
-    Kind,
-    Report,
-    TableReport,
-    Verdict,
-    parse,
-    schema,
-)
-from synthjax.evals.report.rows import catalogue
-
-__all__ = [
-    "PROTOCOL_VERSION",
-    "Evidence",
-    "ImageReport",
-    "Kind",
-    "Report",
-    "TableReport",
-    "Verdict",
-    "assemble",
-    "catalogue",
-    "part",
-    "read",
-    "schema",
-    "write",
-]
+from synthjax.evals.report.model import PROTOCOL_VERSION as PROTOCOL_VERSION
+from synthjax.evals.report.model import REPORTS, ImageReport, Kind, Report, TableReport, parse
+from synthjax.evals.report.model import Evidence as Evidence
+from synthjax.evals.report.model import Verdict as Verdict
+from synthjax.evals.report.model import schema as schema
+from synthjax.evals.report.rows import catalogue as catalogue
 
 
 def part(kind: Kind, name: str, found: Any) -> Any:

@@ -25,23 +25,12 @@ NAME = "NAME"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure of a kind of report."""
+class Row(Figure):
+    """One figure of a kind of report, with whole keys for those of its reference, floor and interval."""
 
     section: str
     """One of `SECTIONS`."""
     key: str
-    name: str
-    meaning: str
-    better: Better | None
-    bounds: tuple[float | None, float | None]
-    reference: str | float | None
-    """A key, a number, or None."""
-    floor: str | float | None
-    interval: str | None
-    """A key."""
-    detail: bool
-    """Left out of tables."""
 
     @property
     def gate(self) -> str:
@@ -141,18 +130,15 @@ def _row(row: Figure, name: str, inner: Any, place: _Place) -> Row:
             return place.at(own) + mean
         return own if own is not None else twin and f"{twin}.{name}{mean}"
 
-    return Row(
-        section=place.section,
-        key=place.at(name) + mean,
+    placed = replace(
+        row,
         name=", ".join(filter(None, (row.name, place.label))),
-        meaning=row.meaning,
-        better=row.better,
-        bounds=row.bounds,
         reference=beside(row.reference, place.reference),
         floor=beside(row.floor, place.floor),
         interval=f"{place.at(name)}.ci" if estimate else row.interval and place.at(row.interval),
         detail=row.detail or place.detail,
     )
+    return Row(**vars(placed), section=place.section, key=place.at(name) + mean)
 
 
 # --- what a report holds -------------------------------------------------------------------------------------------
