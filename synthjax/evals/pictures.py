@@ -178,8 +178,14 @@ def _numbers(real: np.ndarray, synthetic: np.ndarray, *, date: bool) -> dict[str
     for name, column in (("real", real), ("synthetic", synthetic)):
         values = np.clip(column[~np.isnan(column)], edges[0], edges[-1])
         found[name] = _rounded(np.histogram(values, edges)[0] / max(len(values), 1), 4)
-    found["ends"] = [_day(end) if date else _short_number(end) for end in edges[[0, -1]]]
+    found["ends"] = [_end(end, date) for end in edges[[0, -1]].tolist()]
     return found
+
+
+def _end(value: float, date: bool) -> str:
+    if date:
+        return str(np.datetime64(int(value), "s").astype("datetime64[D]"))
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _shares(real: np.ndarray, synthetic: np.ndarray, categories: Sequence[str]) -> dict[str, Any]:
@@ -190,14 +196,6 @@ def _shares(real: np.ndarray, synthetic: np.ndarray, categories: Sequence[str]) 
         counted = np.bincount(column[column >= 0], minlength=len(categories))
         found[name] = _rounded(counted[shown] / max(len(column), 1), 4)
     return found
-
-
-def _day(seconds: float) -> str:
-    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
-
-
-def _short_number(value: float) -> str:
-    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _closest(

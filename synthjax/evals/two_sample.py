@@ -38,12 +38,7 @@ class TwoSample:
 
 
 def judge(
-    real: np.ndarray,
-    synthetic: np.ndarray,
-    *,
-    seed: int = 0,
-    folds: int = FOLDS,
-    categorical: np.ndarray | None = None,
+    real: np.ndarray, synthetic: np.ndarray, *, seed: int = 0, folds: int = FOLDS, categorical: np.ndarray | None = None
 ) -> dict[str, Any]:
     """The test on as many real as synthetic examples, (n, F) floats each, NaN where missing: the keys of `TwoSample`.
 

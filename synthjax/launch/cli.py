@@ -13,15 +13,7 @@ import jax
 from absl import app, flags, logging
 
 from synthjax import files
-from synthjax.errors import (
-    CheckpointError,
-    GateError,
-    InputError,
-    Interrupted,
-    PeerLost,
-    Preempted,
-    SynthjaxError,
-)
+from synthjax.errors import CheckpointError, GateError, InputError, Interrupted, PeerLost, Preempted, SynthjaxError
 from synthjax.launch import distributed, runs
 
 LONGEST = 1000

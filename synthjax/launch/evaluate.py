@@ -138,7 +138,7 @@ def say_part(table: bool, name: str, part: dict[str, Any], seconds: float) -> No
     """Says what a part amounts to."""
     if name in verdicts.PARTS:
         typed = report.part("table" if table else "image", name, part)
-        say_verdict(verdicts.of_part(name, typed), seconds)
+        say_verdict(verdicts.PARTS[name](typed), seconds)
     if name == "studies":
         remark(part["top_up"]["said"])
 

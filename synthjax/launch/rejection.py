@@ -73,12 +73,7 @@ class Wanted(NamedTuple):
 
 
 def plan(
-    model: Model,
-    spec: DataSpec,
-    encoder: "Encoder | None",
-    where: Sequence[str],
-    block: int,
-    **choice: Any,
+    model: Model, spec: DataSpec, encoder: "Encoder | None", where: Sequence[str], block: int, **choice: Any
 ) -> tuple[tuple[int, ...], Wanted | None]:
     """Number of examples of each class to draw, and the conditions COLUMN=VALUE (`where`) that they must meet.
 

@@ -133,14 +133,7 @@ def again(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
 
 
 def attack(
-    run: Run,
-    train_split: data.Split,
-    unseen: data.Split,
-    *,
-    models: int,
-    seed: int,
-    limit: int,
-    keep: Keep = again,
+    run: Run, train_split: data.Split, unseen: data.Split, *, models: int, seed: int, limit: int, keep: Keep = again
 ) -> Shadows | None:
     """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 

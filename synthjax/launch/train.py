@@ -231,12 +231,6 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     run(chosen, runs.data(chosen), workdir, args.minutes)
 
 
-def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, writer, record, say) -> Best:
-    """The hook that scores the model on the holdout and keeps the best state; arguments as in `_run`."""
-    judge = model_selection.HoldoutScore(chosen, model, data, writer, workdir)
-    return Best(Checkpoints(workdir / runs.KEPT["best"], 1, say), judge, record, say)
-
-
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
     """Trains in a run's folder, from its newest checkpoint if there is one; returns the steps done.
 
@@ -273,7 +267,10 @@ def _run(
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
-    best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
+    best = None
+    if chosen.eval_every:
+        judge = model_selection.HoldoutScore(chosen, model, data, writer, workdir)
+        best = Best(Checkpoints(workdir / runs.KEPT["best"], 1, progress.say), judge, record, progress.say)
     store = writer.flush if writer is not None else lambda: None
     hooks = loop.Hooks(functools.partial(progress.log, writer), show, best, store, progress.say)
     plan = loop.Plan(chosen.model.steps, *every, minutes)

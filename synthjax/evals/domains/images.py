@@ -224,14 +224,7 @@ class Images:
         return {"steps": max(self.steps, PASSES * (filled // classifiers.BATCH)), "pad_to": max(largest, filled)}
 
     def answers(
-        self,
-        fit: Examples,
-        test: Examples,
-        *,
-        seeds: int,
-        seed: int,
-        steps: int | None = None,
-        **how: Any,
+        self, fit: Examples, test: Examples, *, seeds: int, seed: int, steps: int | None = None, **how: Any
     ) -> list[np.ndarray]:
         """Logits; `steps` per network, None: `epochs` passes; `how`: of `classifiers.train`."""
         epochs = self.epochs if steps is None else passes(len(fit.y), steps)

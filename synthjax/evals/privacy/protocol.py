@@ -13,20 +13,11 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals.figure import Count, Share, figure, part, twin
-from synthjax.evals.privacy import attributes, distance_tests, records, roc
+from synthjax.evals.privacy import attributes, distance_tests, distances, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
 from synthjax.evals.privacy.attributes import Guesses
 from synthjax.evals.privacy.distance_tests import StudyTests
-from synthjax.evals.privacy.distances import (
-    ClosePair,
-    ClosestRecord,
-    Duplicates,
-    Keys,
-    NearMatches,
-    closest_record,
-    copies,
-    duplicates,
-)
+from synthjax.evals.privacy.distances import ClosePair, ClosestRecord, Duplicates, Keys, NearMatches
 from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
 from synthjax.evals.privacy.summary import Attack, Attacks, Findings, ModelAttacks, findings, summarise
@@ -174,13 +165,13 @@ def judge(
     if save is not None:
         records.save(save, asked, guesses)
     to_synthetic = -guesses["distance"]
-    doubles = duplicates(to_synthetic[: len(asked.members)], to_synthetic[len(asked.members) :], exact)
+    doubles = distances.duplicates(to_synthetic[: len(asked.members)], to_synthetic[len(asked.members) :], exact)
     tests = {f"mia.{name}": p for name, p in mia["p"].items()}
     tests |= {f"duplicates.{kind}": found["p"] for kind, found in doubles.items()}
     return {
-        **copies(synthetic, train, others, seen, exact),
+        **distances.copies(synthetic, train, others, seen, exact),
         "duplicates": doubles,
-        "dcr": closest_record(synthetic[recorded], train, holdout, seed=seed),
+        "dcr": distances.closest_record(synthetic[recorded], train, holdout, seed=seed),
         "mia": mia,
         "findings": findings({**tests, **(more or {})}),
     }
