@@ -21,14 +21,14 @@ LONGEST = 1000
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
-def run(main: Callable[[list[str]], None], doc: str) -> NoReturn:
-    """Runs `main(argv)` under absl and ends the process; `doc` is what --help shows above the flags.
+def run(main: Callable[[], None], doc: str) -> NoReturn:
+    """Runs `main()` under absl and ends the process; `doc` is what --help shows above the flags.
 
     Exit codes: 0 done, 1 usage or an unexpected error, and those of `synthjax.errors`.
     """
     sys.modules["__main__"].__doc__ = doc
     _prepare_streams()
-    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+    app.run(lambda argv: _guarded(main), flags_parser=_parse)
     raise AssertionError("absl's run ends the process")
 
 
@@ -89,14 +89,14 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
+def _guarded(main: Callable[[], None]) -> NoReturn:
     code = 0
     try:
         logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _end)
         _check_flags()
         prepare_jax()
-        main(argv)
+        main()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         code = report(error)

@@ -141,7 +141,7 @@ def render(file: str, out: str | None) -> Path:
     return folder / "report.html"
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Runs the launcher."""
     given = flags.FLAGS
     if given.render:

@@ -85,7 +85,7 @@ def measure_utility(work: Evaluation, parts: Parts) -> dict[str, Any]:
 
 def measure_studies(work: Evaluation, parts: Parts) -> dict[str, Any]:
     """Learning curves, mixing with real data, filling up of rare classes and ranks of classifiers."""
-    study = functools.partial(studies.evaluate, work.sets, work.effort.sizes, seeds=work.effort.varied, seed=work.seed)
+    study = functools.partial(studies.evaluate, work.sets, work.effort, seeds=work.effort.varied, seed=work.seed)
     return with_bar("studies", lambda progress: study(progress=progress))
 
 

@@ -92,9 +92,8 @@ def run(name: str, given: list[tuple[str, str]], folder: Path) -> None:
     print(f"wrote {folder}/tables.md and the pictures beside it")
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Lists the studies, or runs one or all; see the module's docstring."""
-    del argv
     asked = flags.FLAGS
     if asked.study is None:
         print("\n".join(f"--study={name:7} {what}" for name, what in {**STUDIES, ALL: "all of these"}.items()))

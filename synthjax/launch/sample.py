@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
 import synthjax
@@ -272,11 +272,9 @@ def define_flags() -> None:
     distributed.define_flags()
 
 
-def main(argv: list[str], options: Mapping[str, str | None]) -> None:
-    """Runs the launcher; `options`: the `--sample.NAME=VALUE` arguments, which are not in `argv`."""
+def main(options: Mapping[str, str | None]) -> None:
+    """Runs the launcher; `options`: the `--sample.NAME=VALUE` arguments."""
     given = flags.FLAGS
-    if argv[1:]:
-        raise app.UsageError(f"{argv[1]}: not a flag; --help shows them")
     config.check_seed(given.seed, "--seed")
     distributed.initialize()
     signals: list[int] = []

@@ -313,9 +313,8 @@ def command(fixed: Sequence[tuple[str, str]], best: dict[str, str]) -> str:
     return shlex.join(["python", "-m", "synthjax.launch.train", *words])
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Searches; see the module's docstring."""
-    del argv
     args = flags.FLAGS
     if args.distributed:
         raise InputError("--distributed: a search runs in one process")

@@ -79,9 +79,8 @@ def judge(workdir: Path, seed: int, level: str) -> None:
     evaluate.run(subject, workdir / "eval", seed=seed, level=level)
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Runs the launcher; `given` are the overrides that were split off the command line."""
-    del argv
     asked = flags.FLAGS
     if asked.distributed:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")

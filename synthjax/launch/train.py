@@ -220,9 +220,8 @@ def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
         )
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Trains; see the module's docstring."""
-    del argv
     distributed.initialize()
     args = flags.FLAGS
     chosen = experiment(given)

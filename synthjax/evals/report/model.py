@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from synthjax.evals.figure import Count, Figure, figure, part, row_of
+from synthjax.evals.figure import Count, Figure, figure, part
 from synthjax.evals.privacy.overlap import Overlap
 from synthjax.evals.privacy.protocol import Privacy, TablePrivacy
 from synthjax.evals.report.images import ImageFidelity, ImageUtility
@@ -234,8 +234,7 @@ def schema() -> dict[str, Any]:
     for cls in _dataclasses(types):
         properties = definitions[cls.__name__]["properties"]
         for field in fields(cls):
-            row = row_of(field.metadata)
-            if row is not None:
+            if (row := field.metadata.get("figure")) is not None:
                 _describe(properties[field.name], row)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part, part_of, row_of
+from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part
 from synthjax.evals.report.model import REPORTS, Kind, Report
 
 SECTIONS = ("utility", "fidelity", "privacy", "time")
@@ -104,7 +104,8 @@ class _Place:
 def _walk(cls: Any, place: _Place) -> Iterator[Row]:
     hints = get_type_hints(cls)
     for field in fields(cls):
-        row, part, inner = row_of(field.metadata), part_of(field.metadata), _single(hints[field.name])
+        row, part = field.metadata.get("figure"), field.metadata.get("part", Part())
+        inner = _single(hints[field.name])
         if row is not None:
             yield _row(row, field.name, inner, place)
         elif part.shown and is_dataclass(inner):
