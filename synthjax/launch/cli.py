@@ -105,16 +105,13 @@ def _guarded(main: Callable[[], None]) -> NoReturn:
 
 def report(error: BaseException) -> int:
     """Prints what ended a command, one line unless nobody expected it, and returns the exit code."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(cause)
-    full = any(isinstance(cause, OSError) and cause.errno in files.FULL for cause in causes)
+    full = any(isinstance(cause, OSError) and cause.errno in files.FULL for cause in distributed.causes(error))
     word, code = "error", getattr(error, "exit_code", 1)
     if isinstance(error, KeyboardInterrupt):
         word, text, code = "stopped", "interrupted", Interrupted.exit_code
     elif distributed.lost_peer(error):
         word, code = "stopped", PeerLost.exit_code
-        text = f"another process of this run was lost ({distributed.reason(error)}); started again, all continue"
+        text = f"another process of this run was lost ({files.reason(error)}); started again, all continue"
     elif isinstance(error, SynthjaxError):
         word = "stopped" if isinstance(error, Preempted | PeerLost) else word
         text = str(error)
@@ -127,7 +124,7 @@ def report(error: BaseException) -> int:
         text = f"{error.filename or 'standard output or a file'}: {what}"
         code = CheckpointError.exit_code if full else InputError.exit_code
     elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        text = f"out of memory ({distributed.reason(error)}); a smaller --batch_size or model takes less"
+        text = f"out of memory ({files.reason(error)}); a smaller --batch_size or model takes less"
         code = InputError.exit_code
     else:
         traceback.print_exception(error)

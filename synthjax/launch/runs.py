@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from synthjax import files
-from synthjax.data import Dataset, Split, sources, transforms, writers
+from synthjax.data import Dataset, sources, transforms, writers
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import config as config_lib
 from synthjax.launch.config import Experiment
@@ -114,7 +114,7 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
         known = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
         raise InputError(f"rare_class={rare}: {whole.name} has {known}")
     rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(rare), factor, RARE_SEED)
-    train = Split(*(array[rows] for array in whole.train))
+    train = whole.train.take(rows)
     counts = np.bincount(train.y, minlength=whole.spec.n_classes)
     spec = dataclasses.replace(whole.spec, frequencies=tuple((counts / counts.sum()).tolist()))
     spec = spec.measured(train.x, experiment.min_count)

@@ -127,12 +127,8 @@ def unseen_and_reference(subject: Subject) -> tuple[data.Split, Rows, Rows]:
         return real.test, rows["test"], rows["holdout"]
     one, other = halves(len(real.test.x))
     if subject.table:
-        return _part(real.test, one), rows["test"].take(one), rows["test"].take(other)
-    return _part(real.test, one), _part(real.test, one), _part(real.test, other)
-
-
-def _part(split: data.Split, rows: np.ndarray) -> data.Split:
-    return data.Split(*(array[rows] for array in split))
+        return real.test.take(one), rows["test"].take(one), rows["test"].take(other)
+    return real.test.take(one), real.test.take(one), real.test.take(other)
 
 
 def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
