@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 LIMIT = 50_000
 """Rows of each table that the two-sample test looks at, at most."""
-FOLDS = 3
-"""Of the two-sample test."""
 ROW_SCORES = ("c2st", "tstr")
 
 
@@ -69,7 +67,7 @@ def of_rows(
     tables = from_frames({"real": real, "synthetic": synthetic}, kinds, target)
     found = {}
     if "c2st" in names:
-        told = c2st(tables["real"], tables["synthetic"], seed=seed, limit=limit, folds=FOLDS)
+        told = c2st(tables["real"], tables["synthetic"], seed=seed, limit=limit)
         found["c2st"] = told["score"] or 0.0
     if "tstr" in names and target is not None:
         found["tstr"] = _tstr(tables["real"], tables["synthetic"], seed)

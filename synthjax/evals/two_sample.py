@@ -38,7 +38,7 @@ class TwoSample:
 
 
 def judge(
-    real: np.ndarray, synthetic: np.ndarray, *, seed: int = 0, folds: int = FOLDS, categorical: np.ndarray | None = None
+    real: np.ndarray, synthetic: np.ndarray, *, seed: int = 0, categorical: np.ndarray | None = None
 ) -> dict[str, Any]:
     """The test on as many real as synthetic examples, (n, F) floats each, NaN where missing: the keys of `TwoSample`.
 
@@ -49,11 +49,11 @@ def judge(
     from sklearn.model_selection import StratifiedKFold
 
     n = len(real)
-    if n < folds:
+    if n < FOLDS:
         return {"score": None, "auc": None, "values": None, "n": n}
     x, y = np.concatenate([real, synthetic]), np.arange(2 * n) >= n
     aucs = []
-    for fold, (fit, judged) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)):
+    for fold, (fit, judged) in enumerate(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y)):
         trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=(seed + fold) % 2**32)
         with single_thread("openmp"):
             guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]

@@ -58,7 +58,7 @@ def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
         sample.fulfil(model, state, Job(request, file, encoder), overwrite=subjects.made_by(file) is not None)
 
 
-def look(file: Path, rows: int = SHOWN) -> str:
+def look(file: Path) -> str:
     """The first rows of a table that `draw` wrote, for a terminal."""
     import pandas as pd
     import pyarrow.parquet as pq
@@ -66,9 +66,9 @@ def look(file: Path, rows: int = SHOWN) -> str:
     file = files.download(file)
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
-            frame = next(table.iter_batches(rows)).to_pandas()
+            frame = next(table.iter_batches(SHOWN)).to_pandas()
     else:
-        frame = pd.read_csv(file, nrows=rows, dtype=str, keep_default_na=False)
+        frame = pd.read_csv(file, nrows=SHOWN, dtype=str, keep_default_na=False)
     frame = frame.astype(object).where(frame.notna(), "").map(shown).rename(columns=shown)
     return str(frame.to_string(index=False, max_cols=12, max_colwidth=24))
 

@@ -12,6 +12,8 @@ import numpy as np
 
 _GAP = 2
 """Pixels of white between the images of a grid, before enlargement."""
+PANELS = 6
+"""Metrics of a loss curve at most."""
 _SEEN = 56
 """Height in pixels up to which small images are enlarged."""
 
@@ -58,8 +60,8 @@ def encode(canvas: np.ndarray, scale: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def loss_curve(rows: Sequence[Mapping[str, Any]], *, most: int = 6) -> bytes:
-    """Training metrics against the step as a PNG: one panel per metric, at most `most`, losses first.
+def loss_curve(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Training metrics against the step as a PNG: one panel per metric, at most `PANELS`, losses first.
 
     `rows` are lines of metrics.jsonl: "step", and under each metric's name a number or a list of them, one per seed.
     Metrics may be missing from some; values that are not finite, and times, are left out.
@@ -74,7 +76,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]], *, most: int = 6) -> bytes:
             if name != "step" and all(isinstance(v, int | float) and math.isfinite(v) for v in values):
                 series.setdefault(name, []).append((row["step"], values))
     ignored = ("seconds", "time", "epoch", "images_per", "examples_per", "steps_per")
-    names = sorted((n for n in series if not n.startswith(ignored)), key=lambda n: ("loss" not in n, n))[:most]
+    names = sorted((n for n in series if not n.startswith(ignored)), key=lambda n: ("loss" not in n, n))[:PANELS]
     across = min(3, max(1, len(names)))
     down = max(1, -(-len(names) // across))
     # Figure and canvas by hand: pyplot keeps global state and may pick a backend that needs a display.

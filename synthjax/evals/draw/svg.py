@@ -55,16 +55,13 @@ def short(name: str, most: int = 16) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def round_steps(low: float, high: float, most: int = 5) -> list[float]:
-    """At most about `most` round numbers within [low, high]."""
-    span = max(high - low, 1e-12)
-    unit = 10.0 ** math.floor(math.log10(span / most))
-    step = next(unit * m for m in (1, 2, 5, 10, 20) if span / (unit * m) <= most)
-    return [step * i for i in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
-
-
 def _numbers(low: float, high: float) -> Ticks:
-    return [(value, f"{value:g}") for value in round_steps(low, high)]
+    """At most about five round numbers within [low, high]."""
+    span = max(high - low, 1e-12)
+    unit = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(unit * m for m in (1, 2, 5, 10, 20) if span / (unit * m) <= 5)
+    steps = range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)
+    return [(step * i, f"{step * i:g}") for i in steps]
 
 
 class _Axes(NamedTuple):

@@ -162,15 +162,16 @@ def correlation_difference(real: Table, synthetic: Table) -> dict[str, Any]:
     }
 
 
-def information_difference(real: Table, synthetic: Table, *, bins: int = INFORMATION_BINS) -> dict[str, Any]:
+def information_difference(real: Table, synthetic: Table) -> dict[str, Any]:
     """Difference of the pairwise normalised mutual information, in [0, 1], 0: none.
 
     `weighted` (see module), None where no pair of real columns depends; `mean` of |I - I'|, None without a pair.
     """
     a, b = list(real.codes.T), list(synthetic.codes.T)
+    inner = np.arange(1, INFORMATION_BINS) / INFORMATION_BINS
     for values, others in zip(real.numbers.T, synthetic.numbers.T, strict=True):
         there = values[~np.isnan(values)]
-        edges = np.unique(np.quantile(there, np.arange(1, bins) / bins)) if len(there) else there
+        edges = np.unique(np.quantile(there, inner)) if len(there) else there
         # Missing numbers are a bin of their own, the last.
         for found, column in ((a, values), (b, others)):
             found.append(np.where(np.isnan(column), len(edges) + 1, np.searchsorted(edges, column)))
@@ -189,9 +190,7 @@ def normalised_information(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(2 * (first + second - joint) / (first + second), 0.0)) if first + second > 1e-12 else 0.0
 
 
-def c2st(
-    real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, folds: int = two_sample.FOLDS
-) -> dict[str, Any]:
+def c2st(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
     """Classifier two-sample test by gradient boosting, the target among the columns: what `two_sample.judge` returns.
 
     At most `limit` rows are taken, as many of one table as of the other; `seed`: of them, the folds and the trees.
@@ -201,17 +200,17 @@ def c2st(
     both = [table.sample(rng, n) for table in (real, synthetic)]
     rows = Table(real.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
     encode, categorical = encoders.ordinal(rows, without_target=False)
-    return two_sample.judge(*map(encode, both), seed=seed, folds=folds, categorical=categorical)
+    return two_sample.judge(*map(encode, both), seed=seed, categorical=categorical)
 
 
-def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEIGHBOUR_LIMIT) -> dict[str, Any]:
-    """Precision, recall, density and coverage of synthetic rows among real ones, as many of both, at most `limit`.
+def neighbours(real: Table, synthetic: Table, *, seed: int = 0) -> dict[str, Any]:
+    """Precision, recall, density and coverage of synthetic rows among real ones, as many of both.
 
     The four are None where there are fewer than two rows.
     """
     rng = stream(seed, "fidelity.table_neighbours")
     encode = encoders.metric(real)
-    n = min(len(real), len(synthetic), limit)
+    n = min(len(real), len(synthetic), NEIGHBOUR_LIMIT)
     k = min(K, n - 1)
     if k < 1:
         return {**dict.fromkeys(("precision", "recall", "density", "coverage")), "k": k, "n": n}
