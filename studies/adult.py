@@ -164,15 +164,9 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     synthetic, known, unseen, reference = (encode(tables[n]) for n in ("synthetic", "train", "holdout", "test"))
     closest = distances.closest_record(synthetic, known, unseen, seed=seed)
     rows = privacy.attacked_rows(len(known), len(unseen), seed=seed, limit=attacked)
-    scores, nll = None, None
-    if made.model.score is not None:
-        run = Run(made.workdir, made.model, made.state, made.spec, {})
-        keys = jax.random.split(jax.random.key(seed))
-        scores = {
-            "members": shadows.surprise_of_run(run, data.train, rows.members, keys[0]),
-            "others": shadows.surprise_of_run(run, data.holdout, rows.others, keys[1]),
-        }
-        nll = float(scores["others"].mean()) if made.experiment.name in COUNTED else None
+    run = Run(made.workdir, made.model, made.state, made.spec, {})
+    scores = shadows.model_scores(run, data.train, data.holdout, seed=seed, limit=attacked)
+    nll = float(scores["others"].mean()) if scores and made.experiment.name in COUNTED else None
     attacker = privacy.Attacker(scores=scores, seed=seed, limit=attacked)
     found, *_ = protocol.membership(synthetic, known[rows.members], unseen[rows.others], reference, rows, attacker)
     return {

@@ -32,7 +32,7 @@ class ImageScores:
     def real(self) -> Split:
         """As many real training images as there are synthetic ones, or all."""
         rows = stratified(np.random.default_rng(self.seed), self.data.train.y, self.samples)
-        return Split(*(array[rows] for array in self.data.train))
+        return self.data.train.take(rows)
 
     @functools.cached_property
     def trained_on_real(self) -> classifiers.Classifiers:

@@ -264,9 +264,8 @@ def scores_of_tables(workspace: Workspace, config: Config, made: Generator) -> d
 
 def row_scores(config: Config, synthetic: Any, train: Any, test: Any) -> dict[str, Any]:
     """Usefulness and likeness of rows: `evals.table.Table`, all three."""
-    measure = "r2" if train.schema.regression else "roc_auc"
     seeds = range(config.seed, config.seed + config.networks)
-    useful = [float(usefulness(synthetic, test, seed)[measure] or 0.0) for seed in seeds]
+    useful = [usefulness(synthetic.with_target(), test.with_target(), seed) for seed in seeds]
     return {
         "tstr": useful,
         "c2st": fidelity.c2st(train, synthetic, seed=config.seed, limit=config.limit)["score"],

@@ -65,6 +65,10 @@ class Split(NamedTuple):
     index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, as in Batch
     """(N,) int32: the row of the source (its train or its test split) that each example is."""
 
+    def take(self, rows: np.ndarray) -> "Split":
+        """The examples with these indices, or where a mask (N,) is True."""
+        return Split(*(array[rows] for array in self))
+
 
 class Dataset(NamedTuple):
     """A data set with its splits."""
@@ -377,7 +381,7 @@ def _whole(part: Part) -> Split:
 def _cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:
     """A split in two: what is left, and the stratified sample."""
     chosen = stratified(split.y, share, seed) if share else np.zeros(len(split.y), bool)
-    left, drawn = (Split(*(array[rows] for array in split)) for rows in (~chosen, chosen))
+    left, drawn = split.take(~chosen), split.take(chosen)
     return left, drawn
 
 

@@ -70,18 +70,11 @@ class Calibration:
 def loss(
     rng: np.random.Generator, ours: Sequence[Score], real: Sequence[Score], n: int, *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """What classifiers lose that were trained on synthetic instead of real data.
+    """What classifiers lose that were trained on synthetic (`ours`) instead of `real` data, a score per seed each.
 
-    Args:
-        rng: draws the resamples.
-        ours: one score per seed, trained on synthetic data.
-        real: one score per seed, trained on real data; the seeds of both sides have nothing to do with one another.
-        n: test examples, the same on both sides.
-        resamples: of the bootstrap.
-
-    Returns:
-        Plain values with the keys of `Loss` but `who` and `measure`; `ci` by percentiles, `ours` and `real` the means,
-        `seeds` of the side that has fewer.
+    `n` are the test examples, the same on both sides; seeds of one side have nothing to do with those of the other.
+    Returns plain values with the keys of `Loss` but `who` and `measure`: `ci` by percentiles, `ours` and `real` the
+    means, `seeds` of the side that has fewer.
     """
     whole = np.ones((1, n))
     means = [float(np.mean([score(whole)[0] for score in side])) for side in (ours, real)]
@@ -167,12 +160,8 @@ BINS = 15
 def calibration_error(chance: np.ndarray, y: np.ndarray, *, bins: int = BINS) -> float:
     """Expected calibration error in [0, 1]: mean |share right - mean confidence| over bins of confidence.
 
-    Each bin weighs as many examples as it holds (Guo et al., On calibration of modern neural networks, 2017, eq. 3).
-
-    Args:
-        chance: (N, K) a classifier's probability of each class.
-        y: (N,) classes.
-        bins: equally wide, over [0, 1].
+    Each of the equally wide bins weighs as many examples as it holds (Guo et al., On calibration of modern neural
+    networks, 2017, eq. 3). `chance` (N, K) is a classifier's probability of each class, `y` (N,) the classes.
     """
     sure, right = chance.max(1), chance.argmax(1) == y
     place = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)

@@ -21,12 +21,12 @@ TREE_CATEGORIES = 254
 """Categories of a column that a histogram tree tells apart."""
 
 
-def dense(fit: Table, *, without_target: bool = True) -> Encoder:
-    """Standardised numbers, one-hot categories, and a position that says "missing" for numbers that can be.
+def dense(fit: Table) -> Encoder:
+    """Standardised numbers, one-hot categories, and a position that says "missing" for numbers that can be; no target.
 
     A missing number stands at the mean. The scale is that of the rows of `fit`; a constant column becomes 0.
     """
-    numeric, discrete = _places(fit, without_target)
+    numeric, discrete = _places(fit, without_target=True)
     numbers = fit.numbers[:, numeric]
     seen = ~np.isnan(numbers)
     count = np.maximum(seen.sum(0), 1)

@@ -19,13 +19,8 @@ LEVEL = 0.95
 def student(values: Sequence[float], *, low: float = -math.inf, high: float = math.inf) -> dict[str, Any]:
     """A mean with Student's interval, which shows how much a training's randomness moves it.
 
-    Args:
-        values: at least one, such as a score per seed.
-        low: the least that such a value can be; `ci` ends there.
-        high: the greatest.
-
-    Returns:
-        Plain values: `mean`, `std` (ddof 1; 0 for one value), `values`, and `ci`, [low, high], None for one value.
+    Of at least one value, such as a score per seed: `mean`, `std` (ddof 1; 0 for one value), `values`, and `ci`, [low,
+    high], None for one value; it ends at `low` and `high`, the least and the greatest that such a value can be.
     """
     numbers = np.array(values, np.float64)
     n, mean = len(numbers), float(numbers.mean())

@@ -15,7 +15,6 @@ TeX, comparison, JSON schema and the catalogue in the documentation follow; ther
         floor: Compared = twin()
 """
 
-from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -73,24 +72,14 @@ def figure(name: str, meaning: str, better: Better | None = None, *, default: An
     return field(default=default, metadata={"figure": Figure(name, meaning, better, **row)})
 
 
-def part(label: str = "", *, default: Any = MISSING, **row: Any) -> Any:
+def part(label: str = "", **row: Any) -> Any:
     """A field that holds a part with figures; `row`: further fields of `Part`."""
-    return field(default=default, metadata={"part": Part(label, **row)})
+    return field(metadata={"part": Part(label, **row)})
 
 
 def twin() -> Any:
     """A field that holds a part whose figures are the references or floors of another's."""
     return part(shown=False)
-
-
-def row_of(metadata: Mapping[str, Any]) -> Figure | None:
-    """The row in the metadata of a field, if it holds a figure."""
-    return metadata.get("figure")
-
-
-def part_of(metadata: Mapping[str, Any]) -> Part:
-    """How the part in a field is shown."""
-    return metadata.get("part", Part())
 
 
 @dataclass(frozen=True, kw_only=True)

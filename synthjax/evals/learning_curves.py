@@ -63,17 +63,9 @@ def sizes(most: int) -> list[int]:
 
 
 def curve(score: Score, real: Draw, synthetic: Draw, most: int, tick: Callable[[], None]) -> list[dict[str, Any]]:
-    """Scores by size of the training set.
+    """Scores by size of the training set up to `most`, as a list with the keys of `CurvePoint`.
 
-    Args:
-        score: see `Score`.
-        real: rows of the real training set.
-        synthetic: rows of the synthetic set.
-        most: examples at the end of the curve.
-        tick: called after each training.
-
-    Returns:
-        A list with the keys of `CurvePoint`.
+    `real` and `synthetic` draw rows; `tick` is called after each training.
     """
     none = np.empty(0, np.int64)
     found = []
@@ -89,18 +81,10 @@ def curve(score: Score, real: Draw, synthetic: Draw, most: int, tick: Callable[[
 def mixing(
     score: Score, real: Draw, synthetic: Draw, n: int, available: int, tick: Callable[[], None]
 ) -> list[dict[str, Any]]:
-    """Scores of `n` real examples topped up with synthetic ones.
+    """Scores of `n` real examples topped up with synthetic ones, as a list with the keys of `MixPoint`.
 
-    Args:
-        score: see `Score`.
-        real: rows of the real training set.
-        synthetic: rows of the synthetic set.
-        n: real examples.
-        available: synthetic examples there are; factors that need more are left out.
-        tick: called after each training.
-
-    Returns:
-        A list with the keys of `MixPoint`; the first has no synthetic examples.
+    The first has no synthetic examples; factors that need more than there are (`available`) are left out. `real` and
+    `synthetic` draw rows; `tick` is called after each training.
     """
     rows, found = real(n), []
     for factor in MIX:

@@ -24,18 +24,9 @@ NAMED = 20
 
 
 def embed(groups: Mapping[str, np.ndarray], *, dims: int = 2, seed: int = 0) -> dict[str, np.ndarray]:
-    """t-SNE of several groups of points at once.
+    """t-SNE of several groups of points (n, F) at once, in 2 or 3 dimensions: name -> places (n, dims) f64.
 
-    Args:
-        groups: name -> points (n, F).
-        dims: 2 or 3.
-        seed: of the map.
-
-    Returns:
-        Name -> places (n, dims) f64.
-
-    Raises:
-        InputError: fewer than 5 points in all.
+    InputError: fewer than 5 points in all.
     """
     from sklearn.manifold import TSNE
 
@@ -53,18 +44,11 @@ def embed(groups: Mapping[str, np.ndarray], *, dims: int = 2, seed: int = 0) -> 
 def plane(
     real: np.ndarray, synthetic: np.ndarray, *, names: Mapping[str, np.ndarray] | None = None, seed: int = 0
 ) -> dict[str, Any] | None:
-    """A map for the report.
+    """A map for the report of `real` (n, F) and `synthetic` (m, F) points, with the keys of `report.shared.Map`.
 
-    Args:
-        real: (n, F) points, at most `SHOWN` for a map within seconds.
-        synthetic: (m, F) likewise.
-        names: class -> rows of `real`; those without rows are left out, and all of them where there are too many.
-        seed: of the map.
-
-    Returns:
-        Plain values: `real` and `synthetic`, lists of places [x, y], whole numbers in 0 ... `SIDE`; `names`, class ->
-        the place of its most central real example. None where there are fewer than 5 points of either kind, or all of
-        them are the same.
+    `names` are rows of `real` by class, whose most central real example gets the name: none of a class without rows,
+    and none at all of more than `NAMED` classes. None where there are fewer than 5 points of either kind, or all are
+    the same.
     """
     if min(len(real), len(synthetic)) < 5 or (np.ptp(real, axis=0).max() == 0 and np.ptp(synthetic, axis=0).max() == 0):
         return None

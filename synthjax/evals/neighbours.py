@@ -38,16 +38,10 @@ def _has_matrix_unit() -> bool:
 
 @functools.partial(jax.jit, static_argnames="candidates")
 def _nominate(queries: jax.Array, tiles: jax.Array, squares: jax.Array, candidates: int) -> tuple[jax.Array, jax.Array]:
-    """Nominees of one block of queries.
+    """Nominees of one block of queries (Q, D) f32, or bf16 of integers up to 256 in size.
 
-    Args:
-        queries: (Q, D) f32, or bf16 of integers up to 256 in size.
-        tiles: (n, T, D) targets of the same kind, padded.
-        squares: (n, T) f32 squared norms of the targets, inf where padded.
-        candidates: how many to keep.
-
-    Returns:
-        Approximate squared distances less |q|^2, ascending, and target indices, each (Q, candidates).
+    `tiles` (n, T, D) are targets of the same kind, padded, `squares` (n, T) f32 their squared norms, inf where padded.
+    Returns approximate squared distances less |q|^2, ascending, and target indices, each (Q, candidates).
     """
     n, tile, _ = tiles.shape
 
@@ -80,13 +74,6 @@ def _pad(rows: np.ndarray, block: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((-len(rows) % block, *rows.shape[1:]), rows.dtype)])
 
 
-def _exact(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Squared distances along the last axis of broadcastable arrays: int64 for integers, float64 otherwise."""
-    kind = np.int64 if queries.dtype.kind in "iu" and targets.dtype.kind in "iu" else np.float64
-    difference = queries.astype(kind) - targets.astype(kind)
-    return np.einsum("...d,...d->...", difference, difference)
-
-
 def nearest(queries: np.ndarray, targets: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest targets of every query by Euclidean distance, exactly.
 
@@ -105,8 +92,7 @@ def nearest(queries: np.ndarray, targets: np.ndarray, k: int = 1) -> tuple[np.nd
     if not 1 <= k <= min(CANDIDATES, len(targets)):
         raise ValueError(f"k must be in 1 ... min({CANDIDATES}, {len(targets)} targets), not {k}")
     queries, targets = queries.reshape(len(queries), -1), targets.reshape(len(targets), -1)
-    bytes_alone = queries.dtype == targets.dtype == np.uint8 and targets.shape[1] < 2**31 // 255**2
-    search = _Bytes(targets) if bytes_alone else _Numbers(targets)
+    search = _Targets(targets, whole=queries.dtype == targets.dtype == np.uint8)
     distances, indices = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), QUERY_BLOCK):
         rows = slice(start, start + QUERY_BLOCK)
@@ -115,7 +101,7 @@ def nearest(queries: np.ndarray, targets: np.ndarray, k: int = 1) -> tuple[np.nd
     return distances, indices
 
 
-def _search(targets: "_Numbers | _Bytes", queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _search(targets: "_Targets", queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Of at most QUERY_BLOCK queries (q, D): exact squared distances (q, k) and indices (q, k)."""
     count = len(queries)
     block, square = targets.centred(_pad(queries, QUERY_BLOCK))
@@ -141,97 +127,38 @@ def _best(exact: np.ndarray, nominees: np.ndarray, k: int) -> tuple[np.ndarray, 
     return np.take_along_axis(exact, order, axis=1), np.take_along_axis(nominees, order, axis=1)
 
 
-class _Numbers:
-    """Targets (N, D) of any kind, laid out for the approximate search, and what the exact one needs of them."""
+class _Targets:
+    """Targets (N, D), laid out for the approximate search, and what the exact one needs of them."""
 
-    def __init__(self, targets: np.ndarray):
+    def __init__(self, targets: np.ndarray, *, whole: bool):
+        """`whole`: they and all queries are bytes, which stay whole numbers about a whole centre."""
         self.targets, self.count = targets, len(targets)
         # Distances do not change with the origin, but the rounding error grows with the norms: centre first.
-        self.centre = targets.mean(axis=0, dtype=np.float64)
+        centre = targets.mean(axis=0, dtype=np.float64)
+        self.centre = np.rint(centre) if whole else centre
+        self.kind = jnp.bfloat16 if whole and _has_matrix_unit() else jnp.float32
         self.near = (targets - self.centre).astype(np.float32)
         self.squares = np.einsum("nd,nd->n", self.near, self.near, dtype=np.float64)
         self.limit = np.sqrt(self.squares.max())
-        tile = _tile(self.count)
-        self.tiles = jnp.asarray(_pad(self.near, tile).reshape(-1, tile, self.near.shape[1]))
-        self.square_tiles = _tiled(self.squares, tile)
+        tile = min(TARGET_BLOCK, max(CANDIDATES, 1 << (self.count - 1).bit_length()))
+        self.tiles = jnp.asarray(_pad(self.near, tile).reshape(-1, tile, self.near.shape[1]), self.kind)
+        padded = np.full(self.tiles.shape[0] * tile, np.inf, np.float32)
+        padded[: self.count] = self.squares
+        self.square_tiles = jnp.asarray(padded.reshape(-1, tile))
 
     def centred(self, queries: np.ndarray) -> tuple[jax.Array, np.ndarray]:
         """Queries (Q, D) as the tiles are, and their squared norms (Q,) f64."""
         block = (queries - self.centre).astype(np.float32)
-        return jnp.asarray(block), np.einsum("qd,qd->q", block, block, dtype=np.float64)
+        return jnp.asarray(block, self.kind), np.einsum("qd,qd->q", block, block, dtype=np.float64)
 
     def exact(self, queries: np.ndarray, nominees: np.ndarray) -> np.ndarray:
-        """Exact squared distances (q, c) f64 from queries (q, D) to their nominees (q, c)."""
-        return _exact(queries[:, None], self.targets[nominees]).astype(np.float64)
+        """Exact squared distances (q, c) f64 from queries (q, D) to their nominees (q, c), summed in int64 if whole."""
+        kind = np.int64 if queries.dtype.kind in "iu" and self.targets.dtype.kind in "iu" else np.float64
+        difference = queries[:, None].astype(kind) - self.targets[nominees].astype(kind)
+        return np.einsum("qcd,qcd->qc", difference, difference).astype(np.float64)
 
     def within(self, query: np.ndarray, square: float) -> np.ndarray:
         """Indices of the targets whose approximate squared distance from the query (D,) is at most `square`."""
         block = (query - self.centre).astype(np.float32)
         approximate = block.astype(np.float64) @ block + self.squares - 2.0 * (self.near @ block)
         return np.flatnonzero(approximate <= square)
-
-
-class _Bytes:
-    """The same of targets (N, D) u8, at an integer centre; squares of all kinds are exact."""
-
-    def __init__(self, targets: np.ndarray):
-        self.count = len(targets)
-        self.centre = jnp.asarray(np.rint(targets.mean(axis=0, dtype=np.float64)), jnp.int32)
-        self.kind = jnp.bfloat16 if _has_matrix_unit() else jnp.float32
-        tile = _tile(self.count)
-        padded = jnp.asarray(_pad(targets, tile).reshape(-1, tile, targets.shape[1]))
-        self.tiles, squares = _about(padded, self.centre, self.kind)
-        self.squares = np.asarray(squares, np.float64).ravel()[: self.count]
-        self.limit = np.sqrt(self.squares.max())
-        self.square_tiles = _tiled(self.squares, tile)
-        self.targets = jnp.asarray(targets)
-
-    def centred(self, queries: np.ndarray) -> tuple[jax.Array, np.ndarray]:
-        """As `_Numbers.centred`."""
-        block, squares = _about(jnp.asarray(queries[None]), self.centre, self.kind)
-        return block[0], np.asarray(squares[0], np.float64)
-
-    def exact(self, queries: np.ndarray, nominees: np.ndarray) -> np.ndarray:
-        """As `_Numbers.exact`; any number of queries up to a block, or one with any number of nominees."""
-        if len(queries) > 1:
-            queries, filled = _pad(queries, QUERY_BLOCK), _pad(nominees, QUERY_BLOCK)
-        else:  # so few numbers of nominees are compiled for
-            filled = np.resize(nominees, (1, 1 << (nominees.shape[1] - 1).bit_length()))
-        found = np.asarray(_of_bytes(jnp.asarray(queries), self.targets, jnp.asarray(filled)), np.float64)
-        return found[: len(nominees), : nominees.shape[1]]
-
-    def within(self, query: np.ndarray, square: float) -> np.ndarray:
-        """As `_Numbers.within`, by exact distances."""
-        return np.flatnonzero(np.asarray(_to_all(jnp.asarray(query), self.targets)) <= square)
-
-
-@functools.partial(jax.jit, static_argnames="kind")
-def _about(rows: jax.Array, centre: jax.Array, kind: type) -> tuple[jax.Array, jax.Array]:
-    """Bytes (n, T, D) less an integer centre (D,), as `kind`, which holds them exactly; squared norms (n, T) i32."""
-    difference = rows.astype(jnp.int32) - centre
-    return difference.astype(kind), (difference**2).sum(axis=2)
-
-
-@jax.jit
-def _of_bytes(queries: jax.Array, targets: jax.Array, nominees: jax.Array) -> jax.Array:
-    """Squared distances (Q, c) i32 from queries (Q, D) u8 to their nominees (Q, c) among targets (N, D) u8."""
-    difference = queries[:, None].astype(jnp.int32) - targets[nominees].astype(jnp.int32)
-    return (difference**2).sum(axis=2)
-
-
-@jax.jit
-def _to_all(query: jax.Array, targets: jax.Array) -> jax.Array:
-    """Squared distances (N,) i32 from a query (D,) u8 to targets (N, D) u8."""
-    return ((query.astype(jnp.int32) - targets.astype(jnp.int32)) ** 2).sum(axis=1)
-
-
-def _tile(count: int) -> int:
-    """Targets that one product takes."""
-    return min(TARGET_BLOCK, max(CANDIDATES, 1 << (count - 1).bit_length()))
-
-
-def _tiled(squares: np.ndarray, tile: int) -> jax.Array:
-    """Squared norms (N,) as (n, tile) f32, inf where padded."""
-    padded = np.full(-(-len(squares) // tile) * tile, np.inf, np.float32)
-    padded[: len(squares)] = squares
-    return jnp.asarray(padded.reshape(-1, tile))

@@ -49,19 +49,11 @@ _BINS = 30
 def of_images(
     spec: DataSpec, synthetic: Examples, train: Examples, test: Examples, closest: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Grids, neighbours and closest pairs.
+    """Grids, neighbours and closest pairs; `closest` is that of the privacy part, whose rows index the sets.
 
-    Args:
-        spec: the data's spec.
-        synthetic: the synthetic examples, as stored; the rows that `closest` names index them.
-        train: the training examples, likewise.
-        test: real examples for the grid beside the synthetic one.
-        closest: `closest` of the privacy part.
-
-    Returns:
-        `classes`, the names of all; `synthetic` and `real`, a grid each: `png`, and `names`, the class of each of its
-        rows (none without labels); `neighbours`, such a grid of pairs, a synthetic example and the training example
-        nearest to it in pixels, or None; `closest`, the pairs in their order: `synthetic` and `train`, a PNG each.
+    `classes`, the names of all; `synthetic` and `real`, a grid each: `png`, and `names`, the class of each of its rows
+    (none without labels); `neighbours`, such a grid of pairs, a synthetic example and the training example nearest to
+    it in pixels, or None; `closest`, the pairs in their order: `synthetic` and `train`, a PNG each.
     """
     return {
         "classes": list(spec.classes),
@@ -144,18 +136,14 @@ def of_table(
     closest: Sequence[Mapping[str, Any]],
     distances: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, Any]:
-    """Columns one by one, closest rows and distances.
+    """Columns one by one, closest rows and distances, from the tables "synthetic" and "train" with all their rows.
 
-    Args:
-        tables: "synthetic" and "train", all rows.
-        kinds: column -> kind.
-        closest: `closest` of the privacy part.
-        distances: from synthetic rows to their nearest training and test row, see `privacy.distance_tests.distances`.
+    `kinds` are those of the columns, `closest` is that of the privacy part, `distances` as `privacy.distance_tests` has
+    them.
 
-    Returns:
-        `columns`, a list: `name`, shares `real` and `synthetic` by bin or category, and `edges` (bins + 1,) with how
-        the outer ones read as `ends`, or `categories`; `closest`: `columns`, and `pairs`, a list of two lists of cells,
-        `synthetic` and `train`; `distances`: `edges`, counts `train` and `test` by bin, `points` [to train, to test].
+    `columns`, a list: `name`, shares `real` and `synthetic` by bin or category, and `edges` (bins + 1,) with how the
+    outer ones read as `ends`, or `categories`; `closest`: `columns`, and `pairs`, a list of two lists of cells,
+    `synthetic` and `train`; `distances`: `edges`, counts `train` and `test` by bin, `points` [to train, to test].
     """
     return {
         "columns": _columns(tables["train"], tables["synthetic"]),
@@ -172,12 +160,11 @@ def _columns(real: Table, synthetic: Table) -> list[dict[str, Any]]:
     schema = real.schema
     found: list[dict[str, Any]] = []
     for name in [*schema.numeric, *schema.discrete][:PANELS]:
+        both = real.column(name), synthetic.column(name)
         if name in schema.numeric:
-            place = schema.numeric.index(name)
-            shown = _numbers(real.numbers[:, place], synthetic.numbers[:, place], date=name in schema.dates)
+            shown = _numbers(*both, date=name in schema.dates)
         else:
-            place = schema.discrete.index(name)
-            shown = _shares(real.codes[:, place], synthetic.codes[:, place], schema.categories[place])
+            shown = _shares(*both, schema.categories[schema.discrete.index(name)])
         found.append({"name": name, **shown})
     return found
 
@@ -191,8 +178,14 @@ def _numbers(real: np.ndarray, synthetic: np.ndarray, *, date: bool) -> dict[str
     for name, column in (("real", real), ("synthetic", synthetic)):
         values = np.clip(column[~np.isnan(column)], edges[0], edges[-1])
         found[name] = _rounded(np.histogram(values, edges)[0] / max(len(values), 1), 4)
-    found["ends"] = [_day(end) if date else _short_number(end) for end in edges[[0, -1]]]
+    found["ends"] = [_end(end, date) for end in edges[[0, -1]].tolist()]
     return found
+
+
+def _end(value: float, date: bool) -> str:
+    if date:
+        return str(np.datetime64(int(value), "s").astype("datetime64[D]"))
+    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _shares(real: np.ndarray, synthetic: np.ndarray, categories: Sequence[str]) -> dict[str, Any]:
@@ -203,14 +196,6 @@ def _shares(real: np.ndarray, synthetic: np.ndarray, categories: Sequence[str]) 
         counted = np.bincount(column[column >= 0], minlength=len(categories))
         found[name] = _rounded(counted[shown] / max(len(column), 1), 4)
     return found
-
-
-def _day(seconds: float) -> str:
-    return str(np.datetime64(int(seconds), "s").astype("datetime64[D]"))
-
-
-def _short_number(value: float) -> str:
-    return f"{value:,.0f}" if 1_000 <= abs(value) < 1e7 else f"{value:.4g}"
 
 
 def _closest(
@@ -230,11 +215,9 @@ def _closest(
 
 def _cell(rows: Table, row: int, column: str, kind: str) -> str:
     """A value as text."""
+    value = rows.column(column)[row]
     if column in rows.schema.discrete:
-        place = rows.schema.discrete.index(column)
-        code = rows.codes[row, place]
-        return rows.schema.categories[place][code] if code >= 0 else "(missing)"
-    value = rows.numbers[row, rows.schema.numeric.index(column)]
+        return rows.schema.categories[rows.schema.discrete.index(column)][value] if value >= 0 else "(missing)"
     if np.isnan(value):
         return "(missing)"
     if kind == "datetime":

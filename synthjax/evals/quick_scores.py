@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 LIMIT = 50_000
 """Rows of each table that the two-sample test looks at, at most."""
-FOLDS = 3
-"""Of the two-sample test."""
 ROW_SCORES = ("c2st", "tstr")
 
 
@@ -33,20 +31,9 @@ def of_images(
     *,
     epochs: int,
 ) -> float:
-    """Accuracy on real images of the standard CNN, trained on synthetic ones.
+    """Accuracy in [0, 1], on real images, of the standard CNN that was trained on synthetic ones for so many epochs.
 
-    Args:
-      key: of the CNN's training.
-      synthetic: x (N, H, W, C) in 0 ... spec.levels - 1, y (N,).
-      real: (x, y) likewise.
-      spec: of both.
-      epochs: passes over the synthetic images.
-
-    Returns:
-      In [0, 1].
-
-    Raises:
-      InputError: as `classifiers.train`.
+    Both are x (N, H, W, C) in 0 ... spec.levels - 1 and y (N,). InputError as `classifiers.train`.
     """
     nets = classifiers.train(key, *synthetic, spec, seeds=1, epochs=epochs)
     x, y = real
@@ -65,20 +52,14 @@ def of_rows(
 ) -> dict[str, float]:
     """Likeness and usefulness of synthetic rows, by gradient boosting of histograms.
 
-    Args:
-      real: typed rows, as of `Dataset.frame`.
-      synthetic: typed rows of the same columns.
-      kinds: column -> kind, `Schema.comparable_kinds()`.
-      target: the column to predict; None: there is none, and no tstr.
-      names: which scores, of ROW_SCORES.
-      seed: of the subsample, the folds and the trees.
-      limit: rows of each that the two-sample test looks at, at most.
+    `real` and `synthetic` are typed rows of the same columns, as of `Dataset.frame`; `kinds`,
+    `Schema.comparable_kinds()`; `target`, the column to predict, None: there is none, and no tstr; `names`, which of
+    `ROW_SCORES`; `seed`, of the subsample (at most `limit` rows of each), the folds and the trees.
 
-    Returns:
-      `c2st`, how far synthetic rows pass for real ones, the target among the columns: 1 where they cannot be told
-      apart, 0 where they always can, or there are fewer rows than folds. `tstr`, how well boosting that was trained on
-      synthetic rows predicts the target of real ones: ROC AUC, or R2 of a quantity; that of guessing where there are
-      too few rows with a target.
+    `c2st` is how far synthetic rows pass for real ones, the target among the columns: 1 where they cannot be told
+    apart, 0 where they always can, or there are fewer rows than folds. `tstr` is how well boosting that was trained on
+    synthetic rows predicts the target of real ones: ROC AUC, or R2 of a quantity; that of guessing where there are too
+    few rows with a target.
     """
     from synthjax.evals.fidelity.tables import c2st
     from synthjax.evals.table import from_frames
@@ -86,7 +67,7 @@ def of_rows(
     tables = from_frames({"real": real, "synthetic": synthetic}, kinds, target)
     found = {}
     if "c2st" in names:
-        told = c2st(tables["real"], tables["synthetic"], seed=seed, limit=limit, folds=FOLDS)
+        told = c2st(tables["real"], tables["synthetic"], seed=seed, limit=limit)
         found["c2st"] = told["score"] or 0.0
     if "tstr" in names and target is not None:
         found["tstr"] = _tstr(tables["real"], tables["synthetic"], seed)
@@ -94,10 +75,7 @@ def of_rows(
 
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:
-    from synthjax.evals.domains.tables import SMALLEST, useful
+    from synthjax.evals.domains.tables import SMALLEST, Tables, useful
 
-    measure, guessing = ("r2", 0.0) if real.schema.regression else ("roc_auc", 0.5)
-    if min(len(table.with_target()) for table in (real, synthetic)) < SMALLEST:
-        return guessing
-    value = useful(synthetic, real, seed)[measure]
-    return guessing if value is None else value
+    rows, made = real.with_target(), synthetic.with_target()
+    return useful(made, rows, seed) if min(len(rows), len(made)) >= SMALLEST else Tables(real.schema).guessing

@@ -55,15 +55,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Ranks the classifiers of a domain (`Domain.ranked`, `Domain.rank`) on synthetic and on real data.
 
-    Args:
-        sets: `Sets.labelled`.
-        rows: examples in each half at most.
-        seeds: draws of the halves.
-        seed: of everything random here.
-        tick: called after each classifier's training.
-
-    Returns:
-        Plain values with the keys of `Ranking`.
+    `sets` are `Sets.labelled`; each half has at most so many `rows`; `seeds` are draws of the halves; `tick` is called
+    after each classifier's training. Returns plain values with the keys of `Ranking`.
     """
     domain, names = sets.domain, sets.domain.ranked
     rows = min(rows, domain.size(sets.synthetic) // 2, domain.size(sets.train) // 2)

@@ -18,17 +18,11 @@ from synthjax.evals.streams import stream
 def evaluate(
     sets: Sets, utility: Mapping[str, Any], *, seeds: int, networks: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """Measures the usefulness again, with every variation.
+    """Measures the usefulness again, with every variation of the `sets` that gave the utility part.
 
-    Args:
-        sets: what `utility.evaluate` judged.
-        utility: what it returned.
-        seeds: classifiers trained anew on each changed set.
-        networks: whether other networks are tried too (`Domain.networks`), on synthetic and on real data.
-        seed: of everything random here.
-
-    Returns:
-        `checks`, a list of {"name", and the figures that the report's verdicts follow from}.
+    `seeds` classifiers are trained anew on each changed set; with `networks` other networks are tried too
+    (`Domain.networks`), on synthetic and on real data. Returns `checks`, a list of {"name", and the figures that the
+    report's verdicts follow from}.
     """
     sets, domain = sets.labelled, sets.domain
     headline = domain.headline(utility)

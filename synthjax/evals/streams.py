@@ -12,11 +12,5 @@ import numpy as np
 
 
 def stream(seed: int, name: str, *numbers: int) -> np.random.Generator:
-    """The generator of one user.
-
-    Args:
-        seed: of the evaluation, >= 0.
-        name: of the user, within the package once: PART.WHAT.
-        numbers: >= 0, such as those of a seed or a class, where the user needs several.
-    """
+    """The generator of one user, by its name (PART.WHAT, in the package once) and, for several, numbers >= 0."""
     return np.random.default_rng([seed, zlib.crc32(name.encode()), *numbers])

@@ -57,17 +57,10 @@ class Sizes:
 def evaluate(
     sets: Sets, sizes: Sizes, *, seeds: int, seed: int = 0, progress: Progress = lambda share: None
 ) -> dict[str, Any]:
-    """Learning curves, mixing, rare classes and ranks.
+    """Learning curves, mixing, rare classes and ranks: plain values with the keys of `Studies`.
 
-    Args:
-        sets: what is judged, and real examples that the generator may have seen, or that nothing has seen.
-        sizes: how much is done.
-        seeds: classifiers per training set, and draws of the ranks' halves.
-        seed: of everything random here.
-        progress: called with the share of the trainings that are done.
-
-    Returns:
-        Plain values with the keys of `Studies`.
+    `seeds` are classifiers per training set, and draws of the ranks' halves; `seed` is that of everything random here;
+    `progress` is called with the share of the trainings that are done.
     """
     sets, domain = sets.labelled, sets.domain
     synthetic, train = sets.synthetic, sets.train

@@ -94,18 +94,29 @@ class Table:
         )
         return Table(schema, self.numbers[:, numeric], self.codes[:, discrete])
 
+    def column(self, name: str) -> np.ndarray:
+        """Values (N,) of a column: f64, NaN where missing, or codes, -1 where missing."""
+        if name in self.schema.numeric:
+            return self.numbers[:, self.schema.numeric.index(name)]
+        return self.codes[:, self.schema.discrete.index(name)]
+
+    def known(self, name: str) -> "Table":
+        """The rows that have a value in a column."""
+        return self.take(_present(self.column(name)))
+
     def target(self) -> np.ndarray:
-        """Values (N,) of the target: f64, NaN where missing, or codes, -1 where missing."""
+        """The column of the target."""
         if self.schema.target is None:
             raise InputError("the table has no target column")
-        if self.schema.regression:
-            return self.numbers[:, self.schema.numeric.index(self.schema.target)]
-        return self.codes[:, self.schema.discrete.index(self.schema.target)]
+        return self.column(self.schema.target)
 
     def with_target(self) -> "Table":
         """The rows that have a target."""
-        values = self.target()
-        return self.take(~np.isnan(values) if self.schema.regression else values >= 0)
+        return self.take(_present(self.target()))
+
+
+def _present(values: np.ndarray) -> np.ndarray:
+    return ~np.isnan(values) if values.dtype.kind == "f" else values >= 0
 
 
 def from_frames(frames: Mapping[str, Any], kinds: Mapping[str, str], target: str | None = None) -> dict[str, Table]:

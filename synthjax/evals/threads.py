@@ -14,10 +14,8 @@ _LOCK = threading.Lock()
 def single_thread(api: str | None = None) -> Iterator[None]:
     """scikit-learn on one thread: on cores that something else keeps busy, its threads wait for one another.
 
-    That takes up to twenty times as long as the work itself.
-
-    Args:
-        api: "openmp" limits OpenMP alone, in the thread that calls; None limits BLAS too, in the whole process.
+    That takes up to twenty times as long as the work itself. `api` "openmp" limits OpenMP alone, in the thread that
+    calls; None limits BLAS too, in the whole process.
     """
     import sklearn.ensemble  # noqa: F401  # a library that is not loaded yet is not limited
     from threadpoolctl import threadpool_limits

@@ -92,17 +92,10 @@ class Labels(NamedTuple):
 def evaluate(
     answers: Answers, labels: Labels, *, limit: int, seed: int = 0, tick: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """What filling up the rare classes is worth.
+    """What filling up the rare classes is worth: plain values with the keys of `TopUp` but `said`.
 
-    Args:
-        answers: see `Answers`.
-        labels: of the sets.
-        limit: examples of the filled set at most; of a larger one, the real part is cut first, each class alike.
-        seed: of the draws and the bootstrap.
-        tick: called after each of the `TRAININGS`.
-
-    Returns:
-        Plain values with the keys of `TopUp` but `said`.
+    The filled set has at most `limit` examples; of a larger one, the real part is cut first, each class alike. `seed`
+    is that of the draws and the bootstrap; `tick` is called after each of the `TRAININGS`.
     """
     real, made, test, classes = labels
     rng = stream(seed, "top_up")

@@ -38,35 +38,22 @@ class TwoSample:
 
 
 def judge(
-    real: np.ndarray,
-    synthetic: np.ndarray,
-    *,
-    seed: int = 0,
-    folds: int = FOLDS,
-    categorical: np.ndarray | None = None,
+    real: np.ndarray, synthetic: np.ndarray, *, seed: int = 0, categorical: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """The test on as many real as synthetic examples.
+    """The test on as many real as synthetic examples, (n, F) floats each, NaN where missing: the keys of `TwoSample`.
 
-    Args:
-        real: (n, F) floats, NaN where missing.
-        synthetic: (n, F) likewise.
-        seed: of the folds and the trees.
-        folds: of the cross-validation.
-        categorical: (F,) bool, the positions that hold codes of categories; None: none.
-
-    Returns:
-        Plain values with the keys of `TwoSample`.
+    `seed` is that of the folds and the trees; `categorical` (F,) bool are positions that hold codes of categories.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold
 
     n = len(real)
-    if n < folds:
+    if n < FOLDS:
         return {"score": None, "auc": None, "values": None, "n": n}
     x, y = np.concatenate([real, synthetic]), np.arange(2 * n) >= n
     aucs = []
-    for fold, (fit, judged) in enumerate(StratifiedKFold(folds, shuffle=True, random_state=seed).split(x, y)):
+    for fold, (fit, judged) in enumerate(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(x, y)):
         trees = HistGradientBoostingClassifier(categorical_features=categorical, random_state=(seed + fold) % 2**32)
         with single_thread("openmp"):
             guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]

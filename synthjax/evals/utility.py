@@ -35,11 +35,7 @@ def evaluate(sets: Sets, *, seeds: int = 5, seed: int = 0, progress: Progress = 
         progress: see `domains.Progress`.
 
     Returns:
-        Plain values: the scores of the classifiers (`Images.train`, `Tables.train`); `loss`, what the headline
-        classifier loses against real data (`synthjax.evals.bootstrap`), with `who` and `measure` in words, None where
-        the measure does not exist; `calibration`, its expected calibration error, mean over the seeds, under `tstr` and
-        `trtr`, None where the target is a number; `n`, the sizes of the sets, and `missing_classes`, names of those
-        that real training examples have and no synthetic one; `protocol` in words.
+        Plain values with the keys of `report.images.ImageUtility` or `report.tables.TableUtility`.
 
     Raises:
         InputError: there is no target, or a set cannot be scored.

@@ -22,21 +22,12 @@ def class_counts(
 ) -> tuple[int, ...]:
     """Number of examples to draw of each class.
 
-    Args:
-      spec: of the training data.
-      conditional: whether the model takes labels.
-      n: total number, in the proportions of the training set; or
-      per_class: number of each class; or
-      top_up: (N,) i32 labels of the training set: each class is filled up to the size of the largest one.
-      classes: names of the classes to draw from; empty for all. Not with `top_up`.
+    Exactly one is given of `n`, the total, in the proportions of the training set; `per_class`; and `top_up`, labels
+    (N,) i32 of the training set, each class of which is filled up to the size of the largest one. `classes` are the
+    names of those to draw from, empty for all; not with `top_up`.
 
-    Returns:
-      One count for each class of `spec`, all 0 if all classes of `top_up` have the same size; a single count if the set
-      will have no labels.
-
-    Raises:
-      InputError: not exactly one of the three is given, a number is below 1, classes are given with `top_up`, or the
-        data or the model has no such classes, or no training row of them.
+    Returns one count for each class of `spec`, all 0 if there is nothing to top up; a single count if the set will have
+    no labels. InputError if the flags contradict each other, or the data or the model has no such classes.
     """
     numbers = {"n": n, "per_class": per_class}
     others = [name for name, value in [*numbers.items(), ("classes", classes or None)] if value is not None]
@@ -70,11 +61,7 @@ def class_counts(
 
 
 def _drawable(spec: DataSpec, flag: str, counts: tuple[int, ...]) -> tuple[int, ...]:
-    """The counts.
-
-    Raises:
-      InputError: one is of a class without training rows.
-    """
+    """The counts; InputError if one is of a class without training rows."""
     if empty := [spec.classes[label] for label in spec.empty_classes if counts[label]]:
         raise InputError(f"--{flag}: class {empty[0]} has no training row to learn from; --classes names the others")
     return counts
@@ -90,13 +77,7 @@ def check_batch(size: int, spec: DataSpec) -> None:
 
 
 def top_up_line(spec: DataSpec, y: np.ndarray, counts: tuple[int, ...]) -> str:
-    """A line that describes what `--top_up` does.
-
-    Args:
-      spec: of the training data.
-      y: (N,) i32 labels of the training set.
-      counts: what `class_counts` makes of them.
-    """
+    """A line on what `--top_up` does; `counts`: what `class_counts` makes of the training labels `y` (N,) i32."""
     largest = np.bincount(y).max()
     if not any(counts):
         return f"nothing to top up: each class has {examples(largest)}; no file is written"

@@ -13,15 +13,7 @@ import jax
 from absl import app, flags, logging
 
 from synthjax import files
-from synthjax.errors import (
-    CheckpointError,
-    GateError,
-    InputError,
-    Interrupted,
-    PeerLost,
-    Preempted,
-    SynthjaxError,
-)
+from synthjax.errors import CheckpointError, GateError, InputError, Interrupted, PeerLost, Preempted, SynthjaxError
 from synthjax.launch import distributed, runs
 
 LONGEST = 1000
@@ -29,14 +21,14 @@ LONGEST = 1000
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
-def run(main: Callable[[list[str]], None], doc: str) -> NoReturn:
-    """Runs `main(argv)` under absl and ends the process; `doc` is what --help shows above the flags.
+def run(main: Callable[[], None], doc: str) -> NoReturn:
+    """Runs `main()` under absl and ends the process; `doc` is what --help shows above the flags.
 
     Exit codes: 0 done, 1 usage or an unexpected error, and those of `synthjax.errors`.
     """
     sys.modules["__main__"].__doc__ = doc
     _prepare_streams()
-    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+    app.run(lambda argv: _guarded(main), flags_parser=_parse)
     raise AssertionError("absl's run ends the process")
 
 
@@ -51,11 +43,7 @@ def _prepare_streams() -> None:
 
 
 def workdir(given: str | None) -> Path:
-    """The run folder that a launcher works on: the one given, else the newest under `runs/`.
-
-    Raises:
-      InputError: there is none.
-    """
+    """The run folder that a launcher works on: the one given, else the newest under `runs/`; InputError without any."""
     if given is not None:
         return files.path(given)
     newest = runs.newest()
@@ -80,11 +68,7 @@ def _parse(argv: list[str]) -> list[str]:
 
 
 def _check_flags() -> None:
-    """Refuses flags without a value, such as `--out=$UNSET`, and a time that is no number.
-
-    Raises:
-      InputError: there is one.
-    """
+    """Raises InputError for flags without a value, such as `--out=$UNSET`, and for a number that is not finite."""
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
         if value == "" and flags.FLAGS[name].present:
@@ -105,14 +89,14 @@ def _help() -> str:
     return "\n".join(lines)
 
 
-def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
+def _guarded(main: Callable[[], None]) -> NoReturn:
     code = 0
     try:
         logging.set_verbosity(logging.WARNING)
         signal.signal(signal.SIGTERM, _end)
         _check_flags()
         prepare_jax()
-        main(argv)
+        main()
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         code = report(error)
@@ -121,16 +105,13 @@ def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> NoReturn:
 
 def report(error: BaseException) -> int:
     """Prints what ended a command, one line unless nobody expected it, and returns the exit code."""
-    causes = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(cause)
-    full = any(isinstance(cause, OSError) and cause.errno in files.FULL for cause in causes)
+    full = any(isinstance(cause, OSError) and cause.errno in files.FULL for cause in distributed.causes(error))
     word, code = "error", getattr(error, "exit_code", 1)
     if isinstance(error, KeyboardInterrupt):
         word, text, code = "stopped", "interrupted", Interrupted.exit_code
     elif distributed.lost_peer(error):
         word, code = "stopped", PeerLost.exit_code
-        text = f"another process of this run was lost ({distributed.reason(error)}); started again, all continue"
+        text = f"another process of this run was lost ({files.reason(error)}); started again, all continue"
     elif isinstance(error, SynthjaxError):
         word = "stopped" if isinstance(error, Preempted | PeerLost) else word
         text = str(error)
@@ -143,7 +124,7 @@ def report(error: BaseException) -> int:
         text = f"{error.filename or 'standard output or a file'}: {what}"
         code = CheckpointError.exit_code if full else InputError.exit_code
     elif isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
-        text = f"out of memory ({distributed.reason(error)}); a smaller --batch_size or model takes less"
+        text = f"out of memory ({files.reason(error)}); a smaller --batch_size or model takes less"
         code = InputError.exit_code
     else:
         traceback.print_exception(error)

@@ -17,20 +17,11 @@ Judge = Callable[[Asked], report.Report]
 
 
 def run(names: Sequence[str], asked: Asked, out: Path, judge: Judge) -> dict[str, Any]:
-    """Judges what is not judged yet, and writes compare.json, .html, .csv and .tex.
+    """Judges what is not judged yet, writes compare.json, .html, .csv and .tex, and returns what compare.json holds.
 
-    Args:
-        names: a run's folder, a report.json or the folder that it lies in, or with --real a synthetic file, each.
-        asked: the flags that say what is judged.
-        out: folder of the results.
-        judge: see `Judge`.
-
-    Returns:
-        What `report.compare.assemble` returned.
-
-    Raises:
-        SynthjaxError: fewer than two names, or flags that do not go with several sets.
-        InputError: a name is neither of these, or the sets do not compare.
+    Each of `names` is a run's folder, a report.json or its folder, or with --real a synthetic file. SynthjaxError:
+    fewer than two, or flags that do not go with several sets; InputError: a name is none of these, or the sets do not
+    compare.
     """
     for flag in ("workdir", "synthetic"):
         if getattr(asked, flag) is not None:

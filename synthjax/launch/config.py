@@ -14,6 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 import synthjax.models
 from synthjax.errors import InputError
 
@@ -100,11 +102,7 @@ def presets() -> dict[str, tuple[str, Any]]:
 
 
 def family(name: str) -> types.ModuleType:
-    """The module in synthjax/models that builds the model of that name.
-
-    Raises:
-      InputError: no family defines it.
-    """
+    """The module in synthjax/models that builds the model of that name; InputError if no family defines it."""
     known = presets()
     if name not in known:
         raise InputError(f"--model={name}: unknown{_nearest(name, list(known))}; known: {', '.join(sorted(known))}")
@@ -112,15 +110,10 @@ def family(name: str) -> types.ModuleType:
 
 
 def experiment(path: str | None, name: str | None, dataset: str | None) -> Experiment:
-    """The experiment that the flags name, before overrides.
+    """The experiment of --config, --model and --dataset, before overrides; InputError if they do not go together.
 
-    Args:
-      path: `--config`: a file, looked up from here, then among the installed configs.
-      name: `--model`. With it `configs/DATASET/MODEL.py` is used where there is one, else the model's preset.
-      dataset: `--dataset`, default digits.
-
-    Raises:
-      InputError: no such file or model, or both are given and disagree.
+    `path` is looked up from here, then among the installed configs. Without it `configs/DATASET/MODEL.py` is used where
+    there is one, else the model's preset.
     """
     if path is not None:
         config = _read_file(path)
@@ -154,11 +147,7 @@ def _read_file(path: str) -> Experiment:
 
 
 def check_seed(seed: int, flag: str) -> int:
-    """Returns the seed if it is in range.
-
-    Raises:
-      InputError: it is below 0, or 2**32 or more.
-    """
+    """Returns the seed; InputError if it is below 0, or 2**32 or more."""
     if not 0 <= seed < SEEDS:
         raise InputError(f"{flag}={quoted(seed)}: must be at least 0 and at most {SEEDS - 1}")
     return seed
@@ -171,11 +160,7 @@ def quoted(value: object) -> str:
 
 
 def run_file(place: Path, named: str) -> dict[str, Any]:
-    """The global names that a Python file defines.
-
-    Raises:
-      InputError: it cannot be read or run, or it ends the program.
-    """
+    """The global names that a Python file defines; InputError if it cannot be read or run, or ends the program."""
     try:
         return runpy.run_path(str(place))
     except SyntaxError as error:
@@ -192,13 +177,8 @@ def override(config: Any, path: str, text: str, flag: str) -> Any:
 def overrides(config: Any, given: Sequence[tuple[str, str, str]]) -> Any:
     """The same (nested) dataclass with fields set from text, each checked against its type, then all together.
 
-    Args:
-      config: the dataclass, whose `__post_init__` checks fields against one another.
-      given: (path, text, flag) each; path: "seed", or "model.width"; flag: what to call it in an error. Later ones win.
-
-    Raises:
-      InputError: no such field (the nearest is named), a text that is not of its type, or fields that contradict each
-        other.
+    `given` are (path, text, flag) each: path "seed", or "model.width"; flag, what an error calls it. Later ones win.
+    InputError: no such field (the nearest is named), a text of another type, or fields that contradict each other.
     """
     changes: dict[str, Any] = {}
     nested: dict[str, list[tuple[str, str, str]]] = {}
@@ -225,11 +205,7 @@ def overrides(config: Any, given: Sequence[tuple[str, str, str]]) -> Any:
 
 
 def parse(text: str, kind: Any, flag: str) -> Any:
-    """Text to a value of a type: int, float, bool, str, Literal, X | None, tuple[X, ...], tuple[X, X].
-
-    Raises:
-      InputError: it is none.
-    """
+    """Text as int, float, bool, str, Literal, X | None, tuple[X, ...] or tuple[X, X]; InputError if it is none."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if text.lower() == "none":
@@ -267,50 +243,31 @@ def to_dict(config: Experiment) -> dict[str, Any]:
 
 
 def from_dict(values: Any, where: str = "config.json") -> Experiment:
-    """Inverse of `to_dict`; JSON's lists become tuples again.
+    """Inverse of `to_dict`, from values as JSON has them; JSON's lists become tuples again.
 
-    Args:
-      values: as JSON has them.
-      where: the file, for messages.
-
-    Raises:
-      InputError: they are no experiment, or its model or one of its fields is unknown here (a run of another version).
+    InputError, which names the file `where`: they are no experiment, or of another version, whose model or fields are
+    unknown here.
     """
     try:
         known = presets()
         if values["name"] not in known:
             raise TypeError(f"unknown model {values['name']!r}")
-        kind = type(known[values["name"]][1])
-        return _from_plain(Experiment, {**values, "model": _from_plain(kind, values["model"])})
-    except (KeyError, TypeError, AttributeError) as error:
+        found = msgspec.convert(values, Experiment)
+        model = msgspec.convert(values["model"], type(known[values["name"]][1]))
+        found = dataclasses.replace(found, model=model)
+        _check_known(values, to_dict(found))
+        return found
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise InputError(f"{where}: is no experiment of this version of synthjax ({quoted(error)})") from error
 
 
-def _from_plain(kind: Any, values: dict[str, Any]) -> Any:
-    """A dataclass from the plain values of its fields, dataclasses among them included."""
-    kinds = typing.get_type_hints(kind)
-
-    def value(name: str, plain: Any) -> Any:
-        if isinstance(plain, dict):
-            return _from_plain(kinds[name], plain) if name in kinds else plain
-        found = tuple(plain) if isinstance(plain, list) else plain
-        if name in kinds and not _is_of(found, kinds[name]):
-            raise TypeError(f"{name}: {quoted(repr(plain))}")
-        return found
-
-    return kind(**{name: value(name, plain) for name, plain in values.items()})
-
-
-def _is_of(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of a field's type; elements of tuples are not checked."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return any(_is_of(value, one) for one in arguments)
-    if origin is Literal:
-        return value in arguments
-    if kind in (int, float):
-        return isinstance(value, int | kind) and not isinstance(value, bool)
-    return kind is Any or isinstance(value, origin or kind)
+def _check_known(values: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Raises TypeError for a value of no field, which msgspec leaves out."""
+    for name, value in values.items():
+        if name not in fields:
+            raise TypeError(f"unknown field {name!r}")
+        if isinstance(value, dict):
+            _check_known(value, fields[name])
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -10,13 +10,14 @@ When one process dies, the others exit with code 134: either a collective fails 
 
 import os
 import sys
-import textwrap
 import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 import jax
 from absl import flags, logging
 
+from synthjax import files
 from synthjax.errors import InputError, PeerLost, Preempted
 
 LOST = tuple(
@@ -41,11 +42,8 @@ def define_flags() -> None:
 def initialize() -> None:
     """Joins the other processes if `--distributed` is set; call it before anything that touches a device.
 
-    Blocks until all processes have joined, 5 minutes at most.
-
-    Raises:
-      InputError: the flags contradict each other, or JAX cannot detect the other processes.
-      PeerLost: the others do not connect in time.
+    Blocks until all processes have joined, 5 minutes at most; then it is a PeerLost. InputError: the flags contradict
+    each other, or JAX cannot detect the other processes.
     """
     given = flags.FLAGS
     address, count, index = given.coordinator_address, given.num_processes, given.process_id
@@ -73,7 +71,7 @@ def initialize() -> None:
             "give --coordinator_address, --num_processes and --process_id"
         ) from error
     except jax.errors.JaxRuntimeError as error:
-        raise PeerLost(f"the processes of this run did not all connect ({reason(error)})") from error
+        raise PeerLost(f"the processes of this run did not all connect ({files.reason(error)})") from error
     logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
 
@@ -84,18 +82,17 @@ def lost_peer(error: BaseException) -> bool:
     """
     if not jax.distributed.is_initialized() or jax.process_count() == 1:
         return False
+    # A failed computation raises ValueError when its result is converted to NumPy.
+    kinds = jax.errors.JaxRuntimeError | ValueError
+    return any(isinstance(cause, kinds) and str(cause).startswith(LOST) for cause in causes(error))
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, its cause, the cause of that, and so on."""
     cause: BaseException | None = error
     while cause is not None:
-        # A failed computation raises ValueError when its result is converted to NumPy.
-        if isinstance(cause, jax.errors.JaxRuntimeError | ValueError) and str(cause).startswith(LOST):
-            return True
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return False
-
-
-def reason(error: BaseException) -> str:
-    """The message of an error on one line, at most 150 characters."""
-    return textwrap.shorten(str(error) or type(error).__name__, 150, placeholder=" ...")
 
 
 def leave(code: int) -> NoReturn:
@@ -112,7 +109,7 @@ def leave(code: int) -> NoReturn:
         try:
             jax.distributed.shutdown()
         except jax.errors.JaxRuntimeError as error:
-            print(f"stopped: another process was lost at the end ({reason(error)})", file=sys.stderr)
+            print(f"stopped: another process was lost at the end ({files.reason(error)})", file=sys.stderr)
             _end(PeerLost.exit_code)
     sys.exit(code)
 

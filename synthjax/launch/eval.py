@@ -94,11 +94,7 @@ def spread(argv: Sequence[str]) -> list[str]:
 
 
 def parse_gates(texts: Sequence[str], *, has_model: bool, kind: report.Kind) -> list[gates.Gate]:
-    """The gates of --fail_if.
-
-    Raises:
-        SynthjaxError: one cannot be read, names no number of the report, or needs a model where there is none.
-    """
+    """The gates of --fail_if; SynthjaxError if one names no number of the report, or a model where there is none."""
     found = []
     for text in texts:
         try:
@@ -113,13 +109,9 @@ def parse_gates(texts: Sequence[str], *, has_model: bool, kind: report.Kind) -> 
 def judge(
     asked: Asked, protocol: dict[str, Any], out: str | None, *, reuse: dict[str, Any] | None = None
 ) -> report.Report:
-    """Judges one set, and returns its report.
+    """Judges one set by the flags in `protocol`; `out` is the folder of the results, None: beside the set.
 
-    Args:
-        asked: what is judged.
-        protocol: the flags that say how, by name.
-        out: folder of the results; None: beside the set.
-        reuse: a report that is there will do if it is on the same files and has these settings; None: none will.
+    A report that is there will do if it is on the same files and has the settings `reuse`; None: none will.
     """
     table = asked.table
     check_flags({**asked._asdict(), **protocol}, table=table)
@@ -132,11 +124,7 @@ def judge(
 
 
 def render(file: str, out: str | None) -> Path:
-    """Draws the page of a report that was written before; returns its path.
-
-    Raises:
-        InputError: the file holds no report of this version, or a damaged one, or no pictures.
-    """
+    """Draws the page of a report that was written before; returns its path. InputError if the report is not whole."""
     path = files.path(file)
     found = report.read(path)
     if found.pictures is None:
@@ -153,7 +141,7 @@ def render(file: str, out: str | None) -> Path:
     return folder / "report.html"
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Runs the launcher."""
     given = flags.FLAGS
     if given.render:

@@ -85,7 +85,7 @@ def measure_utility(work: Evaluation, parts: Parts) -> dict[str, Any]:
 
 def measure_studies(work: Evaluation, parts: Parts) -> dict[str, Any]:
     """Learning curves, mixing with real data, filling up of rare classes and ranks of classifiers."""
-    study = functools.partial(studies.evaluate, work.sets, work.effort.sizes, seeds=work.effort.varied, seed=work.seed)
+    study = functools.partial(studies.evaluate, work.sets, work.effort, seeds=work.effort.varied, seed=work.seed)
     return with_bar("studies", lambda progress: study(progress=progress))
 
 
@@ -138,7 +138,7 @@ def say_part(table: bool, name: str, part: dict[str, Any], seconds: float) -> No
     """Says what a part amounts to."""
     if name in verdicts.PARTS:
         typed = report.part("table" if table else "image", name, part)
-        say_verdict(verdicts.of_part(name, typed), seconds)
+        say_verdict(verdicts.PARTS[name](typed), seconds)
     if name == "studies":
         remark(part["top_up"]["said"])
 
@@ -192,12 +192,7 @@ def manifest(work: Evaluation, level: str) -> dict[str, Any]:
 def run(subject: Subject, out: Path, *, seed: int, level: str = "quick", **given: int | None) -> report.Report:
     """Judges, writes the files of the report into `out`, and returns the report.
 
-    Args:
-        subject: what is judged, against what.
-        out: folder of the results.
-        seed: of everything random.
-        level: one of `levels.LEVELS`.
-        given: fields of its `levels.Effort` that flags set; None: the level's.
+    `given` are fields of the level's `levels.Effort` that flags set; None: the level's.
     """
     real, effort = subject.real, effort_of(subject, level, given)
     work = Evaluation.of(subject, out, effort, seed)

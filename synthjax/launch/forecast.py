@@ -12,13 +12,12 @@ from synthjax.evals import classifiers, learning_curves, studies, threads, top_u
 from synthjax.evals.domains import images, panel
 from synthjax.evals.domains.images import Images
 from synthjax.evals.sets import Sets
-from synthjax.evals.table import Table
 from synthjax.launch.levels import Effort, ImageEffort, TableEffort
 from synthjax.launch.provenance import train_seconds
 from synthjax.launch.subjects import Run
 
 PACED = 250, 1_000
-"""Examples attacked to find out how long the attacks take."""
+"""Examples that work is timed on, to find out how long it takes on more."""
 
 
 def spell(seconds: float) -> str:
@@ -29,24 +28,27 @@ def spell(seconds: float) -> str:
 
 
 def extrapolate(attacks: Callable[..., Any], limit: int) -> float:
-    """Seconds that `attacks(limit=limit)` will take, on the line through those at 250 and 1,000, once compiled."""
+    """Seconds that `attacks(limit=limit)` will take once it is compiled."""
     attacks(limit=PACED[0])
+    start, slope = _pace(lambda few: attacks(limit=few))
+    return start + slope * limit
+
+
+def _pace(work: Callable[[int], Any]) -> tuple[float, float]:
+    """Seconds that `work(n)` takes however small n is, and seconds per one: the line through those of `PACED`."""
     seconds = []
-    for few in PACED:
+    for n in PACED:
         begun = time.monotonic()
-        attacks(limit=few)
+        work(n)
         seconds.append(time.monotonic() - begun)
     slope = max(seconds[1] - seconds[0], 0) / (PACED[1] - PACED[0])
-    return seconds[1] + slope * (limit - PACED[1])
+    return max(seconds[0] - PACED[0] * slope, 0), slope
 
 
 def forecast(seconds: Mapping[str, float], run: Run | None, shadows: int) -> str:
-    """How long --level=full will take, in words.
+    """How long --level=full will take, in words, from the seconds of its parts.
 
-    Args:
-        seconds: of its parts.
-        run: whose training time the shadow models' time follows from: a step of theirs takes twice its batch.
-        shadows: how many there are.
+    With so many `shadows` come as many trainings of `run`, each step of which takes twice its batch.
     """
     parts, more = dict(seconds), ""
     if run is not None and shadows:
@@ -100,22 +102,15 @@ def _of_tables(sets: Sets, effort: TableEffort) -> float:
     rows = trained * n + effort.varied * (2 * sum(curve) + sum(mixed) + n + top_up.TRAININGS * fills)
     ranks = 2 * effort.varied
     six = trained * min(effort.judges, n) + ranks * min(effort.ranked, n // 2)
-    start, slope = _pace(panel.ALL_ROWS, made)
-    total = start * boosting + slope * rows
-    for judge in panel.JUDGES:
-        start, slope = _pace(judge, made)
-        total += start * (trained + ranks) + slope * six
+
+    def fit(judge: str, n: int) -> None:
+        few = made.take(np.arange(n) % len(made))
+        panel.train_judge(judge, few, 0)(few)
+
+    with threads.fixed_protocol():  # as the work itself
+        start, slope = _pace(functools.partial(fit, panel.ALL_ROWS))
+        total = start * boosting + slope * rows
+        for judge in panel.JUDGES:
+            start, slope = _pace(functools.partial(fit, judge))
+            total += start * (trained + ranks) + slope * six
     return total
-
-
-def _pace(judge: str, table: Table) -> tuple[float, float]:
-    """Seconds that training a classifier takes however few the rows, and seconds per row."""
-    seconds = []
-    for n in (250, 1_000):
-        rows = table.take(np.arange(n) % len(table))
-        with threads.fixed_protocol():  # as the work itself
-            begun = time.monotonic()
-            panel.train_judge(judge, rows, 0)(rows)
-            seconds.append(time.monotonic() - begun)
-    slope = max(seconds[1] - seconds[0], 0) / 750
-    return max(seconds[0] - 250 * slope, 0), slope

@@ -21,30 +21,17 @@ HELP = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Effort:
+class _Effort(Sizes):
     """How much is done; numbers of examples are upper bounds."""
 
     seeds: int
     """Classifiers of each kind per training set."""
-    real: int
-    """Real examples that are topped up with synthetic ones."""
-    most: int
-    """Examples at the end of the learning curve."""
-    filled: int
-    """Examples of the set whose rare classes are filled up, with those that fill it."""
-    ranked: int
-    """Examples that the ranked classifiers are trained on."""
     varied: int
     """Seeds of the studies and variations."""
     shadows: int = 0
     """Models trained like the run's own, where that has a score, to calibrate the attacks on it."""
     public: int = 0
     """Members, and as many others, of whom the attacker knows beforehand that they are."""
-
-    @property
-    def sizes(self) -> Sizes:
-        """Of the studies."""
-        return Sizes(self.real, self.most, self.filled, self.ranked)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,17 +60,9 @@ class HoldoutScore:
     def __init__(
         self, chosen: Experiment, model: Model, data: Dataset, writer: metrics.MetricsWriter | None, workdir: object
     ):
-        """Checks that the model can be scored.
+        """Checks that the model can be scored (`check`).
 
-        Args:
-          chosen: the experiment.
-          model: the model that is trained.
-          data: its data set, with the holdout split.
-          writer: of the run's metrics; None in all processes but the first, which do not call the instance.
-          workdir: folder of the run.
-
-        Raises:
-          InputError: the holdout is too small, or images have no labels or the model is unconditional.
+        `writer`, of the run's metrics, is None in all processes but the first, which do not call the instance.
         """
         check(chosen, model, data)
         self._chosen, self._model, self._data, self._writer = chosen, model, data, writer
@@ -123,11 +115,7 @@ class HoldoutScore:
 
 
 def check(chosen: Experiment, model: Model, data: Dataset) -> None:
-    """Checks that a run can be scored on its holdout.
-
-    Raises:
-      InputError: see `HoldoutScore`.
-    """
+    """Raises InputError if a run cannot be scored on its holdout: it is too small, or images without labels."""
     flag, spec, n = f"eval_every={chosen.eval_every}", data.spec, len(data.holdout.y)
     if n < LEAST:
         raise InputError(

@@ -73,15 +73,8 @@ KEY = 2**32 - 2
 class Monitor:
     """Callable (step, state) that writes samples/step_*.png, the diversity at that step, and loss.png.
 
-    If metrics.jsonl has the diversity of a step already, it is not measured again.
-
-    Args:
-      workdir: folder of the run.
-      chosen: its experiment.
-      model: the model that is trained.
-      data: the images that it is trained on.
-      writer: of the run's metrics; None in all processes but the first, where a call does nothing.
-      say: prints a line for the user.
+    If metrics.jsonl has the diversity of a step already, it is not measured again. `writer`, of the run's metrics, is
+    None in all processes but the first, where a call does nothing; `say` prints a line for the user.
     """
 
     def __init__(
@@ -101,7 +94,8 @@ class Monitor:
         self._grids = min(GRIDS, max(EXAMPLES // len(self._labels), 1))
         large = min(data.spec.shape[:2]) >= classifiers.MIN_SIDE
         self._measures = data.spec.n_classes > 0 and model.conditional and large
-        needed, stats = cnn_bytes(data.spec.shape), jax.local_devices()[0].memory_stats() or {}  # None on CPUs
+        needed = PIXEL_BYTES * classifiers.BATCH * data.spec.shape[0] * data.spec.shape[1]
+        stats = jax.local_devices()[0].memory_stats() or {}  # None on CPUs
         limit = stats.get("bytes_limit") or memory.limit()
         if self._measures and needed > MEMORY_SHARE * limit:
             self._measures = False
@@ -208,11 +202,6 @@ class Monitor:
         most = PER_CLASS * self._grids
         real = np.concatenate([order[train.y[order] == label][:most] for label in range(spec.n_classes)])
         return cnn, classifiers.features(cnn, train.x[real]), train.y[real]
-
-
-def cnn_bytes(shape: tuple[int, ...]) -> int:
-    """Approximate memory in bytes of a training step of the CNN for images of shape (H, W, C)."""
-    return PIXEL_BYTES * classifiers.BATCH * shape[0] * shape[1]
 
 
 def sentence(collapsed: Mapping[str, float | None], n_classes: int) -> str:

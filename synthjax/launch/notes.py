@@ -15,10 +15,7 @@ NAMED = 5
 def about(real: data.Dataset, rows: dict[str, Rows], *, foreign: bool) -> tuple[str, ...]:
     """Notes on what is left out and why, missing classes, small sets, and where unseen examples come from.
 
-    Args:
-        real: the real data.
-        rows: "synthetic" and "train", as they are compared.
-        foreign: whether nothing is known of the generator.
+    `rows`: "synthetic" and "train", as they are compared; `foreign`: whether nothing is known of the generator.
     """
     table, unit = real.table is not None, "example" if real.table is None else "row"
     made, train = (len(rows[name] if table else rows[name].x) for name in ("synthetic", "train"))
@@ -66,14 +63,7 @@ def _absent(real: data.Dataset, rows: dict[str, Any], unit: str) -> list[str]:
 
 
 def absent(classes: Sequence[str], real: np.ndarray, made: np.ndarray, unit: str) -> list[str]:
-    """A note on the classes that a synthetic set lacks; none where it has all.
-
-    Args:
-        classes: their names.
-        real: (N,) labels of the real training examples.
-        made: (M,) labels of the synthetic ones.
-        unit: what an example is called.
-    """
+    """A note on the classes, of these names, that labels `real` (N,) have and `made` (M,) lack; none if none."""
     lacking = np.setdiff1d(real, made).tolist()
     if not lacking:
         return []

@@ -35,8 +35,8 @@ class Parts:
         """What `work` returns (plain values), or returned before; its wall-clock seconds go into `seconds`."""
         place = f"[{self._names.index(name) + 1}/{len(self._names)}] {name}"
         file = self._folder / f"{name}.json"
-        kept = read_json(file)
-        if isinstance(kept, dict) and kept.get("key") == self._key:
+        kept = writers.read_json(file)
+        if kept is not None and kept.get("key") == self._key:
             say(f"{place}: kept from a run that was interrupted")
             self.seconds[name] = kept["seconds"]
             return kept["found"]
@@ -106,11 +106,3 @@ def finished(
     if same:
         say(f"{folder / 'report.json'}: judged before, by the same settings")
     return found if same else None
-
-
-def read_json(file: Path) -> Any:
-    """What a file of JSON holds; None where there is none that can be read."""
-    try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None

@@ -34,13 +34,7 @@ def code() -> str:
 
 
 def manifest(subject: Subject, synthetic: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of a report, but for its seconds, which are not known yet.
-
-    Args:
-        subject: what is judged, against what.
-        synthetic: what is to be said of the synthetic set beside its file.
-        settings: of the evaluation.
-    """
+    """The manifest of a report, but for its seconds, which are not known yet; `synthetic`: what it says of the set."""
     real, run = subject.real, subject.run
     versions = {}
     for name in SOFTWARE:

@@ -38,16 +38,10 @@ class Wanted(NamedTuple):
         wanted: Mapping[int, int],
         stop: Callable[[], bool] = lambda: False,
     ) -> list[np.ndarray]:
-        """The rows of several blocks; which others are drawn with a block does not change its rows.
+        """So many rows of each block (`wanted`), as `draw` gives them; blocks drawn together do not change one another.
 
-        Args:
-          draw: (attempt, numbers of blocks) -> for each block in turn units (block, columns) f32, on which the
-            conditions are tested, and the same rows in the form that is returned.
-          wanted: number of each block -> number of rows that it needs.
-          stop: called before each attempt; True ends early.
-
-        Returns:
-          (n, ...) rows for each block, as `draw` gives them.
+        `draw(attempt, blocks)` gives for each block in turn units (block, columns) f32, on which the conditions are
+        tested, and the same rows in the form that is returned. `stop` is called before each attempt.
 
         Raises:
           InputError: too few rows meet the conditions; the message has their number.
@@ -81,29 +75,14 @@ class Wanted(NamedTuple):
 
 
 def plan(
-    model: Model,
-    spec: DataSpec,
-    encoder: "Encoder | None",
-    where: Sequence[str],
-    block: int,
-    **choice: Any,
+    model: Model, spec: DataSpec, encoder: "Encoder | None", where: Sequence[str], block: int, **choice: Any
 ) -> tuple[tuple[int, ...], Wanted | None]:
-    """Number of examples of each class to draw, and the conditions that they must meet.
+    """Number of examples of each class to draw, and the conditions COLUMN=VALUE (`where`) that they must meet.
 
-    Args:
-      model: to draw from.
-      spec: of its training data.
-      encoder: of a table; needed only for conditions.
-      where: conditions COLUMN=VALUE.
-      block: examples drawn at once.
-      **choice: number of examples: n, per_class, classes, top_up, as `class_counts` takes them.
-
-    Returns:
-      Counts as `class_counts` returns them, a single one with rejection sampling; and None without.
-
-    Raises:
-      InputError: as for `class_counts` and `conditions.parse`; conditions together with another choice of classes, or
-        conditions that exclude one another.
+    `encoder`, of the table, is needed for conditions only; `block` is the number of examples drawn at once; `choice`
+    are n, per_class, classes and top_up, as `class_counts` takes them. Returns what `class_counts` returns, a single
+    count with rejection sampling; and None without. InputError as there and in `conditions.parse`, or conditions that
+    exclude one another or another choice of classes.
     """
     if not where:
         return class_counts(spec, model.conditional, **choice), None

@@ -11,10 +11,8 @@ workdir, pictures beside it. Settings are those of configs/studies/STUDY.py; --c
 """
 
 import dataclasses
-import functools
 import importlib
 import runpy
-import sys
 import types
 from importlib import resources
 from pathlib import Path
@@ -24,7 +22,7 @@ from absl import flags
 
 from synthjax import files
 from synthjax.errors import InputError
-from synthjax.launch import cli, config, train
+from synthjax.launch import config, train
 
 STUDIES = {
     "s0": "small training sets of real and generated digits (Lee, Rothenberg & Shah)",
@@ -56,11 +54,7 @@ def define_flags() -> None:
 
 
 def settings(study: str, quick: bool, given: list[tuple[str, str]]) -> Any:
-    """The Config of a study: that of its file in configs/studies, changed as the command line says.
-
-    Raises:
-      InputError: a field cannot be set so.
-    """
+    """A study's Config, of its quick variant if asked, with fields that are given; InputError if one cannot be set."""
     found = runpy.run_path(str(resources.files("synthjax.configs") / "studies" / f"{study}.py"))
     chosen = found["QUICK" if quick else "CONFIG"]
     return config.overrides(chosen, [(field, value, f"--config.{field}") for field, value in given])
@@ -74,13 +68,7 @@ def decisive(study: types.ModuleType, chosen: Any) -> dict[str, Any]:
 def run(name: str, given: list[tuple[str, str]], folder: Path) -> None:
     """Runs a study, or those of its tables that the flags ask for, in its folder.
 
-    Args:
-      name: of the study.
-      given: fields of its Config and their values.
-      folder: where it keeps its work.
-
-    Raises:
-      InputError: the study has no such table or field, the data cannot be read, or the folder is another study's.
+    InputError: the study has no such table or field, the data cannot be read, or the folder is another study's.
     """
     from synthjax.studies.workspace import Workspace, update
 
@@ -104,9 +92,8 @@ def run(name: str, given: list[tuple[str, str]], folder: Path) -> None:
     print(f"wrote {folder}/tables.md and the pictures beside it")
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Lists the studies, or runs one or all; see the module's docstring."""
-    del argv
     asked = flags.FLAGS
     if asked.study is None:
         print("\n".join(f"--study={name:7} {what}" for name, what in {**STUDIES, ALL: "all of these"}.items()))
@@ -123,9 +110,4 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv, _given = train.overrides(sys.argv)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    train.launch(main, define_flags, __doc__)

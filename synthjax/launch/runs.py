@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from synthjax import files
-from synthjax.data import Dataset, Split, sources, transforms, writers
+from synthjax.data import Dataset, sources, transforms, writers
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import config as config_lib
 from synthjax.launch.config import Experiment
@@ -52,8 +52,7 @@ def newest() -> Path | None:
 def read(workdir: str | Path) -> tuple[Experiment, dict[str, Any]]:
     """A run's experiment, and its `data.json`: {"dataset", "fingerprint", "spec"}.
 
-    Raises:
-      InputError: the folder holds no run, one of another version, or one whose files are damaged.
+    InputError: the folder holds no run, one of another version, or one whose files are damaged.
     """
     folder = files.path(workdir)
     found = []
@@ -88,13 +87,8 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
 
     Of n examples of `rare_class` round(n / rare_factor) are kept, at least one; a larger factor keeps a subset of those
     that a smaller one keeps. Frequencies and fingerprint are of the remaining data. Holdout and test are not changed.
-
-    Args:
-      experiment: names the data set and the rare class.
-      data_dir: folder of the data, if not that of the experiment.
-
-    Raises:
-      InputError: as `synthjax.data.load`; no such class, unlabelled data, a factor below 1 or without a class.
+    `data_dir` is the folder of the data, if not that of the experiment. InputError as `synthjax.data.load`, or no such
+    class or factor.
     """
     rare, factor = experiment.rare_class, experiment.rare_factor
     if not 1 <= factor < math.inf:
@@ -121,7 +115,7 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
         known = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
         raise InputError(f"rare_class={rare}: {whole.name} has {known}")
     rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(rare), factor, RARE_SEED)
-    train = Split(*(array[rows] for array in whole.train))
+    train = whole.train.take(rows)
     counts = np.bincount(train.y, minlength=whole.spec.n_classes)
     spec = dataclasses.replace(whole.spec, frequencies=tuple((counts / counts.sum()).tolist()))
     spec = spec.measured(train.x, experiment.min_count)
@@ -130,15 +124,7 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
 
 
 def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
-    """The data set that a run was trained on.
-
-    Args:
-      workdir: of the run.
-      data_dir: folder of the data, if it has moved.
-
-    Raises:
-      InputError: it is missing, or its fingerprint is not that of the run.
-    """
+    """The data set that a run was trained on, in `data_dir` if it has moved; InputError if it is missing or another."""
     experiment, record = read(workdir)
     found = data(experiment, data_dir)
     if record["fingerprint"] != found.fingerprint:
@@ -150,11 +136,7 @@ def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
 
 
 def encoder(workdir: str | Path) -> "Encoder":
-    """The encoder of a run's table: rows to vectors and back.
-
-    Raises:
-      InputError: the run has none (its data are images), or it cannot be read.
-    """
+    """The encoder of a run's table, rows to vectors and back; InputError if there is none, or it cannot be read."""
     from synthjax.data.encoding import Encoder
 
     path = files.path(workdir) / "encoder.json"
@@ -169,8 +151,7 @@ def encoder(workdir: str | Path) -> "Encoder":
 def locked(place: Path, holder: str) -> Iterator[None]:
     """A context in which this run holds a lock file (`files.locked`), process 0 for all of its processes.
 
-    Raises:
-      InputError: another run holds it; raised in every process.
+    InputError, in each of them, if another run holds it.
     """
     fault: InputError | None = None
     with contextlib.ExitStack() as stack:
@@ -192,18 +173,9 @@ def begin(
 ) -> dict[str, str]:
     """Writes the records of a run into its folder, after checking that existing ones are of the same run.
 
-    Args:
-      workdir: of the run.
-      experiment: the experiment to be trained.
-      data: its data set.
-      saved: records of the checkpoints that training would continue from.
-
-    Returns:
-      In process 0, name -> sha256 of the files that describe the data; each checkpoint stores it as "files".
-
-    Raises:
-      InputError: the folder belongs to another experiment or other data (the message names the difference), or cannot
-        be written. Nothing is changed then.
+    `saved` are the records of the checkpoints that training would continue from. Returns, in process 0, name -> sha256
+    of the files that describe the data; each checkpoint stores it as "files". InputError, before anything is changed,
+    if the folder is another run's (the message names the difference) or cannot be written.
     """
     new = _plain(config_lib.to_dict(experiment))
     for old, fingerprint in _kept(workdir, saved):
@@ -243,11 +215,7 @@ def _npz(**arrays: Any) -> bytes:
 
 
 def spec(workdir: Path) -> DataSpec:
-    """The DataSpec of a run, with the statistics of its training rows.
-
-    Raises:
-      InputError: the folder holds no run, one of an earlier version, or one whose files are damaged.
-    """
+    """The DataSpec of a run, with the statistics of its training rows; InputError as `read`."""
     _, described = read(workdir)
     place = workdir / STATISTICS
     with files.named_errors(place, "read"):
@@ -284,11 +252,7 @@ def _plain(values: Any) -> Any:
 
 
 def build(experiment: Experiment, spec: DataSpec) -> Model:
-    """The experiment's model for that data.
-
-    Raises:
-      InputError: the model cannot be built for it.
-    """
+    """The experiment's model for that data; InputError if it cannot be built for it."""
     grad = optim.mean_grad if experiment.accumulate == 1 else optim.accumulate(optim.mean_grad, experiment.accumulate)
     with precision(experiment):
         return config_lib.family(experiment.name).build(experiment.model, spec, grad)

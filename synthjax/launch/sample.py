@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from tqdm import tqdm
 
 import synthjax
@@ -64,13 +64,9 @@ def state_sha256(state: State) -> str:
 def describe_run(
     workdir: Path, state: State, member: int, checkpoint: runs.Kept = "last"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The entries of a request for its model and training data.
+    """What a request says of its model (name, config, member, step, sha256) and its data set (name, fingerprint).
 
-    Returns:
-      name, config, member, step and sha256 of the model; name and fingerprint of the data set.
-
-    Raises:
-      InputError: the workdir's records cannot be read.
+    InputError if the workdir's records cannot be read.
     """
     experiment, data = runs.read(workdir)
     # `synthjax.load` has already reported the checkpoints that were skipped.
@@ -90,16 +86,10 @@ def make_request(
     encoder: "Encoder | None" = None,
     **fields: Any,
 ) -> Request:
-    """The request for a set drawn from a trained run, on this machine.
+    """The request for a set of `counts` (of `class_counts`) drawn from a trained run, on this machine.
 
-    Args:
-      model: to draw from.
-      spec: of its training data.
-      counts: as `class_counts` gives them.
-      described: of the model, and
-      dataset: of its training data, as `describe_run` gives them.
-      encoder: of a table; needed for csv and parquet.
-      **fields: of the Request that differ from its defaults: form, seed, block, part_blocks, options, where.
+    `described` and `dataset` are what `describe_run` returns; csv and parquet need the `encoder`. `fields` are those of
+    the Request that differ from its defaults: form, seed, block, part_blocks, options, where.
     """
     table = None if encoder is None or fields.get("form") not in writers.TABLES else describe_table(encoder)
     used = ("jax", "numpy") if table is None else ("jax", "numpy", "pandas", "pyarrow")
@@ -150,18 +140,10 @@ def fulfil(
     wanted: rejection.Wanted | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Draws a request and writes its files; all processes of the run call it together.
+    """Draws a request and writes its files; all processes of the run call it together. False if the set was complete.
 
-    Args:
-      model: to draw from.
-      state: its state.
-      job: the request and its files.
-      overwrite: replace another set in the same place.
-      wanted: conditions that rows of a table have to meet.
-      stop: called after each block; True ends early.
-
-    Returns:
-      False if the set was already complete.
+    `overwrite` replaces another set in the same place; `wanted` are conditions on the rows of a table; `stop` is called
+    after each block, and ends early where True.
 
     Raises:
       InputError: `job.out` is something else, a file cannot be written, or too few rows meet the conditions.
@@ -251,11 +233,7 @@ def _drawer(
 
 
 def output_form(out: str, form: str | None) -> Form:
-    """The format that `--out` and `--format` select.
-
-    Raises:
-      InputError: neither of them selects a format, or `out` cannot be such a file or folder.
-    """
+    """The format by --out and --format; InputError if neither says, or `out` cannot be such a file or folder."""
     if not Path(out).name:
         raise InputError(f"--out={out}: has no name of its own; name a new file or folder")
     if out.endswith("/") and (form or Path(out).suffix.lower()[1:]) in ("npz", *writers.TABLES):
@@ -276,12 +254,8 @@ def default_out(workdir: Path, top_up: bool) -> str:
 
     A top-up gets another name, since `eval` takes synthetic.* for a whole set with examples of every class.
     """
-    return str(workdir / f"{'top_up' if top_up else 'synthetic'}.{'csv' if has_encoder(workdir) else 'npz'}")
-
-
-def has_encoder(workdir: Path) -> bool:
-    """Whether a run has an encoder, so that its samples can be written as a table."""
-    return (workdir / "encoder.json").exists()
+    suffix = "csv" if (workdir / "encoder.json").exists() else "npz"
+    return str(workdir / f"{'top_up' if top_up else 'synthetic'}.{suffix}")
 
 
 def block_size(spec: DataSpec) -> int:
@@ -315,11 +289,9 @@ def define_flags() -> None:
     distributed.define_flags()
 
 
-def main(argv: list[str], options: Mapping[str, str | None]) -> None:
-    """Runs the launcher; `options`: the `--sample.NAME=VALUE` arguments, which are not in `argv`."""
+def main(options: Mapping[str, str | None]) -> None:
+    """Runs the launcher; `options`: the `--sample.NAME=VALUE` arguments."""
     given = flags.FLAGS
-    if argv[1:]:
-        raise app.UsageError(f"{argv[1]}: not a flag; --help shows them")
     config.check_seed(given.seed, "--seed")
     distributed.initialize()
     signals: list[int] = []

@@ -10,11 +10,7 @@ OPTION = "--sample."
 
 
 def parse_options(argv: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
-    """Takes the `--sample.NAME=VALUE` arguments out of a command line.
-
-    Returns:
-      The other arguments, and NAME -> VALUE, None where an argument has no value.
-    """
+    """Takes `--sample.NAME=VALUE` out of a command line: (the rest, NAME -> VALUE, None where there is none)."""
     options: dict[str, str | None] = {}
     for argument in (a for a in argv if a.startswith(OPTION)):
         name, equals, value = argument.removeprefix(OPTION).partition("=")
@@ -23,18 +19,11 @@ def parse_options(argv: Sequence[str]) -> tuple[list[str], dict[str, str | None]
 
 
 def typed_options(sample: Callable[..., Any], options: Mapping[str, str | None]) -> dict[str, Any]:
-    """Options from the command line as the keyword arguments of a model's `sample`.
+    """Options NAME -> text (None: without a value) as the keyword arguments of a model's `sample`.
 
-    Args:
-      sample: its signature has the options and their defaults after (key, state, labels).
-      options: NAME -> VALUE as text, or None if the value is missing.
-
-    Returns:
-      NAME -> value of the default's type, or of a type in the annotation where the default is None. Values equal to the
-      default are left out: the request is the same without them.
-
-    Raises:
-      InputError: the sampler has no such option, or its value is missing or of another type.
+    Its signature has the options and their defaults after (key, state, labels). Values get the default's type, or one
+    in the annotation where the default is None; those equal to the default are left out: the request is the same
+    without them. InputError: no such option, or its value is missing or of another type.
     """
     offered = list(inspect.signature(sample).parameters.values())[3:]
     known = {option.name: (option.default, kinds) for option in offered if (kinds := _kinds(option))}

@@ -23,7 +23,6 @@ import functools
 import json
 import math
 import shlex
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +36,7 @@ from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import quick_scores
-from synthjax.launch import cli, config, runs, sample, search_space, train
+from synthjax.launch import config, runs, sample, search_space, train
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
 from synthjax.launch.markdown import Table
@@ -82,11 +81,7 @@ def define_flags() -> None:
 
 
 def judge(data: Dataset, plan: Plan, seed: int) -> Judge:
-    """The function that scores synthetic examples on the holdout split.
-
-    Raises:
-      InputError: there is no holdout, or the score is not for such data.
-    """
+    """The function that scores synthetic examples on the holdout; InputError if it is empty, or for other data."""
     if not len(data.holdout.x):
         raise InputError("--holdout=0: trials are judged on the holdout split; leave it some rows")
     if (plan.score == "accuracy") == (data.spec.kind == "table"):
@@ -120,11 +115,7 @@ class Search:
     """A search, with its state in a folder."""
 
     def __init__(self, folder: Path, chosen: Experiment, space: Sequence[Searched], data: Dataset, plan: Plan):
-        """Opens or creates the folder.
-
-        Raises:
-          InputError: it belongs to another search, or a trial's model cannot be built.
-        """
+        """Opens or creates the folder; InputError if it is another search's, or a trial's model cannot be built."""
         self.folder, self.chosen, self.data, self.plan = folder, chosen, data, plan
         self.trials = search_space.draw(space, plan.trials, chosen.seed)
         self.judge = judge(data, plan, chosen.seed)
@@ -294,11 +285,7 @@ def _words(values: dict[str, str]) -> str:
 
 
 def split(chosen: Experiment, given: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], list[Searched]]:
-    """Splits `--config.FIELD=VALUE` flags into those that fix a value and those that are searched.
-
-    Raises:
-      InputError: as `search_space.parse`; nothing is searched, or a field twice.
-    """
+    """Splits `--config.FIELD=VALUE` flags: those that fix a value, and what is searched; InputError if nothing is."""
     fixed, space = [], []
     for field, text in given:
         found = search_space.parse(chosen, field, text)
@@ -326,9 +313,8 @@ def command(fixed: Sequence[tuple[str, str]], best: dict[str, str]) -> str:
     return shlex.join(["python", "-m", "synthjax.launch.train", *words])
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Searches; see the module's docstring."""
-    del argv
     args = flags.FLAGS
     if args.distributed:
         raise InputError("--distributed: a search runs in one process")
@@ -342,15 +328,7 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     target = data.table is not None and data.table.schema.target is not None
     score = args.score or ("accuracy" if data.table is None else "tstr" if target else "c2st")
     rows = args.rows or min(len(data.train.y), ROWS)
-    plan = Plan(
-        args.trials,
-        args.rungs,
-        args.halving,
-        args.together,
-        score,
-        rows,
-        args.epochs,
-    )
+    plan = Plan(args.trials, args.rungs, args.halving, args.together, score, rows, args.epochs)
     folder = files.path(args.workdir or f"runs/search-{train.default_workdir(chosen).name}")
     search = Search(folder, chosen, space, data, plan)
     turns = [one.field for one in space if one.field not in search.at_once]
@@ -369,9 +347,4 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv, _given = train.overrides(sys.argv)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    train.launch(main, define_flags, __doc__)

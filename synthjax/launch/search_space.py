@@ -61,8 +61,7 @@ class Searched(NamedTuple):
 def parse(chosen: Experiment, field: str, text: str) -> Searched | None:
     """The field that `--config.FIELD=TEXT` searches; None: it fixes a value.
 
-    Raises:
-      InputError: no such field, a value that is not of its type, an empty range, or a field that cannot be searched.
+    InputError: no such field, a value of another type, an empty range, or a field that cannot be searched.
     """
     flag = f"--config.{field}"
     body, _, scale = text.partition(":")
@@ -133,26 +132,15 @@ def draw(space: Sequence[Searched], count: int, seed: int) -> list[dict[str, str
 
 
 def of(chosen: Experiment, values: Mapping[str, str]) -> Experiment:
-    """The experiment of a trial.
-
-    Raises:
-      InputError: a value is not of its field's type.
-    """
+    """The experiment of a trial; InputError if a value is not of its field's type."""
     return config.overrides(chosen, [(field, text, f"--config.{field}") for field, text in values.items()])
 
 
 def together(chosen: Experiment, values: Mapping[str, np.ndarray], count: int, spec: DataSpec) -> Model:
-    """Several trials as one model.
+    """Several trials as one model; `values`: field -> (count,) f32, its value in each trial.
 
-    Args:
-      chosen: what they have in common.
-      values: field -> (count,) f32, its value in each trial.
-      count: of trials.
-      spec: of the data.
-
-    Returns:
-      A model whose state and metrics have the trials as first axis, and whose samples are (B, count, ...). All trials
-      get the same keys: they differ only in their fields.
+    Its state and metrics have the trials as first axis, its samples are (B, count, ...). All trials get the same keys:
+    they differ only in their fields.
     """
 
     def one(place: jax.Array) -> Model:

@@ -13,7 +13,6 @@ next group, and memory does not grow with K.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,13 +77,9 @@ class Group:
 
 
 def train(model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, group: Group) -> Shadow:
-    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored.
+    """Trains shadow models on halves of the examples x (N, ...) with labels y (N,), as stored; K is the first axis.
 
-    Returns:
-        All of them: leaves have the models as their first axis.
-
-    Raises:
-        InputError: the batches cannot be split over the devices.
+    InputError if the batches cannot be split over the devices.
     """
     devices = jax.device_count()
     size = max(min(2 * group.batch_size, len(x)) // devices, 1) * devices
@@ -98,34 +93,19 @@ def train(model: Model, spec: DataSpec, x: np.ndarray, y: np.ndarray, group: Gro
     return state
 
 
-def surprise(model: Model, spec: DataSpec, shadows: Shadow, x: np.ndarray, y: np.ndarray, key: jax.Array) -> np.ndarray:
-    """Scores (`Model.score`) by K models of examples x (n, ...), as stored, with labels y (n,): (K, n) f32."""
-    assert model.score is not None
-    score = jit(jax.vmap(model.score, (None, 0, None)))
+def surprise(
+    score: Callable[..., jax.Array], state: State, spec: DataSpec, split: data.Split, rows: np.ndarray, key: jax.Array
+) -> np.ndarray:
+    """What `score(key, state, batch)` gives to some rows of a split, in blocks of one size: (..., n) f32."""
+    score = jit(score)
     found = []
-    for block, start in enumerate(range(0, len(x), BLOCK)):
-        rows = np.arange(start, start + BLOCK)
-        weight = (rows < len(x)).astype(np.float32)
-        rows %= len(x)
-        batch = Batch(spec.encode(x[rows]), jnp.asarray(y[rows]), jnp.asarray(weight), jnp.asarray(rows, jnp.int32))
-        found.append(np.asarray(score(jax.random.fold_in(key, block), shadows.state, batch))[:, : int(weight.sum())])
-    return np.concatenate(found, axis=1)
-
-
-def surprise_of_run(run: Run, split: data.Split, rows: np.ndarray, key: jax.Array) -> np.ndarray:
-    """The model's score of some rows of a split, (n,) f32, in blocks of one size."""
-    assert run.model.score is not None
-    score = jit(run.model.score)
-    found = []
-    for b in range(math.ceil(len(rows) / BLOCK)):
-        taken = rows[b * BLOCK : (b + 1) * BLOCK]
+    for number, start in enumerate(range(0, len(rows), BLOCK)):
+        taken = rows[start : start + BLOCK]
         padded = np.resize(taken, BLOCK)
         weight = (np.arange(BLOCK) < len(taken)).astype(np.float32)
-        batch = Batch(
-            run.spec.encode(split.x[padded]), *map(jnp.asarray, (split.y[padded], weight, split.index[padded]))
-        )
-        found.append(np.asarray(score(jax.random.fold_in(key, b), run.state, batch))[: len(taken)])
-    return np.concatenate(found)
+        batch = Batch(spec.encode(split.x[padded]), *map(jnp.asarray, (split.y[padded], weight, split.index[padded])))
+        found.append(np.asarray(score(jax.random.fold_in(key, number), state, batch))[..., : len(taken)])
+    return np.concatenate(found, axis=-1)
 
 
 def model_scores(
@@ -135,10 +115,11 @@ def model_scores(
     if run is None or run.model.score is None:
         return None
     attacked = privacy.attacked_rows(len(train.x), len(unseen.x), seed=seed, limit=limit)
-    key_members, key_others = jax.random.split(jax.random.key(seed))
+    keys = jax.random.split(jax.random.key(seed))
+    asked = (("members", train, attacked.members), ("others", unseen, attacked.others))
     return {
-        "members": surprise_of_run(run, train, attacked.members, key_members),
-        "others": surprise_of_run(run, unseen, attacked.others, key_others),
+        name: surprise(run.model.score, run.state, run.spec, split, rows, key)
+        for (name, split, rows), key in zip(asked, keys, strict=True)
     }
 
 
@@ -152,28 +133,13 @@ def again(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
 
 
 def attack(
-    run: Run,
-    train_split: data.Split,
-    unseen: data.Split,
-    *,
-    models: int,
-    seed: int,
-    limit: int,
-    keep: Keep = again,
+    run: Run, train_split: data.Split, unseen: data.Split, *, models: int, seed: int, limit: int, keep: Keep = again
 ) -> Shadows | None:
-    """Scores of the attacked rows by shadow models of a run; None if its model has no score.
+    """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 
-    Args:
-        run: the attacked run; shadow models are trained with its experiment.
-        train_split: its training split.
-        unseen: real examples outside it; shadow models are trained on halves of the two together.
-        models: K.
-        seed: of the halves and of the attacked rows.
-        limit: as in `privacy.attacked_rows`.
-        keep: stores the scores of each group.
-
-    Raises:
-        InputError: fewer than 2 models, or as `train`.
+    They are trained with the run's experiment on halves of its training split and of `unseen`, real examples outside
+    it, together. `seed` decides the halves and, with `limit`, the attacked rows (`privacy.attacked_rows`). InputError:
+    fewer than 2 models, or as `train`.
     """
     if run.model.score is None:
         return None
@@ -190,10 +156,12 @@ def attack(
     # Both splits together: models that store their rows need as many places.
     spec = dataclasses.replace(run.spec, rows=len(x))
     model = runs.build(experiment, spec)
+    assert model.score is not None
+    both, score = data.Split(x[rows], y[rows], np.arange(len(rows))), jax.vmap(model.score, (None, 0, None))
 
     def judge(number: int, count: int) -> dict[str, np.ndarray]:
         shadows = train(model, spec, x, y, Group(count, config.steps, config.batch_size, seed, number))
-        scores = surprise(model, spec, shadows, x[rows], y[rows], key_score)
+        scores = surprise(score, shadows.state, spec, both, both.index, key_score)
         return {"scores": scores, "trained_on": np.asarray(shadows.inside)[:, rows]}
 
     counts = map(len, np.array_split(np.arange(models), -(-models // AT_ONCE)))

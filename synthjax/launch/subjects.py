@@ -127,12 +127,8 @@ def unseen_and_reference(subject: Subject) -> tuple[data.Split, Rows, Rows]:
         return real.test, rows["test"], rows["holdout"]
     one, other = halves(len(real.test.x))
     if subject.table:
-        return _part(real.test, one), rows["test"].take(one), rows["test"].take(other)
-    return _part(real.test, one), _part(real.test, one), _part(real.test, other)
-
-
-def _part(split: data.Split, rows: np.ndarray) -> data.Split:
-    return data.Split(*(array[rows] for array in split))
+        return real.test.take(one), rows["test"].take(one), rows["test"].take(other)
+    return real.test.take(one), real.test.take(one), real.test.take(other)
 
 
 def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -142,16 +138,10 @@ def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synthetic:
-    """The examples of an `.npz` file, checked against the real data's spec.
+    """The examples of an `.npz` file with `x` and `y` (or `x_train` and `y_train`), checked against the real data.
 
-    Args:
-        path: holds `x` and `y` (or `x_train` and `y_train`).
-        spec: of the real data.
-        labelled: False: the file may lack `y`.
-
-    Raises:
-        InputError: the file is missing or damaged, its images are of another size or have grey values that the real
-            data cannot have, labels are missing or out of range. One line that names the row.
+    `y` may be missing unless `labelled`. InputError, one line that names the row: no such file, images of another size
+    or grey values that the real data cannot have, labels missing or out of range.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -179,12 +169,7 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
 def open_run(
     workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept = "last"
 ) -> tuple[Run, data.Dataset]:
-    """A trained run and the data it was trained on.
-
-    Raises:
-        InputError: the data is missing, or not what the run was trained on.
-        CheckpointError: there is no usable checkpoint.
-    """
+    """A trained run and the data it was trained on; InputError or CheckpointError where either is not there."""
     real = runs.trained_on(workdir, data_dir)
     model, state, spec = synthjax.load(workdir, member, checkpoint)
     described, _ = sample.describe_run(workdir, state, member, checkpoint)
@@ -228,16 +213,9 @@ def draw_own(run: Run, real: data.Dataset, seed: int) -> Path:
 
 
 def find(asked: Asked, *, table: bool, seed: int) -> Subject:
-    """What the flags ask to judge.
+    """What the flags ask to judge, a table or images; `seed`: of the set of images that a run draws, where it has none.
 
-    Args:
-        asked: the flags.
-        table: whether it is a table, `asked.table`.
-        seed: of the set of images that a run draws, where it has none.
-
-    Raises:
-        SynthjaxError: flags that do not go together.
-        InputError: the real data or the synthetic file cannot be judged; one line that says why.
+    SynthjaxError: flags that do not go together; InputError: the real data or the synthetic file cannot be judged.
     """
     if asked.real is not None:
         if asked.workdir is not None or asked.synthetic is None:
@@ -323,8 +301,7 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
 def read_frames(real: data.Dataset, file: Path) -> tuple[dict[str, "pd.DataFrame"], Sequence[str]]:
     """Typed rows of a synthetic table and of every split of the real one that has any; and notes on the former.
 
-    Raises:
-        InputError: the file cannot be read, is not of these columns, or there are too few rows.
+    InputError: the file cannot be read, is not of these columns, or there are too few rows.
     """
     from synthjax.data import foreign
     from synthjax.data.schema import DISCRETE

@@ -10,9 +10,7 @@ fidelity is near that of the slow ones. DIR is a run like any other, so `launch.
 `launch.train` are understood, --config.FIELD=VALUE too.
 """
 
-import functools
 import shlex
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -22,7 +20,7 @@ from synthjax import files
 from synthjax.data.arrays import shown
 from synthjax.data.requests import Job
 from synthjax.errors import InputError
-from synthjax.launch import cli, evaluate, levels, runs, sample, subjects, train
+from synthjax.launch import evaluate, levels, runs, sample, subjects, train
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.subjects import Asked
 
@@ -41,11 +39,7 @@ def define_flags() -> None:
 
 
 def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
-    """Draws a run's synthetic table; one from another checkpoint makes room for it, another file does not.
-
-    Raises:
-      InputError: something else lies at `file`, or it cannot be written.
-    """
+    """Draws a run's synthetic table; one from another checkpoint makes room for it, another file is an InputError."""
     model, state, spec = synthjax.load(workdir)
     encoder = runs.encoder(workdir)
     described, dataset = sample.describe_run(workdir, state, 0)
@@ -64,7 +58,7 @@ def draw(workdir: Path, file: Path, rows: int, seed: int) -> None:
         sample.fulfil(model, state, Job(request, file, encoder), overwrite=subjects.made_by(file) is not None)
 
 
-def look(file: Path, rows: int = SHOWN) -> str:
+def look(file: Path) -> str:
     """The first rows of a table that `draw` wrote, for a terminal."""
     import pandas as pd
     import pyarrow.parquet as pq
@@ -72,9 +66,9 @@ def look(file: Path, rows: int = SHOWN) -> str:
     file = files.download(file)
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
-            frame = next(table.iter_batches(rows)).to_pandas()
+            frame = next(table.iter_batches(SHOWN)).to_pandas()
     else:
-        frame = pd.read_csv(file, nrows=rows, dtype=str, keep_default_na=False)
+        frame = pd.read_csv(file, nrows=SHOWN, dtype=str, keep_default_na=False)
     frame = frame.astype(object).where(frame.notna(), "").map(shown).rename(columns=shown)
     return str(frame.to_string(index=False, max_cols=12, max_colwidth=24))
 
@@ -85,9 +79,8 @@ def judge(workdir: Path, seed: int, level: str) -> None:
     evaluate.run(subject, workdir / "eval", seed=seed, level=level)
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Runs the launcher; `given` are the overrides that were split off the command line."""
-    del argv
     asked = flags.FLAGS
     if asked.distributed:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
@@ -114,9 +107,4 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv, _given = train.overrides(sys.argv)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    train.launch(main, define_flags, __doc__)

@@ -18,7 +18,9 @@ import functools
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -39,22 +41,24 @@ from synthjax.train.best import Best
 from synthjax.train.checkpoint import Checkpoints
 
 SHORT = {
-    "data_dir": "data_dir",
-    "holdout": "holdout",
-    "target": "target",
-    "encoding": "encoding",
-    "schema": "schema",
-    "min_count": "min_count",
-    "seed": "seed",
-    "seeds": "seeds",
-    "precision": "precision",
-    "steps": "model.steps",
-    "batch_size": "model.batch_size",
-    "eval_every": "eval_every",
-    "init_from": "init_from",
-    "freeze": "freeze",
+    "data_dir": "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).",
+    "holdout": "Share of the training set kept for privacy attacks (default: 0.1).",
+    "target": "Of a table: the column to predict (default: none of a file).",
+    "schema": "Of a table: a YAML or JSON file that corrects what is inferred of its columns.",
+    "min_count": "Of a table: fewest rows that must share a value for it to be released (default: 5).",
+    "encoding": "Of a table: minmax, interval, quantile, mode or code (default: the model's).",
+    "steps": "Training steps; short for --config.model.steps.",
+    "batch_size": "Short for --config.model.batch_size.",
+    "init_from": "Start from the weights of that finished run (default: from random ones).",
+    "freeze": "Parts of the weights that are not trained, such as encoder (default: none).",
+    "seed": "Seed of everything random in the run (default: 0).",
+    "seeds": "Number of members trained together, by vmap (default: 1).",
+    "precision": "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting).",
+    "eval_every": "Steps between scores on the holdout, by which the best state is kept (default: none).",
 }
-"""Short flags -> the field of the experiment that each of them sets."""
+"""Flags that are fields of the experiment, and what --help says of each."""
+OF_MODEL = ("steps", "batch_size")
+"""Those that are fields of the model's Config."""
 COLUMNS = 40
 """Most columns of a table that the summary before training lists."""
 
@@ -65,40 +69,14 @@ def define_flags() -> None:
     flags.DEFINE_string("dataset", None, "A name (digits, mnist, adult, ...), tfds:NAME or a path (default: digits).")
     flags.DEFINE_string("config", None, "An experiment's file, such as configs/mnist/vae.py.")
     flags.DEFINE_string("workdir", None, "Folder of the run (default: runs/MODEL-DATASET).")
-    flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
-    flags.DEFINE_string("holdout", None, "Share of the training set kept for privacy attacks (default: 0.1).")
-    flags.DEFINE_string("target", None, "Of a table: the column to predict (default: none of a file).")
-    flags.DEFINE_string(
-        "schema", None, "Of a table: a YAML or JSON file that corrects what is inferred of its columns."
-    )
-    flags.DEFINE_string(
-        "min_count", None, "Of a table: fewest rows that must share a value for it to be released (default: 5)."
-    )
-    flags.DEFINE_string(
-        "encoding", None, "Of a table: minmax, interval, quantile, mode or code (default: the model's)."
-    )
-    flags.DEFINE_string("steps", None, "Training steps; short for --config.model.steps.")
-    flags.DEFINE_string("batch_size", None, "Short for --config.model.batch_size.")
-    flags.DEFINE_string("init_from", None, "Start from the weights of that finished run (default: from random ones).")
-    flags.DEFINE_string("freeze", None, "Parts of the weights that are not trained, such as encoder (default: none).")
-    flags.DEFINE_string("seed", None, "Seed of everything random in the run (default: 0).")
-    flags.DEFINE_string("seeds", None, "Number of members trained together, by vmap (default: 1).")
-    flags.DEFINE_string(
-        "precision", None, "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting)."
-    )
-    flags.DEFINE_string(
-        "eval_every", None, "Steps between scores on the holdout, by which the best state is kept (default: none)."
-    )
+    for name, said in SHORT.items():
+        flags.DEFINE_string(name, None, said)
     flags.DEFINE_float("minutes", 0.0, "Stop after this many minutes, with a checkpoint; 0: no limit.", 0.0)
     distributed.define_flags()
 
 
 def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Separates `--config.FIELD=VALUE` from a command line: (the rest, [(FIELD, VALUE)]).
-
-    Raises:
-      InputError: one has no value.
-    """
+    """Takes `--config.FIELD=VALUE` out of a command line: (the rest, [(FIELD, VALUE)]); InputError without a value."""
     rest, found = [], []
     words = iter(argv)
     for word in words:
@@ -116,22 +94,20 @@ def overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def experiment(given: list[tuple[str, str]]) -> Experiment:
-    """The experiment that the flags describe, with all checks that need no data.
-
-    Raises:
-      InputError: a flag or field cannot be used.
-    """
+    """The experiment that the flags describe, after all checks that need no data; InputError if one fails."""
     args = flags.FLAGS
     chosen = config.experiment(args.config, args.model, args.dataset)
-    short = [(field, args[flag].value, f"--{flag}") for flag, field in SHORT.items() if args[flag].value is not None]
-    own = [(field, value, f"--config.{field}") for field, value in given]
-    chosen = config.overrides(chosen, [*own, *((field, str(value), flag) for field, value, flag in short)])
+    changes = [(field, value, f"--config.{field}") for field, value in given]
+    for name in SHORT:
+        if args[name].value is not None:
+            changes.append((f"model.{name}" if name in OF_MODEL else name, str(args[name].value), f"--{name}"))
+    chosen = config.overrides(chosen, changes)
     config.check_seed(chosen.seed, "seed")
     for name, least in [("seeds", 1), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
                         ("sample_every", 0), ("eval_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
         if getattr(chosen, name) < least:
             raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
-    for name in ("steps", "batch_size"):
+    for name in OF_MODEL:
         if getattr(chosen.model, name) < 1:
             raise InputError(f"{name}={getattr(chosen.model, name)}: must be at least 1")
     if chosen.model.batch_size % chosen.accumulate:
@@ -147,11 +123,7 @@ def default_workdir(chosen: Experiment) -> Path:
 
 
 def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
-    """The trainer of an experiment on all devices.
-
-    Raises:
-      InputError: the data cannot be fed to the model.
-    """
+    """The trainer of an experiment on all devices; InputError if the data cannot be fed to the model."""
     weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else tuple(chosen.class_weights) or None
     size = chosen.model.batch_size
     feed = Feed.of(model, data.train.x, data.train.y, size, chosen.seed, jax.device_count())
@@ -168,8 +140,7 @@ def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
 def prepared(chosen: Experiment, model: Model) -> Model:
     """The model with the initial weights of `init_from` and the frozen weights of `freeze`.
 
-    Raises:
-      InputError: `init_from` is no run of such a model, or `freeze` names no weight.
+    InputError: `init_from` is no run of such a model, or `freeze` names no weight.
     """
     if chosen.init_from:
         run = Run(chosen.init_from)
@@ -241,11 +212,7 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
 
 
 def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
-    """Checks that a state of `size` bytes fits into the memory of the first device.
-
-    Raises:
-      InputError: it does not.
-    """
+    """Raises InputError if a state of `size` bytes does not fit into the memory of the first device."""
     stats = jax.local_devices()[0].memory_stats() or {}  # None on CPUs
     limit = stats.get("bytes_limit") or memory.limit()
     if size > limit:
@@ -255,9 +222,8 @@ def check_memory(chosen: Experiment, data: Dataset, size: int) -> None:
         )
 
 
-def main(argv: list[str], given: list[tuple[str, str]]) -> None:
+def main(given: list[tuple[str, str]]) -> None:
     """Trains; see the module's docstring."""
-    del argv
     distributed.initialize()
     args = flags.FLAGS
     chosen = experiment(given)
@@ -266,23 +232,10 @@ def main(argv: list[str], given: list[tuple[str, str]]) -> None:
     run(chosen, runs.data(chosen), workdir, args.minutes)
 
 
-def keeper(chosen: Experiment, model: Model, data: Dataset, workdir: Path, writer, record, say) -> Best:
-    """The hook that scores the model on the holdout and keeps the best state; arguments as in `_run`."""
-    judge = model_selection.HoldoutScore(chosen, model, data, writer, workdir)
-    return Best(Checkpoints(workdir / runs.KEPT["best"], 1, say), judge, record, say)
-
-
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
-    """Trains in a run's folder, from its newest checkpoint if there is one.
+    """Trains in a run's folder, from its newest checkpoint if there is one; returns the steps done.
 
-    Args:
-      chosen: the experiment.
-      data: as `runs.data` gives it.
-      workdir: of the run.
-      minutes: time limit, after which a checkpoint is written; 0: none.
-
-    Returns:
-      Number of training steps done.
+    `data` is what `runs.data` gives; after so many `minutes` (0: no limit) a checkpoint is written and training ends.
 
     Raises:
       InputError: the folder belongs to another run, or the data cannot be fed to the model.
@@ -315,7 +268,10 @@ def _run(
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
-    best = keeper(chosen, model, data, workdir, writer, record, progress.say) if chosen.eval_every else None
+    best = None
+    if chosen.eval_every:
+        judge = model_selection.HoldoutScore(chosen, model, data, writer, workdir)
+        best = Best(Checkpoints(workdir / runs.KEPT["best"], 1, progress.say), judge, record, progress.say)
     store = writer.flush if writer is not None else lambda: None
     hooks = loop.Hooks(functools.partial(progress.log, writer), show, best, store, progress.say)
     plan = loop.Plan(chosen.model.steps, *every, minutes)
@@ -354,10 +310,15 @@ def ending(where: str, workdir: Path, pictures: bool) -> str:
     )
 
 
-if __name__ == "__main__":
+def launch(main: Callable[..., None], define: Callable[[], None], doc: str) -> NoReturn:
+    """Runs a launcher whose command line may hold `--config.FIELD=VALUE`; `main` gets those beside the rest."""
     try:
-        sys.argv, _given = overrides(sys.argv)
+        sys.argv, given = overrides(sys.argv)
     except InputError as error:
         sys.exit(f"error: {error}")
-    define_flags()
-    cli.run(functools.partial(main, given=_given), __doc__)
+    define()
+    cli.run(functools.partial(main, given=given), doc)
+
+
+if __name__ == "__main__":
+    launch(main, define_flags, __doc__)

@@ -45,7 +45,7 @@ def test_a_good_table_reaches_the_ceiling(found):
     assert set(found["judges"]) == set(panel.JUDGES)
     for judge in panel.JUDGES:
         leaves = found["judges"][judge]["tstr"]
-        assert set(leaves) == set(tables.CLASSIFICATION)
+        assert set(leaves) == {"accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc"}
         assert leaves["balanced_accuracy"]["mean"] > 0.65, judge
     each = [found["judges"][judge]["tstr"]["balanced_accuracy"]["values"] for judge in panel.JUDGES]
     assert sum(one != other for one, other in each) >= 4  # every seed has its own rows; a few score alike by chance

@@ -48,7 +48,8 @@ def subject(digits, tmp_path):
 
 def test_surprise_is_the_models_score_of_just_these_rows(subject, digits):
     rows = np.arange(3, 1200, 4)  # more than a block, and no whole number of them
-    found = shadows.surprise_of_run(subject.run, digits.train, rows, jax.random.key(0))
+    run = subject.run
+    found = shadows.surprise(run.model.score, run.state, run.spec, digits.train, rows, jax.random.key(0))
     images = np.asarray(digits.spec.encode(digits.train.x[rows]))
     np.testing.assert_allclose(found, (images**2).mean(axis=(1, 2, 3)), rtol=1e-6)
 

@@ -224,14 +224,7 @@ class Images:
         return {"steps": max(self.steps, PASSES * (filled // classifiers.BATCH)), "pad_to": max(largest, filled)}
 
     def answers(
-        self,
-        fit: Examples,
-        test: Examples,
-        *,
-        seeds: int,
-        seed: int,
-        steps: int | None = None,
-        **how: Any,
+        self, fit: Examples, test: Examples, *, seeds: int, seed: int, steps: int | None = None, **how: Any
     ) -> list[np.ndarray]:
         """Logits; `steps` per network, None: `epochs` passes; `how`: of `classifiers.train`."""
         epochs = self.epochs if steps is None else passes(len(fit.y), steps)
@@ -301,10 +294,9 @@ def _ratio(part: Mapping[str, Any]) -> float:
 
 
 def check(name: str, part: Examples, spec: DataSpec, at_least: int = 1) -> None:
-    """Answers, in one line that begins with `name`, examples that cannot be scored.
+    """InputError, in one line that begins with `name`, for examples that cannot be scored.
 
-    Raises:
-        InputError: not images, of another shape, fewer than `at_least` of them, or labels missing or out of range.
+    They are not images, of another shape, fewer than `at_least`, or their labels are missing or out of range.
     """
     if spec.kind != "image":
         raise InputError(f"{name}: images are scored here, not a {spec.kind}")
@@ -343,36 +335,29 @@ def passes(n: int, steps: int) -> int:
 
 
 def svm(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Trains the RBF support vector machine on rows `x` (N, D) in [0, 1], labels `y` (N,).
-
-    Returns:
-        Rows (M, D) to answers (M,). One class alone is always the answer.
-    """
-    from sklearn.svm import SVC
-
-    if len(np.unique(y)) == 1:
-        return lambda rows: np.full(len(rows), y[0])
-    machine = KernelMachine(SVC(C=SVM_C, kernel="precomputed"), SVM_GAMMA if x.shape[1] <= SVM_DIMS else None)
-    machine.fit(x, y)
-    return machine.predict
+    """The RBF support vector machine as `pixel_classifier`; it needs no seed."""
+    return pixel_classifier("svm", x, y, 0)
 
 
 def pixel_classifier(name: str, x: np.ndarray, y: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Trains one of `Images.ranked` on rows (N, D) in [0, 1]; rows to answers."""
+    """Trains one of `Images.ranked` on rows (N, D) in [0, 1], labels (N,); rows (M, D) to answers (M,).
+
+    One class alone is always the answer.
+    """
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.naive_bayes import GaussianNB
     from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.svm import SVC
 
-    if name == "svm":
-        return svm(x, y)
     if len(np.unique(y)) == 1:
         return lambda rows: np.full(len(rows), y[0])
     model = {
         "logistic": lambda: LogisticRegression(max_iter=100),
         "discriminant": lambda: LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1),
         "neighbours": lambda: KNeighborsClassifier(min(5, len(y))),
+        "svm": lambda: KernelMachine(SVC(C=SVM_C, kernel="precomputed"), SVM_GAMMA if x.shape[1] <= SVM_DIMS else None),
         "forest": lambda: RandomForestClassifier(random_state=seed),
         "bayes": lambda: GaussianNB(var_smoothing=0.01),
     }[name]()

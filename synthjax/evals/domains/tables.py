@@ -29,8 +29,6 @@ from synthjax.evals.subsample import sample, stratified
 from synthjax.evals.table import Schema, Table, independent_columns
 from synthjax.evals.threads import fixed_protocol, single_thread
 
-CLASSIFICATION = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "pr_auc")
-REGRESSION = ("r2", "rmse")
 LIMIT = 5_000
 """Rows that the six classifiers train on, and are tested on, at most."""
 BOOSTING_LIMIT = 200_000
@@ -64,11 +62,7 @@ class Tables:
 
     @classmethod
     def of(cls, train: Table, **limits: Any) -> "Tables":
-        """The domain of these training rows.
-
-        Raises:
-            InputError: the target has one class alone.
-        """
+        """The domain of these training rows; InputError: the target has one class alone."""
         schema = train.schema
         if schema.target is None or schema.regression:
             return cls(schema, **limits)
@@ -90,6 +84,11 @@ class Tables:
     def measure(self) -> str:
         """The headline measure."""
         return "r2" if self.schema.regression else "roc_auc"
+
+    @property
+    def guessing(self) -> float:
+        """What a guess has of it."""
+        return 0.0 if self.schema.regression else 0.5
 
     @property
     def measure_of_judges(self) -> str:
@@ -153,11 +152,10 @@ class Tables:
     # --- classifiers -----------------------------------------------------------------------------------------------
 
     def train(self, synthetic: Table, train: Table, test: Table, seeds: int, seed: int, progress: Progress) -> Trained:
-        """`boosting` and, by name, `judges`, each with `tstr`, `trtr`, `floor`, `trts`.
+        """`boosting` and, by name, `judges`, each with `tstr`, `trtr`, `floor`, `trts`; `mean`, that of the six.
 
-        Each of those has `estimate.student` of each measure (`CLASSIFICATION` or `REGRESSION`), or None where the
-        measure does not exist (areas where all rows are of one class); `mean` has the same over the six. `task` is
-        "classification" or "regression", `positive` the name of the class looked for.
+        Each of those has `estimate.student` of each measure, or None where the measure does not exist (areas where all
+        rows are of one class). `positive` is the name of the class looked for.
         """
         scores: Scores = {}
         answers: dict[str, list[np.ndarray]] = {}
@@ -228,9 +226,9 @@ class Tables:
             return [train_judge(ALL_ROWS, fit, seed + 1000 * number)(test) for number in range(seeds)]
 
     def score(self, test: Table, answer: np.ndarray) -> float:
-        """0.5, or 0 of R², where the rows are all alike."""
+        """That of guessing where the rows are all alike."""
         value = measures(test, answer, self.positive)[self.measure]
-        return (0.0 if self.schema.regression else 0.5) if value is None else value
+        return self.guessing if value is None else value
 
     def rank(self, name: str, fit: Table, tests: Sequence[Table], seed: int) -> list[float]:
         with fixed_protocol():
@@ -360,11 +358,10 @@ def _over_judges(scores: Scores) -> dict[str, Any]:
     return found
 
 
-def useful(made: Table, real: Table, seed: int) -> dict[str, float | None]:
+def useful(made: Table, real: Table, seed: int) -> float:
     """One figure in seconds: what boosting that was trained on `made` scores on `real`, for those who compare many.
 
-    It works in this thread alone. Rows without a target are left out of both; `made` has at least one with a target.
+    It works in this thread alone. All rows have a target.
     """
-    rows = real.with_target()
     with single_thread("openmp"):
-        return measures(rows, train_judge(ALL_ROWS, made.with_target(), seed)(rows), None)
+        return Tables(real.schema).score(real, train_judge(ALL_ROWS, made, seed)(real))

@@ -12,24 +12,18 @@ import numpy as np
 
 _GAP = 2
 """Pixels of white between the images of a grid, before enlargement."""
+PANELS = 6
+"""Metrics of a loss curve at most."""
 _SEEN = 56
 """Height in pixels up to which small images are enlarged."""
 
 
 def canvas(x: Any, *, columns: int | None = None, levels: int = 256) -> np.ndarray:
-    """Images side by side, one row of `x` per row of the picture (usually one class).
+    """Images side by side: (height, width, C) uint8, white between the images.
 
-    Args:
-        x: (rows, columns, H, W, C), or (N, H, W, C) laid out `columns` to a row; C is 1 or 3. Integers are grey values
-            0 ... levels - 1; floats are in the model's space, [-1, 1], and clipped to it.
-        columns: images per row of a 4-D `x`; default: as square as it gets.
-        levels: grey values of an integer `x`.
-
-    Returns:
-        (height, width, C) uint8, white between the images.
-
-    Raises:
-        ValueError: if x has neither shape.
+    `x` is (rows, columns, H, W, C), one row usually being one class, or (N, H, W, C) laid out `columns` to a row, by
+    default as square as it gets; C is 1 or 3, else ValueError. Integers are grey values 0 ... levels - 1; floats are in
+    the model's space, [-1, 1], and clipped to it.
     """
     x = np.asarray(x)
     if x.ndim == 4 and len(x):
@@ -66,14 +60,11 @@ def encode(canvas: np.ndarray, scale: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def loss_curve(rows: Sequence[Mapping[str, Any]], *, most: int = 6) -> bytes:
-    """Training metrics against the step as a PNG: one panel per metric, at most `most`, losses first.
+def loss_curve(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Training metrics against the step as a PNG: one panel per metric, at most `PANELS`, losses first.
 
-    Args:
-        rows: one mapping per log line, as in metrics.jsonl: "step", and under each metric's name a number or a list of
-            them, one per seed. Metrics may be missing from some rows; values that are not finite, and times, are left
-            out.
-        most: panels at most.
+    `rows` are lines of metrics.jsonl: "step", and under each metric's name a number or a list of them, one per seed.
+    Metrics may be missing from some; values that are not finite, and times, are left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -85,7 +76,7 @@ def loss_curve(rows: Sequence[Mapping[str, Any]], *, most: int = 6) -> bytes:
             if name != "step" and all(isinstance(v, int | float) and math.isfinite(v) for v in values):
                 series.setdefault(name, []).append((row["step"], values))
     ignored = ("seconds", "time", "epoch", "images_per", "examples_per", "steps_per")
-    names = sorted((n for n in series if not n.startswith(ignored)), key=lambda n: ("loss" not in n, n))[:most]
+    names = sorted((n for n in series if not n.startswith(ignored)), key=lambda n: ("loss" not in n, n))[:PANELS]
     across = min(3, max(1, len(names)))
     down = max(1, -(-len(names) // across))
     # Figure and canvas by hand: pyplot keeps global state and may pick a backend that needs a display.

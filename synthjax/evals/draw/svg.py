@@ -2,6 +2,9 @@
 
 Colours come from the page's CSS (classes `s1` ... `s4`, `axis`, `rule`), so that one picture serves light and dark. A
 unit is about one CSS pixel on a phone; wider screens enlarge the whole picture a little. Every text is escaped.
+
+`title` is what a screen reader says, `x_name` and `y_name` are name and unit of an axis, and the k-th of several named
+things has the class `s<k>`.
 """
 
 import itertools
@@ -52,16 +55,13 @@ def short(name: str, most: int = 16) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def round_steps(low: float, high: float, most: int = 5) -> list[float]:
-    """At most about `most` round numbers within [low, high]."""
-    span = max(high - low, 1e-12)
-    unit = 10.0 ** math.floor(math.log10(span / most))
-    step = next(unit * m for m in (1, 2, 5, 10, 20) if span / (unit * m) <= most)
-    return [step * i for i in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
-
-
 def _numbers(low: float, high: float) -> Ticks:
-    return [(value, f"{value:g}") for value in round_steps(low, high)]
+    """At most about five round numbers within [low, high]."""
+    span = max(high - low, 1e-12)
+    unit = 10.0 ** math.floor(math.log10(span / 5))
+    step = next(unit * m for m in (1, 2, 5, 10, 20) if span / (unit * m) <= 5)
+    steps = range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)
+    return [(step * i, f"{step * i:g}") for i in steps]
 
 
 class _Axes(NamedTuple):
@@ -112,15 +112,7 @@ def _range(values: Sequence[float], margin: float, least: float = 0.02) -> tuple
 def histogram(
     edges: Sequence[float], counts: Mapping[str, Sequence[float]], title: str, x_name: str, y_name: str
 ) -> Markup:
-    """Histograms over the same bins, drawn over one another.
-
-    Args:
-        edges: (bins + 1,) ascending.
-        counts: name -> (bins,); the k-th is drawn in class `s<k>`.
-        title: what a screen reader says.
-        x_name: name and unit of the values.
-        y_name: what is counted.
-    """
+    """Histograms over the same bins, drawn over one another: edges (bins + 1,) ascending, name -> counts (bins,)."""
     axes = _Axes(edges[0], max(edges[-1], edges[0] + 1e-12), 0, max(1.0, *(max(c) for c in counts.values())))
     body = []
     for place, values in enumerate(counts.values(), start=1):
@@ -132,11 +124,8 @@ def histogram(
 def roc_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], smallest: float, title: str) -> Markup:
     """ROC curves with both axes in powers of ten, so that the few sure hits show.
 
-    Args:
-        curves: name -> {"fpr": ascending, "tpr": ascending}; the k-th is drawn in class `s<k>`.
-        smallest: the lowest false positive rate that the number of examples can show; the axes begin at the power of
-            ten below it.
-        title: what a screen reader says.
+    name -> {"fpr": ascending, "tpr": ascending}. The axes begin at the power of ten below `smallest`, the lowest false
+    positive rate that so many examples can show.
     """
     decades = max(1, math.ceil(-math.log10(smallest)))
     axes = _Axes(-decades, 0, -decades, 0)
@@ -156,14 +145,7 @@ def roc_curves(curves: Mapping[str, Mapping[str, Sequence[float]]], smallest: fl
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str, x_name: str, y_name: str
 ) -> Markup:
-    """Lines through points, the horizontal axis logarithmic.
-
-    Args:
-        lines: name -> ascending x > 0 and y; the k-th is drawn in class `s<k>`.
-        title: what a screen reader says.
-        x_name: name and unit of x.
-        y_name: name and unit of y.
-    """
+    """Lines through points, the horizontal axis logarithmic: name -> ascending x > 0, and y."""
     shown = sorted({x for across, _ in lines.values() for x in across})
     low, high = _range([y for _, up in lines.values() for y in up], 0.08)
     axes = _Axes(math.log10(shown[0]), max(math.log10(shown[-1]), math.log10(shown[0]) + 1e-9), low, high)
@@ -177,14 +159,7 @@ def curves(
 
 
 def scatter(points: Mapping[str, tuple[float, float]], title: str, x_name: str, y_name: str) -> Markup:
-    """Named points, such as sets by what they leak and what they are worth.
-
-    Args:
-        points: name -> (x, y); the k-th has the colour of class `s<k>`, every fifth that of the first again.
-        title: what a screen reader says.
-        x_name: name and unit of x.
-        y_name: name and unit of y.
-    """
+    """Named points (x, y), such as sets by what they leak and what they are worth, in four colours by turns."""
     across, up = zip(*points.values(), strict=True)
     axes = _Axes(*_range(across, 0.2), *_range(up, 0.2))
     body = []
@@ -217,12 +192,8 @@ def strip(
 ) -> Markup:
     """A figure on the way from one reference to another.
 
-    Args:
-        value: the figure; None: it was not measured, and the references stand alone.
-        marks: the two references with their names, the worse one first: that is the left end.
-        title: what a screen reader says.
-        interval: of the figure, drawn as a whisker.
-        show: a value as text.
+    `value` None: it was not measured, and the references stand alone. `marks` are the two references with their names,
+    the worse one, at the left end, first. `interval` is drawn as a whisker; `show` writes a value.
     """
     left, right, y = 8, _WIDTH - 8, 30
     (worst, _), (best, _) = marks
@@ -309,13 +280,9 @@ def bars(names: Sequence[str], shares: Sequence[Sequence[float]], title: str) ->
 
 
 def heat(matrix: Sequence[Sequence[float | None]], names: Sequence[str], most: float, title: str) -> Markup:
-    """A matrix of numbers in [-most, most]: cells in two colours by sign, as strong as they are large.
+    """A matrix (n, n) of numbers in [-most, most], None where there is none: cells in two colours by sign.
 
-    Args:
-        matrix: (n, n); None: there is no number.
-        names: of rows and columns; values are written where there are at most 12.
-        most: what has the full colour.
-        title: what a screen reader says.
+    A cell has the more colour the larger its number is; numbers are written where there are at most 12 `names`.
     """
     cell, decimals = 26, 3 if most < 0.1 else 2
     longest = max(len(short(name)) for name in names)

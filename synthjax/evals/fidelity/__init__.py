@@ -13,12 +13,9 @@ from synthjax.evals.sets import Sets
 
 
 def evaluate(sets: Sets, *, limit: int, seed: int = 0) -> dict[str, Any]:
-    """The fidelity part of a report.
+    """The fidelity part of a report, of images (`images.in_learnt_features`) or of tables (`tables.evaluate`).
 
-    Args:
-        sets: of images (`images.in_learnt_features`), or of tables (`tables.evaluate`).
-        limit: examples that the features are learnt from, or rows that the two-sample test looks at, at most.
-        seed: of everything random here.
+    At most `limit` examples are what the features are learnt from, or rows that the two-sample test looks at.
     """
     if isinstance(sets.domain, Tables):
         return tables.evaluate(sets.synthetic, sets.train, sets.test, seed=seed, limit=limit)

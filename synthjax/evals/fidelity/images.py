@@ -78,30 +78,17 @@ def evaluate(
     limit: int = LIMIT,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Compares a synthetic set with real examples.
+    """Compares a synthetic set with real examples, of all sets at most `limit`.
 
-    Args:
-        synthetic: the set that is judged.
-        test: real examples to compare with.
-        spec: what the data is.
-        features: images (N, H, W, C) to their features (N, F), as `classifiers.features` gives them.
-        train: other real examples; `reference` is what they score in the place of the synthetic ones. They should not
-            be those that the features were learnt from.
-        limit: examples of each set at most; more are subsampled.
-        seed: of the subsamples.
+    `features` takes images (N, H, W, C) to their features (N, F), as `classifiers.features` does. `train` are other
+    real examples, which the features should not be learnt from: `reference` is what they score in the place of the
+    synthetic ones, None without them. `seed` is that of the subsamples.
 
-    Returns:
-        Plain values: `precision`, `recall`, `density`, `coverage`; `frechet`, the squared Fréchet distance of
-        Gaussians with the features' moments; `kernel`, the kernel distance; `c2st` (`two_sample.judge`); `reference`,
-        the same seven for `train` (None without); `map`, of `maps.plane`, real ones being `test`; `per_class`, by
-        class name (none if the synthetic set has no labels) `mean_distance`, `covariance_distance`, `diversity` (None
-        where a class has fewer than two examples, or real ones that do not vary), `frechet`, `kernel`, and under
-        `reference` the same two for `train` (None where there are fewer than two), `n_compared` examples of each that
-        those were taken from, `n_synthetic`, `n_real`; `collapsed`, the names of classes with a diversity below 0.5;
-        `k`, `n_synthetic`, `n_real`.
+    Returns plain values with the keys of `report.images.ImageFidelity` but `network`; `per_class` is empty if the
+    synthetic set has no labels.
 
     Raises:
-        InputError: a set is empty, of another shape, or has labels out of range; or fewer than two examples.
+        InputError: a set is of another shape, has labels out of range, or fewer than two examples.
     """
     labelled = synthetic.y is not None and spec.n_classes > 0
     for name, part in (("synthetic", synthetic), ("test", test), ("train", train)):

@@ -26,7 +26,6 @@ drawn columns (`floor`).
 """
 
 import itertools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -46,25 +45,14 @@ NEIGHBOUR_LIMIT = 5_000
 """Rows of each table whose neighbours are looked for at most."""
 PAIRED_COLUMNS = 100
 """Columns whose pairs are looked at by `compare` at most."""
-EMBEDDED = 500
-"""Rows of each table in `embed` at most: in three dimensions 1,000 rows take ten seconds."""
 
 
 def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
-    """Compares a synthetic table with the real training table, and so the ceiling and the floor.
+    """Compares a synthetic table with the real training table, and so the ceiling (other real rows) and the floor.
 
-    Args:
-        synthetic: the table that is judged.
-        train: real rows; what everything is compared with.
-        test: other real rows: the ceiling.
-        seed: of subsamples, folds and the floor.
-        limit: rows of each table for the two-sample test at most; shapes, trends, missing, correlation and
-            mutual_information look at all rows.
-
-    Returns:
-        Plain values: under `synthetic`, `ceiling` and `floor` what `compare` returns; `map`, of training and synthetic
-            rows (`maps.plane`); `n` with the rows of each, and
-        `protocol` in words.
+    `seed` is that of subsamples, folds and the floor. `limit` bounds the rows of the two-sample test; shapes, trends,
+    missing, correlation and mutual_information look at all. Returns plain values with the keys of
+    `report.tables.TableFidelity`.
     """
     floor = independent_columns(stream(seed, "fidelity.floor"), train, len(synthetic))
     tables = {"synthetic": synthetic, "ceiling": test, "floor": floor}
@@ -84,7 +72,7 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
 
 
 def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
-    """Every measure of the module for one pair of tables: its name -> plain values.
+    """Every measure of the module for one pair of tables, by its name.
 
     The measures of pairs look at 100 columns, drawn by `seed`, where there are more.
     """
@@ -103,12 +91,7 @@ def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT)
 
 
 def shapes(real: Table, synthetic: Table) -> dict[str, Any]:
-    """Likeness of single columns.
-
-    Returns:
-        `score`, the mean over columns in [0, 1], None if there is none; `columns`, name -> score, None where a column
-        holds nothing but missing values in either table.
-    """
+    """Likeness of single columns, in [0, 1]: the mean as `score`, None if there is none; and each of `columns`."""
     schema = real.schema
     columns: dict[str, float | None] = {}
     for name, a, b in zip(schema.numeric, real.numbers.T, synthetic.numbers.T, strict=True):
@@ -119,13 +102,7 @@ def shapes(real: Table, synthetic: Table) -> dict[str, Any]:
 
 
 def trends(real: Table, synthetic: Table) -> dict[str, Any]:
-    """Likeness of pairs of columns.
-
-    Returns:
-        `score`, the mean over pairs in [0, 1], None without a pair; `score_real_edges` (see module);
-        `pairs`, a list of {"columns": [one, other], "score", and, for mixed pairs, "score_real_edges"}, whose scores
-        are None where a correlation does not exist (a column is constant or has no value).
-    """
+    """Likeness of pairs of columns, in [0, 1]: the means `score` and `score_real_edges` (see module), and `pairs`."""
     schema = real.schema
     a, b = pearson(real.numbers), pearson(synthetic.numbers)
     likeness = 1 - np.abs(a - b) / 2
@@ -170,9 +147,8 @@ def pearson(numbers: np.ndarray) -> np.ndarray:
 def correlation_difference(real: Table, synthetic: Table) -> dict[str, Any]:
     """The study's cross-correlation difference, over numeric columns.
 
-    Returns:
-        `columns`; `real`, `synthetic` and `difference` (synthetic - real), each a matrix as lists, None where there is
-        no correlation; `mean` and `max` of |difference| over the pairs, None without any.
+    `columns`; `real`, `synthetic` and `difference` (synthetic - real), each a matrix as lists, None where there is no
+    correlation; `mean` and `max` of |difference| over the pairs, None without any.
     """
     a, b = pearson(real.numbers), pearson(synthetic.numbers)
     apart = np.abs(b - a)[np.triu_indices(len(a), 1)]
@@ -186,17 +162,16 @@ def correlation_difference(real: Table, synthetic: Table) -> dict[str, Any]:
     }
 
 
-def information_difference(real: Table, synthetic: Table, *, bins: int = INFORMATION_BINS) -> dict[str, Any]:
+def information_difference(real: Table, synthetic: Table) -> dict[str, Any]:
     """Difference of the pairwise normalised mutual information, in [0, 1], 0: none.
 
-    Returns:
-        `weighted` (see module), None where no pair of real columns depends; `mean` of |I - I'| over all pairs, None
-        without a pair.
+    `weighted` (see module), None where no pair of real columns depends; `mean` of |I - I'|, None without a pair.
     """
     a, b = list(real.codes.T), list(synthetic.codes.T)
+    inner = np.arange(1, INFORMATION_BINS) / INFORMATION_BINS
     for values, others in zip(real.numbers.T, synthetic.numbers.T, strict=True):
         there = values[~np.isnan(values)]
-        edges = np.unique(np.quantile(there, np.arange(1, bins) / bins)) if len(there) else there
+        edges = np.unique(np.quantile(there, inner)) if len(there) else there
         # Missing numbers are a bin of their own, the last.
         for found, column in ((a, values), (b, others)):
             found.append(np.where(np.isnan(column), len(edges) + 1, np.searchsorted(edges, column)))
@@ -215,62 +190,32 @@ def normalised_information(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(2 * (first + second - joint) / (first + second), 0.0)) if first + second > 1e-12 else 0.0
 
 
-def c2st(
-    real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, folds: int = two_sample.FOLDS
-) -> dict[str, Any]:
-    """Classifier two-sample test by gradient boosting, the target among the columns.
+def c2st(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
+    """Classifier two-sample test by gradient boosting, the target among the columns: what `two_sample.judge` returns.
 
-    Args:
-        real: real rows.
-        synthetic: synthetic rows.
-        seed: of the subsample, the folds and the trees.
-        limit: rows of each at most; as many are taken of one as of the other.
-        folds: of the cross-validation.
-
-    Returns:
-        What `two_sample.judge` returns.
+    At most `limit` rows are taken, as many of one table as of the other; `seed`: of them, the folds and the trees.
     """
     rng = stream(seed, "fidelity.table_c2st")
     n = min(len(real), len(synthetic), limit)
     both = [table.sample(rng, n) for table in (real, synthetic)]
     rows = Table(real.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
     encode, categorical = encoders.ordinal(rows, without_target=False)
-    return two_sample.judge(*map(encode, both), seed=seed, folds=folds, categorical=categorical)
+    return two_sample.judge(*map(encode, both), seed=seed, categorical=categorical)
 
 
-def neighbours(real: Table, synthetic: Table, *, seed: int = 0, limit: int = NEIGHBOUR_LIMIT) -> dict[str, Any]:
-    """Precision, recall, density and coverage of synthetic rows among real ones, as many of both, at most `limit`.
+def neighbours(real: Table, synthetic: Table, *, seed: int = 0) -> dict[str, Any]:
+    """Precision, recall, density and coverage of synthetic rows among real ones, as many of both.
 
     The four are None where there are fewer than two rows.
     """
     rng = stream(seed, "fidelity.table_neighbours")
     encode = encoders.metric(real)
-    n = min(len(real), len(synthetic), limit)
+    n = min(len(real), len(synthetic), NEIGHBOUR_LIMIT)
     k = min(K, n - 1)
     if k < 1:
         return {**dict.fromkeys(("precision", "recall", "density", "coverage")), "k": k, "n": n}
     here, there = (encode(table.sample(rng, n)) for table in (real, synthetic))
     return {**neighbourhoods(here, there, k), "k": k, "n": n}
-
-
-def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) -> dict[str, np.ndarray]:
-    """t-SNE of several tables at once, in three dimensions (`synthjax.evals.maps`).
-
-    Args:
-        tables: name -> table; the first, the real one, gives the vectors (`encoders.metric`) their scale.
-        seed: of the subsample and of the map.
-        limit: rows of each table at most.
-
-    Returns:
-        Name -> places (n, 3) f64.
-
-    Raises:
-        InputError: fewer than 5 rows in all.
-    """
-    encode = encoders.metric(next(iter(tables.values())))
-    rng = stream(seed, "fidelity.embed")
-    points = {name: encode(table.sample(rng, limit)) for name, table in tables.items()}
-    return maps.embed(points, dims=3, seed=seed)
 
 
 def _map(real: Table, synthetic: Table, seed: int) -> dict[str, Any] | None:

@@ -45,11 +45,7 @@ WORTH = ("utility.cnn.tstr_over_trtr", "utility.boosting.kept")
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """The page of a report.
-
-    Args:
-        report: plain values, as report.json holds them.
-    """
+    """The page of a report, given as plain values as report.json holds them."""
     table = report["manifest"]["kind"] == "table"
     unit = "row" if table else "example"
     terms = Terms()
@@ -77,11 +73,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def compare(found: Mapping[str, Any]) -> str:
-    """The page of a comparison.
-
-    Args:
-        found: plain values, as compare.json holds them.
-    """
+    """The page of a comparison, given as plain values as compare.json holds them."""
     context = {**found, "part_names": PARTS, "trade_off": _trade_off(found), "figure_text": number}
     return _filled("compare.html", Terms(), context)
 

@@ -59,7 +59,7 @@ def default_secrets(table: Table) -> list[str]:
     schema = table.schema
 
     def entropy(name: str) -> float:
-        codes = table.codes[:, schema.discrete.index(name)]
+        codes = table.column(name)
         share = np.bincount(codes[codes >= 0]) / max((codes >= 0).sum(), 1)
         share = share[share > 0]
         return float(-(share * np.log(share)).sum())
@@ -129,17 +129,17 @@ def _guess(
     """One secret; None where too little is known of it."""
     is_number = name in members.schema.numeric
     others = [other for other in (*members.schema.numeric, *members.schema.discrete) if other != name]
-    parts = [_known(table, name) for table in (synthetic, members, control, reference)]
-    if min(map(len, parts)) < 2 or min(len(np.unique(_values(table, name))) for table in parts[:2]) < 2:
+    parts = [table.known(name) for table in (synthetic, members, control, reference)]
+    if min(map(len, parts)) < 2 or min(len(np.unique(table.column(name))) for table in parts[:2]) < 2:
         return None
     made, targets, controls, own = parts
     tolerance = None
     if is_number:
-        low, high = np.quantile(_values(targets, name), [0.01, 0.99])
+        low, high = np.quantile(targets.column(name), [0.01, 0.99])
         tolerance = float(TOLERANCE * (high - low))
 
     def right(guess: np.ndarray, table: Table) -> np.ndarray:
-        truth = _values(table, name)
+        truth = table.column(name)
         return guess == truth if tolerance is None else np.abs(guess - truth) <= tolerance
 
     def hits(guesses: Iterator[np.ndarray]) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _guess(
     )
     near = np.quantile(to_controls, NEAR_QUANTILE)
     claims = [
-        right(_values(made, name)[at[:, 0]], table) & (to[:, 0] <= near)
+        right(made.column(name)[at[:, 0]], table) & (to[:, 0] <= near)
         for at, to, table in ((at_targets, to_targets, targets), (at_controls, to_controls, controls))
     ]
     return {
@@ -170,7 +170,7 @@ def _boosting(
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     rows = learnt.sample(rng, FIT_LIMIT)
-    values = _values(rows, name)
+    values = rows.column(name)
     if len(np.unique(values)) < 2:
         yield from (np.full(len(table), values[0]) for table in tables)
         return
@@ -182,16 +182,3 @@ def _boosting(
         model.fit(encode(known), values)
         found = [model.predict(encode(table.select(others))) for table in tables]
     yield from found
-
-
-def _values(table: Table, name: str) -> np.ndarray:
-    """The column (N,): f64 or codes."""
-    if name in table.schema.numeric:
-        return table.numbers[:, table.schema.numeric.index(name)]
-    return table.codes[:, table.schema.discrete.index(name)]
-
-
-def _known(table: Table, name: str) -> Table:
-    """The rows that have a value there."""
-    values = _values(table, name)
-    return table.take(~np.isnan(values) if values.dtype.kind == "f" else values >= 0)

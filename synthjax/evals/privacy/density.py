@@ -143,7 +143,7 @@ def _log_joint(mixture: Mixture, x: jax.Array) -> jax.Array:
     return mixture.log_weight + log_det - (white**2).sum(axis=2) / 2 - x.shape[1] * jnp.log(2 * jnp.pi) / 2
 
 
-def em_step(mixture: Mixture, x: jax.Array, weight: jax.Array, ridge: float = RIDGE) -> tuple[Mixture, jax.Array]:
+def em_step(mixture: Mixture, x: jax.Array, weight: jax.Array) -> tuple[Mixture, jax.Array]:
     """One iteration of EM on x (N, D) with weight (N,); also the mean log-likelihood before it."""
     joint = _log_joint(mixture, x)
     log_p = jax.nn.logsumexp(joint, axis=1)
@@ -155,7 +155,7 @@ def em_step(mixture: Mixture, x: jax.Array, weight: jax.Array, ridge: float = RI
         centred = x - mean
         return (centred * share[:, None]).T @ centred
 
-    spread = jax.vmap(covariance)(share.T, mean) / total[:, None, None] + ridge * jnp.eye(x.shape[1])
+    spread = jax.vmap(covariance)(share.T, mean) / total[:, None, None] + RIDGE * jnp.eye(x.shape[1])
     factor = jax.vmap(_inverse_factor)(spread)
     return Mixture(jnp.log(total / total.sum()), mean, factor), weight @ log_p / weight.sum()
 

@@ -60,10 +60,8 @@ class StudyTests(DistanceTests):
 def evaluate(vectors: Mapping[str, np.ndarray], *, seed: int, limit: int) -> dict[str, Any]:
     """The tests of synthetic rows, and under `reference` of unseen ones in their place; see `compare_distances`.
 
-    Args:
-        vectors: "synthetic", "train", "unseen" and "reference" -> (N, F); the latter are the test sample.
-        seed: of subsamples.
-        limit: rows of each kind at most.
+    `vectors`: "synthetic", "train", "unseen" and "reference", the test sample, each (N, F), of which at most `limit`
+    count.
     """
     rows, others = (
         compare_distances(*distances(vectors[name], vectors["train"], vectors["reference"], seed=seed, limit=limit))
@@ -75,12 +73,9 @@ def evaluate(vectors: Mapping[str, np.ndarray], *, seed: int, limit: int) -> dic
 def distances(
     rows: np.ndarray, train: np.ndarray, test: np.ndarray, *, seed: int = 0, limit: int = 10_000
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances from vectors (N, F) to their nearest training and test vector.
+    """Distances from vectors (N, F) to their nearest training and test vector, each (n,) f64 >= 0, in the same order.
 
     As many are drawn of each of the three sets: all that the smallest has, at most `limit`.
-
-    Returns:
-        To the training rows and to the test rows, each (n,) f64 >= 0, in the same order.
     """
     rng = stream(seed, "privacy.distance_tests")
     n = min(len(rows), len(train), len(test), limit)
@@ -89,11 +84,9 @@ def distances(
 
 
 def compare_distances(to_train: np.ndarray, to_test: np.ndarray) -> dict[str, Any]:
-    """The study's tests of two sets of distances (n,), whose entries belong together.
+    """The study's tests of two sets of distances (n,), whose entries belong together, with the keys of `DistanceTests`.
 
-    Returns:
-        Plain values with the keys of `DistanceTests`; `pearson` is None where one of the sets is constant or n < 3.
-        Sets without any difference have p = 1.
+    `pearson` is None where one of the sets is constant or n < 3. Sets without any difference have p = 1.
     """
     from scipy import stats
 

@@ -13,20 +13,11 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals.figure import Count, Share, figure, part, twin
-from synthjax.evals.privacy import attributes, distance_tests, records, roc
+from synthjax.evals.privacy import attributes, distance_tests, distances, records, roc
 from synthjax.evals.privacy.attacks import from_file, informed
 from synthjax.evals.privacy.attributes import Guesses
 from synthjax.evals.privacy.distance_tests import StudyTests
-from synthjax.evals.privacy.distances import (
-    ClosePair,
-    ClosestRecord,
-    Duplicates,
-    Keys,
-    NearMatches,
-    closest_record,
-    copies,
-    duplicates,
-)
+from synthjax.evals.privacy.distances import ClosePair, ClosestRecord, Duplicates, Keys, NearMatches
 from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
 from synthjax.evals.privacy.summary import Attack, Attacks, Findings, ModelAttacks, findings, summarise
@@ -174,13 +165,13 @@ def judge(
     if save is not None:
         records.save(save, asked, guesses)
     to_synthetic = -guesses["distance"]
-    doubles = duplicates(to_synthetic[: len(asked.members)], to_synthetic[len(asked.members) :], exact)
+    doubles = distances.duplicates(to_synthetic[: len(asked.members)], to_synthetic[len(asked.members) :], exact)
     tests = {f"mia.{name}": p for name, p in mia["p"].items()}
     tests |= {f"duplicates.{kind}": found["p"] for kind, found in doubles.items()}
     return {
-        **copies(synthetic, train, others, seen, exact),
+        **distances.copies(synthetic, train, others, seen, exact),
         "duplicates": doubles,
-        "dcr": closest_record(synthetic[recorded], train, holdout, seed=seed),
+        "dcr": distances.closest_record(synthetic[recorded], train, holdout, seed=seed),
         "mia": mia,
         "findings": findings({**tests, **(more or {})}),
     }
@@ -196,18 +187,12 @@ def membership(
 ) -> tuple[dict[str, Any], AttackedRows, dict[str, np.ndarray]]:
     """Membership attacks from the synthetic file alone, and on the model where there are scores.
 
-    Args:
-        synthetic: (S, ...).
-        members: (n, ...) rows `attacked.members` of the training set.
-        others: (m, ...) rows `attacked.others` of the holdout.
-        reference: (R, ...) may be empty.
-        attacked: which rows those are.
-        attacker: what he knows. `public` members and others, at most half of each, teach the attack `informed` and
-            are then left out of all figures: of them nothing is to be found out.
+    `members` (n, ...) and `others` (m, ...) are the rows `attacked` of the training set and of the holdout, `reference`
+    may be empty. `attacker.public` members and others, at most half of each, teach the attack `informed` and are then
+    left out of all figures: of them nothing is to be found out.
 
-    Returns:
-        The part `mia` of a report; whom it is about; and what each attack said of each of them, those on the model
-        under "model.NAME".
+    Returns the part `mia` of a report; whom it is about; and what each attack said of each of them, those on the model
+    under "model.NAME".
     """
     real = np.concatenate([members, others])
     guesses, control = from_file(real, synthetic, reference, seed=attacker.seed)

@@ -99,9 +99,9 @@ def by_chance(guesses: np.ndarray, is_member: np.ndarray, seed: int) -> dict[str
     return {key: np.concatenate(blocks) for key, blocks in found.items()}
 
 
-def _thin(fpr: np.ndarray, tpr: np.ndarray, points: int = 100) -> dict[str, list[float]]:
+def _thin(fpr: np.ndarray, tpr: np.ndarray) -> dict[str, list[float]]:
     """A curve small enough for a page: evenly spaced along log false positive rate, both ends kept."""
-    wanted = np.concatenate([[0.0], np.logspace(-4, 0, points)])
+    wanted = np.concatenate([[0.0], np.logspace(-4, 0, 100)])
     keep = np.unique(np.concatenate([np.searchsorted(fpr, wanted, side="right") - 1, [0, len(fpr) - 1]]))
     return {"fpr": fpr[keep].round(6).tolist(), "tpr": tpr[keep].round(6).tolist()}
 
@@ -139,9 +139,7 @@ def holm(p: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p}
 
 
-def bootstrap(
-    guess: np.ndarray, is_member: np.ndarray, *, seed: int = 0, level: float = LEVEL
-) -> dict[str, list[float]]:
+def bootstrap(guess: np.ndarray, is_member: np.ndarray, *, seed: int = 0) -> dict[str, list[float]]:
     """Percentile intervals of all figures, members and others resampled each among themselves; name -> [low, high].
 
     A resample counts how often it holds each record, so that the records are sorted once.
@@ -159,5 +157,5 @@ def bootstrap(
             curves.append(np.insert(np.cumsum(count)[last_of_tie] / kind.sum(), 0, 0.0))
         for key, value in rates(*curves).items():
             found[key].append(float(value))
-    tails = [(1 - level) / 2, (1 + level) / 2]
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     return {key: np.quantile(values, tails).tolist() for key, values in found.items()}

@@ -63,8 +63,9 @@ def from_scores(surprise: np.ndarray, shadows: Shadows | None = None) -> dict[st
     # A record that no shadow model, or every one, was trained on has nothing to be compared with.
     known = inside.any(axis=0) & ~inside.all(axis=0)
     difficulty = np.where(inside.all(axis=0), 0.0, mean_out - surprise)
-    ratio = _log_normal(surprise, mean_in, var_in) - _log_normal(surprise, mean_out, var_out)
-    return {"score": -surprise, "difficulty": difficulty, "lira": np.where(known, ratio, 0.0)}
+    log_in = stats.norm.logpdf(surprise, mean_in, np.sqrt(var_in))
+    log_out = stats.norm.logpdf(surprise, mean_out, np.sqrt(var_out))
+    return {"score": -surprise, "difficulty": difficulty, "lira": np.where(known, log_in - log_out, 0.0)}
 
 
 def _moments(scores: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +79,3 @@ def _moments(scores: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.nda
     # A model may score all that it saw alike (a memory gives 0): the log of the ratio stays finite.
     floor = 1e-6 * max(float(scores.var()), 1e-12)
     return mean, np.maximum(variance, floor)
-
-
-def _log_normal(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    return stats.norm.logpdf(x, mean, np.sqrt(variance))

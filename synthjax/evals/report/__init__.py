@@ -23,43 +23,16 @@ import msgspec
 from synthjax import files
 from synthjax.errors import InputError
 from synthjax.evals.report import useful, verdicts
-from synthjax.evals.report.model import (
-    PROTOCOL_VERSION,
-    REPORTS,
-    Evidence,
-    ImageReport,
-    Kind,
-    Report,
-    TableReport,
-    Verdict,
-    parse,
-    schema,
-)
-from synthjax.evals.report.rows import catalogue
-
-__all__ = [
-    "PROTOCOL_VERSION",
-    "Evidence",
-    "ImageReport",
-    "Kind",
-    "Report",
-    "TableReport",
-    "Verdict",
-    "assemble",
-    "catalogue",
-    "part",
-    "read",
-    "schema",
-    "write",
-]
+from synthjax.evals.report.model import PROTOCOL_VERSION as PROTOCOL_VERSION
+from synthjax.evals.report.model import REPORTS, ImageReport, Kind, Report, TableReport, parse
+from synthjax.evals.report.model import Evidence as Evidence
+from synthjax.evals.report.model import Verdict as Verdict
+from synthjax.evals.report.model import schema as schema
+from synthjax.evals.report.rows import catalogue as catalogue
 
 
 def part(kind: Kind, name: str, found: Any) -> Any:
-    """What a measure found, typed as the part `name` of a report on that kind of data.
-
-    Raises:
-        msgspec.ValidationError: it holds another key or type; says where.
-    """
+    """What a measure found, as the part `name` of a report on that kind; msgspec.ValidationError if it is none."""
     return parse(get_type_hints(REPORTS[kind])[name], found)
 
 
@@ -73,16 +46,11 @@ def assemble(
     fidelity: Any = None,
     pictures: Mapping[str, Any] | None = None,
 ) -> ImageReport | TableReport:
-    """The whole report with its verdicts.
+    """The whole report with its verdicts, from the parts, typed or plain values as their measures return them.
 
-    Args:
-        manifest: plain values; `kind` says which report it is.
-        privacy: like the other parts, typed or the plain values that its measure returns.
-        utility: None: no labels or no target.
-        studies: None: likewise.
-        robustness: `checks`, whose levels are found here; None: likewise.
-        fidelity: None: images without labels.
-        pictures: what the page shows beside figures, plain values.
+    `manifest.kind` says which report it is. Without labels or target `utility`, `studies` and `robustness` are None, of
+    images `fidelity` too. The levels of the `checks` of robustness are found here. `pictures` is what the page shows
+    beside figures.
 
     Raises:
         msgspec.ValidationError: a key is missing or unknown, or a value of another type; says where.
@@ -103,11 +71,7 @@ def assemble(
 
 
 def write(folder: Path, report: Report) -> Path:
-    """Writes report.json into `folder`, whole or not at all; returns its path.
-
-    Raises:
-        ValueError: the report holds a NaN or an infinity, which JSON does not know.
-    """
+    """Writes report.json into `folder`, whole or not at all; its path. ValueError: it holds a NaN or an infinity."""
     path = folder / "report.json"
     files.write(path, json.dumps(msgspec.to_builtins(report), indent=1, allow_nan=False) + "\n")
     return path
@@ -116,8 +80,7 @@ def write(folder: Path, report: Report) -> Path:
 def read(path: Path) -> ImageReport | TableReport:
     """The report in a file; keys that this version does not know are left out.
 
-    Raises:
-        InputError: the file holds no report, or one of another protocol version.
+    InputError: the file holds no report, or one of another protocol version.
     """
     try:
         found = json.loads(path.read_text(), parse_float=_finite, parse_constant=_finite)

@@ -20,10 +20,7 @@ SETTINGS = ("seeds", "epochs", "seed", "level", "limits", "target", "non_members
 
 
 def assemble(reports: Mapping[str, Report]) -> dict[str, Any]:
-    """The comparison as plain values.
-
-    Args:
-        reports: name -> report, at least two, in the order of the columns.
+    """The comparison as plain values, of at least two reports by name, in the order of the columns.
 
     Returns:
         `protocol_version`; `kind`, `dataset`, `fingerprint` of the real data; `notes`, what makes the figures differ

@@ -33,8 +33,7 @@ class Gate(NamedTuple):
     def parse(cls, text: str, kind: Kind) -> "Gate":
         """The gate that a text like `privacy.mia.auc>0.55` states, on reports of that kind of data.
 
-        Raises:
-            ValueError: if it cannot be read, or names no number of the report.
+        ValueError: it cannot be read, or names no number of the report.
         """
         match = _GATE.fullmatch(text)
         try:
@@ -64,11 +63,7 @@ class Gate(NamedTuple):
 
 
 def check(gates: Sequence[Gate], report: Report) -> None:
-    """Does nothing if every condition is false.
-
-    Raises:
-        GateError: one line that names each one that holds: key, value and bound.
-    """
+    """Raises a GateError, one line with key, value and bound of each condition that holds; else does nothing."""
     failures = [failure for gate in gates if (failure := gate.failure(report)) is not None]
     if failures:
         raise GateError("; ".join(failures))

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from synthjax.evals.figure import Count, Figure, figure, part, row_of
+from synthjax.evals.figure import Count, Figure, figure, part
 from synthjax.evals.privacy.overlap import Overlap
 from synthjax.evals.privacy.protocol import Privacy, TablePrivacy
 from synthjax.evals.report.images import ImageFidelity, ImageUtility
@@ -201,12 +201,9 @@ REPORTS: dict[Kind, type[ImageReport] | type[TableReport]] = {"image": ImageRepo
 
 
 def parse(type_: Any, values: Any, *, strict: bool = True) -> Any:
-    """Plain values, or typed ones among them, as `type_`.
+    """Plain values, as a measure returns them or JSON holds them, or typed ones among them, as a type of this package.
 
-    Args:
-        type_: one of this package's types, such as `ImageReport` or `TableUtility | None`.
-        values: as a measure returns them, or as JSON holds them.
-        strict: whether a key that the type does not know is an error, rather than left out.
+    `strict`: a key that the type does not know is an error, rather than left out.
 
     Raises:
         msgspec.ValidationError: a key is missing or unknown, or a value is of another type; says where.
@@ -237,8 +234,7 @@ def schema() -> dict[str, Any]:
     for cls in _dataclasses(types):
         properties = definitions[cls.__name__]["properties"]
         for field in fields(cls):
-            row = row_of(field.metadata)
-            if row is not None:
+            if (row := field.metadata.get("figure")) is not None:
                 _describe(properties[field.name], row)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

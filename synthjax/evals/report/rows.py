@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part, part_of, row_of
+from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part
 from synthjax.evals.report.model import REPORTS, Kind, Report
 
 SECTIONS = ("utility", "fidelity", "privacy", "time")
@@ -25,23 +25,12 @@ NAME = "NAME"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure of a kind of report."""
+class Row(Figure):
+    """One figure of a kind of report, with whole keys for those of its reference, floor and interval."""
 
     section: str
     """One of `SECTIONS`."""
     key: str
-    name: str
-    meaning: str
-    better: Better | None
-    bounds: tuple[float | None, float | None]
-    reference: str | float | None
-    """A key, a number, or None."""
-    floor: str | float | None
-    interval: str | None
-    """A key."""
-    detail: bool
-    """Left out of tables."""
 
     @property
     def gate(self) -> str:
@@ -115,7 +104,8 @@ class _Place:
 def _walk(cls: Any, place: _Place) -> Iterator[Row]:
     hints = get_type_hints(cls)
     for field in fields(cls):
-        row, part, inner = row_of(field.metadata), part_of(field.metadata), _single(hints[field.name])
+        row, part = field.metadata.get("figure"), field.metadata.get("part", Part())
+        inner = _single(hints[field.name])
         if row is not None:
             yield _row(row, field.name, inner, place)
         elif part.shown and is_dataclass(inner):
@@ -141,18 +131,15 @@ def _row(row: Figure, name: str, inner: Any, place: _Place) -> Row:
             return place.at(own) + mean
         return own if own is not None else twin and f"{twin}.{name}{mean}"
 
-    return Row(
-        section=place.section,
-        key=place.at(name) + mean,
+    placed = replace(
+        row,
         name=", ".join(filter(None, (row.name, place.label))),
-        meaning=row.meaning,
-        better=row.better,
-        bounds=row.bounds,
         reference=beside(row.reference, place.reference),
         floor=beside(row.floor, place.floor),
         interval=f"{place.at(name)}.ci" if estimate else row.interval and place.at(row.interval),
         detail=row.detail or place.detail,
     )
+    return Row(**vars(placed), section=place.section, key=place.at(name) + mean)
 
 
 # --- what a report holds -------------------------------------------------------------------------------------------

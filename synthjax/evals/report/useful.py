@@ -48,9 +48,7 @@ def of_share(kept: float | None) -> Level:
 def robustness(checks: Sequence[Mapping[str, Any]], utility: ImageUtility | TableUtility) -> Robustness:
     """The level of the verdict, and what it would be under each variation, by the figures measured there.
 
-    Args:
-        checks: `name`, and of images `ours` and `real`, accuracies, of tables `kept`.
-        utility: that was varied.
+    `checks` hold `name`, and of images `ours` and `real`, accuracies, of tables `kept`.
     """
     if isinstance(utility, TableUtility):
         found = [Check(**{**check, "level": of_share(check["kept"])}) for check in checks]

@@ -39,16 +39,12 @@ SEEN = 0.05
 SHOWN = 3
 """Classes, columns and pairs that are named at most."""
 PARTS: dict[str, Callable[[Any], Verdict]] = {"utility": useful, "fidelity": alike, "privacy": private}
-
-
-def of_part(name: str, part: Any) -> Verdict:
-    """The verdict on one part of a report: `utility`, `fidelity` or `privacy`."""
-    return PARTS[name](part)
+"""Parts of a report that have a verdict, and what gives it."""
 
 
 def of_parts(parts: Mapping[str, Any]) -> dict[str, Verdict]:
     """The verdicts on those parts of a report that were measured, by name."""
-    return {name: of_part(name, parts[name]) for name in PARTS if parts[name] is not None}
+    return {name: verdict(parts[name]) for name, verdict in PARTS.items() if parts[name] is not None}
 
 
 def of_report(report: Report) -> list[Verdict]:
