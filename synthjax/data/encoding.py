@@ -224,20 +224,16 @@ class Encoder:
 
     def rows(self, units: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
         """Units (n, columns) f32, as `inverse` gives them, as typed rows; the rest as in `decode`."""
-        names = tuple(coding.name for coding in self.codings)
-        tolerances = {coding.name: coding.tolerance for coding in self.codings}
         import pandas as pd
 
+        names = tuple(coding.name for coding in self.codings)
+        tolerances = {coding.name: coding.tolerance for coding in self.codings}
         rows = column_units.decoded(self.learnt, names, units, seed, start, tolerances)
         if self.plan is None:
             return rows
         whole = self.plan.decode(rows)
         kept = [field.name for field in self.schema.fields if field.kept]
         return pd.DataFrame({name: (whole if name in whole else rows)[name] for name in kept})
-
-    def keeps(self, frame: "pd.DataFrame") -> np.ndarray:
-        """(n,) bool: which rows keep all rules that every row has to keep; for the most part `rows` sees to it."""
-        return self.plan.keeps(frame) if self.plan and self.plan.left else np.ones(len(frame), bool)
 
     @functools.cached_property
     def _fields(self) -> dict[str, Field]:

@@ -1,6 +1,7 @@
 """Rules between the columns of a table while it is measured, and the columns that are learnt so that they hold.
 
-A schema file may list the rules itself; a table without such a list has those that `synthjax.rules.find` finds:
+A schema file may list the rules. Where it does not, those that `synthjax.rules.find` finds are kept if it was asked for
+(`rules` of `synthjax.data.load`):
 
     rules:
       - total = fare + tip                             # every synthetic row keeps it
@@ -11,7 +12,7 @@ Identifiers, free text and constants take no part.
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,18 +57,18 @@ class Between(NamedTuple):
 
     rules: tuple[Rule, ...] = ()
     plan: Plan | None = None
-    """How they are kept; None: no column follows from others."""
+    """How they are kept; None: nothing has to be done for them."""
     notes: tuple[str, ...] = ()
     """Rules of the schema file that training rows break, a line each."""
 
 
-def of(listed: Any, look: bool, frames: Sequence["pd.DataFrame"], schema: Schema, where: str) -> Between:
+def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str) -> Between:
     """The rules of a table, and how they are kept.
 
     Args:
-        listed: what the schema file says of rules; None: nothing.
-        look: whether rules are looked for where nothing is said of them.
-        frames: typed training and holdout rows, or samples of them; the latter confirm what the former show.
+        listed: what the schema file says of rules; None: nothing, and they are looked for.
+        train: typed training rows, or a sample of them.
+        unseen: holdout rows likewise, which confirm what those show.
         schema: of the table.
         where: the schema file, for messages.
 
@@ -75,15 +76,16 @@ def of(listed: Any, look: bool, frames: Sequence["pd.DataFrame"], schema: Schema
         InputError: as `read` and `measured`.
     """
     names = [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
-    train, unseen = (frame[names] for frame in frames)
+    train, unseen = train[names], unseen[names]
     notes: list[str] = []
     if listed is not None:
         found, notes = measured(read(listed, where), train, unseen, schema, where)
     else:
-        found = rules.find(train, unseen if len(unseen) else None, min_count=schema.min_count) if look else []
+        found = rules.find(train, unseen if len(unseen) else None, min_count=schema.min_count)
     keep = [schema.target] if schema.target else []
     planned = rules.plan(found, train, keep=keep, min_count=schema.min_count) if found else None
-    return Between(tuple(found), planned if planned and planned.steps else None, tuple(notes))
+    needed = planned is not None and (planned.steps or planned.left)
+    return Between(tuple(found), planned if needed else None, tuple(notes))
 
 
 def measured(

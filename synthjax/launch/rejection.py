@@ -17,6 +17,8 @@ from synthjax.launch.class_counts import class_counts
 from synthjax.model import DataSpec, Model
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from synthjax.data.encoding import Encoder
 
 TRIES = 50
@@ -57,7 +59,9 @@ class Wanted(NamedTuple):
             for b, (units, rows) in zip(short, draw(t, short), strict=True):
                 frame = self.encoder.rows(units)
                 met = [condition.holds(frame) for condition in self.conditions]
-                kept[b].append(rows[np.all([*met, self.encoder.keeps(frame)], axis=0)])
+                if self.encoder.plan and self.encoder.plan.left:
+                    met.append(self.encoder.plan.keeps(frame))
+                kept[b].append(rows[np.all(met, axis=0)])
         for b, n in wanted.items():
             self._check(b, n, sum(map(len, kept[b])))
         return [np.concatenate(kept[b])[:n] for b, n in wanted.items()]
@@ -72,6 +76,32 @@ class Wanted(NamedTuple):
             f"--where: {count:,} of the {wanted:,} rows that block {b} needs were found among "
             f"{TRIES * len(self.labels):,} drawn; {advice}"
         )
+
+
+def keeping_rules(
+    encoder: "Encoder",
+    x: np.ndarray,
+    rows: Callable[[np.ndarray], "pd.DataFrame"],
+    again: Callable[[int, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Rows x (n, ...) with those drawn again that break a rule which decoding alone does not keep.
+
+    `rows` decodes them; `again(attempt, places)` draws those in these places anew. InputError if some break a rule in
+    all of `TRIES` attempts.
+    """
+    if encoder.plan is None or not encoder.plan.left:
+        return x
+    for t in range(TRIES):
+        broken = np.flatnonzero(~encoder.plan.keeps(rows(x)))
+        if not len(broken):
+            return x
+        x = np.array(x)
+        x[broken] = again(t, broken)
+    left = ", ".join(map(repr, map(str, encoder.plan.left)))
+    raise InputError(
+        f"rule {left}: {len(broken)} of {len(x)} rows broke it in {TRIES} attempts; train again with `exact: false` "
+        "said of it in the schema file"
+    )
 
 
 def plan(

@@ -199,23 +199,17 @@ def _drawer(
         return jax.random.fold_in(jax.random.fold_in(jax.random.key(request.seed), _ATTEMPTS), t)
 
     def kept(b: int, x: np.ndarray) -> np.ndarray:
-        """Rows of a block, those that break a rule drawn again."""
-        assert encoder is not None
-        for t in range(rejection.TRIES):
-            broken = ~encoder.keeps(encoder.rows(x))
-            if not broken.any():
-                break
+        def anew(t: int, places: np.ndarray) -> np.ndarray:
             (other,) = blocks(again(t), {b: request.labels(b)})
-            x = np.where(broken[:, None], units(other), x)
-        return x
+            return units(other)[places]
+
+        assert encoder is not None
+        return rejection.keeping_rules(encoder, units(x), encoder.rows, anew)
 
     def draw(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         drawn = blocks(sampling.request_key(request.seed), {b: request.labels(b) for b in numbers})
         for b, x in zip(numbers, drawn, strict=True):
-            if not request.table:
-                yield np.asarray(request.spec.decode(x))
-            else:
-                yield kept(b, units(x)) if encoder and encoder.plan and encoder.plan.left else units(x)
+            yield kept(b, x) if request.table else np.asarray(request.spec.decode(x))
 
     def attempt(t: int, numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         assert wanted is not None

@@ -91,7 +91,7 @@ class Run:
           (N, H, W, C) uint8 images 0 ... levels - 1, or a data frame with the columns and types of the real table.
 
         Raises:
-          InputError: a label or an option is out of range.
+          InputError: a label or an option is out of range, or a rule is broken however often rows are drawn.
 
             >>> images = synthjax.load("runs/ddpm-digits").sample(np.arange(10))    # doctest: +SKIP
         """
@@ -105,10 +105,19 @@ class Run:
             return self.model.sample(key, state, labels, **options)
 
         state = self._part(draw, np.zeros(size, np.int32))
-        with runs.precision(self.config):
-            blocks = list(sampling.draw(self.model, state, key, labels, block=size, **options))
-        x = np.concatenate(blocks) if blocks else np.zeros((0, *self.spec.shape), np.float32)
-        return np.asarray(self.spec.decode(x)) if self.encoder is None else self.encoder.decode(x, seed=seed)
+
+        def drawn(key: jax.Array, labels: np.ndarray) -> np.ndarray:
+            with runs.precision(self.config):
+                blocks = list(sampling.draw(self.model, state, key, labels, block=size, **options))
+            return np.concatenate(blocks) if blocks else np.zeros((0, *self.spec.shape), np.float32)
+
+        x = drawn(key, labels)
+        if self.encoder is None:
+            return np.asarray(self.spec.decode(x))
+        from synthjax.launch.rejection import keeping_rules
+
+        rows = functools.partial(self.encoder.decode, seed=seed)
+        return rows(keeping_rules(self.encoder, x, rows, lambda t, at: drawn(jax.random.fold_in(key, t), labels[at])))
 
     def log_prob(
         self, x: "np.ndarray | pd.DataFrame", y: np.ndarray | None = None, *, seed: int = 0, **options: Any
