@@ -61,7 +61,7 @@ def parse(text: str, encoder: "Encoder") -> Condition:
     if field.kind in ("id", "text"):
         raise InputError(f"--where={shown(text)}: {shown(name)} is {field.holds()}")
     if cell not in field.categories and cell in (*MISSING, field.token, *field.tokens):
-        value, known = None, field.missing > 0
+        value, known = None, field.missing > 0 and not (field.kind == "constant" and field.categories)
     else:
         value = _number(field, cell) if field.kind in NUMERIC else _category(field, cell)
         known = value is not None

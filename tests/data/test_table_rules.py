@@ -101,6 +101,16 @@ def test_conditions_on_computed_columns(found):
     np.testing.assert_array_equal(condition.holds(rows), rows["land"] == "IT")
 
 
+def test_a_constant_is_never_missing_where_its_value_is_kept(tmp_path):
+    path, schema = tmp_path / "rows.csv", tmp_path / "schema.yaml"
+    pd.DataFrame({"a": range(60), "c": ["only", None] * 30}).to_csv(path, index=False)
+    schema.write_text("columns: {c: {kind: constant}, a: {kind: integer}}\n")
+    encoder = data.load(str(path), schema=str(schema)).encoder
+    assert conditions.parse("c=only", encoder).holds(encoder.decode(np.zeros((3, encoder.width)))).all()
+    with pytest.raises(InputError, match="no row has ''"):
+        conditions.parse("c=", encoder)
+
+
 def test_rules_of_a_schema_file(tmp_path):
     path, schema = tmp_path / "trips.csv", tmp_path / "schema.yaml"
     trips(path)
