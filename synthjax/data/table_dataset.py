@@ -14,6 +14,7 @@ Data sets known by name, from `data_dir` or a folder of that name in it:
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,7 +27,7 @@ from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
 from synthjax.data.encoding import Encoder
 from synthjax.data.readers import KNOWN_DELIMITERS, Reader, frame_reader, open_table
-from synthjax.data.schema import Overrides, Schema, check_known, read_overrides
+from synthjax.data.schema import NUMERIC, Overrides, Schema, check_known, read_overrides
 from synthjax.data.schema_inference import CLASSES, class_order, infer
 from synthjax.data.text_values import NUMBER, Chunk, missing_in, typed
 from synthjax.errors import InputError
@@ -183,7 +184,7 @@ class Options(NamedTuple):
     target: str | None = None
     """The column to predict; None: that of a data set known by name."""
     encoding: str = "quantile"
-    """One of `encoding.PRESETS`."""
+    """One of `codings.PRESETS`."""
     schema: str | Path | None = None
     """A schema file, see `schema.read_overrides`."""
     min_count: int = 5
@@ -206,7 +207,8 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     _check(found, options)
     reader = found.train
     said = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
-    samples = {split: _sampled(splits[split]) for split in ("train", "holdout")}
+    wanted = options.rules or said.rules is not None
+    samples = {split: _sampled(splits[split]) for split in (("train", "holdout") if wanted else ("train",))}
     kept: dict[str, list[pa.Table]] = {split: [] for split in samples}
 
     def training() -> Iterator[Chunk]:
@@ -230,13 +232,17 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     if len(reader.names) == 1 and schema.fields[0].kind in ("constant", "id", "text"):
         what = f"one column only, {shown(reader.names[0])!r}, {schema.fields[0].holds()}"
         raise fault(reader.where, f"{what}; is it another delimiter? Those known are {KNOWN_DELIMITERS}")
-    frames = [
-        typed(Chunk(pa.concat_tables(kept.pop(split)), sample), schema, reader.tokens, reader.where)
+    needed = schema if wanted else replace(schema, fields=tuple(f for f in schema.fields if f.kind in NUMERIC))
+    frames = {
+        split: typed(Chunk(pa.concat_tables(kept.pop(split)), sample), needed, reader.tokens, reader.where)
         for split, sample in samples.items()
-    ]
-    between = table_rules.of(said.rules, options.rules, frames, schema, str(options.schema or reader.where))
+    }
+    between = table_rules.Between()
+    if wanted:
+        where = str(options.schema or reader.where)
+        between = table_rules.of(said.rules, frames["train"], frames["holdout"], schema, where)
     free = _learnt(reader, splits["train"], between.plan, schema) if between.plan else None
-    encoder = _fitted(frames[0], schema, options.encoding, between.plan, free, reader.where)
+    encoder = _fitted(frames["train"], schema, options.encoding, between.plan, free, reader.where)
     del frames
     notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
     rows, unseen = _encoded(reader, splits, encoder)
