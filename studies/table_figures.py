@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.evals import encoders, maps
-from synthjax.evals.streams import stream
 from synthjax.evals.table import Table
 
 from . import canvas
@@ -21,8 +19,6 @@ from .canvas import Path
 
 POINTS = 1500
 """Rows that a scatter plot shows at most."""
-EMBEDDED = 500
-"""Rows of each table in `embed` at most: in three dimensions 1,000 rows take ten seconds."""
 PAIRED = 8
 """Columns that `pair_plots` shows at most."""
 COLUMNS = 30
@@ -282,17 +278,6 @@ def _draw_joint(
     if pearson is not None:
         label = f"Pearson's r = {pearson['r']:.2f}, p = {pearson['p']:.2g}"
         above.set_title(label, fontsize=9, color=canvas.INK)
-
-
-def embed(tables: Mapping[str, Table], *, seed: int = 0, limit: int = EMBEDDED) -> dict[str, np.ndarray]:
-    """t-SNE of at most `limit` rows of several tables at once: name -> places (n, 3) f64.
-
-    The first table, the real one, gives the vectors (`encoders.metric`) their scale.
-    """
-    encode = encoders.metric(next(iter(tables.values())))
-    rng = stream(seed, "fidelity.embed")
-    points = {name: encode(table.sample(rng, limit)) for name, table in tables.items()}
-    return maps.embed(points, dims=3, seed=seed)
 
 
 def embedding(path: Path, places: Mapping[str, np.ndarray], *, title: str = "t-SNE of real and synthetic rows") -> None:

@@ -10,7 +10,7 @@ from synthjax.evals import encoders
 from synthjax.evals.fidelity import tables as fidelity
 from synthjax.evals.privacy import distance_tests
 from synthjax.evals.table import from_frames
-from synthjax.studies import canvas, table_figures
+from synthjax.studies import canvas, s2_pictures, table_figures
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_an_embedding_keeps_clusters_apart(drawn):
     rows = customers(0, 60, gaps=0)
     far = rows.assign(age=rows["age"] + 500, city="Rye", churned="never")
     tables = from_frames({"real": rows, "synthetic": far}, KINDS, "churned")
-    places = table_figures.embed(tables, limit=40)
+    places = s2_pictures.embed(tables, limit=40)
     assert [points.shape for points in places.values()] == [(40, 3), (40, 3)]
     both = np.concatenate(list(places.values()))
     apart = np.linalg.norm(both[:, None] - both, axis=-1) + np.diag(np.full(80, np.inf))
@@ -96,7 +96,7 @@ def test_an_embedding_keeps_clusters_apart(drawn):
     figure = drawn(table_figures.embedding, places)
     assert [axes.get_title() for axes in figure.axes] == ["all", "real", "synthetic"]
     with pytest.raises(InputError, match="2 rows are too few"):
-        table_figures.embed(tables, limit=1)
+        s2_pictures.embed(tables, limit=1)
 
 
 def test_steps_have_a_row_per_model_and_the_real_table_first(drawn):
