@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most programs run for a few steps here, and compiling them well takes several times as long as running them. Not with
-# --xla_cpu_use_fusion_emitters=false: together they let collectives of one program wait for each other.
+# --xla_cpu_use_fusion_emitters=false: together they let collectives of one program wait for each other for ever.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 # One cache for this run and the processes it starts, which compile the same programs again and again.

@@ -42,10 +42,7 @@ def scaled(values: "pd.Series", field: Field) -> np.ndarray:
     Raises:
         InputError: an infinity, or a value that is not of the field's kind; row and column are named.
     """
-    numbers = _numbers(values, field)
-    if (odd := np.isinf(numbers)).any():
-        raise _fault(values, field, odd, "not a finite number")
-    return _interp(numbers, *_knots(field)).astype(np.float32)
+    return _interp(_numbers(values, field), *_knots(field)).astype(np.float32)
 
 
 def typed(frame: "pd.DataFrame", field: Field) -> Any:
@@ -60,8 +57,6 @@ def typed(frame: "pd.DataFrame", field: Field) -> Any:
     if field.kind in DISCRETE:
         return _texts(values).to_pandas().array
     numbers = _numbers(values, field)
-    if (odd := np.isinf(numbers)).any():
-        raise _fault(values, field, odd, "not a finite number")
     return as_times(numbers) if field.kind == "datetime" else numbers
 
 
@@ -94,7 +89,14 @@ def shared_scaled(field: Field) -> np.ndarray:
 
 
 def _numbers(values: "pd.Series", field: Field) -> np.ndarray:
-    """(n,) f64 numbers, of dates in seconds since 1970-01-01; NaN where missing."""
+    """(n,) f64 finite numbers, of dates in seconds since 1970-01-01; NaN where missing."""
+    numbers = _read(values, field)
+    if (odd := np.isinf(numbers)).any():
+        raise _fault(values, field, odd, "not a finite number")
+    return numbers
+
+
+def _read(values: "pd.Series", field: Field) -> np.ndarray:
     import pandas as pd
 
     if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":  # most columns: without pandas' tests
@@ -189,8 +191,8 @@ def decoded(
             u = units[:, unit_of[field.name]].astype(np.float64)
             columns[field.name] = values_of(u, field, tolerances.get(field.name, 0.0))
         elif field.kind in DISCRETE:
-            number_of = pa.array(units[:, unit_of[field.name]].astype(np.int64))
-            columns[field.name] = _categories(field).take(number_of).to_pandas().array
+            drawn = pa.array(units[:, unit_of[field.name]].astype(np.int64))
+            columns[field.name] = _categories(field).take(drawn).to_pandas().array
         elif field.kind == "constant":
             value = field.categories[0] if field.categories else None
             columns[field.name] = pa.repeat(pa.scalar(value, pa.string()), len(units)).to_pandas().array

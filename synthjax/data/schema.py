@@ -10,7 +10,7 @@ checkpoint (`to_dict`) and corrected by hand in a YAML or JSON file (`read_overr
       income: {encoding: mode}               # see synthjax.data.encoding
       height: {missing: [-999, "?"]}         # cells that say that a value is missing, as the file spells them
     missing: [unknown]                       # the same for every column; both beside MISSING
-    rules: ["start <= end"]                  # see synthjax.data.table_rules; without the line they are looked for
+    rules: ["start <= end"]                  # see synthjax.data.table_rules
 
 Nothing that fewer than `min_count` training rows hold is kept exactly (5 by default; 1 switches this off):
 

@@ -134,7 +134,6 @@ def load(
         min_count: of a table, fewest rows that must share a category or an extreme value; 1 gives every value away.
         test: of data in a file or folder, another one with the examples of the test split, images in `x` and `y` or a
             folder by class: no test split is cut from `name`.
-
         rules: of a table, whether to look for rules between its columns, which synthetic rows then keep (see
             `synthjax.rules`); those that the schema file lists hold in any case.
 

@@ -60,7 +60,7 @@ SHORT = {
 OF_MODEL = ("steps", "batch_size")
 """Those that are fields of the model's Config."""
 COLUMNS = 40
-"""Most columns of a table that the summary before training lists."""
+"""Most columns, and most rules between them, that the summary of a table before training lists."""
 
 
 def define_flags() -> None:
@@ -188,8 +188,9 @@ def table_report(data: Dataset) -> str:
     if columns > COLUMNS:
         head, tail = lines[: 2 + COLUMNS], lines[2 + columns :]
         lines = [*head, f"... and {columns - COLUMNS:,} columns more", *tail]
-    if data.table.rules:
-        lines += ["rules, which synthetic rows keep as training rows do:", *(f"  {rule}" for rule in data.table.rules)]
+    if rules := data.table.rules:
+        lines += ["rules, which synthetic rows keep as training rows do:", *(f"  {rule}" for rule in rules[:COLUMNS])]
+        lines += [f"  ... and {len(rules) - COLUMNS:,} rules more"] * (len(rules) > COLUMNS)
     return "\n".join([*lines, *data.table.notes]) + "\n"
 
 
