@@ -40,7 +40,7 @@ def mixed(seed=0, n=N):
         "money": [f"{value:.2f}" for value in np.exp(rng.normal(size=n))],
         "count": np.where(rng.random(n) < 0.7, 0, rng.integers(0, 1000, n)),
         "gap": np.where(gone, "", rng.integers(0, 50, n).astype(str)),
-        "day": [str(np.datetime64("2016-01-01") + int(d)) for d in rng.integers(0, 900, n)],
+        "day": [str(np.datetime64("2016-01-01") + np.timedelta64(int(d), "D")) for d in rng.integers(0, 900, n)],
         "time": np.where(gone, "NA", [f"2016-03-{d:02d} 07:{d:02d}:00" for d in rng.integers(1, 29, n)]),
         "word": rng.choice(["red", "green", "blue"], n, p=[0.6, 0.3, 0.1]),
         "some": np.where(rng.random(n) < 0.3, "", rng.choice(["x", "y"], n)),

@@ -38,14 +38,17 @@ def adversarial(seed, n=400):
     day = np.datetime64("1950-01-01")
     return {
         "few": padded([f"{v:.6f}" for v in 1e3 * rng.random(int(rng.integers(1, 30)))], n),
-        "dates": padded([str(day + int(d)) for d in rng.integers(0, 30_000, int(rng.integers(1, 20)))], n),
+        "dates": padded(
+            [str(day + np.timedelta64(int(d), "D")) for d in rng.integers(0, 30_000, int(rng.integers(1, 20)))], n
+        ),
         "steps": [100_003 + 7 * i for i in range(n)],  # means of equal steps meet numbers of rows
         "skewed": [f"{v:.6f}" for v in np.exp(4 * rng.normal(size=n))],
         "atoms": [f"{v:.4f}" for v in np.where(rng.random(n) < 0.8, 17.1234, 1e4 * rng.random(n))],
         "clusters": [f"{v:.5f}" for v in rng.integers(0, 60, n) * 1000.0 + rng.random()],
         "pairs": [f"{v:.5f}" for v in np.repeat(1e3 * rng.random(n // 4), 4)],  # four rows each
         "times": [
-            str(np.datetime64("2016-01-01T00:00:00") + int(s)).replace("T", " ") for s in rng.integers(0, 10**8, n)
+            str(np.datetime64("2016-01-01T00:00:00") + np.timedelta64(int(s), "s")).replace("T", " ")
+            for s in rng.integers(0, 10**8, n)
         ],
         "outliers": [f"{v:.5f}" for v in [1e8 * rng.random(), -1e8 * rng.random(), *rng.normal(size=n - 2)]],
         "words": rng.choice(["a", "b"], n),
@@ -111,7 +114,7 @@ def test_shared_numbers_and_dates_come_back_exactly(encoding, size):
         return [shared[k] if k < len(shared) else other for k, other in zip(kind, others, strict=True)]
 
     moment = np.datetime64("1970-01-01T00:00:00.000000")
-    moments = [str(moment + int(us)).replace("T", " ") for us in rng.integers(0, 2**50, n)]
+    moments = [str(moment + np.timedelta64(int(us), "us")).replace("T", " ") for us in rng.integers(0, 2**50, n)]
     columns = {
         "whole": among(BIG, rng.integers(0, 10**9, n)),
         "wide": among([999_999_999_999_998, 999_999_999_999_999, 1, 0], rng.integers(0, 10**15, n)),
