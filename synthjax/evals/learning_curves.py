@@ -62,29 +62,21 @@ def sizes(most: int) -> list[int]:
     return [*found, most]
 
 
-def curve(score: Score, real: Draw, synthetic: Draw, most: int, tick: Callable[[], None]) -> list[dict[str, Any]]:
-    """Scores by size of the training set up to `most`, as a list with the keys of `CurvePoint`.
-
-    `real` and `synthetic` draw rows; `tick` is called after each training.
-    """
+def curve(score: Score, real: Draw, synthetic: Draw, most: int) -> list[dict[str, Any]]:
+    """Scores by size of the training set up to `most`, as a list with the keys of `CurvePoint`."""
     none = np.empty(0, np.int64)
     found = []
     for size in sizes(most):
         ours = student(score(none, synthetic(size)), high=1)
-        tick()
         theirs = student(score(real(size), none), high=1)
-        tick()
         found.append({"n": size, "synthetic": ours, "real": theirs})
     return found
 
 
-def mixing(
-    score: Score, real: Draw, synthetic: Draw, n: int, available: int, tick: Callable[[], None]
-) -> list[dict[str, Any]]:
+def mixing(score: Score, real: Draw, synthetic: Draw, n: int, available: int) -> list[dict[str, Any]]:
     """Scores of `n` real examples topped up with synthetic ones, as a list with the keys of `MixPoint`.
 
-    The first has no synthetic examples; factors that need more than there are (`available`) are left out. `real` and
-    `synthetic` draw rows; `tick` is called after each training.
+    The first has no synthetic examples; factors that need more than there are (`available`) are left out.
     """
     rows, found = real(n), []
     for factor in MIX:
@@ -95,7 +87,6 @@ def mixing(
         found.append(
             {"factor": factor, "n_real": n, "n_synthetic": count, "score": student(score(rows, added), high=1)}
         )
-        tick()
     return found
 
 

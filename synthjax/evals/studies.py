@@ -74,7 +74,9 @@ def evaluate(
 
     def answers(real: np.ndarray, made: np.ndarray, fills: int = 0) -> Any:
         rows = domain.concat(domain.take(train, real), domain.take(synthetic, made))
-        return domain.answers(rows, test, seeds=seeds, seed=seed, **domain.study(largest, fills))
+        found = domain.answers(rows, test, seeds=seeds, seed=seed, **domain.study(largest, fills))
+        tick()
+        return found
 
     def score(real: np.ndarray, made: np.ndarray) -> list[float]:
         return [domain.score(test, answer) for answer in answers(real, made)]
@@ -85,11 +87,11 @@ def evaluate(
     labels = top_up.Labels(domain.labels(train), domain.labels(synthetic), domain.labels(test), domain.classes)
     rare = top_up.skipped("the target is a number")
     if domain.classes:
-        rare = top_up.evaluate(classes, labels, limit=sizes.filled, seed=seed, tick=tick)
+        rare = top_up.evaluate(classes, labels, limit=sizes.filled, seed=seed)
     draw_real, draw_made = (lambda size, rows=rows: domain.draw(rng, rows, size) for rows in (train, synthetic))
     return {
-        "curve": learning_curves.curve(score, draw_real, draw_made, most, tick),
-        "mixing": learning_curves.mixing(score, draw_real, draw_made, real, made, tick),
+        "curve": learning_curves.curve(score, draw_real, draw_made, most),
+        "mixing": learning_curves.mixing(score, draw_real, draw_made, real, made),
         "top_up": {**rare, "said": top_up.sentence(rare, domain.classifier, domain.unit)},
         "ranking": rank_agreement.evaluate(sets, sizes.ranked, seeds=seeds, seed=seed, tick=tick),
         "seeds": seeds,

@@ -89,13 +89,11 @@ class Labels(NamedTuple):
     names: Sequence[str]
 
 
-def evaluate(
-    answers: Answers, labels: Labels, *, limit: int, seed: int = 0, tick: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+def evaluate(answers: Answers, labels: Labels, *, limit: int, seed: int = 0) -> dict[str, Any]:
     """What filling up the rare classes is worth: plain values with the keys of `TopUp` but `said`.
 
     The filled set has at most `limit` examples; of a larger one, the real part is cut first, each class alike. `seed`
-    is that of the draws and the bootstrap; `tick` is called after each of the `TRAININGS`.
+    is that of the draws and the bootstrap.
     """
     real, made, test, classes = labels
     rng = stream(seed, "top_up")
@@ -107,10 +105,7 @@ def evaluate(
     n_test = int((test == rarest).sum())
     if reason := _reason(labels, lacking, added, rarest, limit):
         return skipped(reason)
-    sides = []
-    for one, other in _sets(rng, rows, real, made, added):
-        sides.append(answers(one, other))
-        tick()
+    sides = [answers(*rows_of_both) for rows_of_both in _sets(rng, rows, real, made, added)]
     present = np.unique(test)
     return {
         "reason": None,
