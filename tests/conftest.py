@@ -26,7 +26,17 @@ DEAREST_FIRST = (
     "tests/test_contract.py",
     "tests/test_readme.py",
     "tests/test_faults.py",
+    "tests/models/test_rbm.py",
+    "tests/models/test_table_gan.py",
     "tests/test_processes.py",
+    "tests/evals/test_studies.py",
+    "tests/gibbs/test_machine.py",
+    "tests/models/test_dbm.py",
+    "tests/models/test_mixture.py",
+    "tests/models/test_counting.py",
+    "tests/launch/test_compare.py",
+    "tests/launch/test_search.py",
+    "tests/launch/test_eval_tables.py",
 )
 """The files that take longest: begun first, so that all workers end at about the same time."""
 BY_PARAMETER = ("tests/test_contract.py",)
@@ -73,6 +83,16 @@ def data_dir() -> Path:
     if not folder:
         pytest.skip("SYNTHJAX_DATA_DIR names no folder with the real data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def small_look():
+    """Level look with hardly any work, for the rest of the module."""
+    from small_look import shrink
+
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        yield
 
 
 @pytest.fixture

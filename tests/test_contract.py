@@ -215,7 +215,7 @@ def test_score_has_a_forward_mode_and_hessian_vector_products(subject):
     assert slope.shape == () and curvature.shape == batch.x.shape
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.slow), 4])
 def test_several_devices_agree_with_one(compiled_often, devices):
     subject = compiled_often
     sharding = subject.trainer(devices).replicated

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import command as of_launcher
 from commands import environment, finish
 from in_process import run
+from small_look import HOOK
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -52,8 +54,10 @@ def shortened(command: str) -> list[str]:
 
 def start(workplace: Path, words: list[str]) -> tuple[int, str, str]:
     """Runs a command in `workplace` as a process of its own."""
+    if words[:2] == ["python", "-m"]:
+        words = of_launcher(words[2].rpartition(".")[2], *words[3:], hook=HOOK if words[2].endswith("eval") else "")
     words = [sys.executable if word == "python" else word for word in words]
-    return finish(words, cwd=workplace, env=environment(PYTHONPATH=str(ROOT)))
+    return finish(words, cwd=workplace, env=environment(PYTHONPATH=f"{ROOT}:{ROOT / 'tests'}"))
 
 
 def check(workplace: Path, command: str) -> None:
@@ -73,8 +77,8 @@ def write_images(path: Path, side: int, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory) -> Path:
-    """A folder that looks like a checkout, in which README's first command was run."""
+def workplace(tmp_path_factory, small_look) -> Path:
+    """A folder that looks like a checkout, in which README's first command was run; level look does little."""
     folder = tmp_path_factory.mktemp("readme")
     for name in ("configs", "launch"):
         (folder / name).symlink_to(ROOT / name)

@@ -145,7 +145,7 @@ def test_a_broken_report_is_one_line(text, folder):
 
 
 @pytest.mark.parametrize(("value", "code"), [("1e300", 3), ("9e18", 0)])
-def test_a_set_with_a_huge_number_is_refused_in_one_line_or_judged(value, code, folder):
+def test_a_set_with_a_huge_number_is_refused_in_one_line_or_judged(value, code, folder, small_look):
     rows = (folder / "shop.csv").read_text().splitlines()
     head = rows[0].split(",")
     number = next(i for i, word in enumerate(rows[1].split(",")) if word.replace(".", "").isdigit() and "." in word)

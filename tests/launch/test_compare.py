@@ -56,7 +56,7 @@ def ask(folder, name):
 
 
 @pytest.fixture(scope="module")
-def compared(folder):
+def compared(folder, small_look):
     asked = Asked(real="digits")
 
     def judge(way):
@@ -90,7 +90,7 @@ def test_reports_fit_their_published_schema(compared, folder):
     assert {"report.csv", "report.tex", "report.html"} <= {path.name for path in (folder / "noisy-eval").iterdir()}
     assert len(made["manifest"]["code_sha256"]) == 64 and "optax" in made["manifest"]["versions"]
     assert [check["name"] for check in made["robustness"]["checks"]][-1] == "synthetic images moved, dimmed and noisy"
-    assert made["fidelity"]["network"]["examples"] == 1_000 and made["utility"]["loss"]["n"] == 359
+    assert made["fidelity"]["network"]["examples"] == 200 and made["utility"]["loss"]["n"] == 359
 
 
 def test_a_class_without_synthetic_examples_is_said_wherever_it_matters(compared, folder):
@@ -127,7 +127,7 @@ def test_what_was_judged_is_judged_once(compared, folder, monkeypatch):
     assert parts.finished(folder / "noisy-eval", *where[1:], {}) is None  # another file's
 
 
-def test_finished_parts_are_kept_and_reused(digits, folder, tmp_path, monkeypatch, capsys):
+def test_finished_parts_are_kept_and_reused(digits, compared, folder, tmp_path, monkeypatch, capsys):
     path = tmp_path / "copy.npz"
     shutil.copy(folder / "copy.npz", path)
     subject = subjects.of_images(digits, subjects.read_synthetic(path, digits.spec), path, None)
@@ -175,7 +175,7 @@ def test_parts_of_other_settings_and_damaged_ones_are_made_anew(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_set_without_labels_is_judged_by_what_needs_none(folder):
+def test_a_set_without_labels_is_judged_by_what_needs_none(folder, small_look):
     found = eval.judge(ask(folder, "unlabelled.npz"), PROTOCOL, None)
     assert found.utility is None and found.fidelity.per_class == {} and found.fidelity.precision > 0.5
     assert errors(json.loads((folder / "unlabelled-eval" / "report.json").read_text())) == []
@@ -195,7 +195,7 @@ def test_what_a_model_cost(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
+def table(tmp_path_factory, small_look):
     folder = tmp_path_factory.mktemp("tables")
     train = homes(0)
     frames = {"train": train, "test": homes(1, 200), "alone": alone(train), "honest": homes(2, 250)}
