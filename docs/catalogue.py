@@ -4,7 +4,13 @@ from pathlib import Path
 
 from synthjax.evals.report.rows import SECTIONS, Row, catalogue
 
-TITLES = {"utility": "usefulness", "fidelity": "likeness", "privacy": "privacy", "time": "time"}
+TITLES = {
+    "utility": "usefulness",
+    "fidelity": "likeness",
+    "rules": "rows that make sense",
+    "privacy": "privacy",
+    "time": "time",
+}
 BETTER = {"high": "higher", "low": "lower", None: ""}
 
 

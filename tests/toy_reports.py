@@ -66,7 +66,7 @@ def verdict(name, level):
 def verdicts():
     """Those of the first page and of the parts."""
     first = {"publish": "poor", "good": "fair", "lost": "good", "checkpoint": "poor"}
-    parts = {"utility": "useful", "fidelity": "alike", "privacy": "private"}
+    parts = {"utility": "useful", "fidelity": "alike", "rules": "consistent", "privacy": "private"}
     return {
         "verdicts": [verdict(name, level) for name, level in first.items()],
         "parts": {part: verdict(name, "fair") for part, name in parts.items()},
@@ -238,7 +238,7 @@ def image():
     check = {"name": f"another {NASTY}", "level": "fair", "ours": 0.911, "real": 0.922}
     grid = {"names": ["a", NASTY], "png": _square(0)}
     return {
-        "protocol_version": 3,
+        "protocol_version": 4,
         "manifest": manifest("image", epochs=12),
         **verdicts(),
         "utility": {
@@ -297,6 +297,25 @@ def _scores(shift):
     }
 
 
+def _rules():
+    """A rule that half of the synthetic rows break, one that says nothing of them, and a near one."""
+    kept = {"exact": True, "given": False, "columns": ["age", NASTY], "real": estimate(0.9991), "as_real": False}
+    kept |= {"rows": {"train": 1000, "real": 250, "synthetic": 1234}, "synthetic": estimate(0.5313)}
+    examples = [{"row": 16, "values": {"age": "", NASTY: NASTY}}]
+    broken = {"broken": estimate(0.4687), "broken_real": estimate(0.0009), "difference": 0.4678}
+    return {
+        **broken,
+        "difference_interval": [0.44, 0.49],
+        **{"near": 0.987, "n_exact": 2, "n_near": 1, "reason": None, "left_out": {"key": "id"}},
+        "each": {
+            f"age == '{NASTY}' => 0 < age": {**kept, "examples": examples},
+            "seen(age)": {**kept, "given": True, "synthetic": None, "as_real": None, "examples": []},
+            "age <= 99": {**kept, "exact": False, "as_real": True, "synthetic": estimate(0.9973), "examples": []},
+        },
+        "n": {"train": 1000, "confirm": 251, "real": 250, "synthetic": 1234},
+    }
+
+
 def table():
     """A report on a table with a target of two classes."""
     judges = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
@@ -314,7 +333,7 @@ def table():
     shares = {"synthetic": [0.25, 0.75], "real": [0.5, 0.5]}
     check = {"name": f"another {NASTY}", "level": "fair", "kept": 0.871}
     return {
-        "protocol_version": 3,
+        "protocol_version": 4,
         "manifest": manifest(
             "table",
             columns={"age": "integer", NASTY: "categorical"},
@@ -344,6 +363,7 @@ def table():
             "n": {"real": 900, "synthetic": 900, "ceiling": 500, "floor": 900},
             "protocol": {"c2st": f"told of {NASTY}", "neighbours": "five"},
         },
+        "rules": _rules(),
         "privacy": found,
         "pictures": {
             "columns": [

@@ -72,9 +72,9 @@ def figure(name: str, meaning: str, better: Better | None = None, *, default: An
     return field(default=default, metadata={"figure": Figure(name, meaning, better, **row)})
 
 
-def part(label: str = "", **row: Any) -> Any:
+def part(label: str = "", *, default: Any = MISSING, **row: Any) -> Any:
     """A field that holds a part with figures; `row`: further fields of `Part`."""
-    return field(metadata={"part": Part(label, **row)})
+    return field(default=default, metadata={"part": Part(label, **row)})
 
 
 def twin() -> Any:

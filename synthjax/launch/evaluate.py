@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from synthjax import data, files
-from synthjax.evals import fidelity, page, pictures, privacy, report, robustness, studies, utility
+from synthjax.evals import fidelity, page, pictures, privacy, report, robustness, rules, studies, utility
 from synthjax.evals.privacy import distance_tests, overlap
 from synthjax.evals.report import figures, rows, verdicts
 from synthjax.evals.sets import Sets
@@ -95,6 +95,11 @@ def measure_robustness(work: Evaluation, parts: Parts) -> dict[str, Any]:
     return robustness.evaluate(work.sets, work.found["utility"], **how)
 
 
+def measure_rules(work: Evaluation, parts: Parts) -> dict[str, Any]:
+    """Does each row make sense?"""
+    return rules.evaluate(work.sets, work.subject.kinds, seed=work.seed)
+
+
 def measure_privacy(work: Evaluation, parts: Parts) -> dict[str, Any]:
     """Does it give its training examples away? Attacks on the model, where there is one, included."""
     return attack(work, limit=work.effort.attacked, keep=parts.arrays, save=work.out / SCORES)
@@ -129,6 +134,7 @@ PARTS = (
     Part("utility", measure_utility, lambda work: work.learnable),
     Part("studies", measure_studies, lambda work: work.learnable),
     Part("robustness", measure_robustness, lambda work: work.learnable),
+    Part("rules", measure_rules, lambda work: work.subject.table),
     Part("privacy", measure_privacy, lambda work: True),
     Part("pictures", measure_pictures, lambda work: True),
 )

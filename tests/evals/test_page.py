@@ -237,6 +237,30 @@ def test_four_curves_at_most_are_drawn_those_with_the_smallest_p_first(pages):
     assert "Drawn are the attacks with the smallest p" in pages["table"].text
 
 
+def test_rules_stand_worst_first_and_the_rows_that_break_them_are_folded(pages):
+    raw, found = page.render(toy_reports.table()), pages["table"]
+    assert found.rows("Rows that break at least one of the exact rules (2)") == {
+        "rows that break a rule": ["46.9 %|45.8 – 48.0 %", "0.09 %|-1.0 – 1.2 %", "+46.8|+44.0 – +49.0"]
+    }
+    rows = found.rows("Share of rows that keep each rule")
+    names = [name.split("|")[0] for name in rows]
+    assert names == [f"age == '{NASTY}' => 0 < age", "seen(age)", "age <= 99"]
+    assert [name.split("|")[1].split(";")[0] for name in rows] == ["exact", "handed in", "near"]
+    assert list(rows.values())[1] == ["–", "99.9 %|98.8 – 101.0 %", ""]
+    folded = raw.split("<summary>Synthetic rows that break them</summary>")[1].split("</details>")[0]
+    assert folded.count("<table") == 1 and "<td>–</td>" in folded
+    report = toy_reports.table()
+    report["rules"] |= {"each": {}, "reason": "No rule was found.", "broken": None, "broken_real": None, "near": None}
+    text = " ".join(drawn(report).sections["rules"].split())
+    assert "No rule was found." in text and "Share of rows" not in text and "%" not in text
+
+
+def test_a_report_without_the_part_has_no_section_of_it():
+    report = toy_reports.table()
+    del report["rules"], report["parts"]["rules"]
+    assert "rules" not in drawn(report).sections and "Does each row make sense" not in drawn(report).text
+
+
 def test_closest_rows_mark_cells_that_agree(pages):
     raw = page.render(toy_reports.table())
     assert raw.count('<span class="match">42</span>') == 5 and raw.count('class="match"') == 5
@@ -310,7 +334,7 @@ def comparison():
     about = {"file": f"{NASTY}.npz", "sha256": "a" * 64, "examples": 1234, "model": None}
     verdict = {"id": "publish", "question": "May I?", "level": "fair", "answer": NASTY, "confidence": ""}
     return {
-        "protocol_version": 3,
+        "protocol_version": 4,
         "kind": "image",
         "dataset": NASTY,
         "notes": [f"seeds differ ({NASTY})"],

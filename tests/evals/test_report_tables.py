@@ -43,7 +43,7 @@ def test_latex_is_balanced_and_escaped_and_marks_the_best():
     body = [line for line in lines if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in body} == {3}
     sections = [line.split(r"\textit{")[1].rstrip("} \\") for line in lines if "multicolumn" in line]
-    assert sections == list(rows.SECTIONS)
+    assert sections == [name for name in rows.SECTIONS if name != "rules"]  # which only tables have
     assert figures.latex("\\{") == r"\textbackslash{}\{"
 
 

@@ -58,7 +58,7 @@ def judged(folder):
 
 
 def test_a_copy_is_useful_and_leaks(judged):
-    useful, alike, private = judged["copy"].parts.values()
+    useful, alike, _, private = judged["copy"].parts.values()
     assert (useful.level, alike.level, private.level) == ("good", "good", "poor")
     assert any("300 of 300 synthetic rows are exact copies" in one.text for one in private.evidence)
     assert judged["copy"].privacy.mia.auc == pytest.approx(1)
@@ -66,7 +66,7 @@ def test_a_copy_is_useful_and_leaks(judged):
 
 
 def test_columns_drawn_alone_are_neither_alike_nor_useful(judged):
-    useful, alike, private = judged["alone"].parts.values()
+    useful, alike, _, private = judged["alone"].parts.values()
     assert (useful.level, alike.level) == ("poor", "poor") and private.level != "poor"
     fidelity = judged["alone"].fidelity
     assert fidelity.synthetic.shapes.score > fidelity.ceiling.shapes.score > 0.9
@@ -75,18 +75,19 @@ def test_columns_drawn_alone_are_neither_alike_nor_useful(judged):
 
 
 def test_other_real_rows_are_good_in_every_way(judged):
-    useful, alike, private = judged["honest"].parts.values()
+    useful, alike, _, private = judged["honest"].parts.values()
     assert alike.level == "good" and useful.level != "poor" and private.level != "poor"
     assert "250 synthetic rows and 300 training rows" in judged["honest"].manifest.notes[0]
 
 
 def test_every_figure_is_measured_and_in_the_file(judged, folder):
     found = json.loads((folder / "honest-eval" / "report.json").read_text())
-    assert found["protocol_version"] == 3 and found["verdicts"][0]["id"] == "publish"
+    assert found["protocol_version"] == 4 and found["verdicts"][0]["id"] == "publish"
     measured = {row.key for row in rows.measured(judged["honest"])}
     for row in rows.catalogue("table"):
         of_numbers, of_models = "r2" in row.key or "rmse" in row.key, ".model" in row.key
-        assert row.detail or of_numbers or of_models or "top_up" in row.key or "NAME" in row.key or row.key in measured
+        apart = of_numbers or of_models or "top_up" in row.key or row.section == "rules"  # homes keep no rule
+        assert row.detail or apart or "NAME" in row.key or row.key in measured
 
 
 def test_the_manifest_says_what_was_judged(judged, folder):

@@ -38,7 +38,13 @@ RANKED = {
     "perceptron": "perceptron",
 }
 """Classifiers that are ranked."""
-PARTS = {"utility": "Usefulness", "fidelity": "Likeness", "privacy": "Privacy", "time": "Times and sizes"}
+PARTS = {
+    "utility": "Usefulness",
+    "fidelity": "Likeness",
+    "rules": "Rows that make sense",
+    "privacy": "Privacy",
+    "time": "Times and sizes",
+}
 """Of a comparison."""
 WORTH = ("utility.cnn.tstr_over_trtr", "utility.boosting.kept")
 """Figures that sum up what images and tables are worth."""
@@ -68,7 +74,8 @@ def render(report: Mapping[str, Any]) -> str:
         "margins": values.margins(report["privacy"]),
     }
     if table:
-        context |= values.of_table(report)
+        rules = report.get("rules")
+        context |= {**values.of_table(report), "rule_strip": rules and strips.of_rules(rules)}
     return _filled("report.html", terms, context)
 
 

@@ -46,6 +46,15 @@ def of_verdicts(report: Mapping[str, Any], table: bool) -> dict[str, Strip | Non
     }
 
 
+def of_rules(rules: Mapping[str, Any]) -> Strip | None:
+    """Synthetic rows that break a rule, between all rows and as many as of real ones; None without exact rules."""
+    if not rules["broken"] or not rules["broken_real"]:
+        return None
+    ours, real = rules["broken"], rules["broken_real"]["mean"]
+    caption = "Synthetic rows that break at least one exact rule."
+    return Strip(ours["mean"], ((1.0, "every row"), (real, "real rows")), percent, caption, "broken", ours["ci"])
+
+
 def of_classifiers(utility: Mapping[str, Any] | None, table: bool) -> Iterator[Strip]:
     """Scores of classifiers trained on synthetic data, between floor and ceiling."""
     if utility is None:

@@ -36,6 +36,7 @@ FIGURES = {
     "correlation_max": ("correlation, largest", "fidelity.synthetic.correlation.max"),
     "mutual_information": ("mutual information", "fidelity.synthetic.mutual_information.weighted"),
     "missing": ("missing values", "fidelity.synthetic.missing.largest_difference"),
+    "broken": ("rows that break a rule", "rules.broken.mean"),
     "auc": ("AUC", "privacy.mia.auc"),
     "dcr": ("distance to closest record", "privacy.dcr.share_nearer_train"),
 }
@@ -65,6 +66,19 @@ WORDS: dict[str, tuple[str, str]] = {
         "t-SNE",
         "A map in the plane that keeps neighbours together. A spot of one colour alone is a kind that the other set "
         "lacks.",
+    ),
+    "rule": (
+        "rule",
+        "What the columns of a row have to do with one another: a trip begins before it ends, a total is the sum of "
+        "its parts. An exact rule is broken by none of the real rows that it was found and confirmed on, a near "
+        "rule by at most 1 % of them.",
+    ),
+    "signs": (
+        "signs of rules",
+        "== equals; => if the left side holds, so does the right one; <=> both sides hold or neither; -> one value of "
+        "the right column belongs to each value of the left one, <-> and the other way round; ~= equal within the "
+        "rounding of the columns; a % 0.5 = 0 a multiple of 0.5; seen(a, b) only pairs that training rows have; "
+        "unique(a, b) no two rows have the same values.",
     ),
     "dp": (
         "differential privacy",

@@ -28,6 +28,7 @@ SECTIONS = {
     "studies": "How much is it worth?",
     "robustness": "Does the verdict hold?",
     "likeness": "Likeness",
+    "rules": "Does each row make sense?",
     "privacy": "Privacy",
     "method": "How this was measured",
     "words": "Words explained",
@@ -78,7 +79,7 @@ def dig(values: Any, path: str) -> Any:
 
 def contents(report: Mapping[str, Any], table: bool) -> list[tuple[str, str]]:
     """Ids and titles of the sections that the page has."""
-    absent = {name for name in ("studies", "robustness") if not report.get(name)}
+    absent = {name for name in ("studies", "robustness", "rules") if not report.get(name)}
     if not table and not report["utility"]:
         absent.add("usefulness")
     return [(name, title) for name, title in SECTIONS.items() if name not in absent]

@@ -44,19 +44,21 @@ def assemble(
     studies: Any = None,
     robustness: Mapping[str, Any] | None = None,
     fidelity: Any = None,
+    rules: Any = None,
     pictures: Mapping[str, Any] | None = None,
 ) -> ImageReport | TableReport:
     """The whole report with its verdicts, from the parts, typed or plain values as their measures return them.
 
     `manifest.kind` says which report it is. Without labels or target `utility`, `studies` and `robustness` are None, of
-    images `fidelity` too. The levels of the `checks` of robustness are found here. `pictures` is what the page shows
-    beside figures.
+    images `fidelity` too; `rules` are of tables. The levels of the `checks` of robustness are found here. `pictures` is
+    what the page shows beside figures.
 
     Raises:
         msgspec.ValidationError: a key is missing or unknown, or a value of another type; says where.
     """
     kind: Kind = manifest["kind"]
     given = {"utility": utility, "studies": studies, "fidelity": fidelity, "privacy": privacy}
+    given |= {"rules": rules} if kind == "table" else {}
     parts = {name: part(kind, name, found) for name, found in given.items()}
     report = REPORTS[kind](
         protocol_version=PROTOCOL_VERSION,

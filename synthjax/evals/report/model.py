@@ -21,9 +21,10 @@ from synthjax.evals.privacy.protocol import Privacy, TablePrivacy
 from synthjax.evals.report.images import ImageFidelity, ImageUtility
 from synthjax.evals.report.shared import Level, Robustness
 from synthjax.evals.report.tables import TableFidelity, TableUtility
+from synthjax.evals.rules import Rules
 from synthjax.evals.studies import Studies
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Figures of different versions do not compare."""
 Kind = Literal["image", "table"]
 
@@ -41,7 +42,7 @@ class Verdict:
     """The answer to one question, in words, with its evidence."""
 
     id: str
-    """publish, good, lost, checkpoint; of one part: useful, alike, private."""
+    """publish, good, lost, checkpoint; of one part: useful, alike, consistent, private."""
     question: str
     level: Level
     answer: str
@@ -167,7 +168,7 @@ class Report:
     verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1)]
     """Of the first page: publish, good, lost, checkpoint."""
     parts: dict[str, Verdict]
-    """Of utility, fidelity and privacy, where measured."""
+    """Of utility, fidelity, rules and privacy, where measured."""
     utility: ImageUtility | TableUtility | None
     studies: Studies | None = part(section="utility")
     robustness: Robustness | None
@@ -194,6 +195,7 @@ class TableReport(Report):
     manifest: TableManifest = part(section="time")
     utility: TableUtility | None = part(section="utility")
     fidelity: TableFidelity = part(section="fidelity")
+    rules: Rules | None = part(section="rules", default=None)
     privacy: TablePrivacy = part(section="privacy")
 
 

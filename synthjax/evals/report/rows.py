@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from synthjax.evals.figure import Better, Estimate, Figure, Interval, Part
 from synthjax.evals.report.model import REPORTS, Kind, Report
 
-SECTIONS = ("utility", "fidelity", "privacy", "time")
+SECTIONS = ("utility", "fidelity", "rules", "privacy", "time")
 """Of tables, in their order."""
 NAME = "NAME"
 """Stands for the name of an entry."""

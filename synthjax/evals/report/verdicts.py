@@ -3,12 +3,13 @@
 On the first page stand four:
 
     publish      May I publish it? What attacks found; never "yes", since no attack proves that nothing leaks
-    good         Is it any good? Usefulness and likeness, the worse of the two deciding
+    good         Is it any good? Usefulness, likeness and rows that make sense, the worst of them deciding
     lost         What is lost? Points, classes, columns and kinds of examples that went missing
     checkpoint   May I share the checkpoint? No, unless it was trained with differential privacy
 
-and each part of the report has one: `useful`, `alike`, `private`. They are computed once, when a report is assembled,
-and read back by page, console and comparison. Programs go by the topics of the evidence, never by its words.
+and each part of the report has one: `useful`, `alike`, `consistent`, `private`. They are computed once, when a report
+is assembled, and read back by page, console and comparison. Programs go by the topics of the evidence, never by its
+words.
 
     for verdict in verdicts.of_report(report):
         print(verdict.question, verdict.answer, verdict.confidence)
@@ -20,6 +21,7 @@ from typing import Any
 from synthjax.evals.bootstrap import Loss
 from synthjax.evals.privacy.overlap import Overlap
 from synthjax.evals.report.alike import alike, trend
+from synthjax.evals.report.consistent import consistent, of_columns
 from synthjax.evals.report.model import Evidence, ImageReport, Report, TableReport, Verdict
 from synthjax.evals.report.private import of_model, private
 from synthjax.evals.report.shared import Level
@@ -38,13 +40,18 @@ SEEN = 0.05
 """Share of the unseen examples taken over from the training set above which they cannot stand for unseen ones."""
 SHOWN = 3
 """Classes, columns and pairs that are named at most."""
-PARTS: dict[str, Callable[[Any], Verdict]] = {"utility": useful, "fidelity": alike, "privacy": private}
+PARTS: dict[str, Callable[[Any], Verdict]] = {
+    "utility": useful,
+    "fidelity": alike,
+    "rules": consistent,
+    "privacy": private,
+}
 """Parts of a report that have a verdict, and what gives it."""
 
 
 def of_parts(parts: Mapping[str, Any]) -> dict[str, Verdict]:
     """The verdicts on those parts of a report that were measured, by name."""
-    return {name: verdict(parts[name]) for name, verdict in PARTS.items() if parts[name] is not None}
+    return {name: verdict(parts[name]) for name, verdict in PARTS.items() if parts.get(name) is not None}
 
 
 def of_report(report: Report) -> list[Verdict]:
@@ -126,8 +133,10 @@ def _sure_of_privacy(report: Report, level: Level) -> str:
 
 
 def good(report: Report) -> Verdict:
-    """Is it any good? Usefulness and likeness, the worse of the two deciding."""
+    """Is it any good? Usefulness, likeness and rows that make sense, the worst of them deciding."""
     named = {"utility": "To learn from", "fidelity": "To look at"}
+    if isinstance(report, TableReport) and report.rules and not report.rules.reason:
+        named["rules"] = "Row by row"
     parts = {name: report.parts[key] for key, name in named.items() if key in report.parts}
     utility, rare = report.utility, report.studies and report.studies.top_up
     if not parts:
@@ -140,10 +149,16 @@ def good(report: Report) -> Verdict:
         answer = " ".join(f"{name}: {lower(verdict.answer)}" for name, verdict in parts.items())
         evidence = [Evidence("loss", in_plain_words(utility.loss))] if utility and utility.loss else []
         evidence += [one for verdict in parts.values() for one in verdict.evidence]
+        evidence += _not_judged(report) if isinstance(report, TableReport) else []
         if rare and rare.reason is None:
             evidence.append(Evidence("top_up", rare.said))
         sure = _sure_of_utility(report)
     return Verdict("good", "Is it any good?", level, answer, evidence, sure)
+
+
+def _not_judged(report: TableReport) -> list[Evidence]:
+    """The columns that no figure speaks of."""
+    return [] if report.rules is None else of_columns(report.rules.left_out, report.manifest.missing_columns)
 
 
 def _sure_of_utility(report: Report) -> str:
