@@ -10,7 +10,7 @@ import numpy as np
 from synthjax import data, files, sampling
 from synthjax.data.requests import proportional_counts
 from synthjax.data.schema import NUMERIC
-from synthjax.data.sources import stratified
+from synthjax.data.splits import stratified
 from synthjax.errors import InputError
 from synthjax.evals.table import Table, from_frames
 from synthjax.launch import train

@@ -1,14 +1,6 @@
 """`load`: from the name of a data set, or the path of one's own files, to arrays with fixed splits.
 
-Splits are fixed: they depend on the data alone, never on a run's seed, so that two runs, and two models, are judged on
-the same examples. Each is drawn per class (stratified) from the frozen stream of `numpy.random.RandomState`:
-
-- test: the source's own; where it has none, 20 % of its rows (`TEST_SEED`);
-- holdout: 10 % of what is left for training (`HOLDOUT_SEED`), never trained on: model selection and privacy need it;
-- train: the rest.
-
-Within a split, rows keep the order of their source; `Split.index` says which row each was. Rows of a table whose target
-is a quantity, or that has none, are drawn alike instead of per class.
+`describe` says of a table what its columns are and which rules hold between them, and encodes nothing.
 """
 
 import difflib
@@ -24,20 +16,18 @@ import numpy as np
 from synthjax import files
 from synthjax.data import files as readers
 from synthjax.data import tfds
-from synthjax.data.arrays import Part, Source, class_names, examples, fault, shown
+from synthjax.data.arrays import Part, Source, class_names, fault, shown
 from synthjax.data.files import IDX_NAMES, from_store, holds_idx, read_npz
+from synthjax.data.splits import Split, check_counts, cut, whole
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
 if TYPE_CHECKING:  # tables bring pyarrow with them, which images need not wait for
     import pandas as pd
 
+    from synthjax.data.description import Description
     from synthjax.data.encoding import Encoder
-    from synthjax.data.table_dataset import Options, Table
-
-TEST_SEED = 1
-HOLDOUT_SEED = 2
-TEST_SHARE = 0.2
+    from synthjax.data.table_dataset import Found, Options, Table
 
 _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -53,21 +43,6 @@ NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10", "adult"
 """Data sets known by name, beside `tfds:NAME` and paths."""
 _FORMS = "tfds:NAME, or the path of an .npz, .csv or .parquet file, an IDX file or folder, or a folder of PNGs by class"
 _TABLE_ENDINGS = (".csv", ".tsv", ".data", ".parquet")
-
-
-class Split(NamedTuple):
-    """Some examples of a data set."""
-
-    x: np.ndarray
-    """(N, *spec.shape): uint8 grey values 0 ... spec.levels - 1 of images, f32 encoded rows of a table."""
-    y: np.ndarray
-    """(N,) int32 labels 0 ... spec.n_classes - 1; zeros where there are none."""
-    index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, as in Batch
-    """(N,) int32: the row of the source (its train or its test split) that each example is."""
-
-    def take(self, rows: np.ndarray) -> "Split":
-        """The examples with these indices, or where a mask (N,) is True."""
-        return Split(*(array[rows] for array in self))
 
 
 class Dataset(NamedTuple):
@@ -270,8 +245,45 @@ def _is_table(name: str) -> bool:
     return any(suffix.lower() in _TABLE_ENDINGS for suffix in Path(name).suffixes)
 
 
-def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options") -> Dataset:
-    """A table with its splits cut, measured and encoded."""
+def describe(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    holdout: float = 0.1,
+    test: str | None = None,
+    options: "Options | None" = None,
+) -> "Description":
+    """What the columns of a table are, and the rules between them, as `load` would find them; nothing is encoded.
+
+    Args:
+        name: of a table, as for `load`.
+        data_dir: as for `load`.
+        holdout: share of the training rows to hold out; they confirm rules.
+        test: another table with the rows of the test split.
+        options: how it is measured; default: rules are looked for.
+
+    Raises:
+        InputError: no table, or as `load`.
+    """
+    from synthjax.data import table_dataset
+    from synthjax.data.description import Description
+
+    data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
+    (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
+    if name not in _TABLES and not _is_table(name):
+        raise InputError(
+            f"{shown(name)}: is no table; those known are {', '.join(_TABLES)} and files {', '.join(_TABLE_ENDINGS)}"
+        )
+    options = options or table_dataset.Options(rules=True)
+    found, splits = _cut_table(name, data_dir, holdout, test, options.target)
+    schema, between, said, _ = table_dataset.measure(found, splits, options)
+    return Description(schema, between.rules, between.notes, said)
+
+
+def _cut_table(
+    name: str, data_dir: str | None, holdout: float, test_file: str | None, target: str | None
+) -> "tuple[Found, dict[str, np.ndarray]]":
+    """A table and the row numbers of its splits; no "test" where the files have their own."""
     from synthjax.data import readers, table_dataset
 
     if name in _TABLES:
@@ -283,14 +295,20 @@ def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str 
     else:
         tests = readers.open_table(_locate(test_file, data_dir)) if test_file else None
         found = table_dataset.Found(readers.open_table(_locate(name, data_dir)), tests)
-    found = found._replace(target=options.target or found.target)
+    found = found._replace(target=target or found.target)
     y, classes = table_dataset.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
-    _check_counts(y, classes, where, holdout, found.test is None)
-    whole = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
-    left, test = (whole, None) if found.test else _cut(whole, TEST_SHARE, TEST_SEED)
-    train, held = _cut(left, holdout, HOLDOUT_SEED)
-    splits = {"train": train.index, "holdout": held.index} | ({"test": test.index} if test else {})
+    check_counts(y, classes, where, holdout, found.test is None)
+    rows = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
+    train, held, test = cut(rows, rows.take(np.arange(0)) if found.test else None, holdout)
+    return found, {"train": train.index, "holdout": held.index} | ({} if found.test else {"test": test.index})
+
+
+def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options") -> Dataset:
+    """A table with its splits cut, measured and encoded."""
+    from synthjax.data import table_dataset
+
+    found, splits = _cut_table(name, data_dir, holdout, test_file, options.target)
     rows, encoder, table = table_dataset.encode(found, splits, options)
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
     spec = encoder.spec().measured(train.x, options.min_count)
@@ -307,45 +325,13 @@ def _digits() -> Source:
     return Source(Part(images, y.astype(np.int32), "digits"), classes=_DIGITS, levels=17)
 
 
-# --- splits ------------------------------------------------------------------------------------------------------
-
-
-def stratified(y: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """A fixed sample of rows with each class in its share.
-
-    Args:
-        y: (N,) labels; each class needs two rows or more.
-        share: of the rows, in (0, 1).
-        seed: of `numpy.random.RandomState`, whose stream NumPy keeps frozen.
-
-    Returns:
-        (N,) bool, true for the rows drawn: round(share * N) of them, of each class within one of its share, at least
-        one and never all (which may change the total where classes are tiny).
-    """
-    order = np.random.RandomState(seed).permutation(len(y))
-    order = order[np.argsort(y[order], kind="stable")]
-    counts = np.unique(y, return_counts=True)[1]
-    ends = np.cumsum(counts)
-    # Rounding the running total, not each class, keeps the sum exact.
-    take = np.diff(np.rint(share * ends).astype(np.int64), prepend=0).clip(1, counts - 1)
-    chosen = np.zeros(len(y), bool)
-    for start, size in zip(ends - counts, take, strict=True):
-        chosen[order[start : start + size]] = True
-    return chosen
-
-
 def _dataset(name: str, source: Source, holdout: float) -> Dataset:
     """Checks the labels, cuts the splits and says what the data is."""
     classes = class_names(source)
     y = source.train.y
     counted = np.zeros(len(source.train.x), np.int32) if y is None else y
-    _check_counts(counted, classes, source.train.where, holdout, source.test is None)
-    train = _whole(source.train)
-    if source.test is None:
-        train, test = _cut(train, TEST_SHARE, TEST_SEED)
-    else:
-        test = _whole(source.test)
-    train, held = _cut(train, holdout, HOLDOUT_SEED)
+    check_counts(counted, classes, source.train.where, holdout, source.test is None)
+    train, held, test = cut(whole(source.train), source.test and whole(source.test), holdout)
     counts = np.bincount(train.y, minlength=len(classes))
     spec = DataSpec(
         kind="table" if source.columns else "image",
@@ -357,31 +343,6 @@ def _dataset(name: str, source: Source, holdout: float) -> Dataset:
     )
     spec = spec.measured(train.x)
     return Dataset(name, spec, train, held, test, fingerprint(spec, train, held, test))
-
-
-def _check_counts(y: np.ndarray, classes: tuple[str, ...], where: str, holdout: float, cut_test: bool) -> None:
-    """Refuses a class, or an unlabelled set, too small to give each split an example."""
-    splits = ["train"] + ["holdout"] * (holdout > 0) + ["test"] * cut_test
-    counts = np.bincount(y)
-    if counts.min() < len(splits):
-        smallest = int(counts.argmin())
-        what = f"class {smallest} ({shown(classes[smallest])})" if classes else "the data set"
-        raise fault(
-            where,
-            f"{what} has {examples(counts[smallest])}, too few to split: one each is needed for {', '.join(splits)}",
-        )
-
-
-def _whole(part: Part) -> Split:
-    n = len(part.x)
-    return Split(part.x, np.zeros(n, np.int32) if part.y is None else part.y, np.arange(n, dtype=np.int32))
-
-
-def _cut(split: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """A split in two: what is left, and the stratified sample."""
-    chosen = stratified(split.y, share, seed) if share else np.zeros(len(split.y), bool)
-    left, drawn = split.take(~chosen), split.take(chosen)
-    return left, drawn
 
 
 def fingerprint(spec: DataSpec, *splits: Split) -> str:

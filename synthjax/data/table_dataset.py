@@ -16,7 +16,7 @@ Data sets known by name, from `data_dir` or a folder of that name in it:
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -193,16 +193,29 @@ class Options(NamedTuple):
     """Whether rules between columns are looked for, where the schema file lists none."""
 
 
-def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
-    """Measures and encodes a table whose splits are known.
+class Measured(NamedTuple):
+    """What training rows say of a table."""
+
+    schema: Schema
+    between: table_rules.Between
+    """Rules between its columns."""
+    said: Mapping[str, Mapping[str, Any]]
+    """Column -> what the schema file says of it."""
+    sample: "pd.DataFrame"
+    """Typed training rows, at most SAMPLE, that encodings are fitted on: numbers and dates, all columns if rules were
+    looked for."""
+
+
+def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) -> Measured:
+    """The schema of a table whose splits are known, and the rules between its columns.
 
     Args:
         found: the table.
-        splits: "train", "holdout", "test" -> increasing row numbers; "test" is absent where the files have their own.
+        splits: "train" and "holdout" (confirms rules) -> increasing row numbers.
         options: how.
 
     Raises:
-        InputError: as `infer`, `Encoder.fit` and `Encoder.preflight` do; a test file with other columns.
+        InputError: as `infer` and `table_rules.of` do; a test file with other columns.
     """
     _check(found, options)
     reader = found.train
@@ -241,9 +254,25 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     if wanted:
         where = str(options.schema or reader.where)
         between = table_rules.of(said.rules, frames["train"], frames["holdout"], schema, where)
+    return Measured(schema, between, said.columns, frames["train"])
+
+
+def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
+    """Measures and encodes a table whose splits are known.
+
+    Args:
+        found: the table.
+        splits: "train", "holdout", "test" -> increasing row numbers; "test" is absent where the files have their own.
+        options: how.
+
+    Raises:
+        InputError: as `measure`, `Encoder.fit` and `Encoder.preflight` do.
+    """
+    schema, between, _, sample = measure(found, splits, options)
+    reader = found.train
     free = _learnt(reader, splits["train"], between.plan, schema) if between.plan else None
-    encoder = _fitted(frames["train"], schema, options.encoding, between.plan, free, reader.where)
-    del frames
+    encoder = _fitted(sample, schema, options.encoding, between.plan, free, reader.where)
+    del sample
     notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
     rows, unseen = _encoded(reader, splits, encoder)
     if found.test:

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from synthjax import files
 from synthjax.data import Dataset, memory, transforms
+from synthjax.data.description import Description
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals.draw import png
@@ -59,8 +60,6 @@ SHORT = {
 """Flags that are fields of the experiment, and what --help says of each."""
 OF_MODEL = ("steps", "batch_size")
 """Those that are fields of the model's Config."""
-COLUMNS = 40
-"""Most columns, and most rules between them, that the summary of a table before training lists."""
 
 
 def define_flags() -> None:
@@ -180,20 +179,6 @@ class Progress:
             print(f"step {step}/{self._steps}  {shown}  {rate:.3g} steps/s  {left:.1f} min left", flush=True)
 
 
-def table_report(data: Dataset) -> str:
-    """A summary of a table: its first columns, a line for each, and notes on what encoding changes."""
-    assert data.table is not None
-    lines = data.table.schema.report().splitlines()
-    columns = len(data.table.schema.fields)
-    if columns > COLUMNS:
-        head, tail = lines[: 2 + COLUMNS], lines[2 + columns :]
-        lines = [*head, f"... and {columns - COLUMNS:,} columns more", *tail]
-    if rules := data.table.rules:
-        lines += ["rules, which synthetic rows keep as training rows do:", *(f"  {rule}" for rule in rules[:COLUMNS])]
-        lines += [f"  ... and {len(rules) - COLUMNS:,} rules more"] * (len(rules) > COLUMNS)
-    return "\n".join([*lines, *data.table.notes]) + "\n"
-
-
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
     """Three lines that describe the run; `whole`: each step takes the whole training set."""
     devices, spec = jax.devices(), data.spec
@@ -263,7 +248,8 @@ def _run(
     saved = [one.record(step) for one, step in zip(kept, newest, strict=True) if step is not None]
     described = runs.begin(workdir, chosen, data, saved)
     if data.table is not None:
-        progress.say(table_report(data))
+        table = data.table
+        progress.say(Description(table.schema, table.rules, table.notes).report())
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from synthjax.data import Dataset, load, sources
-from synthjax.data.sources import stratified
+from synthjax.data.splits import stratified
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 

@@ -37,7 +37,8 @@ SHARE = 1e-6
 FORMS = 16
 """Forms of identifiers that are kept at most."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
-_ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid)$|[a-z]I[dD]$", re.ASCII)
+ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid)$|[a-z]I[dD]$", re.ASCII)
+"""Names of columns of identifiers."""
 
 
 class _Column(Tally):
@@ -142,7 +143,7 @@ class _Column(Tally):
         low, high = self.number_ends.low[0], self.number_ends.high[-1]
         dense = self.present >= MANY and self.rising and self.present > 0.5 * (high - low + 1)
         different = self.counts is None or len(self.counts) == self.present
-        named = self.present >= MANY and different and bool(_ID_NAME.search(self.name))
+        named = self.present >= MANY and different and bool(ID_NAME.search(self.name))
         return "id" if dense or named else "integer"
 
     def _text_kind(self, distinct: int) -> Kind:

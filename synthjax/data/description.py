@@ -1,0 +1,150 @@
+"""What a table holds, for people to look at and to correct: a report, what is uncertain, and a schema file.
+
+described = data.describe("trips.csv", target="paid")
+print(described.report())
+Path("schema.yaml").write_text(described.to_yaml("trips.csv"))
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import yaml
+
+from synthjax.data.arrays import shown
+from synthjax.data.schema import RARE, Field, Schema
+from synthjax.data.schema_inference import ID_NAME
+from synthjax.rules import Rule
+
+SHOWN = 40
+"""Columns, and rules between them, that a report lists at most."""
+FEW = 10
+"""Different whole numbers up to which a column may hold codes."""
+LOST = 0.2
+"""Share of rows in `RARE` above which a column is said to lose much."""
+FILLERS = (0, -1, -9, -99, -999, -9999, 99, 999, 9999, 99999, 999999)
+"""Numbers that are often written where a value is missing."""
+
+
+class Doubt(NamedTuple):
+    """Something about a column that its rows alone do not settle."""
+
+    column: str
+    why: str
+    entry: dict[str, Any]
+    """What to say of the column in a schema file if the doubt is right."""
+
+    def __str__(self) -> str:
+        return f"{shown(self.column)}: {self.why}: then `{_flow({self.column: self.entry})}`"
+
+
+@dataclass(frozen=True)
+class Description:
+    """A table's columns, the rules between them, and what a schema file says of it."""
+
+    schema: Schema
+    rules: tuple[Rule, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Rules of the schema file that training rows break, and the like: a line each."""
+    said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Column -> what the schema file says of it."""
+
+    def report(self) -> str:
+        """The columns, a line each, the rules and the notes; at most `SHOWN` of each of the first two."""
+        lines = self.schema.report().splitlines()
+        more = len(self.schema.fields) - SHOWN
+        if more > 0:
+            lines = [*lines[: 2 + SHOWN], f"... and {more:,} columns more", *lines[2 + SHOWN + more :]]
+        if self.rules:
+            head = "rules, which synthetic rows keep as training rows do:"
+            lines += [head, *(f"  {rule}" for rule in self.rules[:SHOWN])]
+            lines += [f"  ... and {len(self.rules) - SHOWN:,} rules more"] * (len(self.rules) > SHOWN)
+        return "\n".join([*lines, *self.notes]) + "\n"
+
+    def doubts(self) -> list[Doubt]:
+        """What is uncertain of columns that the schema file says nothing of."""
+        columns = (column for column in self.schema.fields if column.name not in self.said)
+        return [doubt for column in columns for doubt in _doubts(column, column.name == self.schema.target)]
+
+    def to_yaml(self, table: str) -> str:
+        """A schema file that says of the table what is known of it; `table` is its name, for the first line."""
+        doubts: dict[str, list[Doubt]] = {}
+        for doubt in self.doubts():
+            doubts.setdefault(doubt.column, []).append(doubt)
+        rows = self.schema.fields[0].rows if self.schema.fields else 0
+        lines = [
+            f"# {shown(table)}: what {rows:,} training rows say. Correct what is wrong; what is left out is inferred."
+        ]
+        lines.append("columns:")
+        for column in self.schema.fields:
+            lines.append(f"  {_flow({column.name: self._entry(column)})}  # {column.holds()}")
+            lines += [f"  # {doubt.why}: {_flow({column.name: doubt.entry})}" for doubt in doubts.get(column.name, ())]
+        lines += _rule_lines(self.rules)
+        return "\n".join(lines) + "\n"
+
+    def _entry(self, column: Field) -> dict[str, Any]:
+        """What the schema file says of a column: its kind, and the format of its dates."""
+        said = dict(self.said.get(column.name, {}))
+        said = {key: list(value) if key == "missing" else value for key, value in said.items()}
+        if column.kind == "constant" and column.suppressed:  # held back, not constant
+            return said
+        return {"kind": column.kind, **({"format": column.format} if column.kind == "datetime" else {}), **said}
+
+
+def _doubts(field: Field, target: bool) -> Iterable[Doubt]:
+    """What the rows do not settle of one column."""
+    present = max(field.rows - field.missing, 1)
+    if field.kind == "text":
+        yield Doubt(field.name, "left out as free text; its words may be categories", {"kind": "categorical"})
+    if field.kind == "id" and not field.pattern and not ID_NAME.search(field.name):
+        yield Doubt(field.name, "made anew as an identifier; its numbers may mean something", {"kind": "integer"})
+    if RARE in field.categories and not target:
+        merged = field.counts[field.categories.index(RARE)] / present
+        if merged > LOST:
+            yield Doubt(field.name, f"{merged:.0%} of the rows become {RARE}; they may be identifiers", {"kind": "id"})
+    if field.kind == "integer":
+        yield from _of_integers(field, present)
+    if field.kind in ("integer", "continuous"):
+        for number in _fillers(field):
+            why = f"{number:g} is far from the other numbers; it may say that a value is missing"
+            yield Doubt(field.name, why, {"missing": [int(number)]})
+
+
+def _of_integers(field: Field, present: int) -> Iterable[Doubt]:
+    if 2 < len(field.shared) <= FEW and sum(field.shared_rows) + field.clipped >= present:
+        why = f"{len(field.shared)} different numbers; they may be codes without an order"
+        yield Doubt(field.name, why, {"kind": "categorical"})
+    elif len(str(int(field.low))) == len(str(int(field.high))) >= 5 and sum(field.shared_rows) < LOST * present:
+        why = f"all numbers have {len(str(int(field.low)))} digits; they may be identifiers"
+        yield Doubt(field.name, why, {"kind": "id"})
+
+
+def _fillers(field: Field) -> Iterable[float]:
+    """Shared numbers at an end that are beyond the others by more than those span, and that often mean "missing"."""
+    if len(field.shared) < 3:
+        return
+    for number, near, far in (
+        (field.shared[0], field.shared[1], max(field.shared[-1], field.high)),
+        (field.shared[-1], field.shared[-2], min(field.shared[0], field.low)),
+    ):
+        if number in FILLERS and number in (field.low, field.high) and abs(number - near) > abs(near - far):
+            yield number
+
+
+def _rule_lines(rules: Iterable[Rule]) -> list[str]:
+    lines = []
+    for rule in rules:
+        entry: Any = rule.text if rule.exact else {"rule": rule.text, "exact": False}
+        found = rule.evidence
+        seen = "" if rule.exact or found is None else f"  # kept by {found.rate:.2%} of {found.rows:,} rows"
+        lines.append(f"  - {_flow(entry)}{seen}")
+    return ["rules:", *lines] if lines else ["rules: []"]
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML in one line; a mapping of one column as `NAME: {...}`."""
+    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), dict):
+        ((name, entry),) = value.items()
+        return f"{_flow(name)}: {_flow(entry)}"
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**9, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
