@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from synthjax.data import table_rules
 from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
+from synthjax.data.description import Description
 from synthjax.data.encoding import Encoder
 from synthjax.data.readers import KNOWN_DELIMITERS, Reader, frame_reader, open_table
 from synthjax.data.schema import NUMERIC, Overrides, Schema, check_known, read_overrides
@@ -81,6 +82,11 @@ class Table(NamedTuple):
     """Between its columns, which synthetic rows keep as training rows do."""
     notes: tuple[str, ...] = ()
     """What had to be changed in rows that training never saw, and what encoding takes: a line each."""
+
+    @property
+    def description(self) -> Description:
+        """What the table holds, for people."""
+        return Description(self.schema, self.rules, self.notes)
 
     def frame(self, index: np.ndarray, test: bool = False) -> "pd.DataFrame":
         """Rows as a typed frame (see `text_values`), nothing clipped or merged.

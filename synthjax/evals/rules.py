@@ -120,8 +120,8 @@ def evaluate(
     Args:
         sets: of tables.
         kinds: column -> kind, in the order of the real table.
-        given: rules that a person hands in, beside those that are found; exact. Those of columns that nothing is learnt
-            from are not judged.
+        given: rules beside those that are found here: of a schema file, or of the training. Those of columns that
+            nothing is learnt from are not judged.
         limit: rows of each set that are looked at, at most.
         seed: of the rows that are drawn and of the search.
 

@@ -97,7 +97,8 @@ def measure_robustness(work: Evaluation, parts: Parts) -> dict[str, Any]:
 
 def measure_rules(work: Evaluation, parts: Parts) -> dict[str, Any]:
     """Does each row make sense?"""
-    return rules.evaluate(work.sets, work.subject.kinds, seed=work.seed)
+    table = work.subject.real.table
+    return rules.evaluate(work.sets, work.subject.kinds, given=table.rules if table else (), seed=work.seed)
 
 
 def measure_privacy(work: Evaluation, parts: Parts) -> dict[str, Any]:

@@ -3,11 +3,12 @@
     python -m synthjax.launch.synthesize --table=customers.csv --target=churned --out=DIR
     python -m synthjax.launch.synthesize --table=adult --data_dir=DIR --model=table_wcgan --minutes=10 --out=DIR
 
-says what it found in each column, trains a model on part of the rows, draws as many as that, shows some of them, and
-judges them against rows that the model has not seen. The default model is `mixture`: fitted in about a minute, its
-fidelity is near that of the slow ones. DIR is a run like any other, so `launch.sample` and `launch.eval` take it as
---workdir. The same command goes on where it was interrupted, --minutes giving training that much more. All flags of
-`launch.train` are understood, --config.FIELD=VALUE too.
+says what it found in each column and which rules hold between them, trains a model on part of the rows, draws as many
+as that, shows some of them, and judges them against rows that the model has not seen. Synthetic rows keep the rules
+(--config.rules=false: they need not); `launch.describe` shows columns and rules before anything is trained. The default
+model is `mixture`: fitted in about a minute, its fidelity is near that of the slow ones. DIR is a run like any other,
+so `launch.sample` and `launch.eval` take it as --workdir. The same command goes on where it was interrupted, --minutes
+giving training that much more. All flags of `launch.train` are understood, --config.FIELD=VALUE too.
 """
 
 import shlex
@@ -86,8 +87,9 @@ def main(given: list[tuple[str, str]]) -> None:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
     if asked.dataset is None and asked.config is None:
         raise InputError("--table: name one, such as --table=customers.csv")
-    if asked.model is None and asked.config is None:
-        asked["model"].value = MODEL
+    if asked.config is None:
+        asked["model"].value = asked.model or MODEL
+        given = [("rules", "true"), *given]
     chosen = train.experiment(given)
     found = runs.data(chosen)
     if found.encoder is None:

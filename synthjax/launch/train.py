@@ -29,7 +29,6 @@ from tqdm import tqdm
 
 from synthjax import files
 from synthjax.data import Dataset, memory, transforms
-from synthjax.data.description import Description
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals.draw import png
@@ -248,8 +247,7 @@ def _run(
     saved = [one.record(step) for one, step in zip(kept, newest, strict=True) if step is not None]
     described = runs.begin(workdir, chosen, data, saved)
     if data.table is not None:
-        table = data.table
-        progress.say(Description(table.schema, table.rules, table.notes).report())
+        progress.say(data.table.description.report())
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None

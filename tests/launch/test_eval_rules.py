@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judged(folder):
+def judged(folder, small_look):
     """How the command ended: a gate holds."""
     files = {"real": "real", "holdout": "unseen", "synthetic": "theirs"}
     asked = [f"--{flag}={folder / name}.csv" for flag, name in files.items()]
@@ -45,3 +45,14 @@ def test_console_csv_and_page_say_it(judged, folder):
     assert "<code>begin &lt; end</code>" in page and "Synthetic rows that break them" in page
     assert in_process.run("eval", f"--render={folder}/theirs-eval/report.json", f"--out={folder}/again").code == 0
     assert (folder / "again" / "report.html").read_text() == page
+
+
+def test_rules_of_a_schema_file_are_judged_too(folder, small_look):
+    (folder / "mine.yaml").write_text("rules: [seats <= 3]\n")
+    files = {"real": "real.csv", "holdout": "unseen.csv", "synthetic": "theirs.csv", "schema": "mine.yaml"}
+    asked = [f"--{flag}={folder / name}" for flag, name in files.items()]
+    done = in_process.run("eval", *asked, f"--out={folder}/mine", "--level=look", "--seeds=1")
+    assert done.code == 0, done.err
+    found = json.loads((folder / "mine" / "report.json").read_text())["rules"]["each"]
+    assert found["seats <= 3"]["given"] and found["seats <= 3"]["exact"] and not found["begin < end"]["given"]
+    assert found["seats <= 3"]["synthetic"]["mean"] == pytest.approx((planted().seats <= 3).mean())

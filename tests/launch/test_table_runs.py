@@ -22,8 +22,7 @@ from synthjax.data import writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, Preempted
 from synthjax.launch import runs, sample, synthesize, train
-from synthjax.launch.config import Experiment
-from synthjax.models import independent, smote, table_gan
+from synthjax.models import smote, table_gan
 
 KINDS = ["id", "integer", "continuous", "datetime", "categorical", "boolean", "text", "constant", "boolean"]
 
@@ -83,19 +82,10 @@ def test_rows_are_drawn_as_precisely_as_the_run_was_trained(folder, run, monkeyp
 
 
 def test_what_was_found_is_said_before_training(folder):
-    text = train.table_report(runs.data(experiment(folder)))
-    lines = text.splitlines()
+    lines = runs.data(experiment(folder)).table.description.report().splitlines()
     assert lines[0] == "216 training rows, 9 columns, target churned; min_count=5"
     assert [line.split()[1] for line in lines[2:11]] == KINDS
     assert "are encoded as" in lines[-1] and "takes about" in lines[-1]
-
-
-def test_the_report_of_a_wide_table_is_short(tmp_path):
-    pd.DataFrame(np.random.default_rng(0).normal(size=(60, 90))).add_prefix("c").to_csv(tmp_path / "w.csv", index=False)
-    chosen = Experiment("independent", independent.Config(), str(tmp_path / "w.csv"))
-    lines = train.table_report(runs.data(chosen)).splitlines()
-    assert len(lines) < train.COLUMNS + 8 and f"... and {90 - train.COLUMNS} columns more" in lines
-    assert lines[1 + train.COLUMNS].startswith(f"c{train.COLUMNS - 1} ")
 
 
 def test_a_run_goes_on_from_a_checkpoint_to_the_same_model(folder, run, capsys):
@@ -343,6 +333,7 @@ def test_one_command_from_a_table_to_a_table(folder, small_look):
     assert done.code == 0, done.err
     made = read(folder / "made" / "synthetic.csv")
     assert len(made) == 80 and runs.read(folder / "made")[0].name == "mixture"
+    assert runs.read(folder / "made")[0].rules
     lines = done.out.splitlines()
     first = lines.index("made/synthetic.csv, its first rows:")
     assert lines[first + 1].split() == list(made) and lines[first + 20].split()[0] == made.customer_id[18]
