@@ -17,7 +17,7 @@ from synthjax.data.schema_inference import ID_NAME
 from synthjax.rules import Rule
 
 SHOWN = 40
-"""Columns, and rules between them, that a report lists at most."""
+"""Columns, and rules between them, that a report before training lists at most."""
 FEW = 10
 """Different whole numbers up to which a column may hold codes."""
 LOST = 0.2
@@ -49,16 +49,16 @@ class Description:
     said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Column -> what the schema file says of it."""
 
-    def report(self) -> str:
-        """The columns, a line each, the rules and the notes; at most `SHOWN` of each of the first two."""
+    def report(self, most: int = SHOWN) -> str:
+        """The columns, a line each, the rules and the notes; of the first two `most` each at most."""
         lines = self.schema.report().splitlines()
-        more = len(self.schema.fields) - SHOWN
+        more = len(self.schema.fields) - most
         if more > 0:
-            lines = [*lines[: 2 + SHOWN], f"... and {more:,} columns more", *lines[2 + SHOWN + more :]]
+            lines = [*lines[: 2 + most], f"... and {more:,} columns more", *lines[2 + most + more :]]
         if self.rules:
             head = "rules, which synthetic rows keep as training rows do:"
-            lines += [head, *(f"  {rule}" for rule in self.rules[:SHOWN])]
-            lines += [f"  ... and {len(self.rules) - SHOWN:,} rules more"] * (len(self.rules) > SHOWN)
+            lines += [head, *(f"  {rule}" for rule in self.rules[:most])]
+            lines += [f"  ... and {len(self.rules) - most:,} rules more"] * (len(self.rules) > most)
         return "\n".join([*lines, *self.notes]) + "\n"
 
     def doubts(self) -> list[Doubt]:

@@ -10,6 +10,7 @@ rows, and --out adds to it what it does not say.
 """
 
 import shlex
+import sys
 
 from absl import flags
 
@@ -43,7 +44,7 @@ def main() -> None:
         raise InputError(f"--out={asked.out}: is there already; give another name")
     options = Options(asked.target, schema=asked.schema, min_count=asked.min_count, rules=asked.rules)
     described = data.describe(asked.table, asked.data_dir, test=asked.test, options=options)
-    print(described.report(), flush=True)
+    print(described.report(most=sys.maxsize), flush=True)
     if doubts := described.doubts():
         print("uncertain; if so, the line to put under `columns:` of a schema file:", *doubts, sep="\n  ", flush=True)
     if out:
