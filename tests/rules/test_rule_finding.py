@@ -52,6 +52,24 @@ def test_planted_rules_among_noise_are_found_and_none_is_invented(kinds, seed, n
         assert any(set(rule.names) <= group for group in groups), str(rule)
 
 
+def test_combinations_are_of_codes_not_of_what_is_measured():
+    rng = np.random.default_rng(0)
+    n = 6000
+    month = rng.integers(1, 13, n)
+    codes = rng.permutation(100_000)[:120]  # numbers of towns, ten of each region
+    region = rng.integers(0, 12, n)
+    frame = pd.DataFrame(
+        {
+            "month": month,
+            "degrees": (12 - 2 * abs(month - 7) + rng.integers(-4, 5, n)).round(),
+            "rate": (month / 7 + rng.integers(0, 9, n) / 10).round(1),
+            "region": region,
+            "town": codes[(region * 10 + rng.integers(0, 20, n)) % 120],
+        }
+    )
+    assert [text for text in texts(rules.find(frame)) if text.startswith("seen")] == ["seen(region, town)"]
+
+
 def test_noise_gives_no_rules():
     false = []
     for seed in range(100):

@@ -37,7 +37,7 @@ SHARE = 1e-6
 FORMS = 16
 """Forms of identifiers that are kept at most."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
-ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid)$|[a-z]I[dD]$", re.ASCII)
+ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|ID|UUID|GUID)$|[a-z]I[dD]$", re.ASCII)
 """Names of columns of identifiers."""
 
 

@@ -20,6 +20,8 @@ _KEYS = 40  # columns that pairs of keys are formed of, at most
 _WIDE, _GLANCE = 100, 500  # columns of a wide table; rows that are looked at first
 _PAIR_LEVELS = 300
 _COVERED = 0.8  # share of independent draws that would be a combination that occurs
+_FEW_NUMBERS = 20  # different ones up to which numbers may be codes, whatever they look like
+_FILLED = 0.8  # share of the levels between the ends of its own that a group has, from which on it has bounds
 
 
 def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
@@ -147,9 +149,27 @@ def seen(sample: Sample, known: Iterable[Rule]) -> list[Seen]:
         if frozenset((names[a], names[b])) in tied:
             continue
         covered = _coverage(codes[:, a], codes[:, b])
-        if covered is not None and covered <= _COVERED:
+        if covered is not None and covered <= _COVERED and not _measured(sample, a, b) and not _measured(sample, b, a):
             found.append((covered, Seen((names[a], names[b]))))
     return [rule for _, rule in sorted(found, key=lambda pair: pair[0])]
+
+
+def _measured(sample: Sample, column: int, other: int) -> bool:
+    """Whether a column measures something: then its values have bounds where `other` has one value, no combinations."""
+    name = list(sample.kinds)[column]
+    if sample.kinds[name] == "text" or sample.levels[column] <= _FEW_NUMBERS:
+        return False
+    numbers = sample.columns.numbers(name)
+    if sample.kinds[name] == "number" and np.any(np.nan_to_num(numbers) % 1):
+        return True
+    groups = sample.codes[:, other]
+    full = ~np.isnan(numbers) & (groups >= 0)
+    levels = np.unique(numbers[full], return_inverse=True)[1]
+    group, level = np.unique(np.stack([groups[full], levels]), axis=1)
+    starts = np.flatnonzero(np.r_[True, np.diff(group) > 0])
+    sizes = np.diff(np.r_[starts, len(group)])
+    spans = level[starts + sizes - 1] - level[starts] + 1
+    return bool(sizes.sum() >= _FILLED * spans.sum())
 
 
 def _coverage(first: np.ndarray, second: np.ndarray) -> float | None:
