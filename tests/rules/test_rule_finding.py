@@ -54,15 +54,14 @@ def test_planted_rules_among_noise_are_found_and_none_is_invented(kinds, seed, n
 
 def test_combinations_are_of_codes_not_of_what_is_measured():
     rng = np.random.default_rng(0)
-    n = 6000
+    n = 20_000
     month = rng.integers(1, 13, n)
     codes = rng.permutation(100_000)[:120]  # numbers of towns, ten of each region
     region = rng.integers(0, 12, n)
     frame = pd.DataFrame(
         {
             "month": month,
-            "degrees": (12 - 2 * abs(month - 7) + rng.integers(-4, 5, n)).round(),
-            "rate": (month / 7 + rng.integers(0, 9, n) / 10).round(1),
+            "degrees": np.rint(15 * np.sin(month * np.pi / 6) + 3 * rng.normal(size=n)),
             "region": region,
             "town": codes[(region * 10 + rng.integers(0, 20, n)) % 120],
         }
