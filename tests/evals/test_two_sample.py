@@ -36,3 +36,12 @@ def test_twins_are_no_likeness_that_counts_against_it():
 
 def test_too_few_examples_have_no_score():
     assert two_sample.judge(normal(0, n=2), normal(1, n=2)) == {"score": None, "auc": None, "values": None, "n": 2}
+
+
+def test_the_column_that_tells_them_apart_is_named():
+    rng = np.random.default_rng(0)
+    real, synthetic = rng.normal(size=(2, 2000, 3))
+    synthetic[:, 1] += 1.0
+    found = two_sample.judge(real, synthetic, names=["a", "b", "c"])
+    assert next(iter(found["told_by"])) == "b" and found["told_by"]["b"] == pytest.approx(found["auc"] - 0.5, abs=0.03)
+    assert abs(found["told_by"]["a"]) < 0.02 and "told_by" not in two_sample.judge(real, synthetic)

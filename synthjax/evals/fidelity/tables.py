@@ -8,7 +8,7 @@
     mutual_information  sum over pairs of w |I - I'|, w = I / sum of I: I, the normalised mutual information, of
                 columns cut into 20 bins at the quantiles of the real one; pairs count as much as they depend
     c2st        gradient boosting tells real from synthetic rows: 1 where it cannot, 0 where it never errs
-                (`synthjax.evals.two_sample`)
+                (`synthjax.evals.two_sample`), and by which columns it does
     neighbours  precision, recall, density and coverage (`feature_space`) of rows by `encoders.metric`
 
 Shapes and trends are those of SDMetrics (its single-table properties ColumnShapes and ColumnPairTrends, with no
@@ -18,7 +18,7 @@ and the synthetic column at edges of their own, so that a synthetic column of an
 `score_real_edges` cuts both at the real column's. SDMetrics draws 50,000 rows of longer tables, here all are counted.
 
 Each figure is given for the synthetic table, for real test rows in its place (`ceiling`) and for independently
-drawn columns (`floor`).
+drawn columns (`floor`). How well every column follows from the others is measured in `each_column`.
 
     parts = from_frames({"train": train, "test": test, "synthetic": synthetic}, kinds, target="income")
     found = tables.evaluate(parts["synthetic"], parts["train"], parts["test"])
@@ -32,6 +32,7 @@ import numpy as np
 from scipy import stats
 
 from synthjax.evals import encoders, maps, two_sample
+from synthjax.evals.fidelity import each_column
 from synthjax.evals.fidelity.feature_space import K, neighbourhoods
 from synthjax.evals.streams import stream
 from synthjax.evals.table import Table, independent_columns
@@ -57,7 +58,11 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
     floor = independent_columns(stream(seed, "fidelity.floor"), train, len(synthetic))
     tables = {"synthetic": synthetic, "ceiling": test, "floor": floor}
     return {
-        **{name: compare(train, table, seed=seed, limit=limit) for name, table in tables.items()},
+        **{
+            name: compare(train, table, seed=seed, limit=limit, explain=name == "synthetic")
+            for name, table in tables.items()
+        },
+        "each_column": each_column.evaluate(synthetic, train, test, seed=seed, limit=min(limit, each_column.LIMIT)),
         "map": _map(train, synthetic, seed),
         "n": {"real": len(train), **{name: len(table) for name, table in tables.items()}},
         "protocol": {
@@ -65,13 +70,16 @@ def evaluate(synthetic: Table, train: Table, test: Table, *, seed: int = 0, limi
             "ceiling": "real test rows in the place of the synthetic ones",
             "floor": "as many rows, each column drawn from the training table alone",
             "c2st": f"gradient boosting, {two_sample.FOLDS} folds, at most {limit} rows of each table, as many of both",
+            "each_column": f"gradient boosting, at most {each_column.LIMIT} rows, {each_column.COLUMNS} columns",
             "pairs": f"of at most {PAIRED_COLUMNS} columns",
             "neighbours": f"at most {NEIGHBOUR_LIMIT} rows of each table, {K} neighbours",
         },
     }
 
 
-def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
+def compare(
+    real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, explain: bool = False
+) -> dict[str, Any]:
     """Every measure of the module for one pair of tables, by its name.
 
     The measures of pairs look at 100 columns, drawn by `seed`, where there are more.
@@ -85,7 +93,7 @@ def compare(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT)
         "missing": missing(real, synthetic),
         "correlation": correlation_difference(*few),
         "mutual_information": information_difference(*few),
-        "c2st": c2st(real, synthetic, seed=seed, limit=limit),
+        "c2st": c2st(real, synthetic, seed=seed, limit=limit, explain=explain),
         "neighbours": neighbours(real, synthetic, seed=seed),
     }
 
@@ -190,17 +198,19 @@ def normalised_information(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(2 * (first + second - joint) / (first + second), 0.0)) if first + second > 1e-12 else 0.0
 
 
-def c2st(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT) -> dict[str, Any]:
+def c2st(real: Table, synthetic: Table, *, seed: int = 0, limit: int = LIMIT, explain: bool = False) -> dict[str, Any]:
     """Classifier two-sample test by gradient boosting, the target among the columns: what `two_sample.judge` returns.
 
-    At most `limit` rows are taken, as many of one table as of the other; `seed`: of them, the folds and the trees.
+    At most `limit` rows are taken, as many of one table as of the other; `seed`: of them, the folds and the trees;
+    `explain`: whether to say which columns told the rows apart.
     """
     rng = stream(seed, "fidelity.table_c2st")
     n = min(len(real), len(synthetic), limit)
     both = [table.sample(rng, n) for table in (real, synthetic)]
     rows = Table(real.schema, *(np.concatenate([getattr(t, part) for t in both]) for part in ("numbers", "codes")))
     encode, categorical = encoders.ordinal(rows, without_target=False)
-    return two_sample.judge(*map(encode, both), seed=seed, categorical=categorical)
+    names = [*real.schema.numeric, *real.schema.discrete] if explain else []
+    return two_sample.judge(*map(encode, both), seed=seed, categorical=categorical, names=names)
 
 
 def neighbours(real: Table, synthetic: Table, *, seed: int = 0) -> dict[str, Any]:

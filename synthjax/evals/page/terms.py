@@ -32,6 +32,8 @@ FIGURES = {
     "shapes": ("column shapes", "fidelity.synthetic.shapes.score"),
     "trends": ("pair trends", "fidelity.synthetic.trends.score_real_edges"),
     "trends_sdmetrics": ("pair trends, SDMetrics", "fidelity.synthetic.trends.score"),
+    "each_column": ("each column from the rest", "fidelity.each_column.score"),
+    "told_by": ("told by", "fidelity.synthetic.c2st.told_by.NAME"),
     "correlation": ("correlation", "fidelity.synthetic.correlation.mean"),
     "correlation_max": ("correlation, largest", "fidelity.synthetic.correlation.max"),
     "mutual_information": ("mutual information", "fidelity.synthetic.mutual_information.weighted"),

@@ -5,9 +5,14 @@ from collections.abc import Iterable
 from synthjax.evals.report.images import ImageFidelity
 from synthjax.evals.report.model import Evidence, Verdict
 from synthjax.evals.report.shared import Level
-from synthjax.evals.report.tables import Pair, TableFidelity
+from synthjax.evals.report.tables import EachColumn, Pair, TableFidelity
 from synthjax.evals.report.words import percent
 from synthjax.evals.two_sample import TwoSample
+
+TOLD = 0.01
+"""What the AUC of the two-sample test has to fall by for a column to be named."""
+SHOWN = 3
+"""Columns that are named at most."""
 
 
 def alike(fidelity: ImageFidelity | TableFidelity) -> Verdict:
@@ -77,6 +82,9 @@ def _two_sample(test: TwoSample, others: dict[str, TwoSample | None], how: str =
         f"Gradient boosting that learns to tell synthetic from real {'rows' if not how else 'examples'}{how} reaches "
         f"an AUC of {test.auc:.3f} (0.5: it cannot tell them apart{beside})."
     )
+    by = [(name, fall) for name, fall in (test.told_by or {}).items() if fall >= TOLD][:SHOWN]
+    if by:
+        text += f" It tells them by {', '.join(f'{name} ({fall:.3f} of the AUC)' for name, fall in by)}."
     if not how and test.auc is not None and test.auc < 0.4:
         text += " Far below 0.5, it meets copies of its rows among the real ones."
     return Evidence("c2st", text)
@@ -127,7 +135,20 @@ def _evidence_of_table(fidelity: TableFidelity) -> list[Evidence]:
     ]
     if made.c2st.score is not None:
         evidence.append(_two_sample(made.c2st, {"real test rows": ceiling.c2st, "independent columns": floor.c2st}))
+    if fidelity.each_column:
+        evidence.append(_each_column(fidelity.each_column))
     return evidence
+
+
+def _each_column(found: EachColumn) -> Evidence:
+    text = (
+        f"Each column can be predicted from the others with a skill of {found.score:.2f} after learning from synthetic "
+        f"rows, of {found.real:.2f} after real ones (0: no better than the column alone)."
+    )
+    name, worst = max(found.columns.items(), key=lambda item: item[1].real - item[1].synthetic)
+    if worst.real - worst.synthetic >= TOLD:
+        text += f" Most is lost of {name}: {worst.synthetic:.2f} instead of {worst.real:.2f}."
+    return Evidence("each_column", text)
 
 
 def trend(pair: Pair) -> float | None:

@@ -210,6 +210,31 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OneColumn:
+    """How well one column can be predicted from the others."""
+
+    synthetic: Share = figure("predicted from the rest", "Skill of boosting.", "high", reference="real")
+    real: Share
+    """Learnt from real rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachColumn:
+    """How well every column can be predicted from the others; see `synthjax.evals.fidelity.each_column`."""
+
+    score: Share = figure(
+        "each column from the rest",
+        "Mean skill of boosting that learns each column from the others on synthetic rows, tested on real ones: 0 no "
+        "better than the column alone, 1 no errors.",
+        "high",
+        reference="real",
+    )
+    real: Share
+    """Learnt from real rows."""
+    columns: dict[str, OneColumn] = part("NAME")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableFidelity:
     """Is the synthetic table like the real one? See `synthjax.evals.fidelity`."""
 
@@ -218,6 +243,7 @@ class TableFidelity:
     """Real test rows in the place of the synthetic ones."""
     floor: Compared = twin()
     """Columns drawn independently."""
+    each_column: EachColumn | None = part(default=None)
     map: Map | None
     n: dict[Literal["real", "synthetic", "ceiling", "floor"], Count]
     """Rows of each table."""
