@@ -13,13 +13,14 @@ __version__ = "0.2.0"
 __all__ = ["Batch", "DataSpec", "Model", "State", "Statistics", "__version__", "load"]
 
 
-def load(workdir: str | Path, member: int = 0, checkpoint: Literal["last", "best"] = "last") -> "Run":
+def load(workdir: str | Path, member: int = 0, checkpoint: Literal["last", "best"] | None = None) -> "Run":
     """The trained model of a run, from its newest good checkpoint, or the best.
 
     Args:
       workdir: the run's folder, as given to `synthjax.launch.train`.
       member: which seed of a run with `--seeds`, from 0.
-      checkpoint: "best": the state with the highest score on the holdout, of a run with `--eval_every`.
+      checkpoint: "best": the state with the highest score on the holdout, of a run with `--eval_every`; default: the
+        best if training ended by the holdout, else the last.
 
     Returns:
       A run with `model`, `state`, `spec`, `config` and `encoder`, which iterating over it gives the first three of.

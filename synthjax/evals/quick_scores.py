@@ -5,7 +5,7 @@ is judged by `launch.eval`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 LIMIT = 50_000
 """Rows of each table that the two-sample test looks at, at most."""
 ROW_SCORES = ("c2st", "tstr")
+KNOWN = 200_000
+"""Training and unseen rows among which `copied` looks for the nearest, at most."""
+NEAREST = 8
+"""Rows at equal distances of which it takes all to be the nearest, at most."""
+COPIES = 0.1
+"""Share of copied rows from which a model is said to copy, if it is above this by two standard errors."""
 
 
 def of_images(
@@ -72,6 +78,58 @@ def of_rows(
     if "tstr" in names and target is not None:
         found["tstr"] = _tstr(tables["real"], tables["synthetic"], seed)
     return found
+
+
+class Copied(NamedTuple):
+    """How many synthetic rows are nearer to training rows than chance explains."""
+
+    share: float
+    """0 where none is, 1 where all are copies; estimated, so that it may be slightly below 0."""
+    error: float
+    """Standard error of the share."""
+
+    @property
+    def too_many(self) -> bool:
+        """Whether the model copies, beyond doubt."""
+        return self.share - 2 * self.error > COPIES
+
+
+def copied(
+    train: "pd.DataFrame",
+    unseen: "pd.DataFrame",
+    synthetic: "pd.DataFrame",
+    kinds: Mapping[str, str],
+    *,
+    seed: int = 0,
+) -> Copied:
+    """How many synthetic rows are copies of training rows, or nearly.
+
+    Of n training and m unseen rows of one source, the one nearest to a row that was drawn independently is unseen with
+    probability m / (n + m). The share of synthetic rows that is missing there is that of copies: a model that draws the
+    fraction c of its rows from the training rows has c. Distances are those of `encoders.metric`; of equal ones, chance
+    decides. Rows are typed, as of `Dataset.frame`; `unseen` must not be empty.
+    """
+    from synthjax.evals import encoders
+    from synthjax.evals.neighbours import nearest
+    from synthjax.evals.table import from_frames
+
+    n = len(train)
+    rng = np.random.default_rng(seed)
+    drawn = np.sort(rng.permutation(n + len(unseen))[:KNOWN])
+    parts = {"train": train.iloc[drawn[drawn < n]], "unseen": unseen.iloc[drawn[drawn >= n] - n]}
+    tables = from_frames({**parts, "synthetic": synthetic}, kinds)
+    encode, n = encoders.metric(tables["train"]), len(parts["train"])
+    vectors = np.concatenate([encode(tables["train"]), encode(tables["unseen"])])
+    # Equal rows count as one place, of which each gets its part; so do places at equal distances.
+    places, place = np.unique(vectors, axis=0, return_inverse=True)
+    many, order = np.bincount(place), rng.permutation(len(places))
+    distance, index = nearest(encode(tables["synthetic"]), places[order], min(NEAREST, len(places)))
+    weight = (distance == distance[:, :1]) * many[order][index]
+    reached = np.bincount(order[index].ravel(), (weight / weight.sum(1, keepdims=True)).ravel(), len(places))
+    # Unseen rows are the scarce ones: the error is that of the number of synthetic rows that are nearest to each.
+    caught = (reached / many)[place[n:]]
+    scale = len(vectors) / len(synthetic)
+    return Copied(1 - scale * float(caught.mean()), scale * float(caught.std()) / len(caught) ** 0.5)
 
 
 def _tstr(real: "Table", synthetic: "Table", seed: int) -> float:

@@ -82,6 +82,10 @@ class Experiment:
     """Steps between the grids in samples/ and measures of diversity; 0: at the end only."""
     eval_every: int = 0
     """Steps between two scores on the holdout, by which the best state is kept (`launch.model_selection`); 0: none."""
+    stop: Literal["steps", "holdout"] = "steps"
+    """Training ends after model.steps; or when its score on the holdout has levelled off, after model.steps at most.
+    With "holdout", `eval_every` doubles each time that the steps have doubled, and the best state is what the run's
+    users get."""
     keep: int = 3
     """Number of checkpoints that are kept."""
 

@@ -60,7 +60,7 @@ def define_flags() -> None:
     flags.DEFINE_integer("epochs", None, "Passes of each network through its images; default: 12.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Seed of everything random here.", lower_bound=0)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
-    flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best of --eval_every.")
+    flags.DEFINE_enum("checkpoint", None, list(runs.KEPT), runs.CHECKPOINT)
     flags.DEFINE_enum("level", "quick", list(levels.LEVELS), levels.HELP)
     flags.DEFINE_integer(
         "shadows", None, "Shadow models for attacks on the run's own model; default: 0, or 16 if full.", lower_bound=0

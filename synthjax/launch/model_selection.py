@@ -9,6 +9,11 @@ The first score of each kind selects the state that is kept as the best (`synthj
 they come from one seed and few rows, and the maximum of many noisy values is biased upwards. `launch.eval` evaluates
 the selected state on the test split, which is not used here.
 
+A run whose `stop` is "holdout" also ends by its score. Where a table's model has a loss that held-out rows can be given
+(all but GANs), that is the only score, since it takes no sampling and suffices for any number of rows:
+
+    holdout_loss    mean `Model.score` of held-out rows, less is better: -log p in nats, or what its family says
+
 metrics.jsonl has a row for each evaluation, with a list of values where the run has several members. Selection uses
 their mean:
 
@@ -19,20 +24,29 @@ Training is bit for bit the same with and without it, and the scores are the sam
 """
 
 import functools
-from typing import TYPE_CHECKING
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from synthjax import sampling
+from synthjax import files, sampling
 from synthjax.data import Dataset
 from synthjax.errors import InputError
 from synthjax.evals import classifiers, quick_scores
-from synthjax.launch import sample
+from synthjax.evals.subsample import sample as sample_rows
+from synthjax.jit import jit
+from synthjax.launch import runs, sample
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
-from synthjax.model import Model, State
+from synthjax.launch.trained import Run
+from synthjax.model import Batch, Model, State
 from synthjax.train import metrics
+from synthjax.train.best import has_levelled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +61,29 @@ EPOCHS = 4
 """Training epochs of the CNN."""
 DECIDES = {"table": "holdout_c2st", "image": "holdout_tstr"}
 """The score that selects the best state."""
+LOSS = "holdout_loss"
+"""What selects it in its place, see above."""
+GAIN = {"holdout_c2st": 0.01, "holdout_tstr": 0.005, LOSS: 0.002}
+"""What the last third of a training has to gain, or it ends (`best.has_levelled`)."""
+EVERY = {"holdout_c2st": 500, "holdout_tstr": 500, LOSS: 10}
+"""First steps between two scores of a run that ends by them."""
+LOSS_BLOCK = 256
+"""Held-out rows whose loss is computed at once."""
+COPYING_ROWS = 5_000
+"""Synthetic rows that are drawn to see whether a model copies."""
 KEY = 2**32 - 3
 """Folded into the run's key to derive the keys of this module; see `synthjax.launch.monitor.KEY`."""
+
+
+def decides(chosen: Experiment, kind: str) -> str:
+    """The score that selects the best state of an experiment on data of that kind."""
+    adversarial = hasattr(chosen.model, "rules")  # whose score is the critic's
+    return LOSS if chosen.stop == "holdout" and kind == "table" and not adversarial else DECIDES[kind]
+
+
+def least(chosen: Experiment, kind: str) -> int:
+    """Fewest held-out examples that an experiment on data of that kind can be scored on."""
+    return 1 if decides(chosen, kind) == LOSS else LEAST
 
 
 class HoldoutScore:
@@ -57,8 +92,16 @@ class HoldoutScore:
     Scores of a step that are in metrics.jsonl already are read from it, not computed again.
     """
 
+    known: dict[int, float]
+    """Step -> the selecting score, of all so far; higher is better."""
+
     def __init__(
-        self, chosen: Experiment, model: Model, data: Dataset, writer: metrics.MetricsWriter | None, workdir: object
+        self,
+        chosen: Experiment,
+        model: Model,
+        data: Dataset,
+        writer: metrics.MetricsWriter | None,
+        workdir: str | os.PathLike[str],
     ):
         """Checks that the model can be scored (`check`).
 
@@ -66,7 +109,10 @@ class HoldoutScore:
         """
         check(chosen, model, data)
         self._chosen, self._model, self._data, self._writer = chosen, model, data, writer
-        self._workdir = str(workdir)
+        self.decides = decides(chosen, data.spec.kind)
+        self._sign = -1 if self.decides == LOSS else 1
+        found = metrics.read(workdir, self.decides) if writer is not None else []
+        self.known = {row["step"]: self._sign * float(np.mean(row[self.decides])) for row in found}
         key = jax.random.fold_in(jax.random.key(chosen.seed), np.uint32(KEY))
         self._key_draw, self._key_cnn = jax.random.split(key)
         shares = class_counts(data.spec, model.conditional, n=ROWS[data.spec.kind], per_class=None)
@@ -74,10 +120,8 @@ class HoldoutScore:
 
     def __call__(self, step: int, state: State) -> float:
         """The selecting score after `step` steps; higher is better."""
-        decides = DECIDES[self._data.spec.kind]
-        for row in metrics.read(self._workdir, decides):
-            if row["step"] == step:
-                return float(np.mean(row[decides]))
+        if step in self.known:
+            return self.known[step]
         state = sampling.local_copy(state)
         seeds = self._chosen.seeds
         members = [jax.tree.map(lambda a, m=m: a[m], state) for m in range(seeds)] if seeds > 1 else [state]
@@ -86,9 +130,21 @@ class HoldoutScore:
         row = {name: np.round([one[name] for one in scores], metrics.DECIMALS) for name in scores[0]}
         assert self._writer is not None
         self._writer.write(step, row if seeds > 1 else {name: values[0] for name, values in row.items()})
-        return float(row[decides].mean())
+        self.known[step] = self._sign * float(row[self.decides].mean())
+        return self.known[step]
+
+    def levelled(self) -> bool:
+        """Whether a training that ends by the holdout should end."""
+        return self._chosen.stop == "holdout" and has_levelled(self.known, GAIN[self.decides])
+
+    def shown(self, score: float) -> str:
+        """A selecting score, as metrics.jsonl has it."""
+        rows = min(len(self._data.holdout.y), ROWS[self._data.spec.kind])
+        return f"{self.decides} {self._sign * score:.4f} on {rows:,} held-out examples"
 
     def _scores(self, state: State) -> dict[str, float]:
+        if self.decides == LOSS:
+            return {LOSS: float(self._loss(self._key_draw, state))}
         block = min(-(-len(self._labels) // BLOCKS), sample.block_size(self._data.spec))
         x = np.concatenate(list(sampling.draw(self._model, state, self._key_draw, self._labels, block=block)))
         return self._of_images(x) if self._data.spec.kind == "image" else self._of_rows(x)
@@ -107,6 +163,28 @@ class HoldoutScore:
         return {f"holdout_{name}": score for name, score in found.items()}
 
     @functools.cached_property
+    def _loss(self) -> Callable[[jax.Array, State], jax.Array]:
+        """(key, state) -> mean score of a fixed sample of held-out rows, each with the same noise in every call."""
+        spec, split, score = self._data.spec, self._data.holdout, self._model.score
+        assert score is not None
+        rows = sample_rows(np.random.default_rng(self._chosen.seed), len(split.y), ROWS["table"])
+        blocks = -(-len(rows) // LOSS_BLOCK)
+        places = np.resize(rows, (blocks, min(LOSS_BLOCK, len(rows))))
+        real = (np.arange(places.size) < len(rows)).astype(np.float32).reshape(places.shape)
+
+        @jit
+        def mean(key: jax.Array, state: State) -> jax.Array:
+            def one(given: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
+                number, x, y, weight = given
+                batch = Batch(spec.encode(x), y, weight, jnp.zeros(len(y), jnp.int32))
+                return weight @ score(jax.random.fold_in(key, number), state, batch)
+
+            inputs = np.arange(blocks), split.x[places], split.y[places], real
+            return jax.lax.map(one, jax.tree.map(jnp.asarray, inputs)).sum() / len(rows)
+
+        return mean
+
+    @functools.cached_property
     def _real(self) -> "pd.DataFrame":
         """A fixed sample of held-out rows, at most as many as are drawn."""
         frame = self._data.frame("holdout")
@@ -117,9 +195,9 @@ class HoldoutScore:
 def check(chosen: Experiment, model: Model, data: Dataset) -> None:
     """Raises InputError if a run cannot be scored on its holdout: it is too small, or images without labels."""
     flag, spec, n = f"eval_every={chosen.eval_every}", data.spec, len(data.holdout.y)
-    if n < LEAST:
+    if n < (needed := least(chosen, spec.kind)):
         raise InputError(
-            f"{flag}: needs at least {LEAST} held-out examples of {data.name}; holdout={chosen.holdout:g} keeps {n}"
+            f"{flag}: needs at least {needed} held-out examples of {data.name}; holdout={chosen.holdout:g} keeps {n}"
         )
     if spec.kind == "table":
         return
@@ -130,3 +208,22 @@ def check(chosen: Experiment, model: Model, data: Dataset) -> None:
     if min(spec.shape[:2]) < classifiers.MIN_SIDE:
         side = classifiers.MIN_SIDE
         raise InputError(f"{flag}: images of {data.name} are too small for the CNN, which needs {side} x {side}")
+
+
+def say_copying(workdir: Path, data: Dataset) -> None:
+    """Says whether a run on a table copies training rows, and keeps it in `runs.COPYING` for `launch.sample`."""
+    if jax.process_index() or data.table is None or not len(data.holdout.y):
+        return
+    run = Run(workdir)
+    if not hasattr(run.config.model, "learning_rate"):
+        return
+    rows: Any = run.sample(COPYING_ROWS, seed=run.config.seed)
+    kinds, seed = data.table.schema.comparable_kinds(), run.config.seed
+    found = quick_scores.copied(data.frame("train"), data.frame("holdout"), rows, kinds, seed=seed)
+    line = f"nearer to training rows than chance explains: {found.share:.0%} of {COPYING_ROWS:,} synthetic rows"
+    line += f" (standard error {found.error:.0%})"
+    if found.too_many:
+        line = f"WARNING: the model copies training rows; {line}. Fewer --steps, a smaller model or more rows may help"
+    kept = {"step": run.step, **found._asdict(), "warning": found.too_many, "said": line}
+    files.write(workdir / runs.COPYING, json.dumps(kept, indent=1))
+    print(line, flush=True)

@@ -5,6 +5,7 @@ data.json        data set, spec, fingerprint  checkpoints/STEP/, best/STEP/     
 splits.npz       rows of train and holdout    synthetic.npz, eval/               synthetic set, report
 encoder.json     columns of a table           synthetic.csv                      synthetic table
 statistics.npz   of columns and pixels over the training rows, see `synthjax.statistics`
+copying.json     how many rows that a table's model draws are copies of training rows
 """
 
 import contextlib
@@ -39,6 +40,10 @@ Kept = Literal["last", "best"]
 STATISTICS = "statistics.npz"
 KEPT: dict[Kept, str] = {"last": "checkpoints", "best": "best"}
 """The folders of their checkpoints."""
+COPYING = "copying.json"
+"""What was found of copied rows, see `launch.train`."""
+CHECKPOINT = "The last state, or the best on the holdout (default: best if training ended by it, else last)."
+"""Of --checkpoint."""
 RARE_SEED = 0
 """Seed of the examples kept of a rare class: fixed as all splits are, so that all seeds train on the same data."""
 
@@ -80,6 +85,14 @@ def _whole(place: Path) -> Iterator[None]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         what = f"{type(error).__name__}: {files.reason(error)}"
         raise InputError(f"{place}: is damaged, or of another version ({what}); restore it from a copy") from error
+
+
+def delivered(workdir: Path, asked: Kept | None = None) -> Kept:
+    """Which state of a run its users get: the one asked for, else the best if the run ends by the holdout."""
+    if asked is not None:
+        return asked
+    best = read(workdir)[0].stop == "holdout" and (workdir / KEPT["best"]).is_dir()
+    return "best" if best else "last"
 
 
 def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:

@@ -62,7 +62,7 @@ def state_sha256(state: State) -> str:
 
 
 def describe_run(
-    workdir: Path, state: State, member: int, checkpoint: runs.Kept = "last"
+    workdir: Path, state: State, member: int, checkpoint: runs.Kept | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a request says of its model (name, config, member, step, sha256) and its data set (name, fingerprint).
 
@@ -70,7 +70,7 @@ def describe_run(
     """
     experiment, data = runs.read(workdir)
     # `synthjax.load` has already reported the checkpoints that were skipped.
-    step = Checkpoints(workdir / runs.KEPT[checkpoint], say=lambda line: None).newest()
+    step = Checkpoints(workdir / runs.KEPT[runs.delivered(workdir, checkpoint)], say=lambda line: None).newest()
     config = dataclasses.asdict(experiment.model)
     model = {"name": experiment.name, "config": config, "member": member, "step": step, "sha256": state_sha256(state)}
     return model, {"name": data["dataset"], "fingerprint": data["fingerprint"]}
@@ -278,7 +278,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("part_rows", 10_000, "Examples in a part, rounded up to whole batches.", lower_bound=1)
     flags.DEFINE_integer("member", 0, "Member of a run with --seeds.", lower_bound=0)
-    flags.DEFINE_enum("checkpoint", "last", list(runs.KEPT), "The last state, or the best one by --eval_every.")
+    flags.DEFINE_enum("checkpoint", None, list(runs.KEPT), runs.CHECKPOINT)
     flags.DEFINE_bool("overwrite", False, "Replace an existing set at --out.")
     distributed.define_flags()
 
@@ -326,6 +326,8 @@ def main(options: Mapping[str, str | None]) -> None:
         drawn = fulfil(model, state, job, overwrite=given.overwrite, wanted=wanted, stop=lambda: bool(signals))
     if jax.process_index() == 0:
         print(f"{out}: {request.rows:,} examples" if drawn else f"{out}: finished already, nothing to do")
+        if (copying := files.read_json(workdir / runs.COPYING)) and copying["warning"]:
+            print(copying["said"])
 
 
 if __name__ == "__main__":

@@ -137,9 +137,9 @@ def attack(
 ) -> Shadows | None:
     """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 
-    They are trained with the run's experiment on halves of its training split and of `unseen`, real examples outside
-    it, together. `seed` decides the halves and, with `limit`, the attacked rows (`privacy.attacked_rows`). InputError:
-    fewer than 2 models, or as `train`.
+    They are trained with the run's experiment (those that end by the holdout: as long as the run's state) on halves of
+    its training split and of `unseen`, real examples outside it, together. `seed` decides the halves and, with `limit`,
+    the attacked rows (`privacy.attacked_rows`). InputError: fewer than 2 models, or as `train`.
     """
     if run.model.score is None:
         return None
@@ -147,6 +147,7 @@ def attack(
         raise InputError(f"shadows={models}: at least 2, or 0 for none")
     experiment = runs.read(run.workdir)[0]
     config = experiment.model
+    steps = run.described["step"] if experiment.stop == "holdout" else config.steps
     x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
     attacked = privacy.attacked_rows(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
     rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
@@ -160,7 +161,7 @@ def attack(
     both, score = data.Split(x[rows], y[rows], np.arange(len(rows))), jax.vmap(model.score, (None, 0, None))
 
     def judge(number: int, count: int) -> dict[str, np.ndarray]:
-        shadows = train(model, spec, x, y, Group(count, config.steps, config.batch_size, seed, number))
+        shadows = train(model, spec, x, y, Group(count, steps, config.batch_size, seed, number))
         scores = surprise(score, shadows.state, spec, both, both.index, key_score)
         return {"scores": scores, "trained_on": np.asarray(shadows.inside)[:, rows]}
 

@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     target: str | None = None
     schema: str | None = None
     member: int = 0
-    checkpoint: runs.Kept = "last"
+    checkpoint: runs.Kept | None = None
 
     @property
     def table(self) -> bool:
@@ -167,7 +167,7 @@ def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synt
 
 
 def open_run(
-    workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept = "last"
+    workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept | None = None
 ) -> tuple[Run, data.Dataset]:
     """A trained run and the data it was trained on; InputError or CheckpointError where either is not there."""
     real = runs.trained_on(workdir, data_dir)
@@ -258,7 +258,7 @@ def _foreign(asked: Asked, table: bool) -> data.Dataset:
     return data.load(real, asked.data_dir, target=asked.target, schema=asked.schema, **how)
 
 
-def own_table(run: Run, checkpoint: runs.Kept) -> Path:
+def own_table(run: Run, checkpoint: runs.Kept | None) -> Path:
     """The table in a run's folder that its model has drawn."""
     there = [run.workdir / name for name in OWN if (run.workdir / name).is_file()]
     makers = {file: made_by(file) for file in there}
@@ -267,7 +267,7 @@ def own_table(run: Run, checkpoint: runs.Kept) -> Path:
             return file
     out = run.workdir / OWN[0]
     command = f"python -m synthjax.launch.sample --workdir={run.workdir} --out={out}"
-    command += "" if checkpoint == "last" else f" --checkpoint={checkpoint}"
+    command += "" if checkpoint is None else f" --checkpoint={checkpoint}"
     if not there:
         raise InputError(f"{out}: no such file; draw the run's table first: {command} --rows=N")
     if makers[there[0]] is not None:

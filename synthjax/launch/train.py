@@ -15,10 +15,11 @@ score on the holdout split, for --checkpoint=best of other commands.
 
 import dataclasses
 import functools
+import math
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,8 +48,8 @@ SHORT = {
     "schema": "Of a table: a YAML or JSON file that corrects what is inferred of its columns.",
     "min_count": "Of a table: fewest rows that must share a value for it to be released (default: 5).",
     "encoding": "Of a table: minmax, interval, quantile, mode or code (default: the model's).",
-    "steps": "Training steps; short for --config.model.steps.",
-    "batch_size": "Short for --config.model.batch_size.",
+    "steps": "Training steps; short for --config.model.steps (default: of a table, by the holdout; else the model's).",
+    "batch_size": "Short for --config.model.batch_size (default: the model's, at most all rows).",
     "init_from": "Start from the weights of that finished run (default: from random ones).",
     "freeze": "Parts of the weights that are not trained, such as encoder (default: none).",
     "seed": "Seed of everything random in the run (default: 0).",
@@ -59,6 +60,10 @@ SHORT = {
 """Flags that are fields of the experiment, and what --help says of each."""
 OF_MODEL = ("steps", "batch_size")
 """Those that are fields of the model's Config."""
+MOST_STEPS = 1_000_000
+"""Of a training that ends by the holdout: so many that the learning rate, which falls to 0 over them, hardly falls."""
+BATCH_UNIT = 8
+"""Where there are fewer rows than a batch has, batches are cut to a multiple of this: devices divide it."""
 
 
 def define_flags() -> None:
@@ -115,6 +120,42 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     return chosen
 
 
+def said(given: list[tuple[str, str]]) -> set[str]:
+    """The fields that `--config.FIELD=VALUE` (`given`) and --steps and --batch_size set."""
+    return {field for field, _ in given} | {f"model.{name}" for name in OF_MODEL if flags.FLAGS[name].value is not None}
+
+
+def fitted(chosen: Experiment, said: Collection[str], data: Dataset) -> Experiment:
+    """The experiment of a model trained by gradients, with what no flag and no file says as the data decides it.
+
+    Batches have at most all rows, and training on a table ends by the holdout (`Experiment.stop`) where that can be
+    scored.
+    """
+    if not hasattr(chosen.model, "learning_rate"):
+        return chosen
+    preset = config.family(chosen.name).PRESETS[chosen.name]
+    free = [name for name in OF_MODEL if f"model.{name}" not in said
+            and getattr(chosen.model, name) == getattr(preset, name)]  # fmt: skip
+    rows, unit = len(data.train.y), math.lcm(BATCH_UNIT, chosen.accumulate)
+    if "batch_size" in free and chosen.model.batch_size > rows:
+        chosen = _with_model(chosen, batch_size=rows // unit * unit or rows)
+    if data.spec.kind == "table" and "steps" in free and "stop" not in said:
+        stopping, kept = dataclasses.replace(chosen, stop="holdout"), len(data.holdout.y)
+        if kept >= model_selection.least(stopping, "table"):
+            chosen = stopping
+        elif jax.process_index() == 0:
+            print(f"{kept} held-out rows are too few to stop by: {chosen.model.steps:,} steps, as --steps would say")
+    if chosen.stop == "steps":
+        return chosen
+    every = chosen.eval_every or model_selection.EVERY[model_selection.decides(chosen, data.spec.kind)]
+    chosen = dataclasses.replace(chosen, eval_every=every)
+    return _with_model(chosen, steps=MOST_STEPS) if "steps" in free else chosen
+
+
+def _with_model(chosen: Experiment, **fields: int) -> Experiment:
+    return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, **fields))
+
+
 def default_workdir(chosen: Experiment) -> Path:
     """runs/MODEL-DATASET, with the last component of a path or a TFDS name."""
     return Path("runs") / f"{chosen.name}-{Path(chosen.dataset).stem.replace(':', '-')}"
@@ -151,7 +192,8 @@ def prepared(chosen: Experiment, model: Model) -> Model:
 class Progress:
     """A bar on a terminal, a line every ten seconds elsewhere."""
 
-    def __init__(self, steps: int):
+    def __init__(self, steps: int | None):
+        """`steps`: how many there are to be; None: not known."""
         self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty())
         self._steps, self._next = steps, 0.0
 
@@ -173,9 +215,12 @@ class Progress:
         now = time.monotonic()
         if self._bar.disable and (now >= self._next or step == self._steps):
             self._next = now + 10
-            left = (self._steps - step) / max(rate, 1e-9) / 60
-            shown = "  ".join(f"{name} {value}" for name, value in losses.items())
-            print(f"step {step}/{self._steps}  {shown}  {rate:.3g} steps/s  {left:.1f} min left", flush=True)
+            shown = "  ".join([*(f"{name} {value}" for name, value in losses.items()), f"{rate:.3g} steps/s"])
+            if self._steps is None:
+                print(f"step {step}  {shown}", flush=True)
+            else:
+                left = (self._steps - step) / max(rate, 1e-9) / 60
+                print(f"step {step}/{self._steps}  {shown}  {left:.1f} min left", flush=True)
 
 
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
@@ -189,7 +234,8 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
     return (
         f"{chosen.name} on {data.name}: {what} ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
         + (f"; {rare:,} of class {chosen.rare_class}, under-sampled" if chosen.rare_class else "")
-        + (f"\n{chosen.model.steps:,} steps of " + ("all rows" if whole else f"batch {chosen.model.batch_size}"))
+        + (f"\n{chosen.model.steps:,} steps" if chosen.stop == "steps" else "\nsteps until the holdout gains no more,")
+        + (" of " + ("all rows" if whole else f"batch {chosen.model.batch_size}"))
         + (f", {chosen.seeds} seeds at once" if chosen.seeds > 1 else "")
         + f", on {len(devices)} {devices[0].platform} device(s); {state_size:,} numbers in the state\n"
         f"workdir {workdir}; compiling (once, some seconds) ..."
@@ -214,7 +260,9 @@ def main(given: list[tuple[str, str]]) -> None:
     chosen = experiment(given)
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
-    run(chosen, runs.data(chosen), workdir, args.minutes)
+    data = runs.data(chosen)
+    run(fitted(chosen, said(given), data), data, workdir, args.minutes)
+    model_selection.say_copying(workdir, data)
 
 
 def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
@@ -240,7 +288,7 @@ def _run(
     chosen: Experiment, data: Dataset, workdir: Path, minutes: float, model: Model, learner: loop.Trainer, size: int
 ) -> int:
     """`run` after its checks, with the folder locked; `size`: numbers in the state."""
-    progress = Progress(chosen.model.steps)
+    progress = Progress(chosen.model.steps if chosen.stop == "steps" else None)
     checkpoints = Checkpoints(workdir / runs.KEPT["last"], chosen.keep, progress.say)
     kept = [checkpoints, *[Checkpoints(workdir / runs.KEPT["best"], say=progress.say)] * (chosen.eval_every > 0)]
     newest = [one.newest() for one in kept]  # collective: all processes call it
@@ -253,13 +301,15 @@ def _run(
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
     every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
-    best = None
+    best = judge = None
     if chosen.eval_every:
         judge = model_selection.HoldoutScore(chosen, model, data, writer, workdir)
-        best = Best(Checkpoints(workdir / runs.KEPT["best"], 1, progress.say), judge, record, progress.say)
+        say = progress.say if chosen.stop == "steps" else lambda line: None
+        kept_best = Checkpoints(workdir / runs.KEPT["best"], 1, progress.say)
+        best = Best(kept_best, judge, record, say, judge.levelled)
     store = writer.flush if writer is not None else lambda: None
     hooks = loop.Hooks(functools.partial(progress.log, writer), show, best, store, progress.say)
-    plan = loop.Plan(chosen.model.steps, *every, minutes)
+    plan = loop.Plan(chosen.model.steps, *every, chosen.stop == "holdout", minutes)
     with runs.precision(chosen):
         try:
             step, state = loop.train(learner, plan, jax.random.key(chosen.seed), checkpoints, record, hooks)
@@ -274,8 +324,12 @@ def _run(
         writer.close()
     if best is not None:
         best.close()
-    short = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
-    progress.say(ending(f"step {step}{short}", workdir, pictures=show is not None))
+    why = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
+    if judge is not None and best is not None and chosen.stop == "holdout":
+        why = f", since the {minutes:g} minutes are over" if not judge.levelled() else ", by the holdout"
+        if best.step is not None:
+            why += f": its best state is that of step {best.step} ({judge.shown(best.value)}), which is kept"
+    progress.say(ending(f"step {step}{why}", workdir, pictures=show is not None))
     return step
 
 

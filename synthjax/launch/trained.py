@@ -34,21 +34,21 @@ class Run:
     Args:
       workdir: the run's folder.
       member: which seed of a run with `--seeds`, from 0.
-      checkpoint: "last" or "best".
+      checkpoint: "last" or "best"; default: the best if training ended by the holdout, else the last.
 
     Raises:
       InputError: the folder holds no run, or has no such member.
       CheckpointError: none of its checkpoints is usable, or no best one was kept.
     """
 
-    def __init__(self, workdir: str | Path, member: int = 0, checkpoint: runs.Kept = "last"):
+    def __init__(self, workdir: str | Path, member: int = 0, checkpoint: runs.Kept | None = None):
         self.workdir: Path = files.path(workdir)
         self.config, _ = runs.read(workdir)
         """The run's `Experiment`; `config.model` is the family's Config."""
         if not 0 <= member < self.config.seeds:
             raise InputError(f"{workdir}: no member {member} in a run of {self.config.seeds} seeds (they count from 0)")
         self._member = member
-        self._checkpoints = Checkpoints(self.workdir / runs.KEPT[checkpoint])
+        self._checkpoints = Checkpoints(self.workdir / runs.KEPT[runs.delivered(self.workdir, checkpoint)])
         step = self._checkpoints.newest()
         if step is None and checkpoint == "best":
             raise CheckpointError(f"{workdir}: no best checkpoint; train with --eval_every=N, which keeps it")

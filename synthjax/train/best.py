@@ -3,11 +3,12 @@
     best = Best(Checkpoints(workdir / "best", keep=1), score, record)
     best(step, state)     # scores the state, and saves it if no earlier one was as good
 
-The record of the checkpoint contains its score, from which a continued run starts.
+The record of the checkpoint contains its score, from which a continued run starts. `has_levelled` is when to end the
+training: a function of the scores so far, so that a continued run ends where the uninterrupted one does.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +17,23 @@ from jax.experimental import multihost_utils
 
 from synthjax.model import State
 from synthjax.train.checkpoint import Checkpoints
+
+LEAST_SCORES = 10
+"""Number of scores before which no training ends."""
+
+
+def has_levelled(scores: Mapping[int, float], gain: float) -> bool:
+    """Whether the last third of the training has raised the highest score by less than `gain`.
+
+    Args:
+      scores: step -> score, higher is better; NaN where there is none.
+      gain: above 0, in the units of the scores.
+    """
+    if len(scores) < LEAST_SCORES:
+        return False
+    known = {step: -math.inf if math.isnan(score) else score for step, score in scores.items()}
+    early = [score for step, score in known.items() if 3 * step <= 2 * max(known)]
+    return max(known.values()) < max(early, default=-math.inf) + gain
 
 
 class Best:
@@ -27,6 +45,7 @@ class Best:
         score: Callable[[int, State], float],
         record: dict[str, Any],
         say: Callable[[str], None] = print,
+        enough: Callable[[], bool] = lambda: False,
     ):
         """Reads the best score of an earlier run.
 
@@ -35,31 +54,37 @@ class Best:
           score: (step, state) -> a number, higher is better; called only in process 0.
           record: plain values for the checkpoint; "step" and "score" are added.
           say: prints a line for the user.
+          enough: () -> whether the training should end, after a score; called only in process 0.
 
         Raises:
           CheckpointError: the checkpoint is damaged.
         """
         self._checkpoints, self._score, self._record, self._say = checkpoints, score, record, say
-        kept = checkpoints.newest()
-        self.value: float = -math.inf if kept is None else checkpoints.record(kept)["score"]
-        """The highest score so far."""
+        self._enough = enough
+        self.step = checkpoints.newest()
+        """Steps of the state with the highest score so far; None: there is none."""
+        self.value: float = -math.inf if self.step is None else checkpoints.record(self.step)["score"]
+        """That score."""
 
-    def __call__(self, step: int, state: State) -> None:
-        """Scores the state after `step` steps.
+    def __call__(self, step: int, state: State) -> bool:
+        """Scores the state after `step` steps; returns whether the training should end.
 
         Raises:
           CheckpointError: it cannot be written.
         """
-        value = self._score(step, state) if jax.process_index() == 0 else -math.inf
+        first = jax.process_index() == 0
+        value = self._score(step, state) if first else -math.inf
+        enough = first and self._enough()
         if jax.process_count() > 1:
-            # As two uint32 halves, since f64 arrays would be rounded to f32.
-            bits = np.frombuffer(np.float64(value).tobytes(), np.uint32)
-            value = float(np.frombuffer(np.asarray(multihost_utils.broadcast_one_to_all(bits)).tobytes())[0])
-        if not value > self.value:
-            return
-        self._checkpoints.save(step, state, self._record | {"step": step, "score": value})
-        self._say(f"step {step}: the best so far on the holdout, {value:.4f}" + self._before())
-        self.value = value
+            # In uint32, the score as two halves, since f64 arrays would be rounded to f32.
+            bits = np.frombuffer(np.array([value, enough], np.float64).tobytes(), np.uint32)
+            shared = np.frombuffer(np.asarray(multihost_utils.broadcast_one_to_all(bits)).tobytes())
+            value, enough = float(shared[0]), bool(shared[1])
+        if value > self.value:
+            self._checkpoints.save(step, state, self._record | {"step": step, "score": value})
+            self._say(f"step {step}: the best so far on the holdout, {value:.4f}" + self._before())
+            self.step, self.value = step, value
+        return enough
 
     def close(self) -> None:
         """Closes the checkpoints."""

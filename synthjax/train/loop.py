@@ -189,8 +189,17 @@ class Plan:
     checkpoint_every: int = 500
     sample_every: int = 0
     eval_every: int = 0
+    widening: bool = False
+    """Whether `eval_every` doubles each time that the steps have doubled, from 20 scores on; then no score is asked for
+    at the end, whose step depends on the clock."""
     minutes: float = 0.0
     """Time limit, after which a checkpoint is written; 0: none."""
+
+    def scores_from(self, step: int) -> int:
+        """Steps between two scores at `step`; 0: there are none."""
+        if not (self.widening and self.eval_every):
+            return self.eval_every
+        return self.eval_every * 2 ** max(0, (step // (10 * self.eval_every)).bit_length() - 1)
 
 
 class Hooks(NamedTuple):
@@ -200,8 +209,8 @@ class Hooks(NamedTuple):
     """(step, metrics) every `log_every` steps, means over them; "steps_per_second" is added."""
     show: Callable[[int, State], None] | None = None
     """(step, state) every `sample_every` steps; repeated at the step that a run continues from."""
-    score: Callable[[int, State], None] | None = None
-    """(step, state) every `eval_every` steps and at the end; repeated as `show` is."""
+    score: Callable[[int, State], bool | None] | None = None
+    """(step, state) every `eval_every` steps and at the end; repeated as `show` is. True ends the training."""
     saving: Callable[[], None] = lambda: None
     """Called before a checkpoint is written: must store what was logged."""
     say: Callable[[str], None] = print
@@ -223,7 +232,7 @@ def train(
       hooks: functions to call.
 
     Returns:
-      (steps done, state); fewer steps than planned only if `plan.minutes` ran out.
+      (steps done, state); fewer steps than planned if `plan.minutes` ran out, or `hooks.score` ended the training.
 
     Raises:
       NonFiniteError: a metric is NaN or infinite. The newest checkpoint is from before it.
@@ -236,9 +245,10 @@ def train(
         step, state = _start(trainer, key, checkpoints, hooks.say)
         window = _Window(plan, step, hooks.log, checkpoints.record(step).get("window", {}) if step else {})
         pending: tuple[int, int, Metrics] | None = None
+        enough = False
         while True:
             stop = should_stop()
-            done = stop or step >= plan.steps or (_past(deadline) and step > window.first)
+            done = stop or enough or step >= plan.steps or (_past(deadline) and step > window.first)
             save_now, show_now, score_now = window.due(step, done, stop)
             if pending and (save_now or show_now or score_now):
                 window.take(*pending)
@@ -251,8 +261,10 @@ def train(
                 window.aside(hooks.show, step, state)
                 window.shown = step
             if score_now and hooks.score is not None:
-                window.aside(hooks.score, step, state)
+                enough = bool(window.aside(hooks.score, step, state))
                 window.scored = step
+            if enough and not done:
+                continue
             if done:
                 if stop and step < plan.steps:
                     raise preempted(step, should_stop.number)
@@ -267,7 +279,7 @@ def train(
 
 def _next_end(step: int, length: int, plan: Plan) -> int:
     """Last step of the next call: `length` steps later, or the next checkpoint, grid or score if that is earlier."""
-    marks = [every for every in (plan.checkpoint_every, plan.sample_every, plan.eval_every) if every > 0]
+    marks = [every for every in (plan.checkpoint_every, plan.sample_every, plan.scores_from(step)) if every > 0]
     return min(step + length, plan.steps, *[(step // every + 1) * every for every in marks])
 
 
@@ -303,19 +315,21 @@ class _Window:
         plan = self._plan
         save = step > self.saved and (done or step % plan.checkpoint_every == 0)
         show = not done and step > self.shown and plan.sample_every > 0 and step % plan.sample_every == 0
-        score = step > self.scored and not stop and plan.eval_every > 0 and (done or step % plan.eval_every == 0)
+        every = plan.scores_from(step)
+        score = step > self.scored and not stop and every > 0 and ((done and not plan.widening) or step % every == 0)
         return save, show, score
 
     def dispatched(self) -> None:
         """To be called before each call of the trainer."""
         self._dispatched_before, self._dispatched = self._dispatched, time.monotonic()
 
-    def aside(self, call: Callable[[int, State], None], step: int, state: State) -> None:
-        """Calls a hook, whose time does not count in "steps_per_second"."""
+    def aside(self, call: Callable[[int, State], bool | None], step: int, state: State) -> bool | None:
+        """What a hook returns; its time does not count in "steps_per_second"."""
         paused = time.monotonic()
-        call(step, state)
+        found = call(step, state)
         since, begun = self._since
         self._since = (since, begun + time.monotonic() - paused)
+        return found
 
     def take(self, start: int, end: int, metrics: Metrics) -> None:
         """Waits for the call of steps start ... end - 1 and adds its metrics."""
