@@ -8,6 +8,7 @@ nearer     share of synthetic rows nearer to a training row than to any of as ma
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from benchmarks.unseen_tables import Table, kind_of
 from synthjax.rules import Rule
-from synthjax.rules.kinds import Seen, Unique
+from synthjax.rules.kinds import Determined, Seen, Unique
 
 LEVELS = 200
 """Values of a text column that boosting can tell apart; the others are one."""
@@ -28,8 +29,8 @@ SHUFFLES, BROKEN = 20, 30
 CAUGHT = 0.95
 
 
-def judge(table: Table, made: pd.DataFrame, left_out: int, seed: int) -> dict[str, float]:
-    """All measures of a synthetic table, by name."""
+def judge(table: Table, made: pd.DataFrame, left_out: int, seed: int) -> dict[str, Any]:
+    """All measures of a synthetic table, by name; `each`: share of rows that break each rule, where any does."""
     train, holdout, test = (table.parts[part] for part in ("train", "holdout", "test"))
     shared = [name for name in table.kinds if made[name].notna().any() or not train[name].notna().any()]
     return {
@@ -40,6 +41,7 @@ def judge(table: Table, made: pd.DataFrame, left_out: int, seed: int) -> dict[st
         "nearer": nearer(made, train, holdout, seed),
         "left_out": left_out,
         "rows": len(made),
+        "each": {rule.text: rate for rule in table.exact + table.near if (rate := broken((rule,), made))},
     }
 
 
@@ -168,19 +170,25 @@ def _comparable(
 def named(rule: Rule, found: Sequence[Rule], real: pd.DataFrame) -> tuple[bool, bool]:
     """Whether found rules say what a rule of the list says: of its own columns alone, and of any columns.
 
-    They do where `CAUGHT` of the rows that break it break one of them; rows that break it are real ones with the
-    columns that it claims shuffled.
+    They do where one is the same, or where `CAUGHT` of the rows that break it break one of them; rows that break it
+    are real ones with the columns that it claims shuffled.
     """
     own = [other for other in found if set(other.names) <= set(rule.names)]
-    if isinstance(rule, Unique | Seen):
-        same = any(isinstance(other, type(rule)) for other in own)
-        if same or isinstance(rule, Unique):
-            return same, same
+    same = any(_same(rule, other) for other in own)
+    if same or isinstance(rule, Unique):
+        return same, same
     rows = _breaking(rule, real)
     if not len(rows):
         return False, False
     own += [part for other in found for part in _pieces(other) if set(part.names) <= set(rule.names)]
     return tuple(broken(part, rows) >= CAUGHT for part in (own, found))  # type: ignore[return-value]
+
+
+def _same(rule: Rule, other: Rule) -> bool:
+    """Whether a rule of no more columns says the same, by its text, or as a key or a lookup of fewer columns."""
+    if isinstance(rule, Determined) and isinstance(other, Determined):
+        return rule.target in ({other.target, *other.keys} if other.both else {other.target})
+    return other.text == rule.text or (isinstance(rule, Unique | Seen) and isinstance(other, type(rule)))
 
 
 def _pieces(rule: Rule) -> list[Rule]:
