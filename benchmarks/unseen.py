@@ -43,6 +43,8 @@ OURS = {
 PEERS = ("mostlyai-engine", "sdv", "ctgan")
 PEER_SECONDS = 150
 """CPU seconds of a peer's training."""
+UNUSED = ("torchvision", "torchaudio")
+"""What a peer installs and does not use; builds for GPUs cannot be imported beside a torch for CPUs."""
 MOST_SECONDS = 900
 """CPU seconds after which a process is ended, whoever's it is."""
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PJRT_NPROC")}
@@ -96,6 +98,7 @@ def peer(system: str, table: Table, train: Path, out: Path, seed: int, environme
     if not (folder / "built").exists():
         run([sys.executable, "-m", "venv", "--clear", str(folder)], log)
         run([str(python), "-m", "pip", "install", "--quiet", "-r", str(HERE / "peers" / f"{system}.txt")], log)
+        run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *UNUSED], log)
         (folder / "built").touch()
     dates = "\t".join(name for name, kind in table.kinds.items() if kind == "date")
     numbers = (len(table.parts["train"]), seed, PEER_SECONDS)

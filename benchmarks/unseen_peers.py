@@ -43,9 +43,10 @@ def sdv(frame: pd.DataFrame, rows: int, seed: int, seconds: float) -> pd.DataFra
     from sdv.single_table import GaussianCopulaSynthesizer
 
     np.random.seed(seed)  # noqa: NPY002 (what SDV draws from)
-    model = GaussianCopulaSynthesizer(Metadata.detect_from_dataframe(frame))
-    model.fit(frame)
-    return model.sample(rows)
+    tables = {"table": frame}
+    model = GaussianCopulaSynthesizer(Metadata.detect_from_dataframes(tables))
+    model.fit(tables)
+    return model.sample(rows)["table"]
 
 
 def ctgan(frame: pd.DataFrame, rows: int, seed: int, seconds: float) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The benchmark of unseen tables, at toy size: its judge beside cases counted by hand, and the whole from end to end."""
+"""The benchmark of unseen tables, toy size: its judge beside cases counted by hand, and the whole from end to end."""
 
 import sys
 from pathlib import Path
