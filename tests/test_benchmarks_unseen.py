@@ -97,6 +97,11 @@ def test_broken_rows_are_counted_once_each(table):
     assert unseen_judge.broken(table.exact, made) == 0.1
 
 
+def test_keys_are_judged_beside_the_rules_of_a_row():
+    table = unseen_tables.split("trips", trips(600), "pay", {"exact": [*RULES["exact"], "unique(fare)"]})
+    assert [rule.text for rule in unseen_judge.of_a_row(table)] == RULES["exact"]
+
+
 def test_boosting_tells_other_rows_apart_and_not_the_same_ones():
     real, made = trips(800), trips(800, seed=1)
     assert 0.4 < unseen_judge.c2st(real, made, real, 0) < 0.6
@@ -196,10 +201,10 @@ def test_the_whole_benchmark(monkeypatch, tmp_path, capsys, table):
     assert made == [("mixture", 0), ("sdv", None)]
     rows = [line for line in first.splitlines() if line.startswith("| trips")]
     assert rows[0] == "| trips | 0.0 | 0.0 | – |"
-    real, copied = (float(cell) for cell in rows[4].split("|")[2:4])
+    real, copied = (float(cell) for cell in rows[5].split("|")[2:4])
     assert 40 < real < 60 and copied > 90
-    assert rows[5] == "| trips | – | 2 | – |"
-    assert rows[6].startswith("| trips | 3 | 3 | 3 |")
+    assert rows[6] == "| trips | – | 2 | – |"
+    assert rows[7].startswith("| trips | 3 | 3 | 3 |")
     assert "- trips, sdv: RuntimeError: out of memory" in first
     unseen.main(command)
     assert capsys.readouterr().out == first and len(made) == 2
