@@ -1,6 +1,6 @@
 """What `benchmarks.unseen` measures of a synthetic table, by scikit-learn alone: nothing of `synthjax.evals` is used.
 
-    broken     share of rows that break a rule of the list (`unseen_rules.yaml`): exact ones without keys, exact, all
+broken     share of rows that break a rule of the list (`unseen_rules.yaml`): exact ones without keys, exact, all
 c2st       AUC of boosting that tells synthetic from test rows, out of fold; .5 is best
 tstr       of boosting taught by synthetic rows, tested on real ones, minus the same taught by real rows: ROC AUC
            (macro, one against the rest) or R2
