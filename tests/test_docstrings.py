@@ -5,7 +5,15 @@ import importlib
 
 import pytest
 
-MODULES = ("data.feed", "nets.network", "rules.finding", "rules.parsing", "rules.planning", "train.optim")
+NETS = "bilinear bins chow_liu columns conv dense diffusion embeddings gaussian network options precision slices unet"
+MODULES = (
+    "data.feed",
+    *(f"nets.{name}" for name in NETS.split()),
+    "rules.finding",
+    "rules.parsing",
+    "rules.planning",
+    "train.optim",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

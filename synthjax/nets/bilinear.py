@@ -1,11 +1,19 @@
-"""Bilinear products whose gradients have a form of our own choosing.
+"""Bilinear products with custom gradients.
 
-`jax.custom_vjp` would do for reverse mode alone: it has no forward mode, and so no Hessian-vector products. A bilinear
-primitive has every mode, to any order, from its two transposes: JAX derives the tangent f(da, b) + f(a, db) itself and
+`jax.custom_vjp` supports reverse mode only, so it gives no Hessian-vector products. A bilinear primitive supports every
+mode of differentiation, to any order, and needs two transpose rules: JAX derives the tangent f(da, b) + f(a, db) and
 transposes each term with the rules given here.
 
     product = bilinear(f, batch)                                     # a primitive: (a, b, **options) -> array
     product.transposes(lambda ct, b: ..., lambda ct, a: ...)         # cotangents of a and of b
+
+For example, a matrix product:
+
+    >>> import jax, jax.numpy as jnp
+    >>> product = bilinear(lambda a, b: a @ b, lambda product, batched, a, b: jax.vmap(product)(a, b))
+    >>> product.transposes(lambda ct, b: product(ct, b.T), lambda ct, a: product(a.T, ct))
+    >>> jax.grad(lambda a: product(a, 2 * jnp.eye(2)).sum())(jnp.ones((1, 2))).tolist()
+    [[2.0, 2.0]]
 """
 
 import functools
@@ -21,7 +29,7 @@ Product = Callable[..., jax.Array]
 
 
 class Bilinear:
-    """A primitive of two arrays, linear in each; `options` of a call are static and hashable."""
+    """A primitive of two arrays that is linear in each of them. Keyword options are static and must be hashable."""
 
     def __init__(self, f: Product, batch: Callable[..., jax.Array]):
         self._primitive = primitive = Primitive(f"bilinear_{f.__name__}")
@@ -44,7 +52,12 @@ class Bilinear:
         return product
 
     def transposes(self, left: Product, right: Product) -> None:
-        """Sets the cotangent of the first array, left(ct, b, **options), and of the second, right(ct, a, **options)."""
+        """Sets the transpose rules.
+
+        Args:
+          left: (ct, b, **options) -> cotangent of the first array, where `ct` is the cotangent of the product.
+          right: (ct, a, **options) -> cotangent of the second array.
+        """
         ad.defbilinear(
             self._primitive,
             lambda ct, a, b, **options: left(ct, b, **options),
@@ -53,16 +66,19 @@ class Bilinear:
 
     def _batched(self, arrays: Any, axes: Any, **options: Any) -> tuple[jax.Array, int]:
         batched = tuple(axis is not None for axis in axes)
-        a, b = (jnp.moveaxis(x, axis, 0) if of else x for x, axis, of in zip(arrays, axes, batched, strict=True))
+        a, b = (x if axis is None else jnp.moveaxis(x, axis, 0) for x, axis in zip(arrays, axes, strict=True))
         return self._batch(functools.partial(self, **options), batched, a, b), 0
 
 
 def bilinear(f: Product, batch: Callable[..., jax.Array]) -> Bilinear:
-    """A primitive that computes f(a, b, **options).
+    """Makes a primitive that computes f(a, b, **options).
 
     Args:
       f: the product, linear in `a` and in `b`.
-      batch: what `vmap` makes of it: (product, (a is batched, b is batched), a, b) -> array, batch axes first. What it
-        calls must be `product`, or derivatives of the result have another form.
+      batch: the batching rule used by `vmap`: (product, (a is batched, b is batched), a, b) -> array. Batch axes come
+        first. It must call `product`, not `f`; otherwise derivatives under `vmap` do not use the transpose rules.
+
+    Returns:
+      The primitive. Call `transposes` on it before differentiating.
     """
     return Bilinear(f, batch)

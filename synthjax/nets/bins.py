@@ -1,20 +1,38 @@
-r"""The columns of a table as finite states, for models that count: mixtures, autoregressive models.
+r"""The columns of a table as discrete states, for count-based models: mixtures and autoregressive models.
 
-A categorical column has its categories as states. A numeric one (`continuous`, or `code` with its ordered integers) is
-cut into bins, which are unions of those of `DataSpec.statistics`: a value that many rows share is an *atom* and comes
-back exactly; what lies between atoms is cut into *cells* of about equal numbers of rows, and comes back uniform between
-the cell's edges. Both follow one grain g: atoms are shared by at least g rows, cells hold at least g, and g is the
-smallest whose bins are few enough. So a narrow column (ages, zero inflated gains) is all atoms, a wide one all
-quantiles. Cells, however few rows share a value, are at most as many as the square root of the rows. A missing value is
-one more state. Of a `code` the rare categories share bins with those next to them in number: they keep their frequency
-and lose what they depend on.
+The states of a categorical column are its categories. A numeric column (`continuous`, or `code` with its ordered
+integers) is discretised into bins, each a union of bins of `DataSpec.statistics`. There are two kinds of bins:
 
-The label is a state like any other: column 0 where the data has classes, standing for the target column if the vector
-has one.
+- An *atom* is a single value that many rows share. It is decoded exactly.
+- A *cell* is an interval between atoms. Cells hold about equal numbers of rows and are decoded as a uniform draw
+  between their edges.
+
+One threshold g sets both: an atom is shared by at least g rows, a cell holds at least g rows, and g is the smallest
+threshold that gives few enough bins. So a column of few values (ages, zero-inflated gains) has atoms only, and a column
+of many different values has quantiles only. There are never more cells than the square root of the number of rows. A
+missing value is one more state. Rare categories of a `code` share a bin with categories of neighbouring codes: their
+joint frequency is kept, but the model cannot tell them apart.
+
+The label is a state as well. It is column 0 if the data has classes, and replaces the target column if the vector has
+one.
 
     layout = Layout(spec, bins=128)
     states = layout.states(batch.x, batch.y)                # (B, C) i32
     x = layout.decode(key, states)                          # (B, D)
+
+A table with one numeric column of three values and two classes:
+
+    >>> import jax, numpy as np
+    >>> from synthjax.model import DataSpec
+    >>> x, y = np.float32([[1], [2], [2], [5]] * 20), np.array([0, 0, 1, 1] * 20)
+    >>> layout = Layout(DataSpec.from_arrays(x, y), bins=8)
+    >>> layout.sizes
+    (2, 8)
+    >>> states = layout.states(x, y)
+    >>> states[:4].tolist()
+    [[0, 0], [0, 1], [1, 1], [1, 2]]
+    >>> layout.decode(jax.random.key(0), states)[:4].ravel().tolist()
+    [1.0, 2.0, 2.0, 5.0]
 """
 
 import functools
@@ -32,43 +50,45 @@ from synthjax.statistics import between, partition
 
 
 class Bins(NamedTuple):
-    """The bins of the N numeric columns, at most M each, in ascending order, as NumPy arrays."""
+    """The bins of the N numeric columns, in ascending order. A column has at most M bins; unused entries come last."""
 
     start: np.ndarray
-    """(N, M) f32 smallest value of each bin: -inf of the first, inf past the last."""
+    """(N, M) f32 smallest value of each bin: -inf for the first bin, inf for unused entries."""
     low: np.ndarray
-    """(N, M) f32 edges that values are drawn between, equal for an atom; those past the last repeat it."""
+    """(N, M) f32 lower edge of the values that are drawn. Unused entries repeat the last bin."""
     high: np.ndarray
-    """(N, M) f32"""
+    """(N, M) f32 upper edge, equal to `low` for an atom. Unused entries repeat the last bin."""
     rows: np.ndarray
-    """(N, M) f64 training rows in each bin; 0 past the last."""
+    """(N, M) f64 number of training rows in each bin; 0 for unused entries."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the columns of a spec become states; `bins` is the largest number of bins of a numeric column."""
+    """The mapping between the columns of a table and their states."""
 
     spec: DataSpec
+    """Of a table, with statistics; see `check`."""
     bins: int = 128
+    """Maximum number of bins of a numeric column, at least 2."""
 
     @functools.cached_property
     def columns(self) -> tuple[Column, ...]:
-        """The columns of the vector that have states of their own: all, less a target that the label stands for."""
+        """The columns of the vector that have their own states: all but a target that the label replaces."""
         return tuple(c for c in self.spec.columns if not (c.target and self.spec.n_classes))
 
     @functools.cached_property
     def numeric(self) -> tuple[Column, ...]:
-        """Those that are binned."""
+        """The columns among `columns` that are binned."""
         return tuple(column for column in self.columns if column.kind != "onehot")
 
     @functools.cached_property
     def labelled(self) -> int:
-        """1 where the label is column 0, else 0."""
+        """1 if the label is column 0, else 0."""
         return int(self.spec.n_classes > 0)
 
     @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
-        """States of each of the C columns, the label first; a missing numeric value is the last one."""
+        """Number of states of each of the C columns, the label first. The last state of a numeric column is missing."""
 
         def states(column: Column) -> int:
             return column.size if column.kind == "onehot" else self.bins + (column.missing is not None)
@@ -77,31 +97,31 @@ class Layout:
 
     @functools.cached_property
     def flat(self) -> np.ndarray:
-        """(2, W): the column and the state of each of the W = sum(sizes) places in a flat vector of all states."""
-        places = [(column, state) for column, size in enumerate(self.sizes) for state in range(size)]
-        return np.asarray(places, np.int32).T
+        """(2, W) i32: column and state of each entry of a flat vector over all W = sum(sizes) states."""
+        pairs = [(column, state) for column, size in enumerate(self.sizes) for state in range(size)]
+        return np.asarray(pairs, np.int32).T
 
     @functools.cached_property
     def padded(self) -> np.ndarray:
-        """(C, max(sizes)) places in the flat vector, W where a column has no such state."""
+        """(C, max(sizes)) i32 index in the flat vector of each state of each column; W where a column has fewer."""
         index = np.full((len(self.sizes), max(self.sizes)), sum(self.sizes), np.int32)
         index[self.flat[0], self.flat[1]] = np.arange(sum(self.sizes))
         return index
 
     def pad(self, flat: jax.Array) -> jax.Array:
-        """(..., W) -> (..., C, max(sizes)), 0 where a column has no such state."""
+        """Flat vector (..., W) -> (..., C, max(sizes)), zero where a column has fewer states."""
         return jnp.pad(flat, [(0, 0)] * (flat.ndim - 1) + [(0, 1)])[..., self.padded]
 
     def onehot(self, states: jax.Array) -> jax.Array:
-        """(B, C) states -> (B, W) f32, one 1 a column."""
+        """States (B, C) -> (B, W) f32 with a single 1 per column."""
         return (states[:, self.flat[0]] == self.flat[1][None]).astype(jnp.float32)
 
     def places(self, states: jax.Array) -> jax.Array:
-        """(B, C) states -> (B, C) places in the flat vector."""
+        """States (B, C) -> (B, C) i32, their indices in the flat vector."""
         return states + np.cumsum([0, *self.sizes[:-1]], dtype=np.int32)[None]
 
     def normalise(self, flat: jax.Array) -> jax.Array:
-        """(W, ...) numbers >= 0 -> the same, summing to 1 over the states of each column."""
+        """Scales `flat` (W, ...), which is >= 0, to sum to 1 over the states of each column."""
         total = jax.ops.segment_sum(flat, self.flat[0], len(self.sizes))
         return flat / jnp.maximum(total, 1e-30)[self.flat[0]]
 
@@ -112,29 +132,29 @@ class Layout:
         Raises:
           InputError: the spec has no statistics.
         """
-        known = self.spec.known()
+        statistics = self.spec.known()
         cells = max(1.0, min(self.bins, math.sqrt(self.spec.rows)))
-        found = Bins(*(np.zeros((len(self.numeric), self.bins), kind) for kind in ("f4", "f4", "f4", "f8")))
-        among = [column for column in self.spec.columns if column.kind != "onehot"]
-        for place, column in enumerate(self.numeric):
-            base = among.index(column)
-            merged = _merge(known.low[base], known.high[base], known.rows[base], self.bins, cells)
+        edges = Bins(*(np.zeros((len(self.numeric), self.bins), dtype) for dtype in ("f4", "f4", "f4", "f8")))
+        measured = [column for column in self.spec.columns if column.kind != "onehot"]
+        for row, column in enumerate(self.numeric):
+            i = measured.index(column)
+            merged = _merge(statistics.low[i], statistics.high[i], statistics.rows[i], self.bins, cells)
             used = len(merged.rows)
-            for padded, values, last in zip(found, merged, (np.inf, merged.low[-1], merged.high[-1], 0), strict=True):
-                padded[place, :used], padded[place, used:] = values, last
-        return found
+            for padded, values, fill in zip(edges, merged, (np.inf, merged.low[-1], merged.high[-1], 0), strict=True):
+                padded[row, :used], padded[row, used:] = values, fill
+        return edges
 
     @functools.cached_property
     def marginal(self) -> np.ndarray:
-        """(W,) f32 frequency of each state of each column among the training rows, as the spec has it."""
+        """(W,) f32 frequency of each state of each column among the training rows, from the spec's statistics."""
         mean = np.asarray(self.spec.known().mean, np.float64)
         parts = [np.asarray(self.spec.frequencies, np.float64)] * self.labelled
-        numbers = iter(self.edges.rows)
+        rows_of_numeric = iter(self.edges.rows)
         for column in self.columns:
             if column.kind == "onehot":
                 parts.append(mean[column.start : column.start + column.size])
                 continue
-            share = next(numbers)
+            share = next(rows_of_numeric)
             share = share / share.sum() if share.any() else np.eye(1, self.bins)[0]
             missing = 0.0 if column.missing is None else mean[column.missing]
             parts.append(np.append(share * (1 - missing), [missing] * (column.missing is not None)))
@@ -142,7 +162,7 @@ class Layout:
 
     @functools.cached_property
     def possible(self) -> np.ndarray:
-        """(W,) bool: all states but the bins past a column's last one."""
+        """(W,) bool: False for the unused bins of numeric columns, True for all other states."""
         used = {column: int((rows > 0).sum()) or 1 for column, rows in zip(self.numeric, self.edges.rows, strict=True)}
         parts = [np.ones(self.spec.n_classes, bool)] * self.labelled
         for column, size in zip(self.columns, self.sizes[self.labelled :], strict=True):
@@ -151,20 +171,28 @@ class Layout:
         return np.concatenate(parts)
 
     def states(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """x (B, D), y (B,) -> (B, C) i32. A value that training did not see takes the bin below it."""
+        """States of encoded rows. A value that does not occur in the training rows gets the bin below it.
+
+        Args:
+          x: (B, D) f32 rows, encoded as `DataSpec.columns` says.
+          y: (B,) i32 labels; ignored if the data has no classes.
+
+        Returns:
+          (B, C) i32.
+        """
         parts = [y[:, None].astype(jnp.int32)] * self.labelled
         if self.numeric:
-            place = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)
-            index = jnp.clip(place(jnp.asarray(self.edges.start), x[:, self._starts]) - 1, 0, self.bins - 1)
+            search = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)
+            index = jnp.clip(search(jnp.asarray(self.edges.start), x[:, self._starts]) - 1, 0, self.bins - 1)
             parts.append(jnp.where(self.absent(x), self.bins, index).astype(jnp.int32))
         parts += [x[:, positions].argmax(axis=-1).astype(jnp.int32) for positions in self._onehots.values()]
         return jnp.concatenate(parts, axis=1)[:, self._order]
 
     def absent(self, x: jax.Array) -> jax.Array:
-        """(B, D) -> (B, N) bool: whether the value of each numeric column is missing."""
+        """x (B, D) -> (B, N) bool: whether the value of each numeric column is missing."""
         missing = [column.missing for column in self.numeric]
-        known = np.array([slot is not None for slot in missing])
-        return (x[:, np.array([slot or 0 for slot in missing])] > 0.5) & known[None]
+        has_slot = np.array([slot is not None for slot in missing])
+        return (x[:, np.array([slot or 0 for slot in missing])] > 0.5) & has_slot[None]
 
     @functools.cached_property
     def _starts(self) -> np.ndarray:
@@ -173,61 +201,84 @@ class Layout:
 
     @functools.cached_property
     def _onehots(self) -> dict[int, np.ndarray]:
-        """Size -> (count, size) positions in x of the categorical columns of that size: one operation for all."""
-        found: dict[int, list[range]] = {}
+        """Categorical columns grouped by size: size -> (count, size) positions in x. A group takes one argmax."""
+        groups: dict[int, list[range]] = {}
         for column in self.columns:
             if column.kind == "onehot":
-                found.setdefault(column.size, []).append(range(column.start, column.start + column.size))
-        return {size: np.array(places) for size, places in found.items()}
+                groups.setdefault(column.size, []).append(range(column.start, column.start + column.size))
+        return {size: np.array(positions) for size, positions in groups.items()}
 
     @functools.cached_property
     def _order(self) -> np.ndarray:
-        """(C,) where each column stands among label, numeric columns and categorical ones by size."""
-        number = {column: place for place, column in enumerate(self.columns, self.labelled)}
-        columns = [number[column] for column in self.numeric]
-        columns += [number[c] for size in self._onehots for c in self.columns if c.kind == "onehot" and c.size == size]
+        """(C,) position of each column in the order label, numeric columns, categorical columns grouped by size."""
+        index = {column: i for i, column in enumerate(self.columns, self.labelled)}
+        columns = [index[column] for column in self.numeric]
+        columns += [index[c] for size in self._onehots for c in self.columns if c.kind == "onehot" and c.size == size]
         return np.argsort([*range(self.labelled), *columns])
 
     @functools.cached_property
     def _positions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of each position of x: its column among C, the state that sets it to 1, its place in `numeric` or -1."""
+        """Three (D,) i32 arrays over the positions of x.
+
+        They give the position's column among C, the state of that column that sets the position to 1 (-1: none), and
+        the column's index in `numeric` (-1: not a numeric value).
+        """
         column_of, state_of = np.zeros(self.spec.dims, np.int32), np.full(self.spec.dims, -1, np.int32)
         numeric_of = np.full(self.spec.dims, -1, np.int32)
-        places = {column: self.labelled + place for place, column in enumerate(self.columns)}
-        numbers = {column: place for place, column in enumerate(self.numeric)}
+        column_index = {column: self.labelled + i for i, column in enumerate(self.columns)}
+        numeric_index = {column: i for i, column in enumerate(self.numeric)}
         for column in self.spec.columns:
-            place = places.get(column, 0)  # a target that the label stands for is column 0
             positions = slice(column.start, column.start + column.size)
-            column_of[positions] = place
+            column_of[positions] = column_index.get(column, 0)  # a target that the label replaces is column 0
             if column.kind == "onehot":
                 state_of[positions] = np.arange(column.size)
                 continue
-            if column in places:
-                numeric_of[column.start] = numbers[column]
+            if column in column_index:
+                numeric_of[column.start] = numeric_index[column]
             if column.missing is not None:
-                state_of[column.missing] = self.bins if column in places else self.spec.n_classes
+                state_of[column.missing] = self.bins if column in column_index else self.spec.n_classes
         return column_of, state_of, numeric_of
 
     def decode(self, key: jax.Array, states: jax.Array) -> jax.Array:
-        """(B, C) states -> x (B, D), values drawn uniformly between the edges of their bins; codes are whole."""
+        """Encoded rows with the given states.
+
+        Args:
+          key: typed PRNG key.
+          states: (B, C) i32.
+
+        Returns:
+          (B, D) f32. A numeric value is a uniform draw between the edges of its bin, rounded for a `code` column; a
+          missing one is 0.
+        """
         column_of, state_of, numeric_of = self._positions
-        of = states[:, column_of]
-        x = jnp.where(state_of[None] >= 0, of == state_of[None], of).astype(jnp.float32)
+        state = states[:, column_of]
+        x = jnp.where(state_of[None] >= 0, state == state_of[None], state).astype(jnp.float32)
         if not self.numeric:
             return x
-        places = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
-        index = states[:, np.asarray(places)]
-        edge = jax.vmap(lambda edge, i: edge[i], (0, 1), 1)
-        low, high = edge(jnp.asarray(self.edges.low), index), edge(jnp.asarray(self.edges.high), index)
+        numeric_columns = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
+        index = states[:, np.asarray(numeric_columns)]
+        select = jax.vmap(lambda edges, i: edges[i], (0, 1), 1)
+        low, high = select(jnp.asarray(self.edges.low), index), select(jnp.asarray(self.edges.high), index)
         values = low + (high - low) * jax.random.uniform(key, index.shape, jnp.float32)
-        whole = np.asarray([c.kind == "code" for c in self.numeric])
-        values = jnp.where(whole[None], jnp.round(values), values)
+        is_code = np.asarray([c.kind == "code" for c in self.numeric])
+        values = jnp.where(is_code[None], jnp.round(values), values)
         values = jnp.where(index == self.bins, 0.0, values)
         return jnp.where(numeric_of[None] >= 0, values[:, numeric_of], x)
 
 
 def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells: float) -> Bins:
-    """At most `bins` bins, unions of those of one column of `Statistics`: (used,) each."""
+    """Merges the bins of one column of `Statistics`, of which used entries come first.
+
+    Args:
+      low: (M,) f32 lower edges.
+      high: (M,) f32 upper edges.
+      rows: (M,) rows in each bin; 0 for unused entries.
+      bins: maximum number of merged bins.
+      cells: maximum number of merged bins that are cells.
+
+    Returns:
+      Bins of shape (used,), without unused entries.
+    """
     used = max(int((rows > 0).sum()), 1)
     low, high, rows = low[:used], high[:used], rows[:used].astype(np.float64)
     atom = low == high
@@ -236,21 +287,30 @@ def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells
     last = np.append(first[1:], used) - 1
     exact = exact[first]
     bottom, top = low[first], high[last]
-    # All values above an atom are the next bin's. (XLA takes a number nearer to 0 than `tiny` for 0.)
+    # Every value above an atom belongs to the next bin. XLA flushes subnormal numbers to 0, so avoid them.
     tiny = np.finfo(np.float32).tiny
     next_value = np.nextafter(high[last[:-1]], np.float32(np.inf))
     next_value = np.where((next_value > 0) & (next_value < tiny), tiny, next_value)
     above = np.where(atom[last[:-1]], next_value, low[first[1:]])
     start = np.append(np.float32(-np.inf), np.where(atom[first[1:]], low[first[1:]], above))
+    # A cell ends halfway to its neighbour if that is a cell too, or if the value at its own edge is a merged atom.
     middle = between(top[:-1], bottom[1:])
-    cells_meet, lumped_below, lumped_above = ~exact[:-1] & ~exact[1:], atom[last[:-1]], atom[first[1:]]
-    top[:-1] = np.where(cells_meet | (~exact[:-1] & lumped_below), middle, top[:-1])
-    bottom[1:] = np.where(cells_meet | (~exact[1:] & lumped_above), middle, bottom[1:])
+    both_cells, atom_below, atom_above = ~exact[:-1] & ~exact[1:], atom[last[:-1]], atom[first[1:]]
+    top[:-1] = np.where(both_cells | (~exact[:-1] & atom_below), middle, top[:-1])
+    bottom[1:] = np.where(both_cells | (~exact[1:] & atom_above), middle, bottom[1:])
     return Bins(start, bottom, top, np.add.reduceat(rows, first))
 
 
 def check(model: str, spec: DataSpec) -> None:
-    """Raises InputError where that model cannot bin such data: an image, no columns, no frequencies or statistics."""
+    """Checks that a model can bin data of this spec.
+
+    Args:
+      model: name of the model in the error.
+      spec: to be checked.
+
+    Raises:
+      InputError: the data is an image, or the spec has no columns, no class frequencies or no statistics.
+    """
     if spec.kind != "table":
         raise InputError(f"model {model} makes tables; the data is an image of shape {spec.shape}")
     if not spec.columns:
@@ -263,7 +323,16 @@ def check(model: str, spec: DataSpec) -> None:
 
 
 def check_counts(config: Any, *names: str, bins: bool = True) -> None:
-    """Raises InputError where one of those fields of a Config is below 1, or its `bins`, if it has any, below 2."""
+    """Checks fields of a Config that are numbers of something.
+
+    Args:
+      config: of a model.
+      *names: fields that must be at least 1.
+      bins: whether the Config has a field `bins`, which must be at least 2.
+
+    Raises:
+      InputError: a field is too small.
+    """
     for name in names:
         if getattr(config, name) < 1:
             raise InputError(f"model.{name}={getattr(config, name)}: must be at least 1")
@@ -272,27 +341,40 @@ def check_counts(config: Any, *names: str, bins: bool = True) -> None:
 
 
 def choose(key: jax.Array, cdf: jax.Array) -> jax.Array:
-    """Draws one state from each row of cumulative weights `cdf` (..., S), which need not end in 1: (...) i32."""
+    """Draws a state from each unnormalised cumulative distribution `cdf` (..., S): (...) i32."""
     u = jax.random.uniform(key, cdf.shape[:-1], cdf.dtype) * cdf[..., -1] * (1 - 1e-6)
     return (cdf <= u[..., None]).sum(axis=-1, dtype=jnp.int32)
 
 
 def choose_alike(key: jax.Array, cdf: jax.Array, rows: int) -> jax.Array:
-    """`choose` for so many rows that all have the cumulative weights `cdf` (C, S): (rows, C) i32."""
+    """Draws `rows` independent states from each unnormalised cumulative distribution `cdf` (C, S): (rows, C) i32."""
     u = jax.random.uniform(key, (rows, len(cdf)), cdf.dtype) * cdf[None, :, -1] * (1 - 1e-6)
     return jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(cdf, u).astype(jnp.int32)
 
 
 def total(function: Any, rows: Any, size: int) -> Any:
-    """The sum of `function(part)` over parts of at most `size` rows; `rows`: pytree of (N, ...) with 0 as padding."""
+    """Sums `function` over chunks of rows, to bound the memory it needs.
+
+    Args:
+      function: (chunk of `rows`) -> pytree of arrays. Rows of zeros, which pad the chunks, must contribute zero.
+      rows: pytree of arrays (N, ...).
+      size: maximum number of rows in a chunk.
+
+    Returns:
+      The sum of the results over all chunks.
+
+    >>> total(lambda x: x.sum(), jnp.arange(10.0), 4).item()
+    45.0
+    """
     count = jax.tree.leaves(rows)[0].shape[0]
-    parts = -(-count // size)
+    chunks = -(-count // size)
 
-    def cut(a: jax.Array) -> jax.Array:
-        padded = jnp.pad(a, [(0, -count % parts)] + [(0, 0)] * (a.ndim - 1))
-        return jnp.moveaxis(padded.reshape(-1, parts, *a.shape[1:]), 1, 0)  # each part spans all devices
+    def stack(a: jax.Array) -> jax.Array:
+        padded = jnp.pad(a, [(0, -count % chunks)] + [(0, 0)] * (a.ndim - 1))
+        # Chunk i takes rows i, i + chunks, ...: each chunk then spans all devices that the rows are sharded over.
+        return jnp.moveaxis(padded.reshape(-1, chunks, *a.shape[1:]), 1, 0)
 
-    stacked = jax.tree.map(cut, rows)
+    stacked = jax.tree.map(stack, rows)
     shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[0], stacked))
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    return jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, function(part)), None), zeros, stacked)[0]
+    return jax.lax.scan(lambda sums, chunk: (jax.tree.map(jnp.add, sums, function(chunk)), None), zeros, stacked)[0]

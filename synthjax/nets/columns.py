@@ -1,29 +1,46 @@
-r"""The columns of a table as networks take and make them: standardised reals first, then choices.
+r"""The columns of a table as inputs and outputs of networks: standardised reals first, then one-hot choices.
 
-A row x (D,) of a table, laid out by `DataSpec.columns`, becomes a row v (width,) of a network, and back:
+A table row x (D,), laid out by `DataSpec.columns`, corresponds to a network vector v (width,):
 
     v = [ reals | present-or-missing pairs | choices of the smallest size | ... | choices of the largest size ]
 
-    continuous   one real, (x - shift) / scale, by the column's mean and deviation in `DataSpec.statistics`; where
-                 values can be missing, also a pair (present, missing), one of which is 1: a missing real is 0
-    onehot       one choice among its `size` positions, "missing" being one of them
-    code         one choice per digit of the code, to a base of at most 256: 300,000 categories are three choices among
-                 67; a code of up to 256 categories is one choice
-    the target   nothing where the model is conditional: the label is handed to networks by itself, `decode` writes it
+    continuous   one real, (x - shift) / scale, with the column's mean and standard deviation in `DataSpec.statistics`.
+                 If values can be missing, also a one-hot pair (present, missing); the real of a missing value is 0
+    onehot       one choice among its `size` positions; "missing" is one of them
+    code         one choice per digit of the code, in a base of at most 256: 300,000 categories are three choices among
+                 67. A code of up to 256 categories is one choice
+    the target   not part of v in a conditional model: networks take the label as a separate input, and `decode` writes
+                 it into x
 
-All choices of one size are one array (B, count, size), so that a table costs as many operations as it has sizes, not
-columns. A network's output of that width is read as the mean of each real and logits of each choice:
+All choices of one size form one array (B, count, size), so the number of operations grows with the number of different
+sizes, not with the number of columns. A network output (B, width) holds the mean of each real and the logits of each
+choice. A choice is made in one of two ways:
 
-    draws      from softmax(logits), by where one uniform number a choice falls among the sums of its shares: half the
-               time of a Gumbel number a category
-    relaxed    softmax((logits + g) / temperature), g ~ Gumbel(0, 1) (Jang et al. 2017, arXiv:1611.01144; Maddison et
-               al. 2017, arXiv:1611.00712), near argmax(logits + g), a draw from softmax(logits); "straight through":
-               that draw forwards, the gradient of the relaxed one backwards
+    draw       exact samples from softmax(logits), by inverting the cumulative distribution with one uniform number per
+               choice. This takes half the time of one Gumbel number per category
+    relax      softmax((logits + g) / temperature), g ~ Gumbel(0, 1), a differentiable approximation (Jang et al. 2017,
+               arXiv:1611.01144; Maddison et al. 2017, arXiv:1611.00712) of argmax(logits + g), which is an exact sample
+               from softmax(logits). With "straight through" the value is the exact sample, and the gradient is that of
+               the approximation
 
     columns = Columns(spec, conditional=True)
     v = columns.encode(x)
     v = columns.draw(key, raw)                        # raw (B, columns.width), from a network
     x = columns.decode(v, labels)
+
+    >>> import jax, numpy as np
+    >>> from synthjax.model import DataSpec
+    >>> x = np.float32([[0.0], [2.0]])
+    >>> columns = Columns(DataSpec.from_arrays(x), conditional=False)
+    >>> columns.width
+    1
+    >>> v = columns.encode(x)
+    >>> v.tolist()
+    [[-1.0], [1.0]]
+    >>> columns.decode(v, np.zeros(2, int)).tolist()
+    [[0.0], [2.0]]
+    >>> digits(300_000)
+    [(67, 1), (67, 67), (67, 4489)]
 """
 
 import math
@@ -38,22 +55,22 @@ from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
 
 BASE = 256
-"""Most categories that one choice has, of a `code` column."""
+"""Maximum number of categories of one choice of a `code` column."""
 
 
 class Choices(NamedTuple):
-    """The choices of one kind and size, side by side in v."""
+    """All choices of one kind and size, adjacent in v."""
 
     kind: str
     """"pair" (present, missing), "onehot" or "digit"."""
     size: int
-    """Categories of each."""
+    """Number of categories of each choice."""
     start: int
     """First position in v."""
     positions: np.ndarray
-    """In x: (count, size) of a onehot column, (count,) of the missing-value slot or of the code."""
+    """Positions in x: (count, size) for "onehot"; (count,) of the missing-value slot or of the code otherwise."""
     divisors: np.ndarray
-    """(count,) of digits: a code is the sum of digit * divisor; empty for others."""
+    """(count,) for "digit": a code is the sum of digit * divisor. Empty for other kinds."""
 
     @property
     def number(self) -> int:
@@ -62,12 +79,19 @@ class Choices(NamedTuple):
 
     @property
     def stop(self) -> int:
-        """First position in v behind them."""
+        """End of the range of positions in v, exclusive."""
         return self.start + self.number * self.size
 
 
 def digits(codes: int) -> list[tuple[int, int]]:
-    """(base, divisor) of each digit of a code 0 ... codes - 1, the last digit first; bases are about equal."""
+    """Splits a code into digits in bases of at most `BASE`, as few as possible and of about equal size.
+
+    Args:
+      codes: number of codes; a code is in 0 ... codes - 1.
+
+    Returns:
+      (base, divisor) of each digit, the least significant first: digit = code // divisor % base.
+    """
     count = max(math.ceil(math.log(codes) / math.log(BASE) - 1e-9), 1)
     base = math.ceil(codes ** (1 / count) - 1e-9)
     lower = [(base, base**k) for k in range(count - 1)]
@@ -75,15 +99,14 @@ def digits(codes: int) -> list[tuple[int, int]]:
 
 
 class Columns:
-    """The way from x to v and back, and heads, for one DataSpec.
+    """Converts between x and v, and applies output heads to v, for one DataSpec.
 
     Args:
       spec: of a table.
-      conditional: whether the target's slice is the label's, and no part of v.
+      conditional: whether the target is given by the label and left out of v.
 
     Raises:
-      InputError: the data is no table, its spec has no statistics, or a `code` column does not say how many codes
-        there are.
+      InputError: the data is not a table, its spec has no statistics, or a `code` column has no number of codes.
     """
 
     def __init__(self, spec: DataSpec, conditional: bool):
@@ -93,25 +116,25 @@ class Columns:
         columns = [c for c in spec.columns if c is not self.target]
         reals = sorted((c for c in columns if c.kind == "continuous"), key=lambda c: c.missing is None)
         self.reals = np.array([c.start for c in reals], int)
-        """Positions of the reals in x, those that can be missing first, in the order of their pairs."""
+        """(reals,) positions of the reals in x. Those that can be missing come first, in the order of their pairs."""
         mean, deviation = (a[self.reals] for a in (spec.known().mean, np.sqrt(spec.known().variance)))
         self.shift = mean
-        """(reals,) f32 mean of each over the training rows that have a value."""
+        """(reals,) f32 mean over the training rows that have a value."""
         self.scale = np.where(deviation > 0, deviation, np.float32(1))
-        """(reals,) f32 deviation of each; 1 for a constant."""
+        """(reals,) f32 standard deviation over the same rows; 1 for a constant."""
         self.codes = [c for c in columns if c.kind == "code"]
         self.pairs = sum(c.missing is not None for c in reals)
-        """How many reals can be missing."""
+        """Number of reals that can be missing."""
         self.choices: list[Choices] = []
         self.width = len(reals)
         """Length of v."""
         self._add("pair", 2, [c.missing for c in reals if c.missing is not None])
         for size in sorted({c.size for c in columns if c.kind == "onehot"}):
             self._add("onehot", size, [range(c.start, c.start + size) for c in columns if _is_onehot(c, size)])
-        parts = [(base, c.start, divisor) for c in self.codes for base, divisor in digits(_codes(c))]
-        for base in sorted({part[0] for part in parts}):
-            here = [part for part in parts if part[0] == base]
-            self._add("digit", base, [p[1] for p in here], [p[2] for p in here])
+        code_digits = [(base, c.start, divisor) for c in self.codes for base, divisor in digits(_codes(c))]
+        for base in sorted({digit[0] for digit in code_digits}):
+            of_base = [digit for digit in code_digits if digit[0] == base]
+            self._add("digit", base, [digit[1] for digit in of_base], [digit[2] for digit in of_base])
         self._order = np.argsort(self._positions(), kind="stable")
 
     def _add(self, kind: str, size: int, positions: list, divisors: list | None = None) -> None:
@@ -120,16 +143,16 @@ class Columns:
             self.width = self.choices[-1].stop
 
     def _positions(self) -> np.ndarray:
-        """The position in x of each value in the order in which `decode` has them."""
+        """(D,) position in x of each value, in the order in which `decode` concatenates them."""
         kinds = [c.positions.ravel() for c in self.choices if c.kind != "digit"]
         codes = np.array([c.start for c in self.codes], int)
         label = np.arange(self.target.start, self.target.start + self.target.size) if self.target else np.array([], int)
         return np.concatenate([self.reals, *kinds, codes, label])
 
-    # --- between x and v -------------------------------------------------------------------------------------------
+    # --- conversion between x and v --------------------------------------------------------------------------------
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """x (..., D) to v (..., width); leading axes are kept."""
+        """Converts x (..., D) f32 to v (..., width) f32; leading axes are kept."""
         real = (x[..., self.reals] - _row(self.shift, x.ndim)) / _row(self.scale, x.ndim)
         parts = []
         for choice in self.choices:
@@ -145,19 +168,28 @@ class Columns:
         return self.join(self.mask_missing(real, parts), parts)
 
     def decode(self, v: jax.Array, labels: jax.Array) -> jax.Array:
-        """v (B, width), whose choices are exact, to x (B, D); the target of a conditional model is the label's."""
+        """Converts v to x.
+
+        Args:
+          v: (B, width) f32; its choices are one-hot, not relaxed.
+          labels: (B,) i32, written into the target of a conditional model; ignored otherwise.
+
+        Returns:
+          (B, D) f32.
+        """
         real, parts = self.split(v)
         out = [self.mask_missing(self.shift[None] + self.scale[None] * real, parts)]
         codes = jnp.zeros((len(v), len(self.codes)), jnp.float32)
-        places = {column.start: place for place, column in enumerate(self.codes)}
+        code_index = {column.start: i for i, column in enumerate(self.codes)}
         for choice, part in zip(self.choices, parts, strict=True):
             if choice.kind == "onehot":
                 out.append(part.reshape(len(v), -1))
             elif choice.kind == "pair":
                 out.append(part[:, :, 1])
             else:
-                owner = np.array([places[start] for start in choice.positions])
-                codes = codes.at[:, owner].add((part.argmax(axis=-1) * choice.divisors[None]).astype(jnp.float32))
+                column = np.array([code_index[start] for start in choice.positions])
+                codes = codes.at[:, column].add((part.argmax(axis=-1) * choice.divisors[None]).astype(jnp.float32))
+        # Drawn digits can exceed the last code, since the product of the bases can.
         out.append(jnp.minimum(codes, np.array([[c.codes - 1.0 for c in self.codes]], np.float32)))
         if self.target is not None:
             code = labels[:, None].astype(jnp.float32)
@@ -166,7 +198,7 @@ class Columns:
         return jnp.concatenate(out, axis=-1)[:, self._order]
 
     def mask_missing(self, real: jax.Array, parts: list[jax.Array]) -> jax.Array:
-        """Numbers of the reals (..., reals), each times how much it is present by the pairs among `parts`."""
+        """Multiplies `real` (..., reals) by the "present" entries of the pairs, `parts[0]`: missing reals become 0."""
         if not self.pairs:
             return real
         return jnp.concatenate([real[..., : self.pairs] * parts[0][..., 0], real[..., self.pairs :]], axis=-1)
@@ -174,7 +206,7 @@ class Columns:
     # --- parts of v ------------------------------------------------------------------------------------------------
 
     def split(self, v: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        """v (..., width) to reals (..., reals) and, for each of `choices`, (..., count, size)."""
+        """Splits v (..., width) into reals (..., reals) and one array (..., count, size) for each of `choices`."""
         shape = v.shape[:-1]
         return v[..., : len(self.reals)], [
             v[..., c.start : c.stop].reshape(*shape, c.number, c.size) for c in self.choices
@@ -186,16 +218,30 @@ class Columns:
         return jnp.concatenate([real, *flat], axis=-1)
 
     def over_choices(self, head: Callable[..., jax.Array], raw: jax.Array, noise: list[jax.Array]) -> jax.Array:
-        """v with `head(logits, noise)`, (B, count, size), in place of the logits; missing reals become 0.
+        """Applies an output head to the logits of all choices and sets missing reals to 0.
 
-        `noise` has a part for each of `choices`, or is empty: then the head is called without.
+        Args:
+          head: (logits (B, count, size), noise) -> (B, count, size); (logits) -> (B, count, size) without noise.
+          raw: (B, width) output of a network.
+          noise: one array for each of `choices`, or empty.
+
+        Returns:
+          v (B, width).
         """
         real, parts = self.split(raw)
-        made = [head(*inputs) for inputs in zip(parts, noise, strict=True)] if noise else [head(part) for part in parts]
-        return self.join(self.mask_missing(real, made), made)
+        out = [head(*inputs) for inputs in zip(parts, noise, strict=True)] if noise else [head(part) for part in parts]
+        return self.join(self.mask_missing(real, out), out)
 
     def draw(self, key: jax.Array | None, raw: jax.Array) -> jax.Array:
-        """v whose choices are drawn from softmax(logits), or the likeliest without a key; reals as they are."""
+        """Draws the choices from softmax(logits); the reals are the means.
+
+        Args:
+          key: typed PRNG key, or None for the category with the largest logit.
+          raw: (B, width) output of a network.
+
+        Returns:
+          v (B, width) with one-hot choices.
+        """
         if key is None or not self.choices:
             return self.over_choices(likeliest, raw, [])
         ends = np.cumsum([choice.number for choice in self.choices])
@@ -203,7 +249,17 @@ class Columns:
         return self.over_choices(draw, raw, jnp.split(uniform, ends[:-1], axis=-1))
 
     def relax(self, key: jax.Array | None, raw: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
-        """v whose choices are relaxed draws, with a gradient; without a key, of no noise."""
+        """Gumbel-softmax relaxation of `draw`, which has a gradient.
+
+        Args:
+          key: typed PRNG key, or None for no Gumbel noise.
+          raw: (B, width) output of a network.
+          temperature: above 0.
+          straight_through: whether the values are one-hot; see the module's docstring.
+
+        Returns:
+          v (B, width).
+        """
 
         def head(logits, noise=0.0):
             return relax(logits + noise, temperature, straight_through)
@@ -212,12 +268,15 @@ class Columns:
         return self.over_choices(head, raw, noise)
 
     def log_likelihood(self, raw: jax.Array, log_scale: jax.Array, v: jax.Array) -> jax.Array:
-        """log p of each real and each choice of v: (B, reals + choices), nats.
+        """log p of each real and each choice of v.
 
         Args:
-          raw: (B, width): means of the reals, logits of the choices.
+          raw: (B, width) means of the reals and logits of the choices.
           log_scale: (reals,) or (B, reals), log of the reals' standard deviation.
-          v: (B, width); where a value is missing its real has no density, and log p is 0.
+          v: (B, width). A missing real contributes log p = 0.
+
+        Returns:
+          (B, reals + choices) f32, nats; for reals the log density of the standardised value.
         """
         (means, _), (real, parts) = self.split(raw), self.split(v)
         log_scale = jnp.atleast_2d(log_scale)
@@ -225,14 +284,14 @@ class Columns:
         return jnp.concatenate([self.mask_missing(density, parts), self.log_chosen(raw, v)], axis=-1)
 
     def log_chosen(self, raw: jax.Array, v: jax.Array) -> jax.Array:
-        """log softmax(logits) of the category that each choice of v has: (B, choices), nats."""
+        """log softmax(logits) of the category of each choice of v: (B, choices) f32, nats."""
         pairs = zip(self.split(raw)[1], self.split(v)[1], strict=True)
         chosen = [(part * jax.nn.log_softmax(logits)).sum(axis=-1) for logits, part in pairs]
         return jnp.concatenate([jnp.zeros((len(v), 0), jnp.float32), *chosen], axis=-1)
 
 
 def _row(a: np.ndarray, ndim: int) -> np.ndarray:
-    """a (N,) with axes of length 1 before it."""
+    """Reshapes a (N,) to `ndim` axes, of which the leading ones have length 1."""
     return a.reshape((1,) * (ndim - 1) + a.shape)
 
 
@@ -242,23 +301,31 @@ def _is_onehot(column: Column, size: int) -> bool:
 
 def _codes(column: Column) -> int:
     if column.codes < 1:
-        raise InputError(f"column {column.name!r}: holds codes, and its Column.codes does not say how many there are")
+        raise InputError(f"column {column.name!r}: has kind 'code'; set Column.codes to the number of codes")
     return column.codes
 
 
 def likeliest(logits: jax.Array) -> jax.Array:
-    """One-hot, the category of the greatest logit over the last axis."""
+    """One-hot vector of the largest logit, over the last axis: (..., K) -> (..., K)."""
     return jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1], dtype=logits.dtype)
 
 
 def draw(logits: jax.Array, uniform: jax.Array) -> jax.Array:
-    """One-hot draws (..., K) from softmax(logits) over the last axis, by `uniform` (...) in [0, 1)."""
-    sums = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)
-    chosen = (sums <= uniform[..., None] * sums[..., -1:]).sum(axis=-1)  # at most K - 1: the product is below the sum
+    """One-hot draws from softmax(logits) over the last axis, by inverting the cumulative distribution.
+
+    Args:
+      logits: (..., K).
+      uniform: (...) uniform random numbers in [0, 1).
+
+    Returns:
+      (..., K) in the dtype of `logits`.
+    """
+    cdf = jnp.cumsum(jnp.exp(logits - logits.max(axis=-1, keepdims=True)), axis=-1)  # up to a factor
+    chosen = (cdf <= uniform[..., None] * cdf[..., -1:]).sum(axis=-1)  # at most K - 1, since uniform < 1
     return jax.nn.one_hot(chosen, logits.shape[-1], dtype=logits.dtype)
 
 
 def relax(noisy: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
-    """Gumbel-softmax over the last axis of logits with noise; see the module's docstring."""
+    """Gumbel-softmax over the last axis of `noisy`, logits plus Gumbel noise; see the module's docstring."""
     soft = jax.nn.softmax(noisy / temperature)
     return soft + jax.lax.stop_gradient(likeliest(noisy) - soft) if straight_through else soft

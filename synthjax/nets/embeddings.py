@@ -1,4 +1,11 @@
-"""Vectors for times and labels, as conditional networks take them."""
+"""Embeddings of times and labels, for conditional networks.
+
+>>> fourier(jnp.zeros(1), 4).tolist()
+[[1.0, 1.0, 0.0, 0.0]]
+>>> net = TimeLabel(size=16, n_labels=11)
+>>> net.init_with_output(jax.random.key(0), jnp.zeros(3), jnp.zeros(3, int))[0].shape
+(3, 16)
+"""
 
 import math
 from typing import Any
@@ -9,12 +16,12 @@ import jax.numpy as jnp
 
 
 def fourier(t: jax.Array, size: int, max_period: float = 1e4) -> jax.Array:
-    """Sines and cosines of a time (Vaswani et al. 2017, section 3.5; Ho et al. 2020).
+    """Sinusoidal embedding of a time (Vaswani et al. 2017, section 3.5; Ho et al. 2020).
 
     Args:
-      t: (B,) f32 in [0, 1]; scaled by 1000, so that neighbouring steps of a 1000-step chain can be told apart.
-      size: length of the vector, even.
-      max_period: the longest wavelength, in units of t / 1000.
+      t: (B,) f32 in [0, 1]. It is scaled by 1000, so that adjacent steps of a 1000-step chain differ enough.
+      size: length of the embedding, even.
+      max_period: the longest wavelength divided by 2 pi, in steps of a 1000-step chain.
 
     Returns:
       (B, size) f32 in [-1, 1].
@@ -25,13 +32,14 @@ def fourier(t: jax.Array, size: int, max_period: float = 1e4) -> jax.Array:
 
 
 class TimeLabel(nn.Module):
-    """One conditioning vector from a time and a label: embed both, add, and a two-layer MLP."""
+    """Conditioning vector from a time and a label: both are embedded, added and passed through an MLP."""
 
     size: int
+    """Length of the vector, even."""
     n_labels: int
-    """Number of label values, a "no label" value included; 0: no label at all."""
+    """Number of label values, including one for "no label"; 0: the label is ignored."""
     dtype: Any = None
-    """What to compute in; None: as inputs and parameters promote. Waves of the time are f32."""
+    """Dtype of the computation; None: the promoted dtype of inputs and parameters. `fourier` computes in f32."""
 
     @nn.compact
     def __call__(self, t: jax.Array, label: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Networks of any library as two pure functions, which is how models take them.
+"""Networks as two pure functions, the form in which models take them, whatever library they are written in.
 
     Network(init, apply)                             plain functions
     linen(module, x, t, label)                       Flax Linen
@@ -10,7 +10,7 @@
     >>> net.apply(params, jnp.ones((5, 2))).shape
     (5, 3)
 
-Flax NNX, whose modules hold their parameters:
+For Flax NNX, whose modules hold their parameters:
 
     >>> from flax import nnx
     >>> structure = nnx.graphdef(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
@@ -33,25 +33,25 @@ from synthjax.nets import precision
 
 
 class Network(NamedTuple):
-    """A network with its parameters outside."""
+    """A network as a pair of pure functions."""
 
     init: Callable[[jax.Array], Any]
-    """(key) -> params: any pytree of arrays."""
+    """(key) -> params, any pytree of arrays."""
     apply: Callable[..., Any]
-    """(params, *inputs, key=None) -> output; `key`, given in training alone, is for dropout and the like."""
+    """(params, *inputs, key=None) -> output. `key` is given in training only, for example for dropout."""
 
 
 def linen(module: nn.Module, *inputs: Any, dropout: bool = False) -> Network:
-    """A Linen module as a Network.
+    """Makes a Network from a Linen module.
 
     Args:
-      module: without state besides its parameters (no batch norm).
-      *inputs: examples of its inputs, of a batch of any size, from which its parameters get their shapes.
-      dropout: its last argument is `train`, and in training it draws from the rng "dropout".
+      module: must have no state besides its parameters (no batch norm).
+      *inputs: example inputs, of any batch size, which determine the shapes of the parameters.
+      dropout: whether the last argument of the module is `train`, and its dropout uses the rng "dropout".
 
     Returns:
-      `init` gives the module's variables. They, and the outputs, have the dtypes of the policy that holds now
-      (`synthjax.nets.precision`).
+      A Network whose params are the module's variables. Params and outputs have the dtypes of the policy that is
+      current at this call (`synthjax.nets.precision`).
     """
     policy = precision.current()
 
@@ -70,16 +70,16 @@ def linen(module: nn.Module, *inputs: Any, dropout: bool = False) -> Network:
 
 
 def check_shape(network: Network, expected: tuple[Any, ...], what: str, *inputs: Any) -> None:
-    """Checks the output of a network without running it.
+    """Checks the output shape of a network without running it.
 
     Args:
-      network: and
-      expected: the shape of its output for `inputs`; of a tuple of arrays, a tuple of shapes.
+      network: to be checked.
+      expected: shape of its output for `inputs`, or a tuple of shapes if the output is a tuple of arrays.
       what: name of the network in the error.
-      *inputs: arrays, or their `jax.ShapeDtypeStruct`.
+      *inputs: arrays or `jax.ShapeDtypeStruct`.
 
     Raises:
-      InputError: it cannot be applied to them, or its output is not of that shape.
+      InputError: the network cannot be applied to `inputs`, or its output has another shape.
 
         >>> import jax.numpy as jnp
         >>> double = Network(lambda key: 2.0, lambda factor, x: factor * x)

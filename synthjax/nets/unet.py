@@ -1,12 +1,20 @@
-r"""A U-Net that folds pixels into channels first, so that it spends its time in large matrix products.
+r"""A U-Net that first folds pixels into channels, so that most of its work is large matrix products.
 
-An image (B, H, W, C) becomes (B, H/f, W/f, f f C): nothing is lost, and every later layer costs f^2 less (the fold of
-sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158). Then, as in Ho et al. 2020 (arXiv:2006.11239) and Dhariwal &
-Nichol 2021 (arXiv:2105.05233): residual blocks, modulated by a conditioning vector after the norm, on each resolution;
-self-attention in the middle, on the coarsest; skips from the way down to the way up. Resolutions are changed by folding
-too, and skips are added rather than concatenated, which halves the cost of the way up.
+An image (B, H, W, C) becomes (B, H/f, W/f, f f C). No information is lost, and the cost of every later layer falls by
+f^2 (this is the space-to-depth of sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158). The rest follows Ho et
+al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233): on each resolution, residual blocks whose
+second norm is modulated by a conditioning vector; self-attention on the coarsest resolution; skip connections from the
+encoder to the decoder. Resolutions are changed by folding as well. Skips are added, not concatenated, which halves the
+cost of the decoder.
 
-Sides that the folds do not divide (28 -> 14 -> 7 -> 3.5) are padded with zeros at the entrance and cut at the exit.
+Images whose sides the folds do not divide (28 -> 14 -> 7 -> 3.5) are padded with zeros first and cropped at the end.
+
+    >>> import jax, jax.numpy as jnp
+    >>> unfold(fold(jnp.arange(16.0).reshape(1, 4, 4, 1), 2), 2).ravel()[:4].tolist()
+    [0.0, 1.0, 2.0, 3.0]
+    >>> net, x = UNet(widths=(16,), blocks=(1,), n_labels=11), jnp.zeros((2, 8, 8, 1))
+    >>> net.init_with_output(jax.random.key(0), x, jnp.zeros(2), jnp.zeros(2, int))[0].shape
+    (2, 8, 8, 1)
 """
 
 from typing import Any
@@ -20,7 +28,7 @@ from synthjax.nets.embeddings import TimeLabel
 
 
 def fold(x: jax.Array, factor: int) -> jax.Array:
-    """Space to channels: (B, H, W, C) -> (B, H/factor, W/factor, factor^2 C)."""
+    """Space to channels: (B, H, W, C) -> (B, H/factor, W/factor, factor^2 C). `factor` must divide H and W."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
     return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // factor, width // factor, -1)
@@ -38,7 +46,7 @@ def _norm(dtype: Any) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(modulated norm(conv(silu(norm(x)))))); starts as the identity."""
+    """x + conv(silu(modulated norm(conv(silu(norm(x)))))); the identity at initialisation."""
 
     channels: int
     dropout: float = 0.0
@@ -46,7 +54,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool = False) -> jax.Array:
-        """(B, H, W, channels), (B, E) -> (B, H, W, channels). `train` switches dropout on (rng "dropout")."""
+        """x (B, H, W, channels), condition (B, E) -> (B, H, W, channels). `train` turns on dropout (rng "dropout")."""
         h = conv.Conv(self.channels, (3, 3), dtype=self.dtype)(nn.silu(_norm(self.dtype)(x)))
         scale, shift = jnp.split(nn.Dense(2 * self.channels, dtype=self.dtype)(condition)[:, None, None, :], 2, axis=-1)
         h = nn.silu(_norm(self.dtype)(h) * (1 + scale) + shift)
@@ -55,14 +63,14 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Self-attention of every position to every other; starts as the identity."""
+    """Self-attention over all positions; the identity at initialisation."""
 
     heads: int = 4
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, C) -> (B, H, W, C); C is divisible by `heads`."""
+        """(B, H, W, C) -> (B, H, W, C). C must be divisible by `heads`."""
         batch, height, width, channels = x.shape
         tokens = _norm(self.dtype)(x).reshape(batch, height * width, channels)
         q, k, v = jnp.split(nn.Dense(3 * channels, dtype=self.dtype)(tokens), 3, axis=-1)
@@ -73,21 +81,22 @@ class AttentionBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Maps a noisy image, a time and a label to an image of the same shape. Zero at initialisation."""
+    """Maps a noisy image, a time and a label to an image of the same shape. The output is zero at initialisation."""
 
     widths: tuple[int, ...] = (64, 128)
-    """Channels on each resolution, fine to coarse; multiples of 16."""
+    """Channels on each resolution, from fine to coarse; multiples of 16."""
     blocks: tuple[int, ...] = (1, 2)
-    """Residual blocks on each resolution, on the way down and again on the way up."""
+    """Residual blocks on each resolution, in the encoder and again in the decoder."""
     folding: int = 2
-    """Pixels folded into channels at the entrance, per side."""
+    """Side f of the f x f pixels that are folded into channels at the input."""
     attention: bool = True
-    """Self-attention once, in the middle, on the coarsest resolution."""
+    """Whether there is an attention block on the coarsest resolution."""
     dropout: float = 0.0
+    """Dropout rate of the residual blocks."""
     n_labels: int = 0
     """See `TimeLabel`."""
     dtype: Any = None
-    """What to compute in (`precision.current().compute`); None: as inputs and parameters promote."""
+    """Dtype of the computation (`precision.current().compute`); None: the promoted dtype of inputs and parameters."""
 
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array, train: bool = False) -> jax.Array:
@@ -98,19 +107,19 @@ class UNet(nn.Module):
         condition = TimeLabel(4 * self.widths[0], self.n_labels, self.dtype)(t, label)
         h = conv.Conv(self.widths[0], (3, 3), dtype=self.dtype)(fold(jnp.pad(x, padding), self.folding))
         skips = []
-        for level, (channels_here, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
+        for level, (features, blocks) in enumerate(zip(self.widths, self.blocks, strict=True)):
             if level:
-                h = nn.Dense(channels_here, dtype=self.dtype)(fold(h, 2))
+                h = nn.Dense(features, dtype=self.dtype)(fold(h, 2))
             for _ in range(blocks):
-                h = ResidualBlock(channels_here, self.dropout, self.dtype)(h, condition, train)
+                h = ResidualBlock(features, self.dropout, self.dtype)(h, condition, train)
             skips.append(h)
         if self.attention:
             h = AttentionBlock(dtype=self.dtype)(h)
-        for level, (channels_here, blocks) in reversed(list(enumerate(zip(self.widths, self.blocks, strict=True)))):
+        for level, (features, blocks) in reversed(list(enumerate(zip(self.widths, self.blocks, strict=True)))):
             if level < len(self.widths) - 1:
-                h = unfold(nn.Dense(4 * channels_here, dtype=self.dtype)(h), 2) + skips[level]
+                h = unfold(nn.Dense(4 * features, dtype=self.dtype)(h), 2) + skips[level]
             for _ in range(blocks):
-                h = ResidualBlock(channels_here, self.dropout, self.dtype)(h, condition, train)
+                h = ResidualBlock(features, self.dropout, self.dtype)(h, condition, train)
         h = nn.silu(_norm(self.dtype)(h))
         h = conv.Conv(channels * self.folding**2, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         return unfold(h, self.folding)[:, :height, :width].astype(x.dtype)

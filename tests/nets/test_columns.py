@@ -231,7 +231,7 @@ def test_leading_axes_are_kept():
 def test_refusals_are_one_line():
     with pytest.raises(InputError, match="makes tables; the data are images"):
         Columns(DataSpec("image", (8, 8, 1)), False)
-    with pytest.raises(InputError, match=r"column 'town': holds codes, and its Column.codes"):
+    with pytest.raises(InputError, match=r"column 'town': has kind 'code'; set Column.codes"):
         Columns(DataSpec("table", (1,), 0, columns=(Column("town", "code", 0, 1),)).measured(np.zeros((9, 1))), False)
     with pytest.raises(InputError, match=r"the data spec has no statistics: make it by DataSpec.from_arrays, or call"):
         Columns(MIXED, False)
