@@ -32,7 +32,9 @@ SHORT = {
     "python -m synthjax.launch.sample --workdir=runs/ddpm-digits": ["--per_class=2"],
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
     "python -m synthjax.launch.describe": [],
-    "python -m synthjax.launch.synthesize": ["--model=mixture", "--config.model.components=4", "--steps=2", "--level=look"],
+    "python -m synthjax.launch.synthesize": [
+        "--model=mixture", "--config.model.components=4", "--steps=2", "--level=look",
+    ],  # fmt: skip
     "python -m synthjax.launch.eval": ["--level=look"],
     "python -m synthjax.launch.eval --render": [],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
