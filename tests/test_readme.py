@@ -33,8 +33,11 @@ SHORT = {
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
     "python -m synthjax.launch.describe": [],
     "python -m synthjax.launch.synthesize": [
-        "--model=mixture", "--config.model.components=4", "--steps=2", "--level=look",
-    ],  # fmt: skip
+        "--model=mixture",
+        "--config.model.components=4",
+        "--steps=2",
+        "--level=look",
+    ],
     "python -m synthjax.launch.eval": ["--level=look"],
     "python -m synthjax.launch.eval --render": [],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
