@@ -225,9 +225,10 @@ class Progress:
                 print(f"step {step}/{self._steps}  {shown}  {left:.1f} min left", flush=True)
 
 
-def table_report(data: Dataset) -> str:
-    """A summary of a table: its first columns, a line for each, and notes on what encoding changes."""
-    assert data.table is not None
+def say_table(data: Dataset) -> None:
+    """Says what a table holds: its first columns, a line for each, its rules, and notes on what encoding changes."""
+    if data.table is None or jax.process_index():
+        return
     lines = data.table.schema.report().splitlines()
     columns = len(data.table.schema.fields)
     if columns > COLUMNS:
@@ -236,7 +237,7 @@ def table_report(data: Dataset) -> str:
     if rules := data.table.rules:
         lines += ["rules, which synthetic rows keep as training rows do:", *(f"  {rule}" for rule in rules[:COLUMNS])]
         lines += [f"  ... and {len(rules) - COLUMNS:,} rules more"] * (len(rules) > COLUMNS)
-    return "\n".join([*lines, *data.table.notes]) + "\n"
+    print("\n".join([*lines, *data.table.notes]) + "\n", flush=True)
 
 
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
@@ -277,6 +278,7 @@ def main(given: list[tuple[str, str]]) -> None:
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
     data = runs.data(chosen)
+    say_table(data)
     run(fitted(chosen, said(given), data), data, workdir, args.minutes)
     model_selection.say_copying(workdir, data)
 
@@ -310,8 +312,6 @@ def _run(
     newest = [one.newest() for one in kept]  # collective: all processes call it
     saved = [one.record(step) for one, step in zip(kept, newest, strict=True) if step is not None]
     described = runs.begin(workdir, chosen, data, saved)
-    if data.table is not None:
-        progress.say(table_report(data))
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
