@@ -16,7 +16,6 @@ is left out where they do not fit into memory.
 """
 
 import dataclasses
-import functools
 import json
 import time
 from collections.abc import Sequence
@@ -122,7 +121,7 @@ class Race:
     def __init__(self, chosen: Experiment, workdir: Path, minutes: float):
         """`chosen` is the experiment of any candidate, whose fields but for the model all share."""
         self._chosen, self._workdir, self._minutes = chosen, workdir, minutes
-        self._data = functools.lru_cache(maxsize=1)(self._read)
+        self._data: dict[str, Dataset] = {}
         self._tried: list[Tried] = []
         self._about: dict[str, Any] = {}
 
@@ -166,14 +165,14 @@ class Race:
         self._tried = [Tried(**one) for one in kept["tried"]]
         return str(kept["chosen"])
 
-    def _read(self, encoding: str) -> Dataset:
-        return table_data(dataclasses.replace(self._chosen, encoding=encoding))
-
     def _of(self, name: str) -> tuple[Experiment, Dataset]:
         """A candidate's experiment and data."""
         model = config.family(name).PRESETS[name]
         experiment = dataclasses.replace(self._chosen, name=name, model=model)
-        data = self._data(experiment.encoding or getattr(model, "encoding", "quantile"))
+        encoding = experiment.encoding or getattr(model, "encoding", "")
+        if encoding not in self._data:
+            self._data = {encoding: table_data(experiment)}
+        data = self._data[encoding]
         return train.fitted(experiment, (), data), data
 
     def _trained(self, name: str) -> tuple[Experiment, Dataset]:

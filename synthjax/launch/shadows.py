@@ -137,9 +137,9 @@ def attack(
 ) -> Shadows | None:
     """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 
-    They are trained with the run's experiment (one that ends by the holdout: for the steps of the run's state) on halves
-    of its training split and of `unseen`, real examples outside it, together. `seed` decides the halves and, with
-    `limit`, the attacked rows (`privacy.attacked_rows`). InputError: fewer than 2 models, or as `train`.
+    They are trained with the run's experiment (one that ends by the holdout: for the steps of its state) on halves of
+    its training split and of `unseen`, real examples outside it, together. `seed` decides the halves and, with `limit`,
+    the attacked rows (`privacy.attacked_rows`). InputError: fewer than 2 models, or as `train`.
     """
     if run.model.score is None:
         return None

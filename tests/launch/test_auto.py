@@ -26,7 +26,7 @@ LEFT_OUT = Tried("c", note="left out: it needs all rows at once, 3 GB of 2 GB")
 @pytest.mark.parametrize(
     ("outcomes", "name", "why"),
     [
-        ([tried("a", 0.62), tried("b", 0.58)], "b", "b is taken: its rows are told apart from held-out ones with an AUC of 0.580, the best"),
+        ([tried("a", 0.62), tried("b", 0.58)], "b", "b is taken: its rows are told apart from held-out ones with"),
         ([tried("a", 0.62), tried("b", 0.58, 0.8, True)], "a", "the best of those that do not copy training rows"),
         ([tried("a", 0.585, 0.01), tried("b", 0.58, 0.03)], "a", "as good as the best, 0.580, and it copies least"),
         ([tried("a", 0.7, 0.5, True), tried("b", 0.58, 0.8, True)], "a", "all candidates copy training rows"),
@@ -40,9 +40,7 @@ def test_the_candidate_most_like_held_out_rows_that_does_not_copy_is_taken(outco
 
 
 def test_without_any_outcome_the_reasons_are_said():
-    with pytest.raises(
-        InputError, match=r"no candidate could be trained \(c: left out: it needs all .*\); name a model"
-    ):
+    with pytest.raises(InputError, match=r"could be trained \(c: left out: it needs all .*\); name a model"):
         choose([LEFT_OUT])
     assert "| c | - | - | 0 | left out: it needs" in auto.table([LEFT_OUT])
 
@@ -71,7 +69,7 @@ def small(monkeypatch):
     monkeypatch.setitem(table_ar.PRESETS, "table_ar", table_ar.Config(bins=16, hidden=4, embedding=2, steps=5))
 
 
-FLAGS = ("--table=table.csv", "--target=label", "--out=made", "--level=look", "--rows=50")
+FLAGS = ("--table=table.csv", "--target=label", "--holdout=0.4", "--out=made", "--level=look", "--rows=50")
 
 
 def test_a_model_is_chosen_on_the_holdout_and_its_run_is_the_workdirs(folder, small, small_look, monkeypatch):
@@ -82,7 +80,7 @@ def test_a_model_is_chosen_on_the_holdout_and_its_run_is_the_workdirs(folder, sm
     apart = {one["model"]: one["apart"] for one in found["tried"]}
     assert list(apart) == ["independent", "mixture", "table_ar"] and found["chosen"] == "mixture"
     # Independent columns lose the line that a and b lie on.
-    assert apart["mixture"] < 0.75 < apart["independent"]
+    assert apart["mixture"] < apart["independent"] - 0.05
     assert done.out.count("rows of 3 columns, 2 classes") == 3 and done.out.count("target label; min_count=5") == 1
     assert "| mixture | 0." in done.out and "mixture is taken: its rows are told apart from held-out ones" in done.out
     assert (folder / "made" / "auto.md").read_text().startswith("**Models. tried on the holdout**")
@@ -123,11 +121,12 @@ def test_few_rows_get_one_model_and_a_model_too_large_is_left_out(folder, small,
     experiment, _ = auto.Race(chosen, tmp_path / "few", 1.0).run()
     assert experiment.name == auto.SMALL and experiment.stop == "holdout"
     assert "560 rows are too few to compare models on (from 1,000)" in capsys.readouterr().out
-    monkeypatch.setattr(memory, "limit", lambda: 1000)
-    note = auto.Race(chosen, tmp_path / "large", 1.0)._try("mixture", 1.0).note
-    assert note.startswith("left out: it needs all rows at once, ") and note.endswith(" of 1 kB")
+    race = auto.Race(chosen, tmp_path / "large", 1.0)
     monkeypatch.setattr(train, "run", lambda *_: (_ for _ in ()).throw(InputError("too wide")))
-    assert auto.Race(chosen, tmp_path / "wide", 1.0)._try("table_ar", 1.0).note == "failed: too wide"
+    assert race._try("table_ar", 1.0).note == "failed: too wide"
+    monkeypatch.setattr(memory, "limit", lambda: 1000)
+    note = race._try("mixture", 1.0).note
+    assert note.startswith("left out: it needs all rows at once, ") and note.endswith(" of 1 kB")
 
 
 @pytest.mark.parametrize(
