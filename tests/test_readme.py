@@ -31,7 +31,12 @@ SHORT = {
     "python -m synthjax.launch.train --model=ddpm": [*TRAIN, *NARROW, "--config.model.sample_steps=4"],
     "python -m synthjax.launch.sample --workdir=runs/ddpm-digits": ["--per_class=2"],
     "python -m synthjax.launch.sample --workdir=runs/customers": ["--rows=300"],
-    "python -m synthjax.launch.synthesize": ["--config.model.components=4", "--steps=2", "--level=look"],
+    "python -m synthjax.launch.synthesize": [
+        "--model=mixture",
+        "--config.model.components=4",
+        "--steps=2",
+        "--level=look",
+    ],
     "python -m synthjax.launch.eval": ["--level=look"],
     "python -m synthjax.launch.eval --render": [],
     "python -m synthjax.launch.reproduce": ["--quick", "--table=2"],
