@@ -211,12 +211,19 @@ def check(chosen: Experiment, model: Model, data: Dataset) -> None:
 
 
 def say_copying(workdir: Path, data: Dataset) -> None:
-    """Says whether a run on a table copies training rows, and keeps it in `runs.COPYING` for `launch.sample`."""
-    if jax.process_index() or data.table is None or not len(data.holdout.y):
-        return
+    """As `copying`, of a run on a table whose model is trained by gradients: others cannot be trained for too long."""
+    trained = hasattr(runs.read(workdir)[0].model, "learning_rate")
+    if trained and jax.process_index() == 0 and data.table is not None and len(data.holdout.y):
+        copying(workdir, data)
+
+
+def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.Copied]:
+    """Rows drawn from a run on a table, and how many of them copy training rows.
+
+    That is said, and kept in `runs.COPYING` for `launch.sample`.
+    """
+    assert data.table is not None
     run = Run(workdir)
-    if not hasattr(run.config.model, "learning_rate"):
-        return
     rows: Any = run.sample(COPYING_ROWS, seed=run.config.seed)
     kinds, seed = data.table.schema.comparable_kinds(), run.config.seed
     found = quick_scores.copied(data.frame("train"), data.frame("holdout"), rows, kinds, seed=seed)
@@ -227,3 +234,4 @@ def say_copying(workdir: Path, data: Dataset) -> None:
     kept = {"step": run.step, **found._asdict(), "warning": found.too_many, "said": line}
     files.write(workdir / runs.COPYING, json.dumps(kept, indent=1))
     print(line, flush=True)
+    return rows, found

@@ -137,7 +137,7 @@ def attack(
 ) -> Shadows | None:
     """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 
-    They are trained with the run's experiment (those that end by the holdout: as long as the run's state) on halves of
+    They are trained with the run's experiment (one that ends by the holdout: for the steps of its state) on halves of
     its training split and of `unseen`, real examples outside it, together. `seed` decides the halves and, with `limit`,
     the attacked rows (`privacy.attacked_rows`). InputError: fewer than 2 models, or as `train`.
     """

@@ -4,11 +4,12 @@
     python -m synthjax.launch.synthesize --table=adult --data_dir=DIR --model=table_wcgan --minutes=10 --out=DIR
 
 says what it found in each column and which rules hold between them, trains a model on part of the rows, draws as many
-as that, shows some of them, and judges them against rows that the model has not seen. Synthetic rows keep the rules
-(--config.rules=false: they need not); `launch.describe` shows columns and rules before anything is trained. The default
-model is `mixture`: fitted in about a minute, its fidelity is near that of the slow ones. DIR is a run like any other,
-so `launch.sample` and `launch.eval` take it as --workdir. The same command goes on where it was interrupted, --minutes
-giving training that much more. All flags of `launch.train` are understood, --config.FIELD=VALUE too.
+as that, shows some of them, and judges them against rows that the model has not seen. By default, --model=auto, models
+are tried one after the other and the one whose rows are most like held-out rows is taken (`launch.auto`), in 10 minutes
+unless --minutes says otherwise. Synthetic rows keep the rules (--config.rules=false: they need not); `launch.describe`
+shows columns and rules before anything is trained. DIR is a run like any other, so `launch.sample` and `launch.eval`
+take it as --workdir. The same command goes on where it was interrupted, --minutes giving training that much more. All
+flags of `launch.train` are understood, --config.FIELD=VALUE too; those of one model need its name.
 """
 
 import shlex
@@ -21,11 +22,10 @@ from synthjax import files
 from synthjax.data.arrays import shown
 from synthjax.data.requests import Job
 from synthjax.errors import InputError
-from synthjax.launch import evaluate, levels, runs, sample, subjects, train
+from synthjax.launch import auto, evaluate, levels, model_selection, runs, sample, subjects, train
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.subjects import Asked
 
-MODEL = "mixture"
 SHOWN = 20
 """Rows of the synthetic table that are shown, of at most 12 columns."""
 
@@ -87,15 +87,24 @@ def main(given: list[tuple[str, str]]) -> None:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
     if asked.dataset is None and asked.config is None:
         raise InputError("--table: name one, such as --table=customers.csv")
+    raced = asked.model == auto.NAME or (asked.model is None and asked.config is None)
+    if raced:
+        auto.check([*train.said(given), *(name for name in train.SHORT if asked[name].value is not None)])
+        asked["model"].value = auto.CANDIDATES[0]
     if asked.config is None:
-        asked["model"].value = asked.model or MODEL
         given = [("rules", "true"), *given]
     chosen = train.experiment(given)
-    found = runs.data(chosen)
-    if found.encoder is None:
-        raise InputError(f"--table={chosen.dataset}: holds images; synthesize is for tables, launch.train for both")
     workdir = files.path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
-    train.run(chosen, found, workdir, asked.minutes)
+    if raced:
+        if not asked.workdir:
+            workdir = workdir.with_name(workdir.name.replace(chosen.name, auto.NAME, 1))
+        minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
+        chosen, found = auto.Race(chosen, workdir, minutes).run()
+    else:
+        found = auto.table_data(chosen)
+        train.say_table(found)
+        train.run(train.fitted(chosen, train.said(given), found), found, workdir, asked.minutes)
+        model_selection.say_copying(workdir, found)
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
     draw(workdir, file, asked.rows or len(found.train.y), chosen.seed)
     print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)

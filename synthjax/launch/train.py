@@ -223,6 +223,12 @@ class Progress:
                 print(f"step {step}/{self._steps}  {shown}  {left:.1f} min left", flush=True)
 
 
+def say_table(data: Dataset) -> None:
+    """Says what a table holds: its columns, the rules between them, and notes on what encoding changes."""
+    if data.table is not None and jax.process_index() == 0:
+        print(data.table.description.report(), flush=True)
+
+
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
     """Three lines that describe the run; `whole`: each step takes the whole training set."""
     devices, spec = jax.devices(), data.spec
@@ -261,6 +267,7 @@ def main(given: list[tuple[str, str]]) -> None:
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
     data = runs.data(chosen)
+    say_table(data)
     run(fitted(chosen, said(given), data), data, workdir, args.minutes)
     model_selection.say_copying(workdir, data)
 
@@ -294,8 +301,6 @@ def _run(
     newest = [one.newest() for one in kept]  # collective: all processes call it
     saved = [one.record(step) for one, step in zip(kept, newest, strict=True) if step is not None]
     described = runs.begin(workdir, chosen, data, saved)
-    if data.table is not None:
-        progress.say(data.table.description.report())
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None

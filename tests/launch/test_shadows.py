@@ -79,7 +79,7 @@ def test_scores_are_those_of_each_model_and_calibrate_the_attack():
 
 
 def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
-    experiment = SimpleNamespace(model=SimpleNamespace(steps=1, batch_size=8))
+    experiment = SimpleNamespace(stop="steps", model=SimpleNamespace(steps=1, batch_size=8))
     monkeypatch.setattr(runs, "read", lambda workdir: (experiment, {}))
     monkeypatch.setattr(runs, "build", lambda experiment, spec: memory(None))
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
@@ -99,7 +99,7 @@ def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
 
 
 def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path):
-    experiment = SimpleNamespace(model=SimpleNamespace(steps=1, batch_size=8))
+    experiment = SimpleNamespace(stop="steps", model=SimpleNamespace(steps=1, batch_size=8))
     monkeypatch.setattr(runs, "read", lambda workdir: (experiment, {}))
     monkeypatch.setattr(runs, "build", lambda experiment, spec: memory(None))
     monkeypatch.setattr(shadows, "AT_ONCE", 3)

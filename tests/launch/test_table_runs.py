@@ -327,7 +327,7 @@ def test_the_commands_from_csv_to_csv(folder):
 
 def test_one_command_from_a_table_to_a_table(folder, small_look):
     flags = ["--table=shop.csv", "--target=churned", "--out=made", "--rows=80", "--config.checkpoint_every=2"]
-    flags.append("--level=look")
+    flags += ["--level=look", "--model=mixture"]
     flags += [f"--config.model.{name}" for name in ("components=3", "bins=16", "batch_size=64", "steps=3")]
     done = launch(folder, *flags, name="synthesize")
     assert done.code == 0, done.err
