@@ -1,4 +1,4 @@
-"""The best state of a run by a score, in a checkpoint folder of its own.
+"""The state of a run with the highest score, saved in a separate checkpoint folder.
 
     best = Best(Checkpoints(workdir / "best", keep=1), score, record)
     best(step, state)     # scores the state, and saves it if no earlier one was as good
@@ -32,8 +32,8 @@ class Best:
 
         Args:
           checkpoints: a separate folder, with keep=1.
-          score: (step, state) -> a number, higher is better; called only in process 0.
-          record: plain values for the checkpoint; "step" and "score" are added.
+          score: (step, state) -> score, higher is better; called only in process 0.
+          record: plain values for the checkpoint's record; "step" and "score" are added.
           say: prints a line for the user.
 
         Raises:
@@ -48,7 +48,7 @@ class Best:
         """Scores the state after `step` steps.
 
         Raises:
-          CheckpointError: it cannot be written.
+          CheckpointError: the checkpoint cannot be written.
         """
         value = self._score(step, state) if jax.process_index() == 0 else -math.inf
         if jax.process_count() > 1:
