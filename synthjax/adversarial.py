@@ -1,18 +1,19 @@
-r"""Training of GANs: a generator and a critic, by the losses and penalties of `synthjax.gan_losses`.
+r"""Training of GANs: a generator and a critic, with the losses and penalties of `synthjax.gan_losses`.
 
-A generator G(z, y) generates examples, a critic D(x, y) gives each a number, high for real (Goodfellow et al. 2014,
-arXiv:1406.2661). A step updates the critic `n_critic` times, then the generator once.
+A generator G(z, y) generates examples. A critic D(x, y) gives each example a value, high for real ones (Goodfellow et
+al. 2014, arXiv:1406.2661). A step updates the critic `n_critic` times, then the generator once.
 
     generator(z (B, noise), y (B,), weight (B,), train)    -> x (B, ...)
     critic(x (B, ...), y (B,), weight (B,), train)         -> values (B,), features (B, F)
 
-Both are Linen modules, or objects with `init` and `apply` of the same arguments and results. Dropout, if any, uses the
-rng "dropout". Either may keep "batch_stats"; the critic's are computed of real and generated examples apart.
+Both are Linen modules, or objects with the same `init` and `apply`. Dropout uses the rng "dropout". Both may have
+"batch_stats"; the critic's are computed separately for real and for generated examples.
 
-The critic's losses are per example and go through the `grad` that `game` is given. The generator sees no training row,
-but for feature matching and the Cramér distance: its labels are drawn from their frequencies in the training set, and
-its examples have weight 1. One forward pass of the generator serves both updates where n_critic is 1. With several, or
-where a gradient penalty needs pairs of one label, the critic is updated on generated examples of the batch's labels.
+The critic's losses are per example, and `game` takes the `grad` that turns them into a gradient. The generator's update
+uses no training row, except for feature matching and the Cramér distance: its labels are drawn with their frequencies
+in the training set, and its examples have weight 1. With n_critic = 1, one forward pass of the generator serves both
+updates. With more critic updates, or if a gradient penalty needs real and generated examples of the same label, the
+critic is updated on separate generated examples with the batch's labels.
 """
 
 from collections.abc import Sequence
@@ -39,52 +40,52 @@ class Networks(NamedTuple):
     noise: int
     """Length of z ~ N(0, I)."""
     batch_coupling: str = ""
-    """Name of a critic layer that mixes examples, "batch norm" say; "": its value at one depends on no other."""
+    """Name of a critic layer that couples the examples of a batch, such as "batch norm". "": values are independent."""
 
 
 class Optimisers(NamedTuple):
-    """How the parameters are updated."""
+    """Optimisers of both networks, and the average of the generator."""
 
     generator: optax.GradientTransformation
     """Any optax transformation."""
     critic: optax.GradientTransformation
     learning_rate: optax.Schedule | None = None
-    """Step of the run -> rate, by which minus the updates of both are scaled (as those of `optim.adam`). None: the
-    optimisers have rates of their own; a schedule in one counts the updates of its network, n_critic a step."""
+    """Step -> learning rate, by which the negated updates of both networks are scaled (see `optim.adam`). None: the
+    optimisers have their own learning rates. A schedule in one of them counts the updates of its network."""
     ema_decay: float = 0.999
-    """Of the average of the generator that samples are drawn from, see `optim.ema`."""
+    """Decay of the average of the generator, from which samples are drawn; see `optim.ema`."""
 
 
 class Pair(NamedTuple):
-    """Real examples with generated ones beside them: what the critic is trained on."""
+    """A batch of real examples and as many generated ones, on which the critic is trained."""
 
     x: jax.Array
     y: jax.Array
     weight: jax.Array
     index: jax.Array  # type: ignore[assignment]
     generated: tuple[jax.Array, ...]
-    """Generated examples; two independent sets of them for the Cramér distance."""
+    """(B, ...) each: one set of generated examples, or two independent sets for the Cramér distance."""
     y_generated: jax.Array
-    """(B,) their labels."""
+    """(B,) i32, the labels of the generated examples."""
 
 
 class Generated(NamedTuple):
-    """Generated examples that the generator is trained on."""
+    """Generated examples on which the generator is trained."""
 
     x: tuple[jax.Array, ...]
-    """One set, or two for the Cramér distance."""
+    """(B, ...) each: one set, or two independent sets for the Cramér distance."""
     y: jax.Array
     weight: jax.Array
 
 
 class State(NamedTuple):
-    """What training carries along."""
+    """State of the training."""
 
     generator: Any
-    """Its variables: "params", and "batch_stats" where it has batch norm."""
+    """Variables of the generator: "params", and "batch_stats" if it has batch norm."""
     critic: Any
     ema: Any
-    """Moving average of `generator`, statistics included; samples are drawn from it."""
+    """Moving average of `generator`, including its statistics; samples are drawn from it."""
     opt_generator: optax.OptState
     opt_critic: optax.OptState
     history: Any
@@ -92,10 +93,10 @@ class State(NamedTuple):
 
 
 def label_frequencies(spec: DataSpec, conditional: bool) -> tuple[float, ...]:
-    """The share of each class in the training set; () where networks see no label.
+    """Frequency of each class in the training set; () for an unconditional model.
 
     Raises:
-      InputError: the spec does not know them.
+      InputError: the spec has another number of classes than of frequencies.
     """
     if conditional and len(spec.frequencies) != spec.n_classes:
         raise InputError(f"the data spec has {spec.n_classes} classes and {len(spec.frequencies)} frequencies of them")
@@ -104,7 +105,7 @@ def label_frequencies(spec: DataSpec, conditional: bool) -> tuple[float, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _Game:
-    """The rules, the networks and what they share (see `game`); its methods are the functions of the Model."""
+    """The arguments of `game`; the methods are the functions of the Model."""
 
     rules: Rules
     networks: Networks
@@ -130,7 +131,7 @@ class _Game:
 
     @property
     def labels_of_batch(self) -> bool:
-        """Whether the generator is trained on the batch's labels: where its loss compares with the batch."""
+        """Whether the generator is trained on the batch's labels, because its loss uses the batch."""
         return self.frequencies is None or self.rules.loss == "cramer" or self.rules.feature_matching > 0
 
     @property
@@ -152,66 +153,66 @@ class _Game:
         return y + zero.astype(y.dtype), 1 + zero
 
     def generate(self, key, variables: Any, y: jax.Array, weight: jax.Array) -> tuple[tuple[jax.Array, ...], Any]:
-        """Examples of labels y, twice over for the Cramér distance; the generator's new statistics."""
+        """Generates a set of examples with labels y, or two for the Cramér distance; also the new statistics."""
 
-        def one(key):
+        def generate_set(key):
             key_z, key_dropout = jax.random.split(key)
             z = jax.random.normal(key_z, (len(y), self.networks.noise), jnp.float32)
             rngs = {"dropout": key_dropout}
             return self.networks.generator.apply(variables, z, y, weight, True, rngs=rngs, mutable=["batch_stats"])
 
-        drawn = [one(key) for key in jax.random.split(key, 2 if self.rules.loss == "cramer" else 1)]
-        return tuple(x for x, _ in drawn), drawn[0][1]
+        sets = [generate_set(key) for key in jax.random.split(key, 2 if self.rules.loss == "cramer" else 1)]
+        return tuple(x for x, _ in sets), sets[0][1]
 
     def evaluate(self, key, i, critic, groups: list[jax.Array], labels: list[jax.Array], weight: jax.Array):
-        """The critic on G groups, each a batch of its own: values (G, B), features (G, B, F), its new statistics."""
+        """The critic's values (G, B), features (G, B, F) and new statistics for G groups with separate statistics."""
         sigma = self.rules.instance_noise * jnp.maximum(1 - jnp.asarray(i, jnp.float32) / self.steps, 0.0)
 
-        def one(key, x, y, weight):
+        def apply(key, x, y, weight):
             key_noise, key_dropout = jax.random.split(key)
             if self.rules.instance_noise:
                 x = x + sigma * jax.random.normal(key_noise, x.shape, jnp.float32)
             rngs = {"dropout": key_dropout}
             return self.networks.critic.apply(critic, x, y, weight, True, rngs=rngs, mutable=["batch_stats"])
 
-        many = len(groups)
-        if not self.networks.batch_coupling:  # as one batch: XLA:CPU takes kernel gradients of a vmapped product slowly
-            inputs = jnp.concatenate(groups), jnp.concatenate(labels), jnp.tile(weight, many)
-            (values, features), new = one(key, *inputs)
-            return values.reshape(many, -1), features.reshape(many, len(weight), -1), new
-        keys = jax.random.split(key, many)
-        (values, features), new = jax.vmap(one, (0, 0, 0, None))(keys, jnp.stack(groups), jnp.stack(labels), weight)
+        n = len(groups)
+        if not self.networks.batch_coupling:  # in one batch: XLA:CPU is slow at kernel gradients of a vmapped product
+            inputs = jnp.concatenate(groups), jnp.concatenate(labels), jnp.tile(weight, n)
+            (values, features), new = apply(key, *inputs)
+            return values.reshape(n, -1), features.reshape(n, len(weight), -1), new
+        keys = jax.random.split(key, n)
+        (values, features), new = jax.vmap(apply, (0, 0, 0, None))(keys, jnp.stack(groups), jnp.stack(labels), weight)
         return values, features, jax.tree.map(lambda a: a.mean(axis=0), new)
 
-    def compared(self, values: jax.Array, features: jax.Array, anchor: jax.Array) -> jax.Array:
-        """What the critic's loss compares: its value, or the f of the Cramér distance with h(G(z')) = `anchor`."""
+    def f(self, values: jax.Array, features: jax.Array, anchor: jax.Array) -> jax.Array:
+        """The function in the critic's loss: D, or f of the Cramér distance with h(G(z')) = `anchor`; (B,)."""
         return norm(features - anchor) - norm(features) if self.rules.loss == "cramer" else values
 
-    def slopes(self, key, critic, x: jax.Array, pair: Pair, anchor: jax.Array) -> jax.Array:
-        """How steep the critic is at each of x (B, ...), with the real examples' labels: (B,)."""
+    def gradient_norms(self, key, critic, x: jax.Array, pair: Pair, anchor: jax.Array) -> jax.Array:
+        """Norm of the gradient of `f` at each of x (B, ...), for the labels of the real examples: (B,)."""
 
         def f(x):
             inputs = x, pair.y, pair.weight, True
             values, features = self.networks.critic.apply(critic, *inputs, rngs={"dropout": key})
-            return self.compared(values, features, anchor)
+            return self.f(values, features, anchor)
 
         return gan_losses.slopes(f, x)
 
     def update(self, optimiser, gradient, opt, params, i) -> tuple[Any, Any]:
-        """(params, the optimiser's state) after one update."""
-        change, opt = optimiser.update(gradient, opt, params)
+        """(params, optimiser state) after one update."""
+        updates, opt = optimiser.update(gradient, opt, params)
         if rates := self.rates(i):
             rate = rates["learning_rate"]
-            change = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, change)
-        return optax.apply_updates(params, change), opt
+            updates = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, updates)
+        return optax.apply_updates(params, updates), opt
 
     def rates(self, i) -> Metrics:
-        """The learning rate of step i, if the optimisers have none of their own."""
+        """The learning rate of step i as a metric; {} if the optimisers have their own."""
         schedule = self.optimisers.learning_rate
         return {} if schedule is None else {"learning_rate": jnp.asarray(schedule(i), jnp.float32)}
 
     def historical_gradient(self, gradient: Any, params: Any, mean: Any) -> Any:
-        """The gradient with that of historical averaging added."""
+        """Adds the gradient of the historical-averaging penalty."""
         if not self.rules.historical_averaging:
             return gradient
         scale = 2 * self.rules.historical_averaging
@@ -224,44 +225,44 @@ class _Game:
         rules = self.rules
 
         def loss(params, key, pair: Pair) -> optim.Losses:
-            key_evaluate, key_between, key_slopes, key_real = jax.random.split(key, 4)
+            key_evaluate, key_share, key_penalty, key_r1 = jax.random.split(key, 4)
             critic = {**statistics, "params": params}
             groups, labels = [pair.x, *pair.generated], [pair.y, *[pair.y_generated] * len(pair.generated)]
             values, features, new = self.evaluate(key_evaluate, i, critic, groups, labels, pair.weight)
             anchor = features[-1]
-            real, generated = (self.compared(values[g], features[g], anchor) for g in (0, 1))
+            real, generated = (self.f(values[g], features[g], anchor) for g in (0, 1))
             losses = self.losses.critic(real, generated)
-            right = gan_losses.accuracies(real, generated, pair.weight, self.losses.threshold)
-            terms = {"critic_loss": losses, "critic_distance": real - generated, **right}
+            accuracies = gan_losses.accuracies(real, generated, pair.weight, self.losses.threshold)
+            terms = {"critic_loss": losses, "critic_distance": real - generated, **accuracies}
             if rules.gradient_penalty:
                 shape = (len(pair.y),) + (1,) * (pair.x.ndim - 1)
-                share = jax.random.uniform(key_between, shape, jnp.float32)
+                share = jax.random.uniform(key_share, shape, jnp.float32)
                 between = pair.generated[0] + share * (pair.x - pair.generated[0])
-                terms["gradient_penalty"] = (self.slopes(key_slopes, critic, between, pair, anchor) - 1) ** 2
+                terms["gradient_penalty"] = (self.gradient_norms(key_penalty, critic, between, pair, anchor) - 1) ** 2
                 losses = losses + rules.gradient_penalty * terms["gradient_penalty"]
             if rules.r1:
-                terms["r1"] = self.slopes(key_real, critic, pair.x, pair, anchor) ** 2
+                terms["r1"] = self.gradient_norms(key_r1, critic, pair.x, pair, anchor) ** 2
                 losses = losses + rules.r1 / 2 * terms["r1"]
             return optim.Losses(losses, terms, new)
 
         return loss
 
     def update_critic(self, key, i, critic, opt, mean, pair: Pair):
-        """(critic, its optimiser's state, metrics) after one update; `mean` is that of its parameters so far."""
+        """(critic, optimiser state, metrics) after one update; `mean` is the mean of its parameters so far."""
         params, statistics = critic["params"], {name: value for name, value in critic.items() if name != "params"}
         gradient, metrics, new = self.grad(self.critic_loss(i, statistics))(params, key, pair)
-        del metrics["loss"]  # the sum of terms that are there one by one
+        del metrics["loss"]  # a sum of terms that are reported one by one
         metrics["critic_grad_norm"] = optax.tree.norm(gradient)
         gradient = self.historical_gradient(gradient, params, mean)
         params, opt = self.update(self.optimisers.critic, gradient, opt, params, i)
-        if box := self.rules.weight_clip:
-            params = jax.tree.map(lambda a: jnp.clip(a, -box, box), params)
+        if limit := self.rules.weight_clip:
+            params = jax.tree.map(lambda a: jnp.clip(a, -limit, limit), params)
         return {**new, "params": params}, opt, metrics
 
     def train_critic(self, key, i, state: State, batch: Batch, generated: Generated | None):
-        """(critic, its optimiser's state, metrics) after all updates of a step.
+        """(critic, optimiser state, metrics) after all critic updates of a step.
 
-        Without `generated`, examples of the batch's labels are generated.
+        If `generated` is None, examples are generated with the batch's labels.
         """
         mean = state.history[1] if state.history else ()
         key_generate, key_update = jax.random.split(key)
@@ -271,8 +272,8 @@ class _Game:
             return Pair(*batch, x, batch.y)
 
         if self.rules.n_critic == 1:
-            one = pair(key_generate, batch) if generated is None else Pair(*batch, generated.x, generated.y)
-            return self.update_critic(key_update, i, state.critic, state.opt_critic, mean, one)
+            only = pair(key_generate, batch) if generated is None else Pair(*batch, generated.x, generated.y)
+            return self.update_critic(key_update, i, state.critic, state.opt_critic, mean, only)
 
         def body(carry, inputs):
             (critic, opt), (key, pair) = carry, inputs
@@ -280,14 +281,14 @@ class _Game:
             return (critic, opt), metrics
 
         keys, keys_update = (jax.random.split(k, self.rules.n_critic) for k in (key_generate, key_update))
-        pairs = jax.vmap(pair)(keys, batch)  # for all updates at once: the generator stays as it is
+        pairs = jax.vmap(pair)(keys, batch)  # for all updates at once, since the generator does not change
         (critic, opt), metrics = jax.lax.scan(body, (state.critic, state.opt_critic), (keys_update, pairs))
         return critic, opt, jax.tree.map(lambda m: m.mean(axis=0), metrics)
 
     # --- the generator ---------------------------------------------------------------------------------------------
 
     def generator_loss(self, key, i, critic, generated: Generated, real: jax.Array) -> jax.Array:
-        """Weighted mean over the generated examples; `real` is looked at by Cramér distance and feature matching."""
+        """Weighted mean loss over the generated examples; `real` is for Cramér distance and feature matching only."""
         rules, weight = self.rules, generated.weight
         share = weight / jnp.maximum(weight.sum(), 1e-8)
         groups = [*generated.x, real] if rules.loss == "cramer" or rules.feature_matching else [*generated.x]
@@ -302,7 +303,7 @@ class _Game:
         return loss
 
     def update_generator(self, i, state: State, loss: jax.Array, gradient: Any, statistics: Any):
-        """(generator, its average, its optimiser's state, metrics) after one update."""
+        """(generator, its moving average, optimiser state, metrics) after one update."""
         metrics = {"generator_loss": loss, "generator_grad_norm": optax.tree.norm(gradient)}
         params = state.generator["params"]
         gradient = self.historical_gradient(gradient, params, state.history[0] if state.history else ())
@@ -318,7 +319,7 @@ class _Game:
         def generate(params):
             return self.generate(key_generate, {**state.generator, "params": params}, y, weight)
 
-        x, pullback, statistics = jax.vjp(generate, state.generator["params"], has_aux=True)
+        x, vjp, statistics = jax.vjp(generate, state.generator["params"], has_aux=True)
         shared = Generated(x, y, weight) if self.shared else None
         critic, opt_critic, metrics = self.train_critic(key_critic, i, state, batch, shared)
 
@@ -326,14 +327,14 @@ class _Game:
             return self.generator_loss(key_generator, i, critic, Generated(x, y, weight), last.x)
 
         def update():
-            value, toward = jax.value_and_grad(loss)(x)
-            (gradient,) = pullback(toward)
+            value, cotangent = jax.value_and_grad(loss)(x)
+            (gradient,) = vjp(cotangent)
             return self.update_generator(i, state, value, gradient, statistics)
 
         if warmup := min(self.rules.critic_warmup, self.steps // 10):
-            none = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(update)[-1])
-            before = state.generator, state.ema, state.opt_generator, none
-            generator, ema, opt_generator, of_generator = jax.lax.cond(i < warmup, lambda: before, update)
+            zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(update)[-1])
+            unchanged = state.generator, state.ema, state.opt_generator, zeros
+            generator, ema, opt_generator, of_generator = jax.lax.cond(i < warmup, lambda: unchanged, update)
         else:
             generator, ema, opt_generator, of_generator = update()
         both = generator["params"], critic["params"]
@@ -356,7 +357,7 @@ class _Game:
 
         values, features = critic(batch.x)
         anchor = critic(self.sample(key, state, batch.y))[1] if self.rules.loss == "cramer" else features
-        return -self.compared(values, features, anchor)
+        return -self.f(values, features, anchor)
 
 
 def game(
@@ -368,33 +369,31 @@ def game(
     losses: Losses | None = None,
     grad: optim.Grad = optim.mean_grad,
 ) -> Model:
-    """A GAN as a `Model`, in the space of whatever the generator generates.
+    """A GAN as a `Model`. Its examples are in the space of the generator's output.
 
     Args:
-      rules: penalties and number of updates.
+      rules: loss, penalties and number of updates.
       networks: generator and critic.
-      optimisers: of both.
-      frequencies: (n_classes,) share of each label, by which labels are drawn that the generator is trained on; empty:
-        no label is looked at; None: it is trained on labels and weights of the batch.
-      steps: of the run; instance noise has gone by then, the critic's warm-up within a tenth of them.
-      losses: in place of those that `rules.loss` names.
-      grad: turns the critic's loss per example into its gradient; its batch is a `Pair`.
+      optimisers: of both networks.
+      frequencies: (n_classes,) frequency of each label; the generator is trained on labels drawn with it. Empty: the
+        model is unconditional. None: the generator is trained on the labels and weights of the batch.
+      steps: number of training steps. Instance noise decays to 0 over all of them, and the critic's warm-up takes at
+        most a tenth.
+      losses: replace those that `rules.loss` names.
+      grad: turns the critic's per-example loss, whose batch is a `Pair`, into a gradient.
 
     Raises:
-      InputError: a penalty means nothing for that critic, or there is no noise to draw from.
+      InputError: a gradient penalty is not defined for this critic, or `networks.noise` is below 1.
     """
     for name in ("gradient_penalty", "r1"):
         if getattr(rules, name) and networks.batch_coupling:
             layer = networks.batch_coupling
-            raise InputError(f"model.rules.{name}: the slope at one example means nothing through the critic's {layer}")
+            raise InputError(f"model.rules.{name}: not defined per example, since the critic has {layer}")
     if networks.noise < 1:
         raise InputError(f"model.noise={networks.noise}: must be at least 1")
-    one = _Game(rules, networks, optimisers, frequencies, steps, losses or losses_of(rules), grad)
+    game = _Game(rules, networks, optimisers, frequencies, steps, losses or losses_of(rules), grad)
     feed: Literal["batch", "batches"] = "batch" if rules.n_critic == 1 else "batches"
-    functions = Model(
-        one.init, one.step, one.sample, one.score, conditional=frequencies is None or len(frequencies) > 0
-    )
+    conditional = frequencies is None or len(frequencies) > 0
+    model = Model(game.init, game.step, game.sample, game.score, conditional=conditional)
     empty = tuple(label for label, share in enumerate(frequencies or ()) if share == 0)
-    return functions._replace(
-        feed=feed, n_batches=rules.n_critic, n_classes=len(frequencies or ()), empty_classes=empty
-    )
+    return model._replace(feed=feed, n_batches=rules.n_critic, n_classes=len(frequencies or ()), empty_classes=empty)

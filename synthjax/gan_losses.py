@@ -1,15 +1,23 @@
-r"""Losses, penalties, metrics and options of a GAN: what `synthjax.adversarial` puts together.
+r"""Losses, penalties, metrics and options of GANs, for `synthjax.adversarial`.
 
-With d = D(x) and e = D(G(z)), the critic's values of real and of generated examples:
+With d = D(x) and e = D(G(z)), the critic's values for real and for generated examples:
 
     bce          critic  softplus(-d) + softplus(e)      generator  softplus(-e)  (Goodfellow et al. 2014, 1406.2661)
     hinge        critic  max(0, 1 - d) + max(0, 1 + e)   generator  -e            (Lim & Ye 2017, arXiv:1705.02894)
     wasserstein  critic  e - d                           generator  -e            (Arjovsky et al. 2017, 1701.07875)
     cramer       critic  f(G(z)) - f(x)                  f(x) = |h(x) - h(G(z'))| - |h(x)|, h the critic's features;
-                 the generator lowers the energy distance of h(x) and h(G(z))     (Bellemare et al. 2017, 1705.10743)
+                 the generator minimises the energy distance of h(x) and h(G(z))  (Bellemare et al. 2017, 1705.10743)
 
-The last two need a critic of bounded slope: a gradient penalty (|grad D(x^)| - 1)^2 at x^ between real and generated
-examples (Gulrajani et al. 2017, arXiv:1704.00028), or weights clipped to a box.
+The last two need a Lipschitz-continuous critic. It is enforced by a gradient penalty (|grad D(x^)| - 1)^2 at points x^
+between real and generated examples (Gulrajani et al. 2017, arXiv:1704.00028), or by clipping the critic's weights.
+
+    >>> losses = losses_of(Rules(loss="hinge"))
+    >>> losses.critic(jnp.array([2.0, 0.5]), jnp.array([-2.0, 0.0])).tolist()
+    [0.0, 1.5]
+    >>> norm(jnp.array([3.0, 4.0])).item(), jax.grad(norm)(jnp.zeros(2)).tolist()
+    (5.0, [0.0, 0.0])
+    >>> slopes(lambda x: (x**2).sum(axis=-1), jnp.array([[3.0, 4.0], [0.0, 1.0]])).tolist()
+    [10.0, 2.0]
 """
 
 from collections.abc import Callable
@@ -26,17 +34,18 @@ from synthjax.model import Metrics
 
 @dataclass(frozen=True)
 class Rules:
-    """Loss, penalties and number of updates of a GAN. Coefficients of 0 switch a term off.
+    """Loss, penalties and number of updates of a GAN. A coefficient of 0 turns its term off.
 
     Raises:
-      InputError: a field is out of its range, or two contradict each other.
+      InputError: a field is out of range, or two fields contradict each other.
     """
 
     loss: Literal["bce", "hinge", "wasserstein", "cramer"] = "bce"
+    """See the module's docstring."""
     n_critic: int = 1
-    """Critic updates a step, each on a batch of its own."""
+    """Number of critic updates in a step, each on a separate batch."""
     critic_warmup: int = 0
-    """Of the run's steps, how many at its start update the critic alone; at most a tenth of them."""
+    """Number of first steps that update only the critic; at most a tenth of all steps."""
     gradient_penalty: float = 0.0
     """Coefficient of (|grad D| - 1)^2 between real and generated examples; 10 in Gulrajani et al. 2017."""
     weight_clip: float = 0.0
@@ -44,14 +53,14 @@ class Rules:
     r1: float = 0.0
     """Coefficient of |grad D|^2 / 2 on real examples (Mescheder et al. 2018, arXiv:1801.04406)."""
     label_smoothing: float = 0.0
-    """Real examples count as real by 1 - label_smoothing; one-sided, "bce" only (Salimans et al. 2016)."""
+    """One-sided: the target of real examples is 1 - label_smoothing; for "bce" only (Salimans et al. 2016)."""
     feature_matching: float = 0.0
     """Coefficient of |mean features of real - of generated examples|^2 (Salimans et al. 2016, arXiv:1606.03498)."""
     historical_averaging: float = 0.0
-    """Coefficient of |params - their mean over all steps|^2, both networks (Salimans et al. 2016)."""
+    """Coefficient of |params - their mean over all steps|^2, for both networks (Salimans et al. 2016)."""
     instance_noise: float = 0.0
-    """Deviation of noise on the examples that the critic compares, but not on those at which a penalty takes its slope;
-    falls linearly to 0 (Sønderby et al. 2017, arXiv:1610.04490)."""
+    """Standard deviation of the noise added to the critic's inputs, which decays linearly to 0 (Sønderby et al. 2017,
+    arXiv:1610.04490). Gradient penalties are computed without noise."""
 
     def __post_init__(self) -> None:
         if self.n_critic < 1:
@@ -61,7 +70,7 @@ class Rules:
             if not getattr(self, name) >= 0:
                 raise InputError(f"model.rules.{name}={getattr(self, name)}: must not be negative")
         if self.gradient_penalty and self.weight_clip:
-            raise InputError("model.rules: gradient_penalty and weight_clip bound the same slope; set one of them to 0")
+            raise InputError("model.rules: gradient_penalty and weight_clip are alternatives; set one of them to 0")
         if self.loss in ("wasserstein", "cramer") and not (self.gradient_penalty or self.weight_clip):
             raise InputError(f"model.rules.loss={self.loss}: needs gradient_penalty or weight_clip")
         if not 0 <= self.label_smoothing < 1:
@@ -71,18 +80,18 @@ class Rules:
 
 
 class Losses(NamedTuple):
-    """Both networks' losses per example, from the critic's values; in terms of a value high for real."""
+    """Per-example losses of both networks, as functions of the critic's values, which are high for real examples."""
 
     critic: Callable[[jax.Array, jax.Array], jax.Array]
-    """(values (B,) of real, values (B,) of generated examples) -> (B,)."""
+    """(values (B,) of real examples, values (B,) of generated examples) -> (B,)."""
     generator: Callable[[jax.Array], jax.Array]
     """values (B,) of generated examples -> (B,); not called for "cramer"."""
     threshold: float | None = 0.0
-    """The value above which an example passes for real; None: only differences of values mean something."""
+    """Value above which the critic classifies an example as real; None: only differences of values are meaningful."""
 
 
 def losses_of(rules: Rules) -> Losses:
-    """Those that `rules.loss` names."""
+    """The losses that `rules.loss` names."""
     smooth = rules.label_smoothing
 
     def cross_entropy(real: jax.Array, generated: jax.Array) -> jax.Array:
@@ -99,40 +108,47 @@ def losses_of(rules: Rules) -> Losses:
 def accuracies(
     real: jax.Array, generated: jax.Array, weight: jax.Array, threshold: float | None
 ) -> dict[str, jax.Array]:
-    """Whether the critic classifies real and generated examples rightly, each (B,) f32 of 0 and 1.
+    """Whether the critic classifies each example correctly.
 
     Args:
-      real: (B,) values of the critic.
-      generated: (B,).
-      weight: (B,) of the examples.
-      threshold: real from above it; None: the middle between the weighted means of both.
+      real: (B,) f32, the critic's values for real examples.
+      generated: (B,) f32, its values for generated examples.
+      weight: (B,) f32 weights of the examples.
+      threshold: value above which an example is classified as real; None: halfway between the weighted means.
+
+    Returns:
+      "accuracy_real" and "accuracy_generated", (B,) f32 each, 1 if correct and 0 if not.
     """
-    middle: Any = threshold
+    boundary: Any = threshold
     if threshold is None:
-        middle = (weight @ (real + generated)) / jnp.maximum(2 * weight.sum(), 1e-8)
-    return {"accuracy_real": jnp.float32(real > middle), "accuracy_generated": jnp.float32(generated < middle)}
+        boundary = (weight @ (real + generated)) / jnp.maximum(2 * weight.sum(), 1e-8)
+    return {"accuracy_real": jnp.float32(real > boundary), "accuracy_generated": jnp.float32(generated < boundary)}
 
 
 def norm(a: jax.Array) -> jax.Array:
-    """Euclidean norm over the last axis; its gradient at 0 is 0."""
+    """Euclidean norm over the last axis: (..., F) -> (...). Its gradient at 0 is 0."""
     square = (a**2).sum(axis=-1)
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
 
 
 def slopes(f: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """|grad_x f(x)_b| of each example b: (B,).
+    """Per-example gradient norms |grad_x f(x)_b|: (B,) f32.
 
-    `f` gives (B,) values, each of its own example alone: the gradient of their sum then holds that of each. A second
-    derivative takes whole batches so, where `vmap(grad)` makes a kernel gradient for every example by itself.
+    They are computed from one gradient of the sum of f over the batch. So second derivatives of convolutions use whole
+    batches; with `vmap(grad)` they would need a kernel gradient for each example.
+
+    Args:
+      f: x (B, ...) -> (B,); each value must depend on its own example only.
+      x: (B, ...) f32.
     """
     gradient = jax.grad(lambda x: f(x).sum())(x)
     return norm(gradient.reshape(len(x), -1))
 
 
 def minibatch_stddev(h: jax.Array, weight: jax.Array) -> jax.Array:
-    """Appends to features h (B, F) their standard deviation over the batch, averaged over F: (B, F + 1).
+    """Appends the standard deviation over the batch, averaged over F, to features h (B, F): (B, F + 1).
 
-    It lets a critic see a collapsed generator (Karras et al. 2018, arXiv:1710.10196).
+    It helps a critic to detect mode collapse (Karras et al. 2018, arXiv:1710.10196). `weight` is (B,).
     """
     share = (weight / jnp.maximum(weight.sum(), 1e-8))[:, None]
     mean = (share * h).sum(axis=0, keepdims=True)
@@ -141,17 +157,23 @@ def minibatch_stddev(h: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def attribute_non_finite(generated: tuple[jax.Array, ...], of_critic: Metrics, of_generator: Metrics) -> Metrics:
-    """The metrics of both networks; where they are not finite, only those of the one that caused it are left so.
+    """Merges the metrics of both networks. Of non-finite metrics, keeps only those of the network that caused them.
 
-    Each network's loss runs through the other, so that a NaN of one is in the metrics of both. The generator caused it
-    if what it generated before either was updated is not finite, else the critic; the other's metrics are then 0.
+    Each network's loss depends on the other network, so a NaN in one appears in the metrics of both. The generator is
+    the cause if its examples from before the updates are not finite, otherwise the critic. The metrics of the other
+    network are then set to 0.
+
+    Args:
+      generated: examples generated before the updates.
+      of_critic: scalar metrics of the critic.
+      of_generator: scalar metrics of the generator.
     """
-    sound = jnp.stack([jnp.isfinite(x).all() for x in generated]).all()
-    fine_critic, fine_generator = (
+    finite_examples = jnp.stack([jnp.isfinite(x).all() for x in generated]).all()
+    finite_critic, finite_generator = (
         jnp.stack([jnp.isfinite(m).all() for m in metrics.values()]).all() for metrics in (of_critic, of_generator)
     )
-    # A generator in its critic's warm-up has metrics of 0: then the critic's must stay, or the fault would be hidden.
-    hide_critic, hide_generator = ~sound & ~fine_generator, sound & ~fine_critic
+    # During the critic's warm-up the generator's metrics are 0. Then the critic's must stay, or no metric shows a NaN.
+    hide_critic, hide_generator = ~finite_examples & ~finite_generator, finite_examples & ~finite_critic
     return {name: jnp.where(hide_critic, 0.0, m) for name, m in of_critic.items()} | {
         name: jnp.where(hide_generator, 0.0, m) for name, m in of_generator.items()
     }

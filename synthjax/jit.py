@@ -1,8 +1,16 @@
-"""`jax.jit` with the compiler options that fast networks need: for training steps, sampling and scores of models.
+"""`jax.jit` with compiler options for faster networks; used for training steps, sampling and scores.
 
-XLA:CPU (jaxlib 0.10) gives a convolution that it cannot fuse with its neighbours to a kernel that runs on one thread;
-without that rule Eigen computes it on all of them, and a training step of the U-Net takes a sixth less time. Nothing is
-asked of GPU and TPU. Options hold for a whole compiled program: within another `jax.jit` its options are used.
+XLA:CPU (jaxlib 0.10) computes a convolution that it cannot fuse with other operations by a single-threaded kernel.
+Without that rule Eigen computes it on all threads, and a training step of the U-Net takes a sixth less time. There are
+no options for GPU and TPU. Options apply to a whole compiled program, so those of an outer `jax.jit` have precedence.
+
+    >>> import jax.numpy as jnp
+    >>> jit(lambda x: 2 * x)(jnp.ones(2)).tolist()
+    [2.0, 2.0]
+    >>> devices = jax.devices()[:1]
+    >>> add = over_devices(lambda shared, block: shared + block, devices)
+    >>> add(replicate(jnp.ones(3), devices), jnp.zeros((1, 3))).tolist()
+    [[1.0, 1.0, 1.0]]
 """
 
 import functools
@@ -12,13 +20,13 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-# jaxlib 0.10's own choice, less LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION.
+# The default of jaxlib 0.10 without LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION.
 _CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
 
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
-    """The options for the default backend; none where it is no CPU or this jaxlib does not know them."""
+    """The options for the default backend; {} if it is not CPU or if this jaxlib does not support them."""
     if jax.default_backend() != "cpu":
         return {}
     try:
@@ -29,7 +37,7 @@ def compiler_options() -> dict[str, str]:
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """As `jax.jit`, which is called on first use: making one starts no backend."""
+    """`jax.jit` with the compiler options. The backend is not initialised before the function is called."""
 
     @functools.cache
     def compiled() -> Callable[..., Any]:
@@ -43,30 +51,30 @@ def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 
 
 def over_devices(function: Callable[[Any, Any], Any], devices: Sequence[jax.Device]) -> Callable[[Any, Any], Any]:
-    """`function` of several blocks at once, one on each device.
+    """Applies `function` to several blocks at once, one block per device.
 
-    It is compiled once for all devices, to the program that a single one would run: results do not depend on which
-    device computed them, nor on how many there are.
+    It is compiled once for all devices, to the program that a single device would run. So results do not depend on
+    which device computed them, or on the number of devices.
 
     Args:
       function: (shared, block) -> result, pytrees of arrays.
       devices: of this process.
 
     Returns:
-      (shared, blocks) -> results; the leaves of `blocks` and `results` have one block for each device along their first
-      axis, those of `shared` are as `replicate` gives them.
+      (shared, blocks) -> results. The leaves of `blocks` and `results` have one block per device along their first
+      axis. The leaves of `shared` must be replicated, see `replicate`.
     """
 
-    def one(shared: Any, blocks: Any) -> Any:
+    def apply(shared: Any, blocks: Any) -> Any:
         return jax.tree.map(lambda a: a[None], function(shared, jax.tree.map(lambda a: a[0], blocks)))
 
-    everywhere, split = PartitionSpec(), PartitionSpec("blocks")
+    replicated, split = PartitionSpec(), PartitionSpec("blocks")
     mesh = _mesh(tuple(devices))
-    return jit(jax.shard_map(one, mesh=mesh, in_specs=(everywhere, split), out_specs=split, check_vma=False))
+    return jit(jax.shard_map(apply, mesh=mesh, in_specs=(replicated, split), out_specs=split, check_vma=False))
 
 
 def replicate(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """A copy of each JAX array on every device; NumPy's stay on the host, which the program copies if it reads them."""
+    """Copies each JAX array to all devices. NumPy arrays stay on the host and are copied by programs that use them."""
     sharding = NamedSharding(_mesh(tuple(devices)), PartitionSpec())
     return jax.tree.map(lambda a: jax.device_put(a, sharding) if isinstance(a, jax.Array) else a, tree)
 

@@ -1,12 +1,21 @@
-"""The contract: what a generative model is, what it is fed, and what the data looks like.
+"""The interface of generative models: `Model`, its training batches, and the description of the data.
 
-A model is a few pure functions, as an optimiser is in optax. Training, sampling, scoring and scaling out are written
-once against `Model` and never ask which model they have.
+A model is a tuple of pure functions, like an optimiser in optax. Training, sampling, scoring and distribution over
+devices are written once for `Model` and do not depend on the kind of model.
 
     model = ddpm.build(ddpm.Config(), spec)
     state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
+
+    >>> images = np.zeros((20, 2, 2, 1), np.uint8)
+    >>> spec = DataSpec.from_arrays(images, np.arange(20) % 2)
+    >>> spec.kind, spec.shape, spec.n_classes, spec.rows
+    ('image', (2, 2, 1), 2, 20)
+    >>> spec.encode(np.uint8([0, 255])).tolist(), spec.decode(np.float32([-1, 1])).tolist()
+    ([-1.0, 1.0], [0, 255])
+    >>> DataSpec.from_dict(spec.to_dict()) == spec
+    True
 """
 
 import dataclasses
@@ -27,23 +36,23 @@ Metrics = dict[str, jax.Array]
 
 
 class Batch(NamedTuple):
-    """What one training step is fed; every leaf has the batch as its first axis."""
+    """A batch of examples. The first axis of every array is the batch axis."""
 
     x: jax.Array
-    """(B, *spec.shape) f32 in the model's space: images in [-1, 1], tables as encoded."""
+    """(B, *spec.shape) f32 in the model's space: images in [-1, 1], tables as encoded vectors."""
     y: jax.Array
-    """(B,) i32 labels; zeros where `spec.n_classes` is 0."""
+    """(B,) i32 labels; zeros if `spec.n_classes` is 0."""
     weight: jax.Array
-    """(B,) f32; 0 marks padding. Every loss, statistic and metric honours it."""
+    """(B,) f32; 0 marks padding. All losses, statistics and metrics are weighted."""
     index: jax.Array  # type: ignore[assignment]
-    """(B,) i32 row in the training set: what attacks and audits name."""
+    """(B,) i32 row number in the training set, by which attacks and audits identify examples."""
 
 
 class Model(NamedTuple):
     """A generative model. Every function is pure and can be passed to jit, vmap, scan, grad and pmap."""
 
     init: Callable[[jax.Array], State]
-    """(key) -> state: any pytree of arrays (parameters, optimisers, EMA, chains). It sees no training row."""
+    """(key) -> state: any pytree of arrays (parameters, optimisers, EMA, chains). It uses no training rows."""
     step: Callable[[jax.Array, Any, State, Batch], tuple[State, Metrics]]
     """(key, i, state, batch) -> (state, metrics): training step `i`; metrics is a dict of f32 scalars."""
     sample: Callable[..., jax.Array]
@@ -51,65 +60,65 @@ class Model(NamedTuple):
 
     Options are the fields of the family's `Sampling`, whose defaults are those of its Config."""
     score: Callable[[jax.Array, State, Batch], jax.Array] | None = None
-    """(key, state, batch) -> (B,) f32: how surprised the model is by each example; low: well known.
+    """(key, state, batch) -> (B,) f32: how badly the model fits each example; lower is better.
 
     (-ELBO, denoising loss, free energy, -critic.)"""
     log_prob: Callable[..., jax.Array] | None = None
-    """(key, state, batch) -> (B,) f32: log p(x | y) in nats, or of p(x, y) where the label is part of x."""
+    """(key, state, batch) -> (B,) f32: log p(x | y) in nats, or log p(x, y) if the label is part of x."""
     log_prob_kind: Literal["", "exact", "lower bound"] = ""
-    """What `log_prob` gives; a bound holds in expectation over the key."""
+    """Whether `log_prob` is exact; a bound holds in expectation over the key."""
     log_prob_of: Literal["", "grey levels", "binary pixels", "bins", "encoded vector"] = ""
-    """What p is: the mass of stored grey levels, of pixels drawn black or white, of a table's bins, or a density of the
-    encoded vector (a mass where its columns are one-hot or codes)."""
+    """What p is: the probability of stored grey levels, of binary pixels, or of a table's bins; or the density of the
+    encoded vector (the probability, for its one-hot and code columns)."""
     conditional: bool = True
-    """False: `sample` takes only the number of examples from `labels`."""
+    """Whether `sample` uses the values of `labels`; if False, it uses only their number."""
     feed: Literal["batch", "batches", "dataset"] = "batch"
-    """What one step takes: a batch; `n_batches` of them stacked (n, B, ...); or the whole training set."""
+    """What a step takes: a batch; `n_batches` stacked batches (n, B, ...); or the whole training set."""
     n_batches: int = 1
-    """Of the feed "batches"."""
+    """Number of stacked batches of the feed "batches"."""
     n_classes: int = 0
-    """Labels are 0 ... n_classes - 1, to which `sampling.draw` holds them (a compiled `sample` cannot); 0: any."""
+    """Labels are 0 ... n_classes - 1; `sampling.draw` checks them, a compiled `sample` cannot. 0: any label."""
     empty_classes: tuple[int, ...] = ()
-    """Classes without a training row, of which nothing can be learned: `sampling.draw` refuses their labels."""
+    """Classes without training rows; `sampling.draw` refuses their labels."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Where one column of a table lies in the encoded vector."""
+    """Position and kind of one column of a table in the encoded vector."""
 
     name: str
     kind: Literal["continuous", "onehot", "code"]
     start: int
     """First position in the vector."""
     size: int
-    """Number of positions, the missing-value slot included."""
+    """Number of positions, including the missing-value slot."""
     missing: int | None = None
-    """Position that says the value is missing; None: never missing."""
+    """Position that is 1 if the value is missing; None: it is never missing."""
     target: bool = False
-    """Whether a conditional sampler overwrites this slice with the label."""
+    """Whether a conditional sampler overwrites this column with the label."""
     codes: int = 0
-    """Number of codes, 0 ... codes - 1, of a `code` column; 0 for the other kinds."""
+    """Number of codes, 0 ... codes - 1, of a `code` column; 0 for other kinds."""
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What the data is. Built by `synthjax.data.load`, or by `from_arrays` for data of one's own."""
+    """Description of a data set, made by `synthjax.data.load`, or by `from_arrays` from your own arrays."""
 
     kind: Literal["image", "table"]
     shape: tuple[int, ...]
-    """Shape of one example: (H, W, C) of an image, (D,) of an encoded row."""
+    """Shape of one example: (H, W, C) for an image, (D,) for an encoded row."""
     levels: int = 256
-    """Grey values of an image, stored as integers 0 ... levels - 1; 0 for tables."""
+    """Number of grey levels of an image, stored as integers 0 ... levels - 1; 0 for tables."""
     classes: tuple[str, ...] = ()
-    """Class names; empty: unlabelled."""
+    """Class names; empty for unlabelled data."""
     frequencies: tuple[float, ...] = ()
-    """Share of each class in the training set, summing to 1."""
+    """Share of each class in the training set; they sum to 1."""
     columns: tuple[Column, ...] = ()
-    """The columns of a table; empty for images."""
+    """Columns of a table; empty for images."""
     rows: int = 0
-    """Training rows; 0: not known."""
+    """Number of training rows; 0 if unknown."""
     statistics: Statistics | None = dataclasses.field(default=None, compare=False, repr=False)
-    """Of single columns and pixels over the training rows; None: not measured."""
+    """Statistics of single columns or pixels over the training rows; None if not measured."""
 
     @property
     def n_classes(self) -> int:
@@ -118,7 +127,7 @@ class DataSpec:
 
     @property
     def empty_classes(self) -> tuple[int, ...]:
-        """Classes without a training row."""
+        """Classes without training rows."""
         return tuple(label for label, share in enumerate(self.frequencies) if share == 0)
 
     @property
@@ -128,9 +137,15 @@ class DataSpec:
 
     @classmethod
     def from_arrays(cls, x: np.ndarray, y: np.ndarray | None = None, levels: int = 256) -> Self:
-        """The spec of images `x` (N, H, W, C) or rows `x` (N, D), with labels `y` (N,) in 0 ... n_classes - 1.
+        """Makes the spec of arrays, and measures `statistics` with all of `x` as training rows.
 
-        All of `x` counts as training rows, of which `statistics` are measured.
+        Args:
+          x: (N, H, W, C) images as integers 0 ... levels - 1, or (N, D) table rows of continuous columns.
+          y: (N,) integer labels 0 ... n_classes - 1; None: unlabelled.
+          levels: number of grey levels of images.
+
+        Raises:
+          ValueError: x has another number of axes, or a value is not finite.
         """
         if x.ndim not in (2, 4):
             raise ValueError(f"x must be (N, H, W, C) images or (N, D) rows, not of shape {x.shape}")
@@ -151,45 +166,50 @@ class DataSpec:
         return spec.measured(x)
 
     def measured(self, x: np.ndarray, least: int = LEAST) -> Self:
-        """The same spec with `rows` and `statistics` of training rows x (N, *shape), as stored.
+        """This spec with `rows` and `statistics` of training rows.
 
-        `least`: fewest rows that must share a number for it to be kept, see `synthjax.statistics`.
-        """
-        scale = 2 / (self.levels - 1) if self.kind == "image" else 1
-        found = measure(x, self.columns, lambda block: block * scale - (self.kind == "image"), least)
-        return dataclasses.replace(self, rows=len(x), statistics=found)
-
-    def known(self) -> Statistics:
-        """The statistics.
+        Args:
+          x: (N, *shape), as stored.
+          least: minimum number of rows that must share a value for it to be stored, see `synthjax.statistics`.
 
         Raises:
-          InputError: none were measured.
+          ValueError: a value is not finite.
+        """
+        scale = 2 / (self.levels - 1) if self.kind == "image" else 1
+        statistics = measure(x, self.columns, lambda block: block * scale - (self.kind == "image"), least)
+        return dataclasses.replace(self, rows=len(x), statistics=statistics)
+
+    def known(self) -> Statistics:
+        """The statistics, if they were measured.
+
+        Raises:
+          InputError: they were not.
         """
         if self.statistics is None:
             raise InputError("the data spec has no statistics: make it by DataSpec.from_arrays, or call spec.measured")
         return self.statistics
 
     def encode(self, x):
-        """Stored values to the model's space: images 0 ... levels - 1 to f32 in [-1, 1]; tables are stored encoded."""
+        """Converts stored values to the model's space, f32: images to [-1, 1]; tables are stored in that space."""
         x = jnp.asarray(x, jnp.float32)
         return x * (2 / (self.levels - 1)) - 1 if self.kind == "image" else x
 
     def decode(self, x):
-        """The model's space to stored values: images to uint8 0 ... levels - 1, rounded and clipped."""
+        """Converts values of the model's space to stored values: images to uint8 0 ... levels - 1, by rounding."""
         if self.kind != "image":
             return jnp.asarray(x, jnp.float32)
-        top = self.levels - 1
-        return jnp.clip(jnp.round((x + 1) * (top / 2)), 0, top).astype(jnp.uint8)
+        white = self.levels - 1
+        return jnp.clip(jnp.round((x + 1) * (white / 2)), 0, white).astype(jnp.uint8)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, all but `statistics`; `from_dict` is the way back."""
+        """Plain values for JSON, without `statistics`. The inverse is `from_dict`."""
         values = dataclasses.asdict(dataclasses.replace(self, statistics=None))
         del values["statistics"]
         return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], statistics: Statistics | None = None) -> Self:
-        """The spec that `to_dict` wrote."""
-        lists = {name: tuple(values[name]) for name in ("shape", "classes", "frequencies")}
+        """The spec with the values that `to_dict` returned."""
+        tuples = {name: tuple(values[name]) for name in ("shape", "classes", "frequencies")}
         columns = tuple(Column(**column) for column in values["columns"])
-        return cls(**{**values, **lists, "columns": columns, "statistics": statistics})
+        return cls(**{**values, **tuples, "columns": columns, "statistics": statistics})

@@ -1,14 +1,22 @@
-"""Sampling from a trained model: a request of any size, in blocks of one fixed size.
+"""Sampling from a trained model: a request of any size, drawn in blocks of a fixed size.
 
-A request for N examples with block size B is cut into ceil(N / B) blocks. Block b is drawn from `fold_in(key, b)` and
-always at size B; the last one is padded with label 0 and cut afterwards. So
+A request for N examples with block size B is split into ceil(N / B) blocks. Block b is drawn with the key
+`fold_in(key, b)` and always has size B; the last block is padded with label 0 and then truncated. So
 
-- one compilation serves every block of every request (same model, same B, same options), on all devices together;
-- a block depends only on the key, b, B and its own labels: not on N, the process or device that draws it, or the blocks
-  before it. Processes may share the blocks in any way, and an interrupted request continues with the missing ones.
+- one compilation serves all blocks of all requests with the same model, B and options, on all devices;
+- a block depends only on the key, b, B and its own labels. It does not depend on N, on the process or device that draws
+  it, or on other blocks. So processes can divide the blocks in any way, and an interrupted request can continue with
+  the missing ones.
 
     key = jax.random.key(0)
     x = np.concatenate(list(draw(model, state, key, np.zeros(1200, np.int32), steps=25)))
+
+    >>> def sample(key, state, labels):
+    ...     return state * jax.random.normal(key, (len(labels), 2))
+    >>> model = Model(lambda key: 2.0, lambda key, i, state, batch: (state, {}), sample)
+    >>> blocks = draw(model, 2.0, request_key(0), np.zeros(7, np.int32), block=3)
+    >>> [x.shape for x in blocks]
+    [(3, 2), (3, 2), (1, 2)]
 """
 
 import functools
@@ -24,7 +32,7 @@ from synthjax.model import Model, State
 
 
 def request_key(seed: int) -> jax.Array:
-    """The key of a request; a run of the same seed uses other keys."""
+    """The key of a request with this seed. Training with the same seed uses different keys."""
     return jax.random.fold_in(jax.random.key(seed), 0x5A3B1E)
 
 
@@ -34,21 +42,21 @@ def draw(
     """Draws one example per label, block by block.
 
     Args:
-      model: whose `sample` is called.
-      state: a state of that model. The blocks are drawn on all devices of this process, one on each at a time.
-      key: typed PRNG key, not used elsewhere.
-      labels: (N,) integers, below `model.n_classes`; only their number matters to an unconditional model.
-      block: examples drawn at once; another block size gives other samples, as another seed does.
-      **options: sampling options of the model (`steps=25`). Each new set of plain values compiles once; arrays, and
-        tuples of them (`given=(mask, x)`), once for each shape. Every block gets all of an array: for one row for
+      model: the model.
+      state: of the model. Blocks are drawn on all devices of this process, one block per device at a time.
+      key: typed PRNG key that is not used elsewhere.
+      labels: (N,) integers below `model.n_classes`; an unconditional model uses only their number.
+      block: number of examples in a block. Another block size gives other samples, as another seed does.
+      **options: sampling options of the model (`steps=25`). Each new set of plain values is compiled once, and arrays
+        or tuples of them (`given=(mask, x)`) once per shape. Every block gets the whole array; to give one row for
         each label, use block=len(labels).
 
     Yields:
-      (B, *spec.shape) f32 in the space of `Batch.x`, B = `block` for all but the last one; never an empty array.
+      (B, *spec.shape) f32 in the space of `Batch.x`, where B is `block`, or less for the last block; never empty.
 
     Raises:
-      InputError: the block size is below 1, labels are not one row of integers, or one is out of range or of a class
-        without training rows.
+      InputError: the block size is below 1, or labels are not a 1-D array of integers, are out of range, or are of a
+        class without training rows.
     """
     labels = np.asarray(labels)
     if block < 1:
@@ -56,15 +64,15 @@ def draw(
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"labels: must be (N,) integers, not {labels.dtype} of shape {labels.shape}")
     _check_classes(model, labels)
-    cut = {b: labels[b * block : (b + 1) * block] for b in range(-(-len(labels) // block))}
-    yield from Sampler(model, state, block, len(cut), **options)(key, cut)
+    blocks = {b: labels[b * block : (b + 1) * block] for b in range(-(-len(labels) // block))}
+    yield from Sampler(model, state, block, len(blocks), **options)(key, blocks)
 
 
 class Sampler:
-    """Draws blocks of requests on all devices of this process, one on each at a time."""
+    """Draws blocks of requests on all devices of this process, one block per device at a time."""
 
     def __init__(self, model: Model, state: State, block: int, blocks: int, **options: Any):
-        """A sampler for requests of `blocks` blocks of `block` examples; other arguments as those of `draw`."""
+        """Makes a sampler for requests of up to `blocks` blocks; the other arguments are those of `draw`."""
         arrays = {name: value for name, value in options.items() if _has_arrays(value)}
         plain = {name: value for name, value in sorted(options.items()) if name not in arrays}
         self._devices = tuple(jax.local_devices()[: max(blocks, 1)])
@@ -77,11 +85,11 @@ class Sampler:
         return len(self._devices)
 
     def __call__(self, key: jax.Array, labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
-        """Draws the blocks with these numbers; a block is the same in all requests with this key and block size.
+        """Draws some blocks of a request.
 
         Args:
-          key: of the whole request.
-          labels: number of a block, from 0 -> its labels, (n,) integers with n at most the block size.
+          key: typed PRNG key of the whole request.
+          labels: block number, from 0 -> labels of the block, (n,) integers with n at most the block size.
 
         Yields:
           (n, *spec.shape) f32 for each block in turn, while the devices draw the next ones.
@@ -96,21 +104,21 @@ class Sampler:
             x = self._run(shared, (np.resize(np.array(group, np.uint32), n), padded))
             pending.append((x, [len(labels[b]) for b in group]))
             if len(pending) > 1:
-                yield from _cut(*pending.pop(0))
-        for drawn in pending:
-            yield from _cut(*drawn)
+                yield from _unpad(*pending.pop(0))
+        for last in pending:
+            yield from _unpad(*last)
 
 
-def _cut(x: jax.Array, counts: list[int]) -> Iterator[np.ndarray]:
-    """The blocks of a call without padding; those beyond `counts` only fill up the devices."""
+def _unpad(x: jax.Array, counts: list[int]) -> Iterator[np.ndarray]:
+    """The first `counts` examples of each block; blocks beyond `counts` are padding and are dropped."""
     for block, count in zip(np.asarray(x), counts, strict=False):
         yield block[:count]
 
 
 def local_copy(state: State) -> State:
-    """The state on this process's first device, where it is replicated over a mesh; no data moves.
+    """Replaces arrays that are replicated over a mesh by their copy on this process's first device, without transfer.
 
-    One process can then work with it without the others.
+    A single process can use such a state without the other processes.
     """
 
     def first(leaf: Any) -> Any:
@@ -121,17 +129,17 @@ def local_copy(state: State) -> State:
 
 
 def _check_classes(model: Model, labels: np.ndarray) -> None:
-    """Raises InputError for the first label that the model cannot draw."""
+    """Raises InputError for the first label that is out of range or of a class without training rows."""
     if not (model.conditional and model.n_classes):
         return
     wrong = np.flatnonzero((labels < 0) | (labels >= model.n_classes))
     if len(wrong):
-        place, top = wrong[0], model.n_classes - 1
-        raise InputError(f"labels: {labels[place]} in place {place} is out of range: there are classes 0 ... {top}")
+        index, last = wrong[0], model.n_classes - 1
+        raise InputError(f"labels: {labels[index]} in place {index} is out of range: there are classes 0 ... {last}")
     empty = np.flatnonzero(np.isin(labels, model.empty_classes))
     if len(empty):
-        place = empty[0]
-        raise InputError(f"labels: class {labels[place]}, in place {place}, has no training row to learn from")
+        index = empty[0]
+        raise InputError(f"labels: class {labels[index]}, in place {index}, has no training row to learn from")
 
 
 def _has_arrays(value: Any) -> bool:
@@ -142,13 +150,13 @@ def _has_arrays(value: Any) -> bool:
 def _compiled(
     sample: Callable[..., jax.Array], devices: tuple[jax.Device, ...], /, **options: Any
 ) -> Callable[..., jax.Array]:
-    """`sample` with its plain options bound, over those devices: ((key, state, arrays), (numbers, labels)) -> x.
+    """`sample` over devices, with its plain options bound: ((key, state, arrays), (numbers, labels)) -> x.
 
-    Cached, so that it compiles once.
+    The function is cached, so that it is compiled once.
     """
 
-    def one(shared: tuple[jax.Array, State, dict[str, Any]], block: tuple[jax.Array, jax.Array]) -> jax.Array:
+    def sample_block(shared: tuple[jax.Array, State, dict[str, Any]], block: tuple[jax.Array, jax.Array]) -> jax.Array:
         (key, state, arrays), (number, labels) = shared, block
         return sample(jax.random.fold_in(key, number), state, labels, **options, **arrays)
 
-    return over_devices(one, devices)
+    return over_devices(sample_block, devices)

@@ -281,8 +281,12 @@ def test_rules_that_contradict_themselves(fields, words):
 @pytest.mark.parametrize(
     ("rules", "options", "words"),
     [
-        (Rules(r1=1.0), {"batch_coupling": "batch norm"}, "r1: the slope at one example means nothing through"),
-        (Rules(gradient_penalty=1.0), {"batch_coupling": "minibatch layer"}, "the critic's minibatch layer"),
+        (
+            Rules(r1=1.0),
+            {"batch_coupling": "batch norm"},
+            "r1: not defined per example, since the critic has batch norm",
+        ),
+        (Rules(gradient_penalty=1.0), {"batch_coupling": "minibatch layer"}, "the critic has minibatch layer"),
     ],
 )
 def test_games_that_cannot_be_played(rules, options, words):

@@ -1,18 +1,30 @@
-r"""A classifier that starts from a trained Boltzmann machine (Salakhutdinov & Hinton 2009, AISTATS 5:448, section 3.3).
+r"""Fine-tuning of a Boltzmann machine as a classifier (Salakhutdinov & Hinton 2009, AISTATS 5:448, section 3.3).
 
-The hidden layers become those of a network trained by back-propagation. In a deep machine a layer also gets input from
-the one above it, so that the network has the mean-field activations q of that one as a second input:
+The hidden layers initialise a feed-forward network, which is trained by back-propagation. In a deep machine each hidden
+layer also receives input from the layer above. So the network takes the mean-field activations q of the layer above as
+an additional input:
 
     h_j = sigmoid(h_(j-1) W_j + q_(j+1) A_j + b_j),   A_j = W_(j+1)^T before training;   logits = h_L U + c
 
-q is computed once, with the machine as it was trained and the label unknown; its layers and A are then trained like the
-other parameters. Where mean-field inference has converged, h_j = q_j at the start. U and c are the machine's label
-units, or new where it has none. With one hidden layer the network is a plain one.
+q is computed once, by the trained machine with unknown label, and stays fixed. A is trained like the other parameters.
+If mean-field inference has converged, h_j = q_j before training. U and c are initialised from the machine's label
+units, or newly if it has none. With one hidden layer there is no q, and the network is an ordinary one.
 
     network = unroll(key, machine, params, classes=10)
     x, y = inputs(machine, params, images, steps=10), labels
     network = train(key, network, x, y, Protocol(steps=2000))
-    answer = logits(network, x).argmax(-1)
+    predicted = logits(network, x).argmax(-1)
+
+    >>> from synthjax.gibbs.machine import Machine
+    >>> machine = Machine((4, 3, 2), ("bernoulli", "bernoulli", "softmax"))
+    >>> key = jax.random.key(0)
+    >>> params = machine.init(key, machine.zero_biases())
+    >>> x, y = jnp.eye(4), jnp.array([0, 1, 0, 1])
+    >>> layers = inputs(machine, params, x, steps=5)
+    >>> network = unroll(key, machine, params, classes=2)
+    >>> network = train(key, network, layers, y, Protocol(steps=2000, learning_rate=0.1))
+    >>> logits(network, layers).argmax(-1).tolist()
+    [0, 1, 0, 1]
 """
 
 import math
@@ -31,50 +43,55 @@ from synthjax.train import optim
 
 
 class Network(NamedTuple):
-    """Parameters of the classifier over layers of n_0 ... n_L units."""
+    """Parameters of a classifier whose layers have n_0 ... n_L units."""
 
     weights: tuple[jax.Array, ...]
-    """W_j (n_(j-1), n_j), L of them, and U (n_L, classes)."""
+    """W_1 ... W_L, (n_(j-1), n_j) each, and U (n_L, classes); f32."""
     feedback: tuple[jax.Array, ...]
-    """A_j (n_(j+1), n_j) of the layers 1 ... L - 1."""
+    """A_1 ... A_(L-1), (n_(j+1), n_j) each; f32."""
     biases: tuple[jax.Array, ...]
-    """b_j (n_j,), L of them, and c (classes,)."""
+    """b_1 ... b_L, (n_j,) each, and c (classes,); f32."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How it is trained: Adam on the cross-entropy, the learning rate falling to 0 (linear)."""
+    """Training of a classifier: Adam on the cross-entropy, with a learning rate that decays linearly to 0."""
 
     steps: int = 15_000
+    """Number of training steps, at least 1."""
     batch_size: int = 100
-    """Or all examples, where there are fewer."""
+    """Number of examples in a batch, at least 1. If there are fewer examples, a batch has them all."""
     learning_rate: float = 5e-4
+    """Of Adam, at the first step."""
     dropout: float = 0.0
-    """Share of hidden activations that are left out in a step, the others scaled up (Srivastava et al. 2014)."""
+    """Dropout rate of hidden units, in [0, 1) (Srivastava et al. 2014, JMLR 15:1929)."""
     pixel_dropout: float = 0.0
-    """The same of layer 0; .2 there."""
+    """Dropout rate of layer 0, in [0, 1). Srivastava et al. use 0.2."""
 
 
 def hidden_layers(machine: Machine) -> int:
-    """L: all layers but the data and, where there is one, the label."""
+    """L, the number of hidden layers: all but layer 0 and a layer of label units."""
     return len(machine.sizes) - 1 - (machine.units[-1] == "softmax")
 
 
 def unroll(key: jax.Array, machine: Machine, params: Params, classes: int) -> Network:
-    """The network that starts from a machine.
+    """Initialises a classifier from a machine.
 
     Args:
-      key: typed; for U, where the machine has no label units.
+      key: typed PRNG key; used for U if the machine has no label units.
       machine: with any number of hidden layers.
-      params: of it.
-      classes: number of them.
+      params: of the machine.
+      classes: number of classes.
+
+    Returns:
+      The untrained network.
 
     Raises:
-      InputError: the machine's label units are of another number of classes.
+      InputError: the machine has label units for another number of classes.
     """
     count = hidden_layers(machine)
     weights, biases = list(params.weights[:count]), list(params.biases[1 : 1 + count])
-    # Gaussian pixels reach layer 1 divided by their variance.
+    # The input of layer 1 from Gaussian pixels is divided by their variance.
     weights[0] = machine.seen(params, 0, jnp.ones(machine.sizes[0], jnp.float32))[:, None] * weights[0]
     feedback = tuple(w.T for w in params.weights[1:count])
     if len(machine.sizes) - 1 > count:
@@ -86,9 +103,9 @@ def unroll(key: jax.Array, machine: Machine, params: Params, classes: int) -> Ne
 
 
 def scratch(key: jax.Array, machine: Machine, classes: int) -> Network:
-    """The same network without the machine and without its second inputs: the baseline.
+    """A randomly initialised network of the same layer sizes, without feedback: the baseline.
 
-    Weights are drawn from N(0, 1 / n) for n inputs.
+    Weights are drawn from N(0, 1 / n) for n inputs; biases are 0. Arguments are those of `unroll`.
     """
     sizes = (*machine.sizes[: 1 + hidden_layers(machine)], classes)
     keys = jax.random.split(key, len(sizes) - 1)
@@ -98,13 +115,16 @@ def scratch(key: jax.Array, machine: Machine, classes: int) -> Network:
 
 
 def inputs(machine: Machine, params: Params, x: jax.Array, steps: int) -> Layers:
-    """Inputs of the network: layer 0 as it is, (B, n_0), and the means q_2 ... q_L, (B, n_j).
+    """Inputs of the network: layer 0 and the mean-field activations of the layers above the first hidden one.
 
     Args:
       machine: of any architecture.
-      params: of it.
-      x: (B, n_0): layer 0; black-and-white pixels as their probabilities.
-      steps: of mean-field inference, the label unknown.
+      params: of the machine.
+      x: (B, n_0) f32, layer 0; for Bernoulli pixels their probabilities in [0, 1].
+      steps: number of mean-field sweeps, with unknown label.
+
+    Returns:
+      (x, q_2, ..., q_L), each (B, n_j) f32.
     """
     count = hidden_layers(machine)
     if count == 1:
@@ -114,28 +134,48 @@ def inputs(machine: Machine, params: Params, x: jax.Array, steps: int) -> Layers
 
 
 def logits(network: Network, x: Layers, key: jax.Array | None = None, dropout: Sequence[float] = (0, 0)) -> jax.Array:
-    """(B, classes) of `inputs`. With a key, for training: drops shares `dropout` of layer 0 and of the layers above."""
+    """Logits of the classes.
 
-    def thinned(h: jax.Array, j: int, share: float) -> jax.Array:
-        if key is None or not share:
+    Args:
+      network: the classifier.
+      x: as from `inputs`, (B, n_j) each.
+      key: typed PRNG key for dropout in training; None: no dropout.
+      dropout: rates of layer 0 and of the hidden layers.
+
+    Returns:
+      (B, classes) f32.
+    """
+
+    def drop(h: jax.Array, j: int, rate: float) -> jax.Array:
+        if key is None or not rate:
             return h
-        return h * (uniform(jax.random.fold_in(key, j), h.shape) < 1 - share) / (1 - share)
+        return h * (uniform(jax.random.fold_in(key, j), h.shape) < 1 - rate) / (1 - rate)
 
     last = len(network.weights) - 1
-    h = thinned(x[0], last, dropout[0])
+    h = drop(x[0], last, dropout[0])
     for j in range(last):
         field = h @ network.weights[j] + network.biases[j][None]
         if j < len(network.feedback):
             field = field + x[1 + j] @ network.feedback[j]
-        h = thinned(jax.nn.sigmoid(field), j, dropout[1])
+        h = drop(jax.nn.sigmoid(field), j, dropout[1])
     return h @ network.weights[last] + network.biases[last][None]
 
 
 def train(key: jax.Array, network: Network, x: Layers, y: jax.Array, protocol: Protocol) -> Network:
-    """The network after training on `inputs` x (N, n_j), labels y (N,), in batches drawn from shuffled passes.
+    """Trains the network. The examples are shuffled at the start of each epoch.
+
+    Args:
+      key: typed PRNG key.
+      network: as from `unroll` or `scratch`.
+      x: as from `inputs`, (N, n_j) each.
+      y: (N,) i32 labels.
+      protocol: of the training.
+
+    Returns:
+      The trained network.
 
     Raises:
-      InputError: a field of the protocol is out of its range, or there are no examples.
+      InputError: a field of the protocol is out of range, or there are no examples.
     """
     for name in ("steps", "batch_size"):
         if getattr(protocol, name) < 1:
@@ -151,23 +191,23 @@ def train(key: jax.Array, network: Network, x: Layers, y: jax.Array, protocol: P
 @partial(jax.jit, static_argnums=4)
 def _train(key, network: Network, x: Layers, y: jax.Array, protocol: Protocol) -> Network:
     size = min(protocol.batch_size, len(y))
-    a_pass = len(y) // size
+    steps_per_epoch = len(y) // size
     rate = optim.schedule(protocol.learning_rate, protocol.steps, decay="linear")
     adam = optax.chain(optim.adam(), optax.scale_by_learning_rate(rate))
     key_order, key_dropout = jax.random.split(key)
 
     def loss(network, key, x, y):
-        found = logits(network, x, key, (protocol.pixel_dropout, protocol.dropout))
-        return optax.softmax_cross_entropy_with_integer_labels(found, y).mean()
+        predicted = logits(network, x, key, (protocol.pixel_dropout, protocol.dropout))
+        return optax.softmax_cross_entropy_with_integer_labels(predicted, y).mean()
 
     def step(i, carry):
         network, state, order = carry
         order = jax.lax.cond(
-            i % a_pass == 0,
+            i % steps_per_epoch == 0,
             lambda: jax.random.permutation(jax.random.fold_in(key_order, i), len(y)),
             lambda: order,
         )
-        rows = jax.lax.dynamic_slice(order, (i % a_pass * size,), (size,))
+        rows = jax.lax.dynamic_slice(order, (i % steps_per_epoch * size,), (size,))
         gradient = jax.grad(loss)(network, jax.random.fold_in(key_dropout, i), tuple(a[rows] for a in x), y[rows])
         update, state = adam.update(gradient, state, network)
         return optax.apply_updates(network, update), state, order

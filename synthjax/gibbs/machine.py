@@ -1,22 +1,32 @@
-r"""Boltzmann machines as chains of layers: what an RBM and a DBM share (Salakhutdinov & Hinton 2009, AISTATS 5:448).
+r"""Boltzmann machines as chains of layers, the basis of RBMs and DBMs (Salakhutdinov & Hinton 2009, AISTATS 5:448).
 
-Layers x_0 ... x_L, of which only neighbours are joined. An RBM has two; softmax units for a label are one layer more:
+Of the layers x_0 ... x_L, adjacent ones are connected. An RBM has two. Softmax units for a label are one more layer.
 
     -E(x) = sum_j b_j x_j  +  sum_j x_(j-1) W_j x_j,       p(x) = exp(-E(x)) / Z
 
     Bernoulli  x in {0, 1},  p(x = 1 | rest) = sigmoid(field)        field_j = b_j + x_(j-1) W_j + x_(j+1) W_(j+1)^T
     softmax    one of x is 1,     p(. | rest) = softmax(field)
-    Gaussian   b x becomes -(x - b)^2 / 2s^2 and neighbours see x / s^2:  p(x | rest) = N(field, s^2)
-               (Cho et al. 2011, ICANN, with s learnt; layer 0 alone)
+    Gaussian   b x is replaced by -(x - b)^2 / 2s^2, and x by x / s^2 in the terms of the weights:
+               p(x | rest) = N(field, s^2)   (Cho et al. 2011, ICANN, with learnt s; only for layer 0)
 
-Odd layers are independent of one another given the even ones, and vice versa: Gibbs sampling takes them in two blocks,
-and the layers of either parity can be summed out in closed form. `Temper` interpolates between the machine without
-couplings, whose biases are `base`, and the whole one: p_t(x) ~ exp(-(1 - t) E_base(x) - t E(x)), up to a factor.
+Odd layers are independent of one another given the even layers, and vice versa. So Gibbs sampling alternates between
+two blocks, and the layers of either parity can be summed out in closed form. `Temper` interpolates between a machine
+without couplings (weights), whose biases are `base`, and the full machine: p_t(x) ~ exp(-(1 - t) E_base(x) - t E(x)),
+up to a factor.
 
     machine = Machine((784, 500, 10), ("bernoulli", "bernoulli", "softmax"))
     params = machine.init(key, machine.zero_biases())
     layers = machine.start(key, params, machine.zero_biases(), 100)
     layers = machine.sweep(key, params, layers)
+
+    >>> machine = Machine((4, 3), ("bernoulli", "bernoulli"))
+    >>> params = machine.init(jax.random.key(0), machine.zero_biases())
+    >>> layers = machine.start(jax.random.key(1), params, machine.zero_biases(), 100)
+    >>> layers = machine.sweep(jax.random.key(2), params, layers)
+    >>> [x.shape for x in layers]
+    [(100, 4), (100, 3)]
+    >>> machine.free_energy(params, layers).shape
+    (100,)
 """
 
 import dataclasses
@@ -34,47 +44,47 @@ from synthjax.nets import dense
 Units = Literal["bernoulli", "gaussian", "softmax"]
 Layers = tuple[jax.Array, ...]
 Clamped = dict[int, tuple[jax.Array | None, jax.Array]]
-"""Layer -> (mask, values): units that stay as they are; mask None: the whole layer."""
+"""Units that sampling does not change: layer index -> (mask, values). A mask of None clamps the whole layer."""
 
 
 class Params(NamedTuple):
-    """Of a machine with layers of n_0 ... n_L units."""
+    """Parameters of a machine whose layers have n_0 ... n_L units; all f32."""
 
     weights: tuple[jax.Array, ...]
-    """W_j (n_(j-1), n_j), L of them."""
+    """W_1 ... W_L, (n_(j-1), n_j) each."""
     biases: tuple[jax.Array, ...]
-    """b_j (n_j,), L + 1 of them."""
+    """b_0 ... b_L, (n_j,) each."""
     log_var: jax.Array
-    """log s^2 (n_0,) of Gaussian units; an unused scalar 0 where there are none."""
+    """log s^2 (n_0,) of Gaussian units; an unused 0, (), if there are none."""
 
 
 class Temper(NamedTuple):
-    """An intermediate distribution between the machine without couplings (t = 0) and the whole one (t = 1)."""
+    """An intermediate distribution between the machine without couplings (t = 0) and the full machine (t = 1)."""
 
     t: jax.Array
     """In [0, 1]: a scalar, or (B, 1) for one value per row."""
     base: tuple[jax.Array, ...]
-    """b_j (n_j,) at t = 0."""
+    """(n_j,) each, the biases at t = 0."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The architecture of a Boltzmann machine; hashable, so that it can be a static argument of jit."""
+    """The architecture of a Boltzmann machine. It is hashable and can be a static argument of `jax.jit`."""
 
     sizes: tuple[int, ...]
-    """n_0 ... n_L."""
+    """Number of units of each layer, n_0 ... n_L."""
     units: tuple[Units, ...]
-    """Of each layer; "gaussian" only for layer 0."""
+    """Type of the units of each layer; "gaussian" only for layer 0."""
     half: bool = False
-    """Matrix products, and those of their gradients, round their factors to bfloat16 (relative error at most 2^-9;
-    binary states are exact) and sum in f32. Faster on matrix units (AMX, GPU, TPU). Bernoulli units are drawn with 16
-    random bits. For training and sampling; compute likelihoods with `half=False`."""
+    """Whether matrix products and their gradients round their factors to bfloat16 and sum in f32. The relative error of
+    a factor is at most 2^-9; binary states are exact. This is faster on matrix units (AMX, GPU, TPU). Bernoulli units
+    are then drawn with 16 random bits. For training and sampling only; compute likelihoods with `half=False`."""
 
     def __post_init__(self):
         """Checks the architecture.
 
         Raises:
-          InputError: fewer than two layers, an empty one, or Gaussian units elsewhere than in layer 0.
+          InputError: there are fewer than two layers, a layer is empty, or a layer above 0 has Gaussian units.
         """
         if len(self.sizes) < 2:
             raise InputError("a Boltzmann machine needs at least one hidden layer")
@@ -87,11 +97,17 @@ class Machine:
     # --- parameters and states -----------------------------------------------------------------------------------
 
     def zero_biases(self) -> tuple[jax.Array, ...]:
-        """Biases 0 of every layer, (n_j,) f32 each."""
+        """Zero biases for each layer, (n_j,) f32 each."""
         return tuple(jnp.zeros(n, jnp.float32) for n in self.sizes)
 
     def init(self, key: jax.Array, biases: tuple[jax.Array, ...], log_var: jax.Array | None = None) -> Params:
-        """Weights N(0, 0.01^2) (Hinton 2010, "A practical guide", section 8); log s^2 of Gaussian units, default 0."""
+        """Initial parameters, with weights drawn from N(0, 0.01^2) (Hinton 2010, "A practical guide", section 8).
+
+        Args:
+          key: typed PRNG key.
+          biases: (n_j,) f32 each.
+          log_var: (n_0,) f32, log s^2 of Gaussian units; None: 0.
+        """
         pairs = list(itertools.pairwise(self.sizes))
         keys = jax.random.split(key, len(pairs))
         weights = tuple(0.01 * jax.random.normal(k, pair, jnp.float32) for k, pair in zip(keys, pairs, strict=True))
@@ -100,16 +116,23 @@ class Machine:
         return Params(weights, biases, log_var)
 
     def start(self, key: jax.Array, params: Params, base: tuple[jax.Array, ...], count: int) -> Layers:
-        """`count` exact draws from the machine without couplings, with biases `base`: (count, n_j) f32 each."""
+        """Draws `count` exact samples from the machine without couplings, with biases `base`: (count, n_j) each."""
         keys = jax.random.split(key, len(self.sizes))
         fields = (jnp.broadcast_to(b, (count, len(b))) for b in base)
         return tuple(self.draw(k, j, f, params.log_var) for j, (k, f) in enumerate(zip(keys, fields, strict=True)))
 
     def ascend(self, params: Params, x: jax.Array) -> Layers:
-        """Means of all layers from layer 0 (B, n_0) upwards, in one pass.
+        """Approximate means of all layers in one pass upwards from layer 0: the start of mean-field inference.
 
-        Inputs of layers below the top are doubled, in place of the input from above, as in the pre-training of deep
-        machines. Mean-field inference starts from these means.
+        Below the top layer, the input from the layer below is doubled to replace the missing input from above, as in
+        the pre-training of deep machines.
+
+        Args:
+          params: of the machine.
+          x: (B, n_0), layer 0.
+
+        Returns:
+          (B, n_j) each.
         """
         layers = [x]
         last = len(self.sizes) - 1
@@ -122,13 +145,13 @@ class Machine:
     # --- conditional distributions -------------------------------------------------------------------------------
 
     def seen(self, params: Params, j: int, x: jax.Array) -> jax.Array:
-        """Layer j as its neighbours see it: x, or x / s^2 of Gaussian units."""
+        """Layer j as it enters the fields of adjacent layers: x / s^2 for Gaussian units, else x; (..., n_j)."""
         if self.units[j] != "gaussian":
             return x
         return x * jnp.exp(-params.log_var).reshape((1,) * (x.ndim - 1) + (-1,))
 
     def bias(self, params: Params, j: int, temper: Temper | None) -> jax.Array:
-        """b_j at that temperature: (1, n_j) or (B, n_j)."""
+        """b_j of the (tempered) machine: (1, n_j), or (B, n_j) if t differs by row."""
         bias = jnp.atleast_2d(params.biases[j])
         if temper is None:
             return bias
@@ -136,15 +159,15 @@ class Machine:
         return base + temper.t * (bias - base)
 
     def up(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """x w of x (B, n_(j-1)) and couplings w (n_(j-1), n_j)."""
+        """Input from the layer below: x w for x (B, n_(j-1)) and weights w (n_(j-1), n_j)."""
         return dense.forward(x, w) if self.half else jnp.matmul(x, w, precision="highest")
 
     def down(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """x w^T of x (B, n_j) and couplings w (n_(j-1), n_j)."""
+        """Input from the layer above: x w^T for x (B, n_j) and weights w (n_(j-1), n_j)."""
         return dense.backward(x, w) if self.half else jnp.matmul(x, w.T, precision="highest")
 
     def field(self, params: Params, layers: Layers, j: int, temper: Temper | None = None) -> jax.Array:
-        """Total input of layer j, its bias included: (B, n_j)."""
+        """Total input of layer j, including its bias: (B, n_j)."""
         inputs = []
         if j > 0:
             inputs.append(self.up(self.seen(params, j - 1, layers[j - 1]), params.weights[j - 1]))
@@ -154,13 +177,13 @@ class Machine:
         return self.bias(params, j, temper) + (total if temper is None else temper.t * total)
 
     def mean(self, j: int, field: jax.Array) -> jax.Array:
-        """E[x_j | field]."""
+        """E[x_j | field], like `field` (B, n_j)."""
         if self.units[j] == "bernoulli":
             return jax.nn.sigmoid(field)
         return jax.nn.softmax(field) if self.units[j] == "softmax" else field
 
     def draw(self, key: jax.Array, j: int, field: jax.Array, log_var: jax.Array) -> jax.Array:
-        """x_j ~ p(. | field): like `field`."""
+        """Draws x_j ~ p(. | field), like `field` (B, n_j). `log_var` is used for Gaussian units."""
         if self.units[j] == "bernoulli":
             return (uniform(key, field.shape, self.half) < jax.nn.sigmoid(field)).astype(field.dtype)
         if self.units[j] == "softmax":
@@ -168,7 +191,7 @@ class Machine:
         return field + jnp.exp(log_var / 2)[None] * jax.random.normal(key, field.shape, field.dtype)
 
     def parity(self, parity: int) -> range:
-        """The odd (1) or even (0) layers."""
+        """Indices of the even (parity 0) or odd (parity 1) layers."""
         return range(parity, len(self.sizes), 2)
 
     # --- inference and sampling ----------------------------------------------------------------------------------
@@ -182,7 +205,19 @@ class Machine:
         clamped: Clamped | None = None,
         temper: Temper | None = None,
     ) -> Layers:
-        """All layers of one parity drawn given the others, or set to their means where `key` is None."""
+        """Updates all layers of one parity, given the others.
+
+        Args:
+          key: typed PRNG key to draw the layers; None: they are set to their conditional means.
+          params: of the machine.
+          layers: (B, n_j) each.
+          parity: 0 for even layers, 1 for odd layers.
+          clamped: units that keep their values.
+          temper: intermediate distribution; None: the full machine.
+
+        Returns:
+          The layers, (B, n_j) each.
+        """
         new, clamped = list(layers), clamped or {}
         for j in self.parity(parity):
             mask, values = clamped.get(j, (False, None))
@@ -204,16 +239,17 @@ class Machine:
         temper: Temper | None = None,
         first: int = 1,
     ) -> Layers:
-        """One sweep of block Gibbs sampling, or of mean-field updates where `key` is None: parity `first`, the other.
+        """One sweep of block Gibbs sampling, or of mean-field updates if `key` is None.
 
-        The values in `layers` of the first parity are not used.
+        The layers of parity `first` are updated first, so their current values are ignored (but for clamped units).
+        The arguments and the result are those of `update`.
         """
         keys = (None, None) if key is None else jax.random.split(key)
         layers = self.update(keys[0], params, layers, first, clamped, temper)
         return self.update(keys[1], params, layers, 1 - first, clamped, temper)
 
     def chain(self, key, params: Params, layers: Layers, steps: int, clamped: Clamped | None = None) -> Layers:
-        """The layers after `steps` sweeps; `key` None: of mean-field updates."""
+        """Runs `steps` sweeps, of mean-field updates if `key` is None. See `update` for the arguments."""
 
         def body(i, layers):
             return self.sweep(None if key is None else jax.random.fold_in(key, i), params, layers, clamped)
@@ -221,21 +257,26 @@ class Machine:
         return jax.lax.fori_loop(0, steps, body, layers)
 
     def infer(self, params: Params, x: jax.Array, label: jax.Array | None, steps: int) -> Layers:
-        """Mean-field q(h | x, label) after `steps` sweeps from `ascend`: exact where there is one hidden layer.
+        """Means of the mean-field posterior q(h | x, label), after `steps` sweeps that start from `ascend`.
+
+        With one hidden layer and no label layer, the posterior is exact.
 
         Args:
           params: of the machine.
           x: (B, n_0), layer 0.
-          label: (B, n_L) one-hot, or None where the top layer is to be inferred like the others.
-          steps: at least 1.
+          label: (B, n_L) one-hot, the top layer; None: it is inferred like the other layers.
+          steps: number of sweeps, at least 1.
+
+        Returns:
+          (B, n_j) each; layer 0 is `x`, and the top layer is `label` if given.
         """
         layers = self.ascend(params, x)
         if len(layers) == 2:
             return layers
         # Layer 0 is fixed: its input to layer 1 is computed once and becomes a bias of the machine above it.
-        driven = jnp.atleast_2d(params.biases[1]) + self.up(self.seen(params, 0, x), params.weights[0])
+        bias = jnp.atleast_2d(params.biases[1]) + self.up(self.seen(params, 0, x), params.weights[0])
         above = dataclasses.replace(self, sizes=self.sizes[1:], units=self.units[1:])
-        rest = Params(params.weights[1:], (driven, *params.biases[2:]), jnp.zeros((), jnp.float32))
+        rest = Params(params.weights[1:], (bias, *params.biases[2:]), jnp.zeros((), jnp.float32))
         layers = layers[1:]
         clamped: Clamped = {}
         if label is not None:
@@ -251,23 +292,39 @@ class Machine:
     # --- densities -----------------------------------------------------------------------------------------------
 
     def energy(self, params: Params, layers: Layers, temper: Temper | None = None) -> jax.Array:
-        """E(x), also of means in place of states (then E_q[E] of a product q, but for a Gaussian's variance): (B,)."""
-        own, joined = jnp.float32(0), jnp.float32(0)
+        """E(x): (B,) f32.
+
+        If the layers are the means of a product distribution q, this is E_q[E], up to a term of the variance of
+        Gaussian units.
+        """
+        of_units, of_weights = jnp.float32(0), jnp.float32(0)
         for j in range(len(layers)):
-            own = own + self.own(params, layers, j, temper)
+            of_units = of_units + self.own(params, layers, j, temper)
         for j, w in enumerate(params.weights):
-            joined = joined + (self.up(self.seen(params, j, layers[j]), w) * layers[j + 1]).sum(axis=-1)
-        return -own - (joined if temper is None else jnp.squeeze(temper.t) * joined)
+            of_weights = of_weights + (self.up(self.seen(params, j, layers[j]), w) * layers[j + 1]).sum(axis=-1)
+        return -of_units - (of_weights if temper is None else jnp.squeeze(temper.t) * of_weights)
 
     def own(self, params: Params, layers: Layers, j: int, temper: Temper | None) -> jax.Array:
-        """Layer j's part of -E without its neighbours: (B,)."""
+        """The terms of -E that depend on layer j alone: (B,)."""
         b, x = self.bias(params, j, temper), layers[j]
         if self.units[j] == "gaussian":
             return -0.5 * ((x - b) ** 2 * jnp.exp(-params.log_var)[None]).sum(axis=-1)
         return (x * b).sum(axis=-1)
 
     def log_sum(self, params: Params, j: int, field: jax.Array, bias: jax.Array) -> jax.Array:
-        """log of the sum (the integral) over all x_j of its part of exp(-E), given its field: (B,)."""
+        """log of the sum of exp(-E) over all states of layer j (the integral, for Gaussian units), given its field.
+
+        Only the terms of E that depend on layer j count.
+
+        Args:
+          params: of the machine.
+          j: index of the layer.
+          field: (B, n_j), from `field`.
+          bias: (1, n_j) or (B, n_j), from `bias`.
+
+        Returns:
+          (B,) f32.
+        """
         if self.units[j] == "bernoulli":
             return _softplus(field).sum(axis=-1)
         if self.units[j] == "softmax":
@@ -276,9 +333,12 @@ class Machine:
         return 0.5 * ((field**2 - bias**2) * jnp.exp(-log_var) + log_var + math.log(2 * math.pi)).sum(axis=-1)
 
     def free_energy(self, params: Params, layers: Layers, kept: int = 0, temper: Temper | None = None) -> jax.Array:
-        """F with exp(-F) = sum of exp(-E) over all layers but those of parity `kept`: (B,), nats.
+        """Free energy F of the layers of parity `kept`: exp(-F) is the sum of exp(-E) over all other layers.
 
-        The values in `layers` of the other parity are not used. -log p(kept) = F + log Z.
+        -log p(kept) = F + log Z. The values of the other layers in `layers` are ignored.
+
+        Returns:
+          (B,) f32, nats.
         """
         total = jnp.float32(0)
         for j in self.parity(kept):
@@ -289,19 +349,22 @@ class Machine:
         return -total
 
     def entropy(self, layers: Layers, j: int) -> jax.Array:
-        """Of a product distribution with means x_j: (B,), nats."""
+        """Entropy of a product distribution whose means are layer j, of Bernoulli or softmax units: (B,), nats."""
         x = layers[j]
         if self.units[j] == "bernoulli":
             return (jax.scipy.special.entr(x) + jax.scipy.special.entr(1 - x)).sum(axis=-1)
         return jax.scipy.special.entr(x).sum(axis=-1)
 
     def variational_free_energy(self, params: Params, layers: Layers, label_known: bool) -> jax.Array:
-        """E_q[E] - H(q) for means as `infer` gives them: (B,), nats. -log p(x) <= this + log Z (the ELBO's other side).
+        """E_q[E] - H(q), from which the ELBO follows: -log p(x) <= E_q[E] - H(q) + log Z.
 
         Args:
           params: of the machine.
-          layers: means; layer 0 is data.
-          label_known: the top layer is data too.
+          layers: means as from `infer`, (B, n_j) each; layer 0 is data.
+          label_known: whether the top layer is data as well.
+
+        Returns:
+          (B,) f32, nats.
         """
         total = self.energy(params, layers)
         for j in range(1, len(layers) - label_known):
@@ -311,22 +374,25 @@ class Machine:
 
 @jax.custom_jvp
 def _softplus(x: jax.Array) -> jax.Array:
-    """log(1 + e^x) with an absolute error of about 1e-7, in half the time of `jax.nn.softplus`."""
+    """log(1 + e^x) with an absolute error of about 1e-7; it takes half the time of `jax.nn.softplus`."""
     return jnp.maximum(x, 0) + jnp.log(1 + jnp.exp(-jnp.abs(x)))
 
 
 @_softplus.defjvp
 def _softplus_jvp(primals, tangents):
-    # |x| has no second derivative at 0, where the fields of a new machine are.
+    # Without this rule the second derivative is wrong at 0, because of |x|; the fields of a new machine are 0.
     (x,), (tangent,) = primals, tangents
     return _softplus(x), jax.nn.sigmoid(x) * tangent
 
 
 def uniform(key: jax.Array, shape: tuple[int, ...], half: bool = False) -> jax.Array:
-    """Uniform in [0, 1], f32; `half`: the midpoints of 2^16 equal intervals, two from each random word."""
+    """Uniform f32 random numbers in [0, 1).
+
+    With `half`, they are the midpoints of 2^16 equal intervals, and each 32-bit random word gives two of them.
+    """
     if not half:
         return jax.random.uniform(key, shape, jnp.float32)
     *rows, n = shape
     words = jax.random.bits(key, (*rows, -(-n // 2)), jnp.uint32)
-    drawn = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :n]
-    return (drawn.astype(jnp.float32) + 0.5) * 2.0**-16
+    halves = jnp.concatenate([words >> 16, words & 0xFFFF], axis=-1)[..., :n]
+    return (halves.astype(jnp.float32) + 0.5) * 2.0**-16

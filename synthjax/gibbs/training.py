@@ -1,15 +1,24 @@
-r"""What the training of Boltzmann machines shares: state, momentum, centred gradient, diagnostics.
+r"""Training of Boltzmann machines: state, momentum, centred gradient and diagnostics.
 
-The gradient of -log p is that of the energy, data minus model: <dE>_data - <dE>_model. Centred units x - o make its
-parts nearly orthogonal (Montavon & Müller 2012, Melchior et al. 2016, JMLR 17:99). In the parameters of the machine as
-it stands that is the gradient g with
+The gradient g of -log p is the difference of the expected energy gradients under data and model,
+<dE>_data - <dE>_model. With centred units x - o, its components are nearly orthogonal (Montavon & Müller 2012,
+Melchior et al. 2016, JMLR 17:99). Expressed in the parameters of the uncentred machine, the centred gradient is
 
     g'(W_j) = g(W_j) - o_(j-1) g(b_j)^T - g(b_(j-1)) o_j^T
     g'(b_j) = g(b_j) - g'(W_j)^T o_(j-1) - g'(W_(j+1)) o_(j+1)
 
-for the means o of the layers, kept as moving averages. It vanishes where g does.
+where the offsets o are moving averages of the layers' means. It is 0 where g is 0.
 
-The averages are statistics of batches that `grad` does not see. Under a private `grad`, turn centring off.
+The offsets are statistics of batches that `grad` does not see. Turn off centring if `grad` is private.
+
+    >>> transform = momentum((0.5, 0.9), ramp=100)
+    >>> velocity = transform.init(jnp.zeros(2))
+    >>> update, velocity = transform.update(jnp.ones(2), velocity, step=0)
+    >>> update, velocity = transform.update(jnp.ones(2), velocity, step=100)
+    >>> [round(float(v), 4) for v in update]
+    [1.9, 1.9]
+    >>> is_zero(0.0), is_zero(0.1)
+    (True, False)
 """
 
 import itertools
@@ -33,43 +42,43 @@ Norms of a stable run stay far below: 25 for 784-500 units on MNIST. The norm al
 which all units are on or off together, though no single weight is large.
 """
 MAX_BIAS, MAX_LOG_VAR = 100.0, 20.0
-"""The same for biases (log odds, or values of Gaussian pixels), and for log s^2."""
+"""Limits of the same kind for biases (log odds, or values of Gaussian pixels) and for log s^2."""
 TRACE = 100
-"""Number of latest steps that the diagnostics of persistent chains use."""
+"""Number of the latest steps that the diagnostics of persistent chains use."""
 OFFSET_RATE = 0.01
 """Rate of the moving averages of the layers' means (Melchior et al. 2016, section 4.3)."""
 
 
 class State(NamedTuple):
-    """What training carries along."""
+    """State of the training."""
 
     params: Params
     ema: Params
-    """Moving average of `params`: what samples and scores use."""
+    """Moving average of `params`; sampling and scoring use it."""
     opt: optax.OptState
     base: tuple[jax.Array, ...]
-    """(n_j,) each: biases of the machine without couplings that annealing starts from."""
+    """(n_j,) each: biases of the machine without couplings from which annealing starts."""
     offsets: tuple[jax.Array, ...]
-    """Moving averages of the layers' means over the data, (n_j,) each."""
+    """(n_j,) each: moving averages of the layers' means over the data."""
     chains: Layers
-    """Of persistent sampling: (chains, n_j) each; () where there are none."""
+    """(chains, n_j) each: persistent chains; () if there are none."""
     trace: jax.Array
-    """(chains, TRACE) free energy of each chain after the latest steps, in order; 0 before the first."""
+    """(chains, TRACE) free energy of each chain after the latest steps, oldest first; 0 for steps not yet taken."""
 
     @classmethod
     def create(
         cls, machine: Machine, params: Params, optimiser: optax.GradientTransformation, chains: Layers, traced: int
     ) -> Self:
-        """The state before the first step, with `base` and `offsets` from the biases.
+        """The initial state, with `base` and `offsets` derived from the biases.
 
         Args:
           machine: of any architecture.
-          params: of it.
+          params: of the machine.
           optimiser: any optax transformation.
           chains: persistent chains, () for none.
-          traced: number of chains that are diagnosed.
+          traced: number of chains whose free energy is recorded.
         """
-        # Copies: a state that is donated may not hold one array twice.
+        # Copy the biases: a donated state must not contain the same array twice.
         base = jax.tree.map(jnp.copy, params.biases)
         offsets = tuple(machine.mean(j, jnp.copy(b)) for j, b in enumerate(params.biases))
         trace = jnp.zeros((traced, TRACE), jnp.float32)
@@ -77,23 +86,23 @@ class State(NamedTuple):
 
     @property
     def train(self) -> optim.TrainState:
-        """The part that `optim.train_update` takes."""
+        """Parameters, average and optimiser state, as `optim.train_update` takes them."""
         return optim.TrainState(self.params, self.ema, self.opt)
 
     def updated(self, new: optim.TrainState) -> Self:
-        """The same with new parameters, their average and the optimiser's state."""
+        """This state with parameters, average and optimiser state replaced by those of `new`."""
         return self._replace(params=new.params, ema=new.ema, opt=new.opt)
 
 
 def check(config: Any, positive: tuple[str, ...]) -> None:
-    """Checks the fields that the Configs of all Boltzmann machines share. Traced numbers pass.
+    """Checks the fields that the Configs of all Boltzmann machines share. Traced values are not checked.
 
     Args:
-      config: of any of them.
+      config: of a Boltzmann machine.
       positive: further fields that must be at least 1.
 
     Raises:
-      InputError: a field is out of its range.
+      InputError: a field is out of range.
     """
 
     def require(name: str, holds: Callable[[Any], bool], range: str) -> None:
@@ -117,11 +126,14 @@ def check(config: Any, positive: tuple[str, ...]) -> None:
 
 
 def momentum(ends: tuple[Any, Any], ramp: int) -> optax.GradientTransformationExtraArgs:
-    """Momentum v <- m(i) v + g: an optax transformation whose `update` takes the step number i as `step`.
+    """Momentum v <- m(i) v + g, with a coefficient m that changes over time (Hinton 2010, section 9).
 
     Args:
-      ends: m at step 0, and from step `ramp` on; linear in between (Hinton 2010, section 9).
-      ramp: in steps.
+      ends: m at step 0, and m from step `ramp` on; it is linear in between.
+      ramp: number of steps.
+
+    Returns:
+      An optax transformation whose `update` takes the step number i as the keyword argument `step`.
     """
 
     def update(gradient, velocity, params=None, *, step, **_):
@@ -134,43 +146,55 @@ def momentum(ends: tuple[Any, Any], ramp: int) -> optax.GradientTransformationEx
 
 
 def mixing(trace: jax.Array, energies: jax.Array, taken: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """How well persistent chains mix, from their free energy after the latest steps.
+    """Convergence diagnostics of persistent chains, from their free energy after the latest steps.
 
     Parameters change between steps, which shifts the free energy of all chains alike. So the mean over chains is
     subtracted at each step.
 
     Args:
-      trace: (C, TRACE), of the steps before.
-      energies: (C,) after this one.
-      taken: number of steps before this one.
+      trace: (C, TRACE) f32, free energy after the previous steps.
+      energies: (C,) f32, free energy after this step.
+      taken: () i32, number of previous steps.
 
     Returns:
-      the new trace, and metrics: split R-hat (1: the chains agree), the effective share of the C TRACE draws and the
-      autocorrelation at lag 1. They are 0 before the trace is full and if no chain moves; a single chain has none.
+      The new trace, and metrics: split R-hat (near 1 if the chains have converged), the effective sample size divided
+      by the number of draws C TRACE, and the autocorrelation at lag 1. The metrics are 0 before the trace is full and
+      if all chains are constant. A single chain has no metrics.
     """
     trace = jnp.concatenate([trace[:, 1:], energies[:, None].astype(trace.dtype)], axis=1)
     if len(trace) < 2:
         return trace, {}
     values = trace - trace.mean(axis=0, keepdims=True)
     full = taken + 1 >= TRACE
-    found = {
+    metrics = {
         "chains_r_hat": chains.split_r_hat(values),
         "chains_effective_share": chains.effective_sample_size(values) / trace.size,
         "chains_autocorrelation": chains.autocorrelation(values)[1],
     }
-    # Chains that do not move have no R-hat. A metric that is not finite would stop the run.
-    return trace, {name: jnp.where(full & jnp.isfinite(value), value, 0.0) for name, value in found.items()}
+    # The R-hat of constant chains is NaN, and a metric that is not finite stops the run.
+    return trace, {name: jnp.where(full & jnp.isfinite(value), value, 0.0) for name, value in metrics.items()}
 
 
 def model_side(free_energy: Callable[[Params], jax.Array], params: Params) -> tuple[jax.Array, Params]:
-    """Free energy of each chain, (C,), and the gradient of its mean, to be subtracted from that of the data."""
-    value, back = jax.vjp(free_energy, params)
-    (gradient,) = back(jnp.full(len(value), 1 / len(value), value.dtype))
+    """The model term of the gradient.
+
+    Args:
+      free_energy: params -> (C,) f32, free energy of each chain.
+      params: of the machine.
+
+    Returns:
+      The free energy (C,) f32 and the gradient of its mean, which is subtracted from the gradient of the data term.
+    """
+    value, vjp = jax.vjp(free_energy, params)
+    (gradient,) = vjp(jnp.full(len(value), 1 / len(value), value.dtype))
     return value, gradient
 
 
 def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[jax.Array, ...]) -> Params:
-    """g' of the module's docstring. A layer is centred as its neighbours see it (`Machine.seen`)."""
+    """The centred gradient g' of the module's docstring.
+
+    The offsets of Gaussian units are divided by their variance, as the units are in the energy (`Machine.seen`).
+    """
     seen = [machine.seen(params, j, o) for j, o in enumerate(offsets)]
     weights, biases = [], list(gradient.biases)
     for j, g in enumerate(gradient.weights):
@@ -178,14 +202,23 @@ def centred(machine: Machine, params: Params, gradient: Params, offsets: tuple[j
         g = g - jnp.outer(seen[j], above) - jnp.outer(below, seen[j + 1])
         weights.append(g)
         biases[j] = biases[j] - g @ seen[j + 1]
-        # With one row the product makes XLA:CPU transpose g, which takes a third of a training step.
-        twice = jnp.stack([seen[j], seen[j]])
-        biases[j + 1] = biases[j + 1] - (twice @ jax.lax.optimization_barrier(g))[0]
+        # For a product with a single row XLA:CPU transposes g, which takes a third of a training step. So use two.
+        two_rows = jnp.stack([seen[j], seen[j]])
+        biases[j + 1] = biases[j + 1] - (two_rows @ jax.lax.optimization_barrier(g))[0]
     return Params(tuple(weights), tuple(biases), gradient.log_var)
 
 
 def update_offsets(offsets: tuple[jax.Array, ...], layers: Layers, weight: jax.Array) -> tuple[jax.Array, ...]:
-    """The moving averages after one more batch, whose layers have means (B, n_j); weight (B,), all 0: no change."""
+    """Updates the moving averages of the layers' means.
+
+    Args:
+      offsets: (n_j,) each.
+      layers: (B, n_j) each, means of the layers for a batch.
+      weight: (B,) f32. If all weights are 0, the offsets do not change.
+
+    Returns:
+      The new offsets, (n_j,) each.
+    """
     total = weight.sum()
     share = weight / jnp.where(total > 0, total, 1.0)
     rate = OFFSET_RATE * share.sum()
@@ -195,21 +228,28 @@ def update_offsets(offsets: tuple[jax.Array, ...], layers: Layers, weight: jax.A
 
 
 def decayed(gradient: Params, params: Params, decay: float) -> Params:
-    """The gradient plus that of decay / 2 |W|^2; biases do not decay."""
+    """Adds the gradient of the penalty decay / 2 |W|^2 on the weights; biases are not penalised."""
     weights = tuple((g + decay * w).astype(g.dtype) for g, w in zip(gradient.weights, params.weights, strict=True))
     return gradient._replace(weights=weights)
 
 
 def is_zero(value: Any) -> bool:
-    """Whether a field of a Config is known to be 0 (a traced one is not), so that its term can be left out."""
+    """Whether a field of a Config is 0, so that its term can be left out; False for a traced value."""
     return not isinstance(value, jax.core.Tracer) and value == 0
 
 
 def sparsity(logits: jax.Array, target: Any) -> jax.Array:
-    """Cross-entropy of hidden units with their target, minus its minimum: (B, n) logits -> (B,), nats.
+    """Sparsity penalty: cross-entropy between target and activation of hidden units, minus its minimum.
 
-    Its gradient is p - target, as if the penalty were on the mean over all data (Hinton 2010, section 11), but each
-    example has its own.
+    Its gradient with respect to the logits is p - target, as for a penalty on the mean activation over all data (Hinton
+    2010, section 11), but the penalty is computed per example.
+
+    Args:
+      logits: (B, n) f32.
+      target: desired probability of activation.
+
+    Returns:
+      (B,) f32, nats.
     """
     target = jnp.asarray(target, jnp.float32)
     entropy = jax.scipy.special.entr(target) + jax.scipy.special.entr(1 - target)
@@ -217,21 +257,22 @@ def sparsity(logits: jax.Array, target: Any) -> jax.Array:
 
 
 def sizes(machine: Machine, params: Params) -> dict[str, jax.Array]:
-    """Metrics of how large the parameters are, named after their layers; inf where training has diverged.
+    """Metrics of the size of the parameters, by layer; inf if training has diverged.
 
-    Layers are called pixels, hidden_1, hidden_2 ... and labels.
+    Layers are named pixels, hidden_1, hidden_2, ... and labels.
 
     Returns:
-      "norm_pixels_to_hidden_1" ...: the largest L2 norm of one unit's weights to the layer below; "bias_pixels" ...:
-      the largest |bias|; "log_var_pixels", of Gaussian units: the largest |log s^2|.
+      Metrics, () f32 each. "norm_pixels_to_hidden_1" and its like: the largest L2 norm of the weights from a unit to
+      the layer below. "bias_pixels" and its like: the largest |bias|. "log_var_pixels", for Gaussian units: the
+      largest |log s^2|.
     """
     names = ["labels" if units == "softmax" else f"hidden_{j}" for j, units in enumerate(machine.units)]
     names[0] = "pixels"
-    found = {
+    sizes = {
         f"norm_{below}_to_{above}": (jnp.sqrt(jnp.square(w).sum(axis=0).max()), MAX_NORM)
         for (below, above), w in zip(itertools.pairwise(names), params.weights, strict=True)
     }
-    found |= {f"bias_{name}": (jnp.abs(b).max(), MAX_BIAS) for name, b in zip(names, params.biases, strict=True)}
+    sizes |= {f"bias_{name}": (jnp.abs(b).max(), MAX_BIAS) for name, b in zip(names, params.biases, strict=True)}
     if machine.units[0] == "gaussian":
-        found["log_var_pixels"] = jnp.abs(params.log_var).max(), MAX_LOG_VAR
-    return {name: jnp.where(value < most, value, jnp.inf).astype(jnp.float32) for name, (value, most) in found.items()}
+        sizes["log_var_pixels"] = jnp.abs(params.log_var).max(), MAX_LOG_VAR
+    return {name: jnp.where(size < limit, size, jnp.inf).astype(jnp.float32) for name, (size, limit) in sizes.items()}

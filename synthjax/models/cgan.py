@@ -1,7 +1,7 @@
 r"""Four conditional GANs: dense or convolutional networks, cross-entropy or Wasserstein loss.
 
-They are those of Clinton & Teeter, "Exploration of Data Synthesis with GANs" (University of Massachusetts Amherst),
-sections 3.1.1 to 3.1.4 and Table 1, layer by layer:
+They follow Clinton & Teeter, "Exploration of Data Synthesis with GANs" (University of Massachusetts Amherst), sections
+3.1.1 to 3.1.4 and Table 1, layer by layer:
 
     dense         generator  [z, one-hot y] -> 256 -> 512 -> 1024 (linear, batch norm, leaky 0.2) -> linear, tanh
                   critic     [x, one-hot y] -> 1024 -> 512 -> 256 (linear, leaky 0.3, dropout 0.2) -> linear
@@ -10,16 +10,17 @@ sections 3.1.1 to 3.1.4 and Table 1, layer by layer:
                   critic     x * e(y) -> linear to 7x7x128, leaky 0.2 -> 3x3, 64, leaky 0.1, pool -> 3x3, 32, leaky 0.1,
                              pool -> linear, from 800 values; pools are 2x2 maxima of stride 1
 
-e(y) is a learnt embedding as large as what it multiplies. Sizes are those at 28x28; other images have 14 and 7 replaced
-by half and a quarter of their sides (3 at least, for the pools). Batch norm of the convolutional generator is taken
-over channels. The study draws from the generator itself, so `ema_decay` is 0.
+e(y) is a learned embedding of the size of the factor it multiplies. The sizes are for 28x28 images. For other images,
+14 and 7 are replaced by a half and a quarter of the sides (at least 3, for the pools). The convolutional generator has
+one batch-norm scale per channel. The study samples from the generator itself, so `ema_decay` is 0.
 
-It gives no batch size, no number of steps, no n_critic, no decays of Adam and no start of the weights. Batches of 64
-and n_critic 5 (Wasserstein; 1 otherwise) are the usual ones, chosen by no score. The steps, 15,000 here and 8,000 to
-40,000 in the configs of MNIST, were set by the time there was, not by a score; Adam's first decay of `cgan` by whether
-its samples keep their labels. Kernels start uniform within 1 / sqrt(inputs), as those of linear layers and convolutions
-do in PyTorch, in which the study is written. Two things differ from PyTorch: biases start at 0, there uniform within
-the same bound; and transposed convolutions are bounded here by their input channels, there by their output channels.
+The study does not state the batch size, the number of steps, n_critic, the decay rates of Adam and the initialisation.
+Batches of 64 and n_critic = 5 (Wasserstein; otherwise 1) are common values and were not tuned. The number of steps,
+15,000 here and 8,000 to 40,000 in the configs for MNIST, was set by the available time and not by a score. The first
+decay rate of Adam of `cgan` was set so that its samples keep their labels. Kernels are initialised uniformly within
+1 / sqrt(inputs), as in PyTorch, in which the study is written. There are two differences from PyTorch: biases start at
+0, there uniformly within the same bound; and the bound of transposed convolutions depends on their input channels, in
+PyTorch on their output channels.
 
     model = build(PRESETS["cwgan"], spec)
     state = model.init(key)
@@ -46,35 +47,37 @@ from synthjax.nets.dense import Dense
 from synthjax.train import optim
 
 WASSERSTEIN = Rules(loss="wasserstein", gradient_penalty=5.0, n_critic=5)
-"""The study's penalty coefficient; n_critic as in Gulrajani et al. 2017."""
+"""The penalty coefficient is the study's; n_critic is that of Gulrajani et al. 2017."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Networks, rules and optimiser; the defaults are the study's cDCGAN."""
+    """Networks, losses and optimiser. The defaults are those of the study's cDCGAN."""
 
     layers: Literal["dense", "convolutional"] = "convolutional"
-    """Of both networks."""
+    """Type of both networks."""
     embedding: Literal["product", "stacked"] = "product"
-    """How the label enters the convolutional generator; "stacked", the study's first try: as a 14x14 map of its own."""
+    """How the label enters the convolutional generator. "stacked", an early version of the study: as an additional
+    14x14 channel."""
     pools: bool = True
-    """Whether the convolutional critic has its pools; without them the study found it "too scrupulous"."""
+    """Whether the convolutional critic has pooling layers. The study found it "too scrupulous" without them."""
     noise: int = 50
     """Length of z ~ N(0, I)."""
     rules: Rules = Rules()
-    """Loss, penalties, number of critic updates."""
+    """Loss, penalties and number of critic updates."""
     optimiser: Literal["adam", "rmsprop"] = "adam"
-    """Of both networks, with PyTorch's other constants."""
+    """Of both networks; other constants are PyTorch's defaults."""
     learning_rate: float = 1e-4
+    """Of both networks."""
     b1: float = 0.9
-    """Adam's first decay, which the study does not give; .9 is PyTorch's."""
+    """First decay rate of Adam. The study does not state it; 0.9 is PyTorch's default."""
     weight_decay: float = 1e-5
-    """Added to the gradient, times the parameters (L2, as PyTorch's Adam has it; not AdamW's)."""
+    """Coefficient of the L2 penalty, whose gradient is added before Adam as in PyTorch (not as in AdamW)."""
     batch_size: int = 64
     steps: int = 15_000
-    """Updates of the generator."""
+    """Number of generator updates."""
     ema_decay: float = 0.0
-    """Of the generator that samples are drawn from; 0: as it is."""
+    """Decay of the average of the generator from which samples are drawn; 0: no averaging."""
 
     def __post_init__(self) -> None:
         if self.noise < 1:
@@ -85,7 +88,7 @@ class Config:
 
 
 PRESETS = {
-    # With b1 = .9 its generator forgets the labels within 3,000 steps of MNIST; with .5, DCGAN's, it keeps them.
+    # With b1 = 0.9 the generator ignores the labels after 3,000 steps on MNIST; with 0.5, as in DCGAN, it does not.
     "cgan": Config(layers="dense", learning_rate=1e-3, b1=0.5, weight_decay=0.0),
     "cwgan": Config(layers="dense", rules=WASSERSTEIN, optimiser="rmsprop", learning_rate=1e-5, weight_decay=0.0),
     "cdcgan": Config(),
@@ -94,31 +97,31 @@ PRESETS = {
 
 
 _START = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""Uniform within 1 / sqrt(inputs), see the module's docstring."""
+"""Uniform within 1 / sqrt(inputs); see the module's docstring."""
 _Dense = functools.partial(Dense, kernel_init=_START)
 _Conv = functools.partial(Conv, kernel_init=_START)
 _ConvTranspose = functools.partial(ConvTranspose, kernel_init=_START)
 
 
 class DenseGenerator(nn.Module):
-    """Section 3.1.1."""
+    """The dense generator of section 3.1.1."""
 
     shape: tuple[int, ...]
     n_classes: int
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
-        """z (B, noise), y (B,), weight (B,) -> (B, *shape) in [-1, 1]. Batch norm skips those of weight 0."""
+        """z (B, noise), y (B,), weight (B,) -> (B, *shape) in [-1, 1]. Batch norm ignores examples of weight 0."""
         h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         for width in (256, 512, 1024):
-            # "Momentum 0.8" counts the new batch's share; Flax counts the old average's.
+            # The study's "momentum 0.8" is the weight of the new batch; Flax's momentum is that of the old average.
             norm = nn.BatchNorm(not train, momentum=0.2)
             h = nn.leaky_relu(norm(_Dense(width)(h), mask=(weight > 0)[:, None]), 0.2)
         return nn.tanh(_Dense(math.prod(self.shape))(h)).reshape(len(z), *self.shape)
 
 
 class DenseCritic(nn.Module):
-    """Section 3.1.2; the sigmoid is part of the loss."""
+    """The dense critic of section 3.1.2, without its sigmoid, which is part of the loss."""
 
     n_classes: int
 
@@ -132,7 +135,7 @@ class DenseCritic(nn.Module):
 
 
 class ConvolutionalGenerator(nn.Module):
-    """Section 3.1.3."""
+    """The convolutional generator of section 3.1.3."""
 
     shape: tuple[int, ...]
     n_classes: int
@@ -140,7 +143,7 @@ class ConvolutionalGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
-        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Batch norm skips those of weight 0."""
+        """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Batch norm ignores examples of weight 0."""
         height, width, channels = self.shape
         rows, columns = -(-height // 2), -(-width // 2)
         label = nn.Embed(self.n_classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))(y)
@@ -158,7 +161,7 @@ class ConvolutionalGenerator(nn.Module):
 
 
 class ConvolutionalCritic(nn.Module):
-    """Section 3.1.4; the sigmoid is part of the loss."""
+    """The convolutional critic of section 3.1.4, without its sigmoid, which is part of the loss."""
 
     n_classes: int
     pools: bool = True
@@ -178,23 +181,28 @@ class ConvolutionalCritic(nn.Module):
 
 
 def _pool(x: jax.Array) -> jax.Array:
-    """2x2 maxima of stride 1: (B, H, W, C) to (B, H - 1, W - 1, C)."""
+    """Max pooling, 2x2 with stride 1: (B, H, W, C) -> (B, H - 1, W - 1, C)."""
     rows = jnp.maximum(x[:, 1:], x[:, :-1])
     return jnp.maximum(rows[:, :, 1:], rows[:, :, :-1])
 
 
 def _optimiser(config: Config) -> optax.GradientTransformation:
-    """The direction of the update, with PyTorch's defaults where the study names none."""
+    """The optimiser without its learning rate. Constants that the study does not state are PyTorch's defaults."""
     rms = optax.scale_by_rms(0.99, eps_in_sqrt=False)
     update = optim.adam(config.b1) if config.optimiser == "adam" else rms
     return optax.chain(optax.add_decayed_weights(config.weight_decay), update) if config.weight_decay else update
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A conditional GAN of labelled images of that shape; with other networks or losses, call `adversarial.game`.
+    """A conditional GAN of labelled images. For other networks or losses, call `adversarial.game`.
+
+    Args:
+      config: of the networks and their training.
+      spec: of labelled images.
+      grad: turns the critic's loss into a gradient function.
 
     Raises:
-      InputError: the data is no image or has no labels, or fields of the Config contradict each other.
+      InputError: the data is a table or has no labels, or fields of the Config contradict each other.
     """
     if spec.kind != "image":
         raise InputError(f"models cgan to cwdcgan make images; the data is a {spec.kind} of {spec.dims} values a row")

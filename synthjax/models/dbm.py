@@ -1,18 +1,18 @@
-r"""Deep Boltzmann machine with labels on top (Salakhutdinov & Hinton 2009, AISTATS 5:448).
+r"""Deep Boltzmann machine with a label layer on top (Salakhutdinov & Hinton 2009, AISTATS 5:448).
 
     -E = sum_j b_j h_j + sum_j h_(j-1) W_j h_j,    h_0 the pixels v, h_1 ... h_L hidden, above them one-hot labels y
 
-1. Greedy pre-training: layer by layer as RBMs by contrastive divergence, each on draws from the one below. In the
-   whole machine a hidden layer gets input from both sides. An RBM that lacks one side counts the other twice: its
-   upward input is doubled except to the top layer, its downward input except to the pixels. So the weights can be used
-   in the whole machine unchanged.
-2. Joint training: dE is averaged over q(h | v, y) = prod_j q_j, found by mean-field updates, for the data, and over
-   persistent chains of block-Gibbs sweeps for the model. That maximises
+1. Greedy pre-training: the layers are trained one after the other, as RBMs by contrastive divergence, each on samples
+   of the layer below. In the full machine a hidden layer receives input from both sides. An RBM that lacks one side
+   counts the other twice: its upward input is doubled except to the top layer, its downward input except to the pixels.
+   So its weights can be used in the full machine unchanged.
+2. Joint training: the gradient of E is averaged over q(h | v, y) = prod_j q_j, from mean-field updates, for the data,
+   and over persistent chains of block-Gibbs sweeps for the model. This maximises
 
     log p(v, y) >= -E_q[E] + H(q) - log Z    the ELBO; `score` is E_q[E] - H(q)
 
-The step number decides the phase. Sampling clamps the labels. There is no `log_prob`: log Z is not known.
-`synthjax.gibbs.partition` estimates it by annealed importance sampling, and then the ELBO is -score - log Z.
+The step number determines the phase. Sampling clamps the labels. There is no `log_prob`, because log Z is unknown.
+`synthjax.gibbs.partition` estimates log Z by annealed importance sampling; then the ELBO is -score - log Z.
 
     model = build(Config(hidden=(100, 100)), spec)
     state = model.init(key)
@@ -43,53 +43,54 @@ __all__ = ["PRESETS", "Config", "Sampling", "architecture", "build", "model"]
 
 @dataclass(frozen=True)
 class Config:
-    """The machine, its phases and how it is sampled. Defaults suit MNIST (Salakhutdinov & Hinton 2009, section 4.1)."""
+    """The machine, its training and its sampling. Defaults suit MNIST (Salakhutdinov & Hinton 2009, section 4.1)."""
 
     hidden: tuple[int, ...] = (500, 1000)
-    """Units of each hidden layer, from the pixels upwards."""
+    """Number of units of each hidden layer, from the pixels upwards."""
     visible: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """Pixels: Bernoulli for grey images, Gaussian for colour; those want learning rates of 0.001 or so."""
+    """Type of the pixels: Bernoulli for grey images; Gaussian for colour images, with learning rates of about 0.001."""
     binarise: bool = True
-    """Draw pixels black or white with their grey value as probability, in training and scoring (Bernoulli only)."""
+    """Whether training and scoring draw binary pixels with the grey value as probability (Bernoulli only)."""
     conditional: bool = True
-    """Softmax units for the label on top, where the data has one."""
+    """Whether there are softmax units for the label, if the data has labels."""
     pretraining: float = 0.25
-    """Share of `steps` for the greedy phase, the same for each layer; 0: joint training from the start."""
+    """Share of `steps` for the greedy phase, divided equally between the layers; 0: joint training only."""
     k: int = 1
-    """Gibbs sweeps of contrastive divergence in pre-training."""
+    """Number of Gibbs sweeps of contrastive divergence in pre-training."""
     joint_k: int = 5
-    """Gibbs sweeps of the persistent chains per step of joint training."""
+    """Number of Gibbs sweeps of the persistent chains per step of joint training."""
     mean_field_steps: int = 10
-    """Sweeps of mean-field updates, in training and scoring."""
+    """Number of mean-field sweeps, in training and scoring."""
     chains: int = 100
     """Number of persistent chains."""
     burn_in: int = 200
-    """Annealed sweeps of the persistent chains before the first step of joint training."""
+    """Number of annealed sweeps of the persistent chains before the first step of joint training."""
     half: bool = False
-    """Matrix products of joint training and of sampling in bfloat16, see `Machine.half`."""
+    """Whether joint training and sampling use bfloat16 matrix products, see `Machine.half`."""
     centred: bool = True
-    """Centred gradient (Montavon & Müller 2012). Its offsets are averages over batches that `grad` does not see."""
+    """Whether the gradient is centred (Montavon & Müller 2012). `grad` does not see the batch averages it uses."""
     pretraining_rate: float = 0.02
     """Learning rate of the greedy phase."""
     learning_rate: float = 0.005
-    """Of the joint phase; falls to 0 (linear)."""
+    """Initial learning rate of the joint phase; it decays linearly to 0."""
     clip: float = 20.0
-    """Largest global norm of joint training's gradient, which is 12 to 16 for batches of 100 on MNIST. If all chains
-    leave the data together it grows to hundreds, which moves all units of a layer at once until training diverges."""
+    """Maximum global norm of the gradient in joint training. The norm is 12 to 16 for batches of 100 on MNIST. If all
+    chains leave the data together, it grows to hundreds and would move all units of a layer until training diverges."""
     momentum: tuple[float, float] = (0.5, 0.9)
-    """At the start, and from `momentum_ramp` on (Hinton 2010, section 9)."""
+    """At step 0, and after the share `momentum_ramp` of the steps (Hinton 2010, section 9)."""
     momentum_ramp: float = 0.05
-    """Share of `steps`."""
+    """Share of `steps` over which the momentum increases."""
     weight_decay: float = 1e-4
-    """L2, of couplings."""
+    """Coefficient of the L2 penalty on the weights."""
     sparsity_target: float = 0.1
-    """Wanted mean activity of hidden units, in joint training."""
+    """Desired mean activation of hidden units in joint training."""
     sparsity_cost: float = 0.0
-    """Weight of the cross-entropy with it; 0: none."""
+    """Coefficient of the sparsity penalty; 0: none."""
     batch_size: int = 100
     steps: int = 40_000
+    """Number of training steps of both phases."""
     ema_decay: float = 0.999
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
     sample_steps: int = 200
     """Default of `Sampling.steps`."""
     anneal: int = 200
@@ -99,7 +100,7 @@ class Config:
         """Checks the fields.
 
         Raises:
-          InputError: one is out of its range.
+          InputError: a field is out of range.
         """
         if not self.hidden:
             raise InputError("model.hidden=(): a DBM needs at least one hidden layer")
@@ -116,10 +117,10 @@ PRESETS = {"dbm": Config()}
 
 
 def architecture(config: Config, spec: DataSpec) -> tuple[Machine, ImageUnits]:
-    """The machine of a Config, and how its units represent the images of `spec`.
+    """The machine of a Config, and the representation of the images of `spec` by its units.
 
     Raises:
-      InputError: the data is no image, or has colours for Bernoulli units.
+      InputError: the data is a table, or the images are in colour and the pixels Bernoulli.
     """
     units = images.image_units(config, spec, "dbm")
     return images.architecture(units, config.hidden), units
@@ -127,12 +128,13 @@ def architecture(config: Config, spec: DataSpec) -> tuple[Machine, ImageUnits]:
 
 @dataclass(frozen=True)
 class _GreedyRbm:
-    """The RBM of hidden layer `top` in pre-training: a part of the whole machine, with doubled inputs."""
+    """The RBM that pre-trains hidden layer `top`: a part of the full machine, with doubled inputs."""
 
     machine: Machine
+    """The full machine."""
     top: int
     last: int
-    """The top hidden layer of the whole machine, L."""
+    """Index of the top hidden layer of the full machine, L."""
 
     @property
     def up(self) -> float:
@@ -146,36 +148,36 @@ class _GreedyRbm:
 
     @property
     def layers(self) -> slice:
-        """Its layers in the whole machine; those of the top RBM include the labels."""
+        """Its layers in the full machine; those of the top RBM include the labels."""
         return slice(self.top - 1, None if self.top == self.last else self.top + 1)
 
     @property
     def part(self) -> Machine:
-        """Its layers as a machine of their own."""
+        """Its layers as a separate machine."""
         return Machine(self.machine.sizes[self.layers], self.machine.units[self.layers])
 
     def restrict(self, params: Params) -> Params:
-        """Its part of the whole machine's parameters."""
+        """Its part of the parameters of the full machine."""
         weights = params.weights[self.top - 1 :] if self.top == self.last else params.weights[self.top - 1 : self.top]
         log_var = params.log_var if self.top == 1 else jnp.zeros((), jnp.float32)
         return Params(weights, params.biases[self.layers], log_var)
 
     def embed(self, part: Params, like: Params) -> Params:
-        """Parameters like those of the whole machine: `part`, and zeros elsewhere."""
-        whole = jax.tree.map(jnp.zeros_like, like)
-        weights, biases = list(whole.weights), list(whole.biases)
+        """The inverse of `restrict`: parameters of the full machine that are `part` here and 0 elsewhere."""
+        full = jax.tree.map(jnp.zeros_like, like)
+        weights, biases = list(full.weights), list(full.biases)
         weights[self.top - 1 : self.top - 1 + len(part.weights)] = part.weights
         biases[self.layers] = part.biases
-        return Params(tuple(weights), tuple(biases), part.log_var if self.top == 1 else whole.log_var)
+        return Params(tuple(weights), tuple(biases), part.log_var if self.top == 1 else full.log_var)
 
     def hidden(self, params: Params, layers: Layers) -> jax.Array:
-        """Input of the hidden layer from its data and, if there are any, the labels."""
+        """Total input of the hidden layer, from its data and from the labels if there are any."""
         data = self.part.seen(params, 0, layers[0])
         field = params.biases[1][None] + self.up * (data @ params.weights[0])
         return field + layers[2] @ params.weights[1].T if len(layers) == 3 else field
 
     def sweep(self, key: jax.Array, params: Params, layers: Layers) -> Layers:
-        """The hidden layer drawn, then the layers that it is coupled to."""
+        """Draws the hidden layer, then the layers connected to it."""
         key_hidden, key_data, key_label = jax.random.split(key, 3)
         part = self.part
         h = part.draw(key_hidden, 1, self.hidden(params, layers), params.log_var)
@@ -186,24 +188,24 @@ class _GreedyRbm:
         return data, h, part.draw(key_label, 2, params.biases[2][None] + h @ params.weights[1], params.log_var)
 
     def loss(self, params: Params, key: jax.Array, layers: Layers, k: int) -> jax.Array:
-        """E(data) - E(after k sweeps from there), with hidden units at their means: (B,)."""
-        own = self.restrict(params)
-        fixed = jax.lax.stop_gradient(own)
+        """E(data) - E(after k sweeps from the data), with hidden units at their means: (B,)."""
+        params = self.restrict(params)
+        fixed = jax.lax.stop_gradient(params)
 
         def energy(layers: Layers) -> jax.Array:
             h = jax.nn.sigmoid(self.hidden(fixed, layers))
-            return self.part.energy(own, (layers[0], h, *layers[2:]))
+            return self.part.energy(params, (layers[0], h, *layers[2:]))
 
         swept = jax.lax.fori_loop(0, k, lambda i, layers: self.sweep(jax.random.fold_in(key, i), fixed, layers), layers)
         return energy(layers) - energy(swept)
 
 
 class _Phase(NamedTuple):
-    """What a step of either phase finds."""
+    """The results of a step in either phase."""
 
     gradient: Params
     means: Layers
-    """Of all layers given the data: (B, n_j) each."""
+    """(B, n_j) each: means of all layers given the data."""
     chains: Layers
     trace: jax.Array
     metrics: Metrics
@@ -221,7 +223,7 @@ class _Dbm:
 
     @property
     def training_machine(self) -> Machine:
-        """The machine with products as joint training and sampling take them."""
+        """The machine with the precision of joint training and sampling."""
         return dataclasses.replace(self.machine, half=self.config.half)
 
     @property
@@ -231,7 +233,7 @@ class _Dbm:
 
     @property
     def greedy_steps(self) -> int:
-        """Steps of the greedy phase per layer."""
+        """Number of greedy steps per layer."""
         return round(self.config.pretraining * self.config.steps / self.depth)
 
     @property
@@ -248,17 +250,17 @@ class _Dbm:
 
     @property
     def transformation(self) -> optax.GradientTransformation:
-        """The optimiser that was handed in, or the default."""
+        """The optimiser given by the caller, or the default."""
         config = self.config
         return self.optimiser or training.momentum(config.momentum, round(config.momentum_ramp * config.steps))
 
     def infer(self, machine: Machine, params: Params, x: jax.Array, y: jax.Array) -> Layers:
-        """Mean-field means of all layers given pixels x (B, n_0) and labels."""
+        """Mean-field means of all layers given pixels x (B, n_0) and labels y (B,)."""
         label = self.units.label_layer(y)
         return machine.infer(params, x, label[0] if label else None, self.config.mean_field_steps)
 
     def pretrain(self, top: int, key: jax.Array, i: Any, state: State, batch: Batch) -> _Phase:
-        """A step for hidden layer `top`; batch.x is layer 0."""
+        """A greedy step for hidden layer `top`; batch.x is layer 0."""
         config, machine = self.config, self.machine
         greedy = _GreedyRbm(machine, top, self.depth)
         means = machine.ascend(state.params, batch.x)[: 1 + self.depth]
@@ -274,29 +276,29 @@ class _Dbm:
             return optim.Losses(losses, {"free_energy": jnp.zeros_like(losses)})
 
         gradient, metrics, _ = self.grad(loss)(state.params, key, batch)
-        own, params = greedy.restrict(gradient), greedy.restrict(state.params)
+        part, params = greedy.restrict(gradient), greedy.restrict(state.params)
         if config.centred:
-            own = training.centred(greedy.part, params, own, state.offsets[greedy.layers])
-        own = training.decayed(own, params, config.weight_decay)
+            part = training.centred(greedy.part, params, part, state.offsets[greedy.layers])
+        part = training.decayed(part, params, config.weight_decay)
         mixing = training.mixing(state.trace, state.trace[:, 0], i)[1]
         metrics = metrics | jax.tree.map(jnp.zeros_like, mixing)
         means = (*means, *self.units.label_layer(batch.y))
-        return _Phase(greedy.embed(own, gradient), means, state.chains, state.trace, metrics)
+        return _Phase(greedy.embed(part, gradient), means, state.chains, state.trace, metrics)
 
     def joint_loss(self, params: Params, key: jax.Array, batch: Batch) -> optim.Losses:
-        """E of the mean-field means, which batch.x holds."""
+        """E of the mean-field means, which are in batch.x."""
         config, machine = self.config, self.training_machine
         q: Layers = batch.x  # type: ignore[assignment]
         losses = machine.energy(params, q)
         free = machine.variational_free_energy(params, q, self.units.classes > 0)
         if not training.is_zero(config.sparsity_cost):
             for j in range(1, 1 + self.depth):
-                activity = training.sparsity(machine.field(params, q, j), config.sparsity_target)
-                losses = losses + config.sparsity_cost * activity
+                penalty = training.sparsity(machine.field(params, q, j), config.sparsity_target)
+                losses = losses + config.sparsity_cost * penalty
         return optim.Losses(losses, {"free_energy": free})
 
-    def burned_in(self, key: jax.Array, state: State) -> Layers:
-        """The persistent chains after annealed sweeps from the machine without couplings."""
+    def burn_in(self, key: jax.Array, state: State) -> Layers:
+        """Anneals the persistent chains from the machine without couplings to the full machine."""
 
         def body(n: jax.Array, layers: Layers) -> Layers:
             temper = Temper(jnp.asarray(n + 1, jnp.float32) / (self.config.burn_in + 1), state.base)
@@ -305,17 +307,17 @@ class _Dbm:
         return jax.lax.fori_loop(0, self.config.burn_in, body, state.chains)
 
     def joint(self, key: jax.Array, i: Any, state: State, batch: Batch) -> _Phase:
-        """A step for all layers; batch.x is layer 0."""
+        """A joint step for all layers; batch.x is layer 0."""
         config, machine = self.config, self.training_machine
-        key_loss, key_burn, key_chains = jax.random.split(key, 3)
+        key_loss, key_burn_in, key_chains = jax.random.split(key, 3)
         means = self.infer(machine, state.params, batch.x, batch.y)
-        chains = jax.lax.cond(i == self.joint_start, lambda: self.burned_in(key_burn, state), lambda: state.chains)
+        chains = jax.lax.cond(i == self.joint_start, lambda: self.burn_in(key_burn_in, state), lambda: state.chains)
         chains = machine.chain(key_chains, state.params, chains, config.joint_k)
-        # The means of each example depend on no other example, so they can replace it in the batch.
+        # The means of an example do not depend on other examples, so they can replace it in the batch for `grad`.
         batch = batch._replace(x=means)  # type: ignore[arg-type]
         gradient, metrics, _ = self.grad(self.joint_loss)(state.params, key_loss, batch)
         kept = 1 - partition.summed(machine)
-        # The same expectation as that of the energy's gradient, with less noise.
+        # The gradient of the free energy has the same expectation as that of the energy, and a lower variance.
         value, negative = training.model_side(lambda p: machine.free_energy(p, chains, kept), state.params)
         trace, mixing = training.mixing(state.trace, value, i - self.joint_start)
         gradient = jax.tree.map(jnp.subtract, gradient, negative)
@@ -341,20 +343,20 @@ class _Dbm:
             phases: list[Any] = [functools.partial(self.pretrain, top) for top in range(1, 1 + self.depth)]
             phases.append(self.joint)
             phase = jnp.minimum(i // self.greedy_steps, self.depth)
-            found = jax.lax.switch(phase, phases, key_phase, i, state, batch)
+            result = jax.lax.switch(phase, phases, key_phase, i, state, batch)
         else:
-            found = self.joint(key_phase, i, state, batch)
+            result = self.joint(key_phase, i, state, batch)
         rate = None if self.optimiser else self.learning_rate
         update = optim.train_update(self.transformation, rate, ema_decay=config.ema_decay)
-        new, metrics = update(i, state.train, found.gradient)
+        new, metrics = update(i, state.train, result.gradient)
         offsets = state.offsets
         if config.centred:
-            offsets = training.update_offsets(offsets, found.means, batch.weight)
-        state = state.updated(new)._replace(offsets=offsets, chains=found.chains, trace=found.trace)
-        return state, found.metrics | metrics | training.sizes(self.machine, state.params)
+            offsets = training.update_offsets(offsets, result.means, batch.weight)
+        state = state.updated(new)._replace(offsets=offsets, chains=result.chains, trace=result.trace)
+        return state, result.metrics | metrics | training.sizes(self.machine, state.params)
 
     def score(self, key: jax.Array, state: State, batch: Batch) -> jax.Array:
-        """E_q[E] - H(q) in nats, which is -ELBO - log Z; pixels are drawn from `key` if the model is trained so."""
+        """E_q[E] - H(q) = -ELBO - log Z in nats; pixels are binary draws by `key` if training uses those."""
         q = self.infer(self.machine, state.ema, self.units.from_images(key, batch.x), batch.y)
         return self.machine.variational_free_energy(state.ema, q, self.units.classes > 0)
 
@@ -370,26 +372,26 @@ def model(
     """A DBM of images.
 
     Args:
-      config: how the machine is trained; and the machine and the optimiser, where none is handed in.
-      spec: of the data, with its statistics, from which the first biases are computed.
-      machine: hidden layers between pixels and, if the model is conditional, label units. Default: that of
+      config: of the training, and of the machine and the optimiser if these are not given.
+      spec: of the data, with statistics, from which the initial biases are computed.
+      machine: with hidden layers between pixels and, if the model is conditional, label units. Default: that of
         `architecture`.
-      optimiser: any optax transformation, with a learning rate of its own; one with extra arguments gets the step
-        number as `step`. In the greedy phase it sees zero gradients of the layers that are not being trained. Default:
-        `training.momentum`, with the learning rates of the Config.
-      grad: turns the losses into gradients. It does not see the offsets of centring.
+      optimiser: any optax transformation with its own learning rate; one that takes extra arguments gets the step
+        number as `step`. In the greedy phase the gradients of layers that are not being trained are zero. Default:
+        `training.momentum` with the learning rates of the Config.
+      grad: turns the losses into gradient functions. It does not see the offsets of centring.
 
     Raises:
-      InputError: the data is no image, has colours for Bernoulli units, or the machine does not fit it.
+      InputError: the data is a table, the images are in colour and the pixels Bernoulli, or `machine` does not fit.
     """
-    own, units = architecture(config, spec)
+    default, units = architecture(config, spec)
     if machine is not None:
         images.check_machine(machine, units)
         if len(machine.sizes) < 2 + (units.classes > 0):
             raise InputError("machine: a DBM needs at least one hidden layer")
-    one = _Dbm(config, machine or own, units, optimiser, grad)
-    sample = images.sampler(one.training_machine, units, config.sample_steps, config.anneal)
-    model = Model(one.init, one.step, sample, one.score, conditional=units.classes > 0, n_classes=units.classes)
+    dbm = _Dbm(config, machine or default, units, optimiser, grad)
+    sample = images.sampler(dbm.training_machine, units, config.sample_steps, config.anneal)
+    model = Model(dbm.init, dbm.step, sample, dbm.score, conditional=units.classes > 0, n_classes=units.classes)
     return model._replace(empty_classes=spec.empty_classes)
 
 

@@ -1,10 +1,11 @@
-r"""Independently drawn columns: the floor that every model of tables must beat.
+r"""Independent columns: the baseline that every model of tables must exceed.
 
     p(x) = prod_c p_c(x_c)
 
-p_c are the frequencies of a categorical column, and of the bins of a numeric one (`nets.bins`): values that many rows
-share come back exactly, others uniform between the edges of their bin. A row's dependence, label included, is gone. A
-state without a row counts half a row. There is one step: it counts everything, and further steps change nothing.
+p_c are the frequencies of the states of column c (`nets.bins`): its categories, or the bins of a numeric column. Values
+that many rows share are drawn exactly, others uniformly between the edges of their bin. All dependence between columns,
+including the label, is lost. A state without rows counts as half a row. The model is fitted in one step; further steps
+change nothing.
 
     model = build(Config(), spec)
     state, metrics = model.step(key, 0, model.init(key), batch)             # batch: the whole training set
@@ -21,18 +22,19 @@ from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets.bins import Layout, check, check_counts, choose_alike, total
 from synthjax.train import optim
 
-_ROWS = 4096  # counted at once
+_ROWS = 4096  # number of rows that are counted at once
 
 
 @dataclass(frozen=True)
 class Config:
-    """How columns are cut."""
+    """The discretisation of numeric columns."""
 
     bins: int = 256
-    """Most bins of a numeric column."""
+    """Maximum number of bins of a numeric column."""
     batch_size: int = 1
-    """Unused: the step sees the whole training set."""
+    """Unused: a step takes the whole training set."""
     steps: int = 1
+    """Number of training steps; one is enough."""
 
     def __post_init__(self):
         check_counts(self)
@@ -42,17 +44,17 @@ PRESETS = {"independent": Config()}
 
 
 class State(NamedTuple):
-    """What was fitted."""
+    """The fitted counts."""
 
     counts: jax.Array
-    """(W,) rows in each state of each column; 0 before the first step."""
+    """(W,) f32 number of rows in each state of each column; 0 before the first step."""
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """The product of a table's columns. Nothing is trained by gradients: `grad` is not called.
+    """A model of independent columns. It is not trained by gradients, so `grad` is not used.
 
     Raises:
-      InputError: the data is no table, or its spec has no statistics.
+      InputError: the data is not a table, or its spec has no statistics.
     """
     check("independent", spec)
     layout = Layout(spec, config.bins)
@@ -61,13 +63,13 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         return State(jnp.zeros(sum(layout.sizes), jnp.float32))
 
     def probability(state: State) -> jax.Array:
-        """(W,), summing to 1 over the states of each column."""
+        """(W,) f32 probability of each state of each column."""
         return layout.normalise(jnp.where(layout.possible, jnp.maximum(state.counts, 0.5), 0.0))
 
     def step(key, i, state: State, batch: Batch):
-        def count(part: Batch) -> jax.Array:
-            places = layout.places(layout.states(part.x, part.y))
-            return jnp.zeros(sum(layout.sizes), jnp.float32).at[places].add(part.weight[:, None])
+        def count(chunk: Batch) -> jax.Array:
+            index = layout.places(layout.states(chunk.x, chunk.y))
+            return jnp.zeros(sum(layout.sizes), jnp.float32).at[index].add(chunk.weight[:, None])
 
         share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-9)
         rows = (batch.weight > 0).sum(dtype=jnp.float32)
@@ -82,9 +84,9 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         return layout.decode(key_value, choose_alike(key_state, cdf, len(labels)))
 
     def log_prob(key, state: State, batch: Batch):
-        """log p(x, y) of the states, nats."""
-        places = layout.places(layout.states(batch.x, batch.y))
-        return jnp.log(jnp.maximum(probability(state), 1e-30))[places].sum(axis=1)
+        """log p(x, y) of the states: (B,) f32, nats."""
+        index = layout.places(layout.states(batch.x, batch.y))
+        return jnp.log(jnp.maximum(probability(state), 1e-30))[index].sum(axis=1)
 
     def score(key, state: State, batch: Batch):
         return -log_prob(key, state, batch)

@@ -1,17 +1,17 @@
-r"""Restricted Boltzmann machine with label units beside the pixels (Smolensky 1986; Larochelle & Bengio 2008, ICML).
+r"""Restricted Boltzmann machine with label units next to the pixels (Smolensky 1986; Larochelle & Bengio 2008, ICML).
 
     -E(v, h, y) = b v + c h + d y + v W h + y U h,      p(v, y) = sum_h exp(-E) / Z = exp(-F(v, y)) / Z
 
-Pixels v are Bernoulli, or Gaussian of learnt variance; h is Bernoulli; y is one-hot. The gradient of -log p is
-dF(data) - <dF>_model, the second from block-Gibbs sweeps:
+Pixels v are Bernoulli, or Gaussian with learned variance; h is Bernoulli; y is one-hot. The gradient of -log p is
+dF(data) - <dF>_model. The second term is estimated by block-Gibbs sweeps:
 
-- "cd": k sweeps from each example (contrastive divergence, Hinton 2002, Neural Comp. 14:1771);
-- "pcd": k sweeps a step of chains that go on from step to step (Tieleman 2008, ICML);
-- "pt": the same with replicas of each chain, from the machine without couplings to the whole one, whose states are
-  swapped (parallel tempering, Desjardins et al. 2010, AISTATS 9:145).
+- "cd": k sweeps that start from each example (contrastive divergence, Hinton 2002, Neural Comp. 14:1771);
+- "pcd": k sweeps per step of chains that persist from step to step (Tieleman 2008, ICML);
+- "pt": as "pcd", with replicas of each chain between the machine without couplings and the full machine, which swap
+  their states (parallel tempering, Desjardins et al. 2010, AISTATS 9:145).
 
-Sampling clamps y, which makes a labelled data set of one joint model. `score` is the free energy F(v, y). There is no
-`log_prob`: log Z is not known. `synthjax.gibbs.partition` estimates it by annealed importance sampling, and then
+Sampling clamps y, so the joint model generates labelled data. `score` is the free energy F(v, y). There is no
+`log_prob`, because log Z is unknown. `synthjax.gibbs.partition` estimates log Z by annealed importance sampling; then
 log p(v, y) = -score - log Z.
 
     model = build(Config(hidden=100), spec)
@@ -41,45 +41,47 @@ __all__ = ["PRESETS", "Config", "Sampling", "architecture", "build", "model"]
 
 @dataclass(frozen=True)
 class Config:
-    """The machine, how it is trained and how it is sampled. Defaults suit MNIST."""
+    """The machine, its training and its sampling. The defaults suit MNIST."""
 
     hidden: int = 500
-    """Hidden units."""
+    """Number of hidden units."""
     visible: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """Pixels: Bernoulli for grey images, Gaussian for colour; those want a learning rate of 0.001 or so."""
+    """Type of the pixels: Bernoulli for grey images; Gaussian for colour images, with learning rates of about 0.001."""
     binarise: bool = True
-    """Draw pixels black or white with their grey value as probability, in training and scoring (Bernoulli only)."""
+    """Whether training and scoring draw binary pixels with the grey value as probability (Bernoulli only)."""
     conditional: bool = True
-    """Softmax units for the label, where the data has one."""
+    """Whether there are softmax units for the label, if the data has labels."""
     algorithm: Literal["cd", "pcd", "pt"] = "pcd"
-    """How the model's part of the gradient is estimated, see the module's docstring."""
+    """Estimator of the model term of the gradient, see the module's docstring."""
     k: int = 1
-    """Gibbs sweeps per step."""
+    """Number of Gibbs sweeps per step."""
     chains: int = 100
-    """Number of persistent chains, of "pcd" and "pt"."""
+    """Number of persistent chains of "pcd" and "pt"."""
     replicas: int = 10
-    """Temperatures of each chain of "pt", evenly spaced."""
+    """Number of evenly spaced temperatures of "pt"."""
     centred: bool = True
-    """Centred gradient (Melchior et al. 2016). Its offsets are averages over batches that `grad` does not see."""
+    """Whether the gradient is centred (Melchior et al. 2016). `grad` does not see the batch averages it uses."""
     half: bool = False
-    """Matrix products of training and sampling in bfloat16, see `Machine.half`."""
+    """Whether training and sampling use bfloat16 matrix products, see `Machine.half`."""
     learning_rate: float = 0.05
-    """Falls to 0 (linear), after a warm-up of `warmup` steps."""
+    """Maximum learning rate; it decays linearly to 0 after `warmup` steps."""
     momentum: tuple[float, float] = (0.5, 0.9)
-    """At the start, and from `momentum_ramp` on (Hinton 2010, section 9)."""
+    """At step 0, and after the share `momentum_ramp` of the steps (Hinton 2010, section 9)."""
     momentum_ramp: float = 0.05
-    """Share of `steps`."""
+    """Share of `steps` over which the momentum increases."""
     weight_decay: float = 1e-4
-    """L2, of couplings."""
+    """Coefficient of the L2 penalty on the weights."""
     sparsity_target: float = 0.1
-    """Wanted mean activity of hidden units."""
+    """Desired mean activation of hidden units."""
     sparsity_cost: float = 0.0
-    """Weight of the cross-entropy with it; 0: none."""
+    """Coefficient of the sparsity penalty; 0: none."""
     batch_size: int = 100
     steps: int = 30_000
+    """Number of training steps."""
     warmup: int = 100
+    """Number of steps over which the learning rate increases linearly."""
     ema_decay: float = 0.999
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
     sample_steps: int = 200
     """Default of `Sampling.steps`."""
     anneal: int = 200
@@ -89,7 +91,7 @@ class Config:
         """Checks the fields.
 
         Raises:
-          InputError: one is out of its range.
+          InputError: a field is out of range.
         """
         training.check(self, ("hidden", "k", "chains", "sample_steps"))
         if self.replicas < 2:
@@ -102,10 +104,10 @@ PRESETS = {"rbm": Config()}
 
 
 def architecture(config: Config, spec: DataSpec) -> tuple[Machine, ImageUnits]:
-    """The machine of a Config, and how its units represent the images of `spec`.
+    """The machine of a Config, and the representation of the images of `spec` by its units.
 
     Raises:
-      InputError: the data is no image, or has colours for Bernoulli units.
+      InputError: the data is a table, or the images are in colour and the pixels Bernoulli.
     """
     units = images.image_units(config, spec, "rbm")
     return images.architecture(units, (config.hidden,)), units
@@ -124,7 +126,7 @@ class _Rbm:
 
     @property
     def training_machine(self) -> Machine:
-        """The machine with products as training and sampling take them."""
+        """The machine with the precision of training and sampling."""
         return dataclasses.replace(self.machine, half=self.config.half)
 
     def init(self, key: jax.Array) -> State:
@@ -137,12 +139,12 @@ class _Rbm:
         return State.create(machine, params, self.optimiser, start, config.chains if replicas else 0)
 
     def layers(self, batch: Batch) -> Layers:
-        """Of a batch whose x is layer 0: the data, and zeros for hidden units."""
+        """The layers of a batch whose x is layer 0; hidden units are 0."""
         hidden = jnp.zeros((len(batch.x), self.machine.sizes[1]), batch.x.dtype)
         return (batch.x, hidden, *self.units.label_layer(batch.y))
 
     def loss(self, params: Params, key: jax.Array, batch: Batch) -> optim.Losses:
-        """F(data), minus F after k sweeps from there for "cd"; batch.x is layer 0."""
+        """F(data); for "cd" minus F after k sweeps that start from the data. batch.x is layer 0."""
         config, machine = self.config, self.training_machine
         data = self.layers(batch)
         free = losses = machine.free_energy(params, data)
@@ -155,7 +157,7 @@ class _Rbm:
         return optim.Losses(losses, {"free_energy": free})
 
     def negative_phase(self, key: jax.Array, i: Any, state: State) -> tuple[State, Params, Metrics]:
-        """The state after k sweeps of the persistent chains, the gradient of their mean free energy, and metrics."""
+        """Runs k sweeps of the persistent chains. Returns the state, the gradient of their mean F, and metrics."""
         config, machine, metrics = self.config, self.training_machine, {}
 
         def body(layers: Layers, key: jax.Array) -> tuple[Layers, jax.Array]:
@@ -178,24 +180,24 @@ class _Rbm:
         batch = batch._replace(x=self.units.from_images(key_pixels, batch.x, config.half))
         gradient, metrics, _ = self.grad(self.loss)(state.params, key_loss, batch)
         if config.algorithm != "cd":
-            state, negative, more = self.negative_phase(key_chains, i, state)
+            state, negative, of_chains = self.negative_phase(key_chains, i, state)
             gradient = jax.tree.map(jnp.subtract, gradient, negative)
-            metrics = metrics | more | {"loss": metrics["loss"] - more["chains_free_energy"]}
+            metrics = metrics | of_chains | {"loss": metrics["loss"] - of_chains["chains_free_energy"]}
         offsets = state.offsets
         if config.centred:
             gradient = training.centred(machine, state.params, gradient, offsets)
-            # The same field as in the loss: it is computed once.
+            # XLA computes this field, which is also in the loss, only once.
             hidden = machine.mean(1, machine.field(state.params, self.layers(batch), 1))
             means = (batch.x, hidden, *self.units.label_layer(batch.y))
             offsets = training.update_offsets(offsets, means, batch.weight)
         gradient = training.decayed(gradient, state.params, config.weight_decay)
         update = optim.train_update(self.optimiser, self.learning_rate, ema_decay=config.ema_decay)
-        new, more = update(i, state.train, gradient)
+        new, of_update = update(i, state.train, gradient)
         state = state.updated(new)._replace(offsets=offsets)
-        return state, metrics | more | training.sizes(machine, state.params)
+        return state, metrics | of_update | training.sizes(machine, state.params)
 
     def score(self, key: jax.Array, state: State, batch: Batch) -> jax.Array:
-        """F(v, y) in nats, which is -log p(v, y) - log Z; pixels are drawn from `key` if the model is trained so."""
+        """F(v, y) = -log p(v, y) - log Z in nats; pixels are binary draws by `key` if training uses those."""
         x = self.units.from_images(key, batch.x)
         return self.machine.free_energy(state.ema, self.layers(batch._replace(x=x)))
 
@@ -211,27 +213,27 @@ def model(
     """An RBM of images.
 
     Args:
-      config: how the machine is trained; and the machine and the optimiser, where none is handed in.
-      spec: of the data, with its statistics, from which the first biases are computed.
-      machine: one hidden layer between pixels and, if the model is conditional, label units. Default: that of
+      config: of the training, and of the machine and the optimiser if these are not given.
+      spec: of the data, with statistics, from which the initial biases are computed.
+      machine: with one hidden layer between pixels and, if the model is conditional, label units. Default: that of
         `architecture`.
-      optimiser: any optax transformation, with a learning rate of its own; one with extra arguments gets the step
-        number as `step`. Default: `training.momentum`, with the learning rate of the Config.
-      grad: turns the loss into a gradient. It does not see the offsets of centring.
+      optimiser: any optax transformation with its own learning rate; one that takes extra arguments gets the step
+        number as `step`. Default: `training.momentum` with the learning rate of the Config.
+      grad: turns the loss into a gradient function. It does not see the offsets of centring.
 
     Raises:
-      InputError: the data is no image, has colours for Bernoulli units, or the machine does not fit it.
+      InputError: the data is a table, the images are in colour and the pixels Bernoulli, or `machine` does not fit.
     """
-    own, units = architecture(config, spec)
+    default, units = architecture(config, spec)
     if machine is not None:
         images.check_machine(machine, units)
-        if len(machine.sizes) != len(own.sizes):
-            raise InputError(f"machine: an RBM has {len(own.sizes)} layers, not {len(machine.sizes)}")
+        if len(machine.sizes) != len(default.sizes):
+            raise InputError(f"machine: an RBM has {len(default.sizes)} layers, not {len(machine.sizes)}")
     rate = None if optimiser else optim.schedule(config.learning_rate, config.steps, config.warmup, "linear")
     optimiser = optimiser or training.momentum(config.momentum, round(config.momentum_ramp * config.steps))
-    one = _Rbm(config, machine or own, units, optimiser, rate, grad)
-    sample = images.sampler(one.training_machine, units, config.sample_steps, config.anneal)
-    model = Model(one.init, one.step, sample, one.score, conditional=units.classes > 0, n_classes=units.classes)
+    rbm = _Rbm(config, machine or default, units, optimiser, rate, grad)
+    sample = images.sampler(rbm.training_machine, units, config.sample_steps, config.anneal)
+    model = Model(rbm.init, rbm.step, sample, rbm.score, conditional=units.classes > 0, n_classes=units.classes)
     return model._replace(empty_classes=spec.empty_classes)
 
 

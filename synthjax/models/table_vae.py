@@ -1,21 +1,21 @@
-r"""Variational auto-encoder of tables, conditional on a label or not (Kingma & Welling 2014, arXiv:1312.6114).
+r"""Variational auto-encoder of tables, optionally conditional on a label (Kingma & Welling 2014, arXiv:1312.6114).
 
     z ~ N(0, I),  v ~ p(v | z, y);   q(z | v, y) = N(mean(v, y), diag std(v, y)^2)
-    log p(v | z, y) = sum over reals      log N(r; mean(z, y), s^2)        one learnt s a column
+    log p(v | z, y) = sum over reals      log N(r; mean(z, y), s^2)        one learned s per column
                     + sum over choices    log softmax(logits(z, y))[c]
     loss = -ELBO = KL(q || p) - log p(v | z, y)
 
-where v is the row as `synthjax.nets.columns` lays it out: standardised reals, and choices for categories, digits of
-codes and whether a value is missing; a missing value's real has no density. It is TVAE (Xu et al. 2019,
-arXiv:1907.00503) with the mixtures of its mode-specific encoding left to the encoding, as choices.
-Units are nats per row, numbers in units of their deviation.
+v is the row as `synthjax.nets.columns` encodes it: standardised reals, and choices for categories, digits of codes and
+missing values. The real of a missing value does not contribute to the density. The model is TVAE (Xu et al. 2019,
+arXiv:1907.00503), except that the mixtures of its mode-specific normalisation are part of the table encoding, as
+choices. The unit is nats per row, with numeric values in units of their standard deviation.
 
     model = build(Config(latents=16), spec)
     state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
 
-`model` takes parts of one's own: an encoder and a decoder, an optimiser, a loss.
+`model` takes custom parts: an encoder, a decoder, an optimiser or a loss.
 """
 
 import math
@@ -39,34 +39,35 @@ from synthjax.train import optim
 from synthjax.train.optim import TrainState
 
 LEAST_LOG_SCALE = -4.0
-"""Lower bound of the log of a real's deviation: a column with atoms would drive its density, and the loss, without
-bound."""
+"""Lower bound of log s. Without it the density of a column with atoms, and so the loss, would be unbounded."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The networks and how they are trained. The defaults are not tuned yet."""
+    """The networks and their training. The defaults are not tuned."""
 
     conditional: bool = True
-    """Encoder and decoder see the label, where the data has one."""
+    """Whether encoder and decoder take the label, if the data has labels."""
     latents: int = 32
-    """Dimensions of z."""
+    """Dimension of z."""
     hidden: tuple[int, ...] = (256, 256)
-    """Widths of the encoder's layers; the decoder mirrors them."""
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
     kl_weight: float = 1.0
-    """Of the KL in the loss (Higgins et al. 2017's beta); below 1 rows are sharper. TVAE's factor 2 is 0.5 here."""
+    """Coefficient of the KL in the loss, the beta of Higgins et al. 2017. TVAE's factor 2 of the reconstruction
+    corresponds to 0.5."""
     sample_mean: bool = False
-    """`sample` gives likeliest values rather than draws from p(v | z, y); default of its option `mean`."""
+    """Default of `Sampling.mean`."""
     batch_size: int = 256
     steps: int = 10_000
-    """Training steps; the learning rate falls to 0 (cosine) over them."""
+    """Number of training steps, over which the learning rate decays to 0 by a cosine."""
     learning_rate: float = 1e-3
-    """Adam's, after a linear warm-up of `warmup` steps."""
+    """Maximum learning rate of Adam."""
     warmup: int = 200
+    """Number of steps over which the learning rate increases linearly."""
     clip: float = 100.0
-    """Largest global norm of a gradient, which is that of nats per row."""
+    """Maximum global norm of the gradient of the loss in nats per row."""
     ema_decay: float = 0.999
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
 
     def __post_init__(self):
         if self.latents < 1:
@@ -84,16 +85,18 @@ class Sampling:
     """Options of `Model.sample`; the default is the Config's."""
 
     mean: bool
-    """Likeliest values rather than draws from p(v | z, y)."""
+    """Whether values are the mode of p(v | z, y), instead of draws from it."""
 
 
 class Net(nn.Module):
-    """A vector and a label through hidden layers to a vector: either half of the model."""
+    """A multilayer perceptron of a vector and a label: the encoder or the decoder."""
 
     hidden: tuple[int, ...]
+    """Widths of the hidden layers."""
     out: int
+    """Length of the output."""
     dtype: Any = None
-    """Of the computation, see `synthjax.nets.precision`."""
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, h: jax.Array, onehot: jax.Array) -> jax.Array:
@@ -115,15 +118,15 @@ class _Vae:
     decoder: Network
 
     def onehot(self, y: jax.Array) -> jax.Array:
-        """(B, classes), or (B, 0) where the networks see no label."""
+        """(B, classes) f32, or (B, 0) if the model is unconditional."""
         return jax.nn.one_hot(y, self.classes, dtype=jnp.float32)
 
     def log_scale(self, params) -> jax.Array:
-        """log of each real's deviation, above LEAST_LOG_SCALE, smoothly: the gradient is nowhere 0."""
+        """log s of each real, (reals,) f32; a smooth lower bound of LEAST_LOG_SCALE keeps the gradient above 0."""
         return LEAST_LOG_SCALE + jax.nn.softplus(params["log_scale"] - LEAST_LOG_SCALE)
 
     def encode(self, params, v: jax.Array, y: jax.Array):
-        """Moments of q(z | v, y), each (B, latents), and z -> log p(v | z, y)."""
+        """Mean and log variance of q(z | v, y), (B, latents) each, and z -> log p(v | z, y)."""
         onehot = self.onehot(y)
         mean, log_var = jnp.split(self.encoder.apply(params["encoder"], v, onehot), 2, axis=-1)
 
@@ -142,7 +145,7 @@ class _Vae:
         }
 
     def terms(self, params, key, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """KL and log p(v | z, y) for one draw of z, each (B,)."""
+        """KL and log p(v | z, y) for one draw of z: (B,) f32 each, nats."""
         mean, log_var, log_likelihood = self.encode(params, self.columns.encode(batch.x), batch.y)
         z = mean + jnp.exp(log_var / 2) * jax.random.normal(key, mean.shape, jnp.float32)
         return kl(mean, log_var), log_likelihood(z)
@@ -165,16 +168,16 @@ class _Vae:
         return self.columns.decode(self.columns.draw(None if mean else key_choices, raw), labels)
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
-        """-ELBO with the KL in closed form, from one draw of z; numbers in units of their deviation."""
+        """-ELBO with the KL in closed form, from one draw of z: (B,) f32, nats; reals are standardised."""
         divergence, reconstruction = self.terms(state.ema, key, batch)
         return divergence - reconstruction
 
     def log_prob(self, key, state: TrainState, batch: Batch, samples: int = 100) -> jax.Array:
-        """The importance-weighted bound on log p(x | y), x the encoded vector: (B,), nats."""
+        """Importance-weighted lower bound on log p(x | y), where x is the encoded vector: (B,) f32, nats."""
         v = self.columns.encode(batch.x)
         mean, log_var, log_likelihood = self.encode(state.ema, v, batch.y)
         bound = importance_bound(key, mean, log_var, log_likelihood, samples)
-        # From units of the deviation to those of x, of the values that are not missing.
+        # The density of x is that of the standardised values divided by their scales; missing values have no density.
         present = self.columns.mask_missing(jnp.ones_like(v[:, : len(self.columns.reals)]), self.columns.split(v)[1])
         return bound - present @ jnp.log(jnp.asarray(self.columns.scale))
 
@@ -192,16 +195,16 @@ def model(
     """A VAE of tables.
 
     Args:
-      config: sizes and weights; and the networks and the optimiser, where none are handed in.
-      spec: of the data, with statistics.
-      encoder: v (B, width), one-hot label (B, classes or 0) -> (B, 2 latents), mean and log-variance.
+      config: of the loss, and of the networks and the optimiser if these are not given.
+      spec: of a table, with statistics.
+      encoder: v (B, width), one-hot label (B, classes or 0) -> (B, 2 latents), mean and log variance.
       decoder: z (B, latents), one-hot label -> (B, width), means of reals and logits of choices (see `Columns`).
-      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      optimiser: any optax transformation with its own learning rate. Default: Adam, see the Config.
       loss: (params, key, batch) -> `optim.Losses`, with params {"encoder", "decoder", "log_scale"}. Default: -ELBO.
-      grad: turns the loss into a gradient.
+      grad: turns the loss into a gradient function.
 
     Raises:
-      InputError: the data is no table, or a network makes another shape.
+      InputError: the data is not a table, or the output of a network has the wrong shape.
     """
     classes = spec.n_classes if config.conditional else 0
     columns = Columns(spec, classes > 0)
@@ -214,14 +217,14 @@ def model(
     dtype = precision.current().compute
     encoder = encoder or linen(Net(config.hidden, 2 * config.latents, dtype), v, onehot)
     decoder = decoder or linen(Net(config.hidden[::-1], columns.width, dtype), z, onehot)
-    one = _Vae(config, columns, classes, encoder, decoder)
-    init, step = optim.init_and_step(config, one.init, loss or one.loss, optimiser, grad)
+    vae = _Vae(config, columns, classes, encoder, decoder)
+    init, step = optim.init_and_step(config, vae.init, loss or vae.loss, optimiser, grad)
     return Model(
         init,
         step,
-        with_options(one.sample, Sampling, mean=config.sample_mean),
-        one.score,
-        one.log_prob,
+        with_options(vae.sample, Sampling, mean=config.sample_mean),
+        vae.score,
+        vae.log_prob,
         log_prob_kind="lower bound",
         log_prob_of="encoded vector",
         conditional=classes > 0,

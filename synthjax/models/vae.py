@@ -1,20 +1,21 @@
-r"""Variational auto-encoder, convolutional, conditional on a label or not (Kingma & Welling 2014, arXiv:1312.6114).
+r"""Convolutional variational auto-encoder, optionally conditional on a label (Kingma & Welling 2014, arXiv:1312.6114).
 
     z ~ N(0, I),  x ~ p(x | z, y);   q(z | x, y) = N(mean(x, y), diag std(x, y)^2)
     log p(x | y)  >=  E_q [ log w ],   log w = log p(x | z, y) + log p(z) - log q(z | x, y)    the ELBO
     log p(x | y)  >=  E_q [ log 1/K sum_k w_k ]    the importance-weighted bound, tight as K grows (Burda et al. 2016,
                                                    arXiv:1509.00519)
 
-p(x | z, y) is Bernoulli per pixel, read either as the grey value's expectation or, with `binarise`, over images that
-are drawn black and white afresh each time they are seen; or a logistic distribution over the grey values, discretised
-(Kingma et al. 2016, arXiv:1606.04934), with one learnt scale per channel. Units are nats per image.
+p(x | z, y) is one of two distributions. "bernoulli": a Bernoulli distribution per pixel; with `binarise` the pixels are
+new binary draws each time, otherwise the grey value takes the place of the expectation of such a draw. "discretised": a
+logistic distribution discretised to the grey levels (Kingma et al. 2016, arXiv:1606.04934), with one learned scale per
+channel. The unit is nats per image.
 
     model = build(Config(latents=16), spec)
     state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
 
-`model` takes parts of one's own: an encoder and a decoder, an optimiser, a loss.
+`model` takes custom parts: an encoder, a decoder, an optimiser or a loss.
 """
 
 import math
@@ -39,33 +40,36 @@ from synthjax.train.optim import TrainState
 
 @dataclass(frozen=True)
 class Config:
-    """The networks, the likelihood, and how both are trained. Defaults suit 28x28 and 32x32x3 images."""
+    """The networks, the likelihood and the training. The defaults suit 28x28 and 32x32x3 images."""
 
     latents: int = 32
-    """Dimensions of z."""
+    """Dimension of z."""
     channels: tuple[int, ...] = (32, 64)
-    """Of the 4x4 convolutions of stride 2, from the image inwards; the decoder mirrors them. (): dense layers alone."""
+    """Channels of the 4x4 convolutions of stride 2, from the image inwards; the decoder mirrors them. (): only dense
+    layers."""
     hidden: tuple[int, ...] = (512,)
     """Widths of the dense layers between the convolutions and z; the decoder mirrors them."""
     likelihood: Literal["bernoulli", "discretised"] = "bernoulli"
+    """Distribution of pixels, see the module's docstring."""
     binarise: bool = False
-    """Draw pixels black or white with their grey value as probability, in training and scoring (Bernoulli only)."""
+    """Whether training and scoring draw binary pixels with the grey value as probability ("bernoulli" only)."""
     conditional: bool = True
-    """Encoder and decoder see the label, where the data has one."""
+    """Whether encoder and decoder take the label, if the data has labels."""
     importance_samples: int = 1
     """K of the bound that training maximises; 1: the ELBO."""
     sample_mean: bool = True
-    """`sample` gives the mean of p(x | z, y) rather than a draw from it; default of its option `mean`."""
+    """Default of `Sampling.mean`."""
     batch_size: int = 128
     steps: int = 20_000
-    """Training steps; the learning rate falls to 0 (cosine) over them."""
+    """Number of training steps, over which the learning rate decays to 0 by a cosine."""
     learning_rate: float = 1e-3
-    """Adam's, after a linear warm-up of `warmup` steps."""
+    """Maximum learning rate of Adam."""
     warmup: int = 200
+    """Number of steps over which the learning rate increases linearly."""
     clip: float = 100.0
-    """Largest global norm of a gradient, which is that of nats per image."""
+    """Maximum global norm of the gradient of the loss in nats per image."""
     ema_decay: float = 0.999
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
 
     def __post_init__(self):
         if self.binarise and self.likelihood != "bernoulli":
@@ -84,19 +88,19 @@ class Sampling:
     """Options of `Model.sample`; the default is the Config's."""
 
     mean: bool
-    """The mean of p(x | z, y) rather than a draw from it."""
+    """Whether images are the mean of p(x | z, y), instead of draws from it."""
 
 
 class Encoder(nn.Module):
-    """x and label to the moments of q(z | x, y)."""
+    """Maps x and the label to mean and log variance of q(z | x, y)."""
 
     config: Config
     dtype: Any = None
-    """Of the computation, see `synthjax.nets.precision`."""
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, onehot: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x (B, H, W, C) in [-1, 1], onehot (B, classes or 0) -> mean and log-variance, each (B, latents)."""
+        """x (B, H, W, C) in [-1, 1], onehot (B, classes or 0) -> mean and log variance, (B, latents) each."""
         for channels in self.config.channels:
             x = nn.gelu(Conv(channels, (4, 4), strides=(2, 2), dtype=self.dtype)(x))
         h = jnp.concatenate([x.reshape(len(x), -1), onehot], axis=-1)
@@ -107,12 +111,13 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z and label to one parameter a pixel value: a logit (Bernoulli) or a mean (discretised)."""
+    """Maps z and the label to one parameter per pixel and channel: a logit ("bernoulli") or a mean ("discretised")."""
 
     config: Config
     shape: tuple[int, ...]
+    """(H, W, C) of the image."""
     dtype: Any = None
-    """Of the computation, see `synthjax.nets.precision`."""
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, z: jax.Array, onehot: jax.Array) -> jax.Array:
@@ -132,24 +137,39 @@ class Decoder(nn.Module):
 
 
 def _sum(x: jax.Array) -> jax.Array:
-    """Over all axes but the first."""
+    """Sum over all axes but the first."""
     return x.reshape(len(x), -1).sum(axis=-1)
 
 
 def bernoulli(logits: jax.Array, x: jax.Array) -> jax.Array:
-    """log p(x | logits), summed over pixels: (B,). x (B, H, W, C) in [-1, 1] is read as a probability."""
+    """Bernoulli log-likelihood, summed over pixels: (B,) f32, nats.
+
+    Args:
+      logits: (B, H, W, C) f32.
+      x: (B, H, W, C) f32 in [-1, 1]; (x + 1) / 2 is the target.
+
+    >>> round(bernoulli(jnp.zeros((1, 2, 2, 1)), jnp.ones((1, 2, 2, 1))).item() / math.log(2), 4)
+    -4.0
+    """
     return -_sum(optax.sigmoid_binary_cross_entropy(logits, (x + 1) / 2))
 
 
 def discretised_logistic(mean: jax.Array, log_scale: jax.Array, x: jax.Array, levels: int) -> jax.Array:
-    """log of the logistic's mass on the grey value of x, summed over pixels: (B,); the ends are open.
+    """Log-likelihood of grey levels under a discretised logistic distribution, summed over pixels: (B,) f32, nats.
 
-    mean and x (B, H, W, C) in [-1, 1], x on the grid of `levels` values; log_scale (C,).
+    The probability of a grey level is that of the interval of values nearest to it. The intervals of the first and the
+    last level extend to infinity.
+
+    Args:
+      mean: (B, H, W, C) f32.
+      log_scale: (C,) f32.
+      x: (B, H, W, C) f32 in [-1, 1], on the grid of `levels` values.
+      levels: number of grey levels.
     """
     half = 1 / (levels - 1)
     above, below = ((x - mean + side) * jnp.exp(-log_scale)[None, None, None] for side in (half, -half))
     first, last = x < -1 + half, x > 1 - half
-    # log(sigmoid(a) - sigmoid(b)) = a - b + log(1 - e^(b - a)) + log sigmoid(b) ... kept finite by its closed form:
+    # log(sigmoid(a) - sigmoid(b)) = log(1 - e^(b - a)) + log sigmoid(a) + log sigmoid(-b), finite also in the tails.
     inside = jnp.log(-jnp.expm1(below - above)) + jax.nn.log_sigmoid(above) + jax.nn.log_sigmoid(-below)
     return _sum(jnp.where(first, jax.nn.log_sigmoid(above), jnp.where(last, jax.nn.log_sigmoid(-below), inside)))
 
@@ -164,17 +184,17 @@ class _Vae:
     decoder: Network
 
     def onehot(self, y: jax.Array) -> jax.Array:
-        """(B, classes), or (B, 0) where the networks see no label."""
+        """(B, classes) f32, or (B, 0) if the model is unconditional."""
         return jax.nn.one_hot(y, self.spec.n_classes if self.config.conditional else 0, dtype=jnp.float32)
 
     def observe(self, key, x: jax.Array) -> jax.Array:
-        """x as the likelihood sees it: drawn black or white, or as it is."""
+        """The pixels whose likelihood is computed: binary draws, or x unchanged."""
         if not self.config.binarise:
             return x
         return 2 * jax.random.bernoulli(key, (x + 1) / 2).astype(jnp.float32) - 1
 
     def encode(self, params, x: jax.Array, y: jax.Array):
-        """Moments of q(z | x, y), each (B, latents), and z -> log p(x | z, y), for x as observed."""
+        """Mean and log variance of q(z | x, y), (B, latents) each, and z -> log p(x | z, y), for x from `observe`."""
         onehot = self.onehot(y)
         mean, log_var = self.encoder.apply(params["encoder"], x, onehot)
 
@@ -195,7 +215,7 @@ class _Vae:
         }
 
     def loss(self, params, key, batch: Batch) -> optim.Losses:
-        """Minus the bound that training maximises."""
+        """The negative of the bound that training maximises."""
         key_x, key_z = jax.random.split(key)
         mean, log_var, log_likelihood = self.encode(params, self.observe(key_x, batch.x), batch.y)
         if self.config.importance_samples > 1:
@@ -220,16 +240,16 @@ class _Vae:
         return 2 * (p if mean else jax.random.bernoulli(key_x, p).astype(jnp.float32)) - 1
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
-        """-ELBO with the KL in closed form, from one draw of z."""
+        """-ELBO with the KL in closed form, from one draw of z: (B,) f32, nats."""
         key_x, key_z = jax.random.split(key)
         mean, log_var, log_likelihood = self.encode(state.ema, self.observe(key_x, batch.x), batch.y)
         z = mean + jnp.exp(log_var / 2) * jax.random.normal(key_z, mean.shape, jnp.float32)
         return kl(mean, log_var) - log_likelihood(z)
 
     def log_prob(self, key, state: TrainState, batch: Batch, samples: int = 100) -> jax.Array:
-        """The importance-weighted bound on log p(x | y), tighter the more `samples`: (B,), nats.
+        """Importance-weighted lower bound on log p(x | y), tighter with more `samples`: (B,) f32, nats.
 
-        With `binarise`, p is that of pixels drawn black or white from `key`; black and white images stay as they are.
+        With `binarise`, x are binary draws by `key`; images that are already binary do not change.
         """
         key_x, key_z = jax.random.split(key)
         mean, log_var, log_likelihood = self.encode(state.ema, self.observe(key_x, batch.x), batch.y)
@@ -249,16 +269,16 @@ def model(
     """A VAE of images.
 
     Args:
-      config: the likelihood; and the networks and the optimiser, where none are handed in.
-      spec: of the data.
-      encoder: x (B, H, W, C), one-hot label (B, classes or 0) -> mean and log-variance, each (B, latents).
-      decoder: z (B, latents), one-hot label -> (B, H, W, C), logits (Bernoulli) or means (discretised).
-      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
+      config: of the likelihood, and of the networks and the optimiser if these are not given.
+      spec: of images.
+      encoder: x (B, H, W, C), one-hot label (B, classes or 0) -> mean and log variance, (B, latents) each.
+      decoder: z (B, latents), one-hot label -> (B, H, W, C), logits ("bernoulli") or means ("discretised").
+      optimiser: any optax transformation with its own learning rate. Default: Adam, see the Config.
       loss: (params, key, batch) -> `optim.Losses`, with params {"encoder", "decoder", "log_scale"}. Default: -ELBO.
-      grad: turns the loss into a gradient.
+      grad: turns the loss into a gradient function.
 
     Raises:
-      InputError: the data is no image, or a network makes another shape.
+      InputError: the data is a table, or the output of a network has the wrong shape.
     """
     if spec.kind != "image":
         raise InputError(f"model vae makes images; the data is a {spec.kind} of {spec.dims} values a row")
@@ -271,18 +291,18 @@ def model(
     dtype = precision.current().compute
     encoder = encoder or linen(Encoder(config, dtype), x, onehot)
     decoder = decoder or linen(Decoder(config, spec.shape, dtype), z, onehot)
-    one = _Vae(config, spec, encoder, decoder)
-    init, step = optim.init_and_step(config, one.init, loss or one.loss, optimiser, grad)
-    # Of grey values read as expectations there is no likelihood.
-    proper = config.binarise or config.likelihood == "discretised"
+    vae = _Vae(config, spec, encoder, decoder)
+    init, step = optim.init_and_step(config, vae.init, loss or vae.loss, optimiser, grad)
+    # A Bernoulli "likelihood" of grey values is not a probability.
+    normalised = config.binarise or config.likelihood == "discretised"
     return Model(
         init,
         step,
-        with_options(one.sample, Sampling, mean=config.sample_mean),
-        one.score,
-        one.log_prob if proper else None,
-        log_prob_kind="lower bound" if proper else "",
-        log_prob_of=("binary pixels" if config.binarise else "grey levels") if proper else "",
+        with_options(vae.sample, Sampling, mean=config.sample_mean),
+        vae.score,
+        vae.log_prob if normalised else None,
+        log_prob_kind="lower bound" if normalised else "",
+        log_prob_of=("binary pixels" if config.binarise else "grey levels") if normalised else "",
         conditional=classes > 0,
         n_classes=spec.n_classes,
         empty_classes=spec.empty_classes,

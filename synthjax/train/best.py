@@ -1,4 +1,4 @@
-"""The best state of a run by a score, in a checkpoint folder of its own.
+"""The state of a run with the highest score, saved in a separate checkpoint folder.
 
     best = Best(Checkpoints(workdir / "best", keep=1), score, record)
     best(step, state)     # scores the state, and saves it if no earlier one was as good
@@ -51,8 +51,8 @@ class Best:
 
         Args:
           checkpoints: a separate folder, with keep=1.
-          score: (step, state) -> a number, higher is better; called only in process 0.
-          record: plain values for the checkpoint; "step" and "score" are added.
+          score: (step, state) -> score, higher is better; called only in process 0.
+          record: plain values for the checkpoint's record; "step" and "score" are added.
           say: prints a line for the user.
           enough: () -> whether the training should end, after a score; called only in process 0.
 
@@ -70,7 +70,7 @@ class Best:
         """Scores the state after `step` steps; returns whether the training should end.
 
         Raises:
-          CheckpointError: it cannot be written.
+          CheckpointError: the checkpoint cannot be written.
         """
         first = jax.process_index() == 0
         value = self._score(step, state) if first else -math.inf

@@ -1,12 +1,13 @@
-"""Checkpoints: written by Orbax, verified byte by byte before they are used.
+"""Checkpoints, written by Orbax and verified by checksums before they are used.
 
-A step's folder holds the state and a JSON record (configuration, data fingerprint). When Orbax has committed it,
-process 0 adds `sha256.json`, the hash of every file in it. A folder without that manifest is one whose writing was
-interrupted; a folder whose files differ from it is damaged. Both are passed over, with a word, for the one before.
-Older checkpoints are removed only after the new one has its manifest, so that there is a good one at every instant.
+The folder of a step contains the state and a JSON record (configuration, data fingerprint). After Orbax has committed
+it, process 0 adds a manifest, `sha256.json`, with the hash of every file in it. If a folder has no manifest, its
+writing was interrupted. If its files differ from the manifest, it is damaged. Both kinds are skipped, with a message,
+and the previous checkpoint is used. Older checkpoints are removed only after the new one has its manifest, so there is
+a good checkpoint at any time.
 
-The folder may lie in an object store; so may the files beside it that a record's "files" names with their hashes, such
-as the run's description of its data. A state is restored only while those are as they were.
+The folder may be in an object store. A record's "files" names files beside the folder with their hashes, such as the
+run's description of its data. A state is restored only if these files have not changed.
 """
 
 import contextlib
@@ -43,11 +44,11 @@ class _Manager(ocp.CheckpointManager):
 
 
 class Checkpoints:
-    """The checkpoints in one folder, `<directory>/<step>`.
+    """The checkpoints of a run, in the folders `<directory>/<step>`.
 
     Args:
       directory: local or in an object store; created if missing; shared by all processes.
-      keep: how many of the newest are kept.
+      keep: number of newest checkpoints to keep.
       say: prints a line about each checkpoint that is skipped.
     """
 
@@ -64,7 +65,7 @@ class Checkpoints:
         """Step of the newest good checkpoint, None if there is none; all processes get the result of process 0.
 
         Raises:
-          CheckpointError: there are checkpoints, and all of them are damaged, or one cannot be read.
+          CheckpointError: all checkpoints are damaged, or one cannot be read.
         """
         step, fault = self._newest_good() if jax.process_index() == 0 else (-1, "")
         if jax.process_count() > 1:
@@ -80,34 +81,34 @@ class Checkpoints:
 
     def _newest_good(self) -> tuple[int, str]:
         """The step, -1 if nothing was saved yet, _ALL_DAMAGED, or _UNREADABLE with the reason."""
-        begun = 0
+        unfinished = 0
         try:
             steps = self._steps()
             for candidate in reversed(steps):
                 fault = damage(self.directory / str(candidate))
                 if fault is None:
                     return candidate, ""
-                begun += fault == UNFINISHED
+                unfinished += fault == UNFINISHED
                 line = f"checkpoint {candidate} in {self.directory} is not usable ({fault}); trying the one before"
                 if line not in self._said:
                     self._said.add(line)
                     self._say(line)
         except InputError as error:
             return _UNREADABLE, f"{error}; checkpoints are left as they are: make them readable and try again"
-        # A single unfinished checkpoint: the first commit was interrupted, and nothing is lost.
-        return (-1 if len(steps) == begun <= 1 else _ALL_DAMAGED), ""
+        # A single unfinished checkpoint means that the first commit was interrupted. Nothing is lost then.
+        return (-1 if len(steps) == unfinished <= 1 else _ALL_DAMAGED), ""
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record that was saved with a step."""
         return self._read(step, "record", ocp.args.JsonRestore())
 
     def restore(self, step: int, like: State) -> State:
-        """The state of a step.
+        """Reads the state of a step.
 
         Args:
-          step: a good one.
-          like: gives structure, shapes, dtypes and (if it has them) shardings. Leaves that are `ocp.PLACEHOLDER` are
-            not read and come back as they are.
+          step: of a good checkpoint.
+          like: a state of the same structure, shapes, dtypes and shardings; `jax.ShapeDtypeStruct` leaves will do.
+            Leaves that are `ocp.PLACEHOLDER` are not read and are returned unchanged.
 
         Raises:
           CheckpointError: the state does not fit, or the files that the record names have changed since.
@@ -136,10 +137,10 @@ class Checkpoints:
                 raise CheckpointError(f"{place}: {changed} since checkpoint {step} was saved; restore it from a copy")
 
     def save(self, step: int, state: State, record: dict[str, Any]) -> None:
-        """Writes a step and waits until it is committed; a folder of that step or a later one is replaced.
+        """Writes a checkpoint and waits until it is committed. Folders of this and later steps are removed first.
 
         Raises:
-          CheckpointError: it cannot be written. What was written of it is removed.
+          CheckpointError: it cannot be written. Files that were already written are removed.
         """
         previous = [old for old in self._steps() if old < step]
         try:
@@ -199,7 +200,7 @@ class Checkpoints:
 
 
 def damage(folder: Path) -> str | None:
-    """A short description of the damage of a checkpoint; None if its files match its manifest.
+    """Describes the damage of a checkpoint in a few words; None if its files match its manifest.
 
     Raises:
       InputError: a file cannot be read without permission, or an object store fails.
@@ -238,7 +239,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _remove(folder: Path) -> None:
-    """Removes a checkpoint, manifest first: after an interruption it counts as unfinished, not as damaged."""
+    """Removes a checkpoint, manifest first, so that after an interruption it is unfinished and not damaged."""
     (folder / MANIFEST).unlink(missing_ok=True)
     files.remove(folder)
 

@@ -1,7 +1,15 @@
-"""Fine-tuning: training that starts from the weights of an earlier run, under a fresh schedule.
+"""Fine-tuning: training that starts from the weights of an earlier run, with a new optimiser state and schedule.
 
-model = fine_tuned(model, trained.state)           # its `init` gives the trained weights and a fresh optimiser
+model = fine_tuned(model, trained.state)           # its `init` returns the trained weights and a new optimiser state
 model = frozen(model, ("encoder",))                # its `step` does not change the encoder
+
+>>> def step(key, i, state, batch):
+...     return {"encoder": state["encoder"] + 1, "decoder": state["decoder"] + 1}, {}
+>>> model = Model(lambda key: {"encoder": jnp.zeros(()), "decoder": jnp.zeros(())}, step, None)
+>>> model = frozen(fine_tuned(model, {"encoder": 5.0 * jnp.ones(()), "decoder": jnp.ones(())}), ("encoder",))
+>>> state, _ = model.step(None, 0, model.init(jax.random.key(0)), None)
+>>> float(state["encoder"]), float(state["decoder"])
+(5.0, 2.0)
 """
 
 from typing import Any
@@ -12,12 +20,7 @@ import jax.numpy as jnp
 from synthjax.errors import InputError
 from synthjax.model import Model, State
 
-_FRESH = (
-    "opt",
-    "velocity",
-    "history",
-    "trace",
-)  # prefixes of entries of the optimiser
+_FRESH = ("opt", "velocity", "history", "trace")  # entries of a state that start with these are not taken over
 
 
 def names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -26,54 +29,56 @@ def names(path: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def fine_tuned(model: Model, trained: State, what: str = "init_from") -> Model:
-    """The model with an `init` that returns the weights of a trained state and a new optimiser state.
+    """Replaces `init` by a function that returns the weights of a trained state and a new optimiser state.
 
     Args:
-      model: of the same family and sizes as the one that was trained; the data may be other data of the same shape.
-      trained: a state of that one.
-      what: names the state in an error.
+      model: of the same family and sizes as the trained model. Its data may differ but has the same shape.
+      trained: state of the trained model.
+      what: name of the state in the error.
 
     Raises:
-      InputError: the model is fitted to its whole training set at once, or the state is that of another model.
+      InputError: the model is fitted to the whole training set in one step, or the state is of another model.
     """
     if model.feed == "dataset":
         raise InputError(f"{what}: this model is fitted to the whole training set, and has no weights to start from")
     like = jax.eval_shape(model.init, jax.random.key(0))
-    fresh, found = (jax.tree_util.tree_flatten_with_path(state)[0] for state in (like, trained))
+    new_leaves, trained_leaves = (jax.tree_util.tree_flatten_with_path(state)[0] for state in (like, trained))
     structures: list[Any] = [jax.tree.structure(state) for state in (like, trained)]
     if structures[0] != structures[1]:
-        ours, theirs = ({"/".join(names(path)) for path, _ in leaves} for leaves in (fresh, found))
-        odd = sorted(ours ^ theirs)
-        at = f"{odd[0]} is in only one of the two" if odd else "its state has another form"
-        raise InputError(f"{what}: is a run of another model: {at}")
-    for (path, leaf), (_, theirs) in zip(fresh, found, strict=True):
-        if leaf.shape != theirs.shape and not _is_fresh(path):
-            at = "/".join(names(path))
-            raise InputError(f"{what}: its {at} has shape {theirs.shape}, that of this model and data {leaf.shape}")
+        paths = [{"/".join(names(path)) for path, _ in leaves} for leaves in (new_leaves, trained_leaves)]
+        unmatched = sorted(paths[0] ^ paths[1])
+        reason = f"{unmatched[0]} is in only one of the two" if unmatched else "its state has another form"
+        raise InputError(f"{what}: is a run of another model: {reason}")
+    for (path, leaf), (_, trained_leaf) in zip(new_leaves, trained_leaves, strict=True):
+        if leaf.shape != trained_leaf.shape and not _is_fresh(path):
+            name = "/".join(names(path))
+            raise InputError(
+                f"{what}: its {name} has shape {trained_leaf.shape}, that of this model and data {leaf.shape}"
+            )
 
     def init(key: jax.Array) -> State:
-        def chosen(path: tuple[Any, ...], leaf: jax.Array, theirs: jax.Array) -> jax.Array:
-            return leaf if _is_fresh(path) else jnp.asarray(theirs, leaf.dtype)
+        def choose(path: tuple[Any, ...], leaf: jax.Array, trained_leaf: jax.Array) -> jax.Array:
+            return leaf if _is_fresh(path) else jnp.asarray(trained_leaf, leaf.dtype)
 
-        return jax.tree_util.tree_map_with_path(chosen, model.init(key), trained)
+        return jax.tree_util.tree_map_with_path(choose, model.init(key), trained)
 
     return model._replace(init=init)
 
 
 def frozen(model: Model, parts: tuple[str, ...]) -> Model:
-    """The model with a `step` that does not change parts of its weights.
+    """Replaces `step` by a function that does not change some of the weights.
 
     Args:
-      model: any that is trained by gradients.
-      parts: names along the path to the weights in its state, such as "encoder" or "encoder/Dense_0".
+      model: any model that is trained by gradients.
+      parts: names along the paths to these weights in the state, such as "encoder" or "encoder/Dense_0".
 
     Raises:
       InputError: no weight has such a name in its path.
     """
-    wanted = [tuple(part.split("/")) for part in parts]
+    split_parts = [tuple(part.split("/")) for part in parts]
     leaves = jax.tree_util.tree_flatten_with_path(jax.eval_shape(model.init, jax.random.key(0)))[0]
     paths = [names(path) for path, _ in leaves if not _is_fresh(path)]
-    for part, name in zip(wanted, parts, strict=True):
+    for part, name in zip(split_parts, parts, strict=True):
         if not any(_within(part, path) for path in paths):
             known = sorted({name for path in paths for name in path})
             raise InputError(f"freeze={name}: no weight has this name in its path; there are {', '.join(known[:30])}")
@@ -81,15 +86,16 @@ def frozen(model: Model, parts: tuple[str, ...]) -> Model:
     def step(key: jax.Array, i: Any, state: State, batch: Any) -> Any:
         new, metrics = model.step(key, i, state, batch)
 
-        def kept(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
-            return old if not _is_fresh(path) and any(_within(part, names(path)) for part in wanted) else new
+        def choose(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
+            return old if not _is_fresh(path) and any(_within(part, names(path)) for part in split_parts) else new
 
-        return jax.tree_util.tree_map_with_path(kept, state, new), metrics
+        return jax.tree_util.tree_map_with_path(choose, state, new), metrics
 
     return model._replace(step=step)
 
 
 def _is_fresh(path: tuple[Any, ...]) -> bool:
+    """Whether a leaf belongs to the optimiser or to the diagnostics, and so starts anew."""
     return names(path)[0].startswith(_FRESH)
 
 

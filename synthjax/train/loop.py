@@ -1,8 +1,8 @@
 """The training loop: runs any `Model` on one core, on all devices of a machine, or on a pod.
 
-One compiled function runs up to K steps. K is fixed at compile time and the number of steps is an argument, so that it
-compiles once. Batches are a function of the step, and so are keys, `fold_in(key, step)`: the results do not depend on
-how the steps are divided into calls, where a run was interrupted, or how many processes share it.
+One compiled function runs up to K steps. K is fixed at compile time and the number of steps is an argument, so it
+compiles once. The batch and the key of a step, `fold_in(key, step)`, depend only on the step number. So the results do
+not depend on how the steps are divided into calls, where a run was interrupted, or the number of processes.
 """
 
 import contextlib
@@ -27,23 +27,23 @@ from synthjax.train.preemption import StopSignal, preempted
 Augment = Callable[[jax.Array, Batch], Batch]
 STEPS_PER_CALL = 50
 BYTES_PER_CALL = 64 * 2**20
-"""Most bytes of the batches passed to one call, unless a single batch is larger."""
+"""Maximum size of the batches passed to one call, unless a single batch is larger."""
 SECONDS_PER_CALL = 2.0
 
 
 class Trainer:
     """A model, its data and the devices, with the compiled functions that training needs.
 
-    Batches are split over all devices, the state is replicated; with one device this is plain jit.
+    Batches are sharded over all devices, and the state is replicated. With one device this is plain jit.
 
     Args:
       model: the model to train.
-      feed: source of its batches: a `Feed`, or any function of the step (Grain's `MapDataset.__getitem__`,
-        a reader of data larger than memory) that gives each process its own part of the batch, x as stored.
+      feed: source of its batches: a `Feed`, or any function of the step number (Grain's `MapDataset.__getitem__`, a
+        reader of data larger than memory) that returns this process's part of the batch, with x as stored.
       spec: of the data.
-      seeds: number of members trained together by vmap, the first axis of the state; metrics are (seeds,).
-      augment: compiled into each step: (key, batch in the model's space) -> batch.
-      devices: default: all.
+      seeds: number of models trained together by vmap, the first axis of the state; metrics are (seeds,).
+      augment: (key, batch in the model's space) -> batch, compiled into each step.
+      devices: None: all.
 
     Raises:
       InputError: the batch cannot be split evenly over the devices, or is not of the spec's shape.
@@ -60,42 +60,42 @@ class Trainer:
     ):
         devices = list(devices or jax.devices())
         self.model, self.feed, self.spec, self.seeds, self.augment = model, feed, spec, seeds, augment
-        first = self._drawn(0)
+        first = self._local_batch(0)
         _check_batch(first, model, spec, len(devices))
         self._shapes = [np.shape(leaf) for leaf in first]
         size = sum(np.asarray(leaf).nbytes for leaf in first) * jax.process_count()
         self.steps_per_call = int(np.clip(BYTES_PER_CALL // max(size, 1), 1, STEPS_PER_CALL))
-        """Most steps of one call, as limited by the size of their batches."""
+        """Maximum number of steps of one call, limited by the size of their batches."""
         mesh = jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
         batch_axis = 2 if model.feed == "batches" else 1
         self.replicated = NamedSharding(mesh, PartitionSpec())
         self._split = NamedSharding(mesh, PartitionSpec(*[None] * batch_axis, "data"))
         self._dataset: Batch | None = None
-        self._init = jax.jit(self._first, out_shardings=self.replicated)
+        self._init = jax.jit(self._init_seeds, out_shardings=self.replicated)
         self._run = jit(self._steps, donate_argnums=3, out_shardings=self.replicated)
 
     def init(self, key: jax.Array) -> State:
-        """The state before step 0, on every device."""
+        """The state before step 0, replicated on all devices."""
         return self._init(self.keys(key))
 
     def keys(self, key: jax.Array) -> jax.Array:
-        """One key a member: (seeds,), or the key itself for a single one."""
+        """One key per seed, (seeds,); the key itself if there is only one seed."""
         return jax.random.split(key, self.seeds) if self.seeds > 1 else key
 
     def batches(self, start: int, stop: int) -> Batch:
-        """Batches of steps start ... stop - 1, stacked and padded to `steps_per_call`, laid over the devices.
+        """Batches of steps start ... stop - 1, stacked, padded to `steps_per_call` and sharded over the devices.
 
         If every step takes the whole training set, it is transferred once.
 
         Raises:
-          InputError: a batch is not of the shape of the first.
+          InputError: a batch has another shape than the first.
         """
         if self._dataset is not None:
             return self._dataset
         whole = self.model.feed == "dataset"
-        drawn = [self._drawn(step) for step in range(start, start + 1 if whole else stop)]
+        local = [self._local_batch(step) for step in range(start, start + 1 if whole else stop)]
         size = 1 if whole else self.steps_per_call
-        for step, batch in enumerate(drawn, start):
+        for step, batch in enumerate(local, start):
             shapes = [np.shape(leaf) for leaf in batch]
             if shapes != self._shapes:
                 raise InputError(f"feed: the batch of step {step} has shapes {shapes}, that of step 0 {self._shapes}")
@@ -109,19 +109,19 @@ class Trainer:
                     stacked[i] = leaf
             return jax.make_array_from_process_local_data(self._split, stacked)
 
-        batches = jax.tree.map(place, *drawn)
-        if whole and not isinstance(batches.x, jax.core.Tracer):  # a trace for shapes keeps no arrays
+        batches = jax.tree.map(place, *local)
+        if whole and not isinstance(batches.x, jax.core.Tracer):  # under tracing there are no arrays to keep
             self._dataset = batches
         return batches
 
     def run(self, keys: jax.Array, start: int, stop: int, state: State) -> tuple[State, Metrics]:
-        """Steps start ... stop - 1, at most `steps_per_call`; donates `state`.
+        """Runs steps start ... stop - 1, at most `steps_per_call`; donates `state`.
 
-        Metrics are (steps_per_call,) or (seeds, steps_per_call), of which the first stop - start count.
+        Metrics are (steps_per_call,) or (seeds, steps_per_call), of which the first stop - start are valid.
         """
         return self._run(keys, np.int32(start), np.int32(stop), state, self.batches(start, stop))
 
-    def _drawn(self, step: int) -> Batch:
+    def _local_batch(self, step: int) -> Batch:
         """This process's part of the batch of a step."""
         if not isinstance(self.feed, Feed):
             return self.feed(step)
@@ -129,25 +129,25 @@ class Trainer:
         length = self.feed.batch_size if self.feed.kind != "dataset" else len(self.feed.rows(0))
         return self.feed.batch(step, slice(index * length // count, (index + 1) * length // count))
 
-    def _first(self, keys):
+    def _init_seeds(self, keys):
         return jax.vmap(self.model.init)(keys) if self.seeds > 1 else self.model.init(keys)
 
     def _steps(self, keys, start, stop, state, batches):
-        one = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
+        run_step = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
 
-        def at(i):
-            place = 0 if self.model.feed == "dataset" else i - start
-            return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, place, keepdims=False), batches)
+        def batch_of(i):
+            index = 0 if self.model.feed == "dataset" else i - start
+            return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, index, keepdims=False), batches)
 
-        shapes = jax.eval_shape(one, keys, start, state, at(start))[1]
-        room = jax.tree.map(lambda m: jnp.zeros((*m.shape, self.steps_per_call), m.dtype), shapes)
+        shapes = jax.eval_shape(run_step, keys, start, state, batch_of(start))[1]
+        stacked = jax.tree.map(lambda m: jnp.zeros((*m.shape, self.steps_per_call), m.dtype), shapes)
 
         def body(i, carry):
-            state, room = carry
-            state, metrics = one(keys, i, state, at(i))
-            return state, jax.tree.map(lambda a, m: a.at[..., i - start].set(m), room, metrics)
+            state, stacked = carry
+            state, metrics = run_step(keys, i, state, batch_of(i))
+            return state, jax.tree.map(lambda a, m: a.at[..., i - start].set(m), stacked, metrics)
 
-        return jax.lax.fori_loop(start, stop, body, (state, room))
+        return jax.lax.fori_loop(start, stop, body, (state, stacked))
 
     def _step(self, key, i, state, batch):
         key = jax.random.fold_in(key, i)
@@ -162,14 +162,14 @@ class Trainer:
 
 
 def _check_batch(batch: Batch, model: Model, spec: DataSpec, devices: int) -> None:
-    """Raises InputError for a first batch (this process's part) that a step cannot take."""
+    """Raises InputError if a step of the model cannot take `batch`, this process's part of the first batch."""
     if not isinstance(batch, Batch):
         raise InputError(f"feed: gives a {type(batch).__name__}; a step of this model takes a Batch")
-    lead = (model.n_batches,) if model.feed == "batches" else ()
+    leading = (model.n_batches,) if model.feed == "batches" else ()
     shape, size = np.shape(batch.x), np.shape(batch.y)
-    if len(size) != len(lead) + 1 or size[:-1] != lead or shape != (*size, *spec.shape):
-        wanted = ", ".join(map(str, (*lead, "B", *spec.shape)))
-        raise InputError(f"feed: x has shape {shape} and y {size}; a step of this model takes x of shape ({wanted})")
+    if len(size) != len(leading) + 1 or size[:-1] != leading or shape != (*size, *spec.shape):
+        expected = ", ".join(map(str, (*leading, "B", *spec.shape)))
+        raise InputError(f"feed: x has shape {shape} and y {size}; a step of this model takes x of shape ({expected})")
     for name in ("weight", "index"):
         if np.shape(getattr(batch, name)) != size:
             raise InputError(

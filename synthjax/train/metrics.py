@@ -17,10 +17,10 @@ UPLOAD_EVERY = 30.0
 
 
 class MetricsWriter:
-    """Appends one JSON object a line: {"step": int, NAME: float or list of floats (one a seed), ...}.
+    """Writes one JSON object per line: {"step": int, NAME: float or list of floats (one per seed), ...}.
 
-    Lines of steps after `resume` are dropped first, so that a run that was interrupted leaves each step once. In an
-    object store the whole file is uploaded: every few seconds, by `flush`, and at the end; without TensorBoard.
+    Lines of steps after `resume` are removed first, so that an interrupted run has each step once. In an object store
+    the whole file is uploaded at intervals, by `flush`, and at the end; there is no TensorBoard file then.
     """
 
     def __init__(self, workdir: str | os.PathLike[str], resume: int = 0):
@@ -28,7 +28,7 @@ class MetricsWriter:
         self.path = folder / "metrics.jsonl"
         self._lines = [json.dumps(row) + "\n" for row in read(workdir) if row["step"] <= resume]
         self._board = self._file = None
-        self._waiting, self._uploaded = True, time.monotonic()
+        self._pending, self._uploaded = True, time.monotonic()
         self.flush()
         if not files.is_local(folder):
             return
@@ -50,7 +50,7 @@ class MetricsWriter:
                 self._file.flush()
         else:
             self._lines.append(line)
-            self._waiting = True
+            self._pending = True
             if time.monotonic() - self._uploaded > UPLOAD_EVERY:
                 self.flush()
         if self._board is not None:
@@ -58,10 +58,10 @@ class MetricsWriter:
                 self._board.add_scalar(name, float(np.mean(value)), step)
 
     def flush(self) -> None:
-        """Uploads pending lines; to be called before a checkpoint is written, from which a run may continue."""
-        if self._file is None and self._waiting:
+        """Uploads pending lines. To be called before a checkpoint is written, since a run may continue from it."""
+        if self._file is None and self._pending:
             files.write(self.path, "".join(self._lines))
-            self._waiting, self._uploaded = False, time.monotonic()
+            self._pending, self._uploaded = False, time.monotonic()
 
     def close(self) -> None:
         """Flushes and closes the files."""
@@ -73,16 +73,16 @@ class MetricsWriter:
 
 
 def read(workdir: str | os.PathLike[str], having: str | None = None) -> Iterator[dict]:
-    """The rows of a run's `metrics.jsonl`; an unfinished last line is left out.
+    """Reads the rows of a run's `metrics.jsonl`; an unfinished last line is ignored.
 
-    Rows need not have every metric: those measured at other intervals have separate rows.
+    A row need not have every metric. Metrics that are measured at other intervals have separate rows.
 
     Args:
       workdir: of the run.
-      having: leaves out rows without this metric; "steps_per_second" is in all those that average over steps.
+      having: only rows with this metric are returned; "steps_per_second" is in all rows of averages over steps.
 
     Raises:
-      InputError: the file cannot be read, or a line is no row of metrics.
+      InputError: the file cannot be read, or a line is not a row of metrics.
     """
     path = files.path(workdir) / "metrics.jsonl"
     lines = (files.read_text(path) or "").splitlines()

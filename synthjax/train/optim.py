@@ -1,9 +1,8 @@
-"""From a per-example loss to a training step: gradients, schedules, clipping, averages of parameters.
+"""Training steps from per-example losses: gradients, schedules, clipping and averages of parameters.
 
-A model writes its loss per example, `loss(params, key, batch) -> Losses`, and takes whatever turns that into a gradient
-from outside, as `build(config, spec, grad=mean_grad)`. `train_step` makes a `Model.step` of it:
-
-Here for the mean of some numbers:
+A model defines its loss per example, `loss(params, key, batch) -> Losses`. The function that turns the loss into a
+gradient is an argument of the model, `build(config, spec, grad=mean_grad)`. `train_step` makes a `Model.step` of both.
+For example, to learn the mean of some numbers:
 
     >>> def loss(params, key, batch):
     ...     return Losses((params - batch.x) ** 2)
@@ -32,25 +31,25 @@ Params = Any
 
 
 class Losses(NamedTuple):
-    """What a loss returns; a plain tuple of its first fields will do."""
+    """The result of a loss function, which may also return a plain tuple of the first fields."""
 
     losses: jax.Array
-    """(B,): one for each example, which depends on no other example."""
+    """(B,) loss of each example, which depends on no other example."""
     terms: dict[str, jax.Array] = {}  # noqa: RUF012
-    """(B,) each, to be reported."""
+    """(B,) each, reported as metrics."""
     statistics: Any = ()
     """New running statistics (batch norm): any pytree, computed over the whole batch; () for none."""
 
 
 class Gradient(NamedTuple):
-    """What a `Grad` makes of a loss."""
+    """The result of a gradient function."""
 
     gradient: Params
     """Like the parameters."""
     metrics: Metrics
     """"loss" and every term of the loss, scalars."""
     statistics: Any = ()
-    """Those of the loss."""
+    """The statistics that the loss returned."""
 
 
 Loss = Callable[..., Any]
@@ -60,15 +59,15 @@ Grad = Callable[[Loss], Callable[..., Gradient]]
 
 
 def _total(weight: jax.Array) -> jax.Array:
-    """The sum of weights; 1 where all are 0, whose mean is then 0."""
+    """The sum of weights, or 1 if all are 0, so that weighted means are then 0."""
     total = weight.sum()
     return jnp.where(total > 0, total, 1.0)
 
 
 def mean_grad(loss: Loss) -> Callable[..., Gradient]:
-    """The gradient of the mean over the batch, weighted by `batch.weight`; metrics are weighted means too.
+    """The gradient of the mean loss over the batch, weighted by `batch.weight`; metrics are weighted means as well.
 
-    The gradient function raises InputError where the loss makes anything but one number for each example.
+    The gradient function raises InputError if the loss, or one of its terms, is not of shape (B,).
     """
 
     def mean(params: Params, key: jax.Array, batch: Batch):
@@ -88,14 +87,15 @@ def mean_grad(loss: Loss) -> Callable[..., Gradient]:
 
 
 def accumulate(grad: Grad, parts: int) -> Grad:
-    """The same gradient from `parts` equal slices of the batch in turn: less memory, and batches no device could hold.
+    """Gradient accumulation: the same gradient, computed from `parts` equal slices of the batch in turn to save memory.
 
-    Slices are weighted by their share of `batch.weight`, so that padding changes nothing. Each spans all devices that
-    the batch is split over. Statistics (batch norm) are those of the last slice.
+    Slices are weighted by their share of `batch.weight`, so padding has no effect. Each slice spans all devices over
+    which the batch is sharded. Statistics (batch norm) are those of the last slice. The gradient function raises
+    InputError if `parts` does not divide the batch.
     """
 
     def accumulated(loss: Loss) -> Callable[..., Gradient]:
-        one = grad(loss)
+        of_slice = grad(loss)
 
         def sliced(params: Params, key: jax.Array, batch: Batch) -> Gradient:
             if len(batch.weight) % parts:
@@ -105,11 +105,11 @@ def accumulate(grad: Grad, parts: int) -> Grad:
 
             def body(total, inputs):
                 key, part, share = inputs
-                gradient, metrics, statistics = one(params, key, part)
+                gradient, metrics, statistics = of_slice(params, key, part)
                 scaled = jax.tree.map(lambda a: share * a, (gradient, metrics))
                 return jax.tree.map(jnp.add, total, scaled), statistics
 
-            shapes = jax.eval_shape(one, params, key, jax.tree.map(lambda a: a[0], slices))
+            shapes = jax.eval_shape(of_slice, params, key, jax.tree.map(lambda a: a[0], slices))
             zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tuple(shapes[:2]))
             (gradient, metrics), statistics = jax.lax.scan(body, zero, (jax.random.split(key, parts), slices, share))
             return Gradient(gradient, metrics, jax.tree.map(lambda a: a[-1], statistics))
@@ -122,9 +122,10 @@ def accumulate(grad: Grad, parts: int) -> Grad:
 def schedule(
     learning_rate: float, steps: int, warmup: int = 0, decay: Literal["constant", "cosine", "linear"] = "constant"
 ) -> optax.Schedule:
-    """The rate of step i = 0, 1, ...: linear warm-up, then constant, or down to 0 at i = `steps`.
+    """Learning-rate schedule: linear warm-up, then constant, or decaying to 0 at step `steps`.
 
-    Of `warmup` steps, at most a tenth of all, step i has the share (i + 1) / (warmup + 1) of `learning_rate`.
+    The rate in step i = 0, 1, ... of the warm-up is (i + 1) / (warmup + 1) of `learning_rate`. The warm-up takes at
+    most a tenth of all steps.
 
         >>> rate = schedule(0.3, steps=100, warmup=2, decay="linear")
         >>> [round(float(rate(i)), 3) for i in (0, 1, 2, 51, 100)]
@@ -142,29 +143,29 @@ def schedule(
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, clip: float | None = None) -> optax.GradientTransformation:
-    """The direction of Adam (Kingma & Ba 2015), behind clipping of the gradient's global norm to `clip`, if given.
+    """Adam (Kingma & Ba 2015) without a learning rate, which is a separate argument of `train_step`.
 
-    It has no learning rate, which is a separate schedule in `train_step`.
+    If `clip` is given, the global norm of the gradient is first clipped to it.
     """
     update = optax.scale_by_adam(b1, b2)
     return optax.chain(optax.clip_by_global_norm(clip), update) if clip else update
 
 
 class TrainState(NamedTuple):
-    """What training by gradients carries along."""
+    """State of gradient-based training."""
 
     params: Params
     ema: Params
-    """Moving average of `params`, f32 where they have less: what samples and scores use."""
+    """Moving average of `params`, at least f32; sampling and scoring use it."""
     opt: optax.OptState
 
     @classmethod
     def create(cls, params: Params, optimiser: optax.GradientTransformation) -> Self:
-        """The state before the first step."""
+        """The initial state."""
 
         def average(a: jax.Array) -> jax.Array:
-            # A copy: a state that is donated may not hold one array twice. At least f32: in bfloat16 a moving average
-            # stands still, since its steps are smaller than a rounding error.
+            # A copy, since a donated state must not contain the same array twice. At least f32, since the updates of a
+            # moving average are smaller than the rounding errors of bfloat16.
             return jnp.array(a, jnp.promote_types(a.dtype, jnp.float32), copy=True)
 
         return cls(params, jax.tree.map(average, params), optimiser.init(params))
@@ -178,21 +179,21 @@ def train_step(
     ema_decay: float = 0.999,
     grad: Grad = mean_grad,
 ) -> Callable[[jax.Array, Any, TrainState, Batch], tuple[TrainState, Metrics]]:
-    """A `Model.step`: gradient, update, average.
+    """Makes a `Model.step`, which computes a gradient and updates the parameters and their moving average.
 
-    The step number i is the only clock: it decides the learning rate, whatever steps the optimiser has seen before. So
-    training can continue from any state under a new schedule.
+    The learning rate depends only on the step number i, and not on the number of steps that the optimiser has taken
+    before. So training can continue from any state with a new schedule.
 
     Args:
-      loss: per example.
+      loss: (params, key, batch) -> Losses.
       optimiser: any optax transformation.
-      learning_rate: step -> rate, by which minus the optimiser's updates are scaled (as those of `adam`); None: the
-        optimiser has a rate of its own (as `optax.adamw(1e-3)` has), which is not reported.
-      ema_decay: of the average of the parameters, see `ema`.
-      grad: turns the loss into a gradient.
+      learning_rate: step -> learning rate, by which the negated updates of the optimiser are scaled (see `adam`). None:
+        the optimiser has its own learning rate, as `optax.adamw(1e-3)` has; it is not reported.
+      ema_decay: decay of the moving average of the parameters, see `ema`.
+      grad: turns the loss into a gradient function.
 
     Returns:
-      (key, i, state, batch) -> (state, metrics): the loss and its terms, "grad_norm" and "learning_rate".
+      (key, i, state, batch) -> (state, metrics). The metrics are the loss, its terms, "grad_norm" and "learning_rate".
     """
 
     update = train_update(optimiser, learning_rate, ema_decay=ema_decay)
@@ -208,26 +209,26 @@ def train_step(
 def train_update(
     optimiser: optax.GradientTransformation, learning_rate: optax.Schedule | None = None, *, ema_decay: float
 ) -> Callable[[Any, TrainState, Params], tuple[TrainState, Metrics]]:
-    """The part of `train_step` that follows the gradient, for models whose gradient is not that of a loss alone.
+    """The part of `train_step` after the gradient, for models whose gradient is not just that of a loss.
 
     Args:
-      optimiser: any optax transformation; one with extra arguments gets the step number as `step`.
+      optimiser: any optax transformation; one that takes extra arguments gets the step number as `step`.
       learning_rate: as for `train_step`.
       ema_decay: as for `train_step`.
 
     Returns:
-      (i, state, gradient) -> (state, metrics): "grad_norm" and "learning_rate".
+      (i, state, gradient) -> (state, metrics). The metrics are "grad_norm" and "learning_rate".
     """
     optimiser = optax.with_extra_args_support(optimiser)
 
     def update(i: Any, state: TrainState, gradient: Params) -> tuple[TrainState, Metrics]:
-        change, opt = optimiser.update(gradient, state.opt, state.params, step=i)
+        updates, opt = optimiser.update(gradient, state.opt, state.params, step=i)
         metrics = {"grad_norm": optax.tree.norm(gradient)}
         if learning_rate is not None:
             rate = jnp.asarray(learning_rate(i), jnp.float32)
-            change = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, change)
+            updates = jax.tree.map(lambda u: (-rate).astype(u.dtype) * u, updates)
             metrics["learning_rate"] = rate
-        params = optax.apply_updates(state.params, change)
+        params = optax.apply_updates(state.params, updates)
         return TrainState(params, ema(state.ema, params, i, ema_decay), opt), metrics
 
     return update
@@ -241,15 +242,16 @@ def init_and_step(
     grad: Grad = mean_grad,
     b2: float = 0.999,
 ) -> tuple[Callable[[jax.Array], TrainState], Callable[..., tuple[TrainState, Metrics]]]:
-    """`Model.init` and `Model.step` of a family that is trained by gradients.
+    """`Model.init` and `Model.step` of a model that is trained by gradients.
 
     Args:
       config: with the fields learning_rate, steps, warmup, clip and ema_decay.
       params: key -> parameters.
-      loss: per example.
-      optimiser: with a learning rate of its own. Default: Adam by the Config, falling to 0 by a cosine.
-      grad: turns the loss into a gradient.
-      b2: Adam's second decay.
+      loss: (params, key, batch) -> Losses.
+      optimiser: with its own learning rate. Default: Adam with the learning rate of the Config, which decays to 0 by a
+        cosine.
+      grad: turns the loss into a gradient function.
+      b2: second decay rate of Adam.
     """
     rate = None if optimiser else schedule(config.learning_rate, config.steps, config.warmup, "cosine")
     update = optimiser or adam(b2=b2, clip=config.clip)
@@ -260,8 +262,8 @@ def init_and_step(
 def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
     """The moving average after step `i` (from 0): a + (1 - d) (p - a), with d = min(decay, (1 + i) / (10 + i)).
 
-    The decay warms up, so that early averages forget the initial parameters (Abadi et al.,
-    `tf.train.ExponentialMovingAverage`): with a flat 0.999 samples after 1,000 steps would still be noise.
+    The decay d increases over the first steps, so that the average forgets the initial parameters (as in
+    `tf.train.ExponentialMovingAverage`). With a constant decay of 0.999, samples after 1,000 steps would be noise.
     """
     i = jnp.asarray(i, jnp.float32)
     d = jnp.minimum(decay, (1.0 + i) / (10.0 + i))
@@ -269,12 +271,10 @@ def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
 
 
 def check_rates(learning_rate: float, ema_decay: float, warmup: int = 0, clip: float | None = None) -> None:
-    """Checks the fields of a Config that an optimiser takes.
-
-    Traced numbers, several at once in a search, pass.
+    """Checks the fields of a Config that belong to the optimiser. Traced values are not checked.
 
     Raises:
-      InputError: with one of them nothing is learnt.
+      InputError: a field is out of range.
     """
     if not isinstance(learning_rate, jax.core.Tracer) and not 0 < learning_rate < math.inf:
         raise InputError(f"model.learning_rate={learning_rate}: must be a finite number above 0")

@@ -92,7 +92,7 @@ def test_minibatch_stddev_adds_one_input_to_the_last_layer():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"rules": Rules(r1=1.0)}, "r1: the slope at one example means nothing through the critic's batch norm"),
+        ({"rules": Rules(r1=1.0)}, "r1: not defined per example, since the critic has batch norm"),
         ({"norm": "layer", "minibatch_stddev": True, "rules": Rules(gradient_penalty=1.0)}, "minibatch standard"),
         ({"channels": ()}, "needs at least one convolution"),
         ({"channels": (8, 0)}, "model.channels=(8, 0): each must be at least 1"),
