@@ -90,7 +90,9 @@ def ours(system: str, table: Table, train: Path, out: Path, seed: int) -> float:
     shutil.rmtree(folder, ignore_errors=True)
     out.unlink(missing_ok=True)
     command = [sys.executable, "-m", "synthjax.launch.train", *OURS[system], f"--dataset={train}"]
-    spent = run([*command, f"--target={table.target}", f"--workdir={folder}", f"--seed={seed}"], log)
+    if table.parts["train"][table.target].notna().all():
+        command.append(f"--target={table.target}")  # one that is missing in some rows is a column like any other
+    spent = run([*command, f"--workdir={folder}", f"--seed={seed}"], log)
     command = [sys.executable, "-m", "synthjax.launch.sample", f"--workdir={folder}", f"--out={out}"]
     return spent + run([*command, f"--rows={len(table.parts['train'])}", f"--seed={seed}"], log)
 
