@@ -1,16 +1,17 @@
 """synthjax: generative models as pure JAX functions, and what their synthetic data is worth."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from synthjax.model import Batch, DataSpec, Model, State
 from synthjax.statistics import Statistics
 
 if TYPE_CHECKING:
+    from synthjax.launch.frames import synthesize
     from synthjax.launch.trained import Run
 
 __version__ = "0.2.0"
-__all__ = ["Batch", "DataSpec", "Model", "State", "Statistics", "__version__", "load"]
+__all__ = ["Batch", "DataSpec", "Model", "State", "Statistics", "__version__", "load", "synthesize"]
 
 
 def load(workdir: str | Path, member: int = 0, checkpoint: Literal["last", "best"] | None = None) -> "Run":
@@ -33,6 +34,14 @@ def load(workdir: str | Path, member: int = 0, checkpoint: Literal["last", "best
     from synthjax.launch.trained import Run
 
     return Run(workdir, member, checkpoint)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "synthesize":  # brings the launchers with it
+        from synthjax.launch.frames import synthesize
+
+        return synthesize
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ flags of `launch.train` are understood, --config.FIELD=VALUE too; those of one m
 """
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
 from absl import flags
@@ -22,8 +23,10 @@ from synthjax import files
 from synthjax.data.arrays import shown
 from synthjax.data.requests import Job
 from synthjax.errors import InputError
+from synthjax.evals import report
 from synthjax.launch import auto, evaluate, levels, model_selection, runs, sample, subjects, train
 from synthjax.launch.class_counts import class_counts
+from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import Asked
 
 SHOWN = 20
@@ -74,10 +77,34 @@ def look(file: Path) -> str:
     return str(frame.to_string(index=False, max_cols=12, max_colwidth=24))
 
 
-def judge(workdir: Path, seed: int, level: str) -> None:
-    """Judges a run's synthetic table, and writes the report into its folder, as `launch.eval --workdir` does."""
-    subject = subjects.find(Asked(workdir=str(workdir)), table=True, seed=seed)
-    evaluate.run(subject, workdir / "eval", seed=seed, level=level)
+def make(
+    chosen: Experiment, workdir: Path, minutes: float, *, said: Collection[str] | None, rows: int | None, level: str
+) -> tuple[Path, report.Report]:
+    """Trains, draws a synthetic table, shows its first rows and judges it, as `launch.eval --workdir` does.
+
+    Args:
+        chosen: the experiment; of any candidate where models are compared.
+        workdir: the run's folder.
+        minutes: of training; 0: no limit.
+        said: fields of the experiment that a person set; None: models are compared (`launch.auto`).
+        rows: of the synthetic table; None: as many as are trained on.
+        level: how it is judged, one of `levels.LEVELS`.
+
+    Returns:
+        The file of the synthetic table, and the report, whose page and figures are in WORKDIR/eval.
+    """
+    if said is None:
+        chosen, found = auto.Race(chosen, workdir, minutes).run()
+    else:
+        found = auto.table_data(chosen)
+        train.say_table(found)
+        train.run(train.fitted(chosen, said, found), found, workdir, minutes)
+        model_selection.say_copying(workdir, found)
+    file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
+    draw(workdir, file, rows or len(found.train.y), chosen.seed)
+    print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
+    subject = subjects.find(Asked(workdir=str(workdir)), table=True, seed=chosen.seed)
+    return file, evaluate.run(subject, workdir / "eval", seed=chosen.seed, level=level)
 
 
 def main(given: list[tuple[str, str]]) -> None:
@@ -87,28 +114,19 @@ def main(given: list[tuple[str, str]]) -> None:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
     if asked.dataset is None and asked.config is None:
         raise InputError("--table: name one, such as --table=customers.csv")
-    raced = asked.model == auto.NAME or (asked.model is None and asked.config is None)
-    if raced:
+    said: set[str] | None = train.said(given)
+    minutes = asked.minutes
+    if asked.model == auto.NAME or (asked.model is None and asked.config is None):
         auto.check([*train.said(given), *(name for name in train.SHORT if asked[name].value is not None)])
-        asked["model"].value = auto.CANDIDATES[0]
+        said, asked["model"].value = None, auto.CANDIDATES[0]
+        minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
     if asked.config is None:
         given = [("rules", "true"), *given]
     chosen = train.experiment(given)
     workdir = files.path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
-    if raced:
-        if not asked.workdir:
-            workdir = workdir.with_name(workdir.name.replace(chosen.name, auto.NAME, 1))
-        minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
-        chosen, found = auto.Race(chosen, workdir, minutes).run()
-    else:
-        found = auto.table_data(chosen)
-        train.say_table(found)
-        train.run(train.fitted(chosen, train.said(given), found), found, workdir, asked.minutes)
-        model_selection.say_copying(workdir, found)
-    file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
-    draw(workdir, file, asked.rows or len(found.train.y), chosen.seed)
-    print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
-    judge(workdir, chosen.seed, asked.level)
+    if said is None and not asked.workdir:
+        workdir = workdir.with_name(workdir.name.replace(chosen.name, auto.NAME, 1))
+    file, _ = make(chosen, workdir, minutes, said=said, rows=asked.rows, level=asked.level)
     sampled = f"--workdir={shlex.quote(str(workdir))} --rows=N --out=more{file.suffix}"
     print(
         f"\nthe synthetic table: {file}\nits card: {file}.card.md\n"

@@ -289,6 +289,8 @@ def test_a_page_of_what_was_not_measured(kind):
     if kind == "image":
         report |= {"fidelity": None}
         report["pictures"] |= {"neighbours": None}
+    else:
+        report["fidelity"] |= {"each_column": None}
     found = drawn(report)
     assert "How much is it worth?" not in found.text and "Does the verdict hold?" not in found.text
     assert "none: the file alone was judged" in found.text and "No model was attacked" in found.text
