@@ -22,14 +22,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import table_rules
+from synthjax.data import identifiers, table_rules
 from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
 from synthjax.data.encoding import Encoder
+from synthjax.data.number_forms import find as find_form
 from synthjax.data.readers import KNOWN_DELIMITERS, Reader, frame_reader, open_table
 from synthjax.data.schema import NUMERIC, Overrides, Schema, check_known, read_overrides
 from synthjax.data.schema_inference import CLASSES, class_order, infer
-from synthjax.data.text_values import NUMBER, Chunk, missing_in, typed
+from synthjax.data.text_values import NUMBER, Chunk, missing_in, to_numbers, typed
 from synthjax.errors import InputError
 from synthjax.rules import Plan, Rule
 
@@ -166,13 +167,23 @@ def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
         return np.zeros(n, np.int32), ()
     joined = pa.chunked_array(parts).unify_dictionaries()
     names = joined.chunk(0).dictionary
-    quantity = len(names) > CLASSES and pc.all(pc.match_substring_regex(names, NUMBER)).as_py()
-    if quantity:
+    if (numbers := _numbers(names)) is not None and (len(names) > CLASSES or (numbers % 1).any()):
         return np.zeros(n, np.int32), ()
     order = list(found.classes or sorted(names.to_pylist(), key=class_order))
     places = {name: i for i, name in enumerate(order)}
     place = np.array([places[name] for name in names.to_pylist()], np.int32)
     return place[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
+
+
+def _numbers(names: pa.Array) -> np.ndarray | None:
+    """The cells as numbers, however they are written; None: some are none."""
+    if not pc.all(pc.match_substring_regex(names, NUMBER)).as_py():
+        cells = names.to_pylist()
+        form = find_form(dict.fromkeys(cells, 1))
+        if form is None or len(cells) <= CLASSES or not form.fits(cells):
+            return None
+        names = form.plain(names)
+    return to_numbers(names)
 
 
 # --- encoding ----------------------------------------------------------------------------------------------------
@@ -244,15 +255,24 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     free = _learnt(reader, splits["train"], between.plan, schema) if between.plan else None
     encoder = _fitted(frames["train"], schema, options.encoding, between.plan, free, reader.where)
     del frames
-    notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
-    rows, unseen = _encoded(reader, splits, encoder)
+    notes = [*reader.notes, *schema.advice(), *between.notes, encoder.preflight(sum(map(len, splits.values())))]
+    made = (field for field in schema.fields if field.kind == "id" and field.pattern not in ("", identifiers.MARK))
+    taken = {field.name: identifiers.Taken(field, sum(map(len, splits.values()))) for field in made}
+    rows, unseen = _encoded(reader, splits, encoder, taken)
     if found.test:
-        extra, more = _encoded(found.test, {"test": None}, encoder)
+        extra, more = _encoded(found.test, {"test": None}, encoder, taken)
         rows, unseen = {**rows, **extra}, {**unseen, **more}
+    encoder = replace(encoder, schema=_marked(schema, taken), free=free and _marked(free, taken))
     for split, counts in unseen.items():
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
-    return rows, encoder, Table(found.train, found.test, schema, between.rules, tuple(notes))
+    return rows, encoder, Table(found.train, found.test, encoder.schema, between.rules, tuple(notes))
+
+
+def _marked(schema: Schema, taken: Mapping[str, identifiers.Taken]) -> Schema:
+    """The schema, its identifiers with what is taken of them."""
+    fields = (replace(f, taken=taken[f.name].hex()) if f.name in taken else f for f in schema.fields)
+    return replace(schema, fields=tuple(fields))
 
 
 def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
@@ -301,7 +321,10 @@ def _places(chunk: Chunk, index: np.ndarray) -> np.ndarray:
 
 
 def _encoded(
-    reader: Reader, splits: Mapping[str, np.ndarray | None], encoder: Encoder
+    reader: Reader,
+    splits: Mapping[str, np.ndarray | None],
+    encoder: Encoder,
+    taken: Mapping[str, identifiers.Taken],
 ) -> tuple[dict[str, Rows], dict[str, dict[str, int]]]:
     """All rows of the splits (None: every row), encoded; and per split the categories that training never saw."""
     rows = {split: _Growing(encoder.width, None if index is None else len(index)) for split, index in splits.items()}
@@ -309,6 +332,8 @@ def _encoded(
     for chunk in reader.chunks():
         frame = typed(chunk, encoder.schema, reader.tokens, reader.where)
         units, known = encoder.units(frame)
+        for name, classes in taken.items():
+            classes.add(frame[name])
         try:
             y = encoder.labels(frame)
         except InputError as error:
