@@ -78,7 +78,7 @@ def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
     if len(groups) > 1 and storage in ("int64", "uint64"):
         return Look("9" * max(len(mask.lstrip("-")) for mask in groups), storage=storage)
     shared = sorted((own for own in groups.values() if len(own) >= min_count), key=len, reverse=True)[:FORMS]
-    for free in (False, True):
+    for free in range(1 + max(map(len, cells), default=0)):
         pattern = "|".join(_form(own, free) for own in shared)
         if shared and sum(_room(form) for form in _forms(pattern)) >= ROOM * rows:
             return Look(pattern, tuple(map(len, shared)) if len(shared) > 1 else (), storage=storage)
@@ -113,15 +113,17 @@ def _mask(cell: str) -> str:
     return re.sub(r"[^\x00-\x7f]", "a", re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub("[0-9]", "9", cell))))
 
 
-def _form(cells: list[str], free: bool) -> str:
-    """The form of cells of one length: what all share in its position, else letters; `free`: shared digits vary too."""
-    form = ""
-    for letters in map(set, zip(*cells, strict=True)):
-        if len(letters) == 1 and not (free and letters <= set(_DIGITS)):
-            form += f"\\{letters.pop()}"
+def _form(cells: list[str], free: int) -> str:
+    """The form of cells of one length: what all share in its position, else letters; as are the last `free` digits."""
+    form: list[str] = []
+    for letters in reversed([set(column) for column in zip(*cells, strict=True)]):
+        shared = len(letters) == 1
+        if shared and not (free and letters <= set(_DIGITS)):
+            form.append(f"\\{letters.pop()}")
         else:
-            form += next((name for name, known in _LETTERS.items() if letters <= set(known)), "a")
-    return form
+            form.append(next((name for name, known in _LETTERS.items() if letters <= set(known)), "a"))
+            free -= shared
+    return "".join(reversed(form))
 
 
 def _forms(pattern: str) -> list[list[str]]:

@@ -289,7 +289,8 @@ def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:
     """The name of a field that `Schema.to_dict` wrote, and what of it is an override."""
     if not isinstance(field, dict) or not isinstance(field.get("name"), str):
         raise fault(path, f"fields: {quoted(field)} is not a column with a name")
-    override = {key: field[key] for key in ("kind", "format", "encoding") if field.get(key)}
+    sparse = field.get("kind") == "constant" and field.get("suppressed")  # which is no kind of its cells
+    override = {key: field[key] for key in ("kind", "format", "encoding") if field.get(key) and not sparse}
     return field["name"], override | ({"missing": field["tokens"]} if field.get("tokens") else {})
 
 

@@ -1,5 +1,6 @@
 """What is lost of a column is told, with a line for the schema file that works as it stands."""
 
+import json
 import re
 
 import numpy as np
@@ -59,3 +60,18 @@ def test_each_lost_column_has_a_line_that_keeps_more_of_it(tmp_path):
 def test_a_table_that_loses_nothing_has_no_advice(tmp_path):
     FRAME[["age"]].assign(town=np.arange(N) % 3).to_csv(tmp_path / "b.csv", index=False)
     assert data.load(str(tmp_path / "b.csv")).table.schema.advice() == []
+
+
+def test_a_saved_schema_is_a_schema_file(tmp_path):
+    """Of a table with sparse columns, identifiers and dates."""
+    schema = load(tmp_path).table.schema
+    (tmp_path / "s.json").write_text(json.dumps(schema.to_dict()))
+    assert data.load(str(tmp_path / "a.csv"), schema=str(tmp_path / "s.json")).table.schema == schema
+
+
+def test_a_target_may_have_the_name_of_an_identifier(tmp_path):
+    FRAME.assign(number=np.arange(N) * 37 + 5)[["age", "number"]].sample(N, random_state=0).to_csv(
+        tmp_path / "c.csv", index=False
+    )
+    assert data.load(str(tmp_path / "c.csv"), target="number").table.schema["number"].kind == "integer"
+    assert data.load(str(tmp_path / "c.csv"), target="age").table.schema["number"].kind == "id"

@@ -3,14 +3,17 @@
 import re
 from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
+from hypothesis import given, settings
 
 from synthjax import data
 from synthjax.data import readers
+from synthjax.data.number_forms import Form
 from synthjax.data.schema import MISSING
 from synthjax.data.schema_inference import infer
 from synthjax.data.text_values import Chunk, typed, written
@@ -70,6 +73,27 @@ def test_numbers_are_read_and_written_as_they_stand(cells, form, values):
     np.testing.assert_array_equal(read.to_numpy(float), values)
     assert text == cells
     assert measured(cells, format=form)[2] == cells  # what the report shows is what a schema file takes
+
+
+forms = st.builds(
+    Form,
+    st.sampled_from(["", "$", "CHF ", "€ "]),
+    st.sampled_from(["", ",", ".", " ", "'", "\u202f"]),
+    st.sampled_from([".", ","]),
+    st.sampled_from(["", "%", " kg", " €", "m²"]),
+    st.booleans(),
+    st.sampled_from(["-", "\u2212"]),
+    st.booleans(),
+).filter(lambda form: form.group != form.point and (form.before or not form.inside))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(forms, st.lists(st.decimals(-(10**12), 10**12, places=2), min_size=1))
+def test_any_form_is_named_by_its_example_and_reads_what_it_writes(form, numbers):
+    plain = [f"{number + 0:.2f}".replace("-0.00", "0.00") for number in numbers]
+    assert Form.of(form.example) in (form, form._replace(inside=False))
+    spelt = form.spelt(pa.array(plain))
+    assert form.plain(spelt).to_pylist() == plain and form.fits(spelt.to_pylist())
 
 
 def test_points_are_decimal_unless_that_cannot_be():

@@ -59,6 +59,8 @@ class _Column(Tally):
             line = entry(self.name, kind="text")
             raise fault(where, f"{unreadable(self.name, storage)}; put {line} into a schema file to leave it out")
         kind = self._kind(min_count, storage, where)
+        if target and kind == "id" and self.numbers == self.present and "kind" not in self.forced:
+            kind = "integer"  # whatever its name is
         if target and kind == "integer" and self.counts and len(self.counts) <= CLASSES and "kind" not in self.forced:
             kind = "categorical"
         token = self.missing.most_common(1)[0][0] if self.missing else ""
