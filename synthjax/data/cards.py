@@ -124,7 +124,11 @@ def _reader_lines(name: str, request: dict[str, Any]) -> list[str]:
     """Python that reads the set."""
     path = json.dumps(name)
     if request["form"] in TABLES:
-        return ["import pandas as pd", "", f"frame = pd.read_{request['form']}({path})"]
+        codes = [column["name"] for column in request["table"]["columns"] if column.get("codes")]
+        codes = codes if request["form"] == "csv" else []  # whose zeros at the front would be lost
+        named = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: str" for name in codes)
+        types = f", dtype={{{named}}}" if codes else ""
+        return ["import pandas as pd", "", f"frame = pd.read_{request['form']}({path}{types})"]
     arrays = 'x, y = data["x"], data["y"]' if request["labelled"] else 'x = data["x"]'
     if request["form"] == "npz":
         return ["import numpy as np", "", f"with np.load({path}) as data:", f"    {arrays}"]
@@ -281,7 +285,7 @@ def _data_type(column: dict[str, Any]) -> str:
     """Of schema.org, for a column of a kind."""
     kind = column["kind"]
     if kind == "datetime":
-        return "sc:DateTime" if re.search("%-?H", column["format"]) else "sc:Date"
+        return "sc:DateTime" if re.search("%-?[HI]", column["format"]) else "sc:Date"
     if kind in ("integer", "id"):
         return "sc:Text" if column["text"] else "sc:Integer"
     return "sc:Float" if kind == "continuous" else "sc:Text"

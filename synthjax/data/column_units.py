@@ -5,7 +5,6 @@ f32 numbers.
 """
 
 import functools
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synthjax.data import identifiers
 from synthjax.data.arrays import shown
 from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema, check_known
 from synthjax.data.text_values import as_times, resolution, to_seconds
@@ -26,7 +26,6 @@ _APART = 2.0**-21
 """Least distance between the scaled values of two shared numbers: some steps of f32 near 1."""
 _ROUNDING = 2.0**-22
 """Relative error of a scaled value that f32 arithmetic between encoding and decoding leaves."""
-_LETTERS = {"9": "0123456789", "a": "abcdefghijklmnopqrstuvwxyz", "A": "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
 
 def column(frame: "pd.DataFrame", field: Field) -> "pd.Series":
@@ -197,7 +196,7 @@ def decoded(
             value = field.categories[0] if field.categories else None
             columns[field.name] = pa.repeat(pa.scalar(value, pa.string()), len(units)).to_pandas().array
         elif field.kind == "id":
-            columns[field.name] = _identifiers(field, len(units), (seed, number), start)
+            columns[field.name] = identifiers.made(field, len(units), (seed, number), start)
     return pd.DataFrame(columns, index=index)
 
 
@@ -248,92 +247,3 @@ def significant(numbers: np.ndarray, figures: int) -> np.ndarray:
     power = figures - 1 - np.floor(np.where(np.isfinite(size), size, 0))
     up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)  # exact, where 10**power < 1 is not
     return np.round(numbers * up / down) / up * down
-
-
-def _identifiers(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:
-    """Identifiers of rows start ... start + n - 1, different for as long as the pattern has room."""
-    import pandas as pd
-
-    rows = np.arange(start, start + n)
-    absent = np.random.default_rng((*seed, start)).random(n) < field.rate
-    if not field.pattern:
-        numbers = rows + 1
-        return np.where(absent, np.nan, numbers) if absent.any() else numbers
-    forms = _forms(field.pattern)
-    if field.storage in ("int64", "uint64"):
-        forms = [_within(form, str(np.iinfo(field.storage).max)) for form in forms]
-    which, number = _dealt(forms, field.counts, rows, seed)
-    text = np.empty(n, object)
-    for i, form in enumerate(forms):
-        own = which == i
-        text[own] = _drawn(form, number[own], (*seed, i) if i else seed, start)
-    return pd.Series(text, dtype="str").mask(absent).array
-
-
-def _dealt(
-    forms: list[list[str]], counts: tuple[int, ...], rows: np.ndarray, seed: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which form each row has, and a number that differs between the rows of one form.
-
-    Of every 100 rows each form has its share. Where one has no room for more, its rows go to the widest, whose numbers
-    are those of the rows, so that they differ whatever else is there.
-    """
-    if len(forms) == 1:
-        return np.zeros(len(rows), int), rows
-    edges = np.rint(np.cumsum(counts) / sum(counts) * 100).astype(int)
-    slots = np.random.default_rng(seed).permutation(np.searchsorted(edges, np.arange(100), side="right"))
-    share = np.bincount(slots, minlength=len(forms))
-    rank = np.array([np.sum(slots[:i] == slot) for i, slot in enumerate(slots)])
-    room = np.array([np.prod([float(len(letters)) for letters in form]) for form in forms])
-    which = slots[rows % 100]
-    number = rows // 100 * share[which] + rank[rows % 100]
-    which = np.where(number >= room[which], int(np.argmax(room)), which)
-    return which, np.where(which == np.argmax(room), rows, number)
-
-
-def _drawn(choices: list[str], rows: np.ndarray, seed: tuple[int, ...], start: int) -> np.ndarray:
-    """Texts (n,) of numbered rows of one form, different for as long as it has room."""
-    n = len(rows)
-    text = np.empty((n, len(choices)), "U1")
-    rng, anew = np.random.default_rng(seed), np.random.default_rng((*seed, start, 1))
-    # The last positions hold the digits of a number below `room`, which rows are sent to one to one.
-    room, last = 1, len(choices)
-    while last and room * len(choices[last - 1]) < 2**31:
-        last -= 1
-        room *= len(choices[last])
-    factor = int(rng.integers(room)) or 1
-    while math.gcd(factor, room) != 1:
-        factor += 1
-    number = (rows % room * factor + int(rng.integers(room))) % room
-    for i in range(len(choices) - 1, -1, -1):
-        letters = np.array(list(choices[i]))
-        text[:, i] = letters[number % len(letters) if i >= last else anew.integers(len(letters), size=n)]
-        number = number // len(letters)
-    return text.view(f"U{len(choices)}")[:, 0] if n else np.empty(0, object)
-
-
-def _forms(pattern: str) -> list[list[str]]:
-    """Of each form in a pattern, the letters that each position may hold."""
-    forms: list[list[str]] = [[]]
-    literal = False
-    for letter in pattern:
-        if letter in "\\|" and not literal:
-            literal = letter == "\\"
-            forms += [[]] if letter == "|" else []
-            continue
-        forms[-1].append(letter if literal else _LETTERS.get(letter, letter))
-        literal = False
-    return forms
-
-
-def _within(choices: list[str], top: str) -> list[str]:
-    """The digits that each position may hold for the number to begin with none of 0 and to be below `top`."""
-    choices = [choices[0].lstrip("0") or choices[0], *choices[1:]]
-    for i, limit in enumerate(top if len(choices) == len(top) else ""):
-        if max(choices[i]) < limit:
-            break
-        if lower := "".join(digit for digit in choices[i] if digit < limit):
-            choices[i] = lower
-            break
-        choices[i] = limit
-    return choices

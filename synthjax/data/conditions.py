@@ -7,16 +7,14 @@ A value is spelt as in the file; nothing, or a word for missing, asks for rows w
 hold, and so no synthetic row ever will, is refused with the values that there are.
 """
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from synthjax.data.arrays import shown
 from synthjax.data.schema import MISSING, NUMERIC, Field, check_known
-from synthjax.data.text_values import NUMBER, as_times, to_seconds
+from synthjax.data.text_values import as_times, plain_numbers, to_numbers, to_seconds
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,8 +80,7 @@ def _number(field: Field, cell: str) -> float | None:
     if field.kind == "datetime":
         value = float(to_seconds(pa.array([cell]), field.format)[0])
     else:
-        known = pc.match_substring_regex(pa.array([cell]), NUMBER)[0].as_py()
-        value = float(cell) if known else math.nan
+        value = float(to_numbers(plain_numbers(pa.array([cell]), field.format))[0])
     digits = 0 if field.kind == "integer" else field.decimals[1] if field.decimals else None
     if not field.low <= value <= field.high or (
         field.kind != "datetime" and digits is not None and round(value, digits) != value

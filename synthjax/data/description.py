@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from synthjax.data.arrays import shown
-from synthjax.data.schema import RARE, Field, Schema
+from synthjax.data.schema import Field, Schema, entry
 from synthjax.data.schema_inference import ID_NAME
 from synthjax.rules import Rule
 
@@ -20,8 +20,6 @@ SHOWN = 40
 """Columns, and rules between them, that a report before training lists at most."""
 FEW = 10
 """Different whole numbers up to which a column may hold codes."""
-LOST = 0.2
-"""Share of rows in `RARE` above which a column is said to lose much."""
 FILLERS = (0, -1, -9, -99, -999, -9999, 99, 999, 9999, 99999, 999999)
 """Numbers that are often written where a value is missing."""
 
@@ -35,7 +33,7 @@ class Doubt(NamedTuple):
     """What to say of the column in a schema file if the doubt is right."""
 
     def __str__(self) -> str:
-        return f"{shown(self.column)}: {self.why}: then `{_flow({self.column: self.entry})}`"
+        return f"{shown(self.column)}: {self.why}; then put {entry(self.column, **self.entry)}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Description:
     def doubts(self) -> list[Doubt]:
         """What is uncertain of columns that the schema file says nothing of."""
         columns = (column for column in self.schema.fields if column.name not in self.said)
-        return [doubt for column in columns for doubt in _doubts(column, column.name == self.schema.target)]
+        return [doubt for column in columns for doubt in _doubts(column)]
 
     def to_yaml(self, table: str) -> str:
         """A schema file that says of the table what is known of it; `table` is its name, for the first line."""
@@ -83,25 +81,19 @@ class Description:
         return "\n".join(lines) + "\n"
 
     def _entry(self, column: Field) -> dict[str, Any]:
-        """What the schema file says of a column: its kind, and the format of its dates."""
+        """What the schema file says of a column: its kind, and the format of its dates or numbers."""
         said = dict(self.said.get(column.name, {}))
         said = {key: list(value) if key == "missing" else value for key, value in said.items()}
         if column.kind == "constant" and column.suppressed:  # held back, not constant
             return said
-        return {"kind": column.kind, **({"format": column.format} if column.kind == "datetime" else {}), **said}
+        return {"kind": column.kind, **({"format": column.format} if column.format else {}), **said}
 
 
-def _doubts(field: Field, target: bool) -> Iterable[Doubt]:
+def _doubts(field: Field) -> Iterable[Doubt]:
     """What the rows do not settle of one column."""
     present = max(field.rows - field.missing, 1)
-    if field.kind == "text":
-        yield Doubt(field.name, "left out as free text; its words may be categories", {"kind": "categorical"})
     if field.kind == "id" and not field.pattern and not ID_NAME.search(field.name):
         yield Doubt(field.name, "made anew as an identifier; its numbers may mean something", {"kind": "integer"})
-    if RARE in field.categories and not target:
-        merged = field.counts[field.categories.index(RARE)] / present
-        if merged > LOST:
-            yield Doubt(field.name, f"{merged:.0%} of the rows become {RARE}; they may be identifiers", {"kind": "id"})
     if field.kind == "integer":
         yield from _of_integers(field, present)
     if field.kind in ("integer", "continuous"):
@@ -114,7 +106,7 @@ def _of_integers(field: Field, present: int) -> Iterable[Doubt]:
     if 2 < len(field.shared) <= FEW and sum(field.shared_rows) + field.clipped >= present:
         why = f"{len(field.shared)} different numbers; they may be codes without an order"
         yield Doubt(field.name, why, {"kind": "categorical"})
-    elif len(str(int(field.low))) == len(str(int(field.high))) >= 5 and sum(field.shared_rows) < LOST * present:
+    elif len(str(int(field.low))) == len(str(int(field.high))) >= 5 and sum(field.shared_rows) < 0.2 * present:
         why = f"all numbers have {len(str(int(field.low)))} digits; they may be identifiers"
         yield Doubt(field.name, why, {"kind": "id"})
 

@@ -12,8 +12,6 @@ first one below the header.
 """
 
 import contextlib
-import csv
-import io
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -27,19 +25,19 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from synthjax import files
+from synthjax.data import csv_layout
 from synthjax.data.arrays import check_file, fault, shown
+from synthjax.data.arrow_types import as_text, from_frame, storage_type, stored
+from synthjax.data.csv_layout import BLOCK, Layout
 from synthjax.data.schema import MISSING, NUMERIC, Field, Schema
-from synthjax.data.text_values import NUMBER, Chunk, as_text, from_frame, storage_type, stored, written
+from synthjax.data.text_values import NUMBER, Chunk, number_text, written
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BLOCK = 8 << 20
-"""Bytes of a file that a chunk holds, roughly; a row must be shorter."""
 COLUMN_BLOCK = 8 << 10
 """The same for each column of a table of more than 1,024: what a chunk costs, it costs per column."""
-_DELIMITERS = ",;\t|"
 KNOWN_DELIMITERS = ", ; tab |"
 """Delimiters of CSV files, for messages."""
 SUFFIXES = (".csv", ".tsv", ".data", ".parquet")
@@ -60,6 +58,8 @@ class Reader(NamedTuple):
     """Column -> Arrow type in which the file holds it; of Parquet files."""
     tokens: tuple[str, ...] = MISSING
     """Cells that say that a value is missing."""
+    notes: tuple[str, ...] = ()
+    """What of the file is passed over: a line each."""
 
 
 def is_table(path: str | Path) -> bool:
@@ -94,19 +94,19 @@ def open_table(
     check_file(path)
     if path.suffix.lower() == ".parquet":
         return _parquet(path, tokens, block)
-    header, delimiter = _header(path, skip, names)
-    _check_names(header, path)
+    layout = csv_layout.find(path, skip, names)
+    _check_names(layout.kept, path)
     if names is None:
-        _check_header(header, path)
-    above, size = skip + (names is None), block or _block(header)
+        _check_header(layout.kept, path)
+    size = block or _block(layout.names)
 
     def chunks(columns: list[str] | None = None) -> Iterator[Chunk]:
-        for chunk in _csv_chunks(path, header, delimiter, above, columns, clean, size):
+        for chunk in _csv_chunks(path, layout, columns, clean, size):
             if names is None and columns is None and chunk.rows[0] == 0:
                 _check_first(chunk.cells, path)
             yield chunk
 
-    return Reader(str(path), header, chunks, tokens=tokens)
+    return Reader(str(path), layout.kept, chunks, tokens=tokens, notes=layout.notes)
 
 
 def _block(names: tuple[str, ...]) -> int:
@@ -128,7 +128,7 @@ def _check_names(names: tuple[str, ...], where: object) -> None:
     seen: dict[str, int] = {}
     for i, name in enumerate(names, 1):
         if not name.strip():
-            raise fault(where, f"column {i} of {len(names)} has no name in the header")
+            raise fault(where, f"column {i} of {len(names)} has no name in the header: give it one")
         if name in seen:
             raise fault(where, f"duplicate column name {shown(name)!r}: columns {seen[name]} and {i}")
         seen[name] = i
@@ -157,68 +157,30 @@ def _check_first(cells: pa.Table, path: Path) -> None:
 # --- CSV ---------------------------------------------------------------------------------------------------------
 
 
-def _header(path: Path, skip: int, names: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
-    """The columns' names and the delimiter, from the first line."""
-    try:
-        with pa.input_stream(str(path), compression="detect") as file:
-            head = file.read(BLOCK)
-        _check_text(head, path)
-        text = head.decode("utf-8-sig", errors="strict" if len(head) < BLOCK else "ignore")
-    except UnicodeDecodeError as error:
-        text = head[: error.start].decode("utf-8-sig")
-        if "\n" not in text:
-            raise fault(path, f"byte {error.start} of the header is not UTF-8: save the file as UTF-8") from error
-    except (OSError, pa.ArrowException) as error:
-        raise fault(path, f"cannot be read: {_line(error)}") from error
-    lines = text.split("\n", skip)[-1] if text.count("\n") >= skip else ""
-    if not lines.strip():
-        raise fault(path, "an empty file")
-    first = lines.partition("\n")[0]
-    bare = re.sub(r'"[^"]*"', "", first)
-    delimiter = max(_DELIMITERS, key=bare.count)
-    delimiter = delimiter if delimiter in bare else ","
-    if names is not None:
-        return names, delimiter
-    try:
-        header = next(csv.reader(io.StringIO(lines), delimiter=delimiter, skipinitialspace=True))
-        return tuple(name.strip().lstrip("\ufeff") for name in header), delimiter  # some files have two marks
-    except csv.Error as error:
-        raise fault(path, f"the header cannot be read: {error}") from error
-
-
-def _check_text(head: bytes, path: Path) -> None:
-    """Raises InputError where the first bytes of a file are those of no UTF-8 text with lines."""
-    if head[:4] == b"PK\3\4":
-        raise fault(path, "a zip archive: unpack it, or pack the table with gzip")
-    if b"\0" in head or head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise fault(path, "holds bytes of value 0 as UTF-16 and binary files do: save the file as UTF-8")
-    if b"\r" in head and b"\n" not in head:
-        raise fault(path, "its lines end in a carriage return alone: save the file with line feeds")
-
-
 def _csv_chunks(
     path: Path,
-    header: tuple[str, ...],
-    delimiter: str,
-    above: int,
+    layout: Layout,
     columns: list[str] | None,
     clean: Callable[[pa.Array], pa.Array] | None,
     block: int,
 ) -> Iterator[Chunk]:
-    """The chunks of a CSV file whose first row follows after `above` lines."""
+    """The chunks of a CSV file."""
     start = 0
+    header, above = layout.names, layout.above
     try:
-        stream = pa.input_stream(str(path), compression="detect")
+        stream = csv_layout.stream(path)
         reader = pyarrow.csv.open_csv(
             stream,
             read_options=pyarrow.csv.ReadOptions(
                 use_threads=False, column_names=header, skip_rows=above, block_size=block
             ),
             parse_options=pyarrow.csv.ParseOptions(
-                delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=len(header) > 1
+                delimiter=layout.delimiter, newlines_in_values=True, ignore_empty_lines=len(header) > 1
             ),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False, include_columns=columns
+                column_types=dict.fromkeys(header, pa.string()),
+                strings_can_be_null=False,
+                include_columns=columns or [*layout.kept, *layout.empty],
             ),
         )
         with stream, reader:
@@ -226,6 +188,9 @@ def _csv_chunks(
                 cells = pa.table([_stripped(column) for column in batch.columns], names=batch.schema.names)
                 if clean:
                     cells = pa.table([clean(column) for column in cells.columns], names=cells.column_names)
+                if layout.empty and columns is None:
+                    _check_empty(cells.select(layout.empty), start, path)
+                    cells = cells.select(layout.kept)
                 if len(cells):
                     last = cells.column_names[-1], cells.column(-1)[-1].as_py()
                     yield Chunk(cells, np.arange(start, start + len(cells)))
@@ -241,10 +206,19 @@ def _csv_chunks(
         raise fault(path, "has a header and no rows" if above else "an empty file")
 
 
+def _check_empty(cells: pa.Table, start: int, path: Path) -> None:
+    """Raises InputError where a column without a name holds something."""
+    for column in cells.columns:
+        if pc.any(full := pc.not_equal(column, "")).as_py():
+            row = int(np.argmax(np.asarray(full)))
+            what = f"{shown(column[row].as_py())!r} stands below no name: name its column in the header"
+            raise fault(path, f"row {start + row + 1}: {what}")
+
+
 def _ends_quoted(path: Path) -> bool:
     """Whether the last row of a file ends with a quote."""
     end = b""
-    with pa.input_stream(str(path), compression="detect") as file:
+    with csv_layout.stream(path) as file:
         while part := file.read(BLOCK):
             end = (end + part).rstrip()[-1:] or end
     return end == b'"'
@@ -266,7 +240,9 @@ def _csv_fault(error: Exception, path: Path, header: tuple[str, ...], above: int
     place = f"row {int(row[1]) - above}" if row else "a row"
     if ragged := re.search(r"Expected (\d+) columns, got (\d+)", text):
         begins = shown(text[ragged.end() :].lstrip(": ").splitlines()[0][:60] if text[ragged.end() :].strip() else "")
-        return fault(path, f"{place} has {ragged[2]} cells, the header {ragged[1]}: {begins!r}")
+        one = int(ragged[2]) == int(ragged[1]) + 1 and place == "row 1"
+        advice = "; is the first a name of the row? Give its column a name in the header" if one else ""
+        return fault(path, f"{place} has {ragged[2]} cells, the header {ragged[1]}: {begins!r}{advice}")
     if column := re.search(r"column #(\d+).*UTF8", text):
         return fault(path, f"{place}, column {shown(header[int(column[1])])!r}: not UTF-8 text; save the file as UTF-8")
     if "straddl" in text:
@@ -297,7 +273,7 @@ def _parquet(path: Path, tokens: tuple[str, ...], block: int | None) -> Reader:
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 for batch in file.iter_batches(size, columns=columns, use_threads=False):
-                    yield Chunk(as_text(pa.table(batch), path), np.arange(start, start + len(batch)))
+                    yield Chunk(as_text(pa.table(batch), path, passed_over=True), np.arange(start, start + len(batch)))
                     start += len(batch)
         except (OSError, pa.ArrowException) as error:
             raise fault(path, f"cannot be read after row {start}: {_line(error)}") from error
@@ -315,7 +291,7 @@ def writing(path: str | Path, schema: Schema) -> Iterator[Callable[["pd.DataFram
     """A function that adds the rows of a typed frame to a file, which appears at `path` whole or not at all.
 
     A .csv file spells values as the schema's own file did, with commas; text that a spreadsheet would run as a formula
-    (it begins with = + - @ or a tab) gets a `'` in front, numbers never do. A .parquet file holds the types of the
+    gets a `'` in front (see `text_values.written`). A .parquet file holds the types of the
     schema's own file, where that was Parquet too, one row group per call.
 
     Raises:
@@ -331,7 +307,7 @@ def writing(path: str | Path, schema: Schema) -> Iterator[Callable[["pd.DataFram
             fields = [field for field in schema.fields if field.kept]
             types = pa.schema([pa.field(field.name, _written_type(field)) for field in fields])
             with pq.ParquetWriter(file, types, write_page_checksum=True) as writer:
-                yield lambda frame: writer.write_table(_typed_table(frame, types, path))
+                yield lambda frame: writer.write_table(_typed_table(frame, fields, types, path))
 
 
 def _csv_writer(file: IO[bytes], schema: Schema) -> Callable[["pd.DataFrame"], None]:
@@ -372,12 +348,16 @@ def _written_type(field: Field) -> pa.DataType:
     return pa.int64() if whole else pa.float64() if field.kind in NUMERIC else pa.string()
 
 
-def _typed_table(frame: "pd.DataFrame", types: pa.Schema, path: Path) -> pa.Table:
+def _typed_table(frame: "pd.DataFrame", fields: list[Field], types: pa.Schema, path: Path) -> pa.Table:
     columns = []
-    for field in types:
+    for field, kind in zip(fields, types.types, strict=True):
+        values = frame[field.name]
+        dates = field.kind == "datetime" and not pa.types.is_temporal(kind)
+        spelt = dates or (field.kind in NUMERIC and (pa.types.is_large_string(kind) or str(kind) == "string_view"))
         try:
-            columns.append(stored(pa.array(frame[field.name], from_pandas=True), field.type))
+            column = number_text(values.to_numpy(), field) if spelt else pa.array(values, from_pandas=True)
+            columns.append(stored(column, kind))
         except (pa.ArrowException, ValueError) as error:
-            what = f"column {shown(field.name)!r} cannot be written as {field.type}: {_line(error)}"
+            what = f"column {shown(field.name)!r} cannot be written as {kind}: {_line(error)}"
             raise fault(path, f"{what}; write a .csv file") from error
     return pa.table(columns, schema=types)

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ MAX_ROWS = 2**31 - 1
 """Rows in one set at most: what the int32 row numbers of a data set can count."""
 
 _KEPT = "stopped as asked; what is drawn is kept and the same command goes on"
+
+
+_CODE = re.compile(r"0\d[\d.]*$|(\\0|9)(9|\\\d|\|)*$")
+"""Categories, or a pattern of identifiers, that programs take for numbers, and so lose zeros at the front."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,8 @@ def describe_table(encoder: "Encoder") -> dict[str, Any]:
             "name": field.name,
             "kind": field.kind,
             "format": field.format,
-            "text": bool(field.pattern),
+            "text": bool(field.pattern) and "int" not in field.storage,
+            "codes": field.storage == "string" and any(map(_CODE.match, (*field.categories, field.pattern))),
             "gaps": field.missing > 0,
         }
         for field in kept

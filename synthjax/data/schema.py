@@ -7,6 +7,7 @@ checkpoint (`to_dict`) and corrected by hand in a YAML or JSON file (`read_overr
       postcode: {kind: categorical}          # one of KINDS
       age: {min: 0, max: 100}                # bounds that are public: none is taken from the rows
       visited: {kind: datetime, format: "%d/%m/%Y"}
+      price: {format: "1.234,5 €"}           # how it has the number 1234.5
       income: {encoding: mode}               # see synthjax.data.encoding
       height: {missing: [-999, "?"]}         # cells that say that a value is missing, as the file spells them
     missing: [unknown]                       # the same for every column; both beside MISSING
@@ -31,8 +32,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, get_args
 
+import numpy as np
+
 from synthjax import files
 from synthjax.data.arrays import check_file, fault, quoted, shown
+from synthjax.data.number_forms import Form
 from synthjax.errors import InputError
 
 Kind = Literal["continuous", "integer", "datetime", "categorical", "boolean", "id", "text", "constant"]
@@ -43,9 +47,13 @@ RARE = "(rare)"
 """The category into which those held by fewer than `min_count` rows are merged."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
 """Cells that say that a value is missing."""
+_LISTED = 8  # columns in a line of advice
 _DEEPEST = 20  # values within each other in a schema file
 _LARGEST = 1e300  # number in a schema file
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+POWER = r"\.\d+[eE]"
+"""What a format of numbers with a power of ten looks like."""
+_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # which YAML takes for values
 _OVERRIDES = ("kind", "format", "encoding", "min", "max", "missing")
 
 
@@ -77,7 +85,7 @@ class Field:
     """Most significant digits of a number in scientific notation."""
     format: str = ""
     """How dates are written, in the codes of `strptime`, `%-d` and the like where they are not padded; numbers that all
-    have a power of ten, as `format` knows it, ".2e" say."""
+    have a power of ten, as `format` knows it, ".2e" say; or 1234.5 as a column of other numbers has it, "1.234,5 €"."""
     categories: tuple[str, ...] = ()
     """Of a discrete column, by falling count; `RARE` last. The value of a constant one."""
     counts: tuple[int, ...] = ()
@@ -85,9 +93,11 @@ class Field:
     suppressed: int = 0
     """How many categories were merged into `RARE`; of a constant column, how many values were kept back."""
     pattern: str = ""
-    """What identifiers are made of: 9 a digit, a and A letters, all else itself, as after a backslash; "": 1, 2 ...
-
-    A bare | stands between several forms."""
+    """What identifiers are made of, see `identifiers`; "": running numbers after `low`."""
+    taken: str = ""
+    """Of identifiers, the classes that the real ones are in, as hexadecimal digits; see `identifiers.Taken`."""
+    sizes: tuple[int, ...] = ()
+    """Of identifiers, how many rows have the same one, in turn; (): each has its own."""
     storage: str = "string"
     """Type in which a Parquet file holds the column."""
     encoding: str = ""
@@ -109,8 +119,10 @@ class Field:
         """A number of this column for people: rounded, or as a date."""
         if self.kind != "datetime":
             return f"{value:,.6g}"
-        if value % 86400 and "H" not in self.format:  # a mean of dates: no row's own
+        if value % 86400 and not re.search("%-?[HI]", self.format):  # a mean of dates: no row's own
             return (_EPOCH + timedelta(seconds=value)).strftime("%Y-%m")
+        if not re.search("%-?[dDyY]", self.format):  # a time of day
+            return (_EPOCH + timedelta(seconds=round(value))).strftime("%H:%M:%S")
         return (_EPOCH + timedelta(seconds=round(value))).strftime("%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
 
     def holds(self) -> str:
@@ -118,10 +130,12 @@ class Field:
         if self.kind in NUMERIC:
             text = f"{self.number(self.low)} ... {self.number(self.high)}"
             if self.format:
-                text += f", as {self.format}" if self.kind == "datetime" else ", with powers of ten"
+                text += ", with powers of ten" if re.fullmatch(POWER, self.format) else f", as {self.format}"
             return text + (f"; {self.clipped} rows beyond are clipped" if self.clipped else "")
         if self.kind == "id":
-            return f"never copied: made anew as {self.pattern or '1, 2, 3 ...'}, where it may meet a real one by chance"
+            look = self.pattern if self.pattern[-1:] not in ("", "-") else f"{self.pattern}{self.low + 1:.0f} ..."
+            text = f"never copied: made anew as {look}, none of them real"
+            return text + (f", {np.mean(self.sizes):.3g} rows each" if self.sizes else "")
         if self.kind == "text":
             return "free text: left out of synthetic tables"
         if self.kind == "constant" and self.suppressed:
@@ -186,6 +200,31 @@ class Schema:
             )
         return "\n".join(lines)
 
+    def advice(self) -> list[str]:
+        """Lines on what is lost of columns, each with what to put into a schema file for more to be kept."""
+        repeated = [field for field in self.fields if field.sizes]
+        text = [field for field in self.fields if field.kind == "text"]
+        rare = [field for field in self.fields if RARE in field.categories]
+        rare = [field for field in rare if 2 * field.counts[field.categories.index(RARE)] > field.rows - field.missing]
+        sparse = [field for field in self.fields if field.kind == "constant" and field.suppressed]
+        dates = [field for field in sparse if "%" in field.format]
+        numbers = [field for field in sparse if field.decimals and field not in dates]
+        about = (
+            (repeated, "several rows have one identifier: they are treated as independent of each other", None),
+            (text, "free text is left out; to make texts of the same look anew", {"kind": "id"}),
+            (rare, f"most rows become {RARE}, since few share a category; to make codes anew", {"kind": "id"}),
+            (numbers, "too few values to be learnt; to keep them, give bounds that are public", {"min": 0, "max": 100}),
+            (dates, "too few dates to be learnt; to keep which rows have one", {"kind": "categorical"}),
+        )
+        lines = []
+        for fields, what, said in about:
+            names = ", ".join(shown(field.name) for field in fields[:_LISTED]) + ", ..." * (len(fields) > _LISTED)
+            entries = ", ".join(entry(field.name, **said) for field in fields[:_LISTED]) if said else ""
+            lines += [
+                f"{names}: {what}" + (f", put {entries} below `columns:` in a schema file" if said else "")
+            ] * bool(fields)
+        return lines
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` is the way back."""
         return dataclasses.asdict(self)
@@ -193,7 +232,7 @@ class Schema:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The schema that `to_dict` wrote."""
-        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows")
+        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes")
         fields = []
         for field in values["fields"]:
             tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}
@@ -250,7 +289,8 @@ def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:
     """The name of a field that `Schema.to_dict` wrote, and what of it is an override."""
     if not isinstance(field, dict) or not isinstance(field.get("name"), str):
         raise fault(path, f"fields: {quoted(field)} is not a column with a name")
-    override = {key: field[key] for key in ("kind", "format", "encoding") if field.get(key)}
+    sparse = field.get("kind") == "constant" and field.get("suppressed")  # which is no kind of its cells
+    override = {key: field[key] for key in ("kind", "format", "encoding") if field.get(key) and not sparse}
     return field["name"], override | ({"missing": field["tokens"]} if field.get("tokens") else {})
 
 
@@ -305,8 +345,22 @@ def check_override(column: Any, where: str) -> None:
         raise fault(where, f"min {column['min']} is above max {column['max']}")
 
 
+def entry(name: str, **said: Any) -> str:
+    """The line of a schema file that says this of a column, for messages."""
+    plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in _WORDS
+    values = ", ".join(
+        f"{key}: {value if key == 'kind' else json.dumps(value, ensure_ascii=False)}" for key, value in said.items()
+    )
+    return f"`{name if plain else json.dumps(name, ensure_ascii=False)}: {{{values}}}`"
+
+
 def _check_format(form: str, where: str) -> None:
-    """Raises InputError if `form` has a code that `strptime` does not know."""
+    """Raises InputError if `form` has a code that `strptime` does not know, or none and is no example of a number."""
+    if re.fullmatch(POWER, form) or Form.of(form):
+        return
+    if "%" not in form:
+        what = 'neither codes of strptime, such as "%d/%m/%Y", nor 1234.5 as the column has it, such as "1.234,5 €"'
+        raise fault(where, f"format: {quoted(form)} is {what}")
     try:
         datetime.strptime("", form.replace("%-", "%"))
     except (ValueError, re.error) as error:  # that "" does not match says nothing

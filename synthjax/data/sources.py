@@ -90,7 +90,7 @@ def load(
         name: one of
             `digits` (1,797 images 8x8x1, 17 levels) and `breast_cancer` (a table of 569 rows, 30 numbers and the
             diagnosis), which scikit-learn ships;
-            `adult`, `creditcard`, `nyc_taxi`, tables from `data_dir` (see `synthjax.data.table_dataset`);
+            `adult`, `creditcard`, `nyc_taxi`, tables from `data_dir` (see `synthjax.data.known_tables`);
             `mnist`, `fashion_mnist` (the four original IDX files, gzipped or not) and `cifar10` (one `cifar10*.npz`)
             from `data_dir`, else from TFDS;
             `tfds:NAME`, a labelled image set of TFDS;
@@ -284,14 +284,14 @@ def _cut_table(
     name: str, data_dir: str | None, holdout: float, test_file: str | None, target: str | None
 ) -> "tuple[Found, dict[str, np.ndarray]]":
     """A table and the row numbers of its splits; no "test" where the files have their own."""
-    from synthjax.data import readers, table_dataset
+    from synthjax.data import known_tables, readers, table_dataset
 
     if name in _TABLES:
         if test_file:
             raise InputError(
                 f"test={shown(test_file)}: goes with a table in a file; {name} has a test split of its own"
             )
-        found = table_dataset.find(name, _existing(data_dir))
+        found = known_tables.find(name, _existing(data_dir))
     else:
         tests = readers.open_table(_locate(test_file, data_dir)) if test_file else None
         found = table_dataset.Found(readers.open_table(_locate(name, data_dir)), tests)

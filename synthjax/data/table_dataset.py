@@ -3,14 +3,6 @@
 The file is read three times: for the target, which the splits are cut by; for the schema, from training rows only; and
 to encode. Rules between columns may need it once more. What is kept is the encoded rows (f32) and, to fit encodings and
 to find rules, a sample of at most 100,000 training and as many holdout rows.
-
-Data sets known by name, from `data_dir` or a folder of that name in it:
-
-    adult          UCI Adult (Becker & Kohavi 1996): adult.data and adult.test, which is the test split; target
-                   `income`; `?` is missing, here alone; the dots behind the labels of adult.test are taken off
-    creditcard     credit card frauds (Dal Pozzolo et al. 2015): creditcard*.csv, target `Class`
-    nyc_taxi       New York yellow taxi trips: yellow_tripdata*.csv, no target unless one is named
-    breast_cancer  Wisconsin diagnostic breast cancer (Street et al. 1993), from scikit-learn, target `diagnosis`
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,15 +14,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import table_rules
+from synthjax.data import identifiers, table_rules
 from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
 from synthjax.data.description import Description
 from synthjax.data.encoding import Encoder
-from synthjax.data.readers import KNOWN_DELIMITERS, Reader, frame_reader, open_table
+from synthjax.data.number_forms import find as find_form
+from synthjax.data.readers import KNOWN_DELIMITERS, Reader
 from synthjax.data.schema import NUMERIC, Overrides, Schema, check_known, read_overrides
 from synthjax.data.schema_inference import CLASSES, class_order, infer
-from synthjax.data.text_values import NUMBER, Chunk, missing_in, typed
+from synthjax.data.text_values import NUMBER, Chunk, missing_in, to_numbers, typed
 from synthjax.errors import InputError
 from synthjax.rules import Plan, Rule
 
@@ -40,13 +33,6 @@ if TYPE_CHECKING:
 SAMPLE = 100_000
 """Training rows that encodings are fitted on at most; a fixed random sample of more."""
 _SAMPLE_SEED = 3
-_ADULT = (
-    "age workclass fnlwgt education education-num marital-status occupation relationship race sex capital-gain "
-    "capital-loss hours-per-week native-country income"
-)
-_FILES = {"adult": "adult.data", "creditcard": "creditcard*.csv", "nyc_taxi": "yellow_tripdata*.csv"}
-NAMES = ("adult", "breast_cancer", "creditcard", "nyc_taxi")
-"""Tables known by name."""
 
 
 class Found(NamedTuple):
@@ -102,49 +88,6 @@ class Table(NamedTuple):
         return _selected(reader, index, self.schema)
 
 
-def find(name: str, data_dir: str | None) -> Found:
-    """The files of a data set known by name; InputError if they are not there."""
-    if name == "breast_cancer":
-        return _breast_cancer()
-    folders = [Path(data_dir, name), Path(data_dir)] if data_dir else []
-    for folder in filter(Path.is_dir, folders):
-        found = _named(folder, _FILES[name])
-        if len(found) > 1:
-            raise fault(folder, f"{len(found)} files are named {_FILES[name]}; give the path of one as the data set")
-        if found and name == "adult":
-            return _adult(found[0], folder)
-        if found:
-            return Found(open_table(found[0]), target="Class" if name == "creditcard" else None)
-    looked = " and ".join(map(shown, folders)) or "no folder: give one by --data_dir or SYNTHJAX_DATA_DIR"
-    raise InputError(f"{name}: its file {_FILES[name]}[.gz] is not there; looked in {looked}")
-
-
-def _named(folder: Path, pattern: str) -> list[Path]:
-    return sorted({*folder.glob(pattern), *folder.glob(f"{pattern}.gz")})
-
-
-def _adult(data: Path, folder: Path) -> Found:
-    tests = _named(folder, "adult.test")
-    if not tests:
-        raise fault(folder, "adult.test (or adult.test.gz) is missing; it belongs to adult.data")
-    names = tuple(_ADULT.split())
-
-    def clean(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.replace_substring_regex(pc.utf8_trim_whitespace(cells), r"^([<>]=?50K)\.$", r"\1")
-
-    train = open_table(data, names=names, tokens=("?",), clean=clean)
-    return Found(train, open_table(tests[0], names=names, skip=1, tokens=("?",), clean=clean), "income")
-
-
-def _breast_cancer() -> Found:
-    from sklearn.datasets import load_breast_cancer
-
-    data = load_breast_cancer(as_frame=True)
-    classes = tuple(str(name) for name in data.target_names)
-    frame = data.data.assign(diagnosis=np.array(classes)[data.target])
-    return Found(frame_reader(frame, "breast_cancer"), target="diagnosis", classes=classes)
-
-
 # --- the target, which splits are cut by -------------------------------------------------------------------------
 
 
@@ -172,13 +115,23 @@ def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
         return np.zeros(n, np.int32), ()
     joined = pa.chunked_array(parts).unify_dictionaries()
     names = joined.chunk(0).dictionary
-    quantity = len(names) > CLASSES and pc.all(pc.match_substring_regex(names, NUMBER)).as_py()
-    if quantity:
+    if (numbers := _numbers(names)) is not None and (len(names) > CLASSES or (numbers % 1).any()):
         return np.zeros(n, np.int32), ()
     order = list(found.classes or sorted(names.to_pylist(), key=class_order))
     places = {name: i for i, name in enumerate(order)}
     place = np.array([places[name] for name in names.to_pylist()], np.int32)
     return place[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
+
+
+def _numbers(names: pa.Array) -> np.ndarray | None:
+    """The cells as numbers, however they are written; None: some are none."""
+    if not pc.all(pc.match_substring_regex(names, NUMBER)).as_py():
+        cells = names.to_pylist()
+        form = find_form(dict.fromkeys(cells, 1))
+        if form is None or len(cells) <= CLASSES or not form.fits(cells):
+            return None
+        names = form.plain(names)
+    return to_numbers(names)
 
 
 # --- encoding ----------------------------------------------------------------------------------------------------
@@ -260,7 +213,8 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     if wanted:
         where = str(options.schema or reader.where)
         between = table_rules.of(said.rules, frames["train"], frames["holdout"], schema, where)
-    return Measured(schema, between, said.columns, frames["train"])
+    notes = (*reader.notes, *schema.advice(), *between.notes)
+    return Measured(schema, between._replace(notes=notes), said.columns, frames["train"])
 
 
 def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
@@ -280,14 +234,23 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     encoder = _fitted(sample, schema, options.encoding, between.plan, free, reader.where)
     del sample
     notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
-    rows, unseen = _encoded(reader, splits, encoder)
+    made = (field for field in schema.fields if field.kind == "id" and field.pattern not in ("", identifiers.MARK))
+    taken = {field.name: identifiers.Taken(field, sum(map(len, splits.values()))) for field in made}
+    rows, unseen = _encoded(reader, splits, encoder, taken)
     if found.test:
-        extra, more = _encoded(found.test, {"test": None}, encoder)
+        extra, more = _encoded(found.test, {"test": None}, encoder, taken)
         rows, unseen = {**rows, **extra}, {**unseen, **more}
+    encoder = replace(encoder, schema=_marked(schema, taken), free=free and _marked(free, taken))
     for split, counts in unseen.items():
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
-    return rows, encoder, Table(found.train, found.test, schema, between.rules, tuple(notes))
+    return rows, encoder, Table(found.train, found.test, encoder.schema, between.rules, tuple(notes))
+
+
+def _marked(schema: Schema, taken: Mapping[str, identifiers.Taken]) -> Schema:
+    """The schema, its identifiers with what is taken of them."""
+    fields = (replace(f, taken=taken[f.name].hex()) if f.name in taken else f for f in schema.fields)
+    return replace(schema, fields=tuple(fields))
 
 
 def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
@@ -336,7 +299,10 @@ def _places(chunk: Chunk, index: np.ndarray) -> np.ndarray:
 
 
 def _encoded(
-    reader: Reader, splits: Mapping[str, np.ndarray | None], encoder: Encoder
+    reader: Reader,
+    splits: Mapping[str, np.ndarray | None],
+    encoder: Encoder,
+    taken: Mapping[str, identifiers.Taken],
 ) -> tuple[dict[str, Rows], dict[str, dict[str, int]]]:
     """All rows of the splits (None: every row), encoded; and per split the categories that training never saw."""
     rows = {split: _Growing(encoder.width, None if index is None else len(index)) for split, index in splits.items()}
@@ -344,6 +310,8 @@ def _encoded(
     for chunk in reader.chunks():
         frame = typed(chunk, encoder.schema, reader.tokens, reader.where)
         units, known = encoder.units(frame)
+        for name, classes in taken.items():
+            classes.add(frame[name])
         try:
             y = encoder.labels(frame)
         except InputError as error:

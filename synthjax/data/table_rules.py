@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthjax import rules
 from synthjax.data.arrays import fault, quoted, shown
+from synthjax.data.arrow_types import from_frame
 from synthjax.data.schema import DISCRETE, NUMERIC, Kind, Schema, check_known
 from synthjax.data.schema_inference import infer
-from synthjax.data.text_values import Chunk, from_frame
+from synthjax.data.text_values import Chunk
 from synthjax.errors import InputError
 from synthjax.rules import Evidence, Plan, Rule
 from synthjax.rules.chance import contradiction, rates

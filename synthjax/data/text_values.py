@@ -9,7 +9,6 @@ column's: row 1 is the first one below the header.
 
 import functools
 import re
-from datetime import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema
+from synthjax.data.number_forms import Form
+from synthjax.data.schema import NUMERIC, POWER, Field, Schema, entry
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,12 +27,29 @@ NUMBER = r"^-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
 """What counts as a number: no leading zeros (a code), no plus sign, no more than 15 digits before the point."""
 INFINITE = r"(?i)^[+-]?(inf|infinity)$"
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y")
-_TIMES = ("", " %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f")
-FORMATS = tuple(date + time + zone for date in _DATES for time in _TIMES for zone in (("", "Z") if time else ("",)))
+_WORDS = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
+_TIMES = (" %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f")
+_HALVES = (" %I:%M %p", " %I:%M:%S %p")
+COMPACT = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+"""Forms of dates that are digits only: numbers and codes may look the same."""
+_SHORT = ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%y")
+WEAK = (
+    *(date + time for date in _SHORT for time in ("", " %H:%M", " %H:%M:%S", *_HALVES)),
+    *("%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p"),
+    *COMPACT,
+)
+"""Forms of dates, months and times of day that are categories as well, where there are few of them."""
+FORMATS = (
+    *(date + time for date in (*_DATES, *_WORDS) for time in ("", *_TIMES, *_HALVES)),
+    *WEAK,
+)
 """Forms of dates that are recognised, in the order in which they are tried."""
-_CODES = {"Y": r"\d{4}", "f": r"\d{1,6}", "b": "[A-Za-z]{3}"}
+_CODES = {"Y": r"\d{4}", "f": r"\d{1,6}", "b": "[A-Za-z]{3}", "B": "[A-Za-z]{3,9}", "p": "[AaPp][Mm]"}
+_CODES |= dict.fromkeys("yMS", r"\d{2}")
+_MONTH = re.compile(r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I)
 _EXACT = 9  # digits after the point up to which a decimal number is written from its rounded value
-_INJECTION = r"^[=+\-@\t]"
+_INJECTION = r"^([\t\r]|=.*[0-9A-Za-z]|[+\-@].*[(|!])"
+"""Cells that a spreadsheet would run as a formula that does something; +, -5%, ++ and @a are none."""
 
 
 class Chunk(NamedTuple):
@@ -48,43 +65,20 @@ class Chunk(NamedTuple):
         return Chunk(self.cells.filter(pa.array(chosen)), self.rows[chosen])
 
 
-def as_text(table: pa.Table, where: object = "table") -> pa.Table:
-    """Typed Arrow columns as strings, missing values as empty ones.
-
-    Raises:
-        InputError: a column of lists, structures or bytes, which is named.
-    """
-    columns = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            raise fault(where, f"column {shown(name)} holds {kind}: numbers, text, truth values and times are read")
-        if pa.types.is_date(kind):
-            text = pc.strftime(column, format="%Y-%m-%d")
-        elif pa.types.is_timestamp(kind):  # nanoseconds are cut off
-            text = pc.strftime(column.cast(pa.timestamp("us"), safe=False), format="%Y-%m-%d %H:%M:%S")
-        else:
-            text = column.cast(pa.string())
-        columns.append(pc.fill_null(text, ""))
-    return pa.table(columns, names=table.column_names)
-
-
-def from_frame(frame: "pd.DataFrame", where: object = "table") -> pa.Table:
-    """A DataFrame of any types as text."""
-    frame = frame.rename(columns=str)
-    try:
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise fault(where, f"mixed types in a column: {' '.join(str(error).split())}") from error
-    return as_text(table, where)
-
-
 # --- text to values ----------------------------------------------------------------------------------------------
 
 
 def to_numbers(cells: pa.Array) -> np.ndarray:
     """Cells that all match NUMBER as f64; a chunked array is taken too."""
     return np.asarray(cells.cast(pa.float64()))
+
+
+def plain_numbers(cells: pa.Array, form: str) -> pa.Array:
+    """Cells as Python writes numbers; null where they are none of the form of a field."""
+    known = Form.of(form)
+    plain = known.plain(cells) if known else cells
+    good = pc.match_substring_regex(plain, NUMBER)
+    return pc.if_else(good, plain, pa.scalar(None, pa.string()))
 
 
 def to_seconds(cells: pa.Array, form: str) -> np.ndarray:
@@ -94,7 +88,9 @@ def to_seconds(cells: pa.Array, form: str) -> np.ndarray:
     if "%f" not in form:  # times of Parquet files always have a fraction, and dates a time
         cells = pc.replace_substring_regex(cells, r"\.0+$" if "H" in form else r" 00:00:00(\.0+)?$", "")
     text = cells.to_pandas()
-    times = pd.to_datetime(text, format=plain_format(form), errors="coerce").astype("datetime64[us]")
+    zoned = "%z" in form
+    times = pd.to_datetime(text, format=plain_format(form), errors="coerce", utc=zoned)
+    times = (times.dt.tz_localize(None) if zoned else times).astype("datetime64[us]")
     numbers = times.to_numpy().astype(np.int64) / 1e6
     return np.where(times.isna(), np.nan, numbers)
 
@@ -105,20 +101,30 @@ def plain_format(form: str) -> str:
 
 
 def date_formats(cell: str) -> list[str]:
-    """Those of FORMATS that fit a cell, by shape; an offset from UTC at its end, +02:00, is part of the form."""
-    if not cell[:1].isdecimal():  # as all forms begin: most columns of text are no dates
+    """Those of FORMATS that fit a cell, by shape.
+
+    An offset from UTC at its end is part of the form, as +02:00, and as %z where offsets differ from row to row.
+    """
+    if not cell[:1].isdecimal() and not _MONTH.match(cell):  # as all forms begin: most columns of text are no dates
         return []
-    offset = re.search(r"(?<=:\d\d)(\.\d+)?([+-]\d\d:?\d\d)$", cell)
+    offset = re.search(r"(?<=:\d\d)(\.\d+)?([+-]\d\d:?\d\d|Z)$", cell)
     end = offset[2] if offset else ""
-    cell = cell.removesuffix(end)
-    return [form + end for form in FORMATS if not (end and form.endswith("Z")) and re.fullmatch(shape(form), cell)]
+    forms = [form for form in FORMATS if re.fullmatch(shape(form), cell.removesuffix(end))]
+    return [form + end for form in forms] + ([form + "%z" for form in forms] if end else [])
+
+
+def offset(form: str) -> float:
+    """The offset from UTC at the end of a form, in seconds; 0 if there is none."""
+    found = re.search(r"([+-])(\d\d):?(\d\d)$", form)
+    return float(f"{found[1]}{int(found[2]) * 3600 + int(found[3]) * 60}") if found else 0.0
 
 
 @functools.cache
 def shape(form: str) -> str:
     """A regular expression for dates of a form, padded or not."""
     pieces = re.split(r"%-?(\w)", form)
-    return "".join(_CODES.get(piece, r"\d{1,2}") if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
+    other = r"\d{2}" if form in COMPACT else r"\d{1,2}"
+    return "".join(_CODES.get(piece, other) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
 def resolution(field: Field) -> float:
@@ -172,14 +178,15 @@ def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray
         values = to_seconds(present, field.format)
         good = ~np.isnan(values)
     else:
-        good = np.asarray(pc.match_substring_regex(present, NUMBER))
-        values = to_numbers(present) if good.all() else np.empty(0)
-        good = np.isfinite(values) if good.all() else good
+        values = to_numbers(plain_numbers(present, field.format))
+        good = np.isfinite(values)
     if not good.all():
         place = int(np.argmin(good))
-        what = f"a date like {field.format}" if field.kind == "datetime" else "a finite number"
+        what = "a finite number" + (f" like {field.format}" if field.format else "")
+        what = f"a date like {field.format}" if field.kind == "datetime" else what
         found = int(rows[~absent][place]), present[place].as_py()
-        raise cell_fault(where, found, field.name, f"not {what}")
+        remedy = f"mend it, or put {entry(field.name, missing=[*field.tokens, found[1][:64]])} into a schema file"
+        raise cell_fault(where, found, field.name, f"not {what}: {remedy} if that says that a value is missing")
     full = np.full(len(cells), np.nan)
     full[~absent] = values
     if field.kind == "datetime":
@@ -211,8 +218,8 @@ def written(frame: "pd.DataFrame", schema: Schema, safe: bool = False) -> pa.Tab
     Args:
         frame: some or all columns of the schema.
         schema: of the columns.
-        safe: put a `'` before text that a spreadsheet would run as a formula, which begins with = + - @ or a tab;
-            never before numbers.
+        safe: put a `'` before text that a spreadsheet would run as a formula: what begins with a tab, with = and is not
+            of signs alone, or with + - @ and calls something; never before numbers.
     """
     columns = []
     for name in frame.columns:
@@ -230,9 +237,14 @@ def number_text(values: np.ndarray, field: Field) -> pa.Array:
     """Numbers or times as the field spells them; null where missing."""
     if field.kind == "datetime":
         return _time_text(values.astype("datetime64[us]"), field)
-    values = np.asarray(values, np.float64)
+    text = _plain_text(np.asarray(values, np.float64), field)
+    form = Form.of(field.format)
+    return form.spelt(text) if form else text
+
+
+def _plain_text(values: np.ndarray, field: Field) -> pa.Array:
     absent = np.isnan(values)
-    if field.format:
+    if re.fullmatch(POWER, field.format):
         return pa.array(
             [None if gone else format(value, field.format) for value, gone in zip(values, absent, strict=True)]
         )
@@ -279,8 +291,10 @@ def _time_text(times: np.ndarray, field: Field) -> pa.Array:
     micro = pa.array(times, pa.timestamp("us"))
     whole = micro.cast(pa.timestamp("s"), safe=False)
     pieces = []
-    for piece in filter(None, re.split(r"(%-\w|%f)", field.format)):
-        if piece == "%f":
+    for piece in filter(None, re.split(r"(%-\w|%f|%z)", field.format)):
+        if piece == "%z":
+            pieces.append(pa.scalar("+00:00"))
+        elif piece == "%f":
             fraction = pc.strftime(micro, format="%S")
             pieces.append(pc.utf8_slice_codeunits(fraction, 3, 3 + digits))
         else:
@@ -298,36 +312,3 @@ def _guarded(text: pa.Array) -> pa.Array:
 def guard_name(name: object) -> str:
     """A column's name as a safe header spells it."""
     return f"'{name}" if re.match(_INJECTION, str(name)) else str(name)
-
-
-def storage_type(field: Field) -> pa.DataType:
-    """The Arrow type in which a Parquet file holds a field's values."""
-    if field.kind in DISCRETE and RARE in field.categories:
-        return pa.string()
-    name = field.storage
-    if zoned := re.fullmatch(r"timestamp\[(\w+), tz=(.+)\]", name):
-        return pa.timestamp(zoned[1], zoned[2])
-    if decimal := re.fullmatch(r"decimal128\((\d+), (-?\d+)\)", name):
-        return pa.decimal128(int(decimal[1]), int(decimal[2]))
-    if coded := re.fullmatch(r"dictionary<values=(string|large_string), indices=(\w+), ordered=([01])>", name):
-        values, indices = map(pa.type_for_alias, (coded[1], coded[2]))
-        return pa.dictionary(indices, values, coded[3] == "1")
-    try:
-        return pa.type_for_alias(name)
-    except ValueError:
-        return pa.string()
-
-
-def stored(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A typed column as a Parquet file holds it; ArrowException or ValueError where it cannot.
-
-    Whole numbers beyond their type are an error; those with a fraction are rounded where a type has fewer digits.
-    """
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if column.type == kind:
-        return column
-    if pa.types.is_time(kind):  # Arrow has no cast from text
-        return pa.array([text and time.fromisoformat(text) for text in column.to_pylist()], kind)
-    if pa.types.is_dictionary(kind):
-        return column.cast(kind.value_type).dictionary_encode().cast(kind)
-    return column.cast(kind, safe=pa.types.is_integer(kind))

@@ -46,7 +46,7 @@ def main() -> None:
     described = data.describe(asked.table, asked.data_dir, test=asked.test, options=options)
     print(described.report(most=sys.maxsize), flush=True)
     if doubts := described.doubts():
-        print("uncertain; if so, the line to put under `columns:` of a schema file:", *doubts, sep="\n  ", flush=True)
+        print("uncertain; lines go below `columns:` in a schema file:", *doubts, sep="\n  ", flush=True)
     if out:
         files.write(out, described.to_yaml(asked.table))
         target = f" --target={shlex.quote(asked.target)}" if asked.target else ""

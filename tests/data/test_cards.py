@@ -4,10 +4,13 @@ import json
 import logging
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
-from synthjax.data import requests
+from synthjax import data
+from synthjax.data import cards, requests
+from synthjax.data.readers import writing
 from synthjax.model import DataSpec
 
 SPEC = DataSpec("image", (8, 8, 1), 17, ("cat", "dog|<b>"), (0.5, 0.5))
@@ -117,6 +120,25 @@ def test_the_readers_of_the_card_run(tmp_path, monkeypatch):
     exec(code, names)
     assert names["x"].shape == (8, 8, 8, 1)
     assert np.bincount(names["y"]).tolist() == [5, 3]
+
+
+def test_the_reading_line_of_a_table_keeps_zeros_at_the_front(tmp_path, monkeypatch):
+    n = np.arange(120)
+    frame = pd.DataFrame(
+        {"zip": np.where(n % 2, "02116", "94103"), "phone": [f"00{i * 7919:06d}" for i in n], "age": n % 50, "b": n % 2}
+    )
+    frame.to_csv(tmp_path / "real.csv", index=False)
+    encoder = data.load(str(tmp_path / "real.csv")).encoder
+    table = requests.describe_table(encoder)
+    request = {"form": "csv", "table": table}
+    with writing(tmp_path / "set.csv", encoder.schema) as put:
+        put(encoder.rows(np.zeros((5, len(encoder.codings)), np.float32)))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec("\n".join(cards._reader_lines("set.csv", request)), names)
+    read = names["frame"]
+    assert read["zip"].isin(["02116", "94103"]).all() and read["phone"].str.len().eq(8).all()
+    assert read["age"].dtype == np.int64 and read["b"].dtype == np.int64
 
 
 def test_pngs_use_the_whole_range_of_grey(tmp_path):

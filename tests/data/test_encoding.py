@@ -251,7 +251,7 @@ def test_identifiers_are_new_and_do_not_repeat_over_blocks():
     assert encoder.decode(x, seed=7, start=200)["key"].tolist() == blocks[1].tolist()
     assert encoder.decode(x, seed=8)["key"].tolist() != blocks[0].tolist()
     counted, frame, _ = table({"id": range(1000, 1200), "x": range(200, 0, -1)}, "minmax")
-    assert counted.decode(counted.encode(frame), start=10)["id"].tolist() == list(range(11, 211))
+    assert counted.decode(counted.encode(frame), start=10)["id"].tolist() == list(range(10_011, 10_211))
 
 
 def test_three_hundred_thousand_categories_are_codes():

@@ -12,7 +12,7 @@ import pytest
 from people import N, people, read, write
 
 from synthjax import data
-from synthjax.data import readers
+from synthjax.data import csv_layout, readers
 from synthjax.data.readers import writing
 from synthjax.errors import InputError
 
@@ -240,6 +240,7 @@ def test_loading_takes_the_memory_of_the_encoded_rows_once(tmp_path, monkeypatch
     from synthjax.data import table_dataset
 
     monkeypatch.setattr(readers, "BLOCK", 1 << 17)
+    monkeypatch.setattr(csv_layout, "BLOCK", 1 << 17)
     monkeypatch.setattr(table_dataset, "SAMPLE", 1000)
     monkeypatch.setattr(readers, "COLUMN_BLOCK", 1 << 11)
     n, columns = 40_000, 60

@@ -1,5 +1,6 @@
 """Types of Parquet files: read, kept in the schema and written again."""
 
+import re
 from datetime import time as clock
 from decimal import Decimal
 
@@ -9,11 +10,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from synthjax import data
 from synthjax.data import column_units
+from synthjax.data.arrow_types import as_text
 from synthjax.data.readers import open_table, writing
 from synthjax.data.schema import Field, Schema
 from synthjax.data.schema_inference import infer
-from synthjax.data.text_values import Chunk, as_text, typed
+from synthjax.data.text_values import Chunk, typed
 from synthjax.errors import InputError
 
 
@@ -48,6 +51,70 @@ def test_identifiers_of_nineteen_digits_stay_within_their_type(tmp_path, low):
         put(made)
     out = pq.read_table(tmp_path / "out.parquet")["id"]
     assert out.type == pa.int64() and len(out.unique()) == 3000 and pc.min(out).as_py() > 0
+
+
+N = 300
+WHOLE = np.random.default_rng(0).integers(0, 100, N)
+MOMENTS = (1_640_995_200 + np.random.default_rng(1).integers(0, 10**7, N)).tolist()
+DAYS = [f"{2000 + i % 20}{1 + i % 12:02d}{1 + i % 28:02d}" for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.nulls(N),
+        *(pa.array(WHOLE, kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.uint8(), pa.uint32(), pa.uint64())),
+        *(pa.array(WHOLE / 4, kind) for kind in (pa.float16(), pa.float32(), pa.float64())),
+        pa.array(WHOLE % 2 == 0),
+        *(pa.array(list(map(Decimal, WHOLE.tolist())), pa.decimal128(precision, 0)) for precision in (2, 10, 38)),
+        pa.array([Decimal(int(i)) / 4 for i in WHOLE], pa.decimal128(9, 2)),
+        pa.array([Decimal(int(i)) / 4 for i in WHOLE], pa.decimal256(50, 2)),
+        pa.array([f"w{i % 5}" for i in WHOLE], pa.large_string()),
+        pa.array([f"{i},5" for i in WHOLE], pa.large_string()),
+        pa.array([f"{i % 28 + 1:02d}/03/20{i % 20:02d}" for i in WHOLE], pa.large_string()),
+        pa.array([f"w{i % 5}" for i in WHOLE]).dictionary_encode(),
+        pa.array(WHOLE.tolist()).dictionary_encode(),
+        pa.array(list(map(int, DAYS))),
+        pa.array([clock(i % 24, i % 60) for i in range(N)], pa.time32("s")),
+        pa.array([clock(i % 24, i % 60, 5, 250_000) for i in range(N)], pa.time64("us")),
+        pa.array([clock(i % 24, i % 60) for i in range(N)], pa.time64("ns")),
+        pa.array(WHOLE.tolist(), pa.date32()),
+        *(pa.array(MOMENTS, pa.timestamp("s", zone)) for zone in (None, "UTC", "+02:00")),
+        pa.array(MOMENTS, pa.duration("s")),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_every_scalar_type_comes_back_as_it_was(tmp_path, column):
+    """What is read is written again with its type, or is refused before anything is trained."""
+    table = pa.table({"x": column, "y": WHOLE})
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = data.load(str(tmp_path / "a.parquet"))
+    with writing(tmp_path / "b.parquet", found.table.schema) as put:
+        put(found.frame("train"))
+        put(found.encoder.decode(found.encoder.encode(found.frame("test"))))
+    back = pq.read_table(tmp_path / "b.parquet")
+    column = pq.read_table(tmp_path / "a.parquet")[
+        "x"
+    ].combine_chunks()  # a file has no seconds, no dictionary of numbers
+    assert back["x"].type == (pa.int64() if column.type == pa.dictionary(pa.int32(), pa.int64()) else column.type)
+    wanted = column.take(pa.array(found.train.index))
+    wanted = wanted.dictionary_decode() if pa.types.is_dictionary(column.type) else wanted
+    assert back["x"][: len(found.train.y)].cast(wanted.type).to_pylist() == wanted.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[b"a"] * 60, [["a", "b"]] * 60, [{"a": 1}] * 60, pa.array([b"abc"] * 60, pa.binary(3))],
+    ids=["binary", "list", "struct", "fixed"],
+)
+def test_a_column_that_is_not_read_is_refused_with_the_line_that_leaves_it_out(tmp_path, column):
+    pq.write_table(pa.table({"x": column, "y": [i % 7 for i in range(60)]}), tmp_path / "a.parquet")
+    told = r"a.parquet: column x holds .*: numbers, text, .* put `(x: \{kind: text\})` into a schema file"
+    with pytest.raises(InputError, match=told) as caught:
+        data.load(str(tmp_path / "a.parquet"))
+    (tmp_path / "s.yaml").write_text(f"columns:\n  {re.search(told, str(caught.value))[1]}\n")
+    found = data.load(str(tmp_path / "a.parquet"), schema=str(tmp_path / "s.yaml"))
+    assert list(found.encoder.decode(found.train.x)) == ["y"]
 
 
 def test_identifiers_that_a_type_cannot_hold_are_told(tmp_path):

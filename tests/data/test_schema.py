@@ -7,10 +7,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from synthjax.data.arrow_types import as_text, from_frame
 from synthjax.data.column_units import values_of
 from synthjax.data.schema import MISSING, RARE, Schema, read_overrides
 from synthjax.data.schema_inference import infer
-from synthjax.data.text_values import Chunk, as_text, date_formats, from_frame, number_text, typed, written
+from synthjax.data.text_values import Chunk, date_formats, number_text, typed, written
 from synthjax.errors import InputError
 
 
@@ -277,12 +278,13 @@ def test_rows_that_training_never_saw_are_checked_against_the_kinds():
 
 
 def test_text_that_a_spreadsheet_would_run_gets_an_apostrophe():
-    cells = ["=SUM(A1)", "+x", "-x", "@x", "\tx", "x=1", "-5", "plain"]
-    (chunk,) = chunks({"x": cells * 5, "=n": range(40)})
+    risky = ["=SUM(A1)", "=1+1", "@SUM(1)", "+cmd|' /C calc'!A0", "-1+Sheet2!A1", "\t=1", "=x"]
+    plain = ["+", "-", "++", "-5%", "+5%", "@a", "-none-", "=", ">=5", "+49 30 123", "x=1", "-5", "a(b)"]
+    (chunk,) = chunks({"x": (risky + plain) * 5, "=n": range(100), "+": range(100)})
     schema = infer([chunk])
     safe = written(typed(chunk, schema, MISSING, "file"), schema, safe=True)
-    assert safe["x"].to_pylist()[:8] == ["'=SUM(A1)", "'+x", "'-x", "'@x", "'\tx", "x=1", "-5", "plain"]
-    assert safe.column_names == ["x", "'=n"]
+    assert safe["x"].to_pylist()[:20] == [*(f"'{cell}" for cell in risky), *plain]
+    assert safe.column_names == ["x", "'=n", "+"]
 
 
 def test_numbers_of_any_size_keep_their_values():

@@ -170,7 +170,7 @@ def test_no_target_gives_a_reason():
 @pytest.mark.parametrize(
     ("synthetic", "train", "message"),
     [
-        (customers(2, 5), customers(0), "synthetic: 5 rows have a 'churned'; at least 10 are needed"),
+        (customers(2, 4), customers(0), "synthetic: 4 rows have a 'churned'; at least 5 are needed"),
         (customers(2), customers(0).assign(churned="no"), "train: target 'churned' is 'no' in every row"),
     ],
 )

@@ -16,7 +16,7 @@ def folder(tmp_path_factory):
 def test_it_prints_and_writes_a_schema(folder):
     done = run("describe", "--table=shop.csv", "--target=churned", "--out=schema.yaml", folder=folder)
     assert done.code == 0, done.err
-    assert "customer_id" in done.out and "notes: left out as free text" in done.out
+    assert "customer_id" in done.out and "notes: free text is left out" in done.out
     assert "synthesize --table=shop.csv --target=churned --schema=schema.yaml --out=DIR" in done.out
     written = yaml.safe_load((folder / "schema.yaml").read_text())
     assert written["columns"]["visited"] == {"kind": "datetime", "format": "%d/%m/%Y"}

@@ -165,7 +165,7 @@ BAD = {
     "another form of dates": (changed("listed", 3, "2020-05-06"), r"row 4, column 'listed': '2020-05-06' is not a"),
     "an unknown label": (changed("sold", 8, "never"), r"row 9, column 'sold': 'never' is none of the classes"),
     "codes for categories": (lambda f: f.assign(town="17"), r"row 1, column 'town': '17' is like all values"),
-    "too few rows": (lambda f: f[:4], r"4 rows with a 'sold'; at least 10 are needed"),
+    "too few rows": (lambda f: f[:4], r"4 rows with a 'sold'; at least 5 are needed"),
     "no rows": (lambda f: f[:0], r"has a header and no rows"),
 }  # fmt: skip
 

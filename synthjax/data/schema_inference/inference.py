@@ -9,7 +9,6 @@ that turns out to be of more than `statistics.DISTINCT` different numbers is no 
 """
 
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,26 +18,34 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synthjax.data import identifiers
 from synthjax.data.arrays import fault, shown
-from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known
-from synthjax.data.schema_inference.spelling import codes, filler, measured, misspelt
+from synthjax.data.arrow_types import unreadable
+from synthjax.data.number_forms import Form, find
+from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known, entry
+from synthjax.data.schema_inference.spelling import codes, measured, odd_cell
 from synthjax.data.schema_inference.statistics import Tally
-from synthjax.data.text_values import INFINITE, NUMBER, Chunk, cell_fault
+from synthjax.data.text_values import COMPACT, INFINITE, NUMBER, WEAK, Chunk, to_seconds
 from synthjax.errors import InputError
 
 CLASSES = 20
 """Distinct whole numbers up to which an integer target is a class label; beyond, it is a quantity."""
+FEWEST = 6
+"""Different dates that are digits only at least, for numbers of so many are never all dates by chance."""
+FEW = 31
+"""Different months or times of day that are still categories, if many rows share each."""
 MANY = 20
 """Fewest rows that let a column be called identifiers or free text."""
+GROUP = 20
+"""Rows of one identifier at most, on average, for numbers to be identifiers by their name."""
+REPEATED = 0.95
+"""Greatest share of the different numbers expected by chance that identifiers of several rows each are."""
 SHARED = 500_000
 """Numbers and dates shared by many rows that are kept of all columns together, at most 1,000 of each."""
 SHARE = 1e-6
 """Least share of a column's rows that hold a number for it to be kept as a shared one."""
-FORMS = 16
-"""Forms of identifiers that are kept at most."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
-ID_NAME = re.compile(r"(^|[_\s.-])(id|uuid|guid|ID|UUID|GUID)$|[a-z]I[dD]$", re.ASCII)
-"""Names of columns of identifiers."""
+_INFINITE = re.compile(INFINITE)
 
 
 class _Column(Tally):
@@ -46,7 +53,14 @@ class _Column(Tally):
 
     def field(self, min_count: int, target: bool, storage: str, most: int, where: object) -> Field:
         """The column's field, without what `min_count` keeps back; at most so many shared numbers."""
+        if form := self._form_of_numbers(min_count):
+            return self.respell(form).field(min_count, target, storage, most, where)
+        if not _readable(storage) and self.forced.get("kind") != "text":
+            line = entry(self.name, kind="text")
+            raise fault(where, f"{unreadable(self.name, storage)}; put {line} into a schema file to leave it out")
         kind = self._kind(min_count, storage, where)
+        if target and kind == "id" and self.numbers == self.present and "kind" not in self.forced:
+            kind = "integer"  # whatever its name is
         if target and kind == "integer" and self.counts and len(self.counts) <= CLASSES and "kind" not in self.forced:
             kind = "categorical"
         token = self.missing.most_common(1)[0][0] if self.missing else ""
@@ -65,14 +79,25 @@ class _Column(Tally):
             return self._numeric(field, min_count, most, where)
         changes: dict[str, Any] = {}
         if kind == "constant" and self.present < min_count:
-            changes = {"suppressed": self.present}
+            changes = {"suppressed": self.present, "decimals": None}
         elif kind == "constant":
             changes = {"categories": tuple(self.counts or ()), "counts": tuple((self.counts or {}).values())}
         elif kind in DISCRETE:
             changes = dict(zip(("categories", "counts", "suppressed"), self._categories(min_count), strict=True))
         elif kind == "id":
-            changes = dict(zip(("pattern", "counts"), self._pattern(min_count, storage), strict=True))
+            changes = self._identifiers(min_count, storage)
         return replace(field, **changes)
+
+    def _form_of_numbers(self, min_count: int) -> Form | None:
+        """The form of all cells, where they are numbers that are not written as Python writes them."""
+        if "format" in self.forced or self.forced.get("kind", "integer") not in ("continuous", "integer"):
+            return None
+        if not self.counts or self.pruned or (self.numbers == self.present and self.places != {0, 3}):
+            return None
+        if "kind" not in self.forced and len(self.counts) <= MANY and not self._erased(min_count):
+            return None
+        form = None if self.dates == self.present else find(self.counts)
+        return form if form and form.fits(self.counts) else None
 
     def _kind(self, min_count: int, storage: str, where: object) -> Kind:
         forced = self.forced.get("kind")
@@ -80,39 +105,64 @@ class _Column(Tally):
         if forced or not self.present:
             return self._checked(forced, where) if forced and self.present else "constant"
         if self.infinite and self.numbers and self._numbers_and_infinities():
-            raise cell_fault(where, self.infinite, self.name, "not a finite number")
+            raise self._odd(self.infinite, "not a finite number", [*filter(_INFINITE.match, self.counts or ())], where)
         if distinct == 1 and not self.missing and self.present >= min_count:
             return "constant"
         if distinct == 2 and self.counts and {cell.lower() for cell in self.counts} in _TRUTHS:
             return "boolean"
+        if self.dates == self.present and self._dated(distinct, min_count, storage):
+            return "datetime"
         if self.numbers == self.present:
             return self._number_kind()
-        if self.dates == self.present:
-            return "datetime"
         if self.no_date and storage.startswith(("date", "timestamp")):
-            raise cell_fault(where, self.no_date, self.name, "a date that cannot be read: years 1 to 9999 can")
-        if not codes(self.counts or {}):
+            raise self._odd(self.no_date, "a date that cannot be read: years 1 to 9999 can", [self.no_date[1]], where)
+        if not codes(self.counts or {}, self._erased(min_count)):
             self._check_words(distinct, min_count, where)
-        return self._text_kind(distinct)
+        return self._text_kind(distinct, min_count)
+
+    def _dated(self, distinct: int, min_count: int, storage: str) -> bool:
+        """Whether cells that are all dates are nothing else: numbers, or categories where many rows share each."""
+        form = self.forms[0] if self.forms else ""
+        if form not in WEAK or storage.startswith(("date", "time")):
+            return True
+        if form in COMPACT:
+            return distinct > FEWEST
+        return distinct > FEW or self._erased(min_count)
 
     def _check_words(self, distinct: int, min_count: int, where: object) -> None:
         """Raises InputError where cells that are taken for words were meant as numbers, dates or times."""
         counts: Mapping[str, int] = self.counts or {}
         if distinct <= MANY:
             return
-        advice = "or say `kind: categorical` of the column in a schema file"
-        if self.no_number and (what := misspelt(counts)):
-            raise cell_fault(where, self.no_number, self.name, f"{what}, {advice}")
-        if (token := filler(counts)) is not None:
-            advice = f"{advice}; is {shown(token)!r} a missing value? Then say `missing: [{token!r}]` there"
-        for good, bad, what in ((self.numbers, self.no_number, "number"), (self.dates, self.no_date, "date")):
+        if self.no_number and "format" not in self.forced and (form := find(counts)):
+            odd = [cell for cell in counts if not form.fits([cell])]
+            bad = self.no_number if self.no_number[1] in odd or not odd else (-1, odd[0])
+            raise self._odd(bad, f"not a number like {form.example}, as nearly all others are", odd, where, form)
+        weak = (self.forms or [""])[0] in WEAK
+        for good, first, what in ((self.numbers, self.no_number, "number"), (self.dates, self.no_date, "date")):
             likely = 2 * good > self.present or self.counts is None  # None: far too many different numbers
-            if bad and (good >= 0.9 * self.present or (likely and self._erased(min_count))):
-                most = f"as {good:,} of the {self.present:,} values are: mend it"
-                raise cell_fault(where, bad, self.name, f"not a {what}, {most}, {advice}")
+            likely = likely and not (weak and what == "date")
+            if first and (good >= 0.9 * self.present or (likely and self._erased(min_count))):
+                odd = self._no_numbers() if what == "number" else self._no_dates()
+                raise self._odd(first, f"not a {what}, as {good:,} of the {self.present:,} values are", odd, where)
         if self._erased(min_count) and 2 * (found := measured(counts)) > self.present and self.no_date:
-            what = f"none that is known, while {found:,} of the {self.present:,} cells look like numbers or times"
-            raise cell_fault(where, self.no_date, self.name, f"{what}: write plain numbers or full dates, {advice}")
+            what = f"of no form that is known, while {found:,} of the {self.present:,} cells look like numbers or times"
+            raise self._odd(self.no_date, what, [], where)
+
+    def _no_numbers(self) -> list[str]:
+        """Cells that are no numbers."""
+        return [cell for cell in self.counts or () if not re.match(NUMBER, cell)]
+
+    def _no_dates(self) -> list[str]:
+        """Cells that are no dates."""
+        cells = pa.array(self.counts or (), pa.string())
+        return cells.filter(pa.array(np.isnan(to_seconds(cells, (self.forms or [""])[0])))).to_pylist()
+
+    def _odd(
+        self, found: tuple[int, str], what: str, odd: list[str], where: object, form: Form | None = None
+    ) -> InputError:
+        said = {"format": form.example} if form else {}
+        return odd_cell(where, found, self.name, what, odd, {**said, "missing": list(self.forced.get("missing", ()))})
 
     def _erased(self, min_count: int) -> bool:
         """Whether most rows would end in RARE if the cells were categories."""
@@ -128,11 +178,17 @@ class _Column(Tally):
 
     def _checked(self, forced: Kind, where: object) -> Kind:
         """A kind that a person chose, if the cells allow it."""
-        bad = self.no_number or self.infinite if forced in ("continuous", "integer") else self.no_date
+        numbers = forced in ("continuous", "integer")
+        bad = self.no_number or self.infinite if numbers else self.no_date
+        like = f" like {self.forced['format']}" if "format" in self.forced else ""
         if forced in NUMERIC and bad:
-            raise cell_fault(where, bad, self.name, f"not of kind {forced}, which the schema file asks for")
+            form = None if like or not numbers else find(self.counts or {})
+            odd = self._no_numbers() if numbers and not form else self._no_dates() if not numbers else []
+            raise self._odd(bad, f"not of kind {forced}{like}, which the schema file asks for", odd, where, form)
         if forced == "datetime" and self.dates < self.present:
-            raise fault(where, f"column {shown(self.name)!r} holds no dates that are recognised; give their format")
+            line = entry(self.name, kind="datetime", format="%Y%m%d")
+            what = f"holds no dates that are recognised{like}; give their format, as in {line}"
+            raise fault(where, f"column {shown(self.name)!r} {what}")
         if forced == "constant" and len(self.counts or ()) != 1:
             raise fault(where, f"column {shown(self.name)!r} holds several values; it is not constant")
         return forced
@@ -142,20 +198,31 @@ class _Column(Tally):
             return "continuous"
         low, high = self.number_ends.low[0], self.number_ends.high[-1]
         dense = self.present >= MANY and self.rising and self.present > 0.5 * (high - low + 1)
-        different = self.counts is None or len(self.counts) == self.present
-        named = self.present >= MANY and different and bool(ID_NAME.search(self.name))
-        return "id" if dense or named else "integer"
+        return "id" if dense or self._named(low, high) else "integer"
 
-    def _text_kind(self, distinct: int) -> Kind:
+    def _named(self, low: float, high: float) -> bool:
+        """Whether whole numbers are identifiers by their name, each of one row or of a few."""
+        distinct = self.present if self.counts is None else len(self.counts)
+        if self.present < MANY or distinct < MANY or not self.named:
+            return False
+        if distinct == self.present:
+            return True
+        chance = (high - low + 1) * -math.expm1(-self.present / (high - low + 1))  # different ones, were they random
+        return self.present <= GROUP * distinct and distinct < REPEATED * chance
+
+    def _text_kind(self, distinct: int, min_count: int) -> Kind:
         """Categories, unless most rows hold a text of their own: identifiers if single words, each of them once."""
         counts: Mapping[str, int] = self.counts or {}
         kept = sum(counts.values())  # less than `present` where the rarest were no longer counted
         repeated = kept > 0.5 * self.present if self.pruned else distinct <= 0.5 * self.present
-        if self.present < MANY or repeated:
+        single = all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in list(counts)[:1000])
+        coded = single and sum(bool(re.search("[0-9]", cell)) for cell in counts) > 0.9 * len(counts)
+        if self.present < MANY or (repeated and not (coded and self._erased(min_count))):
             return "categorical"
-        if not all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in list(counts)[:1000]):
+        if not single:
             return "text"
-        return "id" if self.pruned or distinct == self.present else "categorical"
+        own = self.pruned or distinct == self.present
+        return "id" if own or (coded and self._erased(min_count)) else "categorical"
 
     def _numeric(self, field: Field, min_count: int, most: int, where: object) -> Field:
         """The field of numbers or dates; a constant one, always missing, where too few rows have a value."""
@@ -166,7 +233,8 @@ class _Column(Tally):
             raise fault(where, f"column {shown(self.name)!r}: min and max are for numbers, not for dates")
         measured = ends.bounds()
         if measured is None and None in public:
-            return replace(field, kind="constant", suppressed=self.present)
+            form = self._form(field.storage) if dates else ""
+            return replace(field, kind="constant", suppressed=self.present, format=form)
         *found, clipped = measured or (0.0, 0.0, 0)
         low, high = (own if given is None else float(given) for own, given in zip(found, public, strict=True))
         if low > high:
@@ -183,16 +251,16 @@ class _Column(Tally):
             shared_rows=shared_rows,
             decimals=None if scientific else (min(self.digits), self.digits[1]),
             figures=self.figures if scientific else 0,
-            format=self._form(field.storage) if dates else self.power,
+            format=self._form(field.storage) if dates else self.form.example if self.form else self.power,
         )
 
     def _form(self, storage: str) -> str:
         form = (self.forms or [""])[0]
-        if storage.startswith("timestamp") and self.finest >= 1:  # written to the microsecond, whatever it means
-            form = form[: form.index(" ")] if self.finest == 86400 else form.replace(".%f", "")
+        if storage.startswith("time") and self.finest >= 1:  # written to the microsecond, whatever it means
+            form = form[: form.index(" ")] if " " in form and self.finest == 86400 else form.replace(".%f", "")
         if "date" in self.unpadded:
             form = form.replace("%d", "%-d").replace("%m", "%-m")
-        return form.replace("%H", "%-H") if "hour" in self.unpadded else form
+        return form.replace("%H", "%-H").replace("%I", "%-I") if "hour" in self.unpadded else form
 
     def _categories(self, min_count: int) -> tuple[tuple[str, ...], tuple[int, ...], int]:
         """Names by falling count, their counts, and how many were merged into RARE, which comes last."""
@@ -204,40 +272,22 @@ class _Column(Tally):
             kept = [*(pair for pair in kept if pair[0] != RARE), (RARE, left)]
         return tuple(name for name, _ in kept), tuple(n for _, n in kept), rare
 
-    def _pattern(self, min_count: int, storage: str) -> tuple[str, tuple[int, ...]]:
-        """The forms of identifiers, the most frequent first, and how often each is; whole numbers count on from 1.
-
-        A form that fewer than `min_count` of the cells looked at share is left out, for it could single one out.
-        """
-        if self.numbers == self.present:
-            return "", ()
-        cells = list(self.counts or ())
-        cells = cells[:: len(cells) // 1000 + 1]
-        groups: dict[str, list[str]] = {}
-        for cell in cells:
-            groups.setdefault(_mask(cell), []).append(cell)
-        if len(groups) > 1 and storage in ("int64", "uint64"):
-            return "9" * max(len(mask.lstrip("-")) for mask in groups), ()
-        if len(cells) < min_count:  # what so few share would give them away
-            return "a" * min(max(map(len, cells), default=1), 16), ()
-        if len(groups) == 1:
-            return _form(*groups.popitem()), ()
-        shared = sorted((pair for pair in groups.items() if len(pair[1]) >= min_count), key=lambda pair: -len(pair[1]))
-        if shared:
-            return "|".join(_form(*pair) for pair in shared[:FORMS]), tuple(len(pair[1]) for pair in shared[:FORMS])
-        prefix = os.path.commonprefix(cells)  # noqa: RUF071  (letters, not folders)
-        return "".join(f"\\{letter}" for letter in prefix) + "a" * min(max(map(len, groups)) - len(prefix), 16), ()
+    def _identifiers(self, min_count: int, storage: str) -> dict[str, Any]:
+        """What a field says of identifiers."""
+        counts = self.counts if self.counts is not None and not self.pruned else {}
+        if self.numbers == self.present and self.whole:
+            look = identifiers.of_numbers(self.number_ends.low[0], self.number_ends.high[-1], self.present, storage)
+        else:
+            cells = list(self.counts or ())
+            look = identifiers.of_texts(cells[:: len(cells) // 1000 + 1], self.present, min_count, storage)
+        return look._asdict() | {"sizes": identifiers.sizes(counts.values(), min_count)}
 
 
-def _form(mask: str, cells: list[str]) -> str:
-    """The mask of some cells with what all of them share in its position."""
-    columns = zip(mask, zip(*cells, strict=True), strict=True)
-    return "".join(f"\\{letters[0]}" if len(set(letters)) == 1 else letter for letter, letters in columns)
-
-
-def _mask(cell: str) -> str:
-    """9 for a digit, a and A for letters, punctuation as it is; what is beyond ASCII is a letter."""
-    return re.sub(r"[^\x00-\x7f]", "a", re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub("[0-9]", "9", cell))))
+def _readable(storage: str) -> bool:
+    """Whether a column of a Parquet file holds values that are read, by its Arrow type."""
+    return not re.match(
+        r"(large_|fixed_size_)?(list|binary)|struct|map|union|dense_|sparse_|month_|extension|run_end", storage
+    )
 
 
 def infer(

@@ -1,50 +1,29 @@
 """Cells that people read as numbers or times and programs do not: they are told, not taken for words.
 
-A column of "0,5" would become a categorical one, whose values are too rare to be given away, and one of times at
-several offsets from UTC (a clock that changes in summer) free text, which is dropped: both lost without a word.
+A column of numbers among which some cells are words, or of times in no form that is known, would become a categorical
+one, whose values are too rare to be given away: lost without a word.
 """
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
-from synthjax.data.text_values import NUMBER
+from synthjax.data.arrays import fault, shown
+from synthjax.data.schema import entry
+from synthjax.data.text_values import NUMBER, cell_fault
+from synthjax.errors import InputError
 
-SHARE = 0.9
-"""Of the cells that a spelling has to fit to be told."""
-SPELLINGS = {
-    r"[+-]?\d{1,3}(\.\d{3})+,\d+": "a number with points and a decimal comma: write 1234.5",
-    r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?": "a number with commas in it: write 1234.5, or 1.234 if it is a decimal comma",
-    r"[+-]?\d*,\d+": "a number with a decimal comma: write decimal points",
-    r"\+\d{1,9}(\.\d*)?": "a number with a plus sign: leave the sign out",
-    r"[+-]?[$€£¥₹] ?[+-]?\d[\d,.]*|[+-]?\d[\d,.]* ?[$€£¥₹]": "an amount with its currency: write the number alone",
-    r"[+-]?\d[\d,.]* ?%": "a number with a percent sign: write the number alone",
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)? ?([+-]\d\d:?\d\d|[A-Z]{3,4})": "a time with a zone, which differs "
-    "from row to row or has a name: write all times in one zone, as +02:00, Z or nothing",
-}
-"""Regular expression -> what a cell that it fits is. Later ones also take what earlier ones do."""
+_LISTED = 8
+"""Cells that a message names at most."""
 _TIMES = (
     r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?",
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d\d)([ T].*)?",
+    r"[+-]?[$€£¥₹]? ?[+-]?\d{1,9}([.,]\d{3})*([.,]\d+)?( ?[$€£¥₹%])?",
 )
-_MEASURED = re.compile("|".join(f"(?:{pattern})$" for pattern in (NUMBER, *SPELLINGS, *_TIMES)))
+_MEASURED = re.compile("|".join(f"(?:{pattern})$" for pattern in (NUMBER, *_TIMES)))
 _CODE = re.compile(r"0\d+$")
-
-
-def misspelt(counts: Mapping[str, int]) -> str | None:
-    """What the cells of a column are, if nearly all of them are of one of the SPELLINGS; None: none of them.
-
-    Args:
-        counts: distinct cell -> rows that hold it.
-    """
-    if not counts:
-        return None
-    needed = SHARE * sum(counts.values())
-    fitting: set[str] = set()
-    for pattern, what in SPELLINGS.items():
-        fitting |= {cell for cell in counts if re.fullmatch(pattern, cell)}
-        if sum(counts[cell] for cell in fitting) >= needed:
-            return what
-    return None
+_LETTERED = re.compile(r"[A-Za-z][\d.]+$")
+_SEVERAL = 5
 
 
 def measured(counts: Mapping[str, int]) -> int:
@@ -52,14 +31,37 @@ def measured(counts: Mapping[str, int]) -> int:
     return sum(n for cell, n in counts.items() if _MEASURED.match(cell))
 
 
-def codes(counts: Mapping[str, int]) -> bool:
-    """Whether cells are digits only, some with leading zeros, as those of postcodes, which are no quantities."""
+def codes(counts: Mapping[str, int], erased: bool) -> bool:
+    """Whether cells are codes, which are no quantities: digits only, some with leading zeros, as those of postcodes; or
+    numbers beside several that have a letter, as those of diseases, unless most would be `erased` as categories."""
     others = [cell for cell in counts if not re.match(NUMBER, cell)]
-    return bool(others) and all(map(_CODE.match, others)) and all(map(str.isdigit, counts))
+    if others and all(map(_CODE.match, others)):
+        return all(map(str.isdigit, counts))
+    lettered = [cell for cell in others if _LETTERED.match(cell)]
+    return not erased and len(lettered) >= max(_SEVERAL, 0.9 * len(others))
 
 
-def filler(counts: Mapping[str, int]) -> str | None:
-    """The cell that most of those which are no numbers, dates or times hold, as `?` or `unknown`; None: no such."""
-    others = {cell: n for cell, n in counts.items() if not _MEASURED.match(cell)}
-    most = max(others, key=lambda cell: others[cell], default=None)
-    return most if most is not None and 1 < others[most] >= 0.5 * sum(others.values()) else None
+def odd_cell(
+    where: object, found: tuple[int, str], name: str, what: str, odd: list[str], said: dict[str, Any]
+) -> InputError:
+    """The error that a cell is not what its column seems to hold, with the lines that settle it.
+
+    Args:
+        where: the file.
+        found: row and text of the cell; a row below 0 is not known.
+        name: of the column.
+        what: the cell is.
+        odd: all such cells; none if missing values are no explanation.
+        said: of the column so far, with `missing`.
+    """
+    lines = []
+    if odd and len(odd) <= _LISTED and all(len(cell) <= 64 for cell in odd):
+        means = f"{shown(odd[0])!r} means" if len(odd) == 1 else "these cells mean"
+        line = entry(name, **{**said, "missing": [*said["missing"], *odd]})
+        lines.append(f"{line} if {means} that a value is missing")
+    lines.append(f"{entry(name, kind='categorical')} if the cells are names")
+    lines.append(f"{entry(name, kind='text')} to leave the column out")
+    what = f"{what}: mend it, or put {', or '.join(lines)}, below `columns:` in a schema file"
+    if found[0] < 0:
+        return fault(where, f"column {shown(name)!r}: {shown(found[1])!r} is {what}")
+    return cell_fault(where, found, name, what)

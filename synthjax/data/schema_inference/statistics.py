@@ -4,17 +4,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synthjax.data.number_forms import Form
 from synthjax.data.schema import DISCRETE
-from synthjax.data.text_values import INFINITE, NUMBER, date_formats, missing_in, to_numbers, to_seconds
+from synthjax.data.text_values import INFINITE, NUMBER, date_formats, missing_in, offset, to_numbers, to_seconds
 
+_DIGITS = r"^(\d{6}|\d{8}|\d{12}|\d{14})$"
 DISTINCT = 1000
 """Distinct numbers up to which a numeric column's values are counted one by one."""
+ID_NAME = re.compile(
+    r"(^|[_\s.-])(id|ID|uuid|guid|UUID|GUID|nr|nbr|no|No|number)$|^id[_\s.-]|[a-z](I[dD]|Nr|No|Number)$", re.ASCII
+)
+"""Names of columns of identifiers."""
 CATEGORIES = 1_000_000
 """Distinct cells of a column that are kept at most."""
 TRACKED = 1 << 15
@@ -114,9 +120,14 @@ class Tally:
         self.no_date: tuple[int, str] | None = None
         self.first_date: tuple[int, str] | None = None
         self.infinite: tuple[int, str] | None = None
-        self.forms: list[str] | None = [forced["format"]] if "format" in forced else None
+        self.form = Form.of(forced.get("format", ""))
+        dates = "%" in forced.get("format", "") and not self.form
+        self.forms: list[str] | None = [forced["format"]] if dates else None
         self.unpadded: set[str] = set()
         self.digits = [99, 0]
+        self.places: set[int] = set()
+        self.compact = True
+        self.named = bool(ID_NAME.search(name))
         self.scientific = False
         self.figures = 0
         self.powers: set[str] = set()
@@ -138,14 +149,35 @@ class Tally:
             distinct, counts = distinct.filter(pa.array(~absent)), counts[~absent]
         if not len(distinct):
             return
+        self._add(distinct, counts, cells, rows)
+
+    def respell(self, form: Form) -> Self:
+        """The same column, its cells read as numbers of a form that all of them have."""
+        other = type(self)(self.name, {**self.forced, "format": form.example}, self.number_ends.k, self.tokens)
+        cells = pa.array(self.counts or (), pa.string())
+        other._add(cells, np.array(list((self.counts or {}).values())), cells, np.arange(len(cells)))
+        other.rows, other.missing, other.rising = self.rows, self.missing, False
+        return other
+
+    def _add(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
         self.present += int(counts.sum())
-        numeric = np.asarray(pc.match_substring_regex(distinct, NUMBER))
-        self._add_numbers(distinct, counts, numeric, cells, rows)
-        if not numeric.all():
+        plain = self.form.plain(distinct) if self.form else distinct
+        numeric = np.asarray(pc.fill_null(pc.match_substring_regex(plain, NUMBER), False))
+        self._add_numbers(distinct, plain, counts, numeric, cells, rows)
+        if not numeric.all() or self._compact(distinct, self.present - int(counts.sum())):
             self._add_dates(distinct, counts, cells, rows)
         self._count(distinct, counts, bool(numeric.all()))
 
-    def _add_numbers(self, distinct, counts, numeric, cells, rows) -> None:
+    def _compact(self, distinct: pa.Array, before: int) -> bool:
+        """Whether numbers may be dates too: those of digits only, or of a form that a person gave."""
+        if "format" in self.forced:
+            return not self.form
+        self.compact = (
+            self.compact and self.dates == before and bool(pc.all(pc.match_substring_regex(distinct, _DIGITS)).as_py())
+        )
+        return self.compact
+
+    def _add_numbers(self, distinct, plain, counts, numeric, cells, rows) -> None:
         if not numeric.all():
             self.rising = False
             infinite = np.asarray(pc.match_substring_regex(distinct, INFINITE))
@@ -153,7 +185,7 @@ class Tally:
             self.no_number = self.no_number or _first(distinct, ~numeric, cells, rows)
         if not numeric.any():
             return
-        texts, counts = distinct.filter(pa.array(numeric)), counts[numeric]
+        texts, counts = plain.filter(pa.array(numeric)), counts[numeric]
         values = to_numbers(texts)
         if not np.isfinite(values).all():
             self.infinite = self.infinite or _first(texts, ~np.isfinite(values), cells, rows)
@@ -168,7 +200,7 @@ class Tally:
         self.number_counts.add(values, counts)
         self.whole = self.whole and bool((values == np.rint(values)).all())
         self._add_digits(texts, values)
-        self.rising = self.rising and self.whole and not self.missing and bool(numeric.all())
+        self.rising = self.rising and self.whole and not self.missing and bool(numeric.all()) and not self.form
         if self.rising:
             steps = np.diff(to_numbers(cells), prepend=self.last)
             self.rising, self.last = bool((steps > 0).all()), float(to_numbers(cells[-1:])[0])
@@ -177,6 +209,8 @@ class Tally:
         point = np.asarray(pc.find_substring(texts, "."))
         digits = np.where(point < 0, 0, np.asarray(pc.utf8_length(texts)) - point - 1)
         self.digits = [min(self.digits[0], int(digits.min())), max(self.digits[1], int(digits.max()))]
+        if len(self.places) < 3:
+            self.places |= set(np.unique(digits).tolist())
         powers = np.asarray(pc.match_substring_regex(texts, "[eE]"))
         plain = ~powers & (values != 0)
         if plain.any():  # digits before the point, or minus the zeros that follow it
@@ -207,7 +241,10 @@ class Tally:
         if not most:
             self.no_date = self.no_date or _first(distinct, np.ones(len(distinct), bool), cells, rows)
             return
+        before = self.forms
         self.forms = [form for form in parsed if share[form] == most]
+        if before and "%z" in self.forms[0] and "%z" not in before[0]:  # so far all had one offset
+            self._shift(-offset(before[0]))
         seconds = parsed[self.forms[0]]
         good = ~np.isnan(seconds)
         if not good.all():
@@ -217,13 +254,18 @@ class Tally:
         self.date_ends.add(seconds[good], counts[good])
         self.date_counts.add(seconds[good], counts[good])
         texts = distinct.filter(pa.array(good))
-        for part, pattern in (("date", r"(^|[/.-])\d([/. T-]|$)"), ("hour", r"[ T]\d:")):
+        for part, pattern in (("date", r"(^|[/. -])\d([/., T-]|$)"), ("hour", r"(^|[ T])\d:")):
             if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
                 self.unpadded.add(part)
         if "%f" in self.forms[0]:
             fraction = pc.replace_substring_regex(texts, r"^.*\.|(Z|[+-]\d\d:?\d\d)$", "")
             self.digits[1] = max(self.digits[1], pc.max(pc.utf8_length(fraction)).as_py())
             self.finest = min(self.finest, _finest(seconds[good]))
+
+    def _shift(self, seconds: float) -> None:
+        """Moves all dates so far."""
+        self.date_ends.low, self.date_ends.high = self.date_ends.low + seconds, self.date_ends.high + seconds
+        self.date_counts.values = self.date_counts.values + seconds
 
     def _restart_dates(self) -> None:
         """Forgets the dates of a form that few rows turned out to have; the first of them is now no date."""
@@ -236,12 +278,15 @@ class Tally:
     def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool) -> None:
         if self.counts is None:
             return
-        wanted = self.forced.get("kind") in DISCRETE
-        if numeric and not wanted and len(distinct) > DISTINCT and self.numbers == self.present:
+        wanted = self.forced.get("kind") in (*DISCRETE, "id")
+        plain = (
+            self.numbers == self.present and self.places != {0, 3} and not self.named
+        )  # else: points between thousands
+        if numeric and not wanted and len(distinct) > DISTINCT and plain:
             self.counts = None
             return
         self.counts.update(dict(zip(distinct.to_pylist(), counts.tolist(), strict=True)))
-        if not wanted and len(self.counts) > DISTINCT and self.numbers == self.present:
+        if not wanted and len(self.counts) > DISTINCT and plain:
             self.counts = None
         elif len(self.counts) > CATEGORIES:
             self.counts, self.pruned = Counter({cell: n for cell, n in self.counts.items() if n > 1}), True

@@ -42,7 +42,7 @@ def train_judge(judge: str, table: Table, seed: int) -> Answer:
     x = encode(table)
     if table.schema.regression:
         middle, spread = y.mean(), y.std() or 1.0
-        model = _regressor(judge, categorical, seed)
+        model = _regressor(judge, categorical, seed, len(x))
         model.fit(x, (y - middle) / spread)
         return lambda rows: middle + spread * model.predict(encode(rows))
     present, k = np.unique(y), len(table.schema.classes)
@@ -51,7 +51,7 @@ def train_judge(judge: str, table: Table, seed: int) -> Answer:
     if judge in ("neighbours", "perceptron"):
         rows = _balanced_rows(stream(seed, "panel.balance"), y)
         x, y = x[rows], y[rows]
-    model = _classifier(judge, categorical, seed)
+    model = _classifier(judge, categorical, seed, len(x))
     model.fit(x, y)
 
     def answer(rows: Table) -> np.ndarray:
@@ -65,7 +65,7 @@ def train_judge(judge: str, table: Table, seed: int) -> Answer:
     return answer
 
 
-def _classifier(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
+def _classifier(judge: str, categorical: np.ndarray | None, seed: int, n: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
@@ -76,7 +76,7 @@ def _classifier(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
     return {
         "linear": lambda: LogisticRegression(max_iter=300, **weights),
         "svm": lambda: KernelMachine(SVC(kernel="precomputed", **weights)),
-        "neighbours": lambda: KNeighborsClassifier(NEIGHBOURS),
+        "neighbours": lambda: KNeighborsClassifier(min(NEIGHBOURS, n)),
         "forest": lambda: RandomForestClassifier(random_state=seed, **weights),
         "boosting": lambda: HistGradientBoostingClassifier(**_boosting(categorical, seed), **weights),
         "perceptron": lambda: MLPClassifier(**PERCEPTRON, random_state=seed),
@@ -84,7 +84,7 @@ def _classifier(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
     }[judge]()
 
 
-def _regressor(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
+def _regressor(judge: str, categorical: np.ndarray | None, seed: int, n: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
     from sklearn.linear_model import Ridge
     from sklearn.neighbors import KNeighborsRegressor
@@ -94,7 +94,7 @@ def _regressor(judge: str, categorical: np.ndarray | None, seed: int) -> Any:
     return {
         "linear": lambda: Ridge(),
         "svm": lambda: KernelMachine(SVR(kernel="precomputed")),
-        "neighbours": lambda: KNeighborsRegressor(NEIGHBOURS),
+        "neighbours": lambda: KNeighborsRegressor(min(NEIGHBOURS, n)),
         "forest": lambda: RandomForestRegressor(max_features=1 / 3, random_state=seed),
         "boosting": lambda: HistGradientBoostingRegressor(**_boosting(categorical, seed)),
         "perceptron": lambda: MLPRegressor(**PERCEPTRON, random_state=seed),

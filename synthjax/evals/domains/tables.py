@@ -32,7 +32,7 @@ from synthjax.evals.threads import fixed_protocol, single_thread
 LIMIT = 5_000
 """Rows that the six classifiers train on, and are tested on, at most."""
 BOOSTING_LIMIT = 200_000
-SMALLEST = 10
+SMALLEST = 5
 """Rows with a target that a table must have."""
 LEARNABLE = 0.02
 """Least distance of ceiling and floor at which it can be said how much of it is kept."""
