@@ -99,7 +99,7 @@ def main(given: list[tuple[str, str]]) -> None:
         chosen, found = auto.Race(chosen, workdir, minutes).run()
     else:
         found = auto.table_data(chosen)
-        train.say_table(found)
+        print(train.table_report(found), flush=True)
         train.run(train.fitted(chosen, train.said(given), found), found, workdir, asked.minutes)
         model_selection.say_copying(workdir, found)
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")

@@ -225,10 +225,9 @@ class Progress:
                 print(f"step {step}/{self._steps}  {shown}  {left:.1f} min left", flush=True)
 
 
-def say_table(data: Dataset) -> None:
-    """Says what a table holds: its first columns, a line for each, its rules, and notes on what encoding changes."""
-    if data.table is None or jax.process_index():
-        return
+def table_report(data: Dataset) -> str:
+    """A summary of a table: its first columns, a line for each, and notes on what encoding changes."""
+    assert data.table is not None
     lines = data.table.schema.report().splitlines()
     columns = len(data.table.schema.fields)
     if columns > COLUMNS:
@@ -237,7 +236,7 @@ def say_table(data: Dataset) -> None:
     if rules := data.table.rules:
         lines += ["rules, which synthetic rows keep as training rows do:", *(f"  {rule}" for rule in rules[:COLUMNS])]
         lines += [f"  ... and {len(rules) - COLUMNS:,} rules more"] * (len(rules) > COLUMNS)
-    print("\n".join([*lines, *data.table.notes]) + "\n", flush=True)
+    return "\n".join([*lines, *data.table.notes]) + "\n"
 
 
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
@@ -278,7 +277,8 @@ def main(given: list[tuple[str, str]]) -> None:
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
     data = runs.data(chosen)
-    say_table(data)
+    if data.table is not None and jax.process_index() == 0:
+        print(table_report(data), flush=True)
     run(fitted(chosen, said(given), data), data, workdir, args.minutes)
     model_selection.say_copying(workdir, data)
 
