@@ -200,8 +200,8 @@ class Race:
             return Tried(name, seconds=time.monotonic() - begun, note=f"failed: {error}")
         table = data.table
         assert table is not None
-        holdout, kinds = data.frame("holdout"), table.schema.comparable_kinds()
-        seed, limit = experiment.seed, model_selection.COPYING_ROWS
+        seed, limit, kinds = experiment.seed, model_selection.COPYING_ROWS, table.schema.comparable_kinds()
+        holdout = model_selection.some(data, "holdout", limit, seed)
         score = quick_scores.of_rows(holdout, rows, kinds, None, names=["c2st"], seed=seed, limit=limit)["c2st"]
         seconds = time.monotonic() - begun
         return Tried(name, True, 1 - score / 2, copied.share, copied.too_many, seconds, f"{step:,} steps")
