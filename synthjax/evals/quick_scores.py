@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 LIMIT = 50_000
 """Rows of each table that the two-sample test looks at, at most."""
 ROW_SCORES = ("c2st", "tstr")
-KNOWN = 200_000
-"""Training and unseen rows among which `copied` looks for the nearest, at most."""
 NEAREST = 8
 """Rows at equal distances of which it takes all to be the nearest, at most."""
 COPIES = 0.1
@@ -107,22 +105,18 @@ def copied(
     Of n training and m unseen rows of one source, the one nearest to a row that was drawn independently is unseen with
     probability m / (n + m). The share of synthetic rows that is missing there is that of copies: a model that draws the
     fraction c of its rows from the training rows has c. Distances are those of `encoders.metric`; of equal ones, chance
-    decides. Rows are typed, as of `Dataset.frame`; `unseen` must not be empty.
+    decides. Rows are typed, as of `Dataset.frame`, and fit into memory; `unseen` must not be empty.
     """
     from synthjax.evals import encoders
     from synthjax.evals.neighbours import nearest
     from synthjax.evals.table import from_frames
 
-    n = len(train)
-    rng = np.random.default_rng(seed)
-    drawn = np.sort(rng.permutation(n + len(unseen))[:KNOWN])
-    parts = {"train": train.iloc[drawn[drawn < n]], "unseen": unseen.iloc[drawn[drawn >= n] - n]}
-    tables = from_frames({**parts, "synthetic": synthetic}, kinds)
-    encode, n = encoders.metric(tables["train"]), len(parts["train"])
+    tables = from_frames({"train": train, "unseen": unseen, "synthetic": synthetic}, kinds)
+    encode, n = encoders.metric(tables["train"]), len(train)
     vectors = np.concatenate([encode(tables["train"]), encode(tables["unseen"])])
     # Equal rows count as one place, of which each gets its part; so do places at equal distances.
     places, place = np.unique(vectors, axis=0, return_inverse=True)
-    many, order = np.bincount(place), rng.permutation(len(places))
+    many, order = np.bincount(place), np.random.default_rng(seed).permutation(len(places))
     distance, index = nearest(encode(tables["synthetic"]), places[order], min(NEAREST, len(places)))
     weight = (distance == distance[:, :1]) * many[order][index]
     reached = np.bincount(order[index].ravel(), (weight / weight.sum(1, keepdims=True)).ravel(), len(places))

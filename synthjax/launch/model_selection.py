@@ -69,6 +69,8 @@ EVERY = {"holdout_c2st": 500, "holdout_tstr": 500, LOSS: 10}
 """First steps between two scores of a run that ends by them."""
 LOSS_BLOCK = 256
 """Held-out rows whose loss is computed at once."""
+KNOWN_ROWS = 200_000
+"""Training and held-out rows that they are compared with, at most."""
 COPYING_ROWS = 5_000
 """Synthetic rows that are drawn to see whether a model copies."""
 KEY = 2**32 - 3
@@ -210,6 +212,13 @@ def check(chosen: Experiment, model: Model, data: Dataset) -> None:
         raise InputError(f"{flag}: images of {data.name} are too small for the CNN, which needs {side} x {side}")
 
 
+def some(data: Dataset, split: str, n: int, seed: int) -> "pd.DataFrame":
+    """At most `n` rows of a table's split, "train" or "holdout", typed."""
+    assert data.table is not None
+    index = getattr(data, split).index
+    return data.table.frame(index[sample_rows(np.random.default_rng(seed), len(index), n)], test=False)
+
+
 def say_copying(workdir: Path, data: Dataset) -> None:
     """As `copying`, of a run on a table whose model is trained by gradients: others cannot be trained for too long."""
     trained = hasattr(runs.read(workdir)[0].model, "learning_rate")
@@ -226,7 +235,11 @@ def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.
     run = Run(workdir)
     rows: Any = run.sample(COPYING_ROWS, seed=run.config.seed)
     kinds, seed = data.table.schema.comparable_kinds(), run.config.seed
-    found = quick_scores.copied(data.frame("train"), data.frame("holdout"), rows, kinds, seed=seed)
+    share = min(KNOWN_ROWS / (len(data.train.y) + len(data.holdout.y)), 1.0)
+    seen, unseen = (
+        some(data, split, max(round(share * len(getattr(data, split).y)), 1), seed) for split in ("train", "holdout")
+    )
+    found = quick_scores.copied(seen, unseen, rows, kinds, seed=seed)
     line = f"nearer to training rows than chance explains: {found.share:.0%} of {COPYING_ROWS:,} synthetic rows"
     line += f" (standard error {found.error:.0%})"
     if found.too_many:

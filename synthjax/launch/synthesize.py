@@ -97,7 +97,8 @@ def make(
         chosen, found = auto.Race(chosen, workdir, minutes).run()
     else:
         found = auto.table_data(chosen)
-        train.say_table(found)
+        assert found.table is not None
+        print(found.table.description.report(), flush=True)
         train.run(train.fitted(chosen, said, found), found, workdir, minutes)
         model_selection.say_copying(workdir, found)
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")

@@ -223,12 +223,6 @@ class Progress:
                 print(f"step {step}/{self._steps}  {shown}  {left:.1f} min left", flush=True)
 
 
-def say_table(data: Dataset) -> None:
-    """Says what a table holds: its columns, the rules between them, and notes on what encoding changes."""
-    if data.table is not None and jax.process_index() == 0:
-        print(data.table.description.report(), flush=True)
-
-
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
     """Three lines that describe the run; `whole`: each step takes the whole training set."""
     devices, spec = jax.devices(), data.spec
@@ -267,7 +261,8 @@ def main(given: list[tuple[str, str]]) -> None:
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
     data = runs.data(chosen)
-    say_table(data)
+    if data.table is not None and jax.process_index() == 0:
+        print(data.table.description.report(), flush=True)
     run(fitted(chosen, said(given), data), data, workdir, args.minutes)
     model_selection.say_copying(workdir, data)
 
