@@ -12,6 +12,8 @@ MODULES = (
     "gan_losses",
     "jit",
     "model",
+    "models.ddpm",
+    "models.table_gan",
     *(f"nets.{name}" for name in NETS.split()),
     "rules.finding",
     "rules.parsing",
