@@ -7,7 +7,11 @@ import pytest
 
 NETS = "bilinear bins chow_liu columns conv dense diffusion embeddings gaussian network options precision slices unet"
 MODULES = (
+    "data.arrays",
     "data.feed",
+    "data.requests",
+    "data.transforms",
+    "data.writers",
     *(f"gibbs.{name}" for name in ("chains", "finetune", "images", "machine", "partition", "training")),
     "gan_losses",
     "jit",
