@@ -125,14 +125,9 @@ def describe_table(encoder: "Encoder") -> dict[str, Any]:
 
 
 def proportional_counts(n: int, frequencies: Sequence[float]) -> tuple[int, ...]:
-    """Divides `n` examples in the given proportions.
+    """Divides `n` examples in proportion to `frequencies`, (classes,) numbers at least 0 and not all 0.
 
-    Args:
-      n: number of examples.
-      frequencies: (classes,) at least 0, not all 0; they need not sum to 1.
-
-    Returns:
-      (classes,) integers that sum to n; each differs from the exact share by less than 1.
+    Returns (classes,) integers that sum to n. Each differs from the exact share by less than 1.
     """
     shares = np.asarray(frequencies, np.float64) / np.sum(frequencies) * n
     counts = np.floor(shares).astype(np.int64)
@@ -150,7 +145,7 @@ def spread_labels(counts: tuple[int, ...], start: int, stop: int) -> np.ndarray:
     Args:
       counts: number of examples of each class; their sum N is at most MAX_ROWS.
       start: first row.
-      stop: row after the last one, at most N; a larger value means N.
+      stop: row after the last one; values above N mean N.
 
     Returns:
       (stop - start,) i32.
