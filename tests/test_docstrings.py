@@ -7,11 +7,16 @@ import pytest
 
 NETS = "bilinear bins chow_liu columns conv dense diffusion embeddings gaussian network options precision slices unet"
 MODULES = (
+    "data.arrays",
     "data.feed",
+    "data.requests",
+    "data.transforms",
+    "data.writers",
     *(f"gibbs.{name}" for name in ("chains", "finetune", "images", "machine", "partition", "training")),
     "gan_losses",
     "jit",
     "model",
+    *(f"models.{name}" for name in ("ddpm", "independent", "smote", "table_gan")),
     *(f"nets.{name}" for name in NETS.split()),
     "rules.finding",
     "rules.parsing",

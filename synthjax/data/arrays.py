@@ -1,7 +1,15 @@
-"""What every reader hands over, and the checks that turn arrays of unknown origin into it.
+"""The result of all readers, and the checks that convert untrusted arrays to it.
 
-A `Source` is a data set as its files hold it, before this package cuts its splits: images as uint8 grey values
-(N, H, W, C), labels as int32 (N,). Every check answers with one line that names the file, the field and the row.
+A `Source` is a data set as its files contain it, before it is split: images as uint8 grey values (N, H, W, C), labels
+as int32 (N,). The errors of all checks are one line that names the file, the field and the row.
+
+    >>> as_images(np.array([[[0.0, 0.5], [1.0, 0.25]]]), "toy.npz, x").ravel().tolist()
+    [0, 128, 255, 64]
+    >>> as_labels(np.array([0.0, 2.0]), 2, "toy.npz, y").tolist()
+    [0, 2]
+    >>> as_labels(np.array([0, -1]), 2, "toy.npz, y")
+    Traceback (most recent call last):
+    synthjax.errors.InputError: toy.npz, y: row 1 holds label -1: labels are integers 0 ... n_classes - 1
 """
 
 import reprlib
@@ -14,55 +22,55 @@ from synthjax.errors import InputError
 from synthjax.model import Column
 
 MAX_BYTES = 4 << 30
-"""Largest array that is read, in bytes: what a file claims to hold is compared with it before memory is asked for."""
+"""Maximum size in bytes of an array that is read. The size that a file states is checked before memory is allocated."""
 
-_ROWS = 4096  # rows checked at a time, which bounds the memory of a conversion
+_ROWS = 4096  # number of rows that are checked at once, which limits the memory of a conversion
 
 
 class Part(NamedTuple):
-    """One split as its files hold it."""
+    """One split as its files contain it."""
 
     x: np.ndarray
     """(N, H, W, C) uint8 images, or (N, D) f32 rows of a table."""
     y: np.ndarray | None
     """(N,) int32 labels, all >= 0; None: unlabelled."""
     where: str
-    """The file and field of the labels, for messages."""
+    """File and field of the labels, for error messages."""
 
 
 class Source(NamedTuple):
-    """A data set as its files hold it."""
+    """A data set as its files contain it."""
 
     train: Part
     test: Part | None = None
-    """None: the files have no test split, and one is cut from `train`."""
+    """None: the files have no test split, and it is taken from `train`."""
     classes: tuple[str, ...] | None = None
-    """Class names; None: the labels themselves are the names."""
+    """Class names; None: the labels are used as names."""
     levels: int = 256
-    """Grey values of an image; 0 for tables."""
+    """Number of grey levels of an image; 0 for tables."""
     columns: tuple[Column, ...] = ()
     """The columns of a table."""
 
 
-_LONGEST = 400  # characters of a message that one name or value takes
+_MAX_LENGTH = 400  # characters of a name or value in an error message
 _REPR = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxlist, _REPR.maxdict, _REPR.maxstring, _REPR.maxother = 2, 4, 4, 80, 80
 
 
 def shown(text: object) -> str:
-    """`text` fit for one line of a message: control characters and line breaks are escaped, the middle is left out."""
+    """`text` for one line of an error message: control characters are escaped, and long text is shortened."""
     line = text if isinstance(text, str) else str(text)
-    line = line if len(line) <= _LONGEST else f"{line[: _LONGEST - 100]}...{line[-97:]}"
+    line = line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 100]}...{line[-97:]}"
     return line if line.isprintable() else ascii(line)
 
 
 def quoted(value: object) -> str:
-    """`repr(value)` of what a file holds, shortened before it is spelt: nested lists may spell to gigabytes."""
+    """A shortened `repr(value)`. The full `repr` is never made, since that of nested lists may take gigabytes."""
     return _REPR.repr(value)
 
 
 def check_file(path: Path) -> None:
-    """Raises InputError unless `path` is a regular file: reading a pipe, a device or a socket may never end."""
+    """Raises InputError if `path` is not a regular file; reading a pipe, a device or a socket may never end."""
     if path.is_dir():
         raise fault(path, "is a folder; a file is needed")
     if path.exists() and not path.is_file():
@@ -72,19 +80,23 @@ def check_file(path: Path) -> None:
 
 
 def examples(count: int) -> str:
-    """ "1 example", "2 examples"."""
+    """A number of examples in words: "1 example", "2 examples"."""
     return f"{count:,} example" if count == 1 else f"{count:,} examples"
 
 
 def fault(where: object, what: str) -> InputError:
-    """The error whose one line says `what` is wrong with the file or field `where`."""
+    """An InputError that says `what` is wrong with the file or field `where`, in one line."""
     return InputError(f"{shown(where)}: {what}")
 
 
 def check_size(shape: tuple[int, ...], itemsize: int, where: object) -> int:
-    """The bytes of an array of `shape`, refused beyond `MAX_BYTES`; called before the array is read."""
+    """The size in bytes of an array, to be checked before it is read.
+
+    Raises:
+      InputError: the size is above `MAX_BYTES`.
+    """
     size = itemsize
-    for length in shape:  # Python's integers: a hostile shape must not wrap around
+    for length in shape:  # in Python integers, which do not overflow
         size *= int(length)
     if size > MAX_BYTES:
         raise fault(where, f"claims an array of shape {shape}, {size:,} bytes; at most {MAX_BYTES:,} are read")
@@ -92,15 +104,18 @@ def check_size(shape: tuple[int, ...], itemsize: int, where: object) -> int:
 
 
 def as_images(x: np.ndarray, where: object) -> np.ndarray:
-    """Images of any usual form as (N, H, W, C) uint8.
+    """Converts images of common shapes and dtypes.
 
     Args:
-        x: (N, H, W) or (N, H, W, C) with C 1 or 3; integers in 0 ... 255, booleans (False 0, True 255), or floats in
-            [0, 1], which are rounded to the nearest of 256 levels.
-        where: the file and field, for messages.
+      x: (N, H, W) or (N, H, W, C) with C 1 or 3; integers in 0 ... 255, booleans (False 0, True 255), or floats in
+        [0, 1], which are rounded to the nearest of 256 levels.
+      where: file and field, for error messages.
+
+    Returns:
+      (N, H, W, C) uint8.
 
     Raises:
-        InputError: another shape or type, no image at all, or a row with NaN or a value out of range, which is named.
+      InputError: x has another shape or dtype, or is empty; or a row, which is named, has NaN or a value out of range.
     """
     if x.ndim == 2:
         raise fault(
@@ -125,34 +140,38 @@ def as_images(x: np.ndarray, where: object) -> np.ndarray:
 
 
 def _to_levels(x: np.ndarray, where: object) -> np.ndarray:
-    """Integers in 0 ... 255 or floats in [0, 1], (N, H, W, C), as uint8; the first row out of range is named."""
-    top = 1 if x.dtype.kind == "f" else 255
+    """Converts (N, H, W, C) integers in 0 ... 255 or floats in [0, 1] to uint8; the first row out of range is named."""
+    white = 1 if x.dtype.kind == "f" else 255
     out = np.empty(x.shape, np.uint8)
     for start in range(0, len(x), _ROWS):
         block = x[start : start + _ROWS]
         low, high = block.min(axis=(1, 2, 3)), block.max(axis=(1, 2, 3))
-        bad = ~((low >= 0) & (high <= top))  # also true of NaN, which compares with nothing
+        bad = ~((low >= 0) & (high <= white))  # also True for NaN, whose comparisons are False
         if bad.any():
             row = int(bad.argmax())
             if np.isnan(low[row]):
                 raise fault(where, f"row {start + row} holds NaN")
             value = low[row] if low[row] < 0 else high[row]
-            rule = "floats must be in [0, 1] (or store uint8)" if top == 1 else "integers must be in 0 ... 255"
+            rule = "floats must be in [0, 1] (or store uint8)" if white == 1 else "integers must be in 0 ... 255"
             raise fault(where, f"row {start + row} holds {value}: {rule}")
-        out[start : start + _ROWS] = np.rint(block.astype(np.float64) * 255) if top == 1 else block
+        out[start : start + _ROWS] = np.rint(block.astype(np.float64) * 255) if white == 1 else block
     return out
 
 
 def as_labels(y: np.ndarray, n: int, where: object) -> np.ndarray:
-    """Labels of any usual form as (N,) int32, all >= 0.
+    """Converts labels of common shapes and dtypes.
 
     Args:
-        y: (n,) or (n, 1), integers, booleans or whole floats.
-        n: number of examples they belong to.
-        where: the file and field, for messages.
+      y: (n,) or (n, 1); integers, booleans or floats without a fractional part.
+      n: number of examples.
+      where: file and field, for error messages.
+
+    Returns:
+      (n,) int32, all >= 0.
 
     Raises:
-        InputError: another shape, type or length, or a row with a negative, fractional or NaN label, which is named.
+      InputError: y has another shape, dtype or length; or a row, which is named, has a negative, fractional or NaN
+        label.
     """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -174,10 +193,10 @@ def as_labels(y: np.ndarray, n: int, where: object) -> np.ndarray:
 
 
 def class_names(source: Source) -> tuple[str, ...]:
-    """The class names of a source, () if it is unlabelled.
+    """The class names of a source; () if it is unlabelled.
 
     Raises:
-        InputError: a label beyond the classes, or a class without an example in train or test, which is named.
+      InputError: a label is out of range, or a class, which is named, has no example in the train or the test split.
     """
     train = source.train
     if train.y is None:
@@ -185,7 +204,7 @@ def class_names(source: Source) -> tuple[str, ...]:
     classes = source.classes
     if classes is None:
         present = np.unique(train.y)
-        if present[-1] >= len(present):  # a gap; found before anything of the largest label's size is made
+        if present[-1] >= len(present):  # a gap; checked before an array of the largest label's size is allocated
             gap = int((present != np.arange(len(present))).argmax())
             row = int((train.y > gap).argmax())
             raise fault(
@@ -201,7 +220,7 @@ def class_names(source: Source) -> tuple[str, ...]:
 
 
 def _check_range(y: np.ndarray, classes: tuple[str, ...], where: str) -> None:
-    """Refuses labels beyond `classes` and classes that `y` lacks."""
+    """Raises InputError if a label is out of range, or if a class has no examples."""
     if y.max() >= len(classes):
         row = int((y >= len(classes)).argmax())
         raise fault(where, f"row {row} holds label {y[row]}, out of range: there are classes 0 ... {len(classes) - 1}")

@@ -1,8 +1,7 @@
-"""What goes with a synthetic data set: a card for people (Markdown) and Croissant metadata for programs (JSON-LD).
+"""Documentation of a synthetic data set: a data card (Markdown) and Croissant metadata (JSON-LD).
 
-Both are functions of the set's manifest (`data.writers.manifest`), so that they say what was done and nothing else.
-Source: Croissant 1.0, https://docs.mlcommons.org/croissant/docs/croissant-spec.html, and its RAI vocabulary 1.0 for
-use, limits and privacy.
+Both are functions of the set's manifest (`data.writers.manifest`). Source: Croissant 1.0,
+https://docs.mlcommons.org/croissant/docs/croissant-spec.html, and its RAI vocabulary 1.0 for use, limits and privacy.
 """
 
 import hashlib
@@ -31,11 +30,11 @@ BIAS = (
 
 
 def card(name: str, values: dict[str, Any]) -> str:
-    """The dataset card of a set.
+    """The data card of a set.
 
     Args:
       name: title of the set.
-      values: its manifest, whose request is the record of a `data.requests.Request`.
+      values: the manifest, whose request is the record of a `data.requests.Request`.
 
     Returns:
       Markdown.
@@ -85,11 +84,11 @@ def card(name: str, values: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_LISTED = 20
+_LISTED = 20  # maximum number of files that a card lists
 
 
 def _origin_lines(request: dict[str, Any]) -> list[str]:
-    """From what and how the set was made."""
+    """How the set was made."""
     model, dataset = request["model"], request["dataset"]
     options = ", ".join(f"{key} = {value}" for key, value in request["options"].items())
     rows = {
@@ -121,7 +120,7 @@ def _origin_lines(request: dict[str, Any]) -> list[str]:
 
 
 def _reader_lines(name: str, request: dict[str, Any]) -> list[str]:
-    """Python that reads the set."""
+    """Python code that reads the set."""
     path = json.dumps(name)
     if request["form"] in TABLES:
         codes = [column["name"] for column in request["table"]["columns"] if column.get("codes")]
@@ -169,9 +168,10 @@ def _unit(request: dict[str, Any]) -> str:
 
 
 def _values_line(request: dict[str, Any]) -> str:
-    top = request["spec"]["levels"] - 1
+    """What the values mean."""
+    white = request["spec"]["levels"] - 1
     if request["form"] == "png":
-        return f"The grey values 0 ... {top} of the training data are spread evenly over 0 ... 255."
+        return f"The grey values 0 ... {white} of the training data are spread evenly over 0 ... 255."
     if "table" in request:
         line = (
             "Values are spelt, and columns ordered, as in the training data; free text is left out, identifiers are new"
@@ -185,23 +185,23 @@ def _values_line(request: dict[str, Any]) -> str:
     labels = "; `y` is (N,) int32" if request["labelled"] else ""
     if request["spec"]["kind"] == "table":
         return f"`x` is (N, D) float32, encoded as the model saw it{labels}."
-    return f"`x` is (N, H, W, C) uint8 with grey values 0 ... {top}{labels}."
+    return f"`x` is (N, H, W, C) uint8 with grey values 0 ... {white}{labels}."
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break out of a cell of a Markdown table."""
+    """Text escaped for a cell of a Markdown table."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("<", "&lt;").split())
 
 
 def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """Croissant metadata of a set.
 
-    A PNG folder gets a record set (image, label) that Croissant readers iterate, a table one of its columns; the arrays
-    of npz files are beyond what Croissant 1.0 can address, so those sets are described by their files.
+    For a PNG folder it has a record set of images and labels, and for a table a record set of its columns. Croissant
+    1.0 cannot describe arrays in npz files, so for these sets it lists the files only.
 
     Args:
       name: of the set.
-      values: its manifest.
+      values: the manifest.
 
     Returns:
       The JSON-LD document as a dict.
@@ -282,7 +282,7 @@ def _row_records(columns: list[dict[str, Any]], file: str, form: str) -> dict[st
 
 
 def _data_type(column: dict[str, Any]) -> str:
-    """Of schema.org, for a column of a kind."""
+    """The schema.org data type of a column."""
     kind = column["kind"]
     if kind == "datetime":
         return "sc:DateTime" if re.search("%-?[HI]", column["format"]) else "sc:Date"
@@ -309,4 +309,4 @@ CONTEXT: dict[str, Any] = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
     **{term: f"cr:{term}" for term in _TERMS.split()},
 }
-"""The standard context of Croissant 1.0: what the short names mean."""
+"""The standard JSON-LD context of Croissant 1.0."""

@@ -1,6 +1,6 @@
-"""(seed, step) -> batch: a pure function, so that a resumed run needs no iterator state and sees the same batches.
+"""Training batches as a pure function of (seed, step), so that a resumed run needs no iterator state.
 
-Batches stay as stored (uint8 images) until they are on the device; `spec.encode` is compiled into the training step.
+Batches are transferred to the device as stored (uint8 images); `spec.encode` is compiled into the training step.
 
     >>> feed = Feed(np.arange(6, dtype=np.uint8)[:, None], np.array([0, 1] * 3), batch_size=4, seed=1)
     >>> batch = feed.batch(7)
@@ -11,7 +11,7 @@ Batches stay as stored (uint8 images) until they are on the device; `spec.encode
     >>> feed.rows(0).tolist() + feed.rows(1).tolist()[:2]  # an epoch
     [4, 0, 2, 1, 5, 3]
 
-A model that takes the whole training set gets it padded, here to a multiple of 4 devices:
+For a model that takes the whole training set, the set is padded, here to a multiple of 4 devices:
 
     >>> whole = Feed(feed.x, feed.y, 4, kind="dataset", multiple=4)
     >>> whole.rows(0).tolist()
@@ -31,7 +31,7 @@ from synthjax.model import Batch, Model
 
 @dataclass(frozen=True, eq=False)
 class Feed:
-    """Draws batches from arrays. `rows` and `batch` depend on nothing but their arguments."""
+    """Draws batches from arrays. `rows` and `batch` depend only on the fields and their arguments."""
 
     x: np.ndarray
     """(N, *shape), as stored."""
@@ -40,25 +40,27 @@ class Feed:
     batch_size: int
     seed: int = 0
     kind: Literal["batch", "batches", "dataset"] = "batch"
-    """What a step takes, as `Model.feed`."""
+    """What a step takes, see `Model.feed`."""
     n_batches: int = 1
-    """As `Model.n_batches`."""
+    """See `Model.n_batches`."""
     class_weights: tuple[float, ...] | None = None
-    """Relative frequency of each class in a batch, drawn with replacement; None: shuffled epochs, without.
+    """Relative frequency of each class in batches that are drawn with replacement; None: shuffled epochs.
 
-    What the rows of a class, few or many, share equally; 0: never drawn."""
+    It is the frequency of the whole class, whatever its number of rows, and all its rows are equally likely. Rows of a
+    class with weight 0 are never drawn."""
     multiple: int = 1
-    """Whole-set batches are padded with weight 0 to a multiple of this (the number of devices)."""
+    """Batches of the whole training set are padded with weight 0 to a multiple of this, the number of devices."""
 
     @classmethod
     def of(cls, model: Model, x: np.ndarray, y: np.ndarray, batch_size: int, seed: int = 0, multiple: int = 1) -> Self:
-        """What that model takes."""
+        """The feed for a model."""
         return cls(x, y, batch_size, seed, model.feed, model.n_batches, None, multiple)
 
     def rows(self, step: int) -> np.ndarray:
-        """Rows of the training set that step `step` sees, in order; -1 marks padding. i64.
+        """Indices of the training rows of a step, i64, in order; -1 for padding.
 
-        Without class weights the rows are consecutive slices of an endless sequence of permutations, one an epoch.
+        Without class weights, the rows of consecutive steps are consecutive slices of random permutations, one per
+        epoch.
         """
         count = len(self.y)
         if self.kind == "dataset":
@@ -78,24 +80,25 @@ class Feed:
         return np.concatenate(parts)
 
     def batch(self, step: int, part: slice = slice(None)) -> Batch:
-        """The batch of step `step`, x as stored; `part` cuts the share of one process out of the batch axis."""
+        """The batch of a step, with x as stored. `part` selects the part of one process from the batch axis."""
         rows = self.rows(step)
         if self.kind == "batches":
             rows = rows.reshape(self.n_batches, self.batch_size)
         rows = rows[..., part]
-        if self.kind == "dataset" and len(rows) and rows[-1] >= 0:  # consecutive: a view, no copy of the training set
-            whole = slice(rows[0], rows[-1] + 1)
-            return Batch(self.x[whole], self.y[whole], np.ones(len(rows), np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
+        if self.kind == "dataset" and len(rows) and rows[-1] >= 0:  # a slice gives views, not copies, of the arrays
+            span = slice(rows[0], rows[-1] + 1)
+            return Batch(self.x[span], self.y[span], np.ones(len(rows), np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
         return Batch(self.x[rows], self.y[rows], (rows >= 0).astype(np.float32), rows.astype(np.int32))  # type: ignore[arg-type]
 
     def check(self, n_classes: int) -> None:
-        """Checks that batches can be drawn as asked.
+        """Checks the batch size and the class weights.
 
         Args:
-          n_classes: of the data, 0 if it is unlabelled. The labels alone do not tell: the last class may be empty.
+          n_classes: number of classes of the data, 0 if it is unlabelled. The largest label does not give it, since the
+            last class may be empty.
 
         Raises:
-          InputError: they cannot.
+          InputError: batches cannot be drawn.
         """
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size}: must be at least 1")
@@ -120,19 +123,19 @@ class Feed:
             if weight and not count:
                 raise InputError(f"class_weights: {weight} of class {label}, which has no examples to draw, must be 0")
         if not any(weights):
-            raise InputError("class_weights: all are 0, so that nothing can be drawn")
+            raise InputError("class_weights: all are 0; at least one must be above 0")
 
     def _sampled(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """(size,) rows drawn with replacement by their chances."""
-        rows = np.searchsorted(self._chances, rng.random(size), side="right")
+        """Draws rows with replacement by the class weights: (size,) i64."""
+        rows = np.searchsorted(self._cdf, rng.random(size), side="right")
         return np.minimum(rows, len(self.y) - 1)
 
     @functools.cached_property
-    def _chances(self) -> np.ndarray:
-        """(N,) f64 cumulative chances of the rows under `class_weights`."""
+    def _cdf(self) -> np.ndarray:
+        """(N,) f64 cumulative probabilities of the rows under `class_weights`."""
         counts = np.bincount(self.y, minlength=len(self.class_weights or ()))
-        chances = np.cumsum(np.asarray(self.class_weights)[self.y] / counts[self.y])
-        return chances / chances[-1]
+        cdf = np.cumsum(np.asarray(self.class_weights)[self.y] / counts[self.y])
+        return cdf / cdf[-1]
 
 
 @functools.lru_cache(maxsize=4)

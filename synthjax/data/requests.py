@@ -1,14 +1,19 @@
-"""From a request for a synthetic set to its files, by one process or many, through any number of interruptions.
+"""Requests for synthetic data sets, and the jobs that write their files, by one or more processes.
 
-A request fixes all that the bytes of a set depend on. Its rows are cut into blocks, which a callable draws one by one
-and which may come in any order from any process; the blocks make up parts, and the parts the set. Every finished block
-and part is on disk before the next begins, so an interrupted job goes on where it stopped and ends with the same bytes.
+A request contains everything that the bytes of a set depend on. Its rows are divided into blocks, which may be drawn in
+any order by any process. Blocks form parts, and parts form the set. Each finished block and part is written to disk
+before the next one starts. So an interrupted job can be continued, and its result has the same bytes.
 
     job = Job(request, Path("synthetic.npz"))
     if not job.finished():
         job.begin()
         job.run(draw)    # draw(numbers) -> the rows of each of these blocks
         job.finish()
+
+    >>> proportional_counts(10, [1, 1, 1])
+    (4, 3, 3)
+    >>> spread_labels((20, 20), 0, 6).tolist()
+    [0, 1, 0, 0, 1, 0]
 """
 
 import dataclasses
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from synthjax.data.encoding import Encoder
 
 MAX_ROWS = 2**31 - 1
-"""Rows in one set at most: what the int32 row numbers of a data set can count."""
+"""Maximum number of rows in a set: row numbers are int32."""
 
 _KEPT = "stopped as asked; what is drawn is kept and the same command goes on"
 
@@ -45,69 +50,69 @@ _CODE = re.compile(r"0\d[\d.]*$|(\\0|9)(9|\\\d|\|)*$")
 
 @dataclass(frozen=True)
 class Request:
-    """A synthetic set that was asked for."""
+    """A request for a synthetic data set."""
 
     spec: DataSpec
     counts: tuple[int, ...]
-    """Examples of each class; a single count when the set has no labels."""
+    """Number of examples of each class; a single number if the set has no labels."""
     labelled: bool
     model: dict[str, Any]
-    """name, config, member, step and sha256 of the state."""
+    """Name, config, member, step and sha256 of the state."""
     dataset: dict[str, Any]
-    """name and fingerprint of the training data."""
+    """Name and fingerprint of the training data."""
     software: dict[str, str]
-    """Versions and backend, without which the bytes are no promise."""
+    """Versions and backend, on which the bytes depend."""
     form: Literal["npz", "png", "parts", "csv", "parquet"] = "npz"
     seed: int = 0
     block: int = 500
-    """Examples drawn at once."""
+    """Number of examples in a block, which are drawn at once."""
     part_blocks: int = 0
-    """Blocks in a part; 0 unless `form` is parts."""
+    """Number of blocks in a part; 0 unless `form` is parts."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Options of the model's sampler that differ from its defaults."""
+    """Sampling options that differ from the model's defaults."""
     table: dict[str, Any] | None = None
-    """Of a table that is written as one: its columns and the encoder's hash, see `describe_table`."""
+    """For csv and parquet: see `describe_table`."""
     where: tuple[str, ...] = ()
     """Conditions COLUMN=VALUE that all rows meet."""
 
     @property
     def rows(self) -> int:
-        """Examples in the whole set."""
+        """Number of examples in the set."""
         return sum(self.counts)
 
     @property
     def blocks(self) -> int:
-        """Blocks in the whole set."""
+        """Number of blocks in the set."""
         return math.ceil(self.rows / self.block)
 
     @property
     def parts(self) -> int:
-        """Files that hold rows; 1 unless `form` is parts."""
+        """Number of files with rows; 1 unless `form` is parts."""
         return math.ceil(self.blocks / self.part_blocks) if self.form == "parts" else 1
 
     def blocks_of(self, part: int) -> range:
-        """The blocks that make up a part."""
+        """The numbers of the blocks of a part."""
         if self.form != "parts":
             return range(self.blocks)
         return range(part * self.part_blocks, min((part + 1) * self.part_blocks, self.blocks))
 
     def rows_of(self, part: int) -> int:
-        """Examples in a part."""
+        """Number of examples in a part."""
         blocks = self.blocks_of(part)
         return min(blocks.stop * self.block, self.rows) - blocks.start * self.block
 
     def labels(self, b: int) -> np.ndarray:
-        """The labels of block `b`, (n,) i32 with n <= `block`; zeros when the set has none."""
+        """Labels of block `b`, (n,) i32 with n <= `block`; zeros if the set has no labels."""
         return spread_labels(self.counts, b * self.block, (b + 1) * self.block)
 
     def record(self) -> dict[str, Any]:
-        """Plain values, as they come back from JSON; what is for tables alone is in theirs alone."""
+        """The fields as plain values that JSON does not change, without an empty `table` or `where`."""
         values = json.loads(json.dumps(dataclasses.asdict(self), default=str))
         return {name: value for name, value in values.items() if value or name not in ("table", "where")}
 
 
 def describe_table(encoder: "Encoder") -> dict[str, Any]:
-    """What a request says of a table: target, min_count, sha256 of the encoder, and the columns that are written."""
+    """The field `table` of a request: target, min_count, sha256 of the encoder, and the columns that are written."""
     schema = encoder.schema
     kept = [field for field in schema.fields if field.kept]
     columns = [
@@ -126,24 +131,27 @@ def describe_table(encoder: "Encoder") -> dict[str, Any]:
 
 
 def proportional_counts(n: int, frequencies: Sequence[float]) -> tuple[int, ...]:
-    """`n` examples shared out in the given proportions: whole numbers that add up to `n`, each off by less than 1."""
+    """Divides `n` examples in proportion to `frequencies`, (classes,) numbers at least 0 and not all 0.
+
+    Returns (classes,) integers that sum to n. Each differs from the exact share by less than 1.
+    """
     shares = np.asarray(frequencies, np.float64) / np.sum(frequencies) * n
     counts = np.floor(shares).astype(np.int64)
-    short = n - int(counts.sum())
-    counts[np.argsort(counts - shares, kind="stable")[:short]] += 1
+    remaining = n - int(counts.sum())
+    counts[np.argsort(counts - shares, kind="stable")[:remaining]] += 1
     return tuple(counts.tolist())
 
 
 def spread_labels(counts: tuple[int, ...], start: int, stop: int) -> np.ndarray:
-    """Rows `start` to `stop` of a label sequence with `counts[c]` times c, evenly mixed, in memory of these rows alone.
+    """Rows `start` to `stop` of an evenly mixed label sequence; the rest of the sequence is not computed.
 
-    Row i takes the label at place `i * a mod N` of the sorted sequence, where a / N is near the golden ratio and a has
-    no factor in common with N. Any stretch of rows then has nearly the proportions of the whole.
+    Row i has the label at index `i * a mod N` of the sorted sequence; a / N is near the golden ratio and a coprime to
+    N. So any interval of rows has nearly the proportions of the whole sequence.
 
     Args:
-      counts: examples per class; their sum N is at most MAX_ROWS.
+      counts: number of examples of each class; their sum N is at most MAX_ROWS.
       start: first row.
-      stop: row after the last, cut at N.
+      stop: row after the last one; values above N mean N.
 
     Returns:
       (stop - start,) i32.
@@ -155,6 +163,7 @@ def spread_labels(counts: tuple[int, ...], start: int, stop: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _stride(n: int) -> int:
+    """The smallest number that is coprime to n and at least n / golden ratio, rounded."""
     stride = max(round(n * (math.sqrt(5) - 1) / 2), 1)
     while math.gcd(stride, n) != 1:
         stride += 1
@@ -162,15 +171,15 @@ def _stride(n: int) -> int:
 
 
 class Job:
-    """A request on its way to its files: `begin` in one process, `run` in each, `finish` in one."""
+    """Writes the files of a request: call `begin` in one process, `run` in each process, `finish` in one."""
 
     def __init__(self, request: Request, out: Path, encoder: "Encoder | None" = None):
-        """A job that writes to `out`: a folder for png and parts, a file otherwise. Nothing is touched yet.
+        """Makes a job that writes `request` to `out`, a folder for png and parts, otherwise a file.
 
-        `encoder` is needed for csv and parquet alone, whose blocks are units (see `data.scalers`).
+        `encoder` is needed for csv and parquet, whose blocks are units (see `data.scalers`). No file is changed yet.
 
         Raises:
-          InputError: the request cannot be met in its format or size.
+          InputError: the set is empty or too large, or cannot be written in this format.
         """
         if not 0 < request.rows <= MAX_ROWS:
             raise InputError(f"a set has 1 to {MAX_ROWS:,} examples, not {request.rows:,}")
@@ -193,17 +202,17 @@ class Job:
         self.croissant = self.folder / (f"{out.name}.croissant.json" if single else "croissant.json")
 
     def finished(self) -> bool:
-        """Whether the files of this very request are all there, with the bytes that the manifest says."""
-        known = self._known()
-        if not known or writers.damaged(self.folder, known):
+        """Whether all files of this request exist, with the sha256 of the manifest."""
+        entries = self._manifest_entries()
+        if not entries or writers.damaged(self.folder, entries):
             return False
         return self.request.form != "parts" or (self.out / writers.SUCCESS).exists()
 
     def check(self, overwrite: bool = False) -> None:
-        """Sees whether `out` is free, or holds what an interrupted run of the same request left.
+        """Checks that `out` does not exist, or is from an interrupted job of the same request.
 
         Raises:
-          InputError: it holds something else, and `overwrite` is False or would remove what is no synthetic set.
+          InputError: it is something else, and `overwrite` is False or would remove what is not a synthetic set.
         """
         single = self.single
         if not self.out.exists() or (not single and self.out.is_dir() and not any(self.out.iterdir())):
@@ -219,27 +228,27 @@ class Job:
             raise InputError(f"--out={self.out} is a folder that was not written by this command; remove it yourself")
 
     def begin(self, overwrite: bool = False) -> None:
-        """Makes room for the set and keeps what an earlier run of the same request finished.
+        """Prepares the output, and keeps finished blocks and parts of an interrupted job of the same request.
 
         Raises:
-          InputError: as `check` does.
+          InputError: see `check`.
         """
         self.check(overwrite)
         resumes = self._resumes()
         self.store.begin(self.record)
         if self.request.form != "parts":
-            return  # what lies at `out` is replaced when the new set is complete, not before
+            return  # an existing file at `out` is replaced only when the new set is complete
         if not resumes:
             files.remove(self.out)
         (self.out / writers.SUCCESS).unlink(missing_ok=True)
         entries = [entry for part in range(self.request.parts) if (entry := self._entry(part)) is not None]
-        entries += self._known()
-        lost = set(writers.damaged(self.out, entries))
+        entries += self._manifest_entries()
+        damaged = set(writers.damaged(self.out, entries))
         for entry in entries:
-            if entry["name"] in lost:
-                self._note(entry["name"]).unlink(missing_ok=True)
+            if entry["name"] in damaged:
+                self._entry_path(entry["name"]).unlink(missing_ok=True)
             else:
-                files.write(self._note(entry["name"]), writers.to_json(entry))
+                files.write(self._entry_path(entry["name"]), writers.to_json(entry))
 
     def run(
         self,
@@ -250,18 +259,18 @@ class Job:
         report: Callable[[int, bool], None] = lambda rows, drawn: None,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Draws this process's share: every `process_count`-th part, or block of a single file, from `process` on.
+        """Draws the blocks of this process: every `process_count`-th part (or block, of a single file).
 
         Args:
-          draw: numbers of blocks -> the rows of each in turn, (n, *shape) as stored, of csv and parquet (n, columns)
-            f32 units. What it gives for block b is a function of the request and of b alone.
-          process: number of this process.
-          process_count: how many there are, each with its own `process`, on one file system.
-          report: called with the rows just finished, and whether they were drawn now (True) or found (False).
-          stop: asked after each block whether to end early.
+          draw: block numbers -> the rows of each block in turn, (n, *shape) as stored; for csv and parquet (n, columns)
+            f32 units. The rows of block b must depend only on the request and on b.
+          process: number of this process, from 0.
+          process_count: number of processes, which share a file system.
+          report: called with the number of rows just finished, and whether they were drawn now or already existed.
+          stop: called after each block; whether to stop early.
 
         Raises:
-          Preempted: `stop` said so; what is drawn is kept.
+          Preempted: `stop` returned True; finished blocks are kept.
           InputError: a file cannot be written.
         """
         for part, blocks in self._share(process, process_count):
@@ -280,12 +289,12 @@ class Job:
                 self._write_part(part)
 
     def rows_of(self, process: int, process_count: int) -> int:
-        """Examples in a process's share."""
+        """Number of examples that a process draws."""
         size, rows = self.request.block, self.request.rows
         return sum(min(size, rows - b * size) for _, blocks in self._share(process, process_count) for b in blocks)
 
     def _share(self, process: int, process_count: int) -> Iterator[tuple[int, range]]:
-        """Parts and the blocks of each that a process draws."""
+        """The blocks that a process draws, by part: (part, block numbers)."""
         if self.request.form != "parts":
             yield 0, self.request.blocks_of(0)[process::process_count]
             return
@@ -293,10 +302,10 @@ class Job:
             yield part, self.request.blocks_of(part)
 
     def finish(self, poll: float = 1.0) -> None:
-        """Puts the set together when every process has run; the manifest, then `_SUCCESS` for parts, come last.
+        """Waits for all processes and completes the set. The manifest, and `_SUCCESS` for parts, are written last.
 
         Args:
-          poll: seconds between looks whether the other processes' parts or blocks are there.
+          poll: seconds between checks for the parts or blocks of other processes.
 
         Raises:
           InputError: a part or block is damaged, or a file cannot be written.
@@ -316,30 +325,32 @@ class Job:
         self.store.clear()
 
     def _assemble(self) -> list[writers.File]:
+        """Writes the final files from the blocks; parts already exist and are only verified."""
         request = self.request
         if request.form == "parts":
             entries = [entry for part in range(request.parts) if (entry := self._entry(part)) is not None]
-            if lost := writers.damaged(self.out, entries):
-                raise InputError(f"{self.out / lost[0]} was lost or damaged; the same command draws it again")
+            if damaged := writers.damaged(self.out, entries):
+                raise InputError(f"{self.out / damaged[0]} was lost or damaged; the same command draws it again")
             return [writers.File(**entry) for entry in entries]
         rows = self._rows(request.blocks_of(0))
         if request.form == "npz":
             return [writers.write_npz(self.out, rows, (request.rows, *request.spec.shape), self.dtype)]
         if self.encoder is not None:
             return [_write_table(self.out, rows, self.encoder, request.seed)]
-        waiting = self.store.folder / "png"
-        written = writers.write_pngs(waiting, rows, request.spec)
+        temporary = self.store.folder / "png"
+        written = writers.write_pngs(temporary, rows, request.spec)
         files.remove(self.out)
         with files.named_errors(self.out):
-            waiting.rename(self.out)
+            temporary.rename(self.out)
         return written
 
     def _write_part(self, part: int) -> None:
+        """Writes a part from its blocks, which are then removed."""
         name = writers.part_name(part, self.request.parts)
         blocks = self.request.blocks_of(part)
         shape = (self.request.rows_of(part), *self.request.spec.shape)
         entry = writers.write_npz(self.out / name, self._rows(blocks), shape, self.dtype)
-        files.write(self._note(name), writers.to_json(entry._asdict()))
+        files.write(self._entry_path(name), writers.to_json(entry._asdict()))
         for b in blocks:
             self.store.drop(b)
 
@@ -350,25 +361,25 @@ class Job:
                 raise InputError(f"{self.store.folder}: block {b} was lost or damaged; the same command draws it again")
             yield x, self.request.labels(b) if self.request.labelled else None
 
-    def _note(self, name: str) -> Path:
-        """The file that says a part is finished, until the manifest does."""
+    def _entry_path(self, name: str) -> Path:
+        """The file with the manifest entry of a finished part, until there is a manifest."""
         return self.store.folder / f"{name}.json"
 
     def _entry(self, part: int) -> dict[str, Any] | None:
-        """What the note of a part says, or None while it is not finished."""
-        return writers.read_json(self._note(writers.part_name(part, self.request.parts)))
+        """The manifest entry of a part; None if the part is not finished."""
+        return writers.read_json(self._entry_path(writers.part_name(part, self.request.parts)))
 
-    def _known(self) -> list[dict[str, Any]]:
-        """The manifest's entries if it answers this very request, else none."""
+    def _manifest_entries(self) -> list[dict[str, Any]]:
+        """The entries of the manifest, if it is of this request; otherwise []."""
         values = writers.read_manifest(self.manifest)
         return values["files"] if values is not None and values["request"] == self.record else []
 
     def _resumes(self) -> bool:
-        """Whether what is there belongs to this request and may be completed: blocks, or parts that need repair."""
-        return self.store.request() == self.record or (self.request.form == "parts" and bool(self._known()))
+        """Whether there are blocks of this request, or parts of which damaged ones can be drawn again."""
+        return self.store.request() == self.record or (self.request.form == "parts" and bool(self._manifest_entries()))
 
     def _difference(self) -> str:
-        """What about the existing output is not as asked, for the message that refuses to replace it."""
+        """How the existing output differs from the request, for the error of `check`."""
         values = writers.read_manifest(self.manifest)
         if values is None:
             return " and was not written by this command"
@@ -377,7 +388,7 @@ class Job:
 
 
 def _write_table(path: Path, blocks: Iterator[writers.Rows], encoder: "Encoder", seed: int) -> writers.File:
-    """Writes blocks of units as a .csv or .parquet file, one of them in memory at a time."""
+    """Writes blocks of units to a .csv or .parquet file, one block in memory at a time."""
     from synthjax.data import readers
 
     start = 0

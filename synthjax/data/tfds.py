@@ -1,7 +1,7 @@
-"""TensorFlow Datasets, read as random-access data sources (array_record), which needs no TensorFlow.
+"""Reader of TensorFlow Datasets, as random-access data sources (array_record), without TensorFlow.
 
-Preparing a set does need TensorFlow (`pip install synthjax[tfds]`); it is done once, into TFDS's own folder, from the
-original files where `data_dir` holds them and else by download.
+Only preparing a data set needs TensorFlow (`pip install synthjax[tfds]`). This is done once, into the folder of TFDS,
+from the original files if `data_dir` contains them, otherwise from a download.
 """
 
 import difflib
@@ -20,20 +20,21 @@ _NAME = re.compile(r"[a-z0-9_]+(/[\w.-]+)?(:\d+\.\d+\.\d+)?")  # no community na
 
 
 def read(name: str, data_dir: str | None) -> Source:
-    """A labelled image set of TFDS.
+    """Reads a data set of labelled images from TFDS.
 
     Args:
-        name: as TFDS spells it, `mnist`, `emnist/letters` or `mnist:3.0.1`.
-        data_dir: a folder that may hold prepared data, or the original files to prepare from, in itself or in a folder
-            named after the set. It is never written to: prepared data goes where TFDS keeps its own (the
-            environment variable `TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
+      name: TFDS name, such as `mnist`, `emnist/letters` or `mnist:3.0.1`.
+      data_dir: a folder that may contain prepared data, or the original files to prepare from, directly or in a
+        subfolder with the name of the data set. It is never written to. Prepared data is written to the folder of TFDS
+        (the environment variable `TFDS_DATA_DIR`, by default `~/tensorflow_datasets`).
 
     Returns:
-        Train and, if there is a labelled one, test (else validation). Classes that no example has are left out.
+      The train split, and the test split, or the validation split if there is no test split. Classes without examples
+      are left out.
 
     Raises:
-        InputError: an unknown name, a set that is not one of labelled images of one size, or one that cannot be
-            prepared here, saying what would help.
+      InputError: the name is unknown; the data is not labelled images of one size; or the data set cannot be prepared
+        on this machine. The error says what would help.
     """
     if not _NAME.fullmatch(name):
         raise fault(f"tfds:{name}", "not a TFDS name, which are like tfds:mnist, tfds:emnist/letters, tfds:mnist:3.0.1")
@@ -45,24 +46,23 @@ def read(name: str, data_dir: str | None) -> Source:
         raise fault(f"tfds:{name}", f"has no split named train, only {', '.join(splits)}")
     parts = [_read_split(name, builder, split, image, label) for split in ("train", test) if split]
     used = np.unique(np.concatenate([part.y for part in parts if part.y is not None]))
-    if used[-1] < len(names):  # a label beyond the names is for the general check to refuse
-        place = np.searchsorted(used, np.arange(len(names))).astype(np.int32)
-        parts = [part._replace(y=None if part.y is None else place[part.y]) for part in parts]
+    if used[-1] < len(names):  # otherwise a label is out of range, which `class_names` refuses later
+        new_label = np.searchsorted(used, np.arange(len(names))).astype(np.int32)
+        parts = [part._replace(y=None if part.y is None else new_label[part.y]) for part in parts]
         names = tuple(names[i] for i in used)
     return Source(parts[0], parts[1] if test else None, names)
 
 
 def _prepared(name: str, data_dir: str | None) -> Any:
-    """A TFDS builder whose data is on disk: found in `data_dir` or in TFDS's own folder, or else prepared there."""
+    """A TFDS builder whose data is in `data_dir` or in the folder of TFDS; if it is in neither, it is prepared."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import constants
 
     roots = [str(root) for root in (data_dir, constants.DATA_DIR) if root]
     for root in roots:
         builder = _builder(tfds, name, root)
-        if (
-            files.path(builder.data_path) / "dataset_info.json"
-        ).is_file():  # builder.is_prepared() warns where it is not
+        # builder.is_prepared() would print a warning for a folder without data.
+        if (files.path(builder.data_path) / "dataset_info.json").is_file():
             return builder
     if importlib.util.find_spec("tensorflow") is None:
         raise fault(
@@ -73,35 +73,36 @@ def _prepared(name: str, data_dir: str | None) -> Any:
     full_name = builder.info.full_name.replace("/", "_")
     try:
         builder.download_and_prepare(
-            # One folder per set: TFDS caches unpacked files by their name alone, so that of two sets with files named
-            # alike (mnist, fashion_mnist) the second would silently be made of the first one's pixels.
+            # A separate folder per data set, since TFDS caches unpacked files by name only. If two data sets have files
+            # of the same names (mnist, fashion_mnist), the second would silently get the images of the first.
             download_dir=str(files.path(roots[-1]) / "downloads" / full_name),
             file_format="array_record",
             download_config=tfds.download.DownloadConfig(
                 manual_dir=_originals(builder.name, data_dir), try_download_gcs=False
             ),
         )
-    except Exception as error:  # network, disk, checksum or licence: TFDS raises everything there is
+    except Exception as error:  # for network, disk, checksum and licence problems TFDS raises many types of errors
         raise fault(f"tfds:{name}", f"cannot be prepared under {roots[-1]}: {_one_line(error)}") from error
     return builder
 
 
 def _originals(name: str, data_dir: str | None) -> str | None:
-    """The folder that may hold the original files of a set."""
+    """The folder that may contain the original files of a data set."""
     if data_dir is None:
         return None
-    own = files.path(data_dir) / name
-    return str(own if own.is_dir() else data_dir)
+    subfolder = files.path(data_dir) / name
+    return str(subfolder if subfolder.is_dir() else data_dir)
 
 
 def _builder(tfds: Any, name: str, root: str) -> Any:
+    """The TFDS builder of a data set; InputError with a suggestion if the name, config or version is unknown."""
     try:
         return tfds.builder(name, data_dir=root, file_format="array_record")
     except tfds.core.DatasetNotFoundError as error:
         matches = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
         hint = f"; did you mean {' or '.join(f'tfds:{match}' for match in matches)}?" if matches else ""
         raise fault(f"tfds:{name}", f"TFDS knows no such data set{hint}") from error
-    except Exception as error:  # an unknown config or version; TFDS has no common class for these
+    except Exception as error:  # an unknown config or version, for which TFDS has no common class of errors
         base, _, config = name.partition(":")[0].partition("/")
         configs = list(tfds.builder_cls(base).builder_configs)
         if config and config not in configs:
@@ -111,13 +112,13 @@ def _builder(tfds: Any, name: str, root: str) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    """What TFDS said in its several lines, without the arguments that it was called with."""
+    """The message of an error of TFDS in one line, without the arguments of the call."""
     text = re.sub(r'^Failed to construct dataset .*?}": ', "", str(error), flags=re.DOTALL)
     return shown(textwrap.shorten(text, 300, placeholder=" ...")) or type(error).__name__
 
 
 def _keys(name: str, info: Any) -> tuple[str, str, tuple[str, ...]]:
-    """The features that hold the image and the label, and the class names."""
+    """Names of the image and label features, and the class names."""
     import tensorflow_datasets as tfds
 
     keys = info.supervised_keys or ("image", "label")
@@ -133,7 +134,7 @@ def _keys(name: str, info: Any) -> tuple[str, str, tuple[str, ...]]:
 
 
 def _read_split(name: str, builder: Any, split: str, image: str, label: str) -> Part:
-    """All examples of a split, in its order."""
+    """Reads all examples of a split, in order."""
     where = f"tfds:{name}, split {split}"
     try:
         source = builder.as_data_source(split=split)
@@ -146,7 +147,7 @@ def _read_split(name: str, builder: Any, split: str, image: str, label: str) -> 
     for row in range(len(source)):
         try:
             example = source[row]
-        except Exception as error:  # the reader, the decoder and the parser each raise their own
+        except Exception as error:  # the reader, the decoder and the parser raise different types of errors
             raise fault(where, f"row {row} cannot be read from {builder.data_path}: {_one_line(error)}") from error
         pixels = np.asarray(example[image])
         if row == 0:

@@ -1,22 +1,31 @@
-"""What is done to training data: noise along the directions in which each class varies, and choices of its rows.
+"""Transforms of training data: directed noise, and selections of rows.
 
-Directed noise [1, section 3.2]: for each class y, the principal components v_1 ... v_k of its training examples and
-their shares of the variance r_1 ... r_k are found once; then each example is moved, afresh in every step, to
+Directed noise [1, section 3.2] is a data augmentation. For each class y, the principal components v_1 ... v_k of its
+training examples and their explained variance ratios r_1 ... r_k are computed once. In each training step, new noise is
+added to each example:
 
-    x + sum_j u_j r_j v_j,    u_j ~ U[-c, c], independent over axes and examples,
+    x + sum_j u_j r_j v_j,    u_j ~ U[-c, c], independent over components and examples
 
-so that it moves only inside the span of its class's k components, with variance c² r_j² / 3 along v_j. The study gives
-neither k nor c, nor the range of its pixels, in whose units c is. It does not say that the result is clipped to that
-range, so it is not: a pixel may leave [-1, 1], by less than c sum_j r_j. Only training data is moved.
+So the noise of an example lies in the span of the k components of its class, and has variance c² r_j² / 3 along v_j.
+The study does not state k, c or the range of its pixels, in whose units c is. It does not mention clipping, so there is
+none: a pixel may leave [-1, 1], by less than c sum_j r_j. Only training data is changed.
 
     components = class_components(data.train.x, data.train.y, data.spec.n_classes, k=10)
     loop.Trainer(model, feed, data.spec, augment=directed_noise(components, c=20.0))
 
-Everything else here takes labels and returns rows (or labels), in numpy, for use before training: classes made rare on
-purpose (`under_sample`) or filled up (`top_up`), and small training sets (`subset`, `folds`). Classes drawn more or
-less often while all rows stay are `class_weights` of `synthjax.data.feed.Feed`.
+The other functions take labels and return rows or labels, as NumPy arrays, for use before training: they make a class
+rare (`under_sample`), balance classes (`top_up`), or select small training sets (`subset`, `folds`). To change the
+frequencies of classes without removing rows, use `class_weights` of `synthjax.data.feed.Feed`.
 
 [1] Clinton & Teeter, Exploration of Data Synthesis with GANs, University of Massachusetts Amherst.
+
+    >>> y = np.array([0, 0, 0, 0, 1, 1])
+    >>> len(under_sample(y, label=0, factor=2, seed=0))
+    4
+    >>> top_up(y, n_classes=2).tolist()
+    [1, 1]
+    >>> y[folds(y, n_folds=2, size=2, seed=0, stratified=True)].sum(axis=1).tolist()
+    [1, 1]
 """
 
 import math
@@ -33,31 +42,31 @@ from synthjax.model import Batch
 
 
 class Components(NamedTuple):
-    """The first k principal components of each class, the largest first."""
+    """The first k principal components of each class, in descending order of variance."""
 
     directions: np.ndarray
-    """(classes, k, D) f32: orthonormal within a class, the entry of largest magnitude positive."""
+    """(classes, k, D) f32, orthonormal within a class; the entry of largest magnitude is positive."""
     ratios: np.ndarray
-    """(classes, k) f32 in [0, 1]: the variance along each direction over the total variance of the class."""
+    """(classes, k) f32 in [0, 1], the explained variance ratios: variance along the direction / total variance."""
 
 
 def class_components(x: np.ndarray, y: np.ndarray, n_classes: int, k: int, classes: Sequence[str] = ()) -> Components:
     """Principal components of the examples of each class.
 
-    Takes half a second a class for 28x28 images, half a minute for 32x32x3 with more examples than values.
+    It takes half a second per class for 28x28 images, and half a minute for 32x32x3 images if there are more examples
+    than values.
 
     Args:
-        x: (N, *shape), examples in the model's space. Stored grey values do as well: encoding an image only shifts and
-            scales all its values alike, which changes neither directions nor ratios.
-        y: (N,) integer labels in 0 ... n_classes - 1.
-        n_classes: number of classes; each needs two examples.
-        k: components of each class, at most min(D, n_c - 1) for n_c examples of D values; the launchers' field
-            `noise_components`, by which messages call it.
-        classes: their names, for messages; default: their labels.
+      x: (N, *shape) examples in the model's space, or stored grey values: encoding an image shifts and scales all
+        values equally, which changes neither directions nor ratios.
+      y: (N,) integer labels in 0 ... n_classes - 1.
+      n_classes: number of classes; each must have at least two examples.
+      k: number of components per class, at most min(D, n_c - 1) for n_c examples of D values. Errors call it
+        `noise_components`, as the launchers do.
+      classes: class names for error messages; default: the labels.
 
     Raises:
-        InputError: unlabelled data, labels out of range, a class too small, k out of range, or values that are not
-            finite.
+      InputError: the data is unlabelled, a label or k is out of range, a class is too small, or a value is not finite.
     """
     field = f"config.noise_components={k}"
     if n_classes < 1:
@@ -88,32 +97,32 @@ def _principal(x: np.ndarray, k: int, name: str) -> tuple[np.ndarray, np.ndarray
         raise InputError(f"class {name} holds values that are not finite")
     if len(x) > x.shape[1]:
         variances, columns = np.linalg.eigh(x.T @ x)
-        # Ascending as LAPACK gives them; those of pixels that never change come out as tiny numbers of either sign.
+        # LAPACK returns them in ascending order. Variances of constant pixels are rounding errors of either sign.
         variances, directions = variances[::-1].clip(min=0), columns.T[::-1]
     else:
         _, scales, directions = np.linalg.svd(x, full_matrices=False)
         variances = scales**2
     variances, directions, total = variances[:k], directions[:k], np.vdot(x, x)
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
-    # A class whose examples are all the same varies in no direction.
+    # The variance of a class of equal examples is 0.
     return directions * np.sign(largest), variances / total if total else np.zeros(k)
 
 
 def directed_noise(components: Components, c: float) -> Callable[[jax.Array, Batch], Batch]:
-    """The transform that moves every example at random along its class's components; see the module's docstring.
+    """Makes an augmentation that adds noise along the components of each example's class; see the module's docstring.
 
     Args:
-        components: of the training data.
-        c: half the width of the draws, >= 0, in units of x; the launchers' field `noise_scale`. For 28x28 digits in
-            [-1, 1] a class has standard deviation 5 or so along its first component and a first ratio of 0.12 to 0.35:
-            with c = 1 the noise is far below what can be seen (0.05 of a pixel along that axis); near c = 50 it spreads
-            as far as the class does.
+      components: of the training data.
+      c: half the width of the uniform distribution, >= 0, in units of x; the launchers' field `noise_scale`. For 28x28
+        digits in [-1, 1], a class has a standard deviation of about 5 along its first component, whose ratio is 0.12 to
+        0.35. With c = 1 the noise is invisible (0.05 of a pixel along that component); with c near 50 it is as wide as
+        the class.
 
     Returns:
-        (key, batch) -> batch, pure, with x moved and all else as it was; padding is moved too, and stays padding.
+      (key, batch) -> batch, a pure function that changes only x.
 
     Raises:
-        InputError: c is negative or not finite.
+      InputError: c is negative or not finite.
     """
     if not 0 <= c < math.inf:
         raise InputError(f"config.noise_scale={c}: the scale of directed noise must be a finite number, at least 0")
@@ -121,7 +130,7 @@ def directed_noise(components: Components, c: float) -> Callable[[jax.Array, Bat
     def augment(key: jax.Array, batch: Batch) -> Batch:
         directions, ratios = jnp.asarray(components.directions), jnp.asarray(components.ratios)
         draws = jax.random.uniform(key, (len(batch.y), ratios.shape[1]), minval=-c, maxval=c)
-        # In full precision, so that nothing leaves the span where matrix products are rounded to bfloat16.
+        # In full precision, since rounding the factors to bfloat16 would add noise outside the span.
         noise = jnp.einsum("bk,bkd->bd", draws * ratios[batch.y], directions[batch.y], precision="highest")
         return batch._replace(x=batch.x + noise.reshape(batch.x.shape))
 
@@ -129,99 +138,100 @@ def directed_noise(components: Components, c: float) -> Callable[[jax.Array, Bat
 
 
 def under_sample(y: np.ndarray, label: int, factor: float, seed: int) -> np.ndarray:
-    """Rows that keep one class only in part: the study's Low-Zero variant, with label 0.
+    """Selects rows so that one class becomes rare; with label 0 this is the study's Low-Zero variant.
 
     Args:
-        y: (N,) integer labels.
-        label: the class that becomes rare.
-        factor: by how much, >= 1: of n examples round(n / factor) are kept, at least one, drawn without replacement.
-        seed: of the draw.
+      y: (N,) integer labels.
+      label: the class to reduce.
+      factor: at least 1. Of n examples of the class, round(n / factor), but at least one, are drawn without
+        replacement.
+      seed: of the draw.
 
     Returns:
-        (M,) i64, ascending: the rows kept of that class, and all rows of the others.
+      (M,) i64, ascending: the selected rows of that class and all rows of other classes.
 
     Raises:
-        InputError: no example of that class, or a factor below 1.
+      InputError: the class has no examples, or the factor is below 1.
     """
     if not 1 <= factor < math.inf:
         raise InputError(f"factor={factor}: by how much a class is under-sampled must be a finite number, at least 1")
     rows = np.flatnonzero(y == label)
     if not len(rows):
         raise InputError(f"class {label} has no examples to under-sample")
-    drawn = np.random.default_rng((seed, 2)).permutation(rows)[: max(round(len(rows) / factor), 1)]
-    return np.sort(np.concatenate([np.flatnonzero(y != label), drawn]))
+    selected = np.random.default_rng((seed, 2)).permutation(rows)[: max(round(len(rows) / factor), 1)]
+    return np.sort(np.concatenate([np.flatnonzero(y != label), selected]))
 
 
 def top_up(y: np.ndarray, n_classes: int) -> np.ndarray:
-    """The labels to synthesise so that, with the examples there are, each class has as many as the largest.
+    """Labels of the synthetic examples that balance a data set: with them, each class is as large as the largest.
 
     Args:
-        y: (N,) integer labels in 0 ... n_classes - 1.
-        n_classes: number of classes.
+      y: (N,) integer labels in 0 ... n_classes - 1.
+      n_classes: number of classes.
 
     Returns:
-        (M,) i32, ascending; empty where all classes are of one size.
+      (M,) i32, ascending; empty if all classes have the same size.
 
     Raises:
-        InputError: unlabelled data, or labels out of range.
+      InputError: the data is unlabelled, or a label is out of range.
     """
     counts = _class_counts(y, n_classes)
     return np.repeat(np.arange(n_classes, dtype=np.int32), counts.max() - counts)
 
 
 def subset(y: np.ndarray, n: int, seed: int, stratified: bool) -> np.ndarray:
-    """Rows (n,) i64 of a small training set: the first of `folds` of that size.
+    """Selects n rows for a small training set, (n,) i64: the first set of `folds` of that size.
 
-    Sets of one seed are nested: a smaller one is the beginning of a larger one, as a learning curve wants them.
+    Subsets with the same seed are nested, as learning curves need them: a smaller one is a prefix of a larger one.
 
     Raises:
-        InputError: as `folds`.
+      InputError: see `folds`.
     """
     return folds(y, 1, n, seed, stratified)[0]
 
 
 def folds(y: np.ndarray, n_folds: int, size: int, seed: int, stratified: bool) -> np.ndarray:
-    """Training sets without a common row, drawn without replacement.
+    """Selects disjoint training sets, drawn without replacement.
 
     Args:
-        y: (N,) integer labels.
-        n_folds: number of sets, >= 1.
-        size: rows in each, >= 1.
-        seed: of the draw.
-        stratified: whether the classes in `y` are equally many in each set (to within one, where `size` is no multiple
-            of their number), and take turns in it; else rows are drawn from all alike.
+      y: (N,) integer labels.
+      n_folds: number of sets, at least 1.
+      size: number of rows in each set, at least 1.
+      seed: of the draw.
+      stratified: whether all classes in `y` have the same number of rows in each set (to within one), in turns. If not,
+        all rows are equally likely.
 
     Returns:
-        (n_folds, size) i64.
+      (n_folds, size) i64 row indices.
 
     Raises:
-        InputError: too few examples, of a class where stratified; it is named.
+      InputError: there are too few examples; if stratified, of a class, which is named.
     """
     for name, value in (("n_folds", n_folds), ("size", size)):
         if value < 1:
             raise InputError(f"{name}={value}: must be at least 1")
     rng = np.random.default_rng((seed, 3))
-    asked = n_folds * size
+    total = n_folds * size
     what = f"{n_folds} x {size} rows"
     if not stratified:
-        if asked > len(y):
-            raise InputError(f"{what}: {asked} examples are asked for, there are {len(y)}")
-        return rng.permutation(len(y))[:asked].reshape(n_folds, size)
+        if total > len(y):
+            raise InputError(f"{what}: {total} examples are asked for, there are {len(y)}")
+        return rng.permutation(len(y))[:total].reshape(n_folds, size)
     labels = rng.permutation(np.unique(y))
-    rounds = -(-asked // len(labels))
-    # One class a column, read row by row: any stretch of it holds the classes equally often, to within one.
+    rounds = -(-total // len(labels))
+    # One column per class. Read row by row, any interval has the same number of rows of each class, to within one.
     table = np.zeros((rounds, len(labels)), np.int64)
-    for place, label in enumerate(labels.tolist()):
-        share = len(range(place, asked, len(labels)))
+    for column, label in enumerate(labels.tolist()):
+        count = len(range(column, total, len(labels)))
         rows = rng.permutation(np.flatnonzero(y == label))
-        if len(rows) < share:
-            raise InputError(f"class {label} has {examples(len(rows))}: {what}, stratified, ask for {share} of it")
-        table[:share, place] = rows[:share]
-    return table.ravel()[:asked].reshape(n_folds, size)
+        if len(rows) < count:
+            raise InputError(f"class {label} has {examples(len(rows))}: {what}, stratified, ask for {count} of it")
+        table[:count, column] = rows[:count]
+    return table.ravel()[:total].reshape(n_folds, size)
 
 
 def _class_counts(y: np.ndarray, n_classes: int) -> np.ndarray:
-    """Examples of each class, (n_classes,) i64."""
+    """Number of examples of each class, (n_classes,) i64."""
     if n_classes < 1:
         raise InputError("the data is unlabelled: classes are needed")
     if len(y) and not 0 <= y.min() <= y.max() < n_classes:

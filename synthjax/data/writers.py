@@ -1,15 +1,22 @@
-"""Writing synthetic data sets so that a kill at any instant loses one block at most and leaves no half-written file.
+"""Writers of synthetic data sets. If a process is killed, at most one block is lost and no file is incomplete.
 
-Formats, all fed block by block, so that memory holds one block and not the set:
+All formats are written block by block, so that only one block is in memory:
 
-- `npz`: one file with `x` (N, *shape) and `y` (N,) i32, deflated, readable by `numpy.load(allow_pickle=False)`;
-- `png`: a folder with one folder of PNG files per class;
-- `parts`: a folder with `part-00007-of-00064.npz` files of fixed rows, for sets that are large or drawn by many;
-- `csv`, `parquet`: one file with the columns of a table (`synthjax.data.readers` writes them).
+- `npz`: one file with `x` (N, *shape) and `y` (N,) i32, compressed, readable by `numpy.load(allow_pickle=False)`;
+- `png`: a folder with one subfolder of PNG files per class;
+- `parts`: a folder of `part-00007-of-00064.npz` files of equal size, for large sets or for several processes;
+- `csv`, `parquet`: one file with the columns of a table (written by `synthjax.data.readers`).
 
-Each set has a manifest: the request that it answers, and the rows and sha256 of each of its files. The bytes of all
-of them depend on their contents alone (no time, no user, no host), and a file gets its name by a rename once it is on
-disk. Until a set is complete its blocks wait in a `BlockStore` beside it.
+Each set has a manifest with its request, and the number of rows and sha256 of each of its files. The bytes of all files
+depend only on their contents (not on time, user or host). A file is renamed to its final name after it has been
+written. Until a set is complete, its blocks are in a `BlockStore` next to it.
+
+    >>> folder_name("a/b")
+    'a%2Fb'
+    >>> part_name(7, 64)
+    'part-00007-of-00064.npz'
+    >>> manifest({}, [File("part-00000-of-00001.npz", 5, "0f")])["rows"]
+    5
 """
 
 import contextlib
@@ -31,64 +38,64 @@ from synthjax.model import DataSpec
 SUCCESS = "_SUCCESS"
 MANIFEST = "manifest.json"
 TABLES = ("csv", "parquet")
-"""Formats that hold a table as people see it."""
-# The earliest time that a zip file can hold; any fixed one would do.
+"""Formats with the original columns of a table."""
+# Any fixed time gives reproducible zip files; this is the earliest possible one.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 Rows = tuple[np.ndarray, np.ndarray | None]
-"""Some rows of a set: x (n, *shape) as stored, y (n,) i32 or None when the set has no labels."""
+"""Rows of a set: x (n, *shape) as stored, and y (n,) i32, or None if the set has no labels."""
 
 
 class File(NamedTuple):
     """One entry of a manifest."""
 
     name: str
-    """Path inside the set's folder; for PNG files, that of the folder in which they lie."""
+    """Path in the set's folder; for PNG files, the path of the subfolder that contains them."""
     rows: int
     sha256: str
-    """Hex digest of the file's bytes, or of those of all PNG files in a folder, joined in the order of their names."""
+    """See `sha256`."""
 
 
 def to_json(values: Any) -> str:
-    """JSON text that depends on the values alone: sorted keys, an end of line at the end."""
+    """JSON text that depends only on the values: keys are sorted, and it ends with a newline."""
     return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file, or of the PNG files of a folder joined in the order of their names."""
+    """Hex digest of a file, or of the PNG files of a folder, concatenated in the order of their names."""
     return files.sha256(*sorted(path.glob("*.png"))) if path.is_dir() else files.sha256(path)
 
 
 class BlockStore:
-    """The finished blocks of a set that is being drawn, in a folder, each file behind the sha256 of its bytes.
+    """The finished blocks of an incomplete set, in a folder. Each file starts with the sha256 of the rest.
 
-    The folder names the request that its blocks belong to; blocks of another request are thrown away, never mixed in.
+    The folder also contains the request that the blocks belong to. Blocks of another request are removed.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: np.dtype | type):
-        """A store of arrays (n, *shape) of `dtype`; nothing is created before `begin`."""
+        """A store of arrays (n, *shape) of `dtype`. The folder is not created before `begin`."""
         self.folder = folder
         self._shape = shape
         self._dtype = np.dtype(dtype)
 
     def request(self) -> dict[str, Any] | None:
-        """The request whose blocks lie here, or None when there is none that can be read."""
+        """The request that the blocks belong to; None if there is none or it cannot be read."""
         return read_json(self.folder / "request.json")
 
     def begin(self, request: dict[str, Any]) -> None:
-        """Makes the store hold `request`, emptied if it held another."""
+        """Prepares the store for a request. Blocks of another request are removed."""
         if self.request() == request:
             return
         self.clear()
         files.write(self.folder / "request.json", to_json(request))
 
     def put(self, b: int, x: np.ndarray) -> None:
-        """Keeps block `b`; once this returns, it survives a kill."""
+        """Writes block `b`. After this returns, the block is not lost if the process is killed."""
         data = np.ascontiguousarray(x, self._dtype).tobytes()
         files.write(self._path(b), hashlib.sha256(data).digest() + data)
 
     def get(self, b: int) -> np.ndarray | None:
-        """Block `b`, (n, *shape), or None if it is missing or damaged."""
+        """Reads block `b`, (n, *shape); None if it is missing or damaged."""
         with files.named_errors(self._path(b), "read"):
             try:
                 content = self._path(b).read_bytes()
@@ -100,15 +107,15 @@ class BlockStore:
         return np.frombuffer(data, self._dtype).reshape(-1, *self._shape)
 
     def has(self, b: int) -> bool:
-        """Whether block `b` was put here, damaged since or not."""
+        """Whether block `b` is in the store; it may be damaged."""
         return self._path(b).exists()
 
     def drop(self, b: int) -> None:
-        """Removes block `b`, if it is there."""
+        """Removes block `b`, if it exists."""
         self._path(b).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Removes the folder with all that is in it."""
+        """Removes the folder and its contents."""
         files.remove(self.folder)
 
     def _path(self, b: int) -> Path:
@@ -119,17 +126,17 @@ def write_npz(path: Path, blocks: Iterable[Rows], shape: tuple[int, ...], dtype:
     """Writes `x` and, if the set has labels, `y` to an npz file, one block in memory at a time.
 
     Args:
-      path: the file.
-      blocks: the rows, in order: x (n, *shape), y (n,) or None.
+      path: of the file.
+      blocks: consecutive rows, x (n, *shape) and y (n,) or None.
       shape: (N, ...), the shape of the whole `x`.
       dtype: of `x`.
 
     Returns:
-      The manifest's entry, named after the file.
+      The entry of the manifest, with the name of the file.
 
     Raises:
       InputError: the file cannot be written.
-      ValueError: the blocks do not add up to N rows.
+      ValueError: the blocks do not have N rows in total.
     """
     labels: list[np.ndarray] = []
     rows = 0
@@ -150,35 +157,35 @@ def write_npz(path: Path, blocks: Iterable[Rows], shape: tuple[int, ...], dtype:
 
 @contextlib.contextmanager
 def _npy_member(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[IO[bytes]]:
-    """A member of an npz file, its header written, open for the bytes of its array."""
+    """Opens a member of an npz file and writes its header; the caller writes the bytes of the array."""
     info = zipfile.ZipInfo(name, _ZIP_TIME)
     info.compress_type = zipfile.ZIP_DEFLATED
-    info.create_system = 3  # as on Unix, wherever it is written
+    info.create_system = 3  # Unix, on every platform
     header = io.BytesIO()
     description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, description)
-    # The size is not known to zipfile beforehand, and an array may pass 2 GiB.
+    # zipfile does not know the size in advance, and an array may be larger than 2 GiB.
     with archive.open(info, "w", force_zip64=True) as member:
         member.write(header.getvalue())
         yield member
 
 
 def write_pngs(folder: Path, blocks: Iterable[Rows], spec: DataSpec) -> list[File]:
-    """Writes a folder of PNG files by class, `<class name>/<row, 8 digits>.png`; without labels, no class folders.
+    """Writes PNG files `<class name>/<row, 8 digits>.png`; without labels, there are no class folders.
 
-    Grey values 0 ... levels - 1 are spread over 0 ... 255, where viewers expect them; `round(png * (levels - 1) / 255)`
-    is the way back and loses nothing. A class name is percent-encoded where it could not be a folder's name.
+    Grey levels 0 ... levels - 1 are scaled to 0 ... 255. The exact inverse is `round(png * (levels - 1) / 255)`. Class
+    names are percent-encoded if they are not valid names of folders.
 
     Args:
       folder: is created, or emptied first.
-      blocks: the rows, in order: x (n, H, W, C) uint8 with 1, 3 or 4 channels, y (n,) or None.
-      spec: names the classes and levels.
+      blocks: consecutive rows, x (n, H, W, C) uint8 with 1, 3 or 4 channels and y (n,) or None.
+      spec: of the data, with classes and levels.
 
     Returns:
-      One entry per class that has rows, in the order of the classes; one named "." without labels.
+      One entry per class with rows, in the order of the classes; one entry named "." without labels.
 
     Raises:
-      InputError: `check_png` does, or a file cannot be written.
+      InputError: see `check_png`; or a file cannot be written.
     """
     from PIL import Image
 
@@ -201,7 +208,7 @@ def write_pngs(folder: Path, blocks: Iterable[Rows], spec: DataSpec) -> list[Fil
 
 
 def check_png(spec: DataSpec) -> None:
-    """Raises InputError if examples of `spec` cannot be PNG files."""
+    """Raises InputError if examples of `spec` cannot be written as PNG files."""
     if spec.kind != "image":
         raise InputError("format png: the data is a table; use npz or parts")
     if spec.shape[-1] not in (1, 3, 4):
@@ -209,7 +216,7 @@ def check_png(spec: DataSpec) -> None:
 
 
 def check_table(form: str, spec: DataSpec, path: Path) -> None:
-    """Raises InputError if examples of `spec` cannot be a table in a file of that name."""
+    """Raises InputError if examples of `spec` cannot be written as a table to `path`."""
     if spec.kind != "table":
         raise InputError(f"format {form}: the data are images; use npz, png or parts")
     if path.suffix.lower() != f".{form}":
@@ -217,30 +224,30 @@ def check_table(form: str, spec: DataSpec, path: Path) -> None:
 
 
 def folder_name(name: str) -> str:
-    """A class name as a folder's name; `urllib.parse.unquote` is the way back."""
+    """A class name as the name of a folder. The inverse is `urllib.parse.unquote`."""
     quoted = urllib.parse.quote(name, safe=" ()[]{},;=+@!'")
     return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
 
 
 def part_name(i: int, n: int) -> str:
-    """The name of part `i` of `n`."""
+    """The file name of part `i` of `n`."""
     return f"part-{i:05d}-of-{n:05d}.npz"
 
 
 def manifest(request: dict[str, Any], files: Iterable[File]) -> dict[str, Any]:
-    """What a finished set says of itself: its request, its rows, and each file's rows and sha256."""
+    """The manifest of a finished set: its request, number of rows, and the entries of its files."""
     entries = [file._asdict() for file in files]
     return {"request": request, "rows": sum(entry["rows"] for entry in entries), "files": entries}
 
 
 def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest in a file, or None if there is none that can be read."""
+    """Reads a manifest; None if there is none or it cannot be read."""
     values = read_json(path)
     return values if values is not None and {"request", "rows", "files"} <= values.keys() else None
 
 
 def damaged(folder: Path, entries: Iterable[dict[str, Any]]) -> list[str]:
-    """Names of a manifest's files that are missing from `folder` or have other bytes than it says."""
+    """Names of files of a manifest that are missing from `folder` or whose sha256 differs."""
     return [
         entry["name"]
         for entry in entries
@@ -249,7 +256,7 @@ def damaged(folder: Path, entries: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, or None if there is none that can be read."""
+    """Reads a JSON object from a file; None if there is none or it cannot be read."""
     try:
         return files.read_json(path)
     except InputError:

@@ -7,7 +7,7 @@ Of the layers x_0 ... x_L, adjacent ones are connected. An RBM has two. Softmax 
     Bernoulli  x in {0, 1},  p(x = 1 | rest) = sigmoid(field)        field_j = b_j + x_(j-1) W_j + x_(j+1) W_(j+1)^T
     softmax    one of x is 1,     p(. | rest) = softmax(field)
     Gaussian   b x is replaced by -(x - b)^2 / 2s^2, and x by x / s^2 in the terms of the weights:
-               p(x | rest) = N(field, s^2)   (Cho et al. 2011, ICANN, with learnt s; only for layer 0)
+               p(x | rest) = N(field, s^2)   (Cho et al. 2011, ICANN, with learned s; only for layer 0)
 
 Odd layers are independent of one another given the even layers, and vice versa. So Gibbs sampling alternates between
 two blocks, and the layers of either parity can be summed out in closed form. `Temper` interpolates between a machine

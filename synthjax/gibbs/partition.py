@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from synthjax.errors import InputError
 from synthjax.gibbs.machine import Layers, Machine, Params, Temper
 
-MOST = 24
+MAX_UNITS = 24
 """Maximum number of binary units that are enumerated: 2^24 states."""
 BLOCK = 2**12
 """Number of states enumerated at once."""
@@ -103,15 +103,15 @@ def state_count(machine: Machine, parity: int) -> int:
     """Number of joint states of the layers of one parity.
 
     Raises:
-      InputError: there are more than 2^MOST states, or a layer has Gaussian units.
+      InputError: there are more than 2^MAX_UNITS states, or a layer has Gaussian units.
     """
     count = 1
     for j in machine.parity(parity):
         if machine.units[j] == "gaussian":
             raise InputError("Gaussian units cannot be enumerated")
         count *= machine.sizes[j] if machine.units[j] == "softmax" else 2 ** machine.sizes[j]
-    if count > 2**MOST:
-        raise InputError(f"enumeration: 2^{math.log2(count):.0f} states of the smaller half, at most 2^{MOST}")
+    if count > 2**MAX_UNITS:
+        raise InputError(f"enumeration: 2^{math.log2(count):.0f} states of the smaller half, at most 2^{MAX_UNITS}")
     return count
 
 

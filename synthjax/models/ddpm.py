@@ -1,27 +1,27 @@
-r"""Denoising diffusion, discrete in time and conditional on a label (Ho et al. 2020, arXiv:2006.11239).
+r"""Discrete-time denoising diffusion of images, conditional on a label (Ho et al. 2020, arXiv:2006.11239).
 
-    q(x_t | x_0) = N(a_t x_0, s_t^2 I),   a_t^2 + s_t^2 = 1,   t = 1 ... T   the noising chain
+    q(x_t | x_0) = N(a_t x_0, s_t^2 I),   a_t^2 + s_t^2 = 1,   t = 1 ... T   the diffusion process
     x_t = a_t x_0 + s_t e                 e ~ N(0, I)
     v   = a_t e - s_t x_0                                                    Salimans & Ho 2022, arXiv:2202.00512
     loss = |target - network(x_t, t, y)|^2, target e or v, mean over pixels and over t
 
-The chain is inverted by the Gaussian posterior of a step t -> s < t, with x_0 replaced by its prediction x^:
+The process is reversed by the Gaussian posterior of a step t -> s < t, with x_0 replaced by its prediction x^:
 
     q(x_s | x_t, x_0) = N( a_s (1 - g) / s_t^2 x_0 + a_t / a_s s_s^2 / s_t^2 x_t,  (1 - g) s_s^2 / s_t^2 I ),
     g = (a_t / a_s)^2
 
-or, with the same marginals, by the family of Song et al. 2021 (DDIM, arXiv:2010.02502), where eta scales that standard
-deviation: eta = 1 is ancestral sampling, eta = 0 deterministic. The deterministic path is an ODE, whose second-order
-solver DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) is the same step with x^ extrapolated from the step before:
-fewer steps for the same images. Classifier-free guidance (Ho & Salimans 2022,
-arXiv:2207.12598) trains with labels dropped and samples from (1 + w) f(x, y) - w f(x, none).
+or, with the same marginals, by the family of Song et al. 2021 (DDIM, arXiv:2010.02502), where eta scales this standard
+deviation: eta = 1 is ancestral sampling, eta = 0 is deterministic. The deterministic path solves an ODE. Its
+second-order solver DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095) is the same step with x^ extrapolated from the
+previous step, and needs fewer steps. Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598) drops labels in
+training and samples with the prediction (1 + w) f(x, y) - w f(x, none).
 
     model = build(Config(width=32), spec)
     state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=50)
 
-`model` takes parts of one's own: a network, an optimiser, a loss.
+`model` takes custom parts: a network, an optimiser or a loss.
 """
 
 import functools
@@ -45,43 +45,46 @@ from synthjax.train.optim import TrainState
 
 @dataclass(frozen=True)
 class Config:
-    """The diffusion process, its network and how both are trained. Defaults suit 28x28 and 32x32x3 images."""
+    """The diffusion process, its network and its training. The defaults suit 28x28 and 32x32x3 images."""
 
     width: int = 32
     """Channels of the U-Net at its finest resolution, a multiple of 16."""
     multipliers: tuple[int, ...] = (1, 3)
-    """Channels on each resolution, fine to coarse, as multiples of `width`; each halves the sides."""
+    """Channels on each resolution, from fine to coarse, as multiples of `width`. Each resolution has half the sides of
+    the one before."""
     blocks: tuple[int, ...] = (1, 2)
-    """Residual blocks on each resolution, way down and way up alike."""
+    """Residual blocks on each resolution, in the encoder and again in the decoder."""
     folding: int = 2
-    """Pixels folded into channels at the entrance of the network, per side."""
+    """Side f of the f x f pixels that are folded into channels at the input."""
     dropout: float = 0.0
+    """Dropout rate of the residual blocks."""
     prediction: Literal["v", "eps"] = "v"
     """What the network predicts: v (Salimans & Ho 2022) or the noise e (Ho et al. 2020)."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """a_t: Nichol & Dhariwal 2021 (arXiv:2102.09672) or the linear betas 1e-4 ... 0.02 of Ho et al. 2020."""
     timesteps: int = 1000
-    """T, the length of the chain in training."""
+    """T, the number of steps of the diffusion process."""
     label_dropout: float = 0.1
     """Share of examples that are trained without their label, for guidance."""
     sample_steps: int = 20
-    """Steps from noise to image, 1 ... timesteps; default of `sample`."""
+    """Default of `Sampling.steps`."""
     eta: float = 0.0
-    """0 deterministic (DDIM), 1 ancestral (DDPM); default of `sample`."""
+    """Default of `Sampling.eta`."""
     order: Literal[1, 2] = 2
-    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is; default of `sample`."""
+    """Default of `Sampling.order`."""
     guidance: float = 0.0
-    """w above; 0 samples from the conditional model itself; default of `sample`."""
+    """Default of `Sampling.guidance`."""
     batch_size: int = 128
     steps: int = 20_000
-    """Training steps; the learning rate falls to 0 (cosine) over them."""
+    """Number of training steps, over which the learning rate decays to 0 by a cosine."""
     learning_rate: float = 1e-3
-    """Adam's, after a linear warm-up of `warmup` steps."""
+    """Maximum learning rate of Adam."""
     warmup: int = 500
+    """Number of steps over which the learning rate increases linearly."""
     clip: float = 1.0
-    """Largest global norm of a gradient."""
+    """Maximum global norm of the gradient."""
     ema_decay: float = 0.999
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
 
     def __post_init__(self):
         if self.width % 16 or self.width < 16:
@@ -103,19 +106,20 @@ PRESETS = {"ddpm": Config()}
 
 @dataclass(frozen=True)
 class Sampling(diffusion.Sampling):
-    """Those of every diffusion model, and given pixels."""
+    """The options of all diffusion models, and in-painting."""
 
     given: tuple[jax.Array, jax.Array] | None = None
-    """(mask, x), each (*spec.shape) or (B, *spec.shape): where mask is True, pixels are led to those of x."""
+    """(mask, x) for in-painting, each (*spec.shape) or (B, *spec.shape): where the mask is True, the prediction of x_0
+    is replaced by x, in [-1, 1]."""
 
 
 class Prediction(NamedTuple):
-    """What a network's output says of x_t, each like x_t."""
+    """Predictions from x_t, of the same shape."""
 
     output: jax.Array
-    """As the network gives it: v or e."""
+    """The output of the network: v or e."""
     clean: jax.Array
-    """x_0."""
+    """The prediction of x_0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +135,7 @@ class _Diffusion:
         return diffusion.levels(self.config.schedule, self.config.timesteps)
 
     def predict(self, params: Any, x_t: jax.Array, t: jax.Array, y: jax.Array, key: jax.Array | None = None):
-        """From x_t (B, H, W, C) at times t (B,) i32, with labels y (B,), `spec.n_classes` for none."""
+        """Predicts from x_t (B, H, W, C) at times t (B,) i32 with labels y (B,); `spec.n_classes` means no label."""
         options = {} if key is None else {"key": key}
         out = self.net.apply(params, x_t, t.astype(jnp.float32) / self.config.timesteps, y, **options)
         level = self.levels.at(t).expand(3)
@@ -156,7 +160,7 @@ class _Diffusion:
         return optim.Losses(self.error(params, key_noise, batch.x, y, t, train_key))
 
     def sample(self, key, state: TrainState, labels, **options: Any) -> jax.Array:
-        """From T to 0 along evenly spaced times; x_0's prediction is clipped to [-1, 1]."""
+        """Images (B, H, W, C) in [-1, 1]. The prediction of x_0 is clipped to [-1, 1] in each step."""
         chosen = Sampling.of(self.config, **options)
         key, key_start = jax.random.split(key)
         start = jax.random.normal(key_start, (len(labels), *self.spec.shape), jnp.float32)
@@ -169,35 +173,35 @@ class _Diffusion:
         return solver.run(key, start, clean)
 
     def guided(self, params, x_t, t, labels, guidance) -> jax.Array:
-        """The prediction of x_0 at time t (), led away from that without a label."""
+        """The prediction of x_0 at time t (), with classifier-free guidance: (B, H, W, C)."""
         times = jnp.full(len(labels), t)
         if isinstance(guidance, int | float) and guidance == 0:
             return self.predict(params, x_t, times, labels).clean
         both = jnp.concatenate([labels, jnp.full_like(labels, self.spec.n_classes)])
-        made = self.predict(params, jnp.tile(x_t, (2, 1, 1, 1)), jnp.tile(times, 2), both).clean
-        with_label, without = jnp.split(made, 2)
+        clean = self.predict(params, jnp.tile(x_t, (2, 1, 1, 1)), jnp.tile(times, 2), both).clean
+        with_label, without = jnp.split(clean, 2)
         return (1 + guidance) * with_label - guidance * without
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
-        """Denoising loss, averaged over ten fixed times; the noise comes from `key`."""
+        """Denoising loss with noise from `key`, averaged over ten fixed times: (B,) f32."""
 
-        def at(key, t):
+        def error_at(key, t):
             return self.error(state.ema, key, batch.x, batch.y, jnp.full(len(batch.x), t))
 
-        return diffusion.mean_error(key, self.config.timesteps, at)
+        return diffusion.mean_error(key, self.config.timesteps, error_at)
 
     def log_prob(self, key, state: TrainState, batch: Batch, times: int = 100) -> jax.Array:
         """The variational bound on log p(x | y) of grey levels (Ho et al. 2020, eq. 5, with the posterior's variance).
 
         Args:
-          key: typed.
+          key: typed PRNG key.
           state: of the model.
-          batch: x in [-1, 1] on the grid of `spec.levels` grey values.
-          times: forward passes that stand for the T - 1 transitions: each is taken at a time drawn for each example
-            from a stratum of its own, and counts as many times as the stratum holds. 0: every time, once.
+          batch: x in [-1, 1] on the grid of `spec.levels` grey levels.
+          times: number of strata into which the T - 1 transitions are divided. One transition is drawn from each
+            stratum for each example, and is weighted with the size of the stratum. 0: all transitions.
 
         Returns:
-          (B,) f32 nats; in expectation at most log p(x | y), whatever `times`.
+          (B,) f32, nats. The expectation is at most log p(x | y), for any `times`.
         """
         x, y = batch.x, batch.y
         key_middle, key_first = jax.random.split(key)
@@ -229,10 +233,18 @@ class _Diffusion:
 
 
 def strata(timesteps: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The times 2 ... T cut into `count` strata, shorter at small times, whose transitions cost most; 0: one each.
+    """Divides the times 2 ... T into `count` strata, shorter ones at small times, whose transitions have a larger KL.
+
+    Args:
+      timesteps: T, at least 1.
+      count: number of strata; 0: one for each time.
 
     Returns:
-      (n,) i32 first time of each, (n,) i32 number of times in it, n = min(count, T - 1).
+      (n,) i32 first time of each stratum, and (n,) i32 number of times in it, with n = min(count, T - 1).
+
+    >>> first, size = strata(9, 3)
+    >>> first.tolist(), size.tolist()
+    ([2, 3, 6], [1, 3, 4])
     """
     middle = timesteps - 1
     count = min(count, middle) or middle
@@ -254,16 +266,16 @@ def model(
     """A diffusion model of images, conditional if they are labelled.
 
     Args:
-      config: the process; and the network and the optimiser, where none is handed in.
-      spec: of the data.
+      config: of the diffusion process, and of the network and the optimiser if these are not given.
+      spec: of images.
       net: x_t (B, H, W, C), t (B,) f32 in [0, 1], label (B,) i32 -> (B, H, W, C), the prediction of v or of the noise.
-        A label of `spec.n_classes` means none. Default: the U-Net of the Config.
-      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
-      loss: (params, key, batch) -> `optim.Losses` of the network's params. Default: the denoising loss.
-      grad: turns the loss into a gradient.
+        The label `spec.n_classes` means no label. Default: the U-Net of the Config.
+      optimiser: any optax transformation with its own learning rate. Default: Adam, see the Config.
+      loss: (params, key, batch) -> `optim.Losses`, with the network's params. Default: the denoising loss.
+      grad: turns the loss into a gradient function.
 
     Raises:
-      InputError: the data is no image, or the network makes another shape.
+      InputError: the data is a table, or the output of the network has the wrong shape.
     """
     if spec.kind != "image":
         raise InputError(f"model ddpm makes images; the data is a {spec.kind} of {spec.dims} values a row")
@@ -276,14 +288,14 @@ def model(
         net = _unet(config, spec)
     else:
         check_shape(net, (2, *spec.shape), "net", *inputs)
-    one = _Diffusion(config, spec, net)
-    init, step = optim.init_and_step(config, net.init, loss or one.loss, optimiser, grad, b2=0.99)
+    ddpm = _Diffusion(config, spec, net)
+    init, step = optim.init_and_step(config, net.init, loss or ddpm.loss, optimiser, grad, b2=0.99)
     return Model(
         init,
         step,
-        with_options(one.sample, Sampling, **Sampling.defaults(config)),
-        one.score,
-        one.log_prob,
+        with_options(ddpm.sample, Sampling, **Sampling.defaults(config)),
+        ddpm.score,
+        ddpm.log_prob,
         log_prob_kind="lower bound",
         log_prob_of="grey levels",
         conditional=spec.n_classes > 0,
@@ -306,13 +318,21 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
 
 def discretised_log_likelihood(x, mean, std, levels: int) -> jax.Array:
-    """log of the mass that N(mean, std^2) gives to the grey value of x (Ho et al. 2020, eq. 13); the ends are open.
+    """Log-probability of grey levels under a discretised N(mean, std^2) (Ho et al. 2020, eq. 13), nats.
 
-    x in [-1, 1] on the grid of `levels` values; shapes broadcast; nats.
+    The probability of a grey level is that of the interval of values nearest to it. The intervals of the first and the
+    last level extend to infinity.
+
+    Args:
+      x: f32 in [-1, 1], on the grid of `levels` values.
+      mean: f32; broadcasts with `x`.
+      std: f32, above 0; broadcasts with `x`.
+      levels: number of grey levels.
     """
     half = 1 / (levels - 1)
     above, first, last = x > mean, x < -1 + half, x > 1 - half
-    # Masses are differences of numbers near 0 below the mean, but near 1 above it, where digits are lost: mirrored.
+    # The probability is a difference of two values of the cdf, which cancels if both are near 1. So intervals above the
+    # mean are mirrored to below it, where the values are near 0.
     distance = -jnp.abs(x - mean)
     upper = jax.scipy.stats.norm.cdf((distance + half) / std)
     lower = jax.scipy.stats.norm.cdf((distance - half) / std)

@@ -10,6 +10,16 @@ change nothing.
     model = build(Config(), spec)
     state, metrics = model.step(key, 0, model.init(key), batch)             # batch: the whole training set
     x = model.sample(key, state, labels)
+
+    >>> key, y = jax.random.key(0), jnp.zeros(40, jnp.int32)
+    >>> x = jnp.tile(jnp.array([[0.0], [1.0], [1.0], [1.0]]), (10, 1))
+    >>> model = build(Config(), DataSpec.from_arrays(jax.device_get(x)))
+    >>> batch = Batch(x, y, jnp.ones(40), jnp.arange(40))
+    >>> state, _ = model.step(key, 0, model.init(key), batch)
+    >>> jnp.exp(model.log_prob(key, state, batch)).round(2)[:2].tolist()
+    [0.25, 0.75]
+    >>> model.sample(key, state, y).shape
+    (40, 1)
 """
 
 from dataclasses import dataclass

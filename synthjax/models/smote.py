@@ -13,6 +13,16 @@ training row, is 0 for training rows and so identifies them.
     model = build(Config(), spec)
     state, metrics = model.step(key, 0, model.init(key), batch)             # batch: the whole training set
     x = model.sample(key, state, labels)
+
+    >>> key, x, y = jax.random.key(0), jnp.array([[0.0], [1.0], [8.0], [9.0]]), jnp.array([0, 0, 1, 1])
+    >>> model = build(Config(neighbours=1), DataSpec.from_arrays(np.asarray(x), np.asarray(y)))
+    >>> batch = Batch(x, y, jnp.ones(4), jnp.arange(4))
+    >>> state, _ = model.step(key, 0, model.init(key), batch)
+    >>> between = model.sample(key, state, jnp.ones(100, jnp.int32))
+    >>> bool(((between >= 8) & (between <= 9)).all())
+    True
+    >>> model.score(key, state, batch).tolist()
+    [0.0, 0.0, 0.0, 0.0]
 """
 
 from dataclasses import dataclass

@@ -1,24 +1,24 @@
-r"""Denoising diffusion of tables: Gaussian for numbers and for categories alike, conditional on a label or not.
+r"""Denoising diffusion of tables: Gaussian for numeric and categorical columns, optionally conditional on a label.
 
-A row v_0 (`synthjax.nets.columns`: standardised reals, one-hot choices) is noised by the chain of
-`synthjax.models.ddpm`, v_t = a_t v_0 + s_t e. One network sees v_t, t and the label, and predicts
+The diffusion process of `synthjax.models.ddpm` is applied to a row v_0 (`synthjax.nets.columns`: standardised reals,
+one-hot choices), v_t = a_t v_0 + s_t e. One network takes v_t, t and the label, and predicts
 
-    reals     v = a_t e - s_t r_0 (Salimans & Ho 2022, arXiv:2202.00512); loss |v - v^|^2, where the value is present
+    reals     v = a_t e - s_t r_0 (Salimans & Ho 2022, arXiv:2202.00512); loss |v - v^|^2 of values that are not missing
     choices   logits of the category; loss -log softmax(logits)[c]
 
-Both losses are means over columns. The mean of a choice's one-hot vector given v_t is softmax(logits), so that every
-column has its x_0^ and all are led back together by the same steps: ancestral, DDIM or DPM-Solver++(2M), in any number.
-That is diffusion of embedded categories trained with cross-entropy (Dieleman et al. 2022, arXiv:2211.15089), with
-one-hot vectors for embeddings, in place of the multinomial chain of TabDDPM (Kotelnikov et al. 2023,
-arXiv:2209.15421), which needs its hundreds of steps. At the end categories are drawn from the last softmax. Guidance is
-that of `synthjax.models.ddpm`, on the logits of choices.
+Both losses are sums over reals and choices divided by the number of both. The mean of a one-hot vector given v_t is
+softmax(logits), so there is a prediction of v_0 for all columns, and all are sampled together by the same solvers:
+ancestral, DDIM or DPM-Solver++(2M), with any number of steps. This is diffusion of embedded categories trained with
+cross-entropy (Dieleman et al. 2022, arXiv:2211.15089), with one-hot vectors as embeddings. It replaces the multinomial
+diffusion of TabDDPM (Kotelnikov et al. 2023, arXiv:2209.15421), which needs hundreds of steps. At the end categories
+are drawn from the last softmax. Guidance is that of `synthjax.models.ddpm`, and applies to the logits of choices.
 
     model = build(Config(width=128), spec)
     state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=50)
 
-`model` takes parts of one's own: a network, an optimiser, a loss.
+`model` takes custom parts: a network, an optimiser or a loss.
 """
 
 import functools
@@ -45,39 +45,39 @@ from synthjax.train.optim import TrainState
 
 @dataclass(frozen=True)
 class Config:
-    """The diffusion process, its network and how both are trained. The defaults are not tuned yet."""
+    """The diffusion process, its network and its training. The defaults are not tuned."""
 
     conditional: bool = True
-    """The network sees the label, where the data has one."""
+    """Whether the network takes the label, if the data has labels."""
     width: int = 256
-    """Of all hidden layers, even."""
+    """Width of all hidden layers, even."""
     blocks: int = 3
-    """Residual blocks of two layers."""
+    """Number of residual blocks, of two layers each."""
     schedule: Literal["cosine", "linear"] = "cosine"
     """a_t: Nichol & Dhariwal 2021 (arXiv:2102.09672) or the linear betas of Ho et al. 2020."""
     timesteps: int = 1000
-    """T, the length of the chain in training."""
+    """T, the number of steps of the diffusion process."""
     label_dropout: float = 0.1
     """Share of examples that are trained without their label, for guidance."""
     sample_steps: int = 25
-    """Steps from noise to row, 1 ... timesteps; default of `sample`. With one step, numeric columns are the
-    conditional mean, not a sample."""
+    """Default of `Sampling.steps`."""
     eta: float = 0.0
-    """0 deterministic (DDIM), 1 ancestral (DDPM); default of `sample`."""
+    """Default of `Sampling.eta`."""
     order: Literal[1, 2] = 2
-    """2: DPM-Solver++(2M) where eta is 0; 1: DDIM as it is; default of `sample`."""
+    """Default of `Sampling.order`."""
     guidance: float = 0.0
-    """w: sharper for the label than the data is; 0 samples from the model itself; default of `sample`."""
+    """Default of `Sampling.guidance`."""
     batch_size: int = 512
     steps: int = 10_000
-    """Training steps; the learning rate falls to 0 (cosine) over them."""
+    """Number of training steps, over which the learning rate decays to 0 by a cosine."""
     learning_rate: float = 2e-3
-    """Adam's, after a linear warm-up of `warmup` steps."""
+    """Maximum learning rate of Adam."""
     warmup: int = 200
+    """Number of steps over which the learning rate increases linearly."""
     clip: float = 1.0
-    """Largest global norm of a gradient."""
+    """Maximum global norm of the gradient."""
     ema_decay: float = 0.999
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
 
     def __post_init__(self):
         for name in ("blocks", "timesteps"):
@@ -94,15 +94,18 @@ PRESETS = {"table_ddpm": Config()}
 
 
 class Denoiser(nn.Module):
-    """A noisy row, a time and a label to the target of each real and the logits of each choice. Zero at first."""
+    """Maps a noisy row, a time and a label to v of each real and logits of each choice. Zero at initialisation."""
 
     width: int
+    """Width of the hidden layers."""
     blocks: int
+    """Number of residual blocks."""
     out: int
+    """Length of the row."""
     n_labels: int
     """See `TimeLabel`."""
     dtype: Any = None
-    """Of the computation, see `synthjax.nets.precision`."""
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, v: jax.Array, t: jax.Array, label: jax.Array) -> jax.Array:
@@ -124,27 +127,27 @@ class _Diffusion:
     columns: Columns
     net: Network
     null: int
-    """The label that means "no label"; 0 where the network sees none."""
+    """The label that means "no label"; 0 if the model is unconditional."""
 
     @functools.cached_property
     def levels(self) -> diffusion.Level:
         return diffusion.levels(self.config.schedule, self.config.timesteps)
 
     def output(self, params, v_t, t, y) -> tuple[jax.Array, jax.Array]:
-        """(v of the reals (B, reals), logits (B, width - reals)) from v_t at times t (B,) i32."""
+        """Predicts v of the reals (B, reals) and logits (B, width - reals) from v_t (B, width) at times t (B,) i32."""
         raw = self.net.apply(params, v_t, t.astype(jnp.float32) / self.config.timesteps, y)
         return raw[:, : len(self.columns.reals)], raw[:, len(self.columns.reals) :]
 
     def losses(self, params, key, v, y, t) -> optim.Losses:
-        """Of v (B, width) at times t (B,) i32 in 1 ... T."""
+        """Losses for v (B, width) at times t (B,) i32 in 1 ... T."""
         noise = jax.random.normal(key, v.shape, jnp.float32)
         level = self.levels.at(t).expand(1)
         reals, logits = self.output(params, level.a * v + level.s * noise, t, y)
         target = (level.a * noise - level.s * v)[:, : len(self.columns.reals)]
         squares = self.columns.mask_missing((target - reals) ** 2, self.columns.split(v)[1])
-        surprises = -self.columns.log_chosen(jnp.concatenate([reals, logits], axis=-1), v)
-        count = squares.shape[1] + surprises.shape[1]
-        terms = {"reals": squares.sum(axis=-1) / count, "choices": surprises.sum(axis=-1) / count}
+        cross_entropies = -self.columns.log_chosen(jnp.concatenate([reals, logits], axis=-1), v)
+        count = squares.shape[1] + cross_entropies.shape[1]
+        terms = {"reals": squares.sum(axis=-1) / count, "choices": cross_entropies.sum(axis=-1) / count}
         return optim.Losses(terms["reals"] + terms["choices"], terms)
 
     def loss(self, params, key, batch: Batch) -> optim.Losses:
@@ -154,7 +157,7 @@ class _Diffusion:
         return self.losses(params, key_noise, self.columns.encode(batch.x), jnp.where(dropped, self.null, batch.y), t)
 
     def guided(self, params, v_t, t, y, guidance) -> jax.Array:
-        """Reals of v_0 and logits, (B, width), at time t (), led away from what is predicted without a label."""
+        """The prediction of the reals of v_0 and of logits at time t (), with classifier-free guidance: (B, width)."""
 
         def predict(y):
             times = jnp.full(len(v_t), t)
@@ -167,7 +170,7 @@ class _Diffusion:
         return (1 + guidance) * predict(y) - guidance * predict(jnp.full_like(y, self.null))
 
     def sample(self, key, state: TrainState, labels, **options: Any) -> jax.Array:
-        """Rows (B, D): from T to 0 along evenly spaced times; categories are drawn at the end."""
+        """Rows (B, D) f32. Categories are drawn in the last step."""
         chosen = Sampling.of(self.config, **options)
         key, key_start, key_choices = jax.random.split(key, 3)
         start = jax.random.normal(key_start, (len(labels), self.columns.width), jnp.float32)
@@ -183,13 +186,13 @@ class _Diffusion:
         return self.columns.decode(self.columns.draw(key_choices, v), labels)
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
-        """Denoising loss, averaged over ten fixed times; the noise comes from `key`."""
+        """Denoising loss with noise from `key`, averaged over ten fixed times: (B,) f32."""
         v = self.columns.encode(batch.x)
 
-        def at(key, t):
+        def loss_at(key, t):
             return self.losses(state.ema, key, v, batch.y, jnp.full(len(v), t)).losses
 
-        return diffusion.mean_error(key, self.config.timesteps, at)
+        return diffusion.mean_error(key, self.config.timesteps, loss_at)
 
 
 def model(
@@ -204,16 +207,17 @@ def model(
     """A diffusion model of tables.
 
     Args:
-      config: the process; and the network and the optimiser, where none is handed in.
-      spec: of the data, with statistics.
-      net: v_t (B, width), t (B,) f32 in [0, 1], label (B,) i32 -> (B, width): the prediction of v of each real, and
-        logits of each choice, with the width of `Columns`. A label of `spec.n_classes` means none.
-      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
-      loss: (params, key, batch) -> `optim.Losses` of the network's params. Default: that of the module's docstring.
-      grad: turns the loss into a gradient.
+      config: of the diffusion process, and of the network and the optimiser if these are not given.
+      spec: of a table, with statistics.
+      net: v_t (B, width), t (B,) f32 in [0, 1], label (B,) i32 -> (B, width), the prediction of v of each real and the
+        logits of each choice, with the width of `Columns`. The label `spec.n_classes` means no label. Default: a
+        `Denoiser`.
+      optimiser: any optax transformation with its own learning rate. Default: Adam, see the Config.
+      loss: (params, key, batch) -> `optim.Losses`, with the network's params. Default: that of the module's docstring.
+      grad: turns the loss into a gradient function.
 
     Raises:
-      InputError: the data is no table, or the network makes another shape.
+      InputError: the data is not a table, or the output of the network has the wrong shape.
     """
     classes = spec.n_classes if config.conditional else 0
     columns = Columns(spec, classes > 0)
@@ -224,14 +228,14 @@ def model(
         net = linen(module, v, t, label)
     else:
         check_shape(net, v.shape, "net", v, t, label)
-    one = _Diffusion(config, columns, net, classes)
-    init, step = optim.init_and_step(config, net.init, loss or one.loss, optimiser, grad, b2=0.99)
-    sample = with_options(one.sample, Sampling, **Sampling.defaults(config))
+    ddpm = _Diffusion(config, columns, net, classes)
+    init, step = optim.init_and_step(config, net.init, loss or ddpm.loss, optimiser, grad, b2=0.99)
+    sample = with_options(ddpm.sample, Sampling, **Sampling.defaults(config))
     return Model(
         init,
         step,
         sample,
-        one.score,
+        ddpm.score,
         conditional=classes > 0,
         n_classes=classes,
         empty_classes=spec.empty_classes,

@@ -243,7 +243,7 @@ class Columns:
           v (B, width) with one-hot choices.
         """
         if key is None or not self.choices:
-            return self.over_choices(likeliest, raw, [])
+            return self.over_choices(most_likely, raw, [])
         ends = np.cumsum([choice.number for choice in self.choices])
         uniform = jax.random.uniform(key, (*raw.shape[:-1], int(ends[-1])), jnp.float32)
         return self.over_choices(draw, raw, jnp.split(uniform, ends[:-1], axis=-1))
@@ -305,7 +305,7 @@ def _codes(column: Column) -> int:
     return column.codes
 
 
-def likeliest(logits: jax.Array) -> jax.Array:
+def most_likely(logits: jax.Array) -> jax.Array:
     """One-hot vector of the largest logit, over the last axis: (..., K) -> (..., K)."""
     return jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1], dtype=logits.dtype)
 
@@ -328,4 +328,4 @@ def draw(logits: jax.Array, uniform: jax.Array) -> jax.Array:
 def relax(noisy: jax.Array, temperature: float, straight_through: bool) -> jax.Array:
     """Gumbel-softmax over the last axis of `noisy`, logits plus Gumbel noise; see the module's docstring."""
     soft = jax.nn.softmax(noisy / temperature)
-    return soft + jax.lax.stop_gradient(likeliest(noisy) - soft) if straight_through else soft
+    return soft + jax.lax.stop_gradient(most_likely(noisy) - soft) if straight_through else soft

@@ -211,7 +211,7 @@ def test_refusals_are_one_line():
     cases = [
         ({}, image, "makes tables; the data are images"),
         ({}, bare, "are conditional, and the data has no labels"),
-        ({"conditional": False, "by_sampling": True}, bare, "model.by_sampling: is for one-hot columns"),
+        ({"conditional": False, "by_sampling": True}, bare, "model.by_sampling: needs a one-hot column"),
     ]
     for fields, spec, words in cases:
         with pytest.raises(InputError, match=words):
