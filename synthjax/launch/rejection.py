@@ -5,6 +5,7 @@ is drawn up to TRIES times, each time with another key, and the rows that meet t
 rows of a block depend only on the seed and on b, as without conditions, and have the model's conditional distribution.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,8 +87,8 @@ def keeping_rules(
 ) -> np.ndarray:
     """Rows x (n, ...) with those drawn again that break a rule which decoding alone does not keep.
 
-    `rows` decodes them; `again(attempt, places)` draws those in these places anew. InputError if some break a rule in
-    all of `TRIES` attempts.
+    `rows` decodes them; `again(attempt, places)` draws those in these places anew. Where some break a rule in all of
+    `TRIES` attempts, this is said of a rule that was found, and an InputError of one that a person listed.
     """
     if encoder.plan is None or not encoder.plan.left:
         return x
@@ -97,11 +98,22 @@ def keeping_rules(
             return x
         x = np.array(x)
         x[broken] = again(t, broken)
-    left = ", ".join(map(repr, map(str, encoder.plan.left)))
-    raise InputError(
-        f"rule {left}: {len(broken)} of {len(x)} rows broke it in {TRIES} attempts; train again with `exact: false` "
-        "said of it in the schema file"
-    )
+    frame = rows(x)
+    unkept = [rule for rule in encoder.plan.left if not rule.holds(frame).all()]
+    for rule in unkept:
+        if rule.evidence is None:
+            raise InputError(
+                f"rule {rule.text!r}: some of {len(x)} rows broke it in {TRIES} attempts; train again with "
+                "`exact: false` said of it in the schema file"
+            )
+    _say(f"note: not all synthetic rows keep {', '.join(repr(rule.text) for rule in unkept)}, which training rows do")
+    return x
+
+
+@functools.cache
+def _say(note: str) -> None:
+    """Prints a note once."""
+    print(note, flush=True)
 
 
 def plan(

@@ -1,6 +1,8 @@
 """Rules that decoding alone cannot keep: rows that break them are drawn again, in files and from Python."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import in_process
 import numpy as np
@@ -8,6 +10,9 @@ import pandas as pd
 import pytest
 
 import synthjax
+from synthjax.errors import InputError
+from synthjax.launch import rejection
+from synthjax.rules import Evidence, parse
 
 N = 400
 
@@ -51,3 +56,20 @@ def test_rows_that_break_a_rule_are_drawn_again(trained, tmp_path):
     pd.testing.assert_frame_equal(found, run.sample(300, seed=3))
     free = ((found["low"] > found["high"]) & (found["kind"] == "y")).sum()
     assert free > 0  # the model itself does not know the rule
+
+
+def test_a_rule_that_was_found_and_cannot_be_kept_is_said_once(capsys):
+    rule = parse("low <= high")
+    found = dataclasses.replace(rule, evidence=Evidence(100, 1.0, 10, 1.0, 0.5))
+    frame = pd.DataFrame({"low": [1.0, 5.0], "high": [2.0, 4.0]})
+    x = np.array([[0], [1]])
+
+    def drawn(left):
+        plan = SimpleNamespace(left=(left,), keeps=left.holds)
+        return rejection.keeping_rules(SimpleNamespace(plan=plan), x, lambda x: frame, lambda t, places: x[places])
+
+    for _ in range(2):
+        np.testing.assert_array_equal(drawn(found), x)
+    assert capsys.readouterr().out == "note: not all synthetic rows keep 'low <= high', which training rows do\n"
+    with pytest.raises(InputError, match="'low <= high': some of 2 rows broke it in 50 attempts.*exact: false"):
+        drawn(rule)
