@@ -131,6 +131,11 @@ def test_identifiers_of_several_rows_keep_the_sizes_of_their_groups(name, make):
     ]
 
 
+def test_dense_identifiers_of_several_rows_are_recognised_by_their_name():
+    schema = infer([Chunk(pa.table({"id": [str(i // 3) for i in range(4500)]}), np.arange(4500))])
+    assert schema["id"].kind == "id" and set(schema["id"].sizes) == {3}
+
+
 def test_one_repeat_does_not_turn_identifiers_into_one_category():
     cells = [f"ORD-{i}" for i in RNG.permutation(np.arange(100_000, 900_000, 1000))[:300]]
     field = schema_of([*cells, cells[0]])["x"]
@@ -142,6 +147,7 @@ def test_one_repeat_does_not_turn_identifiers_into_one_category():
     [
         ("price", RNG.choice([999, 1499, 1999, 2499], 400) + RNG.integers(0, 90, 400)),
         ("house_number", RNG.integers(1, 120, 400)),
+        ("number", np.minimum(RNG.geometric(0.05, 400), 99)),  # on a player's back
         ("store_id", RNG.integers(1, 30, 900)),  # few, of many rows each: what they have in common is to be learnt
     ],
 )

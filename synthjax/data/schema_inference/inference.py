@@ -38,13 +38,14 @@ MANY = 20
 """Fewest rows that let a column be called identifiers or free text."""
 GROUP = 20
 """Rows of one identifier at most, on average, for numbers to be identifiers by their name."""
-REPEATED = 0.95
-"""Greatest share of the different numbers expected by chance that identifiers of several rows each are."""
+SPARSE = 10
+"""Whole numbers in a column's range per different one, for a "number" of several rows to be that of a person."""
 SHARED = 500_000
 """Numbers and dates shared by many rows that are kept of all columns together, at most 1,000 of each."""
 SHARE = 1e-6
 """Least share of a column's rows that hold a number for it to be kept as a shared one."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
+_NUMBER_NAME = re.compile(r"(nr|nbr|no|number)$", re.I)
 _INFINITE = re.compile(INFINITE)
 
 
@@ -205,10 +206,8 @@ class _Column(Tally):
         distinct = self.present if self.counts is None else len(self.counts)
         if self.present < MANY or distinct < MANY or not self.named:
             return False
-        if distinct == self.present:
-            return True
-        chance = (high - low + 1) * -math.expm1(-self.present / (high - low + 1))  # different ones, were they random
-        return self.present <= GROUP * distinct and distinct < REPEATED * chance
+        sparse = high - low + 1 >= SPARSE * distinct or not _NUMBER_NAME.search(self.name)
+        return distinct == self.present or (self.present <= GROUP * distinct and sparse)
 
     def _text_kind(self, distinct: int, min_count: int) -> Kind:
         """Categories, unless most rows hold a text of their own: identifiers if single words, each of them once."""

@@ -60,6 +60,7 @@ def odd_cell(
         line = entry(name, **{**said, "missing": [*said["missing"], *odd]})
         lines.append(f"{line} if {means} that a value is missing")
     lines.append(f"{entry(name, kind='categorical')} if the cells are names")
+    lines.append(f"{entry(name, kind='id')} to make new ones of the same look")
     lines.append(f"{entry(name, kind='text')} to leave the column out")
     what = f"{what}: mend it, or put {', or '.join(lines)}, below `columns:` in a schema file"
     if found[0] < 0:
