@@ -48,30 +48,33 @@ class Look(NamedTuple):
     low: float = 0.0
     """Of running numbers, the one before the first."""
     storage: str = "string"
+    """In which a file holds them."""
 
 
 # --- what there is -----------------------------------------------------------------------------------------------
 
 
 def of_numbers(low: float, high: float, rows: int, storage: str) -> Look:
-    """The look of whole numbers of at most 15 digits."""
+    """The look of whole numbers of at most 15 digits; `storage`: their type in a Parquet file, "" in others."""
     digits = len(str(int(high)))
-    storage = storage if "int" in storage else "int64"
-    if low >= 10 ** (digits - 1) and 9 * 10 ** (digits - 1) >= ROOM * rows:
+    storage = storage or "int64"
+    if "int" in storage and low >= 10 ** (digits - 1) and 9 * 10 ** (digits - 1) >= ROOM * rows:
         return Look("9" * digits, storage=storage)
     first = 10 ** len(str(int(max(high, -low))))
-    wide = first + _TAIL > np.iinfo(storage).max
+    wide = "int" in storage and first + _TAIL > np.iinfo(storage).max
     return Look(low=float(first), storage="int64" if wide else storage)
 
 
 def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
     """The look of texts, of a fair sample of different ones.
 
-    A form that fewer than `min_count` of them share is left out, for it could single one out.
+    A form that fewer than `min_count` of them share is left out, for it could single one out. Outside of Parquet files
+    (`storage` is ""), digits that do not begin with 0 are whole numbers.
     """
-    if cells and storage == "string" and all(re.fullmatch(r"[1-9]\d*", cell) for cell in cells):
+    if cells and not storage and all(re.fullmatch(r"[1-9]\d*", cell) for cell in cells):
         most = max(map(int, cells))
         storage = next((kind for kind in ("int64", "uint64") if most <= np.iinfo(kind).max), storage)
+    storage = storage or "string"
     groups = _grouped(cells, _mask)
     if len(groups) > FORMS:
         groups = _grouped(cells, lambda cell: re.sub(r"[0-9A-Za-z]", "z", cell))

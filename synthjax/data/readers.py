@@ -344,7 +344,7 @@ def _written_type(field: Field) -> pa.DataType:
         return storage_type(field)
     if field.kind == "datetime":
         return pa.timestamp("us")
-    whole = field.kind == "integer" or (field.kind == "id" and not field.pattern)
+    whole = field.kind == "integer" or (field.kind == "id" and not field.pattern and not field.low)
     return pa.int64() if whole else pa.float64() if field.kind in NUMERIC else pa.string()
 
 

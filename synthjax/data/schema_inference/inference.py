@@ -72,7 +72,7 @@ class _Column(Tally):
             self.rows,
             self.rows - self.present,
             token,
-            storage=storage,
+            storage=storage or "string",
             encoding=encoding,
             tokens=tuple(self.forced.get("missing", ())),
         )
@@ -330,7 +330,7 @@ def infer(
         check_known(name, tallies, where, "target" if name == target else "schema file:")
     most = int(np.clip(SHARED // len(tallies), 32, 1000))
     fields = [
-        tally.field(min_count, name == target, (storage or {}).get(name, "string"), most, where)
+        tally.field(min_count, name == target, (storage or {}).get(name, ""), most, where)
         for name, tally in tallies.items()
     ]
     if target:
