@@ -195,7 +195,7 @@ class Race:
         folder = self._workdir / "candidates" / name
         print(f"\n--- candidate {name} ---", flush=True)
         try:
-            step = train.run(experiment, data, folder, minutes)
+            train.run(experiment, data, folder, minutes)
             rows, copied = model_selection.copying(folder, data)
         except (InputError, NonFiniteError) as error:
             return Tried(name, seconds=time.monotonic() - begun, note=f"failed: {error}")
@@ -205,7 +205,7 @@ class Race:
         holdout = model_selection.some(data, "holdout", limit, seed)
         score = quick_scores.of_rows(holdout, rows, kinds, None, names=["c2st"], seed=seed, limit=limit)["c2st"]
         seconds = time.monotonic() - begun
-        return Tried(name, True, 1 - score / 2, copied.share, copied.too_many, seconds, f"{step:,} steps")
+        return Tried(name, True, 1 - score / 2, copied.share, copied.too_many, seconds, f"step {Run(folder).step:,}")
 
     def _keep(self, winner: str = "", why: str = "") -> None:
         """Writes what was found so far, and says it at the end."""
