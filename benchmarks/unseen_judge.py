@@ -5,6 +5,8 @@ c2st       AUC of boosting that tells synthetic from test rows, out of fold; .5 
 tstr       of boosting taught by synthetic rows, tested on real ones, minus the same taught by real rows: ROC AUC
            (macro, one against the rest) or R2
 nearer     share of synthetic rows nearer to a training row than to any of as many unseen rows; .5 is best
+
+Identifiers, which a system may make anew, take part in the first one alone.
 """
 
 from collections.abc import Sequence
@@ -31,15 +33,15 @@ CAUGHT = 0.95
 
 def judge(table: Table, made: pd.DataFrame, left_out: int, seed: int) -> dict[str, Any]:
     """All measures of a synthetic table, by name; `each`: share of rows that break each rule, where any does."""
-    train, holdout, test = (table.parts[part] for part in ("train", "holdout", "test"))
-    shared = [name for name in table.kinds if made[name].notna().any() or not train[name].notna().any()]
+    train, holdout, test = learnt(table)
+    shared = [name for name in train if made[name].notna().any() or not train[name].notna().any()]
     return {
         "broken_exact": broken(table.exact, made),
         "broken": broken(table.exact + table.near, made),
         "broken_row": broken(of_a_row(table), made),
         "c2st": c2st(test[shared], made[shared], pd.concat([train, holdout]), seed),
-        "tstr": useful(made, test, table.target, train, seed),
-        "nearer": nearer(made, train, holdout, seed),
+        "tstr": useful(made[list(train)], test, table.target, train, seed),
+        "nearer": nearer(made[list(train)], train, holdout, seed),
         "left_out": left_out,
         "rows": len(made),
         "each": {rule.text: rate for rule in table.exact + table.near if (rate := broken((rule,), made))},
@@ -48,11 +50,11 @@ def judge(table: Table, made: pd.DataFrame, left_out: int, seed: int) -> dict[st
 
 def ceiling(table: Table, seed: int) -> dict[str, float]:
     """The same measures of real rows: the unseen rows against the test rows."""
-    train, holdout, test = (table.parts[part] for part in ("train", "holdout", "test"))
+    train, holdout, test = learnt(table)
     return {
-        "broken_exact": broken(table.exact, test),
-        "broken": broken(table.exact + table.near, test),
-        "broken_row": broken(of_a_row(table), test),
+        "broken_exact": broken(table.exact, table.parts["test"]),
+        "broken": broken(table.exact + table.near, table.parts["test"]),
+        "broken_row": broken(of_a_row(table), table.parts["test"]),
         "c2st": c2st(test, holdout, pd.concat([train, holdout]), seed),
         "tstr": useful(train, test, table.target, train, seed),
         "nearer": nearer(test, train, holdout, seed),
@@ -65,6 +67,13 @@ def broken(rules: Sequence[Rule], frame: pd.DataFrame) -> float:
     for rule in rules:
         kept &= rule.holds(frame)
     return float(np.mean(~kept))
+
+
+def learnt(table: Table) -> list[pd.DataFrame]:
+    """Train, holdout and test rows without identifiers: texts and whole numbers that differ in all rows."""
+    real = table.real
+    other = [name for name in real if real[name].dtype.kind not in "iO" or not real[name].is_unique]
+    return [table.parts[part][other] for part in ("train", "holdout", "test")]
 
 
 def of_a_row(table: Table) -> list[Rule]:

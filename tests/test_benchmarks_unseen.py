@@ -102,6 +102,16 @@ def test_keys_are_judged_beside_the_rules_of_a_row():
     assert [rule.text for rule in unseen_judge.of_a_row(table)] == RULES["exact"]
 
 
+def test_identifiers_made_anew_tell_nothing():
+    frame = trips(600).assign(number=np.arange(600), code=[f"a{i}" for i in range(600)], when=np.arange(600.0))
+    table = unseen_tables.split("trips", frame, "pay", RULES)
+    train, _, _ = unseen_judge.learnt(table)
+    assert set(frame) - set(train) == {"number", "code"}
+    made = table.parts["train"].assign(number=-1, code="b", when=table.parts["holdout"].when)
+    judged = unseen_judge.judge(table, made, 0, 0)
+    assert judged["c2st"] < 0.65 and judged["nearer"] > 0.7
+
+
 def test_boosting_tells_other_rows_apart_and_not_the_same_ones():
     real, made = trips(800), trips(800, seed=1)
     assert 0.4 < unseen_judge.c2st(real, made, real, 0) < 0.6
