@@ -97,7 +97,7 @@ def test_minibatch_stddev_adds_one_input_to_the_last_layer():
         ({"channels": ()}, "needs at least one convolution"),
         ({"channels": (8, 0)}, "model.channels=(8, 0): each must be at least 1"),
         ({"noise": 0}, "model.noise=0: must be at least 1"),
-        ({"channels": (8,) * 8}, "nothing is left of 28x28 pixels"),
+        ({"channels": (8,) * 8}, "too many convolutions of stride 2 for 28x28 pixels"),
     ],
 )
 def test_refusals_are_one_line(options, words):

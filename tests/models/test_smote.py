@@ -90,7 +90,7 @@ def test_one_row_of_a_class_is_repeated():
 def test_what_cannot_be_built_is_said():
     with pytest.raises(InputError, match="makes tables"):
         smote.build(smote.Config(), DataSpec("image", (2, 2, 1)))
-    with pytest.raises(InputError, match="does not say how many"):
+    with pytest.raises(InputError, match="no number of training rows"):
         smote.build(smote.Config(), UNMEASURED)
     with pytest.raises(InputError, match="model.neighbours=0"):
         smote.Config(neighbours=0)
