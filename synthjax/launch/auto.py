@@ -29,6 +29,7 @@ from synthjax.evals import quick_scores
 from synthjax.launch import config, model_selection, runs, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.markdown import Table
+from synthjax.launch.trained import Run
 
 NAME = "auto"
 """As --model has it."""
