@@ -274,7 +274,7 @@ def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells
       high: (M,) f32 upper edges.
       rows: (M,) rows in each bin; 0 for unused entries.
       bins: maximum number of merged bins.
-      cells: maximum number of merged bins that are cells.
+      cells: number of cells to aim at, see `partition`.
 
     Returns:
       Bins of shape (used,), without unused entries.
