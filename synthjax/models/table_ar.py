@@ -1,6 +1,7 @@
 r"""A table's columns one after the other: p(x) = prod_c p(x_c | the columns before it).
 
-Columns are states (`nets.bins`), each state has an embedding, and each column a small network of its own that sees the
+Columns are states (`nets.bins`), each state has an embedding, which neighbouring bins of a number share in part
+(`nets.multiscale`), as they do the weights of the last layer, and each column a small network of its own that sees the
 embeddings of the columns before it in the order (zeros stand for the others, as masked weights do in Uria et al. 2016,
 arXiv:1605.02226; per-column networks over embeddings: Tiwald et al. 2025, TabularARGN, arXiv:2501.12012). All columns
 are trained at once by maximum likelihood; a row is drawn column by column in one `lax.scan`. The label comes first, so
@@ -26,6 +27,7 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets import multiscale
 from synthjax.nets.bins import Layout, check, check_counts, choose
 from synthjax.nets.network import Network, check_shape
 from synthjax.train import optim
@@ -135,15 +137,15 @@ def _before(sequence: np.ndarray) -> np.ndarray:
 
 
 def initial(config: Config, layout: Layout, network: Network, key: jax.Array) -> dict[str, Any]:
-    """Parameters: "embed" (W, E), "network" with the columns as first axis, "out" (W, hidden), "bias" (W,)."""
-    count, width = len(layout.sizes), sum(layout.sizes)
+    """Parameters: "embed" and "out", vectors of the W states, "network" with the columns first, "bias" (W,)."""
+    count = len(layout.sizes)
     key_embed, key_network = jax.random.split(key)
     unseen = layout.marginal <= 0
     bias = np.where(unseen, _NEVER, np.log(np.where(unseen, 1, layout.marginal)))
     return {
-        "embed": jax.random.normal(key_embed, (width, config.embedding), jnp.float32),
+        "embed": multiscale.normal(key_embed, layout, config.embedding),
         "network": jax.vmap(network.init)(jax.random.split(key_network, count)),
-        "out": jnp.zeros((width, config.hidden), jnp.float32),
+        "out": multiscale.zeros(layout, config.hidden),
         "bias": jnp.asarray(bias, jnp.float32),
     }
 
@@ -152,7 +154,8 @@ def log_p(
     layout: Layout, sequence: np.ndarray, network: Network, params: Any, states: jax.Array, key: jax.Array | None
 ) -> jax.Array:
     """log p(x_c | the columns before) of rows of states (B, C): (C, B), nats; a key: with dropout."""
-    seen, keys = params["embed"][layout.places(states)], None if key is None else jax.random.split(key, len(sequence))
+    seen = multiscale.table(layout, params["embed"])[layout.places(states)]
+    keys = None if key is None else jax.random.split(key, len(sequence))
     axes = (0, None, 0, None if key is None else 0)
     hidden = jax.vmap(lambda own, seen, before, key: network.apply(own, seen, before, key=key), axes)(
         params["network"], seen, jnp.asarray(_before(sequence)), keys
@@ -167,14 +170,14 @@ def _last(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
     """The last layer, (C, max(sizes), hidden), and its bias (C, max(sizes)); -inf where a column has no such state."""
     exists = layout.padded < sum(layout.sizes)
     bias = jnp.where(exists, layout.pad(params["bias"]), -jnp.inf)
-    return jnp.moveaxis(layout.pad(params["out"].T), 0, -1), bias
+    return jnp.moveaxis(layout.pad(multiscale.table(layout, params["out"]).T), 0, -1), bias
 
 
 def _drawn(
     key: jax.Array, layout: Layout, sequence: np.ndarray, network: Network, params: Any, labels: Any, rows: int
 ) -> jax.Array:
     """States (rows, C), one column after the other; `labels` (rows,): those of column 0, or None."""
-    count = len(sequence)
+    count, embed = len(sequence), multiscale.table(layout, params["embed"])
     out, bias = _last(layout, params)
 
     def draw(carry, inputs):
@@ -184,10 +187,10 @@ def _drawn(
         p = jax.nn.softmax(network.apply(own, seen, before) @ out[column].T + bias[column][None])
         drawn = choose(key, jnp.cumsum(p, axis=-1))
         drawn = drawn if labels is None else jnp.where(column == 0, labels, drawn)
-        seen = jax.lax.dynamic_update_index_in_dim(seen, params["embed"][start + drawn], column, 1)
+        seen = jax.lax.dynamic_update_index_in_dim(seen, embed[start + drawn], column, 1)
         return (jax.lax.dynamic_update_index_in_dim(states, drawn, column, 1), seen), None
 
-    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count, params["embed"].shape[1]), jnp.float32))
+    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count, embed.shape[1]), jnp.float32))
     of_column = (
         jnp.asarray(sequence, jnp.int32),
         jnp.asarray(layout.padded[:, 0][sequence]),
