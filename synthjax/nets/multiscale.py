@@ -37,7 +37,7 @@ def normal(key: jax.Array, layout: Layout, size: int) -> Vectors:
     key_own, key_shared = jax.random.split(key)
     scale = np.ones((sum(layout.sizes), 1), np.float32)
     scale[_places(layout)] = _OWN
-    own = scale * jax.random.normal(key_own, (len(scale), size), jnp.float32)
+    own = jnp.asarray(scale) * jax.random.normal(key_own, (len(scale), size), jnp.float32)
     return Vectors(own, jax.random.normal(key_shared, (*_shared(layout), size), jnp.float32))
 
 
