@@ -118,7 +118,7 @@ class Layout:
         among = [column for column in self.spec.columns if column.kind != "onehot"]
         for place, column in enumerate(self.numeric):
             base = among.index(column)
-            merged = _merge(known.low[base], known.high[base], known.rows[base], self.bins, cells)
+            merged = merge(known.low[base], known.high[base], known.rows[base], self.bins, cells)
             used = len(merged.rows)
             for padded, values, last in zip(found, merged, (np.inf, merged.low[-1], merged.high[-1], 0), strict=True):
                 padded[place, :used], padded[place, used:] = values, last
@@ -208,8 +208,8 @@ class Layout:
                 state_of[column.missing] = self.bins if column in places else self.spec.n_classes
         return column_of, state_of, numeric_of
 
-    def decode(self, key: jax.Array, states: jax.Array) -> jax.Array:
-        """(B, C) states -> x (B, D), values drawn uniformly between the edges of their bins; codes are whole."""
+    def decode(self, key: jax.Array, states: jax.Array, edges: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
+        """(B, C) states -> x (B, D), codes whole; values are uniform between `edges` (B, N), default: of their bins."""
         column_of, state_of, numeric_of = self._positions
         of = states[:, column_of]
         x = jnp.where(state_of[None] >= 0, of == state_of[None], of).astype(jnp.float32)
@@ -218,7 +218,7 @@ class Layout:
         places = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
         index = states[:, np.asarray(places)]
         edge = jax.vmap(lambda edge, i: edge[i], (0, 1), 1)
-        low, high = edge(jnp.asarray(self.edges.low), index), edge(jnp.asarray(self.edges.high), index)
+        low, high = edges or (edge(jnp.asarray(both), index) for both in (self.edges.low, self.edges.high))
         values = low + (high - low) * jax.random.uniform(key, index.shape, jnp.float32)
         whole = np.asarray([c.kind == "code" for c in self.numeric])
         values = jnp.where(whole[None], jnp.round(values), values)
@@ -226,8 +226,8 @@ class Layout:
         return jnp.where(numeric_of[None] >= 0, values[:, numeric_of], x)
 
 
-def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells: float) -> Bins:
-    """At most `bins` bins, unions of those of one column of `Statistics`: (used,) each."""
+def merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells: float) -> Bins:
+    """At most `bins` bins, about `cells` of them cells, unions of those of one column of `Statistics`: (used,) each."""
     used = max(int((rows > 0).sum()), 1)
     low, high, rows = low[:used], high[:used], rows[:used].astype(np.float64)
     atom = low == high
