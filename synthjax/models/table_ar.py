@@ -1,11 +1,14 @@
 r"""A table's columns one after the other: p(x) = prod_c p(x_c | the columns before it).
 
-Columns are states (`nets.bins`), each state has an embedding, and each column a small network of its own that sees the
+Columns are states (`nets.bins`), each state has an embedding, which neighbouring bins of a number share in part
+(`nets.multiscale`), as they do the weights of the last layer, and each column a small network of its own that sees the
 embeddings of the columns before it in the order (zeros stand for the others, as masked weights do in Uria et al. 2016,
 arXiv:1605.02226; per-column networks over embeddings: Tiwald et al. 2025, TabularARGN, arXiv:2501.12012). All columns
 are trained at once by maximum likelihood; a row is drawn column by column in one `lax.scan`. The label comes first, so
-that samples of a given label need no search. Numbers come back uniform in their bin. The likelihood is exact. Training
-starts from independent columns: the last layer is 0, its bias the log frequencies of `DataSpec.statistics`.
+that samples of a given label need no search. Where in its bin a number lies (`nets.fine_bins`) is drawn next, and seen
+by the columns after it: the slopes, from one bin to the next, of the last layer tilt the shares of the fine bins, those
+of the embedding move it. Numbers come back uniform in their fine bin. The likelihood is exact. Training starts from
+independent columns: the last layer is 0, its bias the log frequencies of `DataSpec.statistics`.
 
     model = build(Config(), spec)
     state = model.init(key)
@@ -26,7 +29,9 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets import multiscale
 from synthjax.nets.bins import Layout, check, check_counts, choose
+from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.network import Network, check_shape
 from synthjax.train import optim
 
@@ -41,6 +46,8 @@ class Config:
     """Names of the columns that come first after the label; the others follow as in the table."""
     bins: int = 128
     """Most bins of a numeric column."""
+    fine: int = 16
+    """Most fine bins that each of these is cut into; 1: none, a number is uniform in its bin."""
     embedding: int = 16
     """Numbers that a state is seen as."""
     hidden: int = 32
@@ -63,7 +70,7 @@ class Config:
     """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
 
     def __post_init__(self):
-        check_counts(self, "embedding", "hidden", "batch_size")
+        check_counts(self, "fine", "embedding", "hidden", "batch_size")
         if not isinstance(self.dropout, jax.core.Tracer) and not 0 <= self.dropout < 1:
             raise InputError(f"model.dropout={self.dropout}: must be at least 0 and below 1")
         optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
@@ -135,24 +142,33 @@ def _before(sequence: np.ndarray) -> np.ndarray:
 
 
 def initial(config: Config, layout: Layout, network: Network, key: jax.Array) -> dict[str, Any]:
-    """Parameters: "embed" (W, E), "network" with the columns as first axis, "out" (W, hidden), "bias" (W,)."""
-    count, width = len(layout.sizes), sum(layout.sizes)
+    """Parameters: "embed" and "out", vectors of the W states, "network" with the columns first, "bias" (W,)."""
+    count = len(layout.sizes)
     key_embed, key_network = jax.random.split(key)
     unseen = layout.marginal <= 0
     bias = np.where(unseen, _NEVER, np.log(np.where(unseen, 1, layout.marginal)))
     return {
-        "embed": jax.random.normal(key_embed, (width, config.embedding), jnp.float32),
+        "embed": multiscale.normal(key_embed, layout, config.embedding),
         "network": jax.vmap(network.init)(jax.random.split(key_network, count)),
-        "out": jnp.zeros((width, config.hidden), jnp.float32),
+        "out": multiscale.zeros(layout, config.hidden),
         "bias": jnp.asarray(bias, jnp.float32),
     }
 
 
 def log_p(
-    layout: Layout, sequence: np.ndarray, network: Network, params: Any, states: jax.Array, key: jax.Array | None
+    fine: FineBins,
+    sequence: np.ndarray,
+    network: Network,
+    params: Any,
+    states: jax.Array,
+    parts: jax.Array,
+    key: jax.Array | None,
 ) -> jax.Array:
-    """log p(x_c | the columns before) of rows of states (B, C): (C, B), nats; a key: with dropout."""
-    seen, keys = params["embed"][layout.places(states)], None if key is None else jax.random.split(key, len(sequence))
+    """log p(x_c | the columns before) of rows of states and fine bins (B, C): (C, B), nats; a key: with dropout."""
+    layout, places, columns = fine.layout, fine.layout.places(states), np.arange(len(sequence))[None]
+    embed, slope, tilt = _tables(fine, params)
+    seen = embed[places] + jnp.asarray(fine.middles)[columns, states, parts][..., None] * slope[places]
+    keys = None if key is None else jax.random.split(key, len(sequence))
     axes = (0, None, 0, None if key is None else 0)
     hidden = jax.vmap(lambda own, seen, before, key: network.apply(own, seen, before, key=key), axes)(
         params["network"], seen, jnp.asarray(_before(sequence)), keys
@@ -160,40 +176,60 @@ def log_p(
     out, bias = _last(layout, params)
     logits = jnp.einsum("cbh,csh->cbs", hidden, out) + bias[:, None]
     chosen = jnp.take_along_axis(logits, states.T[:, :, None], axis=2)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=2)
+    within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[places]))
+    part = jnp.take_along_axis(within, parts[..., None], axis=2)[..., 0]
+    return chosen - jax.nn.logsumexp(logits, axis=2) + part.T
+
+
+def _tables(fine: FineBins, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of each of the W states: the embedding, its slope (W, E), and the slope of the last layer (W, hidden)."""
+    embed, out = (multiscale.table(fine.layout, params[name]) for name in ("embed", "out"))
+    return embed, fine.slope(embed), fine.slope(out)
+
+
+def _log_parts(fine: FineBins, column: Any, states: jax.Array, tilt: jax.Array) -> jax.Array:
+    """(..., F) log p of each fine bin of `states` (...) of those columns, whose logits have the slope `tilt` (...)."""
+    share, middle = (jnp.asarray(table)[column, states] for table in (fine.log_shares, fine.middles))
+    return jax.nn.log_softmax(share + middle * tilt[..., None])
 
 
 def _last(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
     """The last layer, (C, max(sizes), hidden), and its bias (C, max(sizes)); -inf where a column has no such state."""
     exists = layout.padded < sum(layout.sizes)
     bias = jnp.where(exists, layout.pad(params["bias"]), -jnp.inf)
-    return jnp.moveaxis(layout.pad(params["out"].T), 0, -1), bias
+    return jnp.moveaxis(layout.pad(multiscale.table(layout, params["out"]).T), 0, -1), bias
 
 
 def _drawn(
-    key: jax.Array, layout: Layout, sequence: np.ndarray, network: Network, params: Any, labels: Any, rows: int
-) -> jax.Array:
-    """States (rows, C), one column after the other; `labels` (rows,): those of column 0, or None."""
-    count = len(sequence)
+    key: jax.Array, fine: FineBins, sequence: np.ndarray, network: Network, params: Any, labels: Any, rows: int
+) -> tuple[jax.Array, jax.Array]:
+    """States and fine bins (rows, C), one column after the other; `labels` (rows,): those of column 0, or None."""
+    count, layout = len(sequence), fine.layout
+    embed, slope, tilt = _tables(fine, params)
     out, bias = _last(layout, params)
 
     def draw(carry, inputs):
-        states, seen = carry
         key, column, start, before = inputs
+        key_state, key_part = jax.random.split(key)
         own = jax.tree.map(lambda a: a[column], params["network"])
-        p = jax.nn.softmax(network.apply(own, seen, before) @ out[column].T + bias[column][None])
-        drawn = choose(key, jnp.cumsum(p, axis=-1))
-        drawn = drawn if labels is None else jnp.where(column == 0, labels, drawn)
-        seen = jax.lax.dynamic_update_index_in_dim(seen, params["embed"][start + drawn], column, 1)
-        return (jax.lax.dynamic_update_index_in_dim(states, drawn, column, 1), seen), None
+        hidden = network.apply(own, carry[0], before)
+        state = choose(key_state, jnp.cumsum(jax.nn.softmax(hidden @ out[column].T + bias[column][None]), axis=-1))
+        state = state if labels is None else jnp.where(column == 0, labels, state)
+        within = _log_parts(fine, column, state, (hidden * tilt[start + state]).sum(axis=-1))
+        part = choose(key_part, jnp.cumsum(jnp.exp(within), axis=-1))
+        middle = jnp.asarray(fine.middles)[column, state, part]
+        seen = embed[start + state] + middle[:, None] * slope[start + state]
+        new = (seen, state, part)
+        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, column, 1), carry, new), None
 
-    start = (jnp.zeros((rows, count), jnp.int32), jnp.zeros((rows, count, params["embed"].shape[1]), jnp.float32))
+    empty = jnp.zeros((rows, count), jnp.int32)
     of_column = (
         jnp.asarray(sequence, jnp.int32),
         jnp.asarray(layout.padded[:, 0][sequence]),
         _before(sequence)[sequence],
     )
-    return jax.lax.scan(draw, start, (jax.random.split(key, count), *of_column))[0][0]
+    start = (jnp.zeros((rows, count, embed.shape[1]), jnp.float32), empty, empty)
+    return jax.lax.scan(draw, start, (jax.random.split(key, count), *of_column))[0][1:]
 
 
 def model(
@@ -227,20 +263,23 @@ def model(
         network = _masked(network)
     network = network or hidden_layers(count, config.embedding, config.hidden, config.dropout)
     conditional = config.conditional and spec.n_classes > 0
-    columns_log_p = functools.partial(log_p, layout, sequence, network)
+    fine = FineBins(layout, config.fine)
+
+    def columns_log_p(params, batch: Batch, key=None):
+        states = layout.states(batch.x, batch.y)
+        return log_p(fine, sequence, network, params, states, fine.parts(batch.x, states), key)
 
     def loss(params, key, batch: Batch) -> optim.Losses:
-        return optim.Losses(-columns_log_p(params, layout.states(batch.x, batch.y), key).sum(axis=0))
+        return optim.Losses(-columns_log_p(params, batch, key).sum(axis=0))
 
     def sample(key, state: optim.TrainState, labels):
         key_state, key_value = jax.random.split(key)
         given = jnp.asarray(labels, jnp.int32) if conditional else None
-        states = _drawn(key_state, layout, sequence, network, state.ema, given, len(labels))
-        return layout.decode(key_value, states)
+        return fine.decode(key_value, *_drawn(key_state, fine, sequence, network, state.ema, given, len(labels)))
 
     def log_prob(key, state: optim.TrainState, batch: Batch):
-        """log p(x, y) of the states, nats."""
-        return columns_log_p(state.ema, layout.states(batch.x, batch.y), None).sum(axis=0)
+        """log p(x, y) of the states and fine bins, nats."""
+        return columns_log_p(state.ema, batch).sum(axis=0)
 
     def score(key, state: optim.TrainState, batch: Batch):
         return -log_prob(key, state, batch)

@@ -138,7 +138,7 @@ class Layout:
         measured = [column for column in self.spec.columns if column.kind != "onehot"]
         for row, column in enumerate(self.numeric):
             i = measured.index(column)
-            merged = _merge(statistics.low[i], statistics.high[i], statistics.rows[i], self.bins, cells)
+            merged = merge(statistics.low[i], statistics.high[i], statistics.rows[i], self.bins, cells)
             used = len(merged.rows)
             for padded, values, fill in zip(edges, merged, (np.inf, merged.low[-1], merged.high[-1], 0), strict=True):
                 padded[row, :used], padded[row, used:] = values, fill
@@ -239,15 +239,16 @@ class Layout:
                 state_of[column.missing] = self.bins if column in column_index else self.spec.n_classes
         return column_of, state_of, numeric_of
 
-    def decode(self, key: jax.Array, states: jax.Array) -> jax.Array:
+    def decode(self, key: jax.Array, states: jax.Array, edges: tuple[jax.Array, jax.Array] | None = None) -> jax.Array:
         """Encoded rows with the given states.
 
         Args:
           key: typed PRNG key.
           states: (B, C) i32.
+          edges: (B, N) f32 each, lower and upper edges of the numeric values; None: those of their bins.
 
         Returns:
-          (B, D) f32. A numeric value is a uniform draw between the edges of its bin, rounded for a `code` column; a
+          (B, D) f32. A numeric value is a uniform draw between its edges, rounded for a `code` column; a
           missing one is 0.
         """
         column_of, state_of, numeric_of = self._positions
@@ -258,7 +259,7 @@ class Layout:
         numeric_columns = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
         index = states[:, np.asarray(numeric_columns)]
         select = jax.vmap(lambda edges, i: edges[i], (0, 1), 1)
-        low, high = select(jnp.asarray(self.edges.low), index), select(jnp.asarray(self.edges.high), index)
+        low, high = edges or (select(jnp.asarray(edge), index) for edge in (self.edges.low, self.edges.high))
         values = low + (high - low) * jax.random.uniform(key, index.shape, jnp.float32)
         is_code = np.asarray([c.kind == "code" for c in self.numeric])
         values = jnp.where(is_code[None], jnp.round(values), values)
@@ -266,7 +267,7 @@ class Layout:
         return jnp.where(numeric_of[None] >= 0, values[:, numeric_of], x)
 
 
-def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells: float) -> Bins:
+def merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells: float) -> Bins:
     """Merges the bins of one column of `Statistics`, of which used entries come first.
 
     Args:
@@ -274,7 +275,7 @@ def _merge(low: np.ndarray, high: np.ndarray, rows: np.ndarray, bins: int, cells
       high: (M,) f32 upper edges.
       rows: (M,) rows in each bin; 0 for unused entries.
       bins: maximum number of merged bins.
-      cells: number of cells to aim at, see `partition`.
+      cells: number of merged bins that are cells to aim at.
 
     Returns:
       Bins of shape (used,), without unused entries.

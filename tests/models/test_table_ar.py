@@ -16,6 +16,7 @@ from synthjax.errors import InputError
 from synthjax.model import Batch, Column, DataSpec
 from synthjax.models import table_ar
 from synthjax.nets import bins
+from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.network import linen
 
 SPEC = UNMEASURED.measured(mixed(3000).x)
@@ -50,7 +51,8 @@ def known():
 def parts(state, states):
     """log p of each column given those before, (C, B)."""
     sequence = table_ar.order(CONFIG, LAYOUT)
-    return np.asarray(table_ar.log_p(LAYOUT, sequence, NETWORK, state.ema, jnp.asarray(states), None))
+    fine, states = FineBins(LAYOUT), jnp.asarray(states)
+    return np.asarray(table_ar.log_p(fine, sequence, NETWORK, state.ema, states, jnp.zeros_like(states), None))
 
 
 def test_probabilities_sum_to_1_and_follow_the_order(known):
@@ -78,18 +80,73 @@ def test_samples_follow_the_enumerated_distribution(known, conditional):
     np.testing.assert_allclose(np.bincount(drawn, minlength=12) / 20_000, p, atol=0.015)
 
 
+def test_fine_bins_are_part_of_the_distribution():
+    """A flag, and a number of 4 bins and more values: over all of them p sums to 1, and samples follow it."""
+    rng = np.random.default_rng(0)
+    values = np.float32([0, 1, 3, 4, 7, 9, 10, 15])
+    rows = np.column_stack([np.eye(2)[rng.integers(0, 2, 900)], rng.choice(values, 900)]).astype(np.float32)
+    spec = DataSpec("table", (3,), 0, columns=(Column("flag", "onehot", 0, 2), Column("n", "continuous", 2, 1)))
+    model = table_ar.build(table_ar.Config(bins=4, embedding=3, hidden=5), spec.measured(rows))
+    state = model.init(jax.random.key(0))
+    params = jax.tree.map(lambda a: a + 0.4 * rng.normal(size=a.shape).astype(np.float32), state.params)
+    state = state._replace(params=params, ema=params)
+    every = np.array([[*np.eye(2)[flag], value] for flag in range(2) for value in values], np.float32)
+    batch = Batch(jnp.asarray(every), jnp.zeros(16, jnp.int32), jnp.ones(16), jnp.arange(16))
+    p = np.exp(model.log_prob(jax.random.key(0), state, batch))
+    assert p.sum() == pytest.approx(1, abs=1e-5)
+    odds = np.log(p[[0, 8]] / p[[1, 9]])
+    assert np.ptp(odds) > 0.05  # of two values in one bin, by the flag
+    x = np.asarray(jax.jit(model.sample)(jax.random.key(1), state, np.zeros(20_000, np.int32)))
+    drawn = 8 * x[:, 1].astype(int) + np.searchsorted(values, x[:, 2])
+    np.testing.assert_array_equal(values[drawn % 8], x[:, 2])
+    np.testing.assert_allclose(np.bincount(drawn, minlength=16) / 20_000, p, atol=0.015)
+
+
+@pytest.mark.parametrize("fine", [1, 16])
+def test_dependence_below_the_width_of_a_bin(fine):
+    """b = a + noise in 4 bins each: within the bins the two still move together, unless numbers are uniform there."""
+    rng = np.random.default_rng(0)
+    a = rng.uniform(size=4000)
+    rows = np.column_stack([a, a + 0.1 * rng.normal(size=4000)]).astype(np.float32)
+    spec = DataSpec.from_arrays(rows)
+    config = table_ar.Config(bins=4, fine=fine, batch_size=128, steps=300, warmup=20, learning_rate=5e-3)
+    model = table_ar.build(config, spec)
+
+    def body(i, state):
+        key_rows, key_step = jax.random.split(jax.random.fold_in(jax.random.key(1), i))
+        x = jnp.asarray(rows)[jax.random.randint(key_rows, (128,), 0, 4000)]
+        batch = Batch(x, jnp.zeros(128, jnp.int32), jnp.ones(128), jnp.arange(128))
+        return model.step(key_step, i, state, batch)[0]
+
+    state = jax.jit(lambda state: jax.lax.fori_loop(0, 300, body, state))(jax.jit(model.init)(jax.random.key(0)))
+    x = np.asarray(jax.jit(model.sample)(jax.random.key(2), state, np.zeros(4000, np.int32)))
+
+    def within(x):
+        """Correlation of a and b, each less the mean of its rows in the same pair of bins."""
+        states = np.asarray(bins.Layout(spec, 4).states(jnp.asarray(x), jnp.zeros(len(x), jnp.int32)))
+        pair = 4 * states[:, 0] + states[:, 1]
+        mean = np.stack([np.bincount(pair, part, 16) / np.maximum(np.bincount(pair, minlength=16), 1) for part in x.T])
+        return np.corrcoef(x.T - mean[:, pair])[0, 1]
+
+    assert within(rows) > 0.3
+    assert within(x) > 0.5 * within(rows) if fine > 1 else abs(within(x)) < 0.06
+
+
 def test_it_starts_as_independent_columns_and_learns_the_dependence():
     rows, held = (jax.tree.map(jnp.asarray, mixed(count, seed)) for count, seed in ((3000, 0), (500, 1)))
     config = table_ar.Config(bins=64, embedding=8, hidden=32, batch_size=128, steps=300, warmup=20, learning_rate=5e-3)
     model = table_ar.build(config, SPEC)
     start = jax.jit(model.init)(jax.random.key(0))
     layout = bins.Layout(SPEC, 64)
-    onehot = np.asarray(layout.onehot(layout.states(held.x, held.y)))
+    fine = FineBins(layout)
+    states = layout.states(held.x, held.y)
+    onehot = np.asarray(layout.onehot(states))
     share = np.asarray(layout.onehot(layout.states(rows.x, rows.y))).mean(axis=0)
     share[:2] = SPEC.frequencies
+    within = fine.log_shares[np.arange(5)[None], states, fine.parts(held.x, states)].sum(axis=1)
     score = jax.jit(model.score)
     before = np.asarray(score(jax.random.key(0), start, held))
-    np.testing.assert_allclose(before, -onehot @ np.log(np.maximum(share, 1e-6)), rtol=1e-3)
+    np.testing.assert_allclose(before, -onehot @ np.log(np.maximum(share, 1e-6)) - within, rtol=1e-3)
 
     def body(i, state):
         key_rows, key_step = jax.random.split(jax.random.fold_in(jax.random.key(1), i))
@@ -154,6 +211,7 @@ def test_a_step_costs_each_of_two_devices_half():
     "fields, message",
     [
         ({"hidden": 0}, "model.hidden=0"),
+        ({"fine": 0}, "model.fine=0"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
         ({"order": ("height",)}, "'height' is not a column"),
         ({"order": ("shop", "shop")}, "'shop' is named twice"),
