@@ -110,10 +110,12 @@ def table(tried: Sequence[Tried]) -> str:
 
 def table_data(experiment: Experiment) -> Dataset:
     """The data of an experiment; InputError if it is no table."""
-    found = runs.data(experiment)
-    if found.encoder is None:
-        raise InputError(f"--table={experiment.dataset}: holds images; synthesize is for tables, launch.train for both")
-    return found
+    from synthjax.data import known_tables, readers
+
+    name = experiment.dataset
+    if name not in known_tables.NAMES and not readers.is_table(name):
+        raise InputError(f"--table={name}: holds images; synthesize is for tables, launch.train for both")
+    return runs.data(experiment)
 
 
 class Race:

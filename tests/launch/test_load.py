@@ -65,7 +65,16 @@ def left_out(tree) -> set[bool]:
 
 
 def test_the_package_says_what_it_offers(monkeypatch):
-    assert set(dir(synthjax)) == {"Batch", "DataSpec", "Model", "State", "Statistics", "__version__", "load"}
+    assert set(dir(synthjax)) == {
+        "Batch",
+        "DataSpec",
+        "Model",
+        "State",
+        "Statistics",
+        "__version__",
+        "load",
+        "synthesize",
+    }
     given = {}
     monkeypatch.setattr(setuptools, "setup", given.update)
     root = Path(synthjax.__file__).parents[1]
