@@ -109,6 +109,7 @@ def copied(
     """
     from synthjax.evals import encoders
     from synthjax.evals.neighbours import nearest
+    from synthjax.evals.streams import stream
     from synthjax.evals.table import from_frames
 
     tables = from_frames({"train": train, "unseen": unseen, "synthetic": synthetic}, kinds)
@@ -116,7 +117,7 @@ def copied(
     vectors = np.concatenate([encode(tables["train"]), encode(tables["unseen"])])
     # Equal rows count as one place, of which each gets its part; so do places at equal distances.
     places, place = np.unique(vectors, axis=0, return_inverse=True)
-    many, order = np.bincount(place), np.random.default_rng(seed).permutation(len(places))
+    many, order = np.bincount(place), stream(seed, "quick_scores.places").permutation(len(places))
     distance, index = nearest(encode(tables["synthetic"]), places[order], min(NEAREST, len(places)))
     weight = (distance == distance[:, :1]) * many[order][index]
     reached = np.bincount(order[index].ravel(), (weight / weight.sum(1, keepdims=True)).ravel(), len(places))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthjax.evals.figure import Count, Share, figure
+from synthjax.evals.streams import stream
 from synthjax.evals.threads import single_thread
 
 FOLDS = 3
@@ -77,7 +78,7 @@ def judge(
             guess = trees.fit(x[fit], y[fit]).predict_proba(x[judged])[:, 1]
         aucs.append(float(roc_auc_score(y[judged], guess)))
         if names:
-            falls.append(_falls(trees, x[judged], y[judged], np.random.default_rng((seed, fold))))
+            falls.append(_falls(trees, x[judged], y[judged], stream(seed, "two_sample.shuffled", fold)))
     scores = [2 - 2 * max(auc, 0.5) for auc in aucs]
     found = {"score": float(np.mean(scores)), "auc": float(np.mean(aucs)), "values": scores, "n": n}
     if names:
