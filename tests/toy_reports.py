@@ -316,6 +316,21 @@ def _rules():
     }
 
 
+def _table_fidelity():
+    return {
+        "synthetic": _compared(0.0),
+        "ceiling": _compared(0.004),
+        "floor": _compared(0.2),
+        "each_column": {
+            **{"score": 0.412, "real": 0.547},
+            "columns": {NASTY: {"synthetic": 0.412, "real": 0.547}},
+        },
+        "map": {"real": [[0, 1], [1000, 0]], "synthetic": [[5, 5], [7, 8]], "names": {}},
+        "n": {"real": 900, "synthetic": 900, "ceiling": 500, "floor": 900},
+        "protocol": {"c2st": f"told of {NASTY}", "neighbours": "five"},
+    }
+
+
 def table():
     """A report on a table with a target of two classes."""
     judges = ("linear", "svm", "neighbours", "forest", "boosting", "perceptron")
@@ -355,18 +370,7 @@ def table():
         },
         "studies": studies(("linear", "forest"), measure="roc_auc"),
         "robustness": {"level": "good", "checks": [check, {**check, "kept": None}]},
-        "fidelity": {
-            "synthetic": _compared(0.0),
-            "ceiling": _compared(0.004),
-            "floor": _compared(0.2),
-            "each_column": {
-                **{"score": 0.412, "real": 0.547},
-                "columns": {NASTY: {"synthetic": 0.412, "real": 0.547}},
-            },
-            "map": {"real": [[0, 1], [1000, 0]], "synthetic": [[5, 5], [7, 8]], "names": {}},
-            "n": {"real": 900, "synthetic": 900, "ceiling": 500, "floor": 900},
-            "protocol": {"c2st": f"told of {NASTY}", "neighbours": "five"},
-        },
+        "fidelity": _table_fidelity(),
         "rules": _rules(),
         "privacy": found,
         "pictures": {

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthjax.data.arrays import fault, shown
-from synthjax.data.readers import SUFFIXES, Reader, is_table, open_table
+from synthjax.data.readers import Reader, open_table
 from synthjax.data.schema import DISCRETE, MISSING, RARE, Field, Schema
+from synthjax.data.table_names import ENDINGS, is_table_file
 from synthjax.data.text_values import Chunk, cell_fault, typed
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ def read(
         InputError: the file cannot be read; a column is missing, or is none of the real ones; a cell is not of its
             column's kind; a label is none of the target's classes; no category of a column is a real one.
     """
-    if not is_table(path):
-        raise fault(path, f"is no table: the real data is one, so its name must end in {', '.join(SUFFIXES)}")
+    if not is_table_file(path):
+        raise fault(path, f"is no table: the real data is one, so its name must end in {', '.join(ENDINGS)}")
     reader = open_table(path)
     # What was written for spreadsheets has a ' before what they would take for a formula.
     names = {name if name in schema.names else name.removeprefix("'"): name for name in reader.names}

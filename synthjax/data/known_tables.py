@@ -23,8 +23,6 @@ _ADULT = (
     "capital-loss hours-per-week native-country income"
 )
 _FILES = {"adult": "adult.data", "creditcard": "creditcard*.csv", "nyc_taxi": "yellow_tripdata*.csv"}
-NAMES = ("adult", "breast_cancer", "creditcard", "nyc_taxi")
-"""Tables known by name."""
 
 
 def find(name: str, data_dir: str | None) -> Found:

@@ -40,8 +40,6 @@ COLUMN_BLOCK = 8 << 10
 """The same for each column of a table of more than 1,024: what a chunk costs, it costs per column."""
 KNOWN_DELIMITERS = ", ; tab |"
 """Delimiters of CSV files, for messages."""
-SUFFIXES = (".csv", ".tsv", ".data", ".parquet")
-"""Endings of file names that are tables."""
 _NO_HEADER = "is the header a row? The first line must name the columns; add one that does"
 
 
@@ -60,11 +58,6 @@ class Reader(NamedTuple):
     """Cells that say that a value is missing."""
     notes: tuple[str, ...] = ()
     """What of the file is passed over: a line each."""
-
-
-def is_table(path: str | Path) -> bool:
-    """Whether a file's name says that it is a table."""
-    return any(suffix.lower() in SUFFIXES for suffix in Path(path).suffixes)
 
 
 def open_table(

@@ -19,6 +19,7 @@ from synthjax.data import tfds
 from synthjax.data.arrays import Part, Source, class_names, fault, shown
 from synthjax.data.files import IDX_NAMES, from_store, holds_idx, read_npz
 from synthjax.data.splits import Split, check_counts, cut, whole
+from synthjax.data.table_names import ENDINGS, TABLES, is_table, is_table_file
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
@@ -38,11 +39,9 @@ _COUNTS = {
     "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "fashion_mnist": (6000,) * 10,
 }
-_TABLES = ("adult", "breast_cancer", "creditcard", "nyc_taxi")
 NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10", "adult", "creditcard", "nyc_taxi")
 """Data sets known by name, beside `tfds:NAME` and paths."""
 _FORMS = "tfds:NAME, or the path of an .npz, .csv or .parquet file, an IDX file or folder, or a folder of PNGs by class"
-_TABLE_ENDINGS = (".csv", ".tsv", ".data", ".parquet")
 
 
 class Dataset(NamedTuple):
@@ -119,7 +118,7 @@ def load(
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
-    if name in _TABLES or _is_table(name):
+    if is_table(name):
         from synthjax.data.table_dataset import Options
 
         return _load_table(name, data_dir, holdout, test, Options(target, encoding, schema, min_count, rules))
@@ -209,7 +208,7 @@ def _read_path(name: str, data_dir: str | None) -> Source:
     if path.is_dir():
         if holds_idx(path):
             return readers.read_idx_folder(path)
-        if table := next((file for file in sorted(os.listdir(path)) if _is_table(file)), None):
+        if table := next((file for file in sorted(os.listdir(path)) if is_table_file(file)), None):
             raise fault(path, f"a folder with tables; give the path of one, such as {shown(path / table)}")
         return readers.read_png_folder(path)
     if path.suffix.lower() == ".npz":
@@ -223,7 +222,7 @@ def _with_test(name: str, source: Source, test: str, data_dir: str | None) -> So
     """The images of `source`, and those of another file or folder as its test split."""
     if source.test is not None or name in NAMES:
         raise InputError(f"test={shown(test)}: goes with images that have no test split of their own; {name} has one")
-    if _is_table(test):
+    if is_table_file(test):
         raise fault(test, f"is a table; {shown(name)} holds images")
     other = _read_path(test, data_dir)
     if other.test is not None:
@@ -239,10 +238,6 @@ def _with_test(name: str, source: Source, test: str, data_dir: str | None) -> So
         odd = min(set(other.classes or ()) ^ set(source.classes or ()), default="y")
         raise fault(test, f"class folder {shown(odd)} is in only one of it and {shown(name)}")
     return source._replace(test=other.train)
-
-
-def _is_table(name: str) -> bool:
-    return any(suffix.lower() in _TABLE_ENDINGS for suffix in Path(name).suffixes)
 
 
 def describe(
@@ -270,9 +265,9 @@ def describe(
 
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
-    if name not in _TABLES and not _is_table(name):
+    if not is_table(name):
         raise InputError(
-            f"{shown(name)}: is no table; those known are {', '.join(_TABLES)} and files {', '.join(_TABLE_ENDINGS)}"
+            f"{shown(name)}: is no table; those known are {', '.join(TABLES)} and files {', '.join(ENDINGS)}"
         )
     options = options or table_dataset.Options(rules=True)
     found, splits = _cut_table(name, data_dir, holdout, test, options.target)
@@ -286,7 +281,7 @@ def _cut_table(
     """A table and the row numbers of its splits; no "test" where the files have their own."""
     from synthjax.data import known_tables, readers, table_dataset
 
-    if name in _TABLES:
+    if name in TABLES:
         if test_file:
             raise InputError(
                 f"test={shown(test_file)}: goes with a table in a file; {name} has a test split of its own"

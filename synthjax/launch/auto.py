@@ -5,8 +5,8 @@ Of each candidate as many rows are drawn, and two things are measured:
     told apart    how well gradient boosting tells drawn rows from held-out ones (ROC AUC, .5 where it cannot)
     copied        share of drawn rows that are nearer to training rows than chance explains (`quick_scores.copied`)
 
-The candidate that is told apart worst is taken, among those that do not copy training rows; of equals (`SAME`), the one
-that copies least. Likelihoods are not compared: they are not of the same thing. Test rows are not looked at.
+Of the candidates that do not copy training rows, the one with the AUC nearest to .5 is taken; of equals (`SAME`), the
+one that copies least. Likelihoods are not compared: they are not of the same thing. Test rows are not looked at.
 
 Below `FEWEST` rows the holdout is too small to choose by, and `SMALL` is taken. A candidate that needs all rows at once
 is left out where they do not fit into memory.
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from synthjax import files
 from synthjax.data import Dataset, memory
+from synthjax.data.table_names import is_table
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import quick_scores
 from synthjax.launch import config, model_selection, runs, train
@@ -77,17 +78,17 @@ def choose(tried: Sequence[Tried]) -> tuple[str, str]:
     if not compared:
         reasons = "; ".join(f"{one.model}: {one.note}" for one in tried)
         raise InputError(f"--model={NAME}: no candidate could be trained ({reasons}); name a model")
-    honest = [one for one in compared if not one.copies]
-    if not honest:
+    original = [one for one in compared if not one.copies]
+    if not original:
         found = min(compared, key=lambda one: one.copied)
         return found.model, f"{found.model} is taken, which copies least: all candidates copy training rows"
-    least = min(one.apart for one in honest)
-    alike = [one for one in honest if one.apart <= least + SAME]
+    least = min(one.apart for one in original)
+    alike = [one for one in original if one.apart <= least + SAME]
     found = min(alike, key=lambda one: (one.copied, one.apart))
     why = f"{found.model} is taken: its rows are told apart from held-out ones with an AUC of {found.apart:.3f}"
     if len(alike) > 1:
         return found.model, f"{why}, as good as the best, {least:.3f}, and it copies least"
-    if len(honest) < len(compared):
+    if len(original) < len(compared):
         return found.model, f"{why}, the best of those that do not copy training rows"
     return found.model, f"{why}, the best"
 
@@ -110,11 +111,8 @@ def table(tried: Sequence[Tried]) -> str:
 
 def table_data(experiment: Experiment) -> Dataset:
     """The data of an experiment; InputError if it is no table."""
-    from synthjax.data import known_tables, readers
-
-    name = experiment.dataset
-    if name not in known_tables.NAMES and not readers.is_table(name):
-        raise InputError(f"--table={name}: holds images; synthesize is for tables, launch.train for both")
+    if not is_table(experiment.dataset):
+        raise InputError(f"--table={experiment.dataset}: holds images; synthesize is for tables, launch.train for both")
     return runs.data(experiment)
 
 

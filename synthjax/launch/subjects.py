@@ -16,7 +16,7 @@ import numpy as np
 import synthjax
 from synthjax import data, files
 from synthjax.data import files as data_files
-from synthjax.data import writers
+from synthjax.data import table_names, writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals.domains import Rows
@@ -51,10 +51,8 @@ class Asked(NamedTuple):
     @property
     def table(self) -> bool:
         """Whether they ask for a table to be judged."""
-        from synthjax.data import known_tables, readers
-
         if self.real is not None:
-            return self.real in known_tables.NAMES or readers.is_table(self.real)
+            return table_names.is_table(self.real)
         return runs.read(cli.workdir(self.workdir))[1]["spec"]["kind"] == "table"
 
 
@@ -238,14 +236,12 @@ def find(asked: Asked, *, table: bool, seed: int) -> Subject:
 
 def _foreign(asked: Asked, table: bool) -> data.Dataset:
     """The real data that a foreign file is judged against."""
-    from synthjax.data import known_tables
-
     real, holdout = asked.real, asked.holdout
     assert real is not None
     if not table:
         # With unseen examples at hand, all of the real ones are what the generator is taken to have seen.
         return data.load(real, asked.data_dir, holdout=0.1 if holdout is None else 0.0, test=holdout)
-    named = real in known_tables.NAMES
+    named = real in table_names.TABLES
     if named and holdout is not None:
         raise SynthjaxError(f"--holdout goes with --real=FILE; {real} has test rows of its own")
     if not named and holdout is None:

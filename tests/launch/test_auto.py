@@ -2,10 +2,10 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from in_process import launch
+from pairs import pairs
 
 import synthjax
 from synthjax.data import memory
@@ -45,18 +45,10 @@ def test_without_any_outcome_the_reasons_are_said():
     assert "| c | - | - | 0 | left out: it needs" in auto.table([LEFT_OUT])
 
 
-def rows(n: int) -> pd.DataFrame:
-    """Two numbers and a label that depend on each other."""
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=n).round(2)
-    b = (a + 0.3 * rng.normal(size=n)).round(2)
-    return pd.DataFrame({"a": a, "b": b, "label": np.where(a + b > 0, "yes", "no")})
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("auto")
-    rows(700).to_csv(folder / "table.csv", index=False)
+    pairs(700).to_csv(folder / "table.csv", index=False)
     return folder
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
 from in_process import launch
+from pairs import pairs
 
 import synthjax
 from synthjax import data, sampling
@@ -23,18 +23,10 @@ from synthjax.models import table_gan
 from synthjax.train import metrics
 
 
-def pairs(n: int = 1500) -> pd.DataFrame:
-    """Two numbers and a label that depend on each other."""
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=n).round(3)
-    b = (a + 0.3 * rng.normal(size=n)).round(3)
-    return pd.DataFrame({"a": a, "b": b, "label": np.where(a + b + 0.5 * rng.normal(size=n) > 0, "yes", "no")})
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pairs")
-    pairs().to_csv(folder / "pairs.csv", index=False)
+    pairs(1500, decimals=3, label_noise=0.5).to_csv(folder / "pairs.csv", index=False)
     return folder
 
 

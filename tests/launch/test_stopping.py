@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from in_process import launch
+from pairs import pairs
 
 import synthjax
 from synthjax.evals.quick_scores import copied
@@ -19,18 +20,10 @@ SMALL = ("--config.model.hidden=8", "--config.model.embedding=4", "--config.mode
 AR = ("--model=table_ar", "--dataset=small.csv", "--target=label", *SMALL, "--config.checkpoint_every=15")
 
 
-def small(n: int = 90) -> pd.DataFrame:
-    """Two numbers and a label that depend on each other."""
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=n).round(2)
-    b = (a + 0.5 * rng.normal(size=n)).round(2)
-    return pd.DataFrame({"a": a, "b": b, "label": np.where(a + b > 0, "yes", "no")})
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopping")
-    small().to_csv(folder / "small.csv", index=False)
+    pairs(90, noise=0.5).to_csv(folder / "small.csv", index=False)
     return folder
 
 
