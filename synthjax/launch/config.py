@@ -19,6 +19,9 @@ import msgspec
 import synthjax.models
 from synthjax.errors import InputError
 
+MODEL, DATASET = "ddpm", "digits"
+"""Those of a command that names none."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -28,7 +31,7 @@ class Experiment:
     """Name of the model for `--model`: one of the PRESETS of a file in synthjax/models."""
     model: Any
     """That family's Config."""
-    dataset: str = "digits"
+    dataset: str = DATASET
     """See `synthjax.data.load`."""
     data_dir: str | None = None
     """Folder with the data's files; default: the environment variable SYNTHJAX_DATA_DIR."""
@@ -124,12 +127,17 @@ def experiment(path: str | None, name: str | None, dataset: str | None) -> Exper
         if name is not None and name != config.name:
             raise InputError(f"--model={name} and --config={path}, which is for {config.name}: give one of them")
         return config if dataset is None else dataclasses.replace(config, dataset=dataset)
-    name, dataset = name or "ddpm", dataset or "digits"
-    module = family(name)
-    tuned = resources.files("synthjax.configs") / dataset / f"{name}.py"
-    if "/" not in dataset and tuned.is_file():
-        return _read_file(str(tuned))
-    return Experiment(name, module.PRESETS[name], dataset)
+    if file := tuned(name, dataset):
+        return _read_file(file)
+    name = name or MODEL
+    return Experiment(name, family(name).PRESETS[name], dataset or DATASET)
+
+
+def tuned(name: str | None, dataset: str | None) -> str | None:
+    """The installed file `configs/DATASET/MODEL.py` of --model and --dataset; None: there is none."""
+    name, dataset = name or MODEL, dataset or DATASET
+    file = resources.files("synthjax.configs") / dataset / f"{name}.py"
+    return str(file) if "/" not in dataset and file.is_file() else None
 
 
 def labelled(chosen: Experiment) -> Experiment:

@@ -1,6 +1,7 @@
 """`synthjax.synthesize`: from a data frame to a synthetic one and a report, in Python."""
 
 import html
+import math
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -82,6 +83,10 @@ def synthesize(
     real = _read(frame)
     if level not in levels.LEVELS:
         raise InputError(f"level={level}: unknown; there are {', '.join(levels.LEVELS)}")
+    if rows is not None and rows < 1:
+        raise InputError(f"rows={rows}: at least 1 is needed")
+    if not 0 <= minutes < math.inf:
+        raise InputError(f"minutes={minutes}: a finite number is needed, 0 for no limit")
     given = [(name, str(value), name) for name, value in {"rules": True, **fields}.items()]
     if target is not None:
         given.append(("target", target, "target"))

@@ -92,13 +92,14 @@ def keeping_rules(
     """
     if encoder.plan is None or not encoder.plan.left:
         return x
-    for t in range(TRIES):
-        broken = np.flatnonzero(~encoder.plan.keeps(rows(x)))
+    for t in range(TRIES + 1):
+        frame = rows(x)
+        broken = np.flatnonzero(~encoder.plan.keeps(frame))
         if not len(broken):
             return x
-        x = np.array(x)
-        x[broken] = again(t, broken)
-    frame = rows(x)
+        if t < TRIES:
+            x = np.array(x)
+            x[broken] = again(t, broken)
     unkept = [rule for rule in encoder.plan.left if not rule.holds(frame).all()]
     for rule in unkept:
         if rule.evidence is None:

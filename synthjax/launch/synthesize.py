@@ -115,18 +115,19 @@ def main(given: list[tuple[str, str]]) -> None:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
     if asked.dataset is None and asked.config is None:
         raise InputError("--table: name one, such as --table=customers.csv")
-    said: set[str] | None = train.said(given)
-    minutes = asked.minutes
-    if asked.model == auto.NAME or (asked.model is None and asked.config is None):
-        auto.check([*train.said(given), *(name for name in train.SHORT if asked[name].value is not None)])
-        said, asked["model"].value = None, auto.CANDIDATES[0]
+    raced, minutes = asked.model == auto.NAME or (asked.model is None and asked.config is None), asked.minutes
+    if raced:
+        set_by_flags = [name for name in train.SHORT if asked[name].value is not None]
+        auto.check([field for field, _ in given] + [train.field(name) for name in set_by_flags])
+        asked["model"].value = auto.CANDIDATES[0]
         minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
     if asked.config is None:
         given = [("rules", "true"), *given]
     chosen = train.experiment(given)
     workdir = files.path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
-    if said is None and not asked.workdir:
+    if raced and not asked.workdir:
         workdir = workdir.with_name(workdir.name.replace(chosen.name, auto.NAME, 1))
+    said = None if raced else train.said(given)
     file, _ = make(chosen, workdir, minutes, said=said, rows=asked.rows, level=asked.level)
     sampled = f"--workdir={shlex.quote(str(workdir))} --rows=N --out=more{file.suffix}"
     print(

@@ -100,10 +100,10 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     """The experiment that the flags describe, after all checks that need no data; InputError if one fails."""
     args = flags.FLAGS
     chosen = config.experiment(args.config, args.model, args.dataset)
-    changes = [(field, value, f"--config.{field}") for field, value in given]
+    changes = [(name, value, f"--config.{name}") for name, value in given]
     for name in SHORT:
         if args[name].value is not None:
-            changes.append((f"model.{name}" if name in OF_MODEL else name, str(args[name].value), f"--{name}"))
+            changes.append((field(name), str(args[name].value), f"--{name}"))
     chosen = config.overrides(chosen, changes)
     config.check_seed(chosen.seed, "seed")
     for name, least in [("seeds", 1), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
@@ -120,22 +120,28 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     return chosen
 
 
+def field(flag: str) -> str:
+    """The field of an experiment that a flag of `SHORT` sets."""
+    return f"model.{flag}" if flag in OF_MODEL else flag
+
+
 def said(given: list[tuple[str, str]]) -> set[str]:
-    """The fields that `--config.FIELD=VALUE` (`given`) and --steps and --batch_size set."""
-    return {field for field, _ in given} | {f"model.{name}" for name in OF_MODEL if flags.FLAGS[name].value is not None}
+    """The fields that a person decided: by `--config.FIELD=VALUE` (`given`), --steps or --batch_size, or by a file."""
+    args = flags.FLAGS
+    from_file = args.config is not None or config.tuned(args.model, args.dataset) is not None
+    decided = [name for name in OF_MODEL if from_file or args[name].value is not None]
+    return {name for name, _ in given} | set(map(field, decided))
 
 
 def fitted(chosen: Experiment, said: Collection[str], data: Dataset) -> Experiment:
-    """The experiment of a model trained by gradients, with what no flag and no file says as the data decides it.
+    """The experiment of a model trained by gradients, with what no person said (`said`) as the data decides it.
 
     Batches have at most all rows, and training on a table ends by the holdout (`Experiment.stop`) where that can be
     scored.
     """
     if not hasattr(chosen.model, "learning_rate"):
         return chosen
-    preset = config.family(chosen.name).PRESETS[chosen.name]
-    free = [name for name in OF_MODEL if f"model.{name}" not in said
-            and getattr(chosen.model, name) == getattr(preset, name)]  # fmt: skip
+    free = [name for name in OF_MODEL if f"model.{name}" not in said]
     rows, unit = len(data.train.y), math.lcm(BATCH_UNIT, chosen.accumulate)
     if "batch_size" in free and chosen.model.batch_size > rows:
         chosen = _with_model(chosen, batch_size=rows // unit * unit or rows)

@@ -82,6 +82,8 @@ def test_a_polars_frame_comes_back_as_one(small_look):
         ({"target": "wrod"}, "target 'wrod' is not a column; did you mean word"),
         ({"model": "ddmp"}, "ddmp"),
         ({"sede": 1}, "sede: .* no field 'sede'; did you mean 'seed'"),
+        ({"rows": 0}, "rows=0: at least 1 is needed"),
+        ({"minutes": -1.0}, "minutes=-1.0: a finite number is needed, 0 for no limit"),
         ({"level": "slow"}, "level=slow: unknown; there are look, quick, full"),
         ({"model": "auto", "freeze": "x"}, "freeze"),
     ],

@@ -64,12 +64,15 @@ def test_a_rule_that_was_found_and_cannot_be_kept_is_said_once(capsys):
     frame = pd.DataFrame({"low": [1.0, 5.0], "high": [2.0, 4.0]})
     x = np.array([[0], [1]])
 
-    def drawn(left):
+    def drawn(left, again=lambda t, places: x[places]):
         plan = SimpleNamespace(left=(left,), keeps=left.holds)
-        return rejection.keeping_rules(SimpleNamespace(plan=plan), x, lambda x: frame, lambda t, places: x[places])
+        return rejection.keeping_rules(SimpleNamespace(plan=plan), x, lambda x: frame.iloc[x[:, 0]], again)
 
     for _ in range(2):
         np.testing.assert_array_equal(drawn(found), x)
     assert capsys.readouterr().out == "note: not all synthetic rows keep 'low <= high', which training rows do\n"
+    last = drawn(found, lambda t, places: np.zeros((1, 1), int) if t == rejection.TRIES - 1 else x[places])
+    np.testing.assert_array_equal(last, [[0], [0]])  # the last attempt counts
+    assert capsys.readouterr().out == ""
     with pytest.raises(InputError, match="'low <= high': some of 2 rows broke it in 50 attempts.*exact: false"):
         drawn(rule)

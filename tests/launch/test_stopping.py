@@ -83,6 +83,18 @@ def test_a_number_of_steps_is_that_number(folder):
     assert synthjax.load(folder / "six").step == 6 and not losses(folder / "six")
 
 
+def test_a_file_of_an_experiment_says_its_steps(folder):
+    (folder / "mine.py").write_text(
+        "from synthjax.launch.config import Experiment\nfrom synthjax.models import table_ar\n"
+        "model = table_ar.Config(hidden=8, embedding=4, steps=6, batch_size=64)\n"
+        'CONFIG = Experiment(name="table_ar", model=model, dataset="small.csv")\n'
+    )
+    done = launch(folder, "--config=mine.py", "--workdir=mine")
+    assert done.code == 0 and "\n6 steps of batch 64" in done.out, done.err
+    again = launch(folder, "--config=mine.py", "--config.stop=holdout", "--config.eval_every=2", "--workdir=stops")
+    assert again.code == 0 and runs.read(folder / "stops")[0].stop == "holdout"
+
+
 def test_without_a_holdout_the_steps_are_the_models(folder, capsys):
     chosen = dataclasses.replace(config.experiment(None, "table_ar", "small.csv"), data_dir=str(folder), holdout=0.0)
     found = train.fitted(chosen, (), runs.data(chosen))
