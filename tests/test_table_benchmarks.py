@@ -122,7 +122,7 @@ def test_seconds_of_the_process_and_of_the_clock():
 def test_seconds_of_children_count():
     busy = "import time\nwhile time.process_time() < 0.3: pass"
     _, seconds = tables.timed(lambda: subprocess.run([sys.executable, "-c", busy], check=True))
-    assert 0.3 <= seconds.cpu < 2
+    assert seconds.cpu >= 0.3  # and those of other children that happen to end meanwhile
 
 
 def test_worth_of_a_copy_and_of_noise():

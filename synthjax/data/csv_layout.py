@@ -82,7 +82,8 @@ def find(path: Path, skip: int, names: tuple[str, ...] | None) -> Layout:
         if not said and (title := _title(lines)):
             delimiter, count = title
             rows, ends = _rows(lines, delimiter)
-            notes.append(f"{ends[count - 1]} lines above the header are passed over: {shown(first.strip()[:60])!r}")
+            passed = "1 line" if ends[count - 1] == 1 else f"{ends[count - 1]} lines"
+            notes.append(f"passed over above the header: {passed}, {shown(first.strip()[:60])!r}")
             rows, above = rows[count:], above + ends[count - 1]
             ends = [end - ends[count - 1] for end in ends[count:]]
     except csv.Error as error:
@@ -146,16 +147,30 @@ def _rows(lines: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
 def _title(lines: str) -> tuple[str, int] | None:
     """The delimiter, and how many rows of one cell or none stand above a header of several; None: the header is first.
 
-    Below the header all rows have as many cells as it has.
+    Below the header all rows have as many cells as it has. Where this is so of the first row too, with any delimiter,
+    it is the header: `a;b` above `1,5;2,5` is no title.
     """
+    parsed = {}
     for delimiter in DELIMITERS:
         try:
-            rows, _ = _rows(lines, delimiter)
+            parsed[delimiter], _ = _rows(lines, delimiter)
         except csv.Error:
             continue
+    if any(map(_is_table, parsed.values())):
+        return None
+    for delimiter, rows in parsed.items():
         filled = [sum(bool(cell.strip()) for cell in row) for row in rows]
         count = next((i for i, n in enumerate(filled) if n > 1), 0)
         widths = [len(row) for row in rows[count:] if row]
         if count and len(widths) > 2 and len(set(widths[:-1])) == 1 and filled[count] == widths[0]:
             return delimiter, count
     return None
+
+
+def _is_table(rows: list[list[str]]) -> bool:
+    """Whether the first row is one of several names, above rows of as many cells; empty ones may follow."""
+    if not rows or sum(bool(name.strip()) for name in rows[0]) < 2:
+        return False
+    width = len(rows[0])
+    full = [row for row in rows[1:-1] or rows[1:] if row]  # the last one may be cut off
+    return bool(full) and all(len(row) >= width and not any(row[width:]) for row in full)

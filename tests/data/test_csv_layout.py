@@ -44,9 +44,9 @@ TRAILING = "".join(line + ",,\n" for line in text().splitlines())
         (INDEX.replace(",", "Unnamed: 0,", 1).encode(), "the first column has no name"),
         (("sep=;\r\n" + text(sep=";", lineterminator="\r\n")).encode("utf-8-sig"), None),
         (TRAILING.encode(), None),
-        (("Sales, 2020\n\n" + text(sep=";")).encode(), "2 lines above the header are passed over: 'Sales, 2020'"),
-        (("# made by hand\n# in May\n" + text()).encode(), "2 lines above"),
-        (("Report,,\n" + text()).encode(), "1 lines above"),
+        (("Sales, 2020\n\n" + text(sep=";")).encode(), "passed over above the header: 2 lines, 'Sales, 2020'"),
+        (("# made by hand\n# in May\n" + text()).encode(), "header: 2 lines, '# made by hand'"),
+        (("Report,,\n" + text()).encode(), "header: 1 line, 'Report,,'"),
         (text(lineterminator="\r").encode(), None),
         (text(sep="\t").encode("utf-16"), None),
         (text(lineterminator="\r\n").encode("utf-16"), None),
@@ -72,6 +72,16 @@ def test_the_same_table_is_read(tmp_path, content, note):
     assert cells == {name: FRAME[name].astype(str).tolist() for name in FRAME}
     assert len(notes) == (note is not None)
     assert note is None or re.search(note, notes[0])
+
+
+@pytest.mark.parametrize("name", ["Preis", "Größe in m"])
+def test_a_header_above_decimal_commas_is_no_title(tmp_path, name):
+    path = tmp_path / "a.csv"
+    path.write_text(f"Ort;{name}\nKöln;187,2\nBonn;3,5\nKöln;1,0\n")
+    reader = open_table(path)
+    (chunk,) = reader.chunks()
+    assert chunk.cells.to_pydict() == {"Ort": ["Köln", "Bonn", "Köln"], name: ["187,2", "3,5", "1,0"]}
+    assert not reader.notes
 
 
 def test_what_is_passed_over_is_told(tmp_path):
