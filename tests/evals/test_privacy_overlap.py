@@ -42,3 +42,16 @@ def test_the_share_taken_over_is_recovered_among_natural_twins(distinct, share):
     assert bool(said) == (taken > 0)
     if share == 1:
         assert "holdout and train overlap: 2,000 of 2,000 holdout rows equal a training row" in said[0]
+
+
+@pytest.mark.parametrize("distinct", [10**9, 2_000])
+@pytest.mark.parametrize("source", ["test", "train", "fresh"])
+def test_synthetic_rows_made_from_test_rows_are_told(distinct, source):
+    rng = np.random.default_rng(1)
+    train, test, fresh = (words(rng, n, distinct) for n in (4_000, 1_000, 1_000))
+    made = {"test": test, "train": train, "fresh": fresh}[source][:600]
+    found = overlap.find(train=train, holdout=[], test=test, synthetic=made + fresh[600:])
+    taken = one(found, "synthetic", "test")["taken"]
+    assert taken == pytest.approx(0.6 if source == "test" else 0, abs=0.05)
+    said = [text for text in overlap.sentences(found, "row") if "synthetic rows equal a test row" in text]
+    assert len(said) == (source == "test")

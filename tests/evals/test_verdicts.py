@@ -321,6 +321,15 @@ def test_non_members_that_were_trained_on_tell_nothing():
     assert judged("publish", "image", whole, attacks=attacks).level == "poor"
 
 
+def test_synthetic_rows_that_are_test_rows_tell_nothing():
+    rows = [bytes([i, j]) for i in range(30) for j in range(20)]
+    for made, told in ((rows[300:], True), (rows[:300], False)):
+        found = overlap.find(train=rows[:300], holdout=[], test=rows[300:], synthetic=made)
+        verdict = judged("publish", "image", {"manifest.overlap": found})
+        assert (verdict.answer == "This cannot be told: 100.0 % of the synthetic examples are test examples.") == told
+        assert verdict.confidence.startswith("none: 300 of 300 synthetic examples equal a test one" if told else "mod")
+
+
 MODEL = {"workdir": "runs/a", "name": "ddpm", "state_sha256": "b" * 64}
 
 

@@ -1,4 +1,4 @@
-"""Do the real sets overlap? Attacks take holdout and test rows for unseen: that has to be true.
+"""Do sets overlap that must not? Attacks take holdout and test rows for unseen: that has to be true.
 
 Of two real sets drawn alike, a row of one equals some row of the other about as often as it equals another row of its
 own. If a share f of set A was taken over from set B, and a row of B has a twin in B with probability q, then
@@ -6,6 +6,9 @@ own. If a share f of set A was taken over from set B, and a row of B has a twin 
     P(a row of A equals a row of B) = f + (1 - f) q,    so that    f = (shared - q) / (1 - q)
 
 which is what `taken` estimates. More than by chance is said if Fisher's one-sided test at `distances.RARE` says so.
+
+Synthetic rows made from training rows equal no more rows of an unseen set than of as many training rows: there q is the
+share that equals one of these.
 
     for one in overlap.find(train=keys(x_train), holdout=[], test=keys(x_test)):
         print(overlap.sentence(one, "example"))
@@ -22,10 +25,13 @@ from scipy import stats
 from synthjax.evals.figure import Count, Share
 from synthjax.evals.privacy.distances import RARE
 
+SYNTHETIC = "synthetic"
+"""As `rows_of` has it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """What two real sets share."""
+    """What two sets share."""
 
     rows_of: str
     found_in: str
@@ -34,14 +40,19 @@ class Overlap:
     """How many of the `n` rows of the first equal one of the second."""
     n: Count
     twins: Count
-    """How many of the `among` rows of the second equal another of their own."""
+    """How many of the `among` rows of the second equal another of their own; of synthetic rows: how many of `among`
+    synthetic rows equal one of as many training rows."""
     among: Count
     taken: Share
     """The share taken over (see module); 0 where that is no more than chance."""
 
 
-def find(*, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[bytes]) -> list[dict[str, Any]]:
+def find(
+    *, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[bytes], synthetic: Sequence[bytes] = ()
+) -> list[dict[str, Any]]:
     """What each pair of real sets has in common, by the exact keys of their rows (see `distances.keys`).
+
+    Of `synthetic` rows: what they have in common with the holdout and the test set.
 
     Returns:
         Of every pair of sets that are not empty, the keys of `Overlap`.
@@ -54,7 +65,18 @@ def find(*, train: Sequence[bytes], holdout: Sequence[bytes], test: Sequence[byt
             twins = sum(count for count in counts.values() if count > 1)
             shared = sum(row in counts for row in rows)
             found.append({"rows_of": name, "found_in": base, **_compare(shared, len(rows), twins, len(known))})
+    for name in ("holdout", "test"):
+        if train and sets[name] and synthetic:
+            shared, chance = (_shared(synthetic, known) for known in (sets[name], train[: len(sets[name])]))
+            compared = _compare(shared, len(synthetic), chance, len(synthetic))
+            found.append({"rows_of": SYNTHETIC, "found_in": name, **compared})
     return found
+
+
+def _shared(rows: Sequence[bytes], known: Sequence[bytes]) -> int:
+    """How many of the rows equal a known one."""
+    among = set(known)
+    return sum(row in among for row in rows)
 
 
 def _compare(shared: int, n: int, twins: int, among: int) -> dict[str, Any]:
@@ -72,6 +94,11 @@ def sentences(found: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
 
 def _sentence(one: Mapping[str, Any], unit: str) -> str:
     base = {"train": "training"}.get(one["found_in"], one["found_in"])
+    if one["rows_of"] == SYNTHETIC:
+        return (
+            f"{one['shared']:,} of {one['n']:,} synthetic {unit}s equal a {base} {unit}, where {one['twins']:,} equal "
+            f"one of as many training {unit}s: they were made from {unit}s that judge them, and scores mean nothing"
+        )
     said = (
         f"{one['rows_of']} and {one['found_in']} overlap: {one['shared']:,} of {one['n']:,} {one['rows_of']} {unit}s "
         f"equal a {base} {unit}, where {one['twins']:,} of {one['among']:,} {base} {unit}s equal another {base} {unit}"

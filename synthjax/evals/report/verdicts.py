@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synthjax.evals.bootstrap import Loss
+from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.overlap import Overlap
 from synthjax.evals.report.alike import alike, trend
 from synthjax.evals.report.consistent import consistent, of_columns
@@ -87,7 +88,10 @@ def publish(report: Report) -> Verdict:
     }[level]
     if level != "poor" and (seen := _seen(report)):
         level = "fair"
-        answer = f"This cannot be told: {percent(seen.taken)} of the {unit}s taken for unseen are training {unit}s."
+        what = f"the {unit}s taken for unseen are training {unit}s"
+        if seen.rows_of == overlap.SYNTHETIC:
+            what = f"the synthetic {unit}s are {seen.found_in} {unit}s"
+        answer = f"This cannot be told: {percent(seen.taken)} of {what}."
     elif level == "good" and _weak(report):
         level, answer = "fair", f"This cannot be told: too few {unit}s were attacked. Nothing was found among them."
     # What the model itself gives away belongs to the question about the checkpoint.
@@ -96,10 +100,11 @@ def publish(report: Report) -> Verdict:
 
 
 def _seen(report: Report) -> Overlap | None:
-    """The overlap with the training set that makes the unseen examples useless."""
+    """The overlap that makes the unseen examples useless: with the training set, or of synthetic examples with them."""
     manifest = report.manifest
     for one in manifest.overlap:
-        if (one.rows_of, one.found_in) == (manifest.non_members, "train") and one.taken > SEEN:
+        used = (one.rows_of, one.found_in) == (manifest.non_members, "train") or one.rows_of == overlap.SYNTHETIC
+        if used and one.taken > SEEN:
             return one
     return None
 
@@ -123,7 +128,8 @@ def _sure_of_privacy(report: Report, level: Level) -> str:
     if level == "poor":
         return f"high: what was found is there, whatever else may be. {basis}."
     if seen := _seen(report):
-        return f"none: {seen.shared:,} of {seen.n:,} {seen.rows_of} {unit}s equal a training one."
+        base = "training" if seen.found_in == "train" else seen.found_in
+        return f"none: {seen.shared:,} of {seen.n:,} {seen.rows_of} {unit}s equal a {base} one."
     if _weak(report):
         return f"low: so few {unit}s say little either way. {basis}."
     return f"moderate: stronger attacks may find what these did not. {basis}."
