@@ -147,6 +147,13 @@ def test_tables_are_alike_beside_real_test_rows_and_independent_columns(made, le
     assert expected in texts(verdict)["pairs"]
 
 
+@pytest.mark.parametrize("made, level", [((0.985, 0.975, 0.84, 0.58), "fair"), ((0.99, 0.97, 0.1, 0.95), "poor")])
+def test_of_few_rows_no_difference_says_little(made, level):
+    few = {"fidelity.n": {"real": 60, "synthetic": 60, "ceiling": 20, "floor": 60}}
+    verdict = judged("alike", "table", {**BESIDE, **side("synthetic", *made), **few})
+    assert verdict.level == level and (level == "poor" or "cannot be told: too few rows" in verdict.answer)
+
+
 def test_a_table_of_one_column_has_no_pairs():
     sides = [side(name, 0.99, None, 0.9, 0.55) for name in ("synthetic", "ceiling", "floor")]
     verdict = judged("alike", "table", sides[0] | sides[1] | sides[2])

@@ -9,6 +9,8 @@ from synthjax.evals.report.tables import EachColumn, Pair, TableFidelity
 from synthjax.evals.report.words import percent
 from synthjax.evals.two_sample import TwoSample
 
+FEWEST = 50
+"""Rows of each table below which no difference does not mean that there is none."""
 TOLD = 0.01
 """What the AUC of the two-sample test has to fall by for a column to be named."""
 SHOWN = 3
@@ -105,6 +107,8 @@ def _level_of_table(fidelity: TableFidelity) -> tuple[Level, str]:
     if gain is not None and gain < 0.5:
         return "poor", "No: its columns hardly depend on one another as the real ones do."
     if (hidden is None or hidden >= 0.8) and (gain is None or gain >= 0.8) and (shapes is None or shapes >= 0.97):
+        if min(fidelity.n["synthetic"], fidelity.n["ceiling"]) < FEWEST:
+            return "fair", "This cannot be told: too few rows were compared. Nothing was found that differs."
         return "good", "Yes: column by column, pair by pair and as a whole."
     return "fair", "Partly: what differs is listed below."
 
