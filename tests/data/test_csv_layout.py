@@ -94,7 +94,7 @@ def test_what_is_passed_over_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("a,b,\n1,2,\n3,4,x\n", r"row 2: 'x' stands below no name: name its column in the header"),
+        ("a,b,\n1,2,\n3,4,x\n", r"row 2: 'x' is in a column without a name: name the column in the header"),
         ("a,,b\n1,2,3\n", r"column 2 of 3 has no name in the header: give it one"),
         ("a,b\n1,2,3\n4,5,6\n7,8,9\n", r"row 1 has 3 cells, the header 2: .*Give its column a name in the header"),
         ("Title\na,b\n1,2\n3,4,5\n6,7\n", r"row \d has \d cells, the header \d"),
