@@ -44,7 +44,7 @@ TRAILING = "".join(line + ",,\n" for line in text().splitlines())
         (INDEX.replace(",", "Unnamed: 0,", 1).encode(), "the first column has no name"),
         (("sep=;\r\n" + text(sep=";", lineterminator="\r\n")).encode("utf-8-sig"), None),
         (TRAILING.encode(), None),
-        (("Sales, 2020\n\n" + text(sep=";")).encode(), "passed over above the header: 2 lines, 'Sales, 2020'"),
+        (("Sales, 2020\n\n" + text(sep=";")).encode(), "skipped before the header: 2 lines, 'Sales, 2020'"),
         (("# made by hand\n# in May\n" + text()).encode(), "header: 2 lines, '# made by hand'"),
         (("Report,,\n" + text()).encode(), "header: 1 line, 'Report,,'"),
         (text(lineterminator="\r").encode(), None),
