@@ -12,6 +12,7 @@ NETS = (
 MODULES = (
     "data.arrays",
     "data.feed",
+    "data.number_forms",
     "data.requests",
     "data.transforms",
     "data.writers",

@@ -212,8 +212,8 @@ class Taken:
             number = np.zeros(len(own), np.int64)
             for i in range(_tail(form)[0], len(form)):
                 order = np.argsort(list(form[i]))
-                place = order[np.searchsorted(np.array(list(form[i]))[order], letters[:, i])]
-                number = number * len(form[i]) + place
+                digit = order[np.searchsorted(np.array(list(form[i]))[order], letters[:, i])]
+                number = number * len(form[i]) + digit
             self.classes[number % len(self.classes)] = True
 
     def hex(self) -> str:

@@ -122,9 +122,9 @@ def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
     if (numbers := _numbers(names)) is not None and (len(names) > CLASSES or (numbers % 1).any()):
         return np.zeros(n, np.int32), ()
     order = list(found.classes or sorted(names.to_pylist(), key=class_order))
-    places = {name: i for i, name in enumerate(order)}
-    place = np.array([places[name] for name in names.to_pylist()], np.int32)
-    return place[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
+    codes = {name: i for i, name in enumerate(order)}
+    code = np.array([codes[name] for name in names.to_pylist()], np.int32)
+    return code[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
 
 
 def _numbers(names: pa.Array) -> np.ndarray | None:

@@ -154,7 +154,7 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
       state: of one member.
       states: (B, C) i32.
     """
-    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[layout.places(states).T]
+    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[layout.flat_index(states).T]
     log_leaf = log_leaf.sum(axis=0, keepdims=True) if len(state.order) == 1 else log_leaf[state.order]
     top = log_leaf.max(axis=-1)
     leaf, log_p = jnp.exp(log_leaf - top[..., None]), top.sum(axis=0)
@@ -220,7 +220,7 @@ def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -
     weighted = posterior * weight[None, :, None]
     of_column = jnp.zeros_like(weighted).at[state.order].set(weighted) if len(posterior) > 1 else weighted
     rows = jnp.broadcast_to(of_column, (len(layout.sizes), *of_column.shape[1:]))
-    emission = jnp.zeros_like(state.emission).at[layout.places(states).T].add(rows)
+    emission = jnp.zeros_like(state.emission).at[layout.flat_index(states).T].add(rows)
     return Counts(weight @ messages.log_p, transition, emission)
 
 

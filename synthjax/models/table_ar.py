@@ -205,9 +205,9 @@ def log_p(
     Returns:
       (C, B) f32.
     """
-    layout, places, columns = fine.layout, fine.layout.places(states), np.arange(len(sequence))[None]
+    layout, index, columns = fine.layout, fine.layout.flat_index(states), np.arange(len(sequence))[None]
     embed, slope, tilt = _tables(fine, params)
-    seen = embed[places] + jnp.asarray(fine.middles)[columns, states, parts][..., None] * slope[places]
+    seen = embed[index] + jnp.asarray(fine.middles)[columns, states, parts][..., None] * slope[index]
     keys = None if key is None else jax.random.split(key, len(sequence))
     axes = (0, None, 0, None if key is None else 0)
     hidden = jax.vmap(lambda own, seen, before, key: network.apply(own, seen, before, key=key), axes)(
@@ -216,7 +216,7 @@ def log_p(
     out, bias = _last_layer(layout, params)
     logits = jnp.einsum("cbh,csh->cbs", hidden, out) + bias[:, None]
     chosen = jnp.take_along_axis(logits, states.T[:, :, None], axis=2)[..., 0]
-    within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[places]))
+    within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[index]))
     part = jnp.take_along_axis(within, parts[..., None], axis=2)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=2) + part.T
 

@@ -116,7 +116,7 @@ class Layout:
         """States (B, C) -> (B, W) f32 with a single 1 per column."""
         return (states[:, self.flat[0]] == self.flat[1][None]).astype(jnp.float32)
 
-    def places(self, states: jax.Array) -> jax.Array:
+    def flat_index(self, states: jax.Array) -> jax.Array:
         """States (B, C) -> (B, C) i32, their indices in the flat vector."""
         return states + np.cumsum([0, *self.sizes[:-1]], dtype=np.int32)[None]
 

@@ -44,20 +44,18 @@ class FineBins:
         known, coarse = self.layout.spec.known(), self.layout.edges
         among = [column for column in self.layout.spec.columns if column.kind != "onehot"]
         found = {}
-        for place, column in enumerate(self.layout.numeric):
+        for i, column in enumerate(self.layout.numeric):
             base = among.index(column)
             used = max(int((known.rows[base] > 0).sum()), 1)
             low, high, rows = (values[base, :used] for values in (known.low, known.high, known.rows))
-            of = np.searchsorted(
-                np.cumsum(coarse.rows[place]), np.cumsum(rows, dtype=np.float64) - rows / 2, side="right"
-            )
+            of = np.searchsorted(np.cumsum(coarse.rows[i]), np.cumsum(rows, dtype=np.float64) - rows / 2, side="right")
             for s in np.unique(of[rows > 0]):
                 fine = merge(low[of == s], high[of == s], rows[of == s], self.most, self.most)
                 if fine.low[0] < fine.high[0]:
-                    fine.low[0] = coarse.low[place, s]
+                    fine.low[0] = coarse.low[i, s]
                 if fine.low[-1] < fine.high[-1]:
-                    fine.high[-1] = coarse.high[place, s]
-                found[place, s] = fine
+                    fine.high[-1] = coarse.high[i, s]
+                found[i, s] = fine
         size = max((len(fine.rows) for fine in found.values()), default=1)
         shape = (*coarse.low.shape, size)
         low, high = (np.repeat(edge[..., None], size, axis=2) for edge in (coarse.low, coarse.high))
@@ -102,11 +100,11 @@ class FineBins:
         If there is no such bin, or either bin is an atom, the index is the state's own. The distance is at least 1.
         """
         below = np.arange(sum(self.layout.sizes))
-        above, places = below.copy(), self.layout.padded[self.columns, :1] + np.arange(self.layout.bins)[None]
+        above, index = below.copy(), self.layout.padded[self.columns, :1] + np.arange(self.layout.bins)[None]
         cell = (self.edges.low[..., 0] < self.edges.high[..., -1]) & (self.layout.edges.rows > 0)
         inner = cell[:, 1:] & cell[:, :-1]
-        above[places[:, :-1][inner]] += 1
-        below[places[:, 1:][inner]] -= 1
+        above[index[:, :-1][inner]] += 1
+        below[index[:, 1:][inner]] -= 1
         return below, above, np.maximum(above - below, 1).astype(np.float32)[:, None]
 
     def slope(self, table: jax.Array) -> jax.Array:

@@ -47,7 +47,7 @@ def normal(key: jax.Array, layout: Layout, size: int) -> Vectors:
     """Normally distributed parameters for vectors of length `size`."""
     key_own, key_shared = jax.random.split(key)
     scale = np.ones((sum(layout.sizes), 1), np.float32)
-    scale[_places(layout)] = _OWN
+    scale[_bin_index(layout)] = _OWN
     own = jnp.asarray(scale) * jax.random.normal(key_own, (len(scale), size), jnp.float32)
     return Vectors(own, jax.random.normal(key_shared, (*_shared(layout), size), jnp.float32))
 
@@ -66,7 +66,7 @@ def table(layout: Layout, vectors: Vectors) -> jax.Array:
     for level in range(1, _depth(layout)):
         v = _smoothed(jnp.repeat(v, 2, axis=1) + _DECAY**level * vectors.shared[:, 2**level - 1 : 2 ** (level + 1) - 1])
     v = _smoothed(jnp.repeat(v, 2, axis=1)[:, : layout.bins])
-    return vectors.own.at[_places(layout)].add(v)
+    return vectors.own.at[_bin_index(layout)].add(v)
 
 
 def _smoothed(v: jax.Array) -> jax.Array:
@@ -85,7 +85,7 @@ def _shared(layout: Layout) -> tuple[int, int]:
     return len(layout.numeric), 2 ** _depth(layout) - 1
 
 
-def _places(layout: Layout) -> np.ndarray:
+def _bin_index(layout: Layout) -> np.ndarray:
     """(N, bins) indices of the bins in the flat vector."""
     numeric = [column.kind != "onehot" for column in layout.columns]
     return layout.padded[np.flatnonzero([False] * layout.labelled + numeric)][:, : layout.bins]

@@ -100,7 +100,7 @@ class Trainer:
             if shapes != self._shapes:
                 raise InputError(f"feed: the batch of step {step} has shapes {shapes}, that of step 0 {self._shapes}")
 
-        def place(*leaves):
+        def shard(*leaves):
             if size == 1:
                 stacked = leaves[0][None]
             else:
@@ -109,7 +109,7 @@ class Trainer:
                     stacked[i] = leaf
             return jax.make_array_from_process_local_data(self._split, stacked)
 
-        batches = jax.tree.map(place, *local)
+        batches = jax.tree.map(shard, *local)
         if whole and not isinstance(batches.x, jax.core.Tracer):  # under tracing there are no arrays to keep
             self._dataset = batches
         return batches

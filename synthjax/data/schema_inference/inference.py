@@ -101,7 +101,7 @@ class _Column(Tally):
         """The format of the cells, if all of them are numbers in a format that differs from Python's."""
         if "format" in self.forced or self.forced.get("kind", "integer") not in ("continuous", "integer"):
             return None
-        if not self.counts or self.pruned or (self.numbers == self.present and self.places != {0, 3}):
+        if not self.counts or self.pruned or (self.numbers == self.present and self.decimals != {0, 3}):
             return None
         if "kind" not in self.forced and len(self.counts) <= MANY and not self._erased(min_count):
             return None

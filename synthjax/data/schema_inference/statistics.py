@@ -127,7 +127,7 @@ class Tally:
         self.forms: list[str] | None = [forced["format"]] if dates else None
         self.unpadded: set[str] = set()
         self.digits = [99, 0]
-        self.places: set[int] = set()
+        self.decimals: set[int] = set()
         self.compact = True
         self.named = bool(ID_NAME.search(name))
         self.scientific = False
@@ -211,8 +211,8 @@ class Tally:
         point = np.asarray(pc.find_substring(texts, "."))
         digits = np.where(point < 0, 0, np.asarray(pc.utf8_length(texts)) - point - 1)
         self.digits = [min(self.digits[0], int(digits.min())), max(self.digits[1], int(digits.max()))]
-        if len(self.places) < 3:
-            self.places |= set(np.unique(digits).tolist())
+        if len(self.decimals) < 3:
+            self.decimals |= set(np.unique(digits).tolist())
         powers = np.asarray(pc.match_substring_regex(texts, "[eE]"))
         plain = ~powers & (values != 0)
         if plain.any():  # digits before the point, or minus the zeros that follow it
@@ -282,7 +282,7 @@ class Tally:
             return
         wanted = self.forced.get("kind") in (*DISCRETE, "id")
         plain = (
-            self.numbers == self.present and self.places != {0, 3} and not self.named
+            self.numbers == self.present and self.decimals != {0, 3} and not self.named
         )  # else: points between thousands
         if numeric and not wanted and len(distinct) > DISTINCT and plain:
             self.counts = None
