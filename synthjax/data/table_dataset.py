@@ -365,7 +365,11 @@ class _Growing:
 
 
 def _empty(width: int, n: int) -> Rows:
-    return Rows(np.empty((n, width), np.float32), np.empty(n, np.int32), np.empty(n, np.int32))
+    """Arrays for `n` rows. `x` is aligned to 64 bytes: on CPU, JAX then uses it without a copy."""
+    memory = np.empty(4 * n * width + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    x = memory[start : start + 4 * n * width].view(np.float32).reshape(n, width)
+    return Rows(x, np.empty(n, np.int32), np.empty(n, np.int32))
 
 
 def _selected(reader: Reader, index: np.ndarray, schema: Schema) -> "pd.DataFrame":
