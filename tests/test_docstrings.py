@@ -5,10 +5,14 @@ import importlib
 
 import pytest
 
-NETS = "bilinear bins chow_liu columns conv dense diffusion embeddings gaussian network options precision slices unet"
+NETS = (
+    "bilinear bins chow_liu columns conv dense diffusion embeddings gaussian multiscale network options precision "
+    "slices unet"
+)
 MODULES = (
     "data.arrays",
     "data.feed",
+    "data.number_forms",
     "data.requests",
     "data.transforms",
     "data.writers",
@@ -16,7 +20,7 @@ MODULES = (
     "gan_losses",
     "jit",
     "model",
-    *(f"models.{name}" for name in ("ddpm", "independent", "smote", "table_gan")),
+    *(f"models.{name}" for name in ("ddpm", "independent", "smote", "table_ar", "table_gan")),
     *(f"nets.{name}" for name in NETS.split()),
     "rules.finding",
     "rules.parsing",

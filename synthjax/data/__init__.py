@@ -1,4 +1,4 @@
-"""Data: a name or a path becomes arrays with fixed splits (`load`), and a `DataSpec` that says what they hold."""
+"""Data sets: `load` converts a name or a path to arrays with fixed splits and a `DataSpec` that describes them."""
 
 from synthjax.data.sources import Dataset, describe, load
 from synthjax.data.splits import Split

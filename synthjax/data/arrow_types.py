@@ -1,4 +1,4 @@
-"""Arrow types of columns in Parquet files and frames: as text, which is what tables are read as, and back."""
+"""Conversion of Arrow columns, of Parquet files and DataFrames, to text and back. All tables are read as text."""
 
 import re
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def readable(kind: pa.DataType) -> bool:
-    """Whether values of an Arrow type are numbers, text, truth values or times, or missing."""
+    """Whether an Arrow type can be read: numbers, text, booleans, times and null."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"
     plain = pa.types.is_null(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
@@ -25,12 +25,16 @@ def readable(kind: pa.DataType) -> bool:
 
 
 def as_text(table: pa.Table, where: object = "table", passed_over: bool = False) -> pa.Table:
-    """Typed Arrow columns as strings, missing values as empty ones.
+    """Converts typed Arrow columns to strings. Missing values become empty strings.
 
     Args:
         table: the columns.
-        where: for messages.
-        passed_over: columns that are not `readable` hold their type in each row; else they are an InputError.
+        where: name of the file, for messages.
+        passed_over: if True, each cell of a column that is not `readable` is the name of its type. If False, such a
+            column is an error.
+
+    Raises:
+        InputError: a column is not `readable`.
     """
     columns = []
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -41,7 +45,7 @@ def as_text(table: pa.Table, where: object = "table", passed_over: bool = False)
             text = pa.repeat(pa.scalar(str(kind)), len(column))
         elif pa.types.is_date(kind):
             text = pc.strftime(column, format="%Y-%m-%d")
-        elif pa.types.is_timestamp(kind):  # nanoseconds are cut off
+        elif pa.types.is_timestamp(kind):  # nanoseconds are truncated
             text = pc.strftime(column.cast(pa.timestamp("us"), safe=False), format="%Y-%m-%d %H:%M:%S")
         elif pa.types.is_time64(kind):
             text = column.cast(pa.time64("us"), safe=False).cast(pa.string())
@@ -52,12 +56,12 @@ def as_text(table: pa.Table, where: object = "table", passed_over: bool = False)
 
 
 def unreadable(name: str, kind: str) -> str:
-    """What to say of a column that is not `readable`."""
+    """The message about a column that is not `readable`."""
     return f"column {shown(name)} holds {kind}: numbers, text, truth values and times are read"
 
 
 def from_frame(frame: "pd.DataFrame", where: object = "table") -> pa.Table:
-    """A DataFrame of any types as text."""
+    """Converts a DataFrame to text; InputError, which names `where`, if a column has mixed or unreadable types."""
     frame = frame.rename(columns=str)
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
@@ -67,7 +71,7 @@ def from_frame(frame: "pd.DataFrame", where: object = "table") -> pa.Table:
 
 
 def storage_type(field: Field) -> pa.DataType:
-    """The Arrow type in which a Parquet file holds a field's values."""
+    """The Arrow type of a field's values in a Parquet file."""
     if field.kind in DISCRETE and RARE in field.categories:
         return pa.string()
     name = field.storage
@@ -89,16 +93,19 @@ def storage_type(field: Field) -> pa.DataType:
 
 
 def stored(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A typed column as a Parquet file holds it; ArrowException or ValueError where it cannot.
+    """Converts a typed column to an Arrow type of a Parquet file.
 
-    Whole numbers beyond their type are an error; those with a fraction are rounded where a type has fewer digits.
+    Floating-point numbers are rounded if the type has fewer digits.
+
+    Raises:
+        ArrowException, ValueError: the values cannot be converted, such as integers outside the range of the type.
     """
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if column.type == kind:
         return column
     if pa.types.is_null(kind):
         return pa.nulls(len(column))
-    if pa.types.is_decimal(kind) and pa.types.is_integer(column.type):  # Arrow asks for room for all of its numbers
+    if pa.types.is_decimal(kind) and pa.types.is_integer(column.type):  # Arrow requires digits for the whole range
         return column.cast(pa.decimal256(76, 0)).cast(kind)
     if pa.types.is_time(kind) and pa.types.is_timestamp(column.type):
         return column.cast(pa.time64("us")).cast(kind)

@@ -1,10 +1,10 @@
-"""Conditions that rows of a synthetic table meet: COLUMN=VALUE, all of them at once.
+"""Conditions COLUMN=VALUE on the rows of a synthetic table.
 
     condition = parse("income=>50K", encoder)
-    kept = condition.holds(frame)              # (n,) bool of rows that the encoder decoded
+    kept = condition.holds(frame)              # (n,) bool for decoded rows
 
-A value is spelt as in the file; nothing, or a word for missing, asks for rows without a value. What the schema does not
-hold, and so no synthetic row ever will, is refused with the values that there are.
+A value has the format of the file. An empty one, or a token for missing values, selects rows without a value. A value
+that no synthetic row can have is an error, whose message lists the possible ones.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synthjax.data.encoding import Encoder
 
 _LISTED = 30
-"""Categories that a message names at most."""
+"""Maximum number of categories in a message."""
 
 
 class Condition(NamedTuple):
@@ -34,7 +34,7 @@ class Condition(NamedTuple):
     """A category, a number, a time in seconds since 1970-01-01; None: a missing value."""
 
     def holds(self, frame: "pd.DataFrame") -> np.ndarray:
-        """(n,) bool: which typed rows meet it."""
+        """Whether each row of a typed frame meets the condition: (n,) bool."""
         values = frame[self.field.name]
         if self.value is None:
             return values.isna().to_numpy()
@@ -43,16 +43,16 @@ class Condition(NamedTuple):
 
 
 def parse(text: str, encoder: "Encoder") -> Condition:
-    """The condition that COLUMN=VALUE states.
+    """Parses a condition COLUMN=VALUE.
 
     Raises:
-        InputError: no such column, one that is not learnt, or a value that no row can hold; says which there are.
+        InputError: there is no such column, models do not learn it, or no row can have the value.
     """
     names = encoder.schema.names
     cuts = [i for i, letter in enumerate(text) if letter == "="]
     if not cuts:
         raise InputError(f"--where={shown(text)}: write COLUMN=VALUE")
-    cut = next((i for i in cuts if text[:i] in names), cuts[0])  # a column's name may hold an =
+    cut = next((i for i in cuts if text[:i] in names), cuts[0])  # a column's name may contain =
     name, cell = text[:cut], text[cut + 1 :]
     check_known(name, names, f"--where={text}", "column")
     field = encoder.schema[name]
@@ -69,6 +69,7 @@ def parse(text: str, encoder: "Encoder") -> Condition:
 
 
 def _category(field: Field, cell: str) -> str | None:
+    """The category of a cell, None if there is none; case is ignored for booleans."""
     names = field.categories
     if field.kind != "boolean":
         return cell if cell in names else None
@@ -76,7 +77,7 @@ def _category(field: Field, cell: str) -> str | None:
 
 
 def _number(field: Field, cell: str) -> float | None:
-    """A number or a time within the column's bounds and as fine as its own, else None."""
+    """The number or time of a cell; None if it is outside the column's bounds or has too many digits."""
     if field.kind == "datetime":
         value = float(to_seconds(pa.array([cell]), field.format)[0])
     else:
@@ -90,7 +91,7 @@ def _number(field: Field, cell: str) -> float | None:
 
 
 def _has(field: Field) -> str:
-    """What a column holds, for a message."""
+    """The possible values of a column, for a message."""
     gaps = " or nothing" if field.missing else ""
     if field.kind in NUMERIC:
         whole = "whole numbers " if field.kind == "integer" else ""

@@ -1,7 +1,8 @@
-"""How a CSV file is laid out: its encoding, its delimiter, the lines above the header, columns without a name.
+"""Detection of the layout of a CSV file: encoding, delimiter, lines before the header, and columns without a name.
 
-What people's programs add is passed over and told: the row numbers that pandas writes as a first column without a name,
-lines with a title above the header, the line `sep=;` of spreadsheets, delimiters at the end of each row.
+Additions of common programs are skipped, with a note for the user: row numbers, which pandas writes as a first column
+without a name, and titles before the header. The line `sep=;` of spreadsheets and delimiters at the end of each row are
+skipped as well.
 """
 
 import csv
@@ -16,24 +17,24 @@ import pyarrow as pa
 from synthjax.data.arrays import fault, shown
 
 BLOCK = 8 << 20
-"""Bytes of a file that a chunk holds, roughly; a row must be shorter."""
+"""Approximate number of bytes of the file in a chunk. A row must be shorter."""
 DELIMITERS = ",;\t|"
 _ROWS = 20
-"""Rows that are looked at."""
-_UNNAMED = "\0"  # what the names of columns without one begin with
+"""Number of rows that are examined."""
+_UNNAMED = "\0"  # prefix of the internal names of columns without a name
 _BYTES = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 class Layout(NamedTuple):
-    """How a file is laid out."""
+    """The layout of a file."""
 
     names: tuple[str, ...]
-    """Of its columns, those without a name too."""
+    """Names of all columns; those without a name get an internal one."""
     delimiter: str = ","
     above: int = 0
-    """Lines above the first row."""
+    """Number of lines before the first row."""
     notes: tuple[str, ...] = ()
-    """What is passed over."""
+    """Lines for the user about parts that are skipped."""
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -42,12 +43,12 @@ class Layout(NamedTuple):
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """Columns without a name whose cells must be empty."""
+        """Internal names of the columns without a name, whose cells must be empty; a first column may have cells."""
         return tuple(name for name in self.names[1:] if name.startswith(_UNNAMED))
 
 
 def stream(path: Path) -> pa.NativeFile:
-    """The text of a file, unpacked, as UTF-8."""
+    """Opens a file as UTF-8, decompressed."""
     with pa.input_stream(str(path), compression="detect") as file:
         encoding = _BYTES.get(file.read(2))
     opened = pa.input_stream(str(path), compression="detect")
@@ -55,12 +56,12 @@ def stream(path: Path) -> pa.NativeFile:
 
 
 def find(path: Path, skip: int, names: tuple[str, ...] | None) -> Layout:
-    """The layout of a file.
+    """Detects the layout of a file.
 
     Args:
-        path: the file.
-        skip: lines above the header, or above the first row.
-        names: of the columns of a file without a header.
+        path: of the file.
+        skip: number of lines to skip before the header, or before the first row if there is none.
+        names: names of the columns, for a file without a header.
 
     Raises:
         InputError: the file cannot be read, is empty, or has no header.
@@ -82,8 +83,8 @@ def find(path: Path, skip: int, names: tuple[str, ...] | None) -> Layout:
         if not said and (title := _title(lines)):
             delimiter, count = title
             rows, ends = _rows(lines, delimiter)
-            passed = "1 line" if ends[count - 1] == 1 else f"{ends[count - 1]} lines"
-            notes.append(f"passed over above the header: {passed}, {shown(first.strip()[:60])!r}")
+            skipped = "1 line" if ends[count - 1] == 1 else f"{ends[count - 1]} lines"
+            notes.append(f"skipped before the header: {skipped}, {shown(first.strip()[:60])!r}")
             rows, above = rows[count:], above + ends[count - 1]
             ends = [end - ends[count - 1] for end in ends[count:]]
     except csv.Error as error:
@@ -91,8 +92,8 @@ def find(path: Path, skip: int, names: tuple[str, ...] | None) -> Layout:
     header = [name.strip().lstrip("\ufeff") for name in (rows or [[]])[0]]  # some files have two marks
     if header and re.fullmatch("|Unnamed: 0", header[0]) and any(header[1:]):
         notes.append(
-            "the first column has no name: it is taken for row numbers, as pandas writes them (index=False leaves them "
-            "out), and left out; give it a name if it is data"
+            "the first column has no name: it is left out, as the row numbers that pandas writes without index=False; "
+            "if it is data, give it a name"
         )
         header[0] = _UNNAMED
     while len(header) > 1 and not header[-1]:
@@ -102,7 +103,7 @@ def find(path: Path, skip: int, names: tuple[str, ...] | None) -> Layout:
 
 
 def _lines(path: Path, skip: int) -> str:
-    """The first lines of a file, below those that are skipped."""
+    """The text of the first block of a file, without the first `skip` lines."""
     try:
         with stream(path) as file:
             head = file.read(BLOCK)
@@ -121,7 +122,7 @@ def _lines(path: Path, skip: int) -> str:
 
 
 def _check_text(head: bytes, path: Path) -> None:
-    """Raises InputError where the first bytes of a file are those of no text with lines."""
+    """Raises InputError if the first bytes of a file are not text."""
     if head[:4] == b"PK\3\4":
         raise fault(path, "a zip archive: unpack it, or pack the table with gzip")
     if b"\0" in head:
@@ -129,13 +130,14 @@ def _check_text(head: bytes, path: Path) -> None:
 
 
 def _delimiter(line: str) -> str:
+    """The most frequent delimiter outside quotes; a comma if there is none."""
     bare = re.sub(r'"[^"]*"', "", line)
     most = max(DELIMITERS, key=bare.count)
     return most if most in bare else ","
 
 
 def _rows(lines: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
-    """The first rows, and the number of the line after each."""
+    """The first rows, and the number of lines up to the end of each."""
     reader = csv.reader(io.StringIO(lines), delimiter=delimiter, skipinitialspace=True)
     rows, ends = [], []
     for row in itertools.islice(reader, _ROWS):
@@ -145,10 +147,10 @@ def _rows(lines: str, delimiter: str) -> tuple[list[list[str]], list[int]]:
 
 
 def _title(lines: str) -> tuple[str, int] | None:
-    """The delimiter, and how many rows of one cell or none stand above a header of several; None: the header is first.
+    """The delimiter and the number of title rows before the header; None if the first row is the header.
 
-    Below the header all rows have as many cells as it has. Where this is so of the first row too, with any delimiter,
-    it is the header: `a;b` above `1,5;2,5` is no title.
+    Title rows have at most one cell, and a header has several. All rows after a header have as many cells as it has. If
+    this is true of the first row with any delimiter, it is the header: `a;b` before `1,5;2,5` is not a title.
     """
     parsed = {}
     for delimiter in DELIMITERS:
@@ -168,9 +170,9 @@ def _title(lines: str) -> tuple[str, int] | None:
 
 
 def _is_table(rows: list[list[str]]) -> bool:
-    """Whether the first row is one of several names, above rows of as many cells; empty ones may follow."""
+    """Whether the first row has several names, and all others as many cells, or more that are empty."""
     if not rows or sum(bool(name.strip()) for name in rows[0]) < 2:
         return False
     width = len(rows[0])
-    full = [row for row in rows[1:-1] or rows[1:] if row]  # the last one may be cut off
+    full = [row for row in rows[1:-1] or rows[1:] if row]  # the last one may be incomplete
     return bool(full) and all(len(row) >= width and not any(row[width:]) for row in full)

@@ -1,8 +1,8 @@
-"""What a table holds, for people to look at and to correct: a report, what is uncertain, and a schema file.
+"""Descriptions of tables: a report of the columns, doubts about them, and a schema file to edit.
 
-described = data.describe("trips.csv", target="paid")
-print(described.report())
-Path("schema.yaml").write_text(described.to_yaml("trips.csv"))
+description = data.describe("trips.csv")
+print(description.report())
+Path("schema.yaml").write_text(description.to_yaml("trips.csv"))
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,20 +17,20 @@ from synthjax.data.schema_inference import ID_NAME
 from synthjax.rules import Rule
 
 SHOWN = 40
-"""Columns, and rules between them, that a report before training lists at most."""
+"""Default maximum number of columns, and of rules, in a report."""
 FEW = 10
-"""Different whole numbers up to which a column may hold codes."""
+"""Maximum number of distinct integers of a column that may be codes."""
 FILLERS = (0, -1, -9, -99, -999, -9999, 99, 999, 9999, 99999, 999999)
-"""Numbers that are often written where a value is missing."""
+"""Numbers that are often used for missing values."""
 
 
 class Doubt(NamedTuple):
-    """Something about a column that its rows alone do not settle."""
+    """A question about a column that its values do not answer."""
 
     column: str
     why: str
     entry: dict[str, Any]
-    """What to say of the column in a schema file if the doubt is right."""
+    """The column's entry in a schema file if the doubt is right."""
 
     def __str__(self) -> str:
         return f"{shown(self.column)}: {self.why}; then put {entry(self.column, **self.entry)}"
@@ -38,17 +38,17 @@ class Doubt(NamedTuple):
 
 @dataclass(frozen=True)
 class Description:
-    """A table's columns, the rules between them, and what a schema file says of it."""
+    """The columns of a table, the rules between them, and the entries of its schema file."""
 
     schema: Schema
     rules: tuple[Rule, ...] = ()
     notes: tuple[str, ...] = ()
-    """Rules of the schema file that training rows break, and the like: a line each."""
-    said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Column -> what the schema file says of it."""
+    """Lines for the user, such as rules of the schema file that training rows break."""
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The entries of the schema file: column -> entry."""
 
     def report(self, most: int = SHOWN) -> str:
-        """The columns, a line each, the rules and the notes; of the first two `most` each at most."""
+        """A report of the columns and the rules, at most `most` of each, and the notes."""
         lines = self.schema.report().splitlines()
         more = len(self.schema.fields) - most
         if more > 0:
@@ -60,12 +60,12 @@ class Description:
         return "\n".join([*lines, *self.notes]) + "\n"
 
     def doubts(self) -> list[Doubt]:
-        """What is uncertain of columns that the schema file says nothing of."""
-        columns = (column for column in self.schema.fields if column.name not in self.said)
+        """Doubts about columns without an entry in the schema file."""
+        columns = (column for column in self.schema.fields if column.name not in self.overrides)
         return [doubt for column in columns for doubt in _doubts(column)]
 
     def to_yaml(self, table: str) -> str:
-        """A schema file that says of the table what is known of it; `table` is its name, for the first line."""
+        """A schema file with the inferred kinds and formats; `table` is the name of the table, for the first line."""
         doubts: dict[str, list[Doubt]] = {}
         for doubt in self.doubts():
             doubts.setdefault(doubt.column, []).append(doubt)
@@ -81,16 +81,16 @@ class Description:
         return "\n".join(lines) + "\n"
 
     def _entry(self, column: Field) -> dict[str, Any]:
-        """What the schema file says of a column: its kind, and the format of its dates or numbers."""
-        said = dict(self.said.get(column.name, {}))
-        said = {key: list(value) if key == "missing" else value for key, value in said.items()}
-        if column.kind == "constant" and column.suppressed:  # held back, not constant
-            return said
-        return {"kind": column.kind, **({"format": column.format} if column.format else {}), **said}
+        """The entry of a column: its kind, the format of its dates or numbers, and what the schema file says."""
+        override = dict(self.overrides.get(column.name, {}))
+        override = {key: list(value) if key == "missing" else value for key, value in override.items()}
+        if column.kind == "constant" and column.suppressed:  # its values are too few to be stored; it is not constant
+            return override
+        return {"kind": column.kind, **({"format": column.format} if column.format else {}), **override}
 
 
 def _doubts(field: Field) -> Iterable[Doubt]:
-    """What the rows do not settle of one column."""
+    """Doubts about one column."""
     present = max(field.rows - field.missing, 1)
     if field.kind == "id" and not field.pattern and not ID_NAME.search(field.name):
         yield Doubt(field.name, "made anew as an identifier; its numbers may mean something", {"kind": "integer"})
@@ -103,6 +103,7 @@ def _doubts(field: Field) -> Iterable[Doubt]:
 
 
 def _of_integers(field: Field, present: int) -> Iterable[Doubt]:
+    """Whether a column of integers, with `present` values, contains codes or identifiers."""
     if 2 < len(field.shared) <= FEW and sum(field.shared_rows) + field.clipped >= present:
         why = f"{len(field.shared)} different numbers; they may be codes without an order"
         yield Doubt(field.name, why, {"kind": "categorical"})
@@ -112,7 +113,7 @@ def _of_integers(field: Field, present: int) -> Iterable[Doubt]:
 
 
 def _fillers(field: Field) -> Iterable[float]:
-    """Shared numbers at an end that are beyond the others by more than those span, and that often mean "missing"."""
+    """Shared numbers in FILLERS whose distance to the other numbers is larger than the range of these."""
     if len(field.shared) < 3:
         return
     for number, near, far in (
@@ -124,6 +125,7 @@ def _fillers(field: Field) -> Iterable[float]:
 
 
 def _rule_lines(rules: Iterable[Rule]) -> list[str]:
+    """The rules in a schema file."""
     lines = []
     for rule in rules:
         entry: Any = rule.text if rule.exact else {"rule": rule.text, "exact": False}

@@ -1,7 +1,7 @@
 """Readers of image files: IDX (the format of MNIST), `.npz` archives and folders of PNGs by class.
 
-Files are not trusted. What a header claims is compared with `arrays.MAX_BYTES` and with what the file holds before
-memory is asked for, nothing is unpickled, and each fault is one `InputError` line that names the file.
+Files are not trusted. The size that a header states is compared with `arrays.MAX_BYTES` and with the size of the file
+before memory is allocated. Nothing is unpickled. Every error is an `InputError` with one line that names the file.
 """
 
 import contextlib
@@ -25,16 +25,24 @@ if TYPE_CHECKING:
     from PIL import Image
 
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-"""The four files of MNIST and of the sets made in its likeness; each may be gzipped, `.gz`."""
+"""The four files of MNIST and of data sets with the same layout; each may be gzipped, `.gz`."""
 
 _IMAGES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-"""Endings of images that are not read."""
+"""Suffixes of images that are not read."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
-"""What the standard library and NumPy raise on damaged archives."""
+"""Exceptions of the standard library and NumPy for damaged archives."""
 
 
 def from_store(name: str, data_dir: str | None) -> tuple[str, str | None]:
-    """A data set's path and `data_dir`, those in an object store as local copies of what the name asks for."""
+    """Copies the files of a data set from an object store, if they are in one.
+
+    Args:
+        name: of the data set, or a path.
+        data_dir: see `synthjax.data.load`.
+
+    Returns:
+        `name` and `data_dir`, with local paths.
+    """
     if name.startswith(files.SCHEMES):
         name = str(files.download(files.path(name)))
     if not data_dir or not data_dir.startswith(files.SCHEMES) or name.startswith("tfds:"):
@@ -45,13 +53,13 @@ def from_store(name: str, data_dir: str | None) -> tuple[str, str | None]:
             found = not os.path.isabs(below) and (folder / below).exists()
         if found:
             return name, str(files.download(folder / below)).removesuffix(f"/{below}")
-    with files.named_errors(folder, "read"):  # the files of a set known by name may lie in the folder itself
+    with files.named_errors(folder, "read"):  # the files of a data set with a name may be in the folder itself
         copies = [files.download(entry) for entry in sorted(folder.iterdir()) if not entry.is_dir()]
     return name, str(copies[0].parent) if copies else None
 
 
 def _reason(error: Exception) -> str:
-    """An exception as one short line, without the path that the message names anyway."""
+    """The message of an exception in one line, without its path."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return shown(text.strip().splitlines()[0]) if text.strip() else type(error).__name__
 
@@ -60,7 +68,7 @@ def _reason(error: Exception) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array of an IDX file of unsigned bytes, gzipped or not.
+    """Reads an IDX file of unsigned bytes, gzipped or not.
 
     Format (http://yann.lecun.com/exdb/mnist): two zero bytes, the type code (8: unsigned byte), the number of
     dimensions, each dimension as a big-endian u32, then the values.
@@ -87,7 +95,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _read_idx(file: BinaryIO, path: Path) -> np.ndarray:
-    """The array in an open IDX stream; reads one byte more than promised, so that gzip checks its checksum."""
+    """Reads an open IDX stream, and one byte more than its header states, so that gzip verifies its checksum."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != 8 or magic[3] not in (1, 3, 4):
         raise fault(
@@ -108,7 +116,7 @@ def _read_idx(file: BinaryIO, path: Path) -> np.ndarray:
 
 
 def find_idx(folder: Path, name: str) -> Path | None:
-    """The file of one of `IDX_NAMES` in `folder`: unpacked or `.gz`, also spelt `train-images.idx3-ubyte`."""
+    """The file of one of `IDX_NAMES` in `folder`, possibly with `.gz`, or with `.idx` for `-idx`; None if missing."""
     for stem in (name, name.replace("-idx", ".idx")):
         for path in (folder / stem, folder / f"{stem}.gz"):
             if path.is_file():
@@ -117,12 +125,16 @@ def find_idx(folder: Path, name: str) -> Path | None:
 
 
 def holds_idx(folder: Path) -> bool:
-    """Whether `folder` holds any of the four IDX files."""
+    """Whether `folder` contains any of the four IDX files."""
     return any(find_idx(folder, name) for name in IDX_NAMES)
 
 
 def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> Source:
-    """Train and test from a folder with the four `IDX_NAMES`; `InputError` if one is missing or does not fit."""
+    """Reads the train and test split from a folder with the four files `IDX_NAMES`.
+
+    Raises:
+        InputError: a file is missing or damaged, or the shapes differ.
+    """
     paths = []
     for name in IDX_NAMES:
         path = find_idx(folder, name)
@@ -135,7 +147,7 @@ def read_idx_folder(folder: Path, classes: tuple[str, ...] | None = None) -> Sou
 
 
 def read_idx_file(path: Path) -> Source:
-    """Images from one IDX file; labels from the file beside it that is named alike (`images` to `labels`), if any."""
+    """Reads images from one IDX file, and labels from the file of the same name with `labels` for `images`, if any."""
     beside = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
     return Source(_idx_part(path, beside if beside != path and beside.is_file() else None))
 
@@ -154,13 +166,14 @@ def _check_same_shape(train: Part, test: Part, where: object) -> None:
 
 
 def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Source:
-    """Images and labels from an `.npz` archive.
+    """Reads images and labels from an `.npz` archive.
 
-    It holds `x` (and `y`), or `x_train` (and `y_train`), and with the latter perhaps `x_test` (and `y_test`); other
-    arrays are ignored. `as_images` and `as_labels` say which shapes and types are taken.
+    The archive contains `x` (and `y`), or `x_train` (and `y_train`) and possibly `x_test` (and `y_test`). Other arrays
+    are ignored. See `as_images` and `as_labels` for shapes and dtypes.
 
     Raises:
-        InputError: not an archive, damaged, none of these arrays, arrays of Python objects, or beyond `MAX_BYTES`.
+        InputError: the file is not an archive or damaged, has none of these arrays, or one of them has Python objects
+            or more than `MAX_BYTES`.
     """
     check_file(path)
     try:
@@ -195,7 +208,7 @@ def _npz_part(archive: zipfile.ZipFile, names: set[str], suffix: str, path: Path
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
-    """One array of an archive; its header is held against the member's size and the cap before it is read."""
+    """Reads an array of an archive, after its header was compared with the size of the member and `MAX_BYTES`."""
     where = f"{path}: {name}"
     member = archive.getinfo(f"{name}.npy")
     try:
@@ -223,15 +236,15 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
 
 
 def read_png_folder(folder: Path) -> Source:
-    """Images from a folder with one folder of `.png` files per class; class names are the sorted folder names.
+    """Reads images from a folder with one subfolder of `.png` files per class.
 
-    Whole numbers sort by value. `train/` and `test/` at the top hold such folders each; `.png` files at the top and no
-    folder are an unlabelled set. Rows are numbered in the order of class, then file name. All images have one size and
-    are 8-bit grey (C = 1) or RGB or palette (C = 3).
+    Class names are the names of the subfolders, sorted, integers by value. Subfolders `train/` and `test/` may contain
+    the class folders of two splits. A folder with `.png` files only is an unlabelled data set. Rows are in the order of
+    the class and the file name. All images have the same size and are 8-bit grey (C = 1), or RGB or palette (C = 3).
 
     Raises:
-        InputError: a class folder without images, an unreadable file, an image of another format, size or type, or one
-            that would be left out, which is named.
+        InputError: a class folder has no images, a file cannot be read, an image has another format, size or mode, or
+            an image would be ignored. The file is named.
     """
     top = _folders(folder)
     if "train" not in top:
@@ -251,7 +264,7 @@ def read_png_folder(folder: Path) -> Source:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Names of the folders in `folder`, sorted (whole numbers by value), without hidden ones and those of archivers."""
+    """Names of the subfolders, sorted (integers by value), without hidden ones and those that archivers add."""
     try:
         names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
     except OSError as error:
@@ -261,7 +274,7 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _pngs(folder: Path) -> list[Path]:
-    """The .png files in `folder`, sorted; InputError where it holds folders or images of other formats as well."""
+    """The .png files in `folder`, sorted; InputError if it contains folders or images of other formats as well."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -277,7 +290,7 @@ def _pngs(folder: Path) -> list[Path]:
 
 
 def _png_part(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
-    """The images under `folder`, and the class names; None where the images lie in `folder` itself."""
+    """The images in the subfolders of `folder`, and the class names; None if the images are in `folder` itself."""
     classes = tuple(_folders(folder))
     if not classes:
         if not (found := _pngs(folder)):
@@ -296,7 +309,7 @@ def _png_part(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
 
 
 def _decode(paths: list[Path]) -> np.ndarray:
-    """(N, H, W, C) uint8 from PNG files of one size; each header is checked before its pixels are unpacked."""
+    """Reads PNG files of equal size: (N, H, W, C) uint8. Each header is checked before its pixels are decoded."""
     x = np.empty(0, np.uint8)
     for row, path in enumerate(paths):
         with _opened(path) as image:
@@ -319,7 +332,7 @@ def _decode(paths: list[Path]) -> np.ndarray:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator["Image.Image"]:
-    """A PNG file, its header read; whatever Pillow raises while it is open becomes one line."""
+    """Opens a PNG file and reads its header. Exceptions of Pillow while it is open become InputErrors."""
     from PIL import Image
 
     check_file(path)

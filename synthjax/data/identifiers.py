@@ -1,13 +1,14 @@
-"""Identifiers: what they are made of, and new ones of the same look of which none is a real one.
+"""New identifiers with the pattern of a column's real ones, none of which is real.
 
-A pattern says what a column's identifiers look like: 9 a digit, a and A letters, f and F hexadecimal digits, x, X and z
-digits or letters (small, capital, both), all else itself, as after a backslash; a bare | stands between several forms.
-New ones are made of a pattern that has room for `ROOM` times as many as there are rows. Of others, whose gaps would
-show the real ones, marked running numbers are made: synthetic-1, or numbers above all real ones.
+A pattern describes the characters of identifiers: 9 is a digit; a and A are letters (lower and upper case); f and F are
+hexadecimal digits; x, X and z are digits or letters (lower, upper, either case); any other character, and any after a
+backslash, is itself; | separates several forms. New identifiers are drawn from the pattern if it has at least `ROOM`
+possible identifiers per row. Otherwise, avoiding the real ones would reveal them, and new identifiers are consecutive:
+synthetic-1, synthetic-2, ..., or numbers above all real ones.
 
-To keep clear of the real ones, an encoder stores which of `m` classes the real ones are in (`Taken`), where `m` is
-about 1.5 times their number: a class holds dozens of possible identifiers at least, and says that one of them is real
-or none is.
+To avoid real identifiers, an encoder divides the possible ones into `m` classes and stores which classes contain a real
+one (`Taken`). `m` is about 1.5 times the number of real ones, and a class has dozens of possible identifiers or more,
+so it is not known which of them is real.
 """
 
 import math
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROOM = 100
-"""Possible identifiers per row that a pattern needs for new ones to be made of it."""
+"""Minimum number of possible identifiers per row for a pattern to be used."""
 FORMS = 16
-"""Forms of identifiers that are kept at most."""
+"""Maximum number of forms in a pattern."""
 MARK = "synthetic-"
-"""What running numbers in a column of text begin with."""
+"""Prefix of consecutive identifiers in a column of text."""
 _SIZES = 1000
-"""Groups of rows with one identifier in a cycle, at most."""
+"""Maximum length of the cycle of `sizes`."""
 _DIGITS, _SMALL = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 _LETTERS = {"9": _DIGITS, "a": _SMALL, "A": _SMALL.upper(), "f": _DIGITS + "abcdef", "F": _DIGITS + "ABCDEF"}
 _LETTERS |= {"x": _DIGITS + _SMALL, "X": _DIGITS + _SMALL.upper(), "z": _DIGITS + _SMALL + _SMALL.upper()}
@@ -39,23 +40,30 @@ _TAIL = 2**31  # numbers of new identifiers are below it, so that their products
 
 
 class Look(NamedTuple):
-    """What new identifiers of a column look like, as a `Field` has it."""
+    """The description of new identifiers, as in a `Field`."""
 
     pattern: str = ""
-    """Empty: running numbers."""
+    """Empty: consecutive numbers."""
     counts: tuple[int, ...] = ()
-    """How often each form is."""
+    """Frequency of each form."""
     low: float = 0.0
-    """Of running numbers, the one before the first."""
+    """Consecutive numbers start after this."""
     storage: str = "string"
-    """In which a file holds them."""
+    """Arrow type in a file."""
 
 
-# --- what there is -----------------------------------------------------------------------------------------------
+# --- real identifiers --------------------------------------------------------------------------------------------
 
 
 def of_numbers(low: float, high: float, rows: int, storage: str) -> Look:
-    """The look of whole numbers of at most 15 digits; `storage`: their type in a Parquet file, "" in others."""
+    """Describes identifiers that are integers of at most 15 digits.
+
+    Args:
+        low: the smallest.
+        high: the largest.
+        rows: number of rows.
+        storage: Arrow type in a Parquet file; "" for other files.
+    """
     digits = len(str(int(high)))
     storage = storage or "int64"
     if "int" in storage and low >= 10 ** (digits - 1) and 9 * 10 ** (digits - 1) >= ROOM * rows:
@@ -66,10 +74,15 @@ def of_numbers(low: float, high: float, rows: int, storage: str) -> Look:
 
 
 def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
-    """The look of texts, of a fair sample of different ones.
+    """Describes identifiers that are texts.
 
-    A form that fewer than `min_count` of them share is left out, for it could single one out. Outside of Parquet files
-    (`storage` is ""), digits that do not begin with 0 are whole numbers.
+    A form with fewer than `min_count` cells is left out, since it could identify one of them.
+
+    Args:
+        cells: distinct identifiers, or a sample of them.
+        rows: number of rows.
+        min_count: see above.
+        storage: Arrow type in a Parquet file; "" for other files, in which digits without a leading 0 are integers.
     """
     if cells and not storage and all(re.fullmatch(r"[1-9]\d*", cell) for cell in cells):
         most = max(map(int, cells))
@@ -89,9 +102,9 @@ def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
 
 
 def sizes(rows: Iterable[int], min_count: int) -> tuple[int, ...]:
-    """How many rows have one identifier, in turn, for groups to be as large as real ones; () if all have their own.
+    """Numbers of rows per identifier, as a cycle with the distribution of the real ones; () if all are 1.
 
-    A size that fewer than `min_count` groups have becomes the next smaller one that they do, or 1.
+    A number that fewer than `min_count` identifiers have is replaced by the next smaller one that enough have, or 1.
     """
     found, counts = np.unique(np.fromiter(rows, int), return_counts=True)
     known = np.union1d(found[counts >= min_count], [1])
@@ -105,6 +118,7 @@ def sizes(rows: Iterable[int], min_count: int) -> tuple[int, ...]:
 
 
 def _grouped(cells: list[str], mask: Any) -> dict[str, list[str]]:
+    """Groups cells by `mask(cell)`."""
     groups: dict[str, list[str]] = {}
     for cell in cells:
         groups.setdefault(mask(cell), []).append(cell)
@@ -112,12 +126,12 @@ def _grouped(cells: list[str], mask: Any) -> dict[str, list[str]]:
 
 
 def _mask(cell: str) -> str:
-    """9 for a digit, a and A for letters, punctuation as it is; what is beyond ASCII is a letter."""
+    """The cell with digits replaced by 9, and letters and non-ASCII characters by a or A."""
     return re.sub(r"[^\x00-\x7f]", "a", re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub("[0-9]", "9", cell))))
 
 
 def _form(cells: list[str], free: int) -> str:
-    """The form of cells of one length: what all share in its position, else letters; as are the last `free` digits."""
+    """The form of cells of equal length: characters that all cells share are fixed, but for the last `free` digits."""
     form: list[str] = []
     for letters in reversed([set(column) for column in zip(*cells, strict=True)]):
         shared = len(letters) == 1
@@ -130,7 +144,7 @@ def _form(cells: list[str], free: int) -> str:
 
 
 def _forms(pattern: str) -> list[list[str]]:
-    """Of each form in a pattern, the letters that each position may hold."""
+    """The possible characters at each position, for each form of a pattern."""
     forms: list[list[str]] = [[]]
     literal = False
     for letter in pattern:
@@ -144,11 +158,12 @@ def _forms(pattern: str) -> list[list[str]]:
 
 
 def _room(form: list[str]) -> int:
+    """Number of possible identifiers of a form."""
     return math.prod(map(len, form))
 
 
 def _allowed(field: Field) -> list[list[str]]:
-    """The forms of a field; of whole numbers, without leading zeros and within their type."""
+    """The forms of a field; of integers, without leading zeros and within the range of their type."""
     forms = _forms(field.pattern)
     if "int" in field.storage:
         return [_within(form, str(np.iinfo(field.storage).max)) for form in forms]
@@ -156,7 +171,7 @@ def _allowed(field: Field) -> list[list[str]]:
 
 
 def _within(choices: list[str], top: str) -> list[str]:
-    """The digits that each position may hold for the number to begin with none of 0 and to be below `top`."""
+    """The possible digits at each position of numbers that do not start with 0 and are less than `top`."""
     choices = [choices[0].lstrip("0") or choices[0], *choices[1:]]
     for i, limit in enumerate(top if len(choices) == len(top) else ""):
         if max(choices[i]) < limit:
@@ -169,7 +184,7 @@ def _within(choices: list[str], top: str) -> list[str]:
 
 
 def _tail(form: list[str]) -> tuple[int, int]:
-    """The first of the last positions that hold a number below `_TAIL`, and how many such numbers there are."""
+    """The start of the longest suffix with fewer than `_TAIL` possible values, and the number of these values."""
     room, first = 1, len(form)
     while first and room * len(form[first - 1]) < _TAIL:
         first -= 1
@@ -178,14 +193,15 @@ def _tail(form: list[str]) -> tuple[int, int]:
 
 
 class Taken:
-    """Which classes of identifiers the real ones of a field are in: the number of an identifier modulo their count."""
+    """The classes that contain real identifiers of a field; the class is the number of the suffix modulo `m`."""
 
     def __init__(self, field: Field, rows: int):
+        """`rows` is the number of rows."""
         self.forms = _allowed(field)
         self.classes = np.zeros(8 * (3 * rows // 16 + 1), bool)
 
     def add(self, cells: "pd.Series") -> None:
-        """Real identifiers; others than those of the forms are passed over."""
+        """Adds real identifiers; those that match no form are ignored."""
         text = pa.array(cells.dropna(), pa.string()).unique()
         for form in self.forms:
             pattern = "".join(f"[{re.escape(letters)}]" for letters in form)
@@ -196,20 +212,30 @@ class Taken:
             number = np.zeros(len(own), np.int64)
             for i in range(_tail(form)[0], len(form)):
                 order = np.argsort(list(form[i]))
-                place = order[np.searchsorted(np.array(list(form[i]))[order], letters[:, i])]
-                number = number * len(form[i]) + place
+                digit = order[np.searchsorted(np.array(list(form[i]))[order], letters[:, i])]
+                number = number * len(form[i]) + digit
             self.classes[number % len(self.classes)] = True
 
     def hex(self) -> str:
-        """The classes as `Field.taken` has them."""
+        """The classes as hexadecimal text, as in `Field.taken`."""
         return np.packbits(self.classes).tobytes().hex()
 
 
-# --- new ones ----------------------------------------------------------------------------------------------------
+# --- new identifiers ---------------------------------------------------------------------------------------------
 
 
 def made(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:
-    """Identifiers of rows start ... start + n - 1, different for each row or group of rows."""
+    """New identifiers of rows start ... start + n - 1, distinct for each row, or group of rows with one identifier.
+
+    Args:
+        field: of identifiers.
+        n: number of rows.
+        seed: of the identifiers of all rows.
+        start: number of the first row.
+
+    Returns:
+        (n,) array of text or numbers; missing values with the field's frequency.
+    """
     import pandas as pd
 
     rows = np.arange(start, start + n)
@@ -229,7 +255,7 @@ def made(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:
     free = np.array([size // len(classes) * len(empty) + np.searchsorted(empty, size % len(classes)) for size in room])
     which, number = _dealt(free, field.counts, rows, seed)
     text = np.empty(n, object)
-    beyond = number >= free[which]  # the room of all forms
+    beyond = number >= free[which]  # no form has identifiers left
     above = 10 ** max(map(len, forms)) if "int" in field.storage else None
     text[beyond] = [f"{MARK}{row + 1}" if above is None else str(above + int(row)) for row in rows[beyond]]
     for i, form in enumerate(forms):
@@ -243,10 +269,10 @@ def made(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:
 def _dealt(
     free: np.ndarray, counts: tuple[int, ...], rows: np.ndarray, seed: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which form each row has, and a number that differs between the rows of one form.
+    """The form of each row, and a number that is distinct for each row of a form.
 
-    Of every 100 rows each form has its share. Where one has no room for more, its rows go to the widest, whose numbers
-    are those of the rows, so that they differ whatever else is there.
+    Each form has its share of every 100 rows. If a form has no identifiers left, its rows get the form with the most
+    identifiers. Its numbers are the row numbers, so they are distinct in any case.
     """
     if len(free) == 1:
         return np.zeros(len(rows), int), rows
@@ -261,7 +287,7 @@ def _dealt(
 
 
 def _shuffled(numbers: np.ndarray, room: int, rng: np.random.Generator) -> np.ndarray:
-    """Numbers below `room` sent one to one to such numbers."""
+    """A permutation of 0 ... room - 1, applied to `numbers`."""
     if not room:
         return numbers
     factor = int(rng.integers(room)) or 1
@@ -271,7 +297,7 @@ def _shuffled(numbers: np.ndarray, room: int, rng: np.random.Generator) -> np.nd
 
 
 def _drawn(form: list[str], numbers: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Texts (n,) of a form whose last positions hold these numbers; the others are drawn."""
+    """Identifiers (n,) of a form whose suffixes have these numbers; the other characters are drawn."""
     first, _ = _tail(form)
     text = np.empty((len(numbers), len(form)), "U1")
     for i in range(len(form) - 1, -1, -1):

@@ -1,10 +1,10 @@
-"""Tables known by name, from `data_dir` or a folder of that name in it:
+"""Tables with names. Their files are in `data_dir` or in a folder of that name in it.
 
-adult          UCI Adult (Becker & Kohavi 1996): adult.data and adult.test, which is the test split; target
-               `income`; `?` is missing, here alone; the dots behind the labels of adult.test are taken off
-creditcard     credit card frauds (Dal Pozzolo et al. 2015): creditcard*.csv, target `Class`
-nyc_taxi       New York yellow taxi trips: yellow_tripdata*.csv, no target unless one is named
-breast_cancer  Wisconsin diagnostic breast cancer (Street et al. 1993), from scikit-learn, target `diagnosis`
+adult          UCI Adult (Becker & Kohavi 1996): adult.data and adult.test, the test split. Target `income`. `?` means
+               a missing value, in this table only. The dots after the labels of adult.test are removed
+creditcard     credit card fraud (Dal Pozzolo et al. 2015): creditcard*.csv. Target `Class`
+nyc_taxi       New York yellow taxi trips: yellow_tripdata*.csv. No default target
+breast_cancer  Wisconsin diagnostic breast cancer (Street et al. 1993), from scikit-learn. Target `diagnosis`
 """
 
 from pathlib import Path
@@ -26,7 +26,15 @@ _FILES = {"adult": "adult.data", "creditcard": "creditcard*.csv", "nyc_taxi": "y
 
 
 def find(name: str, data_dir: str | None) -> Found:
-    """The files of a data set known by name; InputError if they are not there."""
+    """Opens the files of a table by its name.
+
+    Args:
+        name: one of the names above.
+        data_dir: folder to search; None if there is none.
+
+    Raises:
+        InputError: the files are not found.
+    """
     if name == "breast_cancer":
         return _breast_cancer()
     folders = [Path(data_dir, name), Path(data_dir)] if data_dir else []
@@ -43,6 +51,7 @@ def find(name: str, data_dir: str | None) -> Found:
 
 
 def _named(folder: Path, pattern: str) -> list[Path]:
+    """Files in a folder that match a pattern, or the pattern with .gz."""
     return sorted({*folder.glob(pattern), *folder.glob(f"{pattern}.gz")})
 
 

@@ -1,4 +1,4 @@
-"""How much memory there is, so that what cannot fit is refused before it starts."""
+"""The memory limit of this process, used to refuse work that would not fit before it starts."""
 
 import contextlib
 import os
@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
-"""Where Linux says how much memory a control group may have, and which group this process is in."""
+"""Files of Linux with the limits of control groups, and the group of this process."""
 
 
 def limit() -> int:
-    """Bytes of memory for this process: the machine's, or what its container or any group around it allows."""
+    """Bytes of memory available to this process: the minimum of the machine's memory and all control group limits."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in _limits():
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -19,7 +19,7 @@ def limit() -> int:
 
 
 def _limits() -> list[Path]:
-    """Files that may hold a limit: of control groups of version 2, this process's own and those above, and of 1."""
+    """Files with a limit: of this process's control group and its parents (version 2), and of version 1."""
     limits = [_GROUPS / "memory.max", _GROUPS / "memory" / "memory.limit_in_bytes"]
     with contextlib.suppress(OSError):
         for line in _OWN.read_text().splitlines():
@@ -31,7 +31,7 @@ def _limits() -> list[Path]:
 
 
 def shown(count: float) -> str:
-    """A number of bytes for people: "16.0 GB"."""
+    """Formats a number of bytes, such as "16.0 GB"."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"

@@ -1,7 +1,15 @@
-"""Numbers as people write them, 1.234,5 or $1,234.50 or 12 %: read as numbers, and written the same way again.
+"""Formats of numbers with separators, currencies and units, such as 1.234,5 or $1,234.50 or 12 %.
 
-A form is named by an example, 1234.5 as its column has it, which `format:` in a schema file takes as well: "1.234,5",
-"1 234.5", "$1,234.5", "1234,5 %", "+1234.5" where positive numbers have a plus sign.
+Cells are read as numbers and written in the same format. A format is described by the number 1234.5 in it, as in the
+`format` of a schema file: "1.234,5", "1 234.5", "$1,234.5", "1234,5 %", or "+1234.5" if positive numbers have a sign.
+
+    >>> form = find({"$1,200.50": 3, "$70": 1})
+    >>> form.example
+    '$1,234.5'
+    >>> form.plain(pa.array(["$1,200.50", "-$3"])).to_pylist()
+    ['1200.50', '-3']
+    >>> form.spelt(pa.array(["1200.50", "-3"])).to_pylist()
+    ['$1,200.50', '-$3']
 """
 
 import functools
@@ -14,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SHARE = 0.9
-"""Of the rows of a column that a form has to fit."""
-_LOOKS = 200
-_LONGEST = 12  # letters of a number with a plus sign; what is longer is a telephone number
+"""Minimum share of a column's rows that a format must fit."""
+_LOOKS = 200  # number of cells that are examined first
+_LONGEST = 12  # maximum length of a number with a plus sign; longer ones are telephone numbers
 _BLANK = "[ \u00a0\u2009\u202f]"
 _SIGNS = "+\u2212-"
 _CURRENCY = (
@@ -31,24 +39,26 @@ _CELL = re.compile(
 
 
 class Form(NamedTuple):
-    """How the numbers of a column are written."""
+    """The format of a column of numbers."""
 
     before: str = ""
-    """A currency, and the blank after it."""
+    """Currency, with the space after it."""
     group: str = ""
-    """What stands between thousands."""
+    """Separator of thousands."""
     point: str = "."
+    """Decimal separator."""
     after: str = ""
-    """A unit, and the blank before it."""
+    """Unit, with the space before it."""
     plus: bool = False
     """Whether positive numbers have a plus sign."""
     minus: str = "-"
+    """The minus sign, "-" or U+2212."""
     inside: bool = False
-    """Whether the sign stands after `before`."""
+    """Whether the sign comes after `before`."""
 
     @property
     def example(self) -> str:
-        """1234.5 in this form, with its signs if they are not the usual ones."""
+        """The number 1234.5 in this format, with signs if they are not the usual ones."""
         sign = "+" * self.plus + (self.minus if self.minus != "-" else "-" * (self.inside and not self.plus))
         front = self.before + sign if self.inside else sign + self.before
         return f"{front}1{self.group}234{self.point}5{self.after}"
@@ -56,9 +66,9 @@ class Form(NamedTuple):
     @classmethod
     @functools.lru_cache(maxsize=512)
     def of(cls, example: str) -> Self | None:
-        """The form of an example such as "1.234,5"; None: it is none."""
+        """The format of an example such as "1.234,5"; None if it is not a number."""
         found = _CELL.fullmatch(example)
-        if not found or re.fullmatch(r"\.\d+[eE]", example):  # a power of ten, see `schema.POWER`
+        if not found or re.fullmatch(r"\.\d+[eE]", example):  # scientific notation, see `schema.POWER`
             return None
         outer, before, inner, body, after = (part or "" for part in found.groups())
         marks = re.sub(r"\d", "", body)
@@ -76,7 +86,7 @@ class Form(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        """A regular expression of RE2 for cells of this form; currency and unit may be absent."""
+        """A regular expression (RE2) that matches cells of this format; currency and unit are optional."""
         group, point = re.escape(self.group), re.escape(self.point)
         whole = rf"(?:[1-9]\d{{0,2}}(?:{group}\d{{3}})+|0|[1-9]\d*)" if self.group else r"(?:0|[1-9]\d*)"
         sign = f"[{_SIGNS}]?"
@@ -84,7 +94,7 @@ class Form(NamedTuple):
         return rf"^{sign}{before}{sign}(?:{whole}(?:{point}\d*)?|{point}\d+){after}$"
 
     def plain(self, cells: pa.Array) -> pa.Array:
-        """The cells as Python writes numbers; null where they have another form."""
+        """Converts cells to numbers in Python's format; null for cells of another format."""
         fits = pc.match_substring_regex(cells, self.pattern)
         text = cells
         for part in filter(None, (self.before, self.after)):
@@ -96,7 +106,7 @@ class Form(NamedTuple):
         return pc.if_else(fits, signed, pa.scalar(None, pa.string()))
 
     def spelt(self, text: pa.Array) -> pa.Array:
-        """Numbers as Python writes them in this form: the way back."""
+        """Converts numbers in Python's format to this format, the inverse of `plain`."""
         less = pc.starts_with(text, "-")
         digits = pc.utf8_ltrim(text, "-")
         whole = pc.replace_substring_regex(digits, r"\..*$", "")
@@ -112,7 +122,7 @@ class Form(NamedTuple):
         return pc.binary_join_element_wise(*parts, number, pa.scalar(self.after), "")
 
     def fits(self, cells: Iterable[str]) -> bool:
-        """Whether all cells are of this form, with its currency and its unit."""
+        """Whether all cells have this format, with its currency and unit."""
         pattern = re.compile(self.pattern)
         return all(self.before in cell and cell.endswith(self.after) and pattern.match(cell) for cell in cells)
 
@@ -121,10 +131,10 @@ PLAIN = Form()
 
 
 def find(counts: Mapping[str, int]) -> Form | None:
-    """The form of most of a column's cells; None: they are no numbers, or are written as Python writes them.
+    """The format of most of a column's cells; None if they are not numbers, or have Python's format.
 
     Args:
-        counts: distinct cell -> rows that hold it.
+        counts: distinct cell -> number of rows.
     """
     looked = list(counts)[:: max(len(counts) // _LOOKS, 1)]
     if sum(map(bool, map(_CELL.fullmatch, looked))) < SHARE * len(looked):
@@ -148,7 +158,7 @@ def find(counts: Mapping[str, int]) -> Form | None:
 
 
 def _marks(bodies: list[str]) -> tuple[str, str] | None:
-    """What stands between thousands, and the decimal mark; None: this cannot be told."""
+    """The separator of thousands and the decimal separator; None if they cannot be determined."""
     blanks = {mark for body in bodies for mark in body if mark not in ".," and not mark.isdigit()}
     used = {mark for mark in ".," if any(mark in body for body in bodies)}
     if len(blanks) > 1 or (blanks and len(used) > 1):
@@ -163,7 +173,7 @@ def _marks(bodies: list[str]) -> tuple[str, str] | None:
 
 
 def _decimal(mark: str, bodies: list[str]) -> bool:
-    """Whether a mark that some bodies hold is a decimal one; one before three digits everywhere is for thousands."""
+    """Whether a mark is the decimal separator. If three digits always follow it, it separates thousands."""
     own = [body for body in bodies if mark in body]
     if any(body.count(mark) > 1 for body in own):
         return False
@@ -175,5 +185,5 @@ def _decimal(mark: str, bodies: list[str]) -> bool:
     bare = [body for body in bodies if mark not in body and other not in body]
     if any(len(body) > 3 for body in bare):
         return True
-    # Decimals beside whole numbers are those without their last zeros.
+    # If there are integers as well, decimals have no trailing zeros.
     return mark == "." and not (bare and any(body.endswith("0") for body in own))

@@ -1,14 +1,14 @@
-"""Tables in files: CSV and Parquet read chunk by chunk as text, and written part by part.
+"""Readers and writers of CSV and Parquet files, one chunk of rows in memory at a time.
 
-    reader = open_table("customers.csv")           # .csv, .tsv, .data, .parquet; the former also as .gz, .bz2, .zst
-    for chunk in reader.chunks(): ...              # Chunk(cells, rows), about 8 MiB of the file each
+    reader = open_table("customers.csv")           # .csv, .tsv, .data (also .gz, .bz2, .zst) or .parquet
+    for chunk in reader.chunks(): ...              # Chunk(cells, rows): text, about 8 MiB of the file each
     with writing("synthetic.csv", schema) as write:
-        write(encoder.decode(x))                   # any number of times, while sampling
+        write(encoder.decode(x))                   # any number of times
 
-A CSV file is UTF-8 text (a byte order mark is passed over) whose first line names the columns; its delimiter is that of
-`, ; tab |` which its first line holds most of. Quotes and line breaks in cells are as in RFC 4180. Blanks around cells
-and names are passed over; so are empty lines, save in files of one column, where they are missing values. Row 1 is the
-first one below the header.
+A CSV file is UTF-8 text, or UTF-16 with a byte order mark. Its first line contains the names of the columns; see
+`csv_layout` for what may come before. The delimiter is the character of `, ; tab |` that occurs most often in this
+line. Quotes and line breaks in cells follow RFC 4180. Spaces around cells and names are removed. Empty lines are
+skipped, but in a file with a single column they are missing values. Rows are counted from 1, below the header.
 """
 
 import contextlib
@@ -37,27 +37,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMN_BLOCK = 8 << 10
-"""The same for each column of a table of more than 1,024: what a chunk costs, it costs per column."""
+"""Bytes of a chunk per column, if this is more than `BLOCK` in total: the overhead of a chunk is per column."""
 KNOWN_DELIMITERS = ", ; tab |"
 """Delimiters of CSV files, for messages."""
 _NO_HEADER = "is the header a row? The first line must name the columns; add one that does"
 
 
 class Reader(NamedTuple):
-    """A table that can be read as often as one likes."""
+    """A table that can be read any number of times."""
 
     where: str
-    """The file, for messages."""
+    """Name of the file, for messages."""
     names: tuple[str, ...]
-    """Of the columns, in order."""
+    """Names of the columns, in order."""
     chunks: Callable[..., Iterator[Chunk]]
-    """(columns=None) -> chunks in order; `columns`: names of those to read."""
+    """(columns=None) -> the chunks, in order. `columns`: names of the columns to read, None for all."""
     storage: dict[str, str] = {}  # noqa: RUF012  (a NamedTuple's default, never written to)
-    """Column -> Arrow type in which the file holds it; of Parquet files."""
+    """Arrow type of each column in the file; empty for CSV files."""
     tokens: tuple[str, ...] = MISSING
-    """Cells that say that a value is missing."""
+    """Cells that mean that a value is missing."""
     notes: tuple[str, ...] = ()
-    """What of the file is passed over: a line each."""
+    """Lines for the user about parts of the file that are not read."""
 
 
 def open_table(
@@ -69,19 +69,19 @@ def open_table(
     clean: Callable[[pa.Array], pa.Array] | None = None,
     block: int | None = None,
 ) -> Reader:
-    """A reader of a CSV or Parquet file, whose header is read at once.
+    """Opens a CSV or Parquet file. Its header is read immediately, its rows by `Reader.chunks`.
 
     Args:
-        path: the file.
-        names: the columns of a CSV file without a header.
-        skip: lines above the first row, or above the header.
-        tokens: cells that say that a value is missing.
-        clean: applied to every column of text.
-        block: bytes of the file per chunk; default: `BLOCK`, or `COLUMN_BLOCK` for each column if that is more.
+        path: of the file.
+        names: names of the columns, for a CSV file without a header.
+        skip: number of lines before the header, or before the first row if there is no header.
+        tokens: cells that mean that a value is missing.
+        clean: is applied to every column of cells (strings) of a CSV file.
+        block: bytes of the file per chunk. Default: the larger of `BLOCK` and `COLUMN_BLOCK` times the columns.
 
     Raises:
-        InputError: the file cannot be read, is empty, or has columns without a name or with the same one. `chunks`
-            raises it of rows with too few or too many cells, and of text that is not UTF-8, with the row and column.
+        InputError: the file cannot be read or is empty, or a column has no name or the name of another. `chunks` raises
+            it for rows with too few or too many cells and for text that is not UTF-8; it gives the row and the column.
     """
     path = Path(path)
     check_file(path)
@@ -103,6 +103,7 @@ def open_table(
 
 
 def _block(names: tuple[str, ...]) -> int:
+    """Default bytes per chunk of a table with these columns."""
     return max(BLOCK, COLUMN_BLOCK * len(names))
 
 
@@ -118,6 +119,7 @@ def frame_reader(frame: "pd.DataFrame", where: str) -> Reader:
 
 
 def _check_names(names: tuple[str, ...], where: object) -> None:
+    """Raises InputError if a column has no name, or the name of another."""
     seen: dict[str, int] = {}
     for i, name in enumerate(names, 1):
         if not name.strip():
@@ -128,19 +130,19 @@ def _check_names(names: tuple[str, ...], where: object) -> None:
 
 
 def _check_header(header: tuple[str, ...], path: Path) -> None:
-    """Raises InputError where names are numbers that look like a row; 2016, 2017 or 0, 1, 2 may name columns."""
+    """Raises InputError if names are numbers, as in a row of values. Years and ascending integers may be names."""
     numbers = [name for name in header if re.match(NUMBER, name)]
     whole = all(name.isdigit() for name in numbers)
-    rising = whole and all(int(one) < int(other) for one, other in itertools.pairwise(numbers))
-    if rising or (whole and all(1900 <= int(name) <= 2100 for name in numbers)):
+    ascending = whole and all(int(one) < int(other) for one, other in itertools.pairwise(numbers))
+    if ascending or (whole and all(1900 <= int(name) <= 2100 for name in numbers)):
         return
     raise fault(path, f"the header names a column {shown(numbers[0])!r}: {_NO_HEADER}")
 
 
 def _check_first(cells: pa.Table, path: Path) -> None:
-    """Raises InputError where every column has its own name among its first values, as words of a row have.
+    """Raises InputError if each column contains its own name, which suggests that the header is a row.
 
-    Numbers may name columns (`_check_header`), and then may well be among their values.
+    Names that are numbers are ignored: a column such as 2016 may well contain its name.
     """
     words = [name for name in cells.column_names if not re.match(NUMBER, name)]
     if words and all(pc.any(pc.equal(cells[name], name)).as_py() for name in words):
@@ -200,11 +202,11 @@ def _csv_chunks(
 
 
 def _check_empty(cells: pa.Table, start: int, path: Path) -> None:
-    """Raises InputError where a column without a name holds something."""
+    """Raises InputError if a column without a name has a cell that is not empty."""
     for column in cells.columns:
         if pc.any(full := pc.not_equal(column, "")).as_py():
             row = int(np.argmax(np.asarray(full)))
-            what = f"{shown(column[row].as_py())!r} stands below no name: name its column in the header"
+            what = f"{shown(column[row].as_py())!r} is in a column without a name: name the column in the header"
             raise fault(path, f"row {start + row + 1}: {what}")
 
 
@@ -218,7 +220,7 @@ def _ends_quoted(path: Path) -> bool:
 
 
 def _stripped(cells: pa.Array) -> pa.Array:
-    """Cells without the blanks around them; a quote after a blank begins a quoted cell, for Arrow it does not."""
+    """Removes spaces around cells, and quotes around a cell that followed a space, which Arrow keeps."""
     blank = pc.or_(pc.starts_with(cells, " "), pc.ends_with(cells, " "))
     if not pc.any(blank).as_py():
         return cells
@@ -227,23 +229,24 @@ def _stripped(cells: pa.Array) -> pa.Array:
 
 
 def _csv_fault(error: Exception, path: Path, header: tuple[str, ...], above: int, block: int) -> InputError:
-    """Arrow's message, which counts lines from the top of the file, in our words."""
+    """Converts an error of Arrow, which counts lines from the start of the file, to one that counts rows."""
     text = str(error)
-    row = re.search(r"Row #(\d+)", text)
-    place = f"row {int(row[1]) - above}" if row else "a row"
+    number = re.search(r"Row #(\d+)", text)
+    row = f"row {int(number[1]) - above}" if number else "a row"
     if ragged := re.search(r"Expected (\d+) columns, got (\d+)", text):
         begins = shown(text[ragged.end() :].lstrip(": ").splitlines()[0][:60] if text[ragged.end() :].strip() else "")
-        one = int(ragged[2]) == int(ragged[1]) + 1 and place == "row 1"
+        one = int(ragged[2]) == int(ragged[1]) + 1 and row == "row 1"
         advice = "; is the first a name of the row? Give its column a name in the header" if one else ""
-        return fault(path, f"{place} has {ragged[2]} cells, the header {ragged[1]}: {begins!r}{advice}")
+        return fault(path, f"{row} has {ragged[2]} cells, the header {ragged[1]}: {begins!r}{advice}")
     if column := re.search(r"column #(\d+).*UTF8", text):
-        return fault(path, f"{place}, column {shown(header[int(column[1])])!r}: not UTF-8 text; save the file as UTF-8")
+        return fault(path, f"{row}, column {shown(header[int(column[1])])!r}: not UTF-8 text; save the file as UTF-8")
     if "straddl" in text:
         return fault(path, f"a row is longer than {block:,} bytes; is a quote left open?")
     return fault(path, f"cannot be read: {_line(error)}")
 
 
 def _line(error: Exception) -> str:
+    """The first line of an error's message."""
     return shown((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
@@ -281,14 +284,18 @@ def _parquet(path: Path, tokens: tuple[str, ...], block: int | None) -> Reader:
 
 @contextlib.contextmanager
 def writing(path: str | Path, schema: Schema) -> Iterator[Callable[["pd.DataFrame"], None]]:
-    """A function that adds the rows of a typed frame to a file, which appears at `path` whole or not at all.
+    """Opens a .csv or .parquet file and gives a function that appends the rows of a typed frame.
 
-    A .csv file spells values as the schema's own file did, with commas; text that a spreadsheet would run as a formula
-    gets a `'` in front (see `text_values.written`). A .parquet file holds the types of the
-    schema's own file, where that was Parquet too, one row group per call.
+    The file appears at `path` only when it is complete. A .csv file has commas as delimiters and the formats of the
+    schema; text that a spreadsheet would run as a formula gets a leading `'` (see `text_values.written`). A .parquet
+    file has one row group per call, and the column types of the schema's file if that was Parquet.
+
+    Args:
+        path: of the file.
+        schema: of the table.
 
     Raises:
-        InputError: another ending, or the file cannot be written.
+        InputError: `path` has another ending, or the file cannot be written.
     """
     path = files.path(path)
     if path.suffix.lower() not in (".csv", ".parquet"):
@@ -304,6 +311,7 @@ def writing(path: str | Path, schema: Schema) -> Iterator[Callable[["pd.DataFram
 
 
 def _csv_writer(file: IO[bytes], schema: Schema) -> Callable[["pd.DataFrame"], None]:
+    """A function that appends the rows of a typed frame, after a header at its first call."""
     empty = True
 
     def write(frame: "pd.DataFrame") -> None:
@@ -321,18 +329,18 @@ def _csv_writer(file: IO[bytes], schema: Schema) -> Callable[["pd.DataFrame"], N
 
 
 def _quoted(column: pa.Array, columns: int) -> pa.Array:
-    """Cells with quotes where RFC 4180 asks for them; an empty cell that is a line by itself too."""
-    odd = pc.match_substring_regex(column, '[",\r\n]')
+    """Quotes the cells that RFC 4180 requires to be quoted, and, if there is only one column, empty cells."""
+    special = pc.match_substring_regex(column, '[",\r\n]')
     if columns == 1:
-        odd = pc.or_(odd, pc.equal(column, ""))
-    if not pc.any(odd).as_py():
+        special = pc.or_(special, pc.equal(column, ""))
+    if not pc.any(special).as_py():
         return column
     inner = pc.replace_substring(column, '"', '""')
-    return pc.if_else(odd, pc.binary_join_element_wise('"', inner, '"', ""), column)
+    return pc.if_else(special, pc.binary_join_element_wise('"', inner, '"', ""), column)
 
 
 def _written_type(field: Field) -> pa.DataType:
-    """The type of a column of a Parquet file: that of the file it came from, or by kind."""
+    """Arrow type of a column of a Parquet file: that of the schema's file if that was Parquet, else by kind."""
     if field.storage != "string":
         return storage_type(field)
     if field.kind == "datetime":
@@ -342,13 +350,14 @@ def _written_type(field: Field) -> pa.DataType:
 
 
 def _typed_table(frame: "pd.DataFrame", fields: list[Field], types: pa.Schema, path: Path) -> pa.Table:
+    """Converts a typed frame to the Arrow types of a Parquet file."""
     columns = []
     for field, kind in zip(fields, types.types, strict=True):
         values = frame[field.name]
         dates = field.kind == "datetime" and not pa.types.is_temporal(kind)
-        spelt = dates or (field.kind in NUMERIC and (pa.types.is_large_string(kind) or str(kind) == "string_view"))
+        is_text = dates or (field.kind in NUMERIC and (pa.types.is_large_string(kind) or str(kind) == "string_view"))
         try:
-            column = number_text(values.to_numpy(), field) if spelt else pa.array(values, from_pandas=True)
+            column = number_text(values.to_numpy(), field) if is_text else pa.array(values, from_pandas=True)
             columns.append(stored(column, kind))
         except (pa.ArrowException, ValueError) as error:
             what = f"column {shown(field.name)!r} cannot be written as {kind}: {_line(error)}"

@@ -1,25 +1,25 @@
-"""What the columns of a table are: kinds, missing values, look, and what must not be given away.
+"""The schema of a table: kinds, missing values, formats and ranges of its columns, without values of single rows.
 
-A `Schema` is measured on training rows (`synthjax.data.schema_inference`), printed (`Schema.report`), kept beside a
-checkpoint (`to_dict`) and corrected by hand in a YAML or JSON file (`read_overrides`):
+A `Schema` is measured on training rows (`synthjax.data.schema_inference`), printed (`Schema.report`), stored with a
+checkpoint (`to_dict`) and corrected in a YAML or JSON file (`read_overrides`):
 
     columns:
       postcode: {kind: categorical}          # one of KINDS
-      age: {min: 0, max: 100}                # bounds that are public: none is taken from the rows
+      age: {min: 0, max: 100}                # public bounds, which are then not measured
       visited: {kind: datetime, format: "%d/%m/%Y"}
-      price: {format: "1.234,5 €"}           # how it has the number 1234.5
+      price: {format: "1.234,5 €"}           # the number 1234.5 in the format of the column
       income: {encoding: mode}               # see synthjax.data.encoding
-      height: {missing: [-999, "?"]}         # cells that say that a value is missing, as the file spells them
-    missing: [unknown]                       # the same for every column; both beside MISSING
+      height: {missing: [-999, "?"]}         # cells that mean that a value is missing
+    missing: [unknown]                       # the same for all columns; both in addition to MISSING
     rules: ["start <= end"]                  # see synthjax.data.table_rules
 
-Nothing that fewer than `min_count` training rows hold is kept exactly (5 by default; 1 switches this off):
+No value that fewer than `min_count` training rows have is stored exactly (5 by default; 1 switches this off):
 
-    categories           those held by fewer rows are merged into `(rare)`
+    categories           rarer ones are merged into `(rare)`
     numbers and dates    clipped to bounds that `min_count` rows share, or that are the mean of `min_count` rows
     sparse columns       a column with too few numbers or dates for such bounds is always missing
 
-The report says where that happened.
+The report says for which columns this was done.
 """
 
 import dataclasses
@@ -44,66 +44,66 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 NUMERIC: tuple[Kind, ...] = ("continuous", "integer", "datetime")
 DISCRETE: tuple[Kind, ...] = ("categorical", "boolean")
 RARE = "(rare)"
-"""The category into which those held by fewer than `min_count` rows are merged."""
+"""The category into which those with fewer than `min_count` rows are merged."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
-"""Cells that say that a value is missing."""
-_LISTED = 8  # columns in a line of advice
-_DEEPEST = 20  # values within each other in a schema file
-_LARGEST = 1e300  # number in a schema file
+"""Cells that mean that a value is missing."""
+_LISTED = 8  # maximum number of columns in a line of advice
+_DEEPEST = 20  # maximum depth of nesting in a schema file
+_LARGEST = 1e300  # limit of the numbers in a schema file
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 POWER = r"\.\d+[eE]"
-"""What a format of numbers with a power of ten looks like."""
-_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # which YAML takes for values
+"""Regular expression of formats of numbers in scientific notation."""
+_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # YAML does not read these as text
 _OVERRIDES = ("kind", "format", "encoding", "min", "max", "missing")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column of a table, as its training rows hold it."""
+    """One column of a table, measured on its training rows."""
 
     name: str
     kind: Kind
     rows: int
-    """Rows seen, those without a value included."""
+    """Number of rows, including those without a value."""
     missing: int = 0
-    """Rows without a value."""
+    """Number of rows without a value."""
     token: str = ""
-    """The cell that says that a value is missing, as the file spells it (most often)."""
+    """The most frequent cell that means that a value is missing."""
     low: float = 0.0
-    """Least number after clipping; of a datetime, in seconds since 1970-01-01. Held by `min_count` rows, or by none."""
+    """Minimum after clipping; of a datetime, in seconds since 1970-01-01. Either `min_count` rows have it or none."""
     high: float = 0.0
-    """Greatest number after clipping."""
+    """Maximum after clipping."""
     clipped: int = 0
-    """Rows whose number was beyond `low` or `high`."""
+    """Number of rows with a number below `low` or above `high`."""
     shared: tuple[float, ...] = ()
-    """Numbers that at least `min_count` rows hold, increasing: these are decoded exactly. The most frequent ones."""
+    """The most frequent numbers that at least `min_count` rows have, ascending. They are decoded exactly."""
     shared_rows: tuple[int, ...] = ()
-    """Rows that hold each of them."""
+    """Number of rows with each of them."""
     decimals: tuple[int, int] | None = (0, 0)
-    """Least and most digits after the point; None: in scientific notation."""
+    """Minimum and maximum number of decimals; None: in scientific notation."""
     figures: int = 0
-    """Most significant digits of a number in scientific notation."""
+    """Maximum number of significant digits, for numbers in scientific notation."""
     format: str = ""
-    """How dates are written, in the codes of `strptime`, `%-d` and the like where they are not padded; numbers that all
-    have a power of ten, as `format` knows it, ".2e" say; or 1234.5 as a column of other numbers has it, "1.234,5 €"."""
+    """Of dates: a format of `strptime`, with `%-d` and the like if they are not padded. Of numbers in scientific
+    notation: a format such as ".2e". Of other numbers: 1234.5 in the format of the column, such as "1.234,5 €"."""
     categories: tuple[str, ...] = ()
-    """Of a discrete column, by falling count; `RARE` last. The value of a constant one."""
+    """Of a discrete column: by descending count, with `RARE` last. Of a constant column: its value."""
     counts: tuple[int, ...] = ()
-    """Rows that hold each category; of identifiers of several forms, how often each is."""
+    """Number of rows with each category; of identifiers, the frequency of each form in `pattern`."""
     suppressed: int = 0
-    """How many categories were merged into `RARE`; of a constant column, how many values were kept back."""
+    """Number of categories merged into `RARE`; of a constant column, the number of values that are not stored."""
     pattern: str = ""
-    """What identifiers are made of, see `identifiers`; "": running numbers after `low`."""
+    """Pattern of new identifiers, see `identifiers`; "": consecutive numbers after `low`."""
     taken: str = ""
-    """Of identifiers, the classes that the real ones are in, as hexadecimal digits; see `identifiers.Taken`."""
+    """Classes that contain real identifiers, in hexadecimal; see `identifiers.Taken`."""
     sizes: tuple[int, ...] = ()
-    """Of identifiers, how many rows have the same one, in turn; (): each has its own."""
+    """Number of rows of consecutive identifiers, as a cycle; (): all have one row."""
     storage: str = "string"
-    """Type in which a Parquet file holds the column."""
+    """Arrow type of the column in the Parquet file."""
     encoding: str = ""
-    """The encoding asked for in an override; "": by the preset."""
+    """Encoding in the schema file; "": that of the preset."""
     tokens: tuple[str, ...] = ()
-    """Cells that a person said to be missing values, beside those that are for the whole table."""
+    """Cells that mean that a value is missing, from the schema file, in addition to those of the whole table."""
 
     @property
     def rate(self) -> float:
@@ -116,7 +116,7 @@ class Field:
         return self.kind != "text"
 
     def number(self, value: float) -> str:
-        """A number of this column for people: rounded, or as a date."""
+        """Formats a number of this column: rounded, or as a date."""
         if self.kind != "datetime":
             return f"{value:,.6g}"
         if value % 86400 and not re.search("%-?[HI]", self.format):  # a mean of dates: no row's own
@@ -126,7 +126,7 @@ class Field:
         return (_EPOCH + timedelta(seconds=round(value))).strftime("%Y-%m-%d %H:%M:%S").removesuffix(" 00:00:00")
 
     def holds(self) -> str:
-        """What the column holds and what was done to it, in one line."""
+        """One line that describes the values of the column and what was changed."""
         if self.kind in NUMERIC:
             text = f"{self.number(self.low)} ... {self.number(self.high)}"
             if self.format:
@@ -152,34 +152,41 @@ class Field:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table in the order of its file."""
+    """The columns of a table, in the order of its file."""
 
     fields: tuple[Field, ...]
     target: str | None = None
-    """The column that is to be predicted; None: there is none."""
+    """The column to predict; None if there is none."""
     min_count: int = 5
-    """Fewest rows that must share a category or an extreme value for it to be given away."""
+    """Minimum number of rows that must share a category or an extreme value for it to be stored."""
 
     def __getitem__(self, name: str) -> Field:
-        """The column of that name."""
+        """The column with this name."""
         return next(field for field in self.fields if field.name == name)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns' names."""
+        """Names of the columns."""
         return tuple(field.name for field in self.fields)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The target's categories; () where there is no target, or a numeric one (regression)."""
+        """The target's categories; () if there is no target or it is numeric (regression)."""
         return self[self.target].categories if self.target and self[self.target].kind in DISCRETE else ()
 
+    def with_classes(self, order: tuple[str, ...]) -> Self:
+        """The schema with the target's classes in this order."""
+        target = next(field for field in self.fields if field.name == self.target)
+        counts = dict(zip(target.categories, target.counts, strict=True))
+        ordered = dataclasses.replace(target, categories=order, counts=tuple(counts[name] for name in order))
+        return dataclasses.replace(self, fields=tuple(ordered if f is target else f for f in self.fields))
+
     def comparable_kinds(self) -> dict[str, str]:
-        """Column -> kind, as `synthjax.evals` compares tables: booleans are categories, their words alike in all."""
+        """Column -> kind, as `synthjax.evals` compares tables; booleans count as categories."""
         return {field.name: "categorical" if field.kind == "boolean" else field.kind for field in self.fields}
 
     def report(self) -> str:
-        """The schema for people: one line per column, then what was kept back."""
+        """A report: one line per column, then a summary of the values that are not stored."""
         rows = self.fields[0].rows if self.fields else 0
         target = f"target {shown(self.target)}" if self.target else "no target"
         width = min(max((len(shown(name)) for name in self.names), default=6), 32)
@@ -201,7 +208,7 @@ class Schema:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Lines on what is lost of columns, each with what to put into a schema file for more to be kept."""
+        """Lines about columns that lose information, each with entries for a schema file that would keep it."""
         repeated = [field for field in self.fields if field.sizes]
         text = [field for field in self.fields if field.kind == "text"]
         rare = [field for field in self.fields if RARE in field.categories]
@@ -226,12 +233,12 @@ class Schema:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the way back."""
+        """Plain values for JSON; the inverse of `from_dict`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The schema that `to_dict` wrote."""
+        """The inverse of `to_dict`."""
         lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes")
         fields = []
         for field in values["fields"]:
@@ -241,22 +248,26 @@ class Schema:
 
 
 class Overrides(NamedTuple):
-    """What a person says about a table."""
+    """The content of a schema file."""
 
     columns: dict[str, dict[str, Any]]
-    """Column -> what _OVERRIDES names."""
+    """Column -> its entry, with keys of _OVERRIDES."""
     rules: Any = None
-    """The list of rules as the file has it; None: there is none."""
+    """The list of rules, not parsed; None if there is none."""
 
 
 def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
-    """What a person says about a table, from a YAML or JSON file.
+    """Reads a schema file in YAML or JSON.
 
-    What is missing in the whole table is said of each of `names`, its columns. A file that holds `Schema.to_dict` is
-    taken too: the kinds, formats, encodings and missing cells in it hold, what it counts is counted anew.
+    A file with the result of `Schema.to_dict` is accepted too. Of it the kinds, formats, encodings and missing cells
+    are used; all else is measured again.
+
+    Args:
+        path: of the file.
+        names: names of the table's columns, to whose entries the `missing` of the whole table is added.
 
     Raises:
-        InputError: the file cannot be read, or says something that is not known of a column.
+        InputError: the file cannot be read, or an entry is not valid.
     """
     path = files.download(files.path(path))
     check_file(path)
@@ -286,23 +297,23 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
 
 
 def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:
-    """The name of a field that `Schema.to_dict` wrote, and what of it is an override."""
+    """Name and entry of a field in the result of `Schema.to_dict`."""
     if not isinstance(field, dict) or not isinstance(field.get("name"), str):
         raise fault(path, f"fields: {quoted(field)} is not a column with a name")
-    sparse = field.get("kind") == "constant" and field.get("suppressed")  # which is no kind of its cells
+    sparse = field.get("kind") == "constant" and field.get("suppressed")  # its cells may be of any kind
     override = {key: field[key] for key in ("kind", "format", "encoding") if field.get(key) and not sparse}
     return field["name"], override | ({"missing": field["tokens"]} if field.get("tokens") else {})
 
 
 def _tokens(values: Any, where: str) -> tuple[str, ...]:
-    """Cells of a list `missing`: text, or numbers, which YAML reads 0 and -999 as."""
+    """The cells of a list `missing`, as text; YAML reads cells such as 0 and -999 as numbers."""
     if not isinstance(values, list | tuple) or not all(type(value) in (str, int, float) for value in values):
         raise fault(where, f"missing: {quoted(values)} is no list of cells, such as ['?', -999]")
     return tuple(map(str, values))
 
 
 def _parsed(text: str, path: Path) -> Any:
-    """The values of a YAML or JSON file, without aliases or deep nesting, which spell to more than memory holds."""
+    """The values of a YAML or JSON file. Aliases and deep nesting, which can exhaust the memory, are errors."""
     import yaml
 
     try:
@@ -325,7 +336,7 @@ def _parsed(text: str, path: Path) -> Any:
 
 
 def check_override(column: Any, where: str) -> None:
-    """Raises InputError if `column` is not a mapping of what may be said of a column."""
+    """Raises InputError if `column` is not a valid entry of a column."""
     if not isinstance(column, Mapping):
         raise fault(where, f"{quoted(column)} is not a mapping with {', '.join(_OVERRIDES)}")
     for key, value in column.items():
@@ -346,7 +357,7 @@ def check_override(column: Any, where: str) -> None:
 
 
 def entry(name: str, **said: Any) -> str:
-    """The line of a schema file that says this of a column, for messages."""
+    """The line of a schema file for a column `name` with these keys and values, for messages."""
     plain = re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) and name.lower() not in _WORDS
     values = ", ".join(
         f"{key}: {value if key == 'kind' else json.dumps(value, ensure_ascii=False)}" for key, value in said.items()
@@ -355,7 +366,7 @@ def entry(name: str, **said: Any) -> str:
 
 
 def _check_format(form: str, where: str) -> None:
-    """Raises InputError if `form` has a code that `strptime` does not know, or none and is no example of a number."""
+    """Raises InputError if `form` is not a format of `strptime`, of scientific notation, or an example of a number."""
     if re.fullmatch(POWER, form) or Form.of(form):
         return
     if "%" not in form:
@@ -369,7 +380,7 @@ def _check_format(form: str, where: str) -> None:
 
 
 def check_known(name: str, names: Iterable[str], where: object, what: str) -> None:
-    """Raises InputError, with the nearest names, if there is no column `name`; `what` names it for the message."""
+    """Raises InputError, with the most similar name, if `name` is not in `names`; `what` precedes it in the message."""
     names = list(names)
     if name in names:
         return

@@ -1,6 +1,6 @@
-"""`load`: from the name of a data set, or the path of one's own files, to arrays with fixed splits.
+"""Loading of data sets: `load` converts the name of a data set, or the path of a file, to arrays with fixed splits.
 
-`describe` says of a table what its columns are and which rules hold between them, and encodes nothing.
+`describe` measures the columns of a table, and the rules between them, without encoding it.
 """
 
 import difflib
@@ -23,7 +23,7 @@ from synthjax.data.table_names import ENDINGS, TABLES, is_table, is_table_file
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
-if TYPE_CHECKING:  # tables bring pyarrow with them, which images need not wait for
+if TYPE_CHECKING:  # tables need pyarrow, which is not imported for images
     import pandas as pd
 
     from synthjax.data.description import Description
@@ -34,13 +34,13 @@ _DIGITS = tuple("0123456789")
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _IDX_SETS = {"mnist": _DIGITS, "fashion_mnist": _FASHION}
-# Training labels per class of the two sets whose files have the same names, to tell them apart.
+# Number of training labels of each class, to distinguish two data sets whose files have the same names.
 _COUNTS = {
     "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "fashion_mnist": (6000,) * 10,
 }
 NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10", "adult", "creditcard", "nyc_taxi")
-"""Data sets known by name, beside `tfds:NAME` and paths."""
+"""Names of data sets, in addition to `tfds:NAME` and paths."""
 _FORMS = "tfds:NAME, or the path of an .npz, .csv or .parquet file, an IDX file or folder, or a folder of PNGs by class"
 
 
@@ -48,26 +48,33 @@ class Dataset(NamedTuple):
     """A data set with its splits."""
 
     name: str
-    """Short name of letters, digits and `._-`, fit for a file name: `mnist`, `tfds-emnist-letters`, a path's stem."""
+    """Short name of letters, digits and `._-`, usable in file names: `mnist`, `tfds-emnist-letters`, a path's stem."""
     spec: DataSpec
     train: Split
     holdout: Split
-    """Never trained on; empty if it was not asked for."""
+    """Not used for training; empty if `holdout` is 0."""
     test: Split
     fingerprint: str
-    """sha256, in hexadecimal, over the spec and all arrays of the three splits."""
+    """sha256, in hexadecimal, of the spec and all arrays of the three splits."""
     encoder: "Encoder | None" = None
-    """Of a table: from rows to vectors and back."""
+    """Of a table: converts rows to vectors and back."""
     table: "Table | None" = None
-    """Of a table: the rows themselves, its schema, and notes for the user."""
+    """Of a table: the original rows, the schema, and notes for the user."""
 
     def frame(self, split: str) -> "pd.DataFrame":
-        """The raw rows of a table's split, "train", "holdout" or "test": typed, nothing clipped or merged.
+        """Reads the original rows of a split of a table, as typed columns. Values are not clipped or merged.
 
-        They are read anew, row i being that of `x[i]`, `y[i]`, `index[i]`; the frame's index is `index`.
+        Args:
+            split: "train", "holdout" or "test".
+
+        Returns:
+            (N, columns), in the order of `x` and `y` of the split; the frame's index is that of the split.
+
+        Raises:
+            ValueError: the data set is not a table.
         """
         if self.table is None:
-            raise ValueError(f"{self.name} is no table")
+            raise ValueError(f"{self.name} is not a table")
         return self.table.frame(getattr(self, split).index, test=split == "test")
 
 
@@ -83,36 +90,44 @@ def load(
     test: str | None = None,
     rules: bool = False,
 ) -> Dataset:
-    """Reads a data set and cuts its fixed splits (see the module's docstring).
+    """Loads a data set and its fixed splits (see `synthjax.data.splits`).
+
+        digits = load("digits")
+        shop = load("customers.csv", target="churned", encoding="interval")
+
+    `target`, `encoding`, `schema`, `min_count` and `rules` are for tables only.
 
     Args:
         name: one of
-            `digits` (1,797 images 8x8x1, 17 levels) and `breast_cancer` (a table of 569 rows, 30 numbers and the
-            diagnosis), which scikit-learn ships;
-            `adult`, `creditcard`, `nyc_taxi`, tables from `data_dir` (see `synthjax.data.known_tables`);
-            `mnist`, `fashion_mnist` (the four original IDX files, gzipped or not) and `cifar10` (one `cifar10*.npz`)
-            from `data_dir`, else from TFDS;
-            `tfds:NAME`, a labelled image set of TFDS;
-            a path, as it is or below `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train` (and
-            `x_test`, `y_test`), an IDX file of images (labels from the file beside it), a folder with the four IDX
-            files, or a folder of PNGs by class, perhaps in `train/` and `test/`.
-            Images are uint8 0 ... 255; floats in [0, 1] are rounded to 256 levels;
-            a table, `.csv` (also `.tsv`, `.data`, gzipped or not) or `.parquet`.
-        data_dir: a folder that holds the files of the data set, or folders named after data sets. Default: the
+            - `digits` (1,797 images 8x8x1 with 17 levels) or `breast_cancer` (a table of 569 rows), from scikit-learn;
+            - `adult`, `creditcard`, `nyc_taxi`: tables in `data_dir`, see `synthjax.data.known_tables`;
+            - `mnist`, `fashion_mnist` (the four original IDX files, possibly gzipped) or `cifar10` (a file
+              `cifar10*.npz`), in `data_dir`; if they are not there, from TFDS;
+            - `tfds:NAME`: labelled images from TFDS;
+            - the path of images, also relative to `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train`
+              (and `x_test`, `y_test`); an IDX file (labels in a file next to it); a folder with the four IDX files;
+              or a folder of PNG files by class, possibly in `train/` and `test/`. Floats in [0, 1] are rounded to 256
+              levels;
+            - the path of a table, `.csv` (also `.tsv`, `.data`, possibly gzipped) or `.parquet`.
+        data_dir: a folder with the files of the data set, or with a folder of the name of the data set. Default: the
             environment variable `SYNTHJAX_DATA_DIR`.
-        holdout: share of the training examples to hold out, in [0, 1); at least one of each class unless 0.
-        target: of a table, the column to predict; one of numbers makes it a regression, without classes. Default: that
-            of a data set known by name, none of a file.
-        encoding: of a table, a preset of `synthjax.data.encoding`.
-        schema: of a table, a YAML or JSON file that corrects what is inferred, see `synthjax.data.schema`.
-        min_count: of a table, fewest rows that must share a category or an extreme value; 1 gives every value away.
-        test: of data in a file or folder, another one with the examples of the test split, images in `x` and `y` or a
-            folder by class: no test split is cut from `name`.
-        rules: of a table, whether to look for rules between its columns, which synthetic rows then keep (see
-            `synthjax.rules`); those that the schema file lists hold in any case.
+        holdout: share of the training examples in the holdout split, in [0, 1); if positive, at least one per class.
+        target: the column to predict; a numeric one makes it a regression, without classes. Default: the target of a
+            data set with a name, none for a file.
+        encoding: name of an encoding, see `synthjax.data.encoding`.
+        schema: a YAML or JSON file that corrects the inferred schema, see `synthjax.data.schema`.
+        min_count: minimum number of rows that must share a category or an extreme value for it to be stored; 1 stores
+            every value.
+        test: path of another file or folder with the test split. If given, no test split is taken from `name`.
+        rules: whether to search for rules between columns, which synthetic rows then obey (see `synthjax.rules`). Rules
+            in the schema file are used in any case.
+
+    Returns:
+        The data set. Images are uint8 (N, H, W, C); rows of tables are encoded, f32 (N, D).
 
     Raises:
-        InputError: one line that names the file, field and row, or the name and what there is instead.
+        InputError: the data cannot be found or read, or an option does not fit it. The message is one line that names
+            the file, the field and the row.
     """
     if not 0 <= holdout < 1:
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
@@ -131,6 +146,7 @@ def load(
 
 
 def _short_name(name: str) -> str:
+    """See `Dataset.name`."""
     known = name in NAMES or name.startswith("tfds:")
     stem = name if known else re.sub(r"(\.(npz|csv|tsv|data|parquet))?(\.gz)?$", "", Path(name).resolve().name)
     return re.sub(r"[^\w.-]+", "-", stem, flags=re.ASCII).strip("-.") or "data"
@@ -150,13 +166,14 @@ def _read(name: str, data_dir: str | None) -> Source:
 
 
 def _existing(data_dir: str | None) -> str | None:
+    """`data_dir`, if it exists or is None; otherwise InputError."""
     if data_dir is not None and not files.path(data_dir).is_dir():
         raise fault(data_dir, "no such folder, which --data_dir or SYNTHJAX_DATA_DIR names")
     return data_dir
 
 
 def _files_or_tfds(name: str, data_dir: str | None) -> Source:
-    """`mnist`, `fashion_mnist` or `cifar10`: original files in `data_dir` or a folder of that name in it, else TFDS."""
+    """Reads `mnist`, `fashion_mnist` or `cifar10` from the original files in `data_dir`, if there are any, or TFDS."""
     folders = [Path(data_dir, name), Path(data_dir)] if _existing(data_dir) and data_dir else []
     for folder in filter(Path.is_dir, folders):
         if name == "cifar10":
@@ -179,7 +196,7 @@ def _files_or_tfds(name: str, data_dir: str | None) -> Source:
 
 
 def _check_not_swapped(name: str, folder: Path, source: Source) -> None:
-    """MNIST and Fashion-MNIST have files of the same names: refuse one in the other's place."""
+    """Raises InputError if the files are of MNIST instead of Fashion-MNIST or vice versa; they have the same names."""
     counts = tuple(np.bincount(source.train.y).tolist()) if source.train.y is not None else ()
     for other, theirs in _COUNTS.items():
         if other != name and counts == theirs:
@@ -187,7 +204,7 @@ def _check_not_swapped(name: str, folder: Path, source: Source) -> None:
 
 
 def _locate(name: str, data_dir: str | None) -> Path:
-    """The file or folder `name`, as it is or below `data_dir`, where one that was moved lies under its own name."""
+    """The path of a file or folder: `name`, or `name` or its last part in `data_dir`; InputError if there is none."""
     moved = os.path.basename(name.rstrip("/"))
     below = [os.path.join(data_dir, path) for path in (name, moved)] if data_dir else []
     candidates = [os.path.abspath(path) for path in [name, *below] if name]
@@ -219,7 +236,7 @@ def _read_path(name: str, data_dir: str | None) -> Source:
 
 
 def _with_test(name: str, source: Source, test: str, data_dir: str | None) -> Source:
-    """The images of `source`, and those of another file or folder as its test split."""
+    """Adds the images of another file or folder to `source`, as its test split."""
     if source.test is not None or name in NAMES:
         raise InputError(f"test={shown(test)}: goes with images that have no test split of their own; {name} has one")
     if is_table_file(test):
@@ -248,17 +265,17 @@ def describe(
     test: str | None = None,
     options: "Options | None" = None,
 ) -> "Description":
-    """What the columns of a table are, and the rules between them, as `load` would find them; nothing is encoded.
+    """Measures the columns of a table, and the rules between them, as `load` does; nothing is encoded.
 
     Args:
-        name: of a table, as for `load`.
-        data_dir: as for `load`.
-        holdout: share of the training rows to hold out; they confirm rules.
-        test: another table with the rows of the test split.
-        options: how it is measured; default: rules are looked for.
+        name: of a table, see `load`.
+        data_dir: see `load`.
+        holdout: share of the training rows in the holdout split, which confirms rules.
+        test: see `load`.
+        options: see `synthjax.data.table_dataset.Options`. Default: rules are searched for.
 
     Raises:
-        InputError: no table, or as `load`.
+        InputError: the data is not a table, or see `load`.
     """
     from synthjax.data import table_dataset
     from synthjax.data.description import Description
@@ -266,19 +283,17 @@ def describe(
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
     if not is_table(name):
-        raise InputError(
-            f"{shown(name)}: is no table; those known are {', '.join(TABLES)} and files {', '.join(ENDINGS)}"
-        )
+        raise InputError(f"{shown(name)}: not a table; tables are {', '.join(TABLES)} and files {', '.join(ENDINGS)}")
     options = options or table_dataset.Options(rules=True)
     found, splits = _cut_table(name, data_dir, holdout, test, options.target)
-    schema, between, said, _ = table_dataset.measure(found, splits, options)
-    return Description(schema, between.rules, between.notes, said)
+    schema, between, overrides, _ = table_dataset.measure(found, splits, options)
+    return Description(schema, between.rules, between.notes, overrides)
 
 
 def _cut_table(
     name: str, data_dir: str | None, holdout: float, test_file: str | None, target: str | None
 ) -> "tuple[Found, dict[str, np.ndarray]]":
-    """A table and the row numbers of its splits; no "test" where the files have their own."""
+    """A table and the row numbers of its splits, without "test" if there is a test file."""
     from synthjax.data import known_tables, readers, table_dataset
 
     if name in TABLES:
@@ -300,7 +315,7 @@ def _cut_table(
 
 
 def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options") -> Dataset:
-    """A table with its splits cut, measured and encoded."""
+    """Loads a table: splits, measures and encodes it."""
     from synthjax.data import table_dataset
 
     found, splits = _cut_table(name, data_dir, holdout, test_file, options.target)
@@ -321,7 +336,7 @@ def _digits() -> Source:
 
 
 def _dataset(name: str, source: Source, holdout: float) -> Dataset:
-    """Checks the labels, cuts the splits and says what the data is."""
+    """Checks the labels of images, splits them and makes their spec."""
     classes = class_names(source)
     y = source.train.y
     counted = np.zeros(len(source.train.x), np.int32) if y is None else y
@@ -341,8 +356,8 @@ def _dataset(name: str, source: Source, holdout: float) -> Dataset:
 
 
 def fingerprint(spec: DataSpec, *splits: Split) -> str:
-    """Hex sha256 over a spec and all arrays of splits: the same data gives the same, wherever it lies."""
-    described = {name: value for name, value in spec.to_dict().items() if name != "rows"}  # the splits say how many
+    """Hex sha256 of a spec and all arrays of splits. It does not depend on where the data is stored."""
+    described = {name: value for name, value in spec.to_dict().items() if name != "rows"}  # implied by the splits
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for split in splits:
         for array in split:

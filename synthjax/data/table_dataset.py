@@ -1,8 +1,9 @@
-"""From a table in files to a `Dataset`: splits, schema, encoder and encoded rows, each chunk in memory by itself.
+"""Loads tables: from files to splits, schema, encoder and encoded rows, one chunk of the file in memory at a time.
 
-The file is read three times: for the target, which the splits are cut by; for the schema, from training rows only; and
-to encode. Rules between columns may need it once more. What is kept is the encoded rows (f32) and, to fit encodings and
-to find rules, a sample of at most 100,000 training and as many holdout rows.
+The file is read three times: for the target, by which the splits are stratified; for the schema, which is measured on
+training rows only; and for encoding. With rules between columns, it may be read once more. In memory are the encoded
+rows (f32) and samples of at most 100,000 training rows and 100,000 holdout rows, which are used to fit encodings and to
+find rules.
 """
 
 from collections.abc import Iterator, Mapping
@@ -31,19 +32,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLE = 100_000
-"""Training rows that encodings are fitted on at most; a fixed random sample of more."""
+"""Maximum number of training rows on which encodings are fitted; of more rows, a fixed random sample is used."""
 _SAMPLE_SEED = 3
 
 
 class Found(NamedTuple):
-    """A table before its splits are cut."""
+    """A table before it is split."""
 
     train: Reader
     test: Reader | None = None
-    """None: the files have no test split."""
+    """None if the files have no test split."""
     target: str | None = None
+    """The column to predict."""
     classes: tuple[str, ...] | None = None
-    """Order of the classes; None: alphabetical."""
+    """Order of the classes; None: alphabetical, numbers by value."""
 
 
 class Rows(NamedTuple):
@@ -52,53 +54,55 @@ class Rows(NamedTuple):
     x: np.ndarray
     """(n, D) f32."""
     y: np.ndarray
-    """(n,) i32; zeros for regression."""
+    """(n,) i32 labels; zeros for regression."""
     index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, as in Batch
-    """(n,) i32 row of the source."""
+    """(n,) i32 row number in the source."""
 
 
 class Table(NamedTuple):
-    """The rows behind a data set, as people see them."""
+    """The original rows of a data set."""
 
     train: Reader
-    """Of the train and holdout splits, and of the test split where the files have none."""
+    """Contains the train and holdout splits, and the test split if there is no test file."""
     test: Reader | None
+    """The test file, if there is one."""
     schema: Schema
     rules: tuple[Rule, ...] = ()
-    """Between its columns, which synthetic rows keep as training rows do."""
+    """Rules between the columns, which synthetic rows obey as often as training rows do."""
     notes: tuple[str, ...] = ()
-    """What had to be changed in rows that training never saw, and what encoding takes: a line each."""
+    """Lines for the user: columns that lose information, categories that are not in the training rows, and memory."""
 
     @property
     def description(self) -> Description:
-        """What the table holds, for people."""
+        """A report of the columns and rules."""
         return Description(self.schema, self.rules, self.notes)
 
     def frame(self, index: np.ndarray, test: bool = False) -> "pd.DataFrame":
-        """Rows as a typed frame (see `text_values`), nothing clipped or merged.
+        """Reads rows as a typed frame. Values are not clipped, and categories are not merged.
 
         Args:
-            index: (n,) numbers of rows, increasing.
-            test: of the test file, where there is one.
+            index: (n,) row numbers, ascending.
+            test: whether to read the test file, if there is one.
 
         Returns:
-            (n, columns), indexed by row number; `text_values` says of what types.
+            (n, columns), indexed by row number, with the types of `text_values`.
         """
         reader = self.test if test and self.test else self.train
         return _selected(reader, index, self.schema)
 
 
-# --- the target, which splits are cut by -------------------------------------------------------------------------
+# --- the target, by which the splits are stratified --------------------------------------------------------------
 
 
 def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What splits are stratified by: the target's classes, or nothing where it is a quantity or absent.
+    """Classes of the target, by which the splits are stratified.
 
     Returns:
-        (N,) i32 labels, zeros without classes; the classes' names, () without.
+        labels: (N,) i32; zeros if the table has no target or a numeric one.
+        classes: names of the classes; () if there are none.
 
     Raises:
-        InputError: there is no such column, or a row whose label is missing.
+        InputError: the target is not a column, or is missing in a row.
     """
     reader, target = found.train, found.target
     if target:
@@ -118,13 +122,13 @@ def strata(found: Found) -> tuple[np.ndarray, tuple[str, ...]]:
     if (numbers := _numbers(names)) is not None and (len(names) > CLASSES or (numbers % 1).any()):
         return np.zeros(n, np.int32), ()
     order = list(found.classes or sorted(names.to_pylist(), key=class_order))
-    places = {name: i for i, name in enumerate(order)}
-    place = np.array([places[name] for name in names.to_pylist()], np.int32)
-    return place[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
+    codes = {name: i for i, name in enumerate(order)}
+    code = np.array([codes[name] for name in names.to_pylist()], np.int32)
+    return code[np.concatenate([np.asarray(part.indices) for part in joined.chunks])], tuple(order)
 
 
 def _numbers(names: pa.Array) -> np.ndarray | None:
-    """The cells as numbers, however they are written; None: some are none."""
+    """The cells as numbers in any format; None if some are not numbers."""
     if not pc.all(pc.match_substring_regex(names, NUMBER)).as_py():
         cells = names.to_pylist()
         form = find_form(dict.fromkeys(cells, 1))
@@ -141,46 +145,46 @@ class Options(NamedTuple):
     """How a table is measured and encoded."""
 
     target: str | None = None
-    """The column to predict; None: that of a data set known by name."""
+    """The column to predict; None: the target of a data set known by name."""
     encoding: str = "quantile"
-    """One of `codings.PRESETS`."""
+    """Name of an encoding, one of `codings.PRESETS`."""
     schema: str | Path | None = None
     """A schema file, see `schema.read_overrides`."""
     min_count: int = 5
     """See `schema`."""
     rules: bool = False
-    """Whether rules between columns are looked for, where the schema file lists none."""
+    """Whether to search for rules between columns, if the schema file lists none."""
 
 
 class Measured(NamedTuple):
-    """What training rows say of a table."""
+    """Measurements of the training rows of a table."""
 
     schema: Schema
     between: table_rules.Between
-    """Rules between its columns."""
-    said: Mapping[str, Mapping[str, Any]]
-    """Column -> what the schema file says of it."""
+    """Rules between the columns."""
+    overrides: Mapping[str, Mapping[str, Any]]
+    """The entries of the schema file: column -> entry."""
     sample: "pd.DataFrame"
-    """Typed training rows, at most SAMPLE, that encodings are fitted on: numbers and dates, all columns if rules were
-    looked for."""
+    """At most SAMPLE training rows, typed, on which encodings are fitted: numeric columns only, or all columns if rules
+    were searched for."""
 
 
 def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) -> Measured:
-    """The schema of a table whose splits are known, and the rules between its columns.
+    """Measures the schema of a table, and the rules between its columns.
 
     Args:
         found: the table.
-        splits: "train" and "holdout" (confirms rules) -> increasing row numbers.
-        options: how.
+        splits: "train", and "holdout", which confirms rules: ascending row numbers.
+        options: see `Options`.
 
     Raises:
-        InputError: as `infer` and `table_rules.of` do; a test file with other columns.
+        InputError: see `infer` and `table_rules.of`; or the test file has other columns.
     """
     _check(found, options)
     reader = found.train
-    said = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
-    wanted = options.rules or said.rules is not None
-    samples = {split: _sampled(splits[split]) for split in (("train", "holdout") if wanted else ("train",))}
+    overrides = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
+    with_rules = options.rules or overrides.rules is not None
+    samples = {split: _sampled(splits[split]) for split in (("train", "holdout") if with_rules else ("train",))}
     kept: dict[str, list[pa.Table]] = {split: [] for split in samples}
 
     def training() -> Iterator[Chunk]:
@@ -195,38 +199,41 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
         training(),
         target=found.target,
         min_count=options.min_count,
-        overrides=said.columns,
+        overrides=overrides.columns,
         tokens=reader.tokens,
-        classes=found.classes,
         storage=reader.storage,
         where=reader.where,
     )
+    schema = schema.with_classes(found.classes) if found.classes else schema
     if len(reader.names) == 1 and schema.fields[0].kind in ("constant", "id", "text"):
         what = f"one column only, {shown(reader.names[0])!r}, {schema.fields[0].holds()}"
         raise fault(reader.where, f"{what}; is it another delimiter? Those known are {KNOWN_DELIMITERS}")
-    needed = schema if wanted else replace(schema, fields=tuple(f for f in schema.fields if f.kind in NUMERIC))
+    needed = schema if with_rules else replace(schema, fields=tuple(f for f in schema.fields if f.kind in NUMERIC))
     frames = {
         split: typed(Chunk(pa.concat_tables(kept.pop(split)), sample), needed, reader.tokens, reader.where)
         for split, sample in samples.items()
     }
     between = table_rules.Between()
-    if wanted:
+    if with_rules:
         where = str(options.schema or reader.where)
-        between = table_rules.of(said.rules, frames["train"], frames["holdout"], schema, where)
+        between = table_rules.of(overrides.rules, frames["train"], frames["holdout"], schema, where)
     notes = (*reader.notes, *schema.advice(), *between.notes)
-    return Measured(schema, between._replace(notes=notes), said.columns, frames["train"])
+    return Measured(schema, between._replace(notes=notes), overrides.columns, frames["train"])
 
 
 def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
-    """Measures and encodes a table whose splits are known.
+    """Measures and encodes a table.
 
     Args:
         found: the table.
-        splits: "train", "holdout", "test" -> increasing row numbers; "test" is absent where the files have their own.
-        options: how.
+        splits: "train", "holdout" and, if there is no test file, "test": ascending row numbers.
+        options: see `Options`.
+
+    Returns:
+        The rows of each split, the encoder, and the table.
 
     Raises:
-        InputError: as `measure`, `Encoder.fit` and `Encoder.preflight` do.
+        InputError: see `measure`, `Encoder.fit` and `Encoder.preflight`.
     """
     schema, between, _, sample = measure(found, splits, options)
     reader = found.train
@@ -242,19 +249,19 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
         rows, unseen = {**rows, **extra}, {**unseen, **more}
     encoder = replace(encoder, schema=_marked(schema, taken), free=free and _marked(free, taken))
     for split, counts in unseen.items():
-        told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
-        notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
+        listed = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
+        notes += [f"{split}: rows whose category is not in the training rows, or too rare: {listed}"] if listed else []
     return rows, encoder, Table(found.train, found.test, encoder.schema, between.rules, tuple(notes))
 
 
 def _marked(schema: Schema, taken: Mapping[str, identifiers.Taken]) -> Schema:
-    """The schema, its identifiers with what is taken of them."""
+    """The schema with the classes of real identifiers, `Field.taken`."""
     fields = (replace(f, taken=taken[f.name].hex()) if f.name in taken else f for f in schema.fields)
     return replace(schema, fields=tuple(fields))
 
 
 def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
-    """The schema of the columns that the plan leaves to the model."""
+    """The schema of the columns that a model learns under the plan of rules."""
     parts = (_taken(chunk, train) for chunk in reader.chunks())
     frames = (typed(part, schema, reader.tokens, reader.where) for part in parts if len(part.rows))
     return table_rules.learnt((plan.encode(frame) for frame in frames), plan, schema, reader.where)
@@ -263,6 +270,7 @@ def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Sc
 def _fitted(
     frame: "pd.DataFrame", schema: Schema, encoding: str, plan: Plan | None, free: Schema | None, where: str
 ) -> Encoder:
+    """Fits an encoder; its errors name the file."""
     try:
         return Encoder.fit(frame, schema, encoding, plan, free)
     except InputError as error:
@@ -270,6 +278,7 @@ def _fitted(
 
 
 def _check(found: Found, options: Options) -> None:
+    """Raises InputError if an option is invalid, or the test file has other columns than the training file."""
     if options.encoding not in PRESETS:
         raise InputError(f"encoding={options.encoding}: unknown; there are {', '.join(PRESETS)}")
     if options.min_count < 1:
@@ -280,20 +289,20 @@ def _check(found: Found, options: Options) -> None:
 
 
 def _sampled(rows: np.ndarray) -> np.ndarray:
-    """At most SAMPLE of these row numbers, increasing."""
+    """At most SAMPLE of these row numbers, ascending."""
     if len(rows) <= SAMPLE:
         return rows
     return np.sort(np.random.default_rng(_SAMPLE_SEED).choice(rows, SAMPLE, replace=False))
 
 
 def _taken(chunk: Chunk, index: np.ndarray) -> Chunk:
-    """The chunk's rows that are in `index`, which increases."""
-    own = _places(chunk, index)
+    """The chunk's rows that are in `index`, which is ascending."""
+    own = _positions(chunk, index)
     return Chunk(chunk.cells.take(pa.array(own)), chunk.rows[own])
 
 
-def _places(chunk: Chunk, index: np.ndarray) -> np.ndarray:
-    """Where in a chunk the rows lie that are in `index`, which increases."""
+def _positions(chunk: Chunk, index: np.ndarray) -> np.ndarray:
+    """Positions in a chunk of the rows that are in `index`, which is ascending."""
     first, last = np.searchsorted(index, [chunk.rows[0], chunk.rows[-1] + 1])
     return index[first:last] - chunk.rows[0]
 
@@ -304,7 +313,10 @@ def _encoded(
     encoder: Encoder,
     taken: Mapping[str, identifiers.Taken],
 ) -> tuple[dict[str, Rows], dict[str, dict[str, int]]]:
-    """All rows of the splits (None: every row), encoded; and per split the categories that training never saw."""
+    """Encodes the rows of the splits; for a split None, all rows of the file.
+
+    Also returns, for each split but "train": column -> number of rows whose category is not in the training rows.
+    """
     rows = {split: _Growing(encoder.width, None if index is None else len(index)) for split, index in splits.items()}
     unseen: dict[str, dict[str, int]] = {split: {} for split in splits}
     for chunk in reader.chunks():
@@ -317,7 +329,7 @@ def _encoded(
         except InputError as error:
             raise fault(reader.where, str(error)) from error
         for split, index in splits.items():
-            own = np.arange(len(units)) if index is None else _places(chunk, index)
+            own = np.arange(len(units)) if index is None else _positions(chunk, index)
             if not len(own):
                 continue
             x = encoder.encode_units(units[own], seed=int(chunk.rows[own[0]]))
@@ -329,31 +341,39 @@ def _encoded(
 
 
 class _Growing:
-    """Encoded rows, written into place as they come: parts that are joined at the end would take twice the memory."""
+    """Arrays of encoded rows that grow; to concatenate parts at the end would need twice the memory."""
 
     def __init__(self, width: int, size: int | None):
-        self.n, self.room = 0, _empty(width, size or 0)
+        """`size` is the number of rows, None if it is not known."""
+        self.n, self.arrays = 0, _empty(width, size or 0)
 
     def add(self, part: Rows) -> None:
+        """Appends rows."""
         stop = self.n + len(part.x)
-        if stop > len(self.room.x):  # a file whose rows nobody has counted
+        if stop > len(self.arrays.x):
             larger = _empty(part.x.shape[1], max(stop, 3 * self.n // 2))
-            for old, new in zip(self.room, larger, strict=True):
+            for old, new in zip(self.arrays, larger, strict=True):
                 new[: self.n] = old[: self.n]
-            self.room = larger
-        for array, values in zip(self.room, part, strict=True):
+            self.arrays = larger
+        for array, values in zip(self.arrays, part, strict=True):
             array[self.n : stop] = values
         self.n = stop
 
     def rows(self) -> Rows:
-        return Rows(*(array[: self.n] for array in self.room))
+        """The rows so far."""
+        return Rows(*(array[: self.n] for array in self.arrays))
 
 
 def _empty(width: int, n: int) -> Rows:
-    return Rows(np.empty((n, width), np.float32), np.empty(n, np.int32), np.empty(n, np.int32))
+    """Arrays for `n` rows. `x` is aligned to 64 bytes: on CPU, JAX then uses it without a copy."""
+    memory = np.empty(4 * n * width + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    x = memory[start : start + 4 * n * width].view(np.float32).reshape(n, width)
+    return Rows(x, np.empty(n, np.int32), np.empty(n, np.int32))
 
 
 def _selected(reader: Reader, index: np.ndarray, schema: Schema) -> "pd.DataFrame":
+    """The rows with these numbers, ascending, as a typed frame."""
     parts = [_taken(chunk, index) for chunk in reader.chunks()]
     cells = pa.concat_tables([part.cells for part in parts])
     return typed(Chunk(cells, np.asarray(index)), schema, reader.tokens, reader.where)

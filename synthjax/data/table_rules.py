@@ -1,14 +1,13 @@
-"""Rules between the columns of a table while it is measured, and the columns that are learnt so that they hold.
+"""Rules between the columns of a table, and the schema of the columns that models learn under these rules.
 
-A schema file may list the rules. Where it does not, those that `synthjax.rules.find` finds are kept if it was asked for
-(`rules` of `synthjax.data.load`):
+A schema file may list the rules:
 
     rules:
-      - total = fare + tip                             # every synthetic row keeps it
-      - {rule: "start <= end", exact: false}           # kept as often as in the training rows
-    rules: []                                          # no rules at all
+      - total = fare + tip                             # every synthetic row obeys it
+      - {rule: "start <= end", exact: false}           # obeyed as often as in the training rows
 
-Identifiers, free text and constants take no part.
+An empty list means no rules. If the file has no list, `synthjax.rules.find` searches for rules if this is requested
+(the option `rules` of `synthjax.data.load`). Identifiers, free text and constants are not in any rule.
 """
 
 import itertools
@@ -32,10 +31,17 @@ if TYPE_CHECKING:
 
 
 def read(values: Any, where: str) -> tuple[tuple[Rule, bool], ...]:
-    """The rules that a schema file lists, and whether each is to hold in every row.
+    """Parses the rules of a schema file.
+
+    Args:
+        values: the list in the file.
+        where: name of the file, for messages.
+
+    Returns:
+        Pairs of a rule and whether it must hold in every row.
 
     Raises:
-        InputError: not a list, or an entry that is not a rule.
+        InputError: `values` is not a list, or an entry is not a rule.
     """
     if not isinstance(values, list):
         raise fault(where, f"rules: {quoted(values)} is not a list of rules, such as ['start <= end']")
@@ -58,23 +64,23 @@ class Between(NamedTuple):
 
     rules: tuple[Rule, ...] = ()
     plan: Plan | None = None
-    """How they are kept; None: nothing has to be done for them."""
+    """How synthetic rows are made to obey them; None if nothing has to be done."""
     notes: tuple[str, ...] = ()
-    """Rules of the schema file that training rows break, a line each."""
+    """Lines for the user about rules of the schema file that training rows break."""
 
 
 def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str) -> Between:
-    """The rules of a table, and how they are kept.
+    """The rules of a table, and a plan for synthetic rows to obey them.
 
     Args:
-        listed: what the schema file says of rules; None: nothing, and they are looked for.
+        listed: the list of rules in the schema file; None: there is none, and rules are searched for.
         train: typed training rows, or a sample of them.
-        unseen: holdout rows likewise, which confirm what those show.
+        unseen: typed holdout rows, or a sample of them, which confirm rules.
         schema: of the table.
-        where: the schema file, for messages.
+        where: name of the schema file, for messages.
 
     Raises:
-        InputError: as `read` and `measured`.
+        InputError: see `read` and `measured`.
     """
     names = [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
     train, unseen = train[names], unseen[names]
@@ -92,10 +98,13 @@ def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schem
 def measured(
     given: Iterable[tuple[Rule, bool]], train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str
 ) -> tuple[list[Rule], list[str]]:
-    """Rules that a person gave, fitted on the training rows; and a line for each that these contradict.
+    """Fits the rules of the schema file on the training rows.
+
+    Returns:
+        The fitted rules, and a line for the user for each rule that a training row breaks.
 
     Raises:
-        InputError: a rule names a column that is not there or not learnt, or compares what cannot be compared.
+        InputError: a rule has a column that does not exist or is not learnt, or compares columns of different kinds.
     """
     found, notes = [], []
     for rule, exact in given:
@@ -118,13 +127,13 @@ def measured(
 
 
 def learnt(free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: str) -> Schema:
-    """The schema of the columns that a model learns, those that the plan adds measured as all others are.
+    """The schema of the columns that a model learns; columns that the plan adds are measured.
 
     Args:
-        free: all training rows in parts, each as `Plan.encode` gives it.
+        free: all training rows in parts, each a result of `Plan.encode`.
         plan: of the rules.
         schema: of the table.
-        where: the file, for messages.
+        where: name of the file, for messages.
     """
     parts = iter(free)
     first = next(parts)
@@ -141,5 +150,6 @@ def learnt(free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: st
 
 
 def _kind(values: "pd.Series") -> Kind:
+    """The kind of a column that the plan adds, by its dtype."""
     kind = values.dtype.kind
     return "datetime" if kind == "M" else "continuous" if kind in "iuf" else "categorical"

@@ -78,7 +78,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def step(key, i, state: State, batch: Batch):
         def count(chunk: Batch) -> jax.Array:
-            index = layout.places(layout.states(chunk.x, chunk.y))
+            index = layout.flat_index(layout.states(chunk.x, chunk.y))
             return jnp.zeros(sum(layout.sizes), jnp.float32).at[index].add(chunk.weight[:, None])
 
         share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-9)
@@ -95,7 +95,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
 
     def log_prob(key, state: State, batch: Batch):
         """log p(x, y) of the states: (B,) f32, nats."""
-        index = layout.places(layout.states(batch.x, batch.y))
+        index = layout.flat_index(layout.states(batch.x, batch.y))
         return jnp.log(jnp.maximum(probability(state), 1e-30))[index].sum(axis=1)
 
     def score(key, state: State, batch: Batch):

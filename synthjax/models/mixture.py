@@ -1,30 +1,34 @@
-r"""Mixtures over the columns of a table, fitted by EM: one latent cluster a row, or a tree of them.
+r"""Latent class and latent tree models of tables, fitted by EM.
 
     product   z ~ prior,  x_c ~ p_c(. | z)                            one latent class with K values (Lazarsfeld)
-    tree      z_r ~ prior,  z_c ~ T_c(. | z_parent(c)),  x_c ~ p_c(. | z_c)        one latent a column, K values each
+    tree      z_r ~ prior,  z_c ~ T_c(. | z_parent(c)),  x_c ~ p_c(. | z_c)   one latent per column, each with K values
 
-The tree is that of Chow & Liu (1968): of largest total mutual information between columns; with hidden nodes (Choi et
-al. 2011, JMLR 12; as a probabilistic circuit Liu & Van den Broeck 2021, NeurIPS) its K^2 entries an edge carry more of
-the dependence between columns than a product's K, for far fewer parameters: columns share what they do not depend on,
-so that less of a single row is remembered at the same fidelity. The product is the tree whose latents are all equal.
-Its root is the label, where the data has one. Columns are states (`nets.bins`); numbers come back uniform in their bin.
+The tree is the Chow-Liu tree of the columns (Chow & Liu 1968, `nets.chow_liu`) with a latent at each node (Choi et al.
+2011, JMLR 12; as a probabilistic circuit: Liu & Van den Broeck 2021, NeurIPS). Its root is the label, if the data has
+labels. The product is the tree whose latents are all equal. With K^2 entries per edge, a tree expresses more of the
+dependence between columns than a product with as many parameters, so that at the same fidelity it memorises less of
+single rows. Columns are discrete states (`nets.bins`); a number is drawn uniformly in its bin.
 
-A step is one iteration of EM. With messages up from the leaves, a_c(z) = p_c(x_c | z) prod_children up_child(z) and
-up_c(z') = sum_z T_c(z | z') a_c(z), and posteriors down from the root, expected counts N of emissions and transitions
-are matrix products. The M step is the mode under Dirichlet priors that pull to the marginals,
+A training step is one iteration of EM. The E step passes messages from the leaves to the root,
+
+    a_c(z) = p_c(x_c | z) prod_{children d of c} up_d(z),      up_c(z') = sum_z T_c(z | z') a_c(z),
+
+and posteriors from the root to the leaves; the expected counts N of emissions and transitions are matrix products. The
+M step is the mode under Dirichlet priors with the marginals as means,
 
     p_c(s | z) ~ N_c(s, z) + smoothing * p_c(s),      T_c(z | z') ~ N_c(z', z) + coupling * N_c(z) / N.
 
-Before it, neighbouring values of the numeric columns share their counts where that foretells left-out rows better
-(`nets.smooth`).
+Before the M step, the counts of neighbouring values are smoothed, for those numeric columns where this increases the
+leave-one-out likelihood (`nets.smooth`).
 
-Several trees of one structure, each fitted to all rows from a start of its own, can be averaged into one mixture
-(`members`; Ormoneit & Tresp 1995, NIPS): what one of them remembers of single rows the others do not share, so that the
-likelihood of unseen rows rises where a larger K would lower it.
+Several members with the same tree can be averaged, each fitted to all rows from another initialisation (Ormoneit &
+Tresp 1995, NIPS). They memorise different rows, so the likelihood of unseen rows increases, while it would decrease
+with a larger K.
 
-Sampling is ancestral; given a label, member and root are drawn from their posterior. The likelihood is exact.
+Sampling is ancestral. Given a label, the member and the root are drawn from their posterior. The likelihood is exact.
 
-Step 0 starts it: it counts the marginals, finds the tree, and draws training rows for the components to begin at.
+Step 0 also initialises: it counts the marginals, finds the tree, and draws the training rows from which the components
+start.
 
     model = build(Config(components=64), spec)
     state = model.init(key)
@@ -53,25 +57,26 @@ class Config:
     """Structure, capacity and priors."""
 
     structure: Literal["product", "tree"] = "tree"
+    """See the module's docstring."""
     components: int = 64
-    """K: values of each latent."""
+    """K, the number of values of each latent."""
     members: int = 1
-    """M: fits from different starts that are averaged; time and size grow with it."""
+    """M, the number of fits that are averaged. Time and memory are proportional to it."""
     bins: int = 128
-    """Most bins of a numeric column."""
+    """Maximum number of bins of a numeric column."""
     smoothing: float = 1.0
-    """Rows, spread as the column's marginal, that are added to each component of each column."""
+    """Pseudo-count of each component of each column, distributed as the column's marginal."""
     coupling: float = 4.0
-    """Rows, spread as the latent's marginal, that are added to each row of each transition matrix."""
+    """Pseudo-count of each row of each transition matrix, distributed as the latent's marginal."""
     bandwidth: float = 0.03
-    """Share of the rows over which neighbouring values of a numeric column share counts; 0: none do."""
+    """Bandwidth of the smoothing of numeric columns, as a share of the rows; 0: no smoothing."""
     conditional: bool = True
-    """Samples take the labels they are given, where the data has any."""
+    """Whether samples have the requested labels, if the data has labels."""
     batch_size: int = 256
-    """Rows in memory at once: few enough for a CPU's cache. A step sees the whole training set all the same."""
+    """Number of rows in memory at once, few enough for a CPU's cache. A step takes the whole training set."""
     steps: int = 30
-    """Iterations of EM; fewer are a regulariser of their own. On half of Adult the likelihood of unseen rows rises
-    up to 30, but so does what is given away of the seen ones; without `bandwidth` it turns down after 15 to 20."""
+    """Number of EM iterations. Early stopping regularises: on half of Adult, the likelihood of unseen rows increases up
+    to 30, and so does the risk of membership inference; without `bandwidth` it decreases after 15 to 20."""
 
     def __post_init__(self):
         check_counts(self, "components", "members", "batch_size")
@@ -92,56 +97,64 @@ PRESETS = {
 
 
 class State(NamedTuple):
-    """Parameters and structure. Nodes are in the order in which the tree grew, from its root; G = 1 or C.
+    """Structure and parameters. A tree has G = C nodes, each after its parent; a product has G = 1.
 
-    A model's has a leading axis (M,) on `transition` and `emission`; `upward` to `maximise` see one member's, without.
+    In the state of a model, `transition` and `emission` have a leading axis (M,). The functions `upward`, `downward`,
+    `expect` and `maximise` take the state of one member, without that axis.
     """
 
     order: jax.Array
-    """(G,) i32 the column of each node; a product's one node stands for all."""
+    """(G,) i32 column of each node; 0 for the node of a product."""
     parent: jax.Array
-    """(G,) i32 the earlier node that each hangs on; 0 for the root, which is node 0."""
+    """(G,) i32 index of each node's parent; 0 for the root, which is node 0."""
     marginal: jax.Array
-    """(W,) frequency of each state of each column."""
+    """(W,) f32 frequency of each state in its column."""
     smooth: jax.Array
-    """(N,) bool, of the numeric columns: whether neighbouring values share their counts."""
+    """(N,) bool, whether the counts of each numeric column are smoothed."""
     transition: jax.Array
-    """(G, K, K) T(z | z_parent) as [z_parent, z]; every row of the root's is its prior."""
+    """(G, K, K) f32 T(z | z_parent), with axes (z_parent, z). All rows of the root's matrix are its prior."""
     emission: jax.Array
-    """(W, K) p(state | z)."""
+    """(W, K) f32 p(state | z)."""
 
 
 class Messages(NamedTuple):
-    """What the upward pass leaves for the downward one; each scaled to a largest value of 1 over z."""
+    """Results of the upward pass. The messages are scaled to a maximum of 1 over z."""
 
     log_p: jax.Array
-    """(B,) log p(x)."""
+    """(B,) f32 log p(x), nats."""
     inside: jax.Array
-    """(G, B, K) a(z), of the subtree below each node."""
+    """(G, B, K) f32 a(z) of each node."""
     up: jax.Array
-    """(G - 1, B, K) to the parents of nodes 1 ..."""
+    """(G - 1, B, K) f32 messages from nodes 1, 2, ... to their parents."""
 
 
 # --- expectation -------------------------------------------------------------------------------------------------
 
 
-def _at(a: jax.Array, index: jax.Array) -> jax.Array:
+def _get_row(a: jax.Array, index: jax.Array) -> jax.Array:
     return jax.lax.dynamic_index_in_dim(a, index, keepdims=False)
 
 
-def _put(a: jax.Array, row: jax.Array, index: jax.Array) -> jax.Array:
-    """`a` with a row replaced, in place; `a.at[index].set` of a traced index would become a slow scatter."""
+def _set_row(a: jax.Array, row: jax.Array, index: jax.Array) -> jax.Array:
+    """Replaces a row of `a`, in place; `a.at[index].set` with a traced index would be compiled to a slow scatter."""
     return jax.lax.dynamic_update_index_in_dim(a, row, index, 0)
 
 
 def _scaled(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`a` (..., K) scaled to a maximum of 1, and the log of the factor, (...)."""
     top = jnp.maximum(a.max(axis=-1), _TINY)
     return a / top[..., None], jnp.log(top)
 
 
 def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
-    """Messages from the leaves to the root for rows of states (B, C)."""
-    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[layout.places(states).T]
+    """The upward pass: messages from the leaves to the root.
+
+    Args:
+      layout: of the columns.
+      state: of one member.
+      states: (B, C) i32.
+    """
+    log_leaf = jnp.log(jnp.maximum(state.emission, _TINY))[layout.flat_index(states).T]
     log_leaf = log_leaf.sum(axis=0, keepdims=True) if len(state.order) == 1 else log_leaf[state.order]
     top = log_leaf.max(axis=-1)
     leaf, log_p = jnp.exp(log_leaf - top[..., None]), top.sum(axis=0)
@@ -149,9 +162,9 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
     def visit(carry, node):
         inside, log_p = carry
         index, parent, transition = node
-        a, scale = _scaled(_at(inside, index))
+        a, scale = _scaled(_get_row(inside, index))
         up = a @ transition.T
-        inside = _put(_put(inside, a, index), _at(inside, parent) * up, parent)
+        inside = _set_row(_set_row(inside, a, index), _get_row(inside, parent) * up, parent)
         return (inside, log_p + scale), up
 
     nodes = (jnp.arange(1, len(leaf), dtype=jnp.int32), state.parent[1:], state.transition[1:])
@@ -163,16 +176,25 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
 
 
 def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Posteriors of every latent, (G, B, K), and expected counts of transitions (G, K, K)."""
+    """The downward pass: posteriors of the latents.
+
+    Args:
+      state: of one member.
+      messages: of the upward pass.
+      weight: (B,) f32 weight of each row.
+
+    Returns:
+      p(z | x) of each node, (G, B, K) f32, and the expected counts of transitions, (G, K, K) f32.
+    """
     root = messages.inside[0] * state.transition[0, 0][None]
     posterior = jnp.zeros_like(messages.inside).at[0].set(root / jnp.maximum(root.sum(-1, keepdims=True), _TINY))
 
     def visit(posterior, node):
         index, parent, transition, up = node
-        outside = _at(posterior, parent) / jnp.maximum(up, _TINY)
-        a = _at(messages.inside, index)
+        outside = _get_row(posterior, parent) / jnp.maximum(up, _TINY)
+        a = _get_row(messages.inside, index)
         counts = ((outside * weight[:, None]).T @ a) * transition
-        return _put(posterior, (outside @ transition) * a, index), counts
+        return _set_row(posterior, (outside @ transition) * a, index), counts
 
     nodes = (jnp.arange(1, len(posterior), dtype=jnp.int32), state.parent[1:], state.transition[1:], messages.up)
     posterior, counts = jax.lax.scan(visit, posterior, nodes)
@@ -181,29 +203,29 @@ def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.A
 
 
 class Counts(NamedTuple):
-    """Expected counts over the training set."""
+    """Expected counts, summed over rows."""
 
     log_p: jax.Array
-    """Sum of log p(x)."""
+    """() f32 weighted sum of log p(x)."""
     transition: jax.Array
-    """(G, K, K)"""
+    """(G, K, K) f32 expected number of rows with each pair (z_parent, z)."""
     emission: jax.Array
-    """(W, K)"""
+    """(W, K) f32 expected number of rows with each pair (state, z)."""
 
 
 def expect(layout: Layout, state: State, states: jax.Array, weight: jax.Array) -> Counts:
-    """Expected counts of rows of states (B, C) with weights (B,)."""
+    """The E step: expected counts of rows with states (B, C) i32 and weights (B,) f32, for one member."""
     messages = upward(layout, state, states)
     posterior, transition = downward(state, messages, weight)
     weighted = posterior * weight[None, :, None]
     of_column = jnp.zeros_like(weighted).at[state.order].set(weighted) if len(posterior) > 1 else weighted
     rows = jnp.broadcast_to(of_column, (len(layout.sizes), *of_column.shape[1:]))
-    emission = jnp.zeros_like(state.emission).at[layout.places(states).T].add(rows)
+    emission = jnp.zeros_like(state.emission).at[layout.flat_index(states).T].add(rows)
     return Counts(weight @ messages.log_p, transition, emission)
 
 
 def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> State:
-    """The parameters that expected counts and priors ask for."""
+    """The M step: one member with the parameters of largest posterior density given the expected counts."""
     counted = counts.emission
     if config.bandwidth:
         counted = smooth.smooth(layout, state.marginal, config.bandwidth, state.smooth, counted)
@@ -218,24 +240,24 @@ def maximise(config: Config, layout: Layout, state: State, counts: Counts) -> St
 # --- the model ---------------------------------------------------------------------------------------------------
 
 
-def _rows(batch: Batch) -> jax.Array:
-    """Weights that sum to the number of rows that have any, (B,)."""
+def _normalised_weight(batch: Batch) -> jax.Array:
+    """Weights (B,) f32, scaled to sum to the number of rows with positive weight."""
     return batch.weight * ((batch.weight > 0).sum() / jnp.maximum(batch.weight.sum(), 1e-9))
 
 
-def _each(function: Any, state: State) -> Any:
-    """`function` of each member's own State, one after the other: results get a leading axis (M,)."""
+def _map_members(function: Any, state: State) -> Any:
+    """Calls `function` on the state of each member in turn; the results get a leading axis (M,)."""
     own = (state.transition, state.emission)
     return jax.lax.map(lambda one: function(state._replace(transition=one[0], emission=one[1])), own)
 
 
 def _flat(emission: jax.Array) -> jax.Array:
-    """(M, W, K) -> (W, M K)."""
+    """Joins the members' components: (M, W, K) -> (W, M K)."""
     return jnp.moveaxis(emission, 0, 1).reshape(emission.shape[1], -1)
 
 
 def _empty(config: Config, layout: Layout) -> State:
-    """The state before step 0: nothing is known, and all states are as frequent as others."""
+    """The state before step 0: all states of a column are equally likely."""
     k, width = config.components, sum(layout.sizes)
     nodes = 1 if config.structure == "product" else len(layout.sizes)
     possible = layout.normalise(jnp.asarray(layout.possible, jnp.float32))
@@ -249,8 +271,12 @@ def _empty(config: Config, layout: Layout) -> State:
     )
 
 
-def _start(config: Config, layout: Layout, key: jax.Array, states: jax.Array, weight: jax.Array) -> State:
-    """Latents all equal, or nearly: each value is a training row drawn at random, mixed with the marginals."""
+def _initialise(config: Config, layout: Layout, key: jax.Array, states: jax.Array, weight: jax.Array) -> State:
+    """The state from which EM starts.
+
+    Each component is the equal mixture of the marginals and of a training row, drawn at random. Half of each transition
+    matrix is the identity, so a row has mostly the same component at all nodes.
+    """
     k, members = config.components, config.members
     key_row, key_prior = jax.random.split(key)
     counts = total(lambda part: part[1] @ layout.onehot(part[0]), (states, weight), config.batch_size)
@@ -272,7 +298,18 @@ def _start(config: Config, layout: Layout, key: jax.Array, states: jax.Array, we
 
 
 def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: State, root: jax.Array) -> jax.Array:
-    """Latents of every column, (B, C), as member * K + value; the root's drawn by weights (B, M K)."""
+    """Draws the latents of each row.
+
+    Args:
+      key_root: of the member and the root.
+      key_latent: of the other latents.
+      layout: of the columns.
+      state: of all members.
+      root: (B, M K) f32 unnormalised probabilities of the member and the value of the root.
+
+    Returns:
+      (B, C) i32, member * K + value of each column's latent.
+    """
     k = state.transition.shape[-1]
     first = choose(key_root, jnp.cumsum(root, axis=-1))
     of_member = first // k * k
@@ -281,7 +318,7 @@ def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: 
 
     def visit(drawn, node):
         key, index, parent, cdf = node
-        return _put(drawn, of_member + choose(key, cdf[_at(drawn, parent)]), index), None
+        return _set_row(drawn, of_member + choose(key, cdf[_get_row(drawn, parent)]), index), None
 
     keys = jax.random.split(key_latent, len(drawn))
     nodes = (keys, jnp.arange(len(drawn), dtype=jnp.int32), state.parent, cdf)
@@ -292,19 +329,19 @@ def _latents(key_root: jax.Array, key_latent: jax.Array, layout: Layout, state: 
 
 
 def _check_states(spec: DataSpec) -> None:
-    """Raises InputError where the table of pairs of states would be too large."""
+    """Raises InputError if the table of pair counts would be too large."""
     if (states := chow_liu.coarse_states(spec)) > chow_liu.MOST:
         raise InputError(
-            f"model mixture: compares every two columns, which have {states:,} coarse states together; at most "
-            f"{chow_liu.MOST:,} fit. Models independent, table_vae and table_wcgan take as many columns"
+            f"model mixture: counts all pairs of {states:,} states of the columns; at most {chow_liu.MOST:,} states "
+            "fit. The models independent, table_vae and table_wcgan have no such limit"
         )
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A mixture for that table. It is fitted by EM: `grad` is not called.
+    """A mixture of a table. It is not trained by gradients, so `grad` is not used.
 
     Raises:
-      InputError: the data is no table, its spec has no statistics, or more columns than fit.
+      InputError: the data is not a table, its spec has no statistics, or the columns have too many states.
     """
     check("mixture", spec)
     _check_states(spec)
@@ -315,16 +352,16 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         return _empty(config, layout)
 
     def step(key, i, state: State, batch: Batch):
-        states, weight = layout.states(batch.x, batch.y), _rows(batch)
-        # A branch, not a select: under `vmap` over seeds too, as i is the same for all.
-        state = jax.lax.cond(i == 0, lambda: _start(config, layout, key, states, weight), lambda: state)
+        states, weight = layout.states(batch.x, batch.y), _normalised_weight(batch)
+        # Stays a branch under `vmap` over seeds, since i is not batched.
+        state = jax.lax.cond(i == 0, lambda: _initialise(config, layout, key, states, weight), lambda: state)
 
         def improve(member: State):
             counts = total(lambda part: expect(layout, member, *part), (states, weight), config.batch_size)
             new = maximise(config, layout, member, counts)
             return new.transition, new.emission, counts.log_p
 
-        transition, emission, log_p = _each(improve, state)
+        transition, emission, log_p = _map_members(improve, state)
         loss = -log_p.mean() / jnp.maximum(weight.sum(), 1e-9)
         return state._replace(transition=transition, emission=emission), {"loss": loss}
 
@@ -340,9 +377,9 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         return layout.decode(key_value, states)
 
     def log_prob(key, state: State, batch: Batch):
-        """log p(x, y) of the states, nats."""
+        """log p(x, y) of the states: (B,) f32, nats."""
         states = layout.states(batch.x, batch.y)
-        log_p = _each(lambda member: upward(layout, member, states).log_p, state)
+        log_p = _map_members(lambda member: upward(layout, member, states).log_p, state)
         return jax.nn.logsumexp(log_p, axis=0) - math.log(config.members)
 
     def score(key, state: State, batch: Batch):

@@ -1,14 +1,18 @@
-r"""A table's columns one after the other: p(x) = prod_c p(x_c | the columns before it).
+r"""Autoregressive model of tables: p(x) = prod_c p(x_c | the columns before c).
 
-Columns are states (`nets.bins`), each state has an embedding, which neighbouring bins of a number share in part
-(`nets.multiscale`), as they do the weights of the last layer, and each column a small network of its own that sees the
-embeddings of the columns before it in the order (zeros stand for the others, as masked weights do in Uria et al. 2016,
-arXiv:1605.02226; per-column networks over embeddings: Tiwald et al. 2025, TabularARGN, arXiv:2501.12012). All columns
-are trained at once by maximum likelihood; a row is drawn column by column in one `lax.scan`. The label comes first, so
-that samples of a given label need no search. Where in its bin a number lies (`nets.fine_bins`) is drawn next, and seen
-by the columns after it: the slopes, from one bin to the next, of the last layer tilt the shares of the fine bins, those
-of the embedding move it. Numbers come back uniform in their fine bin. The likelihood is exact. Training starts from
-independent columns: the last layer is 0, its bias the log frequencies of `DataSpec.statistics`.
+Each column is a discrete state (`nets.bins`). A number is a bin and a fine bin within it (`nets.fine_bins`).
+
+- Each state has an embedding. Neighbouring bins of a number share a part of it (`nets.multiscale`).
+- Each column has its own small network (Tiwald et al. 2025, TabularARGN, arXiv:2501.12012). Its inputs are the
+  embeddings of the columns before it; those of other columns are 0, as with the masked weights of NADE (Uria et al.
+  2016, arXiv:1605.02226). The last layer, a vector for each state, maps its output to the logits of the states.
+- Given the bin, the logits of its fine bins depend on the row through one number, the slope of the last layer from one
+  bin to the next. Later columns see the fine bin too: it moves the embedding along its slope.
+
+All columns are trained at once, by maximum likelihood. Sampling draws one column after the other in a `lax.scan`. The
+label is the first column, so that samples with a given label are drawn directly. A number is drawn uniformly between
+the edges of its fine bin. The likelihood is exact. At initialisation the columns are independent: the last layer is 0,
+and its bias contains the log frequencies of `DataSpec.statistics`.
 
     model = build(Config(), spec)
     state = model.init(key)
@@ -16,6 +20,14 @@ independent columns: the last layer is 0, its bias the log frequencies of `DataS
     x = model.sample(key, state, labels)
 
 `model` takes another network or optimiser.
+
+    >>> x, y = np.float32([[0], [1], [1], [2]] * 25), np.array([0, 0, 1, 1] * 25)
+    >>> model = build(Config(bins=4, embedding=2, hidden=4), DataSpec.from_arrays(x, y))
+    >>> state = model.init(jax.random.key(0))
+    >>> batch = Batch(jnp.asarray(x), jnp.asarray(y), jnp.ones(100), jnp.arange(100))
+    >>> log_p = jax.jit(model.log_prob)(jax.random.key(1), state, batch)
+    >>> np.exp(log_p)[:3].round(3).tolist()  # p(y) p(x): the columns are independent at initialisation
+    [0.125, 0.25, 0.25]
 """
 
 import functools
@@ -35,39 +47,41 @@ from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.network import Network, check_shape
 from synthjax.train import optim
 
-_NEVER = -30.0  # logit of a state that no training row is in
+_UNSEEN_LOGIT = -30.0  # initial logit of a state without training rows
 
 
 @dataclass(frozen=True)
 class Config:
-    """The networks, and how they are trained. Defaults suit tens of thousands of rows."""
+    """The networks and their training. The defaults suit tens of thousands of rows."""
 
     order: tuple[str, ...] = ()
-    """Names of the columns that come first after the label; the others follow as in the table."""
+    """Names of the columns that come first, after the label. The others follow in the order of the table."""
     bins: int = 128
-    """Most bins of a numeric column."""
+    """Maximum number of bins of a numeric column."""
     fine: int = 16
-    """Most fine bins that each of these is cut into; 1: none, a number is uniform in its bin."""
+    """Maximum number of fine bins in a bin; 1: a number is uniform in its bin."""
     embedding: int = 16
-    """Numbers that a state is seen as."""
+    """Size of the embedding of a state."""
     hidden: int = 32
     """Width of the hidden layers of each column."""
     dropout: float = 0.1
-    """Share of the hidden units that training leaves out."""
+    """Dropout rate of the hidden units, in [0, 1)."""
     conditional: bool = True
-    """Samples take the labels they are given, where the data has any."""
+    """Whether samples have the requested labels, if the data has labels."""
     batch_size: int = 256
-    """Rows of a step."""
+    """Number of rows in a training step."""
     steps: int = 600
-    """Training steps; the learning rate falls to 0 (cosine) over them. Too many learn rows by heart: on 16,281 rows of
-    Adult twice as many already bring samples nearer to training rows than to unseen ones (RESULTS.md)."""
+    """Number of training steps, over which the learning rate decays to 0 (cosine). With too many the model memorises
+    rows: on 16,281 rows of Adult, twice as many bring samples closer to training rows than to unseen ones
+    (RESULTS.md)."""
     learning_rate: float = 2e-3
-    """Adam's, after a linear warm-up of `warmup` steps."""
+    """Learning rate of Adam after the warm-up."""
     warmup: int = 100
+    """Number of steps over which the learning rate increases linearly."""
     clip: float = 5.0
-    """Largest global norm of a gradient, which is that of nats per row."""
+    """Maximum global norm of a gradient. The loss is in nats per row."""
     ema_decay: float = 0.995
-    """Of the parameters that samples and scores use; warms up, see `optim.ema`."""
+    """Decay of the average of the parameters that sampling and scoring use; see `optim.ema`."""
 
     def __post_init__(self):
         check_counts(self, "fine", "embedding", "hidden", "batch_size")
@@ -80,10 +94,18 @@ PRESETS = {"table_ar": Config()}
 
 
 def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> Network:
-    """The network of one column: two layers of `hidden` units, the second added to the first, each with dropout.
+    """The default network of one column: two layers of `hidden` units with dropout and a residual connection.
 
-    It takes seen (B, columns, embedding) and before (columns,), which is 1 where a column may be seen. That masks the
-    weights, of which there are fewer than numbers seen.
+    Args:
+      columns: number of columns, C.
+      embedding: size of their embeddings, E.
+      hidden: number of units.
+      dropout: rate, in [0, 1).
+
+    Returns:
+      A network (params, seen, before, key) -> (B, hidden) f32. seen: (B, C, E) f32 embeddings. before: (C,) f32, 1 for
+      columns before this one and 0 for others; it masks the weights, which are fewer than the inputs. key: of the
+      dropout, None for none.
     """
 
     def init(key):
@@ -109,8 +131,8 @@ def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> 
     return Network(init, apply)
 
 
-def _masked(network: Network) -> Network:
-    """A network of what it sees alone as one that also takes `before`."""
+def _with_mask(network: Network) -> Network:
+    """Converts a network of the embeddings alone to one that also takes `before`, as `hidden_layers` does."""
 
     def apply(params, seen, before, key=None):
         return network.apply(params, seen * before[None, :, None], key=key)
@@ -119,34 +141,39 @@ def _masked(network: Network) -> Network:
 
 
 def order(config: Config, layout: Layout) -> np.ndarray:
-    """(C,) columns in the order in which they are drawn.
+    """Indices of the columns in the order in which they are drawn, (C,) int.
 
     Raises:
-      InputError: a name in `config.order` is not a column, or twice there.
+      InputError: a name in `config.order` is not a column or occurs twice.
     """
     names = [column.name for column in layout.columns]
-    for place, name in enumerate(config.order):
+    for i, name in enumerate(config.order):
         if name not in names:
             raise InputError(f"model.order: {name!r} is not a column of the table that can be placed")
-        if name in config.order[:place]:
+        if name in config.order[:i]:
             raise InputError(f"model.order: {name!r} is named twice")
     first = [names.index(name) for name in config.order]
-    rest = [place for place, name in enumerate(names) if name not in config.order]
-    return np.asarray([0] * layout.labelled + [place + layout.labelled for place in first + rest])
+    rest = [i for i, name in enumerate(names) if name not in config.order]
+    return np.asarray([0] * layout.labelled + [i + layout.labelled for i in first + rest])
 
 
 def _before(sequence: np.ndarray) -> np.ndarray:
-    """(C, C) f32: 1 where the second column is drawn before the first."""
-    place = np.argsort(sequence)
-    return (place[None, :] < place[:, None]).astype(np.float32)
+    """(C, C) f32: entry [a, b] is 1 if column b is drawn before column a, else 0."""
+    rank = np.argsort(sequence)
+    return (rank[None, :] < rank[:, None]).astype(np.float32)
 
 
 def initial(config: Config, layout: Layout, network: Network, key: jax.Array) -> dict[str, Any]:
-    """Parameters: "embed" and "out", vectors of the W states, "network" with the columns first, "bias" (W,)."""
+    """Initial parameters.
+
+    Returns:
+      "embed" and "out": `multiscale.Vectors` of the W states, the embeddings and the last layer. "network": the
+      parameters of the networks, with a leading axis (C,). "bias": (W,) f32, that of the last layer.
+    """
     count = len(layout.sizes)
     key_embed, key_network = jax.random.split(key)
     unseen = layout.marginal <= 0
-    bias = np.where(unseen, _NEVER, np.log(np.where(unseen, 1, layout.marginal)))
+    bias = np.where(unseen, _UNSEEN_LOGIT, np.log(np.where(unseen, 1, layout.marginal)))
     return {
         "embed": multiscale.normal(key_embed, layout, config.embedding),
         "network": jax.vmap(network.init)(jax.random.split(key_network, count)),
@@ -164,49 +191,75 @@ def log_p(
     parts: jax.Array,
     key: jax.Array | None,
 ) -> jax.Array:
-    """log p(x_c | the columns before) of rows of states and fine bins (B, C): (C, B), nats; a key: with dropout."""
-    layout, places, columns = fine.layout, fine.layout.places(states), np.arange(len(sequence))[None]
+    """log p(x_c | the columns before c), nats.
+
+    Args:
+      fine: the bins.
+      sequence: (C,) order of the columns, see `order`.
+      network: of a column.
+      params: see `initial`.
+      states: (B, C) i32.
+      parts: (B, C) i32 fine bins.
+      key: of the dropout; None for none.
+
+    Returns:
+      (C, B) f32.
+    """
+    layout, index, columns = fine.layout, fine.layout.flat_index(states), np.arange(len(sequence))[None]
     embed, slope, tilt = _tables(fine, params)
-    seen = embed[places] + jnp.asarray(fine.middles)[columns, states, parts][..., None] * slope[places]
+    seen = embed[index] + jnp.asarray(fine.middles)[columns, states, parts][..., None] * slope[index]
     keys = None if key is None else jax.random.split(key, len(sequence))
     axes = (0, None, 0, None if key is None else 0)
     hidden = jax.vmap(lambda own, seen, before, key: network.apply(own, seen, before, key=key), axes)(
         params["network"], seen, jnp.asarray(_before(sequence)), keys
     )
-    out, bias = _last(layout, params)
+    out, bias = _last_layer(layout, params)
     logits = jnp.einsum("cbh,csh->cbs", hidden, out) + bias[:, None]
     chosen = jnp.take_along_axis(logits, states.T[:, :, None], axis=2)[..., 0]
-    within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[places]))
+    within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[index]))
     part = jnp.take_along_axis(within, parts[..., None], axis=2)[..., 0]
     return chosen - jax.nn.logsumexp(logits, axis=2) + part.T
 
 
 def _tables(fine: FineBins, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Of each of the W states: the embedding, its slope (W, E), and the slope of the last layer (W, hidden)."""
+    """Embeddings (W, E), their slopes (W, E), and the slopes of the last layer (W, hidden)."""
     embed, out = (multiscale.table(fine.layout, params[name]) for name in ("embed", "out"))
     return embed, fine.slope(embed), fine.slope(out)
 
 
 def _log_parts(fine: FineBins, column: Any, states: jax.Array, tilt: jax.Array) -> jax.Array:
-    """(..., F) log p of each fine bin of `states` (...) of those columns, whose logits have the slope `tilt` (...)."""
+    """log p(fine bin | state), (..., F) f32, for states (...) of `column`, whose logits have the slope `tilt` (...)."""
     share, middle = (jnp.asarray(table)[column, states] for table in (fine.log_shares, fine.middles))
     return jax.nn.log_softmax(share + middle * tilt[..., None])
 
 
-def _last(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
-    """The last layer, (C, max(sizes), hidden), and its bias (C, max(sizes)); -inf where a column has no such state."""
+def _last_layer(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
+    """The last layer (C, max(sizes), hidden) and its bias (C, max(sizes)), -inf where a column has fewer states."""
     exists = layout.padded < sum(layout.sizes)
     bias = jnp.where(exists, layout.pad(params["bias"]), -jnp.inf)
     return jnp.moveaxis(layout.pad(multiscale.table(layout, params["out"]).T), 0, -1), bias
 
 
-def _drawn(
+def _draw_columns(
     key: jax.Array, fine: FineBins, sequence: np.ndarray, network: Network, params: Any, labels: Any, rows: int
 ) -> tuple[jax.Array, jax.Array]:
-    """States and fine bins (rows, C), one column after the other; `labels` (rows,): those of column 0, or None."""
+    """Draws one column after the other.
+
+    Args:
+      key: typed PRNG key.
+      fine: the bins.
+      sequence: (C,) order of the columns.
+      network: of a column.
+      params: see `initial`.
+      labels: (rows,) i32 states of column 0; None: they are drawn as well.
+      rows: number of rows.
+
+    Returns:
+      States and fine bins, (rows, C) i32 each.
+    """
     count, layout = len(sequence), fine.layout
     embed, slope, tilt = _tables(fine, params)
-    out, bias = _last(layout, params)
+    out, bias = _last_layer(layout, params)
 
     def draw(carry, inputs):
         key, column, start, before = inputs
@@ -240,19 +293,19 @@ def model(
     optimiser: optax.GradientTransformation | None = None,
     grad: optim.Grad = optim.mean_grad,
 ) -> Model:
-    """An autoregressive model of that table.
+    """An autoregressive model of a table.
 
     Args:
-      config: the order, the bins and the sizes; and the network and the optimiser, where none are handed in.
+      config: of the bins and the training, and of the network and the optimiser if these are not given.
       spec: of the data, with statistics.
-      network: of one column, whose parameters get a leading axis (C,): (B, C, embedding), 0 where a column may not be
-        seen, -> (B, hidden), from which the model makes logits. Default: `hidden_layers`.
-      optimiser: any optax transformation, with a learning rate of its own. Default: Adam, as the Config says.
-      grad: turns the loss into a gradient.
+      network: of one column: embeddings (B, C, embedding), 0 for columns that are not before it, to (B, hidden). Its
+        parameters get a leading axis (C,). Default: `hidden_layers`.
+      optimiser: any optax transformation with its own learning rate. Default: Adam with the schedule of the Config.
+      grad: turns the loss into a gradient function.
 
     Raises:
-      InputError: the data is no table, its spec has no statistics, `order` names a column that it lacks, or the network
-        makes another shape.
+      InputError: the data is not a table, its spec has no statistics, `config.order` names a column that the table
+        does not have, or the output of the network has another shape.
     """
     check("table_ar", spec)
     layout = Layout(spec, config.bins)
@@ -260,7 +313,7 @@ def model(
     count = len(sequence)
     if network is not None:
         check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
-        network = _masked(network)
+        network = _with_mask(network)
     network = network or hidden_layers(count, config.embedding, config.hidden, config.dropout)
     conditional = config.conditional and spec.n_classes > 0
     fine = FineBins(layout, config.fine)
@@ -275,10 +328,10 @@ def model(
     def sample(key, state: optim.TrainState, labels):
         key_state, key_value = jax.random.split(key)
         given = jnp.asarray(labels, jnp.int32) if conditional else None
-        return fine.decode(key_value, *_drawn(key_state, fine, sequence, network, state.ema, given, len(labels)))
+        return fine.decode(key_value, *_draw_columns(key_state, fine, sequence, network, state.ema, given, len(labels)))
 
     def log_prob(key, state: optim.TrainState, batch: Batch):
-        """log p(x, y) of the states and fine bins, nats."""
+        """log p(x, y) of the states and fine bins: (B,) f32, nats."""
         return columns_log_p(state.ema, batch).sum(axis=0)
 
     def score(key, state: optim.TrainState, batch: Batch):

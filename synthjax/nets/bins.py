@@ -116,7 +116,7 @@ class Layout:
         """States (B, C) -> (B, W) f32 with a single 1 per column."""
         return (states[:, self.flat[0]] == self.flat[1][None]).astype(jnp.float32)
 
-    def places(self, states: jax.Array) -> jax.Array:
+    def flat_index(self, states: jax.Array) -> jax.Array:
         """States (B, C) -> (B, C) i32, their indices in the flat vector."""
         return states + np.cumsum([0, *self.sizes[:-1]], dtype=np.int32)[None]
 
@@ -354,11 +354,12 @@ def choose_alike(key: jax.Array, cdf: jax.Array, rows: int) -> jax.Array:
 
 
 def total(function: Any, rows: Any, size: int) -> Any:
-    """Sums `function` over chunks of rows, to bound the memory it needs.
+    """Sums `function` over chunks of rows, to bound the memory it needs. The rows themselves are not copied.
 
     Args:
-      function: (chunk of `rows`) -> pytree of arrays. Rows of zeros, which pad the chunks, must contribute zero.
-      rows: pytree of arrays (N, ...).
+      function: (chunk of `rows`) -> pytree of arrays. It must be 0 for rows of zeros, which replace rows of the last
+        chunk that are in the one before as well.
+      rows: pytree of arrays (N, ...), N >= 1.
       size: maximum number of rows in a chunk.
 
     Returns:
@@ -368,14 +369,24 @@ def total(function: Any, rows: Any, size: int) -> Any:
     45.0
     """
     count = jax.tree.leaves(rows)[0].shape[0]
-    chunks = -(-count // size)
+    # A chunk is a part of each of several lanes. Rows that are sharded over devices stay there, since lanes do.
+    lanes = math.gcd(count, 1 << (size.bit_length() - 1))
+    length = count // lanes
+    chunks = -(-length // (size // lanes))
+    step = -(-length // chunks)
+    rows = jax.tree.map(lambda a: a.reshape(lanes, length, *a.shape[1:]), rows)
 
-    def stack(a: jax.Array) -> jax.Array:
-        padded = jnp.pad(a, [(0, -count % chunks)] + [(0, 0)] * (a.ndim - 1))
-        # Chunk i takes rows i, i + chunks, ...: each chunk then spans all devices that the rows are sharded over.
-        return jnp.moveaxis(padded.reshape(-1, chunks, *a.shape[1:]), 1, 0)
+    def chunk(i: jax.Array) -> Any:
+        start = jnp.minimum(i * step, length - step)
+        is_new = start + jnp.arange(step, dtype=jnp.int32) >= i * step
 
-    stacked = jax.tree.map(stack, rows)
-    shapes = jax.eval_shape(function, jax.tree.map(lambda a: a[0], stacked))
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-    return jax.lax.scan(lambda sums, chunk: (jax.tree.map(jnp.add, sums, function(chunk)), None), zeros, stacked)[0]
+        def take(a: jax.Array) -> jax.Array:
+            part = jax.lax.dynamic_slice_in_dim(a, start, step, axis=1)
+            part = jnp.where(is_new.reshape(1, step, *[1] * (a.ndim - 2)), part, jnp.zeros((), a.dtype))
+            return part.reshape(lanes * step, *a.shape[2:])
+
+        return jax.tree.map(take, rows)
+
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(lambda: function(chunk(jnp.int32(0)))))
+    indices = jnp.arange(chunks, dtype=jnp.int32)
+    return jax.lax.scan(lambda sums, i: (jax.tree.map(jnp.add, sums, function(chunk(i))), None), zeros, indices)[0]

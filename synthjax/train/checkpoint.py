@@ -130,11 +130,11 @@ class Checkpoints:
     def check_files(self, step: int) -> None:
         """Raises CheckpointError if a file in the record of a step has changed since it was saved."""
         for name, digest in self.record(step).get("files", {}).items():
-            place = self.directory.parent / name
-            with files.named_errors(place, "read"):
-                changed = "is missing" if not place.exists() else "has changed" if files.sha256(place) != digest else ""
+            path = self.directory.parent / name
+            with files.named_errors(path, "read"):
+                changed = "is missing" if not path.exists() else "has changed" if files.sha256(path) != digest else ""
             if changed:
-                raise CheckpointError(f"{place}: {changed} since checkpoint {step} was saved; restore it from a copy")
+                raise CheckpointError(f"{path}: {changed} since checkpoint {step} was saved; restore it from a copy")
 
     def save(self, step: int, state: State, record: dict[str, Any]) -> None:
         """Writes a checkpoint and waits until it is committed. Folders of this and later steps are removed first.
@@ -233,7 +233,7 @@ def _damage(folder: Path) -> str | None:
 
 def _files(folder: Path) -> dict[str, Path]:
     """Relative path -> file, for all files of a checkpoint but its manifest."""
-    found = {place.relative_to(folder).as_posix(): place for place in files.tree(folder)}
+    found = {path.relative_to(folder).as_posix(): path for path in files.tree(folder)}
     found.pop(MANIFEST, None)
     return found
 
@@ -253,7 +253,7 @@ def _reserve(directory: Path, state: State) -> None:
 
 
 def _write_manifest(folder: Path) -> None:
-    hashes = {name: files.sha256(place) for name, place in _files(folder).items()}
+    hashes = {name: files.sha256(path) for name, path in _files(folder).items()}
     files.write(folder / MANIFEST, json.dumps(hashes, indent=1))
 
 

@@ -100,7 +100,7 @@ class Trainer:
             if shapes != self._shapes:
                 raise InputError(f"feed: the batch of step {step} has shapes {shapes}, that of step 0 {self._shapes}")
 
-        def place(*leaves):
+        def shard(*leaves):
             if size == 1:
                 stacked = leaves[0][None]
             else:
@@ -109,7 +109,7 @@ class Trainer:
                     stacked[i] = leaf
             return jax.make_array_from_process_local_data(self._split, stacked)
 
-        batches = jax.tree.map(place, *local)
+        batches = jax.tree.map(shard, *local)
         if whole and not isinstance(batches.x, jax.core.Tracer):  # under tracing there are no arrays to keep
             self._dataset = batches
         return batches
@@ -190,8 +190,8 @@ class Plan:
     sample_every: int = 0
     eval_every: int = 0
     widening: bool = False
-    """Whether `eval_every` doubles each time that the steps have doubled, from 20 scores on; then no score is asked for
-    at the end, whose step depends on the clock."""
+    """Whether `eval_every` doubles each time that the number of steps has doubled, from 20 scores on. There is then no
+    score at the end, since the last step may depend on the clock."""
     minutes: float = 0.0
     """Time limit, after which a checkpoint is written; 0: none."""
 
@@ -203,7 +203,7 @@ class Plan:
 
 
 class Hooks(NamedTuple):
-    """Functions that training calls; `show` and `score` are called by all processes."""
+    """Functions that `train` calls; `show` and `score` are called by all processes."""
 
     log: Callable[[int, dict[str, np.ndarray]], None]
     """(step, metrics) every `log_every` steps, means over them; "steps_per_second" is added."""
@@ -251,17 +251,17 @@ def train(
             done = stop or enough or step >= plan.steps or (_past(deadline) and step > window.first)
             save_now, show_now, score_now = window.due(step, done, stop)
             if pending and (save_now or show_now or score_now):
-                window.take(*pending)
+                window.add(*pending)
                 pending = None
             if save_now:
                 hooks.saving()
                 checkpoints.save(step, state, record | {"step": step, "window": window.record()})
                 window.saved = step
             if show_now and hooks.show is not None:
-                window.aside(hooks.show, step, state)
+                window.untimed(hooks.show, step, state)
                 window.shown = step
             if score_now and hooks.score is not None:
-                enough = bool(window.aside(hooks.score, step, state))
+                enough = bool(window.untimed(hooks.score, step, state))
                 window.scored = step
             if enough and not done:
                 continue
@@ -270,17 +270,17 @@ def train(
                     raise preempted(step, should_stop.number)
                 return step, state
             end = _next_end(step, min(window.steps_per_call, trainer.steps_per_call), plan)
-            window.dispatched()
+            window.call_starts()
             state, metrics = trainer.run(keys, step, end, state)
             if pending:
-                window.take(*pending)
+                window.add(*pending)
             pending, step = (step, end, metrics), end
 
 
 def _next_end(step: int, length: int, plan: Plan) -> int:
-    """Last step of the next call: `length` steps later, or the next checkpoint, grid or score if that is earlier."""
-    marks = [every for every in (plan.checkpoint_every, plan.sample_every, plan.scores_from(step)) if every > 0]
-    return min(step + length, plan.steps, *[(step // every + 1) * every for every in marks])
+    """Last step of the next call: `length` steps later, or the step of the next hook if that is earlier."""
+    intervals = [every for every in (plan.checkpoint_every, plan.sample_every, plan.scores_from(step)) if every > 0]
+    return min(step + length, plan.steps, *[(step // every + 1) * every for every in intervals])
 
 
 def _past(deadline: float | None) -> bool:
@@ -292,10 +292,10 @@ def _past(deadline: float | None) -> bool:
 
 
 class _Window:
-    """Checks, averages and logs the metrics of finished calls, and adapts the length of calls."""
+    """Metrics of the steps since the last log: checks, averages and logs them, and adapts the length of calls."""
 
     def __init__(self, plan: Plan, step: int, log: Callable[[int, dict[str, np.ndarray]], None], begun: dict[str, Any]):
-        """`begun`: the sums in the checkpoint of `step`, as `record` returns them."""
+        """`begun` is the result of `record` in the checkpoint of `step`; empty at the start of a run."""
         self.first = self.saved = step
         self.shown = self.scored = 0
         self.steps_per_call = 1 if jax.process_count() == 1 else STEPS_PER_CALL
@@ -311,7 +311,7 @@ class _Window:
         return {"count": self._count, "sums": {name: value.tolist() for name, value in self._sums.items()}}
 
     def due(self, step: int, done: bool, stop: bool) -> tuple[bool, bool, bool]:
-        """Whether to save, show and score now; `done`: this was the last step, `stop`: because of a signal."""
+        """Whether to (save, show, score) after `step` steps. `done`: training ends; `stop`: because of a signal."""
         plan = self._plan
         save = step > self.saved and (done or step % plan.checkpoint_every == 0)
         show = not done and step > self.shown and plan.sample_every > 0 and step % plan.sample_every == 0
@@ -319,22 +319,22 @@ class _Window:
         score = step > self.scored and not stop and every > 0 and ((done and not plan.widening) or step % every == 0)
         return save, show, score
 
-    def dispatched(self) -> None:
-        """To be called before each call of the trainer."""
+    def call_starts(self) -> None:
+        """Must be called before each call of the trainer, whose duration is measured from here."""
         self._dispatched_before, self._dispatched = self._dispatched, time.monotonic()
 
-    def aside(self, call: Callable[[int, State], bool | None], step: int, state: State) -> bool | None:
-        """What a hook returns; its time does not count in "steps_per_second"."""
-        paused = time.monotonic()
-        found = call(step, state)
+    def untimed(self, hook: Callable[[int, State], bool | None], step: int, state: State) -> bool | None:
+        """Calls a hook and returns its result; its time does not count in "steps_per_second"."""
+        start = time.monotonic()
+        result = hook(step, state)
         since, begun = self._since
-        self._since = (since, begun + time.monotonic() - paused)
-        return found
+        self._since = (since, begun + time.monotonic() - start)
+        return result
 
-    def take(self, start: int, end: int, metrics: Metrics) -> None:
-        """Waits for the call of steps start ... end - 1 and adds its metrics."""
+    def add(self, start: int, end: int, metrics: Metrics) -> None:
+        """Waits for the call that runs steps start ... end - 1, adds its metrics, and logs the means when due."""
         values = {name: np.asarray(value)[..., : end - start] for name, value in metrics.items()}
-        self._pace(end - start)
+        self._adapt_length(end - start)
         self._check(start, values)
         for i in range(end - start):
             for name, value in values.items():
@@ -355,18 +355,21 @@ class _Window:
         Raises:
           NonFiniteError: one is not; the message names the first such step and all such metrics of that step.
         """
-        places = {name: np.argwhere(~np.isfinite(value))[:, -1] for name, value in values.items()}
-        first = {name: int(found.min()) for name, found in places.items() if len(found)}
+        steps = {name: np.argwhere(~np.isfinite(value))[:, -1] for name, value in values.items()}
+        first = {name: int(bad.min()) for name, bad in steps.items() if len(bad)}
         if not first:
             return
         step = min(first.values())
-        names = [repr(name) for name, found in first.items() if found == step]
+        names = [repr(name) for name, bad in first.items() if bad == step]
         what = f"metric {names[0]} is" if len(names) == 1 else f"metrics {', '.join(names)} are"
         kept = f"the newest checkpoint is of step {self.saved}" if self.saved else "there is no checkpoint yet"
         raise NonFiniteError(f"{what} not finite at step {start + step}; {kept}")
 
-    def _pace(self, steps: int) -> None:
-        """Adapts the length of calls to about SECONDS_PER_CALL; several processes must agree, on the full length."""
+    def _adapt_length(self, steps: int) -> None:
+        """Sets the length of calls to about SECONDS_PER_CALL.
+
+        With several processes it stays STEPS_PER_CALL, since it must be equal in all of them.
+        """
         now = time.monotonic()
         seconds = (now - max(self._finished, self._dispatched_before or self._dispatched)) / steps
         if self._compiled and jax.process_count() == 1:
@@ -374,7 +377,8 @@ class _Window:
         self._finished, self._compiled = now, True
 
 
-def _start(trainer: Trainer, key, checkpoints: Checkpoints, say) -> tuple[int, State]:
+def _start(trainer: Trainer, key: jax.Array, checkpoints: Checkpoints, say: Callable[[str], None]) -> tuple[int, State]:
+    """Step and state of the newest good checkpoint; if there is none, 0 and the initial state."""
     newest = checkpoints.newest()
     key_init = jax.random.fold_in(key, np.uint32(2**32 - 1))  # steps fold in 0 ... steps - 1
     if newest is None:

@@ -44,7 +44,7 @@ TRAILING = "".join(line + ",,\n" for line in text().splitlines())
         (INDEX.replace(",", "Unnamed: 0,", 1).encode(), "the first column has no name"),
         (("sep=;\r\n" + text(sep=";", lineterminator="\r\n")).encode("utf-8-sig"), None),
         (TRAILING.encode(), None),
-        (("Sales, 2020\n\n" + text(sep=";")).encode(), "passed over above the header: 2 lines, 'Sales, 2020'"),
+        (("Sales, 2020\n\n" + text(sep=";")).encode(), "skipped before the header: 2 lines, 'Sales, 2020'"),
         (("# made by hand\n# in May\n" + text()).encode(), "header: 2 lines, '# made by hand'"),
         (("Report,,\n" + text()).encode(), "header: 1 line, 'Report,,'"),
         (text(lineterminator="\r").encode(), None),
@@ -94,7 +94,7 @@ def test_what_is_passed_over_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ("a,b,\n1,2,\n3,4,x\n", r"row 2: 'x' stands below no name: name its column in the header"),
+        ("a,b,\n1,2,\n3,4,x\n", r"row 2: 'x' is in a column without a name: name the column in the header"),
         ("a,,b\n1,2,3\n", r"column 2 of 3 has no name in the header: give it one"),
         ("a,b\n1,2,3\n4,5,6\n7,8,9\n", r"row 1 has 3 cells, the header 2: .*Give its column a name in the header"),
         ("Title\na,b\n1,2\n3,4,5\n6,7\n", r"row \d has \d cells, the header \d"),

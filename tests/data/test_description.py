@@ -120,5 +120,5 @@ def test_long_tables_are_cut_short_in_the_report(described):
 
 
 def test_images_are_refused():
-    with pytest.raises(InputError, match="digits: is no table; those known are adult"):
+    with pytest.raises(InputError, match="digits: not a table; tables are adult"):
         data.describe("digits")

@@ -32,7 +32,7 @@ def test_it_prints_and_writes_a_schema(folder):
         ([], "--table: name one"),
         (["--table=shop.csv", "--out=shop.csv"], "--out=shop.csv: a name that ends in .yaml is needed"),
         (["--table=shop.csv", "--out=there.yaml"], "--out=there.yaml: is there already; give another name"),
-        (["--table=digits"], "digits: is no table"),
+        (["--table=digits"], "digits: not a table"),
         (["--table=none.csv"], "none.csv"),
         (["--table=shop.csv", "--target=churn"], "target 'churn' is not a column; did you mean churned?"),
     ],

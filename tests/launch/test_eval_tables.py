@@ -184,7 +184,7 @@ def test_a_bad_synthetic_file_is_one_clear_line(kind, folder, tmp_path):
     "name, content, message",
     [
         ("gone.csv", None, "gone.csv: no such file"),
-        ("images.npz", b"PK", "images.npz: is no table"),
+        ("images.npz", b"PK", "images.npz: not a table"),
         ("ragged.csv", b"a,b\n1,2\n1,2,3\n", "lacks the columns 'size'"),
         ("empty.csv", b"", "an empty file"),
         ("damaged.parquet", b"PAR1", "not a Parquet file"),

@@ -66,5 +66,5 @@ def test_operations_do_not_grow_with_the_columns(name):
 
 def test_more_columns_than_pairs_fit_are_refused():
     mixture.build(mixture.Config(), table(2))
-    with pytest.raises(InputError, match=r"compares every two columns, which have [\d,]+ coarse states together"):
+    with pytest.raises(InputError, match=r"counts all pairs of [\d,]+ states of the columns; at most"):
         mixture.build(mixture.Config(), table(1200))

@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from mixed import SPEC, assert_valid, mixed
 
 from synthjax.errors import InputError
@@ -188,3 +189,22 @@ def test_what_cannot_be_binned_is_said():
     for model in (independent, mixture, table_ar):
         with pytest.raises(InputError, match="model.bins=1"):
             model.Config(bins=1)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (7, 3), (64, 16), (90, 16), (101, 7), (12, 100)])
+def test_a_total_counts_each_row_once(count, size):
+    rows = np.random.default_rng(0).integers(1, 9, (count, 2)).astype(np.float32), np.ones(count, np.float32)
+    first, second = bins.total(lambda part: (part[0].sum(axis=0), part[1].sum()), rows, size)
+    np.testing.assert_array_equal(first, rows[0].sum(axis=0))
+    assert second == count
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_total_copies_no_rows_and_sends_none_to_another_device(devices):
+    if jax.device_count() < devices:
+        pytest.skip("needs four devices")
+    mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:devices])
+    rows = jax.ShapeDtypeStruct((10_004, 20), np.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
+    compiled = jax.jit(lambda x: bins.total(lambda part: jnp.sin(part).sum(axis=0), x, 500)).lower(rows).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 0.1 * 4 * 10_004 * 20 / devices
+    assert "all-gather" not in compiled.as_text() and "all-to-all" not in compiled.as_text()

@@ -1,4 +1,4 @@
-"""From the text of a table's columns to its schema: statistics per column, spellings, and the kind of each column."""
+"""Inference of a table's schema from text: statistics of its columns, checks of spellings, and kinds."""
 
 from synthjax.data.schema_inference.inference import CLASSES, class_order, infer
 from synthjax.data.schema_inference.statistics import ID_NAME

@@ -1,8 +1,8 @@
-"""The schema of a table, measured on its training rows in one pass, in memory that does not grow with the rows.
+"""Inference of a table's schema from its training rows, in one pass and in bounded memory.
 
-Every chunk is reduced to its distinct cells and their counts, column by column, before anything is parsed. A column
-that turns out to be of more than `statistics.DISTINCT` different numbers is no longer counted; of other columns at most
-`statistics.CATEGORIES` distinct cells are kept, those met only once going first, so that what is lost is rare anyway.
+Each column of a chunk is reduced to its distinct cells and their counts before they are parsed. If a column has more
+than `statistics.DISTINCT` different numbers, its cells are no longer counted. Of other columns, at most
+`statistics.CATEGORIES` distinct cells are kept; cells that occurred only once are dropped first.
 
     schema = infer([Chunk(cells, rows), ...], target="income")
     print(schema.report())
@@ -29,31 +29,39 @@ from synthjax.data.text_values import COMPACT, INFINITE, NUMBER, WEAK, Chunk, to
 from synthjax.errors import InputError
 
 CLASSES = 20
-"""Distinct whole numbers up to which an integer target is a class label; beyond, it is a quantity."""
+"""Maximum number of distinct integers of a target that is a class label; with more, it is numeric."""
 FEWEST = 6
-"""Different dates that are digits only at least, for numbers of so many are never all dates by chance."""
+"""A column of digits only is of dates if more than so many distinct numbers are all dates, which is no coincidence."""
 FEW = 31
-"""Different months or times of day that are still categories, if many rows share each."""
+"""Maximum number of distinct months or times of day in a column of categories, if many rows share each of them."""
 MANY = 20
-"""Fewest rows that let a column be called identifiers or free text."""
+"""Minimum number of rows of a column of identifiers or free text."""
 GROUP = 20
-"""Rows of one identifier at most, on average, for numbers to be identifiers by their name."""
+"""Maximum mean number of rows per identifier, for numbers that are identifiers because of the column's name."""
 SPARSE = 10
-"""Whole numbers in a column's range per different one, for a "number" of several rows to be that of a person."""
+"""Minimum ratio of a column's range to its distinct numbers, for a "number" with several rows to be an identifier."""
 SHARED = 500_000
-"""Numbers and dates shared by many rows that are kept of all columns together, at most 1,000 of each."""
+"""Maximum number of shared numbers and dates that are kept of all columns together; of a column at most 1,000."""
 SHARE = 1e-6
-"""Least share of a column's rows that hold a number for it to be kept as a shared one."""
+"""Minimum share of a column's rows that must have a number for it to be kept as a shared number."""
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
 _NUMBER_NAME = re.compile(r"(nr|nbr|no|number)$", re.I)
 _INFINITE = re.compile(INFINITE)
 
 
 class _Column(Tally):
-    """What a column is, by what is known of it."""
+    """Decides the kind of a column from its counts."""
 
     def field(self, min_count: int, target: bool, storage: str, most: int, where: object) -> Field:
-        """The column's field, without what `min_count` keeps back; at most so many shared numbers."""
+        """The column's field.
+
+        Args:
+            min_count: see `infer`.
+            target: whether this is the target.
+            storage: Arrow type in the Parquet file; "" for other files.
+            most: maximum number of shared numbers.
+            where: name of the file, for messages.
+        """
         if form := self._form_of_numbers(min_count):
             return self.respell(form).field(min_count, target, storage, most, where)
         if not _readable(storage) and self.forced.get("kind") != "text":
@@ -90,10 +98,10 @@ class _Column(Tally):
         return replace(field, **changes)
 
     def _form_of_numbers(self, min_count: int) -> Form | None:
-        """The form of all cells, where they are numbers that are not written as Python writes them."""
+        """The format of the cells, if all of them are numbers in a format that differs from Python's."""
         if "format" in self.forced or self.forced.get("kind", "integer") not in ("continuous", "integer"):
             return None
-        if not self.counts or self.pruned or (self.numbers == self.present and self.places != {0, 3}):
+        if not self.counts or self.pruned or (self.numbers == self.present and self.decimals != {0, 3}):
             return None
         if "kind" not in self.forced and len(self.counts) <= MANY and not self._erased(min_count):
             return None
@@ -101,6 +109,7 @@ class _Column(Tally):
         return form if form and form.fits(self.counts) else None
 
     def _kind(self, min_count: int, storage: str, where: object) -> Kind:
+        """The kind that the schema file gives, or the first that fits."""
         forced = self.forced.get("kind")
         distinct = len(self.counts) if self.counts is not None else self.present
         if forced or not self.present:
@@ -122,7 +131,7 @@ class _Column(Tally):
         return self._text_kind(distinct, min_count)
 
     def _dated(self, distinct: int, min_count: int, storage: str) -> bool:
-        """Whether cells that are all dates are nothing else: numbers, or categories where many rows share each."""
+        """Whether cells that are all dates are not better described as numbers or categories."""
         form = self.forms[0] if self.forms else ""
         if form not in WEAK or storage.startswith(("date", "time")):
             return True
@@ -131,7 +140,7 @@ class _Column(Tally):
         return distinct > FEW or self._erased(min_count)
 
     def _check_words(self, distinct: int, min_count: int, where: object) -> None:
-        """Raises InputError where cells that are taken for words were meant as numbers, dates or times."""
+        """Raises InputError if most cells of a column of words look like numbers, dates or times."""
         counts: Mapping[str, int] = self.counts or {}
         if distinct <= MANY:
             return
@@ -151,25 +160,27 @@ class _Column(Tally):
             raise self._odd(self.no_date, what, [], where)
 
     def _no_numbers(self) -> list[str]:
-        """Cells that are no numbers."""
+        """Distinct cells that are not numbers."""
         return [cell for cell in self.counts or () if not re.match(NUMBER, cell)]
 
     def _no_dates(self) -> list[str]:
-        """Cells that are no dates."""
+        """Distinct cells that are not dates."""
         cells = pa.array(self.counts or (), pa.string())
         return cells.filter(pa.array(np.isnan(to_seconds(cells, (self.forms or [""])[0])))).to_pylist()
 
     def _odd(
         self, found: tuple[int, str], what: str, odd: list[str], where: object, form: Form | None = None
     ) -> InputError:
+        """The error that cell `found`, and the cells `odd`, do not fit; see `spelling.odd_cell`."""
         said = {"format": form.example} if form else {}
         return odd_cell(where, found, self.name, what, odd, {**said, "missing": list(self.forced.get("missing", ()))})
 
     def _erased(self, min_count: int) -> bool:
-        """Whether most rows would end in RARE if the cells were categories."""
+        """Whether most rows would be merged into RARE if the cells were categories."""
         return 2 * sum(n for n in (self.counts or {}).values() if n >= max(min_count, 2)) < self.present
 
     def _numbers_and_infinities(self) -> bool:
+        """Whether all cells are numbers or infinities."""
         if self.counts is None:
             return True
         cells = pa.array(list(self.counts), pa.string())
@@ -178,7 +189,7 @@ class _Column(Tally):
         )
 
     def _checked(self, forced: Kind, where: object) -> Kind:
-        """A kind that a person chose, if the cells allow it."""
+        """The kind that the schema file gives; InputError if the cells do not fit it."""
         numbers = forced in ("continuous", "integer")
         bad = self.no_number or self.infinite if numbers else self.no_date
         like = f" like {self.forced['format']}" if "format" in self.forced else ""
@@ -195,6 +206,7 @@ class _Column(Tally):
         return forced
 
     def _number_kind(self) -> Kind:
+        """The kind of a column of numbers."""
         if not self.whole or self.scientific:
             return "continuous"
         low, high = self.number_ends.low[0], self.number_ends.high[-1]
@@ -202,7 +214,7 @@ class _Column(Tally):
         return "id" if dense or self._named(low, high) else "integer"
 
     def _named(self, low: float, high: float) -> bool:
-        """Whether whole numbers are identifiers by their name, each of one row or of a few."""
+        """Whether integers are identifiers because of the column's name; each must have one row, or a few."""
         distinct = self.present if self.counts is None else len(self.counts)
         if self.present < MANY or distinct < MANY or not self.named:
             return False
@@ -210,9 +222,12 @@ class _Column(Tally):
         return distinct == self.present or (self.present <= GROUP * distinct and sparse)
 
     def _text_kind(self, distinct: int, min_count: int) -> Kind:
-        """Categories, unless most rows hold a text of their own: identifiers if single words, each of them once."""
+        """The kind of a column of words.
+
+        They are categories if rows share them. Otherwise single words are identifiers, and longer texts free text.
+        """
         counts: Mapping[str, int] = self.counts or {}
-        kept = sum(counts.values())  # less than `present` where the rarest were no longer counted
+        kept = sum(counts.values())  # less than `present` if the rarest cells were dropped
         repeated = kept > 0.5 * self.present if self.pruned else distinct <= 0.5 * self.present
         single = all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in list(counts)[:1000])
         coded = single and sum(bool(re.search("[0-9]", cell)) for cell in counts) > 0.9 * len(counts)
@@ -224,7 +239,7 @@ class _Column(Tally):
         return "id" if own or (coded and self._erased(min_count)) else "categorical"
 
     def _numeric(self, field: Field, min_count: int, most: int, where: object) -> Field:
-        """The field of numbers or dates; a constant one, always missing, where too few rows have a value."""
+        """The field of numbers or dates. If too few rows have a value, it is constant and always missing."""
         dates = field.kind == "datetime"
         ends, counts = (self.date_ends, self.date_counts) if dates else (self.number_ends, self.number_counts)
         public = [self.forced.get(end) for end in ("min", "max")]
@@ -254,15 +269,16 @@ class _Column(Tally):
         )
 
     def _form(self, storage: str) -> str:
+        """The format of dates, without parts that all dates lack."""
         form = (self.forms or [""])[0]
-        if storage.startswith("time") and self.finest >= 1:  # written to the microsecond, whatever it means
+        if storage.startswith("time") and self.finest >= 1:  # as text it has microseconds, even if all are 0
             form = form[: form.index(" ")] if " " in form and self.finest == 86400 else form.replace(".%f", "")
         if "date" in self.unpadded:
             form = form.replace("%d", "%-d").replace("%m", "%-m")
         return form.replace("%H", "%-H").replace("%I", "%-I") if "hour" in self.unpadded else form
 
     def _categories(self, min_count: int) -> tuple[tuple[str, ...], tuple[int, ...], int]:
-        """Names by falling count, their counts, and how many were merged into RARE, which comes last."""
+        """Names by descending count, with RARE last; their counts; and how many categories were merged into RARE."""
         counts: Mapping[str, int] = self.counts or {}
         kept = sorted(((name, n) for name, n in counts.items() if n >= min_count), key=lambda pair: (-pair[1], pair[0]))
         rare = len(counts) - len(kept)
@@ -272,7 +288,7 @@ class _Column(Tally):
         return tuple(name for name, _ in kept), tuple(n for _, n in kept), rare
 
     def _identifiers(self, min_count: int, storage: str) -> dict[str, Any]:
-        """What a field says of identifiers."""
+        """The entries of a field that describe identifiers."""
         counts = self.counts if self.counts is not None and not self.pruned else {}
         if self.numbers == self.present and self.whole:
             look = identifiers.of_numbers(self.number_ends.low[0], self.number_ends.high[-1], self.present, storage)
@@ -283,7 +299,7 @@ class _Column(Tally):
 
 
 def _readable(storage: str) -> bool:
-    """Whether a column of a Parquet file holds values that are read, by its Arrow type."""
+    """Whether a column of a Parquet file has values that can be read, given its Arrow type."""
     return not re.match(
         r"(large_|fixed_size_)?(list|binary)|struct|map|union|dense_|sparse_|month_|extension|run_end", storage
     )
@@ -296,7 +312,6 @@ def infer(
     min_count: int = 5,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     tokens: tuple[str, ...] = MISSING,
-    classes: tuple[str, ...] | None = None,
     storage: Mapping[str, str] | None = None,
     where: object = "table",
 ) -> Schema:
@@ -304,43 +319,46 @@ def infer(
 
     Args:
         chunks: the rows, as text.
-        target: the column that is to be predicted.
-        min_count: fewest rows that must share a category or an extreme value; 1 gives everything away.
-        overrides: what a person says about columns (`schema.read_overrides`).
-        tokens: cells that say that a value is missing.
-        classes: order of the target's classes; default: alphabetical, numbers by value.
-        storage: column -> the Arrow type in which a Parquet file held it.
-        where: the file, for messages.
+        target: the column to predict.
+        min_count: minimum number of rows that must share a category or an extreme value for it to be stored; 1 stores
+            every value.
+        overrides: the entries of a schema file, see `schema.read_overrides`.
+        tokens: cells that mean that a value is missing.
+        storage: column -> Arrow type in the Parquet file.
+        where: name of the file, for messages.
+
+    Returns:
+        The schema. The target's classes are in alphabetical order, numbers by value.
 
     Raises:
-        InputError: no rows, a column that holds numbers and words, an infinity, a target that is absent, constant,
-            missing in some row, or of a class held by fewer than `min_count` rows.
+        InputError: there are no rows; a column contains numbers and words, or an infinity; or the target is not a
+            column, is constant or missing in some row, or has a class with fewer than `min_count` rows.
     """
     overrides = overrides or {}
-    tallies: dict[str, _Column] = {}
+    columns: dict[str, _Column] = {}
     for chunk in chunks:
-        if not tallies:
+        if not columns:
             names = chunk.cells.column_names
-            tallies = {name: _Column(name, overrides.get(name, {}), min_count, tokens) for name in names}
-        for name, tally in tallies.items():
-            tally.add(chunk.cells.column(name).combine_chunks(), chunk.rows)
-    if not tallies or not next(iter(tallies.values())).rows:
+            columns = {name: _Column(name, overrides.get(name, {}), min_count, tokens) for name in names}
+        for name, column in columns.items():
+            column.add(chunk.cells.column(name).combine_chunks(), chunk.rows)
+    if not columns or not next(iter(columns.values())).rows:
         raise fault(where, "has no rows")
     for name in [*overrides, *([target] if target else [])]:
-        check_known(name, tallies, where, "target" if name == target else "schema file:")
-    most = int(np.clip(SHARED // len(tallies), 32, 1000))
+        check_known(name, columns, where, "target" if name == target else "schema file:")
+    most = int(np.clip(SHARED // len(columns), 32, 1000))
     fields = [
-        tally.field(min_count, name == target, (storage or {}).get(name, ""), most, where)
-        for name, tally in tallies.items()
+        column.field(min_count, name == target, (storage or {}).get(name, ""), most, where)
+        for name, column in columns.items()
     ]
     if target:
-        index = list(tallies).index(target)
-        fields[index] = _target(fields[index], tallies[target], min_count, classes, where)
+        index = list(columns).index(target)
+        fields[index] = _target(fields[index], columns[target], min_count, where)
     return Schema(tuple(fields), target, min_count)
 
 
-def _target(field: Field, tally: _Column, min_count: int, classes: tuple[str, ...] | None, where: object) -> Field:
-    """The target's field with its classes in order, if it can be a target at all."""
+def _target(field: Field, column: _Column, min_count: int, where: object) -> Field:
+    """The target's field with its classes in order; InputError if the column cannot be a target."""
     where = f"{shown(where)}: target {shown(field.name)!r}"
     if field.kind in ("constant", "id", "text"):
         if field.suppressed:
@@ -351,7 +369,7 @@ def _target(field: Field, tally: _Column, min_count: int, classes: tuple[str, ..
         raise InputError(f"{where} is missing in {field.missing} rows: leave them out, or fill them in")
     if field.kind not in DISCRETE:
         return field
-    counts = dict(tally.counts or {})
+    counts = dict(column.counts or {})
     smallest = min(counts, key=lambda name: counts[name])
     if len(counts) < 2:
         raise InputError(f"{where} is always {shown(smallest)!r}: there is nothing to predict")
@@ -360,11 +378,11 @@ def _target(field: Field, tally: _Column, min_count: int, classes: tuple[str, ..
             f"{where}: class {shown(smallest)!r} has {counts[smallest]} training rows; classes of fewer than "
             f"{min_count} (min_count) would single people out: merge or drop it, or set min_count=1"
         )
-    order = list(classes or sorted(counts, key=class_order))
+    order = sorted(counts, key=class_order)
     return replace(field, categories=tuple(order), counts=tuple(counts[name] for name in order))
 
 
 def class_order(name: str) -> tuple[bool, float, str]:
-    """What classes are sorted by: numbers by value, then words."""
+    """Sort key of class names: numbers by value, then words."""
     number = bool(re.fullmatch(NUMBER, name))
     return (not number, float(name) if number else 0.0, name)

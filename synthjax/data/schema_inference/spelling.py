@@ -1,7 +1,7 @@
-"""Cells that people read as numbers or times and programs do not: they are told, not taken for words.
+"""Detection of cells that are meant as numbers or times but cannot be read as such.
 
-A column of numbers among which some cells are words, or of times in no form that is known, would become a categorical
-one, whose values are too rare to be given away: lost without a word.
+If some cells of a numeric column are words, or its times have an unknown format, the column would become categorical.
+Most of its values would then be too rare to be stored, and lost. So such cells are an error.
 """
 
 import re
@@ -14,7 +14,7 @@ from synthjax.data.text_values import NUMBER, cell_fault
 from synthjax.errors import InputError
 
 _LISTED = 8
-"""Cells that a message names at most."""
+"""Maximum number of cells in a message."""
 _TIMES = (
     r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp]\.?[Mm]\.?)?",
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}/\d{1,2}/\d\d)([ T].*)?",
@@ -27,13 +27,16 @@ _SEVERAL = 5
 
 
 def measured(counts: Mapping[str, int]) -> int:
-    """How many rows hold a cell that people read as a number, a date or a time of day, however it is spelt."""
+    """Number of rows with a cell that looks like a number, a date or a time of day in any format."""
     return sum(n for cell, n in counts.items() if _MEASURED.match(cell))
 
 
 def codes(counts: Mapping[str, int], erased: bool) -> bool:
-    """Whether cells are codes, which are no quantities: digits only, some with leading zeros, as those of postcodes; or
-    numbers beside several that have a letter, as those of diseases, unless most would be `erased` as categories."""
+    """Whether cells are codes, not quantities.
+
+    Codes are digits, some with leading zeros (postcodes), or numbers of which several have a letter in front (codes of
+    diseases); the latter only if they would not mostly be `erased` as categories.
+    """
     others = [cell for cell in counts if not re.match(NUMBER, cell)]
     if others and all(map(_CODE.match, others)):
         return all(map(str.isdigit, counts))
@@ -44,15 +47,15 @@ def codes(counts: Mapping[str, int], erased: bool) -> bool:
 def odd_cell(
     where: object, found: tuple[int, str], name: str, what: str, odd: list[str], said: dict[str, Any]
 ) -> InputError:
-    """The error that a cell is not what its column seems to hold, with the lines that settle it.
+    """The error that a cell does not fit its column, with entries of a schema file that resolve it.
 
     Args:
         where: the file.
-        found: row and text of the cell; a row below 0 is not known.
+        found: row number (negative if unknown) and text of the cell.
         name: of the column.
-        what: the cell is.
-        odd: all such cells; none if missing values are no explanation.
-        said: of the column so far, with `missing`.
+        what: describes the cell.
+        odd: all such cells; empty if they cannot be missing values.
+        said: the column's entry so far, with `missing`.
     """
     lines = []
     if odd and len(odd) <= _LISTED and all(len(cell) <= 64 for cell in odd):

@@ -1,4 +1,4 @@
-"""What is measured of a table's columns, chunk by chunk, before `infer` says what each of them is."""
+"""Statistics of a table's columns, collected chunk by chunk, from which `infer` decides their kinds."""
 
 import math
 import re
@@ -16,28 +16,28 @@ from synthjax.data.text_values import INFINITE, NUMBER, date_formats, missing_in
 
 _DIGITS = r"^(\d{6}|\d{8}|\d{12}|\d{14})$"
 DISTINCT = 1000
-"""Distinct numbers up to which a numeric column's values are counted one by one."""
+"""Maximum number of distinct numbers of a column whose cells are counted."""
 ID_NAME = re.compile(
     r"(^|[_\s.-])(id|ID|uuid|guid|UUID|GUID|nr|nbr|no|No|number)$|^id[_\s.-]|[a-z](I[dD]|Nr|No|Number)$", re.ASCII
 )
-"""Names of columns of identifiers."""
+"""Matches names of columns of identifiers."""
 CATEGORIES = 1_000_000
-"""Distinct cells of a column that are kept at most."""
+"""Maximum number of distinct cells of a column that are kept."""
 TRACKED = 1 << 15
-"""Different numbers of a column whose rows are counted at a time."""
+"""Maximum number of distinct numbers in `Frequent`."""
 LOOKS = 24
-"""Cells of a chunk that are looked at for the form of its dates."""
+"""Number of cells of a chunk that are examined to find the format of its dates."""
 
 
 class Extremes:
-    """The smallest and the greatest of all numbers seen, from which bounds of groups of `k` rows are taken."""
+    """The smallest and largest numbers so far, from which bounds are computed that at least `k` rows support."""
 
     def __init__(self, k: int):
         self.k = k
         self.low = self.high = np.empty(0)
 
     def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Distinct `values` (m,) f64, each seen `counts` times."""
+        """Adds distinct `values` (m,) f64, each with `counts` rows."""
         most = 3 * self.k  # a window of k after the first k - 1, and k repeats of its last number
         order = np.argsort(values)
         for end, name in ((order[:most], "low"), (order[::-1][:most], "high")):
@@ -46,10 +46,10 @@ class Extremes:
             setattr(self, name, kept[:most] if name == "low" else kept[-most:])
 
     def bounds(self) -> tuple[float, float, int] | None:
-        """A least and a greatest number that no fewer than `k` rows give away, and how many rows lie beyond them.
+        """Lower and upper bound, and the number of rows outside them; None if there are too few rows.
 
-        A bound is taken from the rows k to 2 k - 1 of its end: the first number that at least k rows share, or else
-        the mean of these rows. None: there are too few rows for that.
+        A bound is computed from rows k to 2 k - 1, counted from its end: the first number that at least k rows share,
+        or else the mean of these rows. So it is never the number of a few rows.
         """
         low, high = _bound(self.low, self.k), _bound(-self.high[::-1], self.k)
         if low is None or high is None:
@@ -63,7 +63,7 @@ class Extremes:
 
 
 def _bound(ordered: np.ndarray, k: int) -> tuple[float, bool] | None:
-    """The lower bound of increasing numbers, and whether at least `k` rows share it; see `Extremes.bounds`."""
+    """The lower bound of ascending numbers, and whether at least `k` rows share it; see `Extremes.bounds`."""
     values, counts = np.unique(ordered, return_counts=True)
     window = ordered[k - 1 : 2 * k - 1]
     for value in values[counts >= k]:
@@ -72,17 +72,17 @@ def _bound(ordered: np.ndarray, k: int) -> tuple[float, bool] | None:
     if len(window) < k:
         return None
     mean = float(window.mean())
-    if mean in values:  # of one row, by chance
+    if mean in values:  # by coincidence the number of a row
         following = values[values > mean]
         mean = (mean + float(following[0])) / 2 if len(following) else np.nextafter(mean, np.inf)
     return mean, False
 
 
 class Frequent:
-    """Numbers and how many rows hold each, in bounded memory.
+    """Frequent numbers and their counts, in bounded memory.
 
-    Beyond `limit` different numbers the least frequent are dropped and start anew if they come again. A count is then
-    what is certain: never more than the rows that hold the number.
+    If there are more than `limit` distinct numbers, the least frequent are dropped; they are counted from 0 if they
+    occur again. So a count is a lower bound of the number of rows.
     """
 
     def __init__(self, limit: int = TRACKED):
@@ -90,7 +90,7 @@ class Frequent:
         self.values, self.counts = np.empty(0), np.empty(0, np.int64)
 
     def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Distinct `values` (m,) f64, each seen `counts` times."""
+        """Adds distinct `values` (m,) f64, each with `counts` rows."""
         joined = np.concatenate([self.values, values + 0.0])  # -0 becomes 0
         self.values, owner = np.unique(joined, return_inverse=True)
         rows = np.concatenate([self.counts, counts]).astype(np.float64)
@@ -100,16 +100,18 @@ class Frequent:
             self.values, self.counts = self.values[kept], self.counts[kept]
 
     def shared(self, least: int, most: int, low: float, high: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """Numbers in [low, high] that at least `least` rows hold, increasing, at most `most`; their counts."""
+        """The at most `most` most frequent numbers in [low, high] that at least `least` rows have, ascending, and their
+        counts."""
         chosen = np.flatnonzero((self.counts >= least) & (self.values >= low) & (self.values <= high))
         chosen = np.sort(chosen[np.argsort(-self.counts[chosen], kind="stable")][:most])
         return tuple(self.values[chosen].tolist()), tuple(self.counts[chosen].tolist())
 
 
 class Tally:
-    """What is known of one column so far."""
+    """Statistics of one column so far."""
 
     def __init__(self, name: str, forced: Mapping[str, Any], min_count: int, tokens: tuple[str, ...]):
+        """Arguments as for `infer`; `forced` is the column's entry in the schema file."""
         self.name, self.forced = name, forced
         self.tokens = (*tokens, *forced.get("missing", ()))
         self.rows = self.present = self.numbers = self.dates = 0
@@ -125,7 +127,7 @@ class Tally:
         self.forms: list[str] | None = [forced["format"]] if dates else None
         self.unpadded: set[str] = set()
         self.digits = [99, 0]
-        self.places: set[int] = set()
+        self.decimals: set[int] = set()
         self.compact = True
         self.named = bool(ID_NAME.search(name))
         self.scientific = False
@@ -138,7 +140,7 @@ class Tally:
         self.number_counts, self.date_counts = Frequent(), Frequent()
 
     def add(self, cells: pa.Array, rows: np.ndarray) -> None:
-        """The column's cells in one chunk, and the rows' numbers."""
+        """Adds the column's cells in one chunk; `rows` are the row numbers."""
         self.rows += len(cells)
         pairs = pc.value_counts(cells)
         distinct, counts = pairs.field("values"), np.asarray(pairs.field("counts"))
@@ -152,7 +154,7 @@ class Tally:
         self._add(distinct, counts, cells, rows)
 
     def respell(self, form: Form) -> Self:
-        """The same column, its cells read as numbers of a form that all of them have."""
+        """The statistics of the same column, with its cells read as numbers of this format."""
         other = type(self)(self.name, {**self.forced, "format": form.example}, self.number_ends.k, self.tokens)
         cells = pa.array(self.counts or (), pa.string())
         other._add(cells, np.array(list((self.counts or {}).values())), cells, np.arange(len(cells)))
@@ -169,7 +171,7 @@ class Tally:
         self._count(distinct, counts, bool(numeric.all()))
 
     def _compact(self, distinct: pa.Array, before: int) -> bool:
-        """Whether numbers may be dates too: those of digits only, or of a form that a person gave."""
+        """Whether numbers may be dates as well: numbers of 6 to 14 digits, or with a format in the schema file."""
         if "format" in self.forced:
             return not self.form
         self.compact = (
@@ -209,8 +211,8 @@ class Tally:
         point = np.asarray(pc.find_substring(texts, "."))
         digits = np.where(point < 0, 0, np.asarray(pc.utf8_length(texts)) - point - 1)
         self.digits = [min(self.digits[0], int(digits.min())), max(self.digits[1], int(digits.max()))]
-        if len(self.places) < 3:
-            self.places |= set(np.unique(digits).tolist())
+        if len(self.decimals) < 3:
+            self.decimals |= set(np.unique(digits).tolist())
         powers = np.asarray(pc.match_substring_regex(texts, "[eE]"))
         plain = ~powers & (values != 0)
         if plain.any():  # digits before the point, or minus the zeros that follow it
@@ -224,7 +226,7 @@ class Tally:
 
     @property
     def power(self) -> str:
-        """How all numbers are written with a power of ten, ".2e" say, as `format` knows it; "": they are not."""
+        """The format, such as ".2e", if all numbers are in scientific notation; else ""."""
         return next(iter(self.powers)) if len(self.powers) == 1 else ""
 
     def _add_dates(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
@@ -232,7 +234,7 @@ class Tally:
         share = {form: int(counts[~np.isnan(seconds)].sum()) for form, seconds in parsed.items()}
         most = max(share.values(), default=0)
         if self.forms and most < 0.5 * counts.sum() and "format" not in self.forced:
-            # What came first may have been the odd ones out: most rows decide, in whatever order they come.
+            # The first rows may have been exceptions. The format of most rows is used, whatever their order.
             others = {form: to_seconds(distinct, form) for form in _candidates(distinct) if form not in parsed}
             fits = {form: int(counts[~np.isnan(seconds)].sum()) for form, seconds in others.items()}
             if (best := max(fits.values(), default=0)) > self.dates + most:
@@ -243,7 +245,7 @@ class Tally:
             return
         before = self.forms
         self.forms = [form for form in parsed if share[form] == most]
-        if before and "%z" in self.forms[0] and "%z" not in before[0]:  # so far all had one offset
+        if before and "%z" in self.forms[0] and "%z" not in before[0]:  # so far all dates had the same offset
             self._shift(-offset(before[0]))
         seconds = parsed[self.forms[0]]
         good = ~np.isnan(seconds)
@@ -263,12 +265,12 @@ class Tally:
             self.finest = min(self.finest, _finest(seconds[good]))
 
     def _shift(self, seconds: float) -> None:
-        """Moves all dates so far."""
+        """Adds `seconds` to all dates so far."""
         self.date_ends.low, self.date_ends.high = self.date_ends.low + seconds, self.date_ends.high + seconds
         self.date_counts.values = self.date_counts.values + seconds
 
     def _restart_dates(self) -> None:
-        """Forgets the dates of a form that few rows turned out to have; the first of them is now no date."""
+        """Discards the dates so far, whose format few rows have; the first of them no longer counts as a date."""
         self.no_date = min(filter(None, (self.no_date, self.first_date)), default=None)
         self.first_date, self.dates, self.finest = None, 0, 86400.0
         self.unpadded.clear()
@@ -280,7 +282,7 @@ class Tally:
             return
         wanted = self.forced.get("kind") in (*DISCRETE, "id")
         plain = (
-            self.numbers == self.present and self.places != {0, 3} and not self.named
+            self.numbers == self.present and self.decimals != {0, 3} and not self.named
         )  # else: points between thousands
         if numeric and not wanted and len(distinct) > DISTINCT and plain:
             self.counts = None
@@ -293,7 +295,7 @@ class Tally:
 
 
 def _candidates(distinct: pa.Array) -> list[str]:
-    """Forms of dates that fit some of the distinct cells; a few are looked at, from the first to the last."""
+    """Formats of dates that fit some of the distinct cells, of which LOOKS evenly spaced ones are examined."""
     looked = np.unique(np.linspace(0, len(distinct) - 1, LOOKS).astype(int))
     return list(
         dict.fromkeys(form for cell in distinct.take(pa.array(looked)).to_pylist() for form in date_formats(cell))
@@ -301,12 +303,12 @@ def _candidates(distinct: pa.Array) -> list[str]:
 
 
 def _finest(seconds: np.ndarray) -> float:
-    """Whether all are whole days, 86400, whole seconds, 1, or neither, 0."""
+    """The unit of the times: 86400 if all are whole days, 1 if all are whole seconds, else 0."""
     return next((step for step in (86400.0, 1.0) if not (seconds % step).any()), 0.0)
 
 
 def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarray) -> tuple[int, str] | None:
-    """Row and text of the first cell that is one of the `bad` distinct ones."""
+    """Row number and text of the first cell that is among the distinct cells marked as `bad`; None if none is."""
     if not bad.any():
         return None
     index = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
@@ -314,6 +316,6 @@ def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarra
 
 
 def _power(text: str) -> str:
-    """How `format` is asked to write a number as this text has it; "": there is no power of ten, or another way."""
+    """The format of a number in scientific notation, such as ".2e"; "" if the text is none, or of another format."""
     found = re.fullmatch(r"-?\d(?:\.(\d+))?([eE])[+-]\d\d+", text)
     return f".{len(found[1] or '')}{found[2]}" if found else ""
