@@ -24,8 +24,8 @@ def params(machine: Machine, seed: int = 0, scale: float = 1.0) -> Params:
     weights = [scale * rng.normal(size=pair) for pair in itertools.pairwise(machine.sizes)]
     biases = [scale * rng.normal(size=n) for n in machine.sizes]
     log_var = rng.normal(size=machine.sizes[0] if machine.units[0] == "gaussian" else ())
-    couplings, fields = (tuple(jnp.asarray(a, jnp.float32) for a in part) for part in (weights, biases))
-    return Params(couplings, fields, jnp.float32(log_var))
+    couplings, fields = (tuple(jnp.asarray(np.float32(a)) for a in part) for part in (weights, biases))
+    return Params(couplings, fields, jnp.asarray(np.float32(log_var)))
 
 
 def states(machine: Machine) -> list[np.ndarray]:

@@ -52,8 +52,6 @@ def watch():
 threading.Thread(target=watch, daemon=True).start()
 """
 SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
-CACHE_ALL = "from synthjax.launch import cli; cli.prepare_jax = lambda: None"
-"""A hook that leaves it to the environment what is cached."""
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +74,14 @@ def cache(tmp_path_factory):
 
 
 def caching(folder: Path) -> dict[str, str]:
-    return environment(JAX_COMPILATION_CACHE_DIR=str(folder), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
+    return environment(JAX_COMPILATION_CACHE_DIR=str(folder))
 
 
 @pytest.fixture(scope="module")
 def straight(train, cache, tmp_path_factory):
     """The run that nothing happened to."""
     workdir = tmp_path_factory.mktemp("straight")
-    code, _, err = finish(train(workdir, hook=CACHE_ALL), env=caching(cache))
+    code, _, err = finish(train(workdir), env=caching(cache))
     assert code == 0, err
     found = outcome(workdir)
     assert found["step"] == STEPS
@@ -225,7 +223,7 @@ def test_a_truncated_compilation_cache_is_no_fault(workdir, train, straight, cac
     shutil.copytree(cache, tmp_path / "cache")
     for entry in entries:
         (tmp_path / "cache" / entry.name).write_bytes(entry.read_bytes()[: entry.stat().st_size // 2])
-    code, _, err = finish(train(workdir, hook=CACHE_ALL), env=caching(tmp_path / "cache"))
+    code, _, err = finish(train(workdir), env=caching(tmp_path / "cache"))
     assert code == 0, err
     assert outcome(workdir) == straight
 

@@ -19,6 +19,7 @@ from synthjax.launch import distributed, runs
 LONGEST = 1000
 """Characters of an error's line at most: it may quote what a user gave, however long that is."""
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+LEAST_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def run(main: Callable[[], None], doc: str) -> NoReturn:
@@ -159,8 +160,9 @@ def told(main: Callable[[], None]) -> None:
 
 
 def prepare_jax() -> None:
-    """Points JAX's persistent compilation cache to a folder of this user's alone, unless the environment names one.
+    """Points JAX's persistent compilation cache to a folder of this user's alone, for what takes a second to compile.
 
+    What the environment says of either is kept.
     A compiled program is code: whoever may write the folder may run what they like, hence mode 0700.
     """
     if os.environ.get(CACHE_VARIABLE) is None:
@@ -172,4 +174,5 @@ def prepare_jax() -> None:
         except OSError:
             return  # a read-only home: every start compiles
         jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    if os.environ.get(LEAST_VARIABLE) is None:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
