@@ -1,5 +1,6 @@
 """The columns of a frame as arrays: numbers, codes, missing values; and arrays as columns again."""
 
+import calendar
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ _DIGITS = 9  # after the point, at most, of a column that counts as rounded
 _TIME_UNITS = (DAY, 3600.0, 60.0, 1.0)
 _MICROSECONDS = 1e6
 _FLOAT = 1e-14  # relative error of a decimal
+_MONTHS = {name[:k].lower(): i for i, name in enumerate(calendar.month_name) if i for k in (3, len(name))} | {"sept": 9}
 _GLANCE = 1000  # rows that are looked at before all are
 
 
@@ -159,6 +161,13 @@ class Columns:
             else:
                 raise InputError(f"column {name!r} holds {kind}, not numbers or dates")
         return self._numbers[name]
+
+    def months(self, name: str) -> np.ndarray:
+        """(n,) f64: `numbers`, or 1 to 12 where a column of text holds English names of months; NaN for other text."""
+        if self.kind(name) != "text":
+            return self.numbers(name)
+        codes, levels = self.codes(name)
+        return np.append([_MONTHS.get(str(level).strip().lower().rstrip("."), np.nan) for level in levels], np.nan)[codes]
 
     def codes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(n,) i64 codes, -1 where missing, and the values that they stand for: text, or f64."""

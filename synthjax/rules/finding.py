@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.25
 """Share of the rows that confirm, where none are handed in for that."""
-_KINDS = 10  # of candidates, each with its own count of tries
+_KINDS = 14  # of candidates, each with its own count of tries
 _FEWEST = 40  # rows of a table in which rules are looked for
 
 
@@ -83,10 +83,11 @@ class _Search:
         equations = self.kept("time", times.equations(sample))
         equations += self.kept("equation", _new(linear.equations(sample), equations))
         equations += self.kept("product", _new(products.equations(sample, _equations(equations)), equations))
+        ranges = self.kept("calendar", times.ranges(sample, equations))
         found = self.kept("determined", lookups.determined(sample, equations))
         # Of one shared key, such as the 0 among amounts, a condition says more.
-        known = equations + [rule for rule in found if isinstance(rule, Determined) and len(rule.table or ()) > 1]
-        known = _minimal(known)
+        known = equations + [rule for rule in found if isinstance(rule, Determined) and len(rule.table or ()) != 1]
+        known = [*_minimal(known), *ranges]
         known += self.kept("when", conditions.rules(sample, known))
         known += self.kept("bound", bounds.rules(sample, known))
         pairs = self.kept("order", orders.pairs(sample))

@@ -207,8 +207,8 @@ class Determined(Rule):
     target: str
     both: bool = False
     table: Table | None = None
-    """Combinations of keys and the value that goes with each, held together by `min_count` training rows at least; a
-    row with other keys keeps the rule. None: as most of the rows at hand have it."""
+    """Combinations of keys and the value that goes with each, held together by `min_count` training rows at least; of
+    rows with other keys the first says what goes with them. None: as most of the rows at hand have it."""
     back: Table | None = None
     """The other way, where it holds both ways."""
 

@@ -15,10 +15,7 @@ from synthjax.rules.columns import Columns, Draft, Form, joint, written
 from synthjax.rules.expressions import Expression, evaluate
 from synthjax.rules.kinds import Equation
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
-from synthjax.rules.tables import Cell, Table, cells
-
-RARE = "(rare)"
-"""Text in place of a value that may not be given away."""
+from synthjax.rules.tables import RARE, Cell, Table, cells, repeated
 
 Free = dict[str, Any]
 """The model's columns by name."""
@@ -141,6 +138,10 @@ class Looked:
                 values = np.where(known & ~(present & self.near), values, rest)
         if self.fill is not None:
             values = np.where([value is None for value in values], np.array([self.fill], object), values)
+        if not self.near:  # one value to all rows with keys that the table does not have
+            values = np.array(values, object)
+            rows, head = repeated(draft, self.keys, ~known & np.array([value is not None for value in values], bool))
+            values[rows] = values[head]
         draft.put(self.target, _array(values, self.form), self.form)
 
     def find(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
