@@ -27,7 +27,7 @@ BEYOND = 0.9
 _LEVEL, _UNSEEN_LEVEL = 1e-3, 0.05
 _SLACK = 1.6  # standard deviations that few unseen rows may stay below NEAR
 _LEAST_ROWS = 10
-_LOOSE, _PLAIN, _TRIVIAL = 0.1, 0.5, 0.99
+_LOOSE, _PLAIN, _EQUAL, _TRIVIAL = 0.3, 0.5, 0.9, 0.99
 _ROWS, _ROUNDS = 3000, 3  # of shuffling
 
 
@@ -113,7 +113,7 @@ def confirmed(
 def _most(rule: Rule, exact: bool) -> float:
     """The chance level above which a rule hardly says anything."""
     if isinstance(rule, Equation):
-        return _LOOSE if rule.loose else _PLAIN
+        return _LOOSE if rule.loose else _EQUAL if exact else _PLAIN
     if isinstance(rule, Determined):
         return _TRIVIAL if exact else _PLAIN
     return 1.0

@@ -167,7 +167,9 @@ class Columns:
         if self.kind(name) != "text":
             return self.numbers(name)
         codes, levels = self.codes(name)
-        return np.append([_MONTHS.get(str(level).strip().lower().rstrip("."), np.nan) for level in levels], np.nan)[codes]
+        return np.append([_MONTHS.get(str(level).strip().lower().rstrip("."), np.nan) for level in levels], np.nan)[
+            codes
+        ]
 
     def codes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(n,) i64 codes, -1 where missing, and the values that they stand for: text, or f64."""

@@ -71,7 +71,7 @@ def repeated(columns: Columns, keys: tuple[str, ...], rows: np.ndarray) -> tuple
     for key in keys:
         codes, levels = columns.codes(key)
         parts.append(codes)
-        rows = rows & np.append([level != RARE for level in levels], False)[codes]
+        rows = rows & np.array([*(level != RARE for level in levels), False], bool)[codes]
     own = np.flatnonzero(rows)
     if not len(own):
         return own, own

@@ -89,12 +89,14 @@ def keys(sample: Sample) -> list[Unique]:
     single = {i for (i,) in found}
     rounded = [kind == "text" or sample.columns.unit(name) > 0 for name, kind in sample.kinds.items()]
     full = (codes >= 0).mean(axis=0) > 1 - _REPEATED
-    usable = [i for i in np.argsort(-sizes) if full[i] and rounded[i] and i not in single and sizes[i] < n][:_UNIQUE_KEYS]
+    usable = [i for i in np.argsort(-sizes) if full[i] and rounded[i] and i not in single and sizes[i] < n][
+        :_UNIQUE_KEYS
+    ]
     sample.count("unique", len(names) + len(usable) ** 2 / 2)
     for a, b in combinations(sorted(usable), 2):
-        if n**0.25 <= max(sizes[a], sizes[b]) and n < sizes[a] * sizes[b] <= 20 * n * n:
-            if len(joint([codes[:, a], codes[:, b]])[1]) == n:
-                found.append((a, b))
+        enough = n**0.25 <= max(sizes[a], sizes[b]) and n < sizes[a] * sizes[b] <= 20 * n * n
+        if enough and len(joint([codes[:, a], codes[:, b]])[1]) == n:
+            found.append((a, b))
     for anchor in usable[:_ANCHORS]:
         key = _grown(codes, anchor, usable, sample)
         if key and not any(set(other) <= set(key) for other in found):

@@ -12,7 +12,7 @@ import numpy as np
 from synthjax.rules.chance import BEYOND, log_tail
 from synthjax.rules.columns import joint
 from synthjax.rules.kinds import Determined, Rule, Seen
-from synthjax.rules.search.sample import Sample
+from synthjax.rules.search.sample import Sample, tied
 
 _CONFLICTS = 0.03  # of neighbours, at most
 _LEAST_PAIRS = 15
@@ -152,12 +152,12 @@ def _both_ways(found: list[Determined], sample: Sample) -> list[Determined]:
 def seen(sample: Sample, known: Iterable[Rule]) -> list[Seen]:
     """Pairs of columns of which few combinations occur, and that no rule ties already."""
     names, codes, sizes, n = list(sample.kinds), sample.codes, sample.levels, len(sample)
-    tied = {frozenset(pair) for rule in known for pair in combinations(rule.names, 2)}
+    together = tied(known)
     usable = [i for i in np.argsort(-sizes) if 3 <= sizes[i] <= min(_PAIR_LEVELS, n // 20)][:_KEYS]
     found = []
     sample.count("seen", len(usable) ** 2 / 2)
     for a, b in combinations(sorted(usable), 2):
-        if frozenset((names[a], names[b])) in tied:
+        if frozenset((names[a], names[b])) in together:
             continue
         covered = _coverage(codes[:, a], codes[:, b])
         if covered is not None and covered <= _COVERED and not _measured(sample, a, b) and not _measured(sample, b, a):
