@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
 from synthjax.rules import expressions
 from synthjax.rules.chance import level
 from synthjax.rules.columns import Columns, Form, joint
-from synthjax.rules.expressions import Call, Expression, Name, combination, evaluate, linear, spelt
+from synthjax.rules.expressions import Call, Expression, Name, Number, combination, evaluate, linear, spelt
 from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
 from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Step, typical
@@ -158,6 +159,10 @@ class Builder:
         return step
 
     def _order(self, low: Expression, strict: bool, high: Expression, rule: Order) -> None:
+        if high == Number(1.0) and rule.exact and not isinstance(low, Name) and self._signs(expressions.names(low)):
+            for one, other in combinations(expressions.names(low), 2):
+                self._corrected((Compare(one, "==", 1.0),), Compare(other, "==", 0.0))
+            return
         # What independent columns would mostly keep is better corrected: a gap would blur what the column holds.
         tight = level(Order((low, high), ("<=",)), self.columns) <= _LOOSE
         for target, bound, upper in ((high, low, False), (low, high, True)):
@@ -174,6 +179,9 @@ class Builder:
                 return
         if rule.exact:
             self._bound(low, strict, high)
+
+    def _signs(self, names: tuple[str, ...]) -> bool:
+        return all(set(self.columns.codes(name)[1].tolist()) <= {0.0, 1.0} for name in names)
 
     def _comparable(self, name: str, inputs: set[str]) -> bool:
         """Whether a bound is of the column's kind and no finer, so that rounding it breaks nothing."""

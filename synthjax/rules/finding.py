@@ -38,6 +38,7 @@ HELD_OUT = 0.25
 """Share of the rows that confirm, where none are handed in for that."""
 _KINDS = 14  # of candidates, each with its own count of tries
 _FAINT = 0.95  # chance level
+_REPEATED = 10  # keys
 _FEWEST = 40  # rows of a table in which rules are looked for
 
 
@@ -100,7 +101,7 @@ class _Search:
         ranges = self.kept("calendar", times.ranges(sample, equations))
         found = self.kept("determined", lookups.determined(sample, equations))
         # Of one shared key, such as the 0 among amounts, a condition says more.
-        known = equations + [rule for rule in found if isinstance(rule, Determined) and len(rule.table or ()) != 1]
+        known = equations + [rule for rule in found if isinstance(rule, Determined) and not _of_one_key(rule, sample)]
         known = [*_minimal(known), *ranges]
         known += self.kept("when", conditions.rules(sample, [rule for rule in known if not _faint(rule)]))
         known += self.kept("bound", bounds.rules(sample, known))
@@ -109,7 +110,7 @@ class _Search:
         twos = [rule for rule in pairs if isinstance(rule, Order)]
         sums = self.kept("sum", sums_.bounded(sample, twos, known))
         known += orders.chained(orders.reduced(twos, _equations(known), sample))
-        known += sums
+        known = [rule for rule in known if not sums_.implied(rule, sums)] + sums
         known += self.kept("seen", lookups.seen(sample, known))
         known += self.kept("grid", grids.lattices(sample, known))
         known += self.kept("unique", grids.keys(sample))
@@ -130,6 +131,12 @@ def _shared(rule: Rule, columns: Columns, min_count: int) -> bool:
     values = [part for part in parts if isinstance(part, Compare)]
     own = [replace(part, operator="==") for part in values if part.operator == "==" or part.value != 0]
     return all((held := part.test(columns).sum()) >= min_count or not held for part in own)
+
+
+def _of_one_key(rule: Determined, sample: Sample) -> bool:
+    """Whether one key says all that a rule says, and hardly any other repeats."""
+    repeated = np.bincount(sample.columns.codes(rule.keys[0])[0] + 1)[1:] > 1
+    return len(rule.table or ()) == 1 and repeated.sum() <= _REPEATED
 
 
 def _faint(rule: Rule) -> bool:

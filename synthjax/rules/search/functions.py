@@ -20,6 +20,7 @@ _FORMS: tuple[Callable[[Expression], Expression], ...] = (
 _GOOD = 0.97
 _GLANCE = 60  # rows that settle most pairs
 _LEVELS = 3  # different values of the result, at least
+_UNITS = 10  # in its spread, at least
 
 
 def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
@@ -48,6 +49,7 @@ def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
                 rate, covered = sample.rate(rule), sample.coverage(rule)
                 levels = len(np.unique(matrix[place][full[place]]))
                 order = (round(rate, 2), covered, -rank)
-                if rate >= _GOOD and levels >= _LEVELS and (target not in best or order > best[target][0]):
+                fine = levels >= _LEVELS and sample.spread(target) >= _UNITS * units[place]
+                if fine and rate >= _GOOD and (target not in best or order > best[target][0]):
                     best[target] = order, rule
     return [rule for _, rule in best.values()]

@@ -1,4 +1,4 @@
-"""Grids of numbers, for all rows or under a condition (`tariff == 1 => fare % 0.5 = 0`), and keys of 1 to 6 columns."""
+"""Grids of numbers, for all rows or under a condition (`tariff == 1 => fare % 0.5 = 0`), and keys of 1 to 3 columns."""
 
 import math
 from itertools import combinations
@@ -20,8 +20,9 @@ _TRIED = 2000  # pairs of a number and a condition, at most
 _GLANCE = 20  # rows that settle most pairs
 _WIDE = 5  # units, of a step under a condition
 _SURE = 12.0  # -log of the chance that so many different values lie on a grid
-_UNIQUE_KEYS, _ANCHORS, _LONGEST = 40, 5, 6
-_REPEATED = 0.005  # share of rows that repeat a key, at most
+_UNIQUE_KEYS, _THREES = 40, 16  # columns of which pairs and threes are tried
+_GLANCED = 500
+_SPREAD = 20
 
 
 def lattices(sample: Sample, known: list[Rule]) -> list[When]:
@@ -42,7 +43,8 @@ def lattices(sample: Sample, known: list[Rule]) -> list[When]:
         sample.count("grid", len(_STEPS) + 1)
         whole = _grid(steps[present])
         if whole and math.log(whole[0]) * (len(np.unique(steps[present])) - 1) > _SURE:
-            found.append(When((), _multiple(name, whole, unit)))
+            wider = _near_grid(steps[present], whole[0])
+            found += [When((), _multiple(name, grid, unit)) for grid in (whole, wider) if grid]
             continue
         for other in small[:most]:
             if other == name:
@@ -66,9 +68,12 @@ def _grid(steps: np.ndarray) -> tuple[int, int] | None:
     if len(steps) < _LEAST_ROWS or len(np.unique(steps)) < _LEAST_LEVELS:
         return None
     common = int(np.gcd.reduce(steps - steps[0]))
-    if common > 1:
-        return common, int(steps[0] % common)
-    for step in sorted(_STEPS, reverse=True):
+    return (common, int(steps[0] % common)) if common > 1 else _near_grid(steps, 1)
+
+
+def _near_grid(steps: np.ndarray, common: int) -> tuple[int, int] | None:
+    """Step and offset of the widest grid with a step that is a multiple of `common`, and on which nearly all lie."""
+    for step in sorted((step for step in _STEPS if step > common and step % common == 0), reverse=True):
         offsets = steps % step
         offset = int(np.bincount(offsets).argmax())
         on = offsets == offset
@@ -88,18 +93,18 @@ def keys(sample: Sample) -> list[Unique]:
     found: list[tuple[int, ...]] = [(i,) for i, name in enumerate(names) if _single(sample, name)]
     single = {i for (i,) in found}
     rounded = [kind == "text" or sample.columns.unit(name) > 0 for name, kind in sample.kinds.items()]
-    full = (codes >= 0).mean(axis=0) > 1 - _REPEATED
+    full = np.all(codes >= 0, axis=0).tolist()
     usable = [i for i in np.argsort(-sizes) if full[i] and rounded[i] and i not in single and sizes[i] < n][
         :_UNIQUE_KEYS
     ]
     sample.count("unique", len(names) + len(usable) ** 2 / 2)
     for a, b in combinations(sorted(usable), 2):
-        enough = n**0.25 <= max(sizes[a], sizes[b]) and n < sizes[a] * sizes[b] <= 20 * n * n
-        if enough and len(joint([codes[:, a], codes[:, b]])[1]) == n:
+        if n**0.25 <= max(sizes[a], sizes[b]) and _is_key(codes, (a, b), sizes):
             found.append((a, b))
-    for anchor in usable[:_ANCHORS]:
-        key = _grown(codes, anchor, usable, sample)
-        if key and not any(set(other) <= set(key) for other in found):
+    whole = [i for i in usable if sample.kinds[names[i]] != "number" or sample.columns.unit(names[i]) >= 1][:_THREES]
+    sample.count("unique", len(whole) ** 3 / 6)
+    for key in combinations(sorted(whole), 3):
+        if not any(set(other) <= set(key) for other in found) and _is_key(codes, key, sizes):
             found.append(key)
     return [Unique(tuple(names[i] for i in key)) for key in found]
 
@@ -114,25 +119,11 @@ def _single(sample: Sample, name: str) -> bool:
     return len(np.unique(numbers)) == len(numbers) >= 0.9 * len(sample) and len(numbers) ** 2 > 2 * _SURE * places
 
 
-def _grown(codes: np.ndarray, anchor: int, usable: list[int], sample: Sample) -> tuple[int, ...] | None:
-    """The shortest key that grows from a column by the one that leaves fewest rows alike; None: none is that short."""
-    key, rows = [anchor], np.arange(len(codes))
-    while True:
-        group, first = joint([codes[rows, i] for i in key])
-        alike = len(rows) - len(first)
-        if alike <= _REPEATED * len(codes):
-            break
-        rows = rows[np.bincount(group)[group] > 1]
-        others = [i for i in usable if i not in key]
-        if len(key) == _LONGEST or not others:
-            return None
-        sample.count("unique", len(others))
-        left = [len(rows) - len(joint([codes[rows, j] for j in (*key, i)])[1]) for i in others]
-        if min(left) > 0.9 * alike:
-            return None
-        key.append(others[int(np.argmin(left))])
-    for i in sorted(key, key=lambda i: sample.levels[i]):
-        rest = [j for j in key if j != i]
-        if rest and len(codes) - len(joint([codes[:, j] for j in rest])[1]) <= _REPEATED * len(codes):
-            key = rest
-    return tuple(sorted(key)) if len(key) > 1 else None
+def _is_key(codes: np.ndarray, key: tuple[int, ...], sizes: np.ndarray) -> bool:
+    """Whether no two rows have the same values, though so many might, were they combined by chance."""
+    n = len(codes)
+    possible = float(np.prod(sizes[list(key)].astype(float)))
+    for rows in (min(n, _GLANCED), n):
+        if len(joint([codes[:rows, i] for i in key])[1]) < rows:
+            return False
+    return n < possible <= _SPREAD * n * n

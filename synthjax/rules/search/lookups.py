@@ -16,7 +16,7 @@ from synthjax.rules.search.sample import Sample, tied
 
 _CONFLICTS = 0.03  # of neighbours, at most
 _LEAST_PAIRS = 15
-_HEAVY = 0.02  # share of the repeats of a number that are those of one value, at most
+_HEAVY, _OFTEN = 0.02, 10  # share, or number, of the repeats of a number that are those of one value, at most
 _KEYS = 40  # columns that pairs of keys are formed of, at most
 _WIDE, _GLANCE = 100, 500  # columns of a wide table; rows that are looked at first
 _PAIR_LEVELS = 300
@@ -64,7 +64,7 @@ def _named(sample: Sample, name: str) -> bool:
     if sample.columns.unit(name) < 1:
         return False
     counts = np.bincount(sample.columns.codes(name)[0] + 1)[1:]
-    return bool(counts.max() - 1 <= _HEAVY * np.sum(counts - 1))
+    return bool(counts.max() - 1 <= max(_HEAVY * np.sum(counts - 1), _OFTEN))
 
 
 def _by_two(sample: Sample, conflict: np.ndarray, agree: np.ndarray, single: set, explained: set) -> list[Determined]:

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from synthjax.rules.expressions import Binary, Expression, Name, Number
-from synthjax.rules.kinds import Order, Rule
+from synthjax.rules.kinds import Order, Rule, When
 from synthjax.rules.search.sample import Sample
 
 _PARTS = 20  # columns below one bound that are looked at
@@ -35,6 +35,14 @@ def bounded(sample: Sample, pairs: Iterable[Order], known: Iterable[Rule]) -> li
         found += [_order(terms, Name(high)) for terms in _sets(sample, parts, high, tied)]
     signs = [name for name in sample.numeric if _is_sign(sample, name)]
     return found + [_order(terms, Number(1.0)) for terms in _sets(sample, signs, None, tied) if len(terms) > 2]
+
+
+def implied(rule: Rule, sums: Iterable[Rule]) -> bool:
+    """Whether a rule says of two columns, of which one is 1 at most, that the other is then 0."""
+    if not isinstance(rule, When) or len(rule.names) != 2:
+        return False
+    of_signs = (other for other in sums if isinstance(other, Order) and isinstance(other.terms[1], Number))
+    return rule.text.endswith(" == 0") and any(set(rule.names) <= set(other.names) for other in of_signs)
 
 
 def _is_sign(sample: Sample, name: str) -> bool:
