@@ -30,6 +30,8 @@ class Form:
     unit: float = 0.0
     """Distance between neighbouring numbers, 10 ** -digits; of dates, in seconds; 0: not rounded."""
     dtype: str = "object"
+    single: bool = False
+    """Whether numbers that are not rounded were kept in f32, and are written with at most 15 digits."""
 
     @property
     def digits(self) -> int | None:
@@ -38,6 +40,8 @@ class Form:
 
     def rounded(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers (n,) f64 rounded to the column's unit; halves away from 0, as accounts do."""
+        if self.single:
+            return np.array([float(f"{number:.15g}") for number in numbers.astype(np.float32)])
         if not self.unit:
             return numbers
         size = np.abs(numbers)
@@ -178,6 +182,8 @@ class Columns:
 
             kind = self.kind(name)
             values: Any = self.numbers(name) if kind in ("number", "date") else self.series(name)
+            if kind == "number" and self.unit(name) < 1:  # 69.28999999999999 is 69.29
+                values = Form(kind, self.unit(name)).rounded(values)
             if kind == "text" and pd.api.types.is_object_dtype(values.dtype):  # may hold anything
                 values = values.map(str, na_action="ignore")
             codes, levels = pd.factorize(values)
@@ -204,7 +210,8 @@ class Columns:
     def form(self, name: str) -> Form:
         """How the column is written."""
         kind, dtype = self.kind(name), str(self.series(name).dtype)
-        return Form(kind, self.unit(name) if kind in ("number", "date") else 0.0, dtype)
+        unit = self.unit(name) if kind in ("number", "date") else 0.0
+        return Form(kind, unit, dtype, kind == "number" and not unit and _is_single(self.numbers(name)))
 
 
 def _on_grid(numbers: np.ndarray, unit: float) -> bool:
@@ -214,6 +221,16 @@ def _on_grid(numbers: np.ndarray, unit: float) -> bool:
     if numbers.size and np.abs(numbers).max() / unit > 2.0**52:
         return False
     return bool(np.all(np.abs(np.rint(numbers / unit) / round(1 / unit) - numbers) <= _FLOAT * np.abs(numbers)))
+
+
+def _is_single(numbers: np.ndarray) -> bool:
+    """Whether numbers are those of f32, but for digits after the 15th."""
+    for part in (numbers[:_GLANCE], numbers):
+        part = part[~np.isnan(part)]
+        with np.errstate(over="ignore"):
+            if not np.all(np.abs(part.astype(np.float32) - part) <= _FLOAT * np.abs(part)):
+                return False
+    return bool(len(part))
 
 
 def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """What a `Plan` does with a column: each step takes one from the rows that a model sees, or corrects it afterwards.
 
 `encode` sees whole rows and says what stands for a column in the model's rows; `decode` writes the step's columns once
-those that they depend on are there. `Masked` and `Bounded` only correct: the model sees their columns as they are.
+those that they depend on are there. `Masked`, `Bounded` and `Shared` only correct: the model sees their columns as they
+are.
 """
 
 import math
@@ -278,6 +279,33 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A column that has one value in all rows of a key, mostly that of the first; the model sees it as it is."""
+
+    keys: tuple[str, ...]
+    target: str
+    form: Form
+    table: Table = ()
+    """The value of keys that `min_count` training rows have."""
+
+    @property
+    def inputs(self) -> set[str]:  # noqa: D102
+        return set(self.keys)
+
+    @property
+    def targets(self) -> tuple[str, ...]:  # noqa: D102
+        return (self.target,)
+
+    def decode(self, draft: Draft) -> None:  # noqa: D102
+        values, there = _cells(draft, self.target), ~draft.missing(self.target)
+        found, known = Looked(self.target, self.keys, self.table, self.form).find(draft)
+        values[known & there] = found[known & there]
+        rows, head = repeated(draft, self.keys, ~known & there)
+        values[rows] = values[head]
+        draft.put(self.target, _array(values, self.form), self.form)
+
+
+@dataclass(frozen=True)
 class Bounded:
     """A number that is moved to where an order needs it; the model sees it as it is."""
 
@@ -315,7 +343,7 @@ class Bounded:
 
 
 Base = Computed | Looked | Joint
-Step = Base | Masked | Bounded
+Step = Base | Masked | Bounded | Shared
 
 
 def typical(columns: Columns, name: str, rows: np.ndarray, min_count: int) -> Cell:

@@ -74,7 +74,7 @@ def _threshold(sample: Sample, name: str, numbers: np.ndarray, met: np.ndarray, 
     last = int(exact[-1]) if len(exact) else -1
     last = int(near[-1]) if near[-1] + 1 > _GAIN * (last + 1) else last
     after = met[last + 1 : last + 1 + max(least, (last + 1) // 20)]
-    if last + 1 < least or len(after) < _LEAST_ROWS / 2 or after.mean() > _AFTER:
+    if last + 1 < least or numbers[0] == numbers[last] or len(after) < _LEAST_ROWS / 2 or after.mean() > _AFTER:
         return None
     bound = cut(sample, name, float(numbers[last]), float(numbers[last + 1]), strict=True)
     return When((bound,), claim) if bound else None
