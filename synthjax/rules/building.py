@@ -2,20 +2,23 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
 from synthjax.rules import expressions
 from synthjax.rules.chance import level
 from synthjax.rules.columns import Columns, Form, joint
-from synthjax.rules.expressions import Call, Expression, Name, combination, evaluate, linear, spelt
+from synthjax.rules.expressions import Call, Expression, Name, Number, combination, evaluate, linear, spelt
 from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
-from synthjax.rules.predicates import Compare, Missing, Predicate
-from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Step, typical
+from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
+from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Shared, Step, typical
 from synthjax.rules.tables import Table, cells
 
 _ENFORCED = 0.995
 """Share of rows from which on a condition that holds nearly is held always."""
+_KNOWN = 0.1
+"""Share of rows that a table has the keys of, from which on a column is looked up."""
 _LOOSE = 0.9
 """Share of rows that keep an order by chance, from which on it is kept by correction."""
 
@@ -28,6 +31,7 @@ class Builder:
         self.bases: dict[str, Base] = {}
         self.gaps: set[str] = set()
         self.masks: dict[str, list[Step]] = {}
+        self.shared: list[Determined] = []
         self.inputs: dict[str, set[str]] = {}
         self.taken = set(columns.names)
 
@@ -50,6 +54,10 @@ class Builder:
     def ordered(self) -> tuple[Step, ...]:
         """All steps, each after those of the columns that it needs."""
         done: dict[str, None] = {}
+
+        for rule in self.shared:
+            if self._free(rule.target) and not self._circle(rule.target, set(rule.keys)):
+                self._mask(Shared(rule.keys, rule.target, self.columns.form(rule.target), rule.table or ()))
 
         def visit(name: str) -> None:
             if name not in done:
@@ -92,7 +100,7 @@ class Builder:
             self.bases[name] = step
             self.inputs.setdefault(name, set()).update(step.inputs)
 
-    def _mask(self, step: Masked | Bounded) -> None:
+    def _mask(self, step: Masked | Bounded | Shared) -> None:
         (name,) = step.targets
         self.masks.setdefault(name, []).append(step)
         self.inputs.setdefault(name, set()).update(step.inputs)
@@ -158,6 +166,10 @@ class Builder:
         return step
 
     def _order(self, low: Expression, strict: bool, high: Expression, rule: Order) -> None:
+        if high == Number(1.0) and rule.exact and not isinstance(low, Name) and self._signs(expressions.names(low)):
+            for one, other in combinations(expressions.names(low), 2):
+                self._corrected((Compare(one, "==", 1.0),), Compare(other, "==", 0.0))
+            return
         # What independent columns would mostly keep is better corrected: a gap would blur what the column holds.
         tight = level(Order((low, high), ("<=",)), self.columns) <= _LOOSE
         for target, bound, upper in ((high, low, False), (low, high, True)):
@@ -174,6 +186,9 @@ class Builder:
                 return
         if rule.exact:
             self._bound(low, strict, high)
+
+    def _signs(self, names: tuple[str, ...]) -> bool:
+        return all(set(self.columns.codes(name)[1].tolist()) <= {0.0, 1.0} for name in names)
 
     def _comparable(self, name: str, inputs: set[str]) -> bool:
         """Whether a bound is of the column's kind and no finer, so that rounding it breaks nothing."""
@@ -222,6 +237,9 @@ class Builder:
     # --- values
 
     def _determined(self, rule: Determined) -> None:
+        if not rule.both and rule.exact and not self._mostly_known(rule):
+            self.shared.append(rule)
+            return
         ways = [(rule.keys, rule.target, rule.table, rule.back)]
         if rule.both:
             ways.append(((rule.target,), rule.keys[0], rule.back, rule.table))
@@ -229,6 +247,11 @@ class Builder:
             if self._free(target) and not self._circle(target, set(keys)) and target not in self.masks:
                 self._base(self._looked(rule, keys, target, table or (), back if rule.both else None))
                 return
+
+    def _mostly_known(self, rule: Determined) -> bool:
+        """Whether a table has the keys of most rows."""
+        step = Looked(rule.target, rule.keys, rule.table or (), self.columns.form(rule.target))
+        return bool(step.find(self.columns)[1].mean() >= _KNOWN)
 
     def _looked(self, rule: Determined, keys: tuple[str, ...], target: str, table: Table, back: Table | None) -> Looked:
         columns = self.columns
@@ -283,6 +306,9 @@ class Builder:
         """A mask, if the column may be corrected: it is free, or becomes missing."""
         name, inputs = claim.name, {part.name for part in conditions}
         allowed = self._free(name) or (isinstance(claim, Missing) and not unless and name not in self.keep)
+        allowed |= (
+            isinstance(claim, Multiple) and name not in self.bases
+        )  # the nearest number on a grid is no other one
         if not allowed or isinstance(self.bases.get(name), Joint) or self._circle(name, inputs):
             return False
         met, fits = np.ones(len(self.columns), bool), claim.test(self.columns)
@@ -307,6 +333,8 @@ def _sorted(masks: list[Step]) -> list[Step]:
     """Values first, then grids and bounds, at last what makes cells missing."""
 
     def rank(step: Step) -> int:
+        if isinstance(step, Shared):
+            return 4
         if isinstance(step, Bounded):
             return 2
         if isinstance(step, Masked) and isinstance(step.claim, Missing):

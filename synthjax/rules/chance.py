@@ -1,12 +1,14 @@
 """Whether a rule counts: it holds on the rows that it was found on and on unseen ones, and chance does not explain it.
 
 Chance is what is left of the rule when its columns are shuffled, each by itself: the share of rows that keep it then,
-given the marginals. A rule counts if, on both sets of rows,
+given the marginals. Of a key, one column is shuffled, the one that makes the key; of a rule of one column, numbers are
+drawn evenly between its least and its greatest. A rule counts if, on both sets of rows,
 
     - at least 99 % of the rows of which it says something keep it (of few unseen rows: not significantly less),
     - (rate - chance) / (1 - chance), the agreement beyond chance, is at least .9 (as Cohen's kappa), and
     - so many rows would keep it by chance with a probability below .001 (unseen rows: .05), divided by the number of
       rules that were tried (Bonferroni). The binomial tail is bounded by exp(-n KL(rate, chance)), after Chernoff.
+      What few unseen rows lack in probability, though not below .05 itself, the training rows may make up for.
 """
 
 import dataclasses
@@ -15,8 +17,8 @@ import math
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Determined, Equation, Evidence, Rule
+from synthjax.rules.columns import Columns, Form
+from synthjax.rules.kinds import Determined, Equation, Evidence, Rule, Unique
 
 NEAR = 0.99
 """Least share of rows that keep a rule which counts."""
@@ -24,8 +26,8 @@ BEYOND = 0.9
 """Least agreement beyond chance."""
 _LEVEL, _UNSEEN_LEVEL = 1e-3, 0.05
 _SLACK = 1.6  # standard deviations that few unseen rows may stay below NEAR
-_LEAST_ROWS = 20
-_LOOSE, _PLAIN, _TRIVIAL = 0.3, 0.5, 0.95
+_LEAST_ROWS = 10
+_LOOSE, _PLAIN, _EQUAL, _TRIVIAL = 0.3, 0.5, 0.9, 0.99
 _ROWS, _ROUNDS = 3000, 3  # of shuffling
 
 
@@ -43,12 +45,30 @@ def level(rule: Rule, columns: Columns, seed: int = 0) -> float:
     if len(columns) > _ROWS:
         columns = columns.take(np.random.default_rng(seed).choice(len(columns), _ROWS, replace=False))
     rng = np.random.default_rng((seed, 1))
-    rows = hits = 0
-    for _ in range(_ROUNDS):
-        applies, kept = rule.verdict(columns.shuffled(rule.shuffled, rule.names, rng))
-        rows += int(applies.sum())
-        hits += int((applies & kept).sum())
-    return (hits + 1) / (rows + 2)
+    if len(rule.names) == 1:
+        return _by_chance(rule, [_even(columns, rule.names[0], rng) for _ in range(_ROUNDS)])
+    ways = [(name,) for name in rule.names] if isinstance(rule, Unique) else [rule.shuffled]
+    return min(_by_chance(rule, [columns.shuffled(way, rule.names, rng) for _ in range(_ROUNDS)]) for way in ways)
+
+
+def _by_chance(rule: Rule, drawn: list[Columns]) -> float:
+    verdicts = [rule.verdict(columns) for columns in drawn]
+    rows = sum(int(applies.sum()) for applies, _ in verdicts)
+    return (sum(int((applies & kept).sum()) for applies, kept in verdicts) + 1) / (rows + 2)
+
+
+def _even(columns: Columns, name: str, rng: np.random.Generator) -> Columns:
+    """A column of numbers or dates drawn evenly between its least and its greatest; any other as it is."""
+    import pandas as pd
+
+    form = columns.form(name)
+    if form.kind not in ("number", "date") or columns.missing(name).all():
+        return columns
+    numbers = columns.numbers(name)
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    drawn = form.rounded(rng.uniform(low - form.unit / 2, high + form.unit / 2, len(numbers)))
+    dtype = "float64" if form.kind == "number" else "datetime64[us]"
+    return Columns(pd.DataFrame({name: Form(form.kind, form.unit, dtype).values(np.clip(drawn, low, high))}))
 
 
 def rates(rule: Rule, columns: Columns) -> tuple[int, int]:
@@ -77,11 +97,14 @@ def confirmed(
     chance = level(rule, train)
     if chance > _most(rule, hits == rows):
         return None
-    if not _counts(rows, hits, chance, math.log(_LEVEL) - log_tried):
+    limit = math.log(_LEVEL) - log_tried
+    if not _counts(rows, hits, chance, limit):
         return None
+    spare = limit - log_tail(hits, rows, chance)
     unseen_rows, unseen_hits = rates(rule, unseen)
     slack = _SLACK * math.sqrt(unseen_rows * NEAR * (1 - NEAR))
-    if not _counts(unseen_rows, unseen_hits, chance, math.log(_UNSEEN_LEVEL / max(candidates, 1)), slack):
+    others = max(math.log(candidates or 1) - spare, 0.0)
+    if not _counts(unseen_rows, unseen_hits, chance, math.log(_UNSEEN_LEVEL) - others, slack):
         return None
     evidence = Evidence(rows, hits / rows, unseen_rows, unseen_hits / unseen_rows, chance)
     return dataclasses.replace(rule, evidence=evidence)
@@ -90,7 +113,7 @@ def confirmed(
 def _most(rule: Rule, exact: bool) -> float:
     """The chance level above which a rule hardly says anything."""
     if isinstance(rule, Equation):
-        return _LOOSE if rule.loose else _PLAIN
+        return _LOOSE if rule.loose else _EQUAL if exact else _PLAIN
     if isinstance(rule, Determined):
         return _TRIVIAL if exact else _PLAIN
     return 1.0

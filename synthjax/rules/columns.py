@@ -1,5 +1,6 @@
 """The columns of a frame as arrays: numbers, codes, missing values; and arrays as columns again."""
 
+import calendar
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ _DIGITS = 9  # after the point, at most, of a column that counts as rounded
 _TIME_UNITS = (DAY, 3600.0, 60.0, 1.0)
 _MICROSECONDS = 1e6
 _FLOAT = 1e-14  # relative error of a decimal
+_MONTHS = {name[:k].lower(): i for i, name in enumerate(calendar.month_name) if i for k in (3, len(name))} | {"sept": 9}
 _GLANCE = 1000  # rows that are looked at before all are
 
 
@@ -28,6 +30,8 @@ class Form:
     unit: float = 0.0
     """Distance between neighbouring numbers, 10 ** -digits; of dates, in seconds; 0: not rounded."""
     dtype: str = "object"
+    single: bool = False
+    """Whether numbers that are not rounded were kept in f32, and are written with at most 15 digits."""
 
     @property
     def digits(self) -> int | None:
@@ -36,6 +40,8 @@ class Form:
 
     def rounded(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers (n,) f64 rounded to the column's unit; halves away from 0, as accounts do."""
+        if self.single:
+            return np.array([float(f"{number:.15g}") for number in numbers.astype(np.float32)])
         if not self.unit:
             return numbers
         size = np.abs(numbers)
@@ -160,6 +166,15 @@ class Columns:
                 raise InputError(f"column {name!r} holds {kind}, not numbers or dates")
         return self._numbers[name]
 
+    def months(self, name: str) -> np.ndarray:
+        """(n,) f64: `numbers`, or 1 to 12 where a column of text holds English names of months; NaN for other text."""
+        if self.kind(name) != "text":
+            return self.numbers(name)
+        codes, levels = self.codes(name)
+        return np.append([_MONTHS.get(str(level).strip().lower().rstrip("."), np.nan) for level in levels], np.nan)[
+            codes
+        ]
+
     def codes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """(n,) i64 codes, -1 where missing, and the values that they stand for: text, or f64."""
         if name not in self._codes:
@@ -167,6 +182,8 @@ class Columns:
 
             kind = self.kind(name)
             values: Any = self.numbers(name) if kind in ("number", "date") else self.series(name)
+            if kind == "number" and self.unit(name) < 1:  # 69.28999999999999 is 69.29
+                values = Form(kind, self.unit(name)).rounded(values)
             if kind == "text" and pd.api.types.is_object_dtype(values.dtype):  # may hold anything
                 values = values.map(str, na_action="ignore")
             codes, levels = pd.factorize(values)
@@ -193,7 +210,8 @@ class Columns:
     def form(self, name: str) -> Form:
         """How the column is written."""
         kind, dtype = self.kind(name), str(self.series(name).dtype)
-        return Form(kind, self.unit(name) if kind in ("number", "date") else 0.0, dtype)
+        unit = self.unit(name) if kind in ("number", "date") else 0.0
+        return Form(kind, unit, dtype, kind == "number" and not unit and _is_single(self.numbers(name)))
 
 
 def _on_grid(numbers: np.ndarray, unit: float) -> bool:
@@ -203,6 +221,16 @@ def _on_grid(numbers: np.ndarray, unit: float) -> bool:
     if numbers.size and np.abs(numbers).max() / unit > 2.0**52:
         return False
     return bool(np.all(np.abs(np.rint(numbers / unit) / round(1 / unit) - numbers) <= _FLOAT * np.abs(numbers)))
+
+
+def _is_single(numbers: np.ndarray) -> bool:
+    """Whether numbers are those of f32, but for digits after the 15th."""
+    for part in (numbers[:_GLANCE], numbers):
+        part = part[~np.isnan(part)]
+        with np.errstate(over="ignore"):
+            if not np.all(np.abs(part.astype(np.float32) - part) <= _FLOAT * np.abs(part)):
+                return False
+    return bool(len(part))
 
 
 def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -76,6 +76,12 @@ def _weekday(seconds: np.ndarray) -> np.ndarray:
     return np.mod(np.floor(seconds / DAY) + 3, 7)
 
 
+def _monthdays(month: np.ndarray, year: np.ndarray | float = 2000.0) -> np.ndarray:
+    months = np.where((month >= 1) & (month <= 12), month, 1).astype(np.int64)
+    leap = (np.mod(year, 4) == 0) & ((np.mod(year, 100) != 0) | (np.mod(year, 400) == 0))
+    return np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[months - 1] + 1.0 * ((months == 2) & leap)
+
+
 def _round(x: np.ndarray, digits: np.ndarray | float = 0.0) -> np.ndarray:
     power = 10.0 ** np.asarray(digits)
     return np.sign(x) * np.floor(np.abs(x) * power + 0.5 + 1e-7) / power
@@ -110,9 +116,13 @@ FUNCTIONS: dict[str, tuple[Callable, tuple[int, ...], str]] = {
     "minute": (lambda x: np.floor(np.mod(x, 3600) / 60), (1,), "of the hour"),
     "second": (lambda x: np.mod(x, 60), (1,), "of the minute"),
     "date": (lambda x: np.floor(x / DAY) * DAY, (1,), "a time stamp's day, at midnight"),
+    "monthdays": (_monthdays, (1, 2), "of a month, 1 to 12 or its English name, and of a year: 28 to 31"),
     "age": (_age, (2,), "complete years from one date to another"),
     "clock": (lambda x: np.floor(x / 100) * 60 + np.mod(x, 100), (1,), "minutes since midnight of hhmm, 930 say"),
     "hhmm": (_hhmm, (1,), "minutes since midnight as hhmm, modulo a day"),
+    "log": (np.log, (1,), "natural logarithm"),
+    "exp": (np.exp, (1,), "the number whose logarithm it is"),
+    "sqrt": (np.sqrt, (1,), "square root"),
     "floor": (lambda x: np.floor(x + 1e-9 * np.maximum(np.abs(x), 1)), (1,), "whole number below"),
     "ceil": (lambda x: np.ceil(x - 1e-9 * np.maximum(np.abs(x), 1)), (1,), "whole number above"),
     "round": (_round, (1, 2), "to so many digits after the point"),
@@ -135,19 +145,23 @@ def _least(function: np.ufunc, arrays: tuple) -> np.ndarray:
 def evaluate(node: Expression, columns: Columns) -> np.ndarray:
     """(n,) f64; NaN where a value is missing, or where the arithmetic has no result."""
     with np.errstate(all="ignore"):
-        result = _value(node, lambda name: columns.numbers(name))
+        result = _value(node, columns.numbers, columns.months)
     result = np.broadcast_to(np.asarray(result, np.float64), (len(columns),))
     return np.where(np.isinf(result), np.nan, result)
 
 
-def _value(node: Expression, column: Callable[[str], np.ndarray]) -> np.ndarray | float:
+def _value(
+    node: Expression, column: Callable[[str], np.ndarray], months: Callable[[str], np.ndarray] | None = None
+) -> np.ndarray | float:
     if isinstance(node, Number):
         return node.value
     if isinstance(node, Name):
         return column(node.name)
     if isinstance(node, Binary):
-        return OPERATORS[node.operator](_value(node.left, column), _value(node.right, column))
-    arguments = [np.asarray(_value(argument, column), np.float64) for argument in node.arguments]
+        return OPERATORS[node.operator](_value(node.left, column, months), _value(node.right, column, months))
+    if node.function == "monthdays" and months:
+        column = months
+    arguments = [np.asarray(_value(argument, column, months), np.float64) for argument in node.arguments]
     result = FUNCTIONS[node.function][0](*arguments)
     if node.function in _KEEPS_MISSING:
         return result

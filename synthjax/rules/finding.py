@@ -16,7 +16,19 @@ from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
 from synthjax.rules.kinds import MIN_COUNT, Determined, Equation, Order, Rule
 from synthjax.rules.predicates import Compare
-from synthjax.rules.search import bounds, conditions, grids, linear, lookups, orders, products, times
+from synthjax.rules.search import (
+    bounds,
+    conditions,
+    functions,
+    grids,
+    linear,
+    lookups,
+    orders,
+    products,
+    thresholds,
+    times,
+)
+from synthjax.rules.search import sums as sums_
 from synthjax.rules.search.sample import Sample
 
 if TYPE_CHECKING:
@@ -24,7 +36,9 @@ if TYPE_CHECKING:
 
 HELD_OUT = 0.25
 """Share of the rows that confirm, where none are handed in for that."""
-_KINDS = 10  # of candidates, each with its own count of tries
+_KINDS = 14  # of candidates, each with its own count of tries
+_FAINT = 0.95  # chance level
+_REPEATED = 10  # keys
 _FEWEST = 40  # rows of a table in which rules are looked for
 
 
@@ -81,17 +95,22 @@ class _Search:
     def rules(self) -> list[Rule]:
         sample = self.sample
         equations = self.kept("time", times.equations(sample))
+        equations += self.kept("function", functions.equations(sample, _equations(equations)))
         equations += self.kept("equation", _new(linear.equations(sample), equations))
         equations += self.kept("product", _new(products.equations(sample, _equations(equations)), equations))
+        ranges = self.kept("calendar", times.ranges(sample, equations))
         found = self.kept("determined", lookups.determined(sample, equations))
         # Of one shared key, such as the 0 among amounts, a condition says more.
-        known = equations + [rule for rule in found if isinstance(rule, Determined) and len(rule.table or ()) > 1]
-        known = _minimal(known)
-        known += self.kept("when", conditions.rules(sample, known))
+        known = equations + [rule for rule in found if isinstance(rule, Determined) and not _of_one_key(rule, sample)]
+        known = [*_minimal(known), *ranges]
+        known += self.kept("when", conditions.rules(sample, [rule for rule in known if not _faint(rule)]))
         known += self.kept("bound", bounds.rules(sample, known))
+        known += self.kept("threshold", thresholds.rules(sample, known))
         pairs = self.kept("order", orders.pairs(sample))
         twos = [rule for rule in pairs if isinstance(rule, Order)]
+        sums = self.kept("sum", sums_.bounded(sample, twos, known))
         known += orders.chained(orders.reduced(twos, _equations(known), sample))
+        known = [rule for rule in known if not sums_.implied(rule, sums)] + sums
         known += self.kept("seen", lookups.seen(sample, known))
         known += self.kept("grid", grids.lattices(sample, known))
         known += self.kept("unique", grids.keys(sample))
@@ -107,11 +126,22 @@ class _Search:
 
 
 def _shared(rule: Rule, columns: Columns, min_count: int) -> bool:
-    """Whether each value in the rule's text is one that `min_count` rows hold; the 0 of a sign is nobody's."""
+    """Whether each value in the rule's text is one that `min_count` rows hold, or none; the 0 of a sign is nobody's."""
     parts = (*getattr(rule, "conditions", ()), *getattr(rule, "parts", ()), getattr(rule, "claim", None))
     values = [part for part in parts if isinstance(part, Compare)]
     own = [replace(part, operator="==") for part in values if part.operator == "==" or part.value != 0]
-    return all(part.test(columns).sum() >= min_count for part in own)
+    return all((held := part.test(columns).sum()) >= min_count or not held for part in own)
+
+
+def _of_one_key(rule: Determined, sample: Sample) -> bool:
+    """Whether one key says all that a rule says, and hardly any other repeats."""
+    repeated = np.bincount(sample.columns.codes(rule.keys[0])[0] + 1)[1:] > 1
+    return len(rule.table or ()) == 1 and repeated.sum() <= _REPEATED
+
+
+def _faint(rule: Rule) -> bool:
+    """Whether a column is determined that hardly varies: a condition says more of it."""
+    return isinstance(rule, Determined) and rule.evidence is not None and rule.evidence.chance > _FAINT
 
 
 def _equations(rules: Iterable[Rule]) -> list[Equation]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MIN_COUNT = 5
 _FUZZ = 1e-6  # of a column's unit
-_PRECISION = 6e-8  # relative, that of f32 and of eight digits: of columns with more decimals than _DECIMALS
+_PRECISION = 2e-7  # relative, that of a few f32 or numbers of eight digits: of columns with more than _DECIMALS
 _DECIMALS = 6
 
 
@@ -144,8 +144,9 @@ class Equation(Rule):
         units = dict(self.units) if self.units else {name: columns.unit(name) for name in self.names}
         half = units[self.target] / 2 * (1 + _FUZZ)
         expected = np.abs(evaluate(self.value, columns))
+        size = np.maximum(expected, 1) if "log(" in self.text else expected  # a log has the digits of what it is of
         precision = _PRECISION if units[self.target] < 0.9 * 10.0**-_DECIMALS else 1e-12
-        least = np.maximum(half, precision * expected) + 1e-12 * expected
+        least = np.maximum(half, precision * size) + 1e-12 * expected
         if not self.loose:
             return least + np.zeros(len(columns))
         return least + expressions.rounding(self.value, columns, {k: v for k, v in units.items() if k != self.target})
@@ -207,8 +208,8 @@ class Determined(Rule):
     target: str
     both: bool = False
     table: Table | None = None
-    """Combinations of keys and the value that goes with each, held together by `min_count` training rows at least; a
-    row with other keys keeps the rule. None: as most of the rows at hand have it."""
+    """Combinations of keys and the value that goes with each, held together by `min_count` training rows at least; of
+    rows with other keys the first says what goes with them. None: as most of the rows at hand have it."""
     back: Table | None = None
     """The other way, where it holds both ways."""
 

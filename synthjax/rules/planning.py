@@ -18,13 +18,16 @@ decoding shuffled rows, and named in `plan.left`; `plan.keeps` says which rows k
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.rules.columns import Columns, Draft, Form
-from synthjax.rules.kinds import MIN_COUNT, Rule, Unique
+from synthjax.rules.expressions import Name, names
+from synthjax.rules.kinds import MIN_COUNT, Order, Rule, Unique, When
+from synthjax.rules.predicates import Compare
 from synthjax.rules.steps import Base, Computed, Joint, Looked, Step
 
 if TYPE_CHECKING:
@@ -146,13 +149,20 @@ def plan(
     columns = Columns(frame)
     usable = [rule for rule in rules if all(name in columns for name in rule.names)]
     fitted = [_fitted(rule, columns, min_count) for rule in usable]
-    builder = Builder(columns, frozenset(keep), min_count)
-    for rule in _in_order(fitted):
-        builder.add(rule)
     exact = tuple(rule for rule in fitted if rule.exact and not isinstance(rule, Unique))
-    whole = Plan(columns.names, builder.ordered(), exact)
-    left = _broken(whole, columns, seed)
-    return Plan(whole.names, whole.steps, exact, left)
+    below = _below(fitted, columns)
+    implied = [rule for rule in fitted if isinstance(rule, When) and _zero_below(rule, below)]
+    best: tuple[float, Plan] | None = None
+    for left_out in ([], implied)[: 2 if implied else 1]:
+        builder = Builder(columns, frozenset(keep), min_count)
+        for rule in _in_order([rule for rule in fitted if rule not in left_out]):
+            builder.add(rule)
+        whole = Plan(columns.names, builder.ordered(), exact)
+        rate, left = _broken(whole, columns, seed)
+        if best is None or rate < best[0]:
+            best = rate, Plan(whole.names, whole.steps, exact, left)
+    assert best
+    return best[1]
 
 
 def _fitted(rule: Rule, columns: Columns, min_count: int) -> Rule:
@@ -160,18 +170,41 @@ def _fitted(rule: Rule, columns: Columns, min_count: int) -> Rule:
     return rule.fit(columns, min_count) if rule.evidence is None else rule
 
 
+def _below(rules: list[Rule], columns: Columns) -> set[tuple[str, str]]:
+    """Pairs of columns from 0 on, the first of which an exact order says to be no greater than the second."""
+    found: set[tuple[str, str]] = set()
+    for rule in rules:
+        if isinstance(rule, Order) and rule.exact:
+            for low, high in combinations(rule.terms, 2):
+                parts = names(low) if not isinstance(low, Name) and set(rule.names) >= set(names(low)) else ()
+                if isinstance(high, Name):
+                    found |= {(part, high.name) for part in ((low.name,) if isinstance(low, Name) else parts)}
+    return {(low, high) for low, high in found if not (columns.numbers(low) < 0).any()}
+
+
+def _zero_below(rule: When, below: set[tuple[str, str]]) -> bool:
+    """Whether an order keeps `high == 0 => low == 0`."""
+    parts = [*rule.conditions, rule.claim]
+    zeros = [part.name for part in parts if isinstance(part, Compare) and part.operator == "==" and part.value == 0]
+    return len(parts) == len(zeros) == 2 and (zeros[1], zeros[0]) in below
+
+
 def _in_order(rules: list[Rule]) -> list[Rule]:
     kinds = ("Equation", "Determined", "Seen", "Together", "When", "Order", "Unique")
     return sorted(rules, key=lambda rule: (kinds.index(type(rule).__name__), not rule.exact))
 
 
-def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[Rule, ...]:
-    """The rules that some row breaks when every free column is shuffled by itself, or drawn within its bounds."""
+def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[float, tuple[Rule, ...]]:
+    """Share of rows that break a rule, and the rules that they break: every free column drawn by itself.
+
+    Half of the rows have values of the table; in the others numbers are drawn within their bounds as well.
+    """
     import pandas as pd
 
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(columns), min(len(columns), _TRIED), replace=False)
     free = Columns(whole.encode(columns.frame.iloc[rows]))
+    even = np.arange(len(rows)) % 2 == 0
     mixed = {}
     for name in free.names:
         series = free.series(name).take(rng.permutation(len(rows)))
@@ -181,8 +214,10 @@ def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[Rule, ...]:
             drawn = (
                 Form("number", free.unit(name)).rounded(rng.uniform(low, high, len(rows))) if low < high else numbers
             )
-            numbers = np.where((rng.random(len(rows)) < 0.5) & ~np.isnan(numbers), drawn, numbers)
+            numbers = np.where(even & (rng.random(len(rows)) < 0.5) & ~np.isnan(numbers), drawn, numbers)
             series = pd.Series(free.form(name).values(numbers))
         mixed[name] = series.array
     decoded = Columns(whole.decode(pd.DataFrame(mixed)))
-    return tuple(rule for rule in whole.rules if not rule.holds(decoded).all())
+    kept = {rule: rule.holds(decoded) for rule in whole.rules}
+    rate = 1 - float(np.mean(np.all([*kept.values()], axis=0))) if kept and len(rows) else 0.0
+    return rate, tuple(rule for rule, held in kept.items() if not held.all())

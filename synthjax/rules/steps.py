@@ -1,7 +1,8 @@
 """What a `Plan` does with a column: each step takes one from the rows that a model sees, or corrects it afterwards.
 
 `encode` sees whole rows and says what stands for a column in the model's rows; `decode` writes the step's columns once
-those that they depend on are there. `Masked` and `Bounded` only correct: the model sees their columns as they are.
+those that they depend on are there. `Masked`, `Bounded` and `Shared` only correct: the model sees their columns as they
+are.
 """
 
 import math
@@ -15,10 +16,7 @@ from synthjax.rules.columns import Columns, Draft, Form, joint, written
 from synthjax.rules.expressions import Expression, evaluate
 from synthjax.rules.kinds import Equation
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
-from synthjax.rules.tables import Cell, Table, cells
-
-RARE = "(rare)"
-"""Text in place of a value that may not be given away."""
+from synthjax.rules.tables import RARE, Cell, Table, cells, repeated
 
 Free = dict[str, Any]
 """The model's columns by name."""
@@ -141,6 +139,10 @@ class Looked:
                 values = np.where(known & ~(present & self.near), values, rest)
         if self.fill is not None:
             values = np.where([value is None for value in values], np.array([self.fill], object), values)
+        if not self.near:  # one value to all rows with keys that the table does not have
+            values = np.array(values, object)
+            rows, head = repeated(draft, self.keys, ~known & np.array([value is not None for value in values], bool))
+            values[rows] = values[head]
         draft.put(self.target, _array(values, self.form), self.form)
 
     def find(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
@@ -277,6 +279,33 @@ class Masked:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A column that has one value in all rows of a key, mostly that of the first; the model sees it as it is."""
+
+    keys: tuple[str, ...]
+    target: str
+    form: Form
+    table: Table = ()
+    """The value of keys that `min_count` training rows have."""
+
+    @property
+    def inputs(self) -> set[str]:  # noqa: D102
+        return set(self.keys)
+
+    @property
+    def targets(self) -> tuple[str, ...]:  # noqa: D102
+        return (self.target,)
+
+    def decode(self, draft: Draft) -> None:  # noqa: D102
+        values, there = _cells(draft, self.target), ~draft.missing(self.target)
+        found, known = Looked(self.target, self.keys, self.table, self.form).find(draft)
+        values[known & there] = found[known & there]
+        rows, head = repeated(draft, self.keys, ~known & there)
+        values[rows] = values[head]
+        draft.put(self.target, _array(values, self.form), self.form)
+
+
+@dataclass(frozen=True)
 class Bounded:
     """A number that is moved to where an order needs it; the model sees it as it is."""
 
@@ -314,7 +343,7 @@ class Bounded:
 
 
 Base = Computed | Looked | Joint
-Step = Base | Masked | Bounded
+Step = Base | Masked | Bounded | Shared
 
 
 def typical(columns: Columns, name: str, rows: np.ndarray, min_count: int) -> Cell:

@@ -13,7 +13,7 @@ from synthjax.rules.parsing import parse, parse_expression, parse_predicate
 from synthjax.rules.planning import Plan
 from synthjax.rules.predicates import Predicate
 
-_STEPS = {kind.__name__: kind for kind in (steps.Computed, steps.Looked, steps.Joint, steps.Masked, steps.Bounded)}
+_STEPS = {kind.__name__: kind for kind in (*get_args(steps.Base), steps.Masked, steps.Bounded, steps.Shared)}
 _TABLES = ("table", "back")
 
 

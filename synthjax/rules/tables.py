@@ -4,6 +4,9 @@ import numpy as np
 
 from synthjax.rules.columns import Columns, joint
 
+RARE = "(rare)"
+"""Text in place of a value that may not be given away."""
+
 Cell = float | str | None
 Table = tuple[tuple[tuple[Cell, ...], Cell], ...]
 """Keys and the value that goes with them."""
@@ -45,7 +48,10 @@ def most_frequent(columns: Columns, keys: tuple[str, ...], target: str, min_coun
 
 
 def looked_up(columns: Columns, keys: tuple[str, ...], target: str, table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) bool: rows whose keys are in the table and that have a target; whether it is the table's."""
+    """(n,) bool: rows with a target that something is expected of, and whether they have it.
+
+    Expected is the table's value; of keys that it does not have, the value of the first of the rows at hand with them.
+    """
     codes, levels = columns.codes(target)
     place: dict[object, int] = {cell(level): code for code, level in enumerate(levels)}
     group, first = joint([columns.codes(key)[0] for key in keys])
@@ -54,4 +60,22 @@ def looked_up(columns: Columns, keys: tuple[str, ...], target: str, table: Table
     found = [known.get(key, absent) for key in cells(columns, keys, first)]
     expected = np.array([-2 if value is absent else place.get(value, -3) for value in found], np.int64)
     wanted = expected[group] if len(found) else np.zeros(0, np.int64)
+    rows, head = repeated(columns, keys, (wanted == -2) & (codes >= 0))
+    wanted[rows] = codes[head]
     return (wanted != -2) & (codes >= 0), wanted == codes
+
+
+def repeated(columns: Columns, keys: tuple[str, ...], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of these rows (n,) bool, those whose keys an earlier one has, and the first that has them; both (m,) i64."""
+    parts = []
+    for key in keys:
+        codes, levels = columns.codes(key)
+        parts.append(codes)
+        rows = rows & np.array([*(level != RARE for level in levels), False], bool)[codes]
+    own = np.flatnonzero(rows)
+    if not len(own):
+        return own, own
+    group, first = joint([part[own] for part in parts])
+    head = own[first[group]]
+    later = head != own
+    return own[later], head[later]

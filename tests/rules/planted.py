@@ -153,11 +153,105 @@ def keys(rng, n):
     return {"book": np.arange(n) // 6, "page": np.arange(n) % 6}, ["unique(book, page)"]
 
 
+def key_of_three(rng, n):
+    place = rng.permutation(3 * n)[:n]  # a visit is one of 4 of a day of a ward
+    frame = {"ward": place // 4 // 30, "on": place // 4 % 30, "visit": place % 4}
+    return frame, ["unique(ward, on, visit)"]
+
+
+def running_number(rng, n):
+    return {"running": 1000 + rng.permutation(3 * n)[:n]}, ["unique(running)"]
+
+
+def few_rows_each(rng, n):
+    person = 40_000 + rng.integers(0, n // 2, n)
+    return {"person": person, "sex": np.where(person * 7919 % 13 < 6, "f", "m")}, ["person -> sex"]
+
+
+def steps(rng, n):
+    return {"rent": 25 * rng.integers(8, 90, n)}, ["rent % 25 = 0"]
+
+
+def nearly_steps(rng, n):
+    raised = np.where(np.arange(n) % 307 == 4, 13, 0)
+    return {"volume": 1000 * rng.integers(8, 900, n) + raised}, ["volume % 1000 = 0"]
+
+
+def workdays(rng, n):
+    day = np.datetime64("2015-01-05") + 7 * rng.integers(0, 300, n) + rng.integers(0, 5, n)
+    return {"posted": day.astype("datetime64[s]")}, ["weekday(posted) <= 4"]
+
+
+def opening_hours(rng, n):
+    at = times(rng, n, "D", 700) + rng.integers(9 * 60, 18 * 60, n).astype("timedelta64[m]")
+    return {"opened": at}, ["9 <= hour(opened) <= 17"]
+
+
+def calendar(rng, n):
+    day = np.datetime64("1991-01-01") + rng.integers(0, 9000, 3 * n)
+    index = pd.DatetimeIndex(day)
+    keep = np.argsort(-rng.random(3 * n) * (index.day.to_numpy() > 27), kind="stable")[
+        :n
+    ]  # ends of months are frequent
+    keep = rng.permutation(keep)
+    return {"month of birth": index.month[keep].to_numpy(), "day of birth": index.day[keep].to_numpy()}, [
+        "`day of birth` <= monthdays(`month of birth`)"
+    ]
+
+
+def threshold(rng, n):
+    year = rng.integers(1965, 1990, n)
+    return {"year": year, "caught": np.where(year < 1977, np.nan, rng.gamma(2, 3, n).round(1))}, [
+        "year < 1977 => missing(caught)"
+    ]
+
+
+def sum_below(rng, n):
+    tries = rng.integers(1, 40, n)
+    hits = rng.binomial(tries, 0.4)
+    return {"tries": tries, "hits": hits, "faults": rng.binomial(tries - hits, 0.5)}, [
+        "hits + faults <= tries",
+        "hits <= tries",
+        "faults <= tries",
+    ]
+
+
+def at_most_one(rng, n):
+    which = rng.choice(4, n, p=[0.3, 0.2, 0.2, 0.3])
+    return {f"is {name}": (which == i).astype(int) for i, name in enumerate("xyz")}, ["`is x` + `is y` + `is z` <= 1"]
+
+
+def logarithm(rng, n):
+    size = rng.gamma(2, 900, n).round(2) + 1
+    return {"size": size, "log of size": np.log(size)}, ["`log of size` = log(size)"]
+
+
+def logarithm_of_zeros(rng, n):
+    paid = np.where(rng.random(n) < 0.2, 0, rng.gamma(2, 900, n).round(0))
+    return {"paid": paid, "log of paid": np.log1p(paid).round(5)}, ["`log of paid` = log(paid + 1)"]
+
+
+def ratio_of_counts(rng, n):
+    shots = rng.integers(5, 300, n)
+    goals = rng.binomial(shots, rng.beta(4, 6, n))
+    return {"shots": shots, "goals": goals, "quota": np.floor(1000 * goals / shots + 0.5) / 1000}, [
+        "quota = goals / shots",
+        "goals <= shots",
+    ]
+
+
+def product_of_signs(rng, n):
+    left, high = rng.integers(0, 2, n), rng.integers(0, 2, n)
+    return {"left": left, "high": high, "left and high": left * high}, ["`left and high` = left * high"]
+
+
 KINDS: dict[str, Callable] = {
     kind.__name__: kind
     for kind in (
         total, three_parts, total_with_gaps, nearly_total, charge, fahrenheit, span, amount, share, order, parts, clock,
-        determined, both_ways, two_keys, condition, bound, missing_together, same_rows, seen, grid, keys,
+        determined, both_ways, two_keys, condition, bound, missing_together, same_rows, seen, grid, keys, key_of_three,
+        running_number, few_rows_each, steps, nearly_steps, workdays, opening_hours, calendar, threshold, sum_below,
+        at_most_one, logarithm, logarithm_of_zeros, ratio_of_counts, product_of_signs,
     )
 }  # fmt: skip
 

@@ -1,20 +1,20 @@
-"""Bounds under a condition: `kind == 'child' => age <= 12`.
+"""Bounds under a condition: `kind == 'child' => age <= 12`, `study == 'first' => day <= '2008-06-01'`.
 
 A bound is told where many rows of the table are beyond it and the rows of the condition come up to it as if they were
 cut off there: the greatest of some numbers is no bound by itself.
 """
 
 from collections.abc import Iterable
-from itertools import combinations
 
 import numpy as np
 
 from synthjax.rules.kinds import Rule, When
 from synthjax.rules.predicates import Compare
-from synthjax.rules.search.sample import Sample
+from synthjax.rules.search.sample import Sample, tied
+from synthjax.rules.search.thresholds import cut
 
 _LEVELS = 12  # of a column of conditions
-_LEAST_ROWS = 50
+_LEAST_ROWS = 20
 _BEYOND = 0.2  # share of all rows, at least
 _NEAR = 0.05  # of the range
 _DENSE = 0.5  # rows near the bound over those of an even spread
@@ -23,31 +23,37 @@ _TRIED = 2000  # pairs of columns, at most
 
 
 def rules(sample: Sample, known: Iterable[Rule]) -> list[When]:
-    """Bounds of numbers by the values of columns that have few, where no known rule ties the two."""
-    tied = {frozenset(pair) for rule in known for pair in combinations(rule.names, 2)}
+    """Bounds of numbers and dates by the values of columns that have few, where no known rule ties the two."""
+    together = tied(known)
     small = [name for name, size in zip(sample.kinds, sample.levels, strict=True) if size <= _LEVELS]
-    numbers = [name for name in sample.numeric if sample.kinds[name] == "number" and name not in small]
+    numbers = [name for name in sample.numeric if name not in small]
     found: list[When] = []
     for other in small[: max(_TRIED // max(len(numbers), 1), 1)]:
         codes, levels = sample.columns.codes(other)
+        if sample.kinds[other] == "date":
+            continue
         text = sample.kinds[other] == "text"
         for name in numbers:
-            if frozenset((name, other)) in tied:
+            if frozenset((name, other)) in together:
                 continue
             sample.count("bound", 2 * len(levels))
             for code, level in enumerate(levels):
                 condition = Compare(other, "==", str(level) if text else float(level))
-                found += _bounds(condition, codes == code, name, sample.columns.numbers(name))
+                found += _bounds(condition, codes == code, name, sample)
     return found
 
 
-def _bounds(condition: Compare, rows: np.ndarray, name: str, numbers: np.ndarray) -> list[When]:
+def _bounds(condition: Compare, rows: np.ndarray, name: str, sample: Sample) -> list[When]:
+    numbers = sample.columns.numbers(name)
     own, every = numbers[rows & ~np.isnan(numbers)], numbers[~np.isnan(numbers)]
     if len(own) < _LEAST_ROWS or own.min() == own.max():
         return []
     found = []
     near = _NEAR * (own.max() - own.min())
-    for operator, bound, beyond in ((">=", own.min(), every < own.min()), ("<=", own.max(), every > own.max())):
-        if beyond.mean() >= _BEYOND and np.sum(np.abs(own - bound) <= near) >= max(_ON, _DENSE * _NEAR * len(own)):
-            found.append(When((condition,), Compare(name, operator, float(bound))))
+    for bound, beyond, way in ((own.min(), every[every < own.min()], -1), (own.max(), every[every > own.max()], 1)):
+        dense = np.sum(np.abs(own - bound) <= near) >= max(_ON, _DENSE * _NEAR * len(own))
+        if len(beyond) >= _BEYOND * len(every) and dense:
+            following = beyond.max() if way < 0 else beyond.min()
+            claim = cut(sample, name, float(bound), float(following), strict=False)
+            found += [When((condition,), claim)] if claim else []
     return found

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthjax.rules.kinds import Rule, Seen, Together, When
+from synthjax.rules.kinds import Equation, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
-from synthjax.rules.search.sample import Sample
+from synthjax.rules.search.sample import Sample, tied
 
-_LEAST_ROWS, _LEAST_SHARE = 20, 0.003
-_LEVELS = 30  # of a text column whose values are atoms
+_LEAST_ROWS, _LEAST_SHARE = 10, 0.001
+_LEVELS = 40  # of a text column whose values are atoms
 _NUMBER_LEVELS = 6
 _COMMON = 0.03  # share of rows of a number that is an atom by itself
 _SPIKE = 0.2  # the same of a number other than 0
 _GOOD = 0.985
 _PLAIN = 0.5  # chance, at most, of what has exceptions
 _TRIVIAL = 0.95
+_UNSAID = 0.05  # share of its rows that an equation may still say something of
 _ATOMS = 2500
 _GATHER = 4  # implications between two columns of text that are told one by one
 
@@ -49,16 +50,16 @@ def rules(sample: Sample, known: list[Rule]) -> list[Rule]:
     own = np.diag(both)
     known_claim[:, missing] = own[:, None]
     share = np.where(missing, own / len(sample), own / np.maximum(atoms.present.sum(axis=1)[atoms.columns], 1))
-    tied = _tied(atoms, known, missing, sample)
+    held = _tied(atoms, known, missing, sample)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = np.where(known_claim >= _LEAST_ROWS, both / np.maximum(known_claim, 1), 0)
         other = np.where(own[:, None] + own[None] > both, both / (own[:, None] + own[None] - both), 0)
         surprise = -known_claim * np.log(np.clip(share, 1e-9, 1))[None]
-    implies = (rate >= _GOOD) & (share <= _TRIVIAL)[None] & (surprise >= math.log(k) * 2 + 7) & ~tied
+    implies = (rate >= _GOOD) & (share <= _TRIVIAL)[None] & (surprise >= math.log(k) * 2 + 7) & ~held
     implies &= (rate - share[None]) >= 0.9 * (1 - share[None])
     implies &= (rate == 1) | (share <= _PLAIN)[None]
     implies &= ~_turned(implies, both, atoms)
-    same = (other >= _GOOD) & ~tied
+    same = (other >= _GOOD) & ~held
     together, group = _groups(same, both, atoms)
     return [*together, *_gathered(_implications(implies, rate, group, atoms), sample)]
 
@@ -113,16 +114,28 @@ def _tied(atoms: _Atoms, known: list[Rule], missing: np.ndarray, sample: Sample)
     """(k, k) bool: pairs of one column, and pairs that a rule ties already."""
     places = {name: i for i, name in enumerate(sample.kinds)}
     pairs = np.eye(len(places), dtype=bool)
+    for names in tied(known):
+        if names <= places.keys():
+            both = [places[name] for name in names]
+            pairs[np.ix_(both, both)] = True
     computed = np.zeros((len(places), len(places)), bool)
     for rule in known:
         own = [places[name] for name in rule.names if name in places]
-        pairs[np.ix_(own, own)] = True
         if own:
             computed[np.ix_(own, own[:1])] = computed[np.ix_(own[:1], own)] = True
-    tied = pairs[np.ix_(atoms.columns, atoms.columns)]
+    held = pairs[np.ix_(atoms.columns, atoms.columns)]
     # That a sum is missing with its parts goes without saying; that two parts are missing together does not.
     gone = missing[:, None] & missing[None] & ~computed[np.ix_(atoms.columns, atoms.columns)]
-    return np.where(gone, atoms.columns[:, None] == atoms.columns[None], tied)
+    same = atoms.columns[:, None] == atoms.columns[None]
+    held = np.where(gone, same, held)
+    for rule in known:  # where an equation has no value, such as a ratio to 0, it says nothing
+        members = np.flatnonzero(np.isin(atoms.columns, [places[name] for name in rule.names if name in places]))
+        if isinstance(rule, Equation) and len(members):
+            said = atoms.bits[members] @ rule.verdict(sample.columns)[0].astype(np.float32)
+            free = members[said <= _UNSAID * atoms.bits[members].sum(axis=1)]
+            for pair in (np.ix_(free, members), np.ix_(members, free)):
+                held[pair] = same[pair]
+    return held
 
 
 def _turned(implies: np.ndarray, both: np.ndarray, atoms: _Atoms) -> np.ndarray:

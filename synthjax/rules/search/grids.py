@@ -1,5 +1,6 @@
-"""Grids of numbers, for all rows or under a condition (`tariff == 1 => fare % 0.5 = 0`), and composite keys."""
+"""Grids of numbers, for all rows or under a condition (`tariff == 1 => fare % 0.5 = 0`), and keys of 1 to 3 columns."""
 
+import math
 from itertools import combinations
 
 import numpy as np
@@ -9,7 +10,7 @@ from synthjax.rules.kinds import Determined, Equation, Rule, Unique, When
 from synthjax.rules.predicates import Compare, Multiple
 from synthjax.rules.search.sample import Sample
 
-_STEPS = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 50, 60, 100, 500, 1000)
+_STEPS = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 50, 60, *(k * 10**n for n in range(1, 6) for k in (10, 25, 50)))
 """Multiples of a column's unit that are tried beside the greatest common one."""
 _LEAST_LEVELS = 6
 _LEAST_ROWS = 40
@@ -18,18 +19,21 @@ _GOOD = 0.985
 _TRIED = 2000  # pairs of a number and a condition, at most
 _GLANCE = 20  # rows that settle most pairs
 _WIDE = 5  # units, of a step under a condition
-_UNIQUE_KEYS = 40
+_SURE = 12.0  # -log of the chance that so many different values lie on a grid
+_UNIQUE_KEYS, _THREES = 40, 16  # columns of which pairs and threes are tried
+_GLANCED = 500
+_SPREAD = 20
 
 
 def lattices(sample: Sample, known: list[Rule]) -> list[When]:
     """Steps that are wider than a column's unit, of columns that no known rule computes."""
     computed = {rule.names[0] for rule in known if isinstance(rule, Equation)}
-    computed |= {rule.target for rule in known if isinstance(rule, Determined)}
+    looked_up = {rule.target for rule in known if isinstance(rule, Determined) and len(rule.keys) == 1}
     found: list[When] = []
     small = [name for name, size in zip(sample.kinds, sample.levels, strict=True) if size <= _LEVELS]
     most = max(_TRIED // max(len(sample.numeric), 1), 1)
     for name in sample.numeric:
-        if sample.kinds[name] != "number" or name in computed:
+        if sample.kinds[name] != "number" or name in computed | looked_up:
             continue
         unit, numbers = sample.columns.unit(name), sample.columns.numbers(name)
         present = ~np.isnan(numbers)
@@ -38,8 +42,9 @@ def lattices(sample: Sample, known: list[Rule]) -> list[When]:
         steps = np.where(present, np.rint(np.where(present, numbers, 0) / unit), 0).astype(np.int64)
         sample.count("grid", len(_STEPS) + 1)
         whole = _grid(steps[present])
-        if whole:
-            found.append(When((), _multiple(name, whole, unit)))
+        if whole and math.log(whole[0]) * (len(np.unique(steps[present])) - 1) > _SURE:
+            wider = _near_grid(steps[present], whole[0])
+            found += [When((), _multiple(name, grid, unit)) for grid in (whole, wider) if grid]
             continue
         for other in small[:most]:
             if other == name:
@@ -63,9 +68,12 @@ def _grid(steps: np.ndarray) -> tuple[int, int] | None:
     if len(steps) < _LEAST_ROWS or len(np.unique(steps)) < _LEAST_LEVELS:
         return None
     common = int(np.gcd.reduce(steps - steps[0]))
-    if common > 1:
-        return common, int(steps[0] % common)
-    for step in sorted(_STEPS, reverse=True):
+    return (common, int(steps[0] % common)) if common > 1 else _near_grid(steps, 1)
+
+
+def _near_grid(steps: np.ndarray, common: int) -> tuple[int, int] | None:
+    """Step and offset of the widest grid with a step that is a multiple of `common`, and on which nearly all lie."""
+    for step in sorted((step for step in _STEPS if step > common and step % common == 0), reverse=True):
         offsets = steps % step
         offset = int(np.bincount(offsets).argmax())
         on = offsets == offset
@@ -80,15 +88,42 @@ def _multiple(name: str, grid: tuple[int, int], unit: float) -> Multiple:
 
 
 def keys(sample: Sample) -> list[Unique]:
-    """Pairs of columns that together name a row, and neither by itself."""
-    n, codes, sizes = len(sample), sample.codes, sample.levels
-    usable = [i for i in np.argsort(-sizes) if n**0.25 <= sizes[i] <= 0.9 * n][:_UNIQUE_KEYS]
-    names = list(sample.kinds)
-    found = []
-    sample.count("unique", len(usable) ** 2 / 2)
+    """Columns that together name a row, and none of which can be left out."""
+    n, codes, sizes, names = len(sample), sample.codes, sample.levels, list(sample.kinds)
+    found: list[tuple[int, ...]] = [(i,) for i, name in enumerate(names) if _single(sample, name)]
+    single = {i for (i,) in found}
+    rounded = [kind == "text" or sample.columns.unit(name) > 0 for name, kind in sample.kinds.items()]
+    full = np.all(codes >= 0, axis=0).tolist()
+    usable = [i for i in np.argsort(-sizes) if full[i] and rounded[i] and i not in single and sizes[i] < n][
+        :_UNIQUE_KEYS
+    ]
+    sample.count("unique", len(names) + len(usable) ** 2 / 2)
     for a, b in combinations(sorted(usable), 2):
-        if sizes[a] * sizes[b] > 20 * n * n:
-            continue
-        if len(joint([codes[:, a], codes[:, b]])[1]) == n and (codes[:, [a, b]] >= 0).all():
-            found.append(Unique((names[a], names[b])))
-    return found
+        if n**0.25 <= max(sizes[a], sizes[b]) and _is_key(codes, (a, b), sizes):
+            found.append((a, b))
+    whole = [i for i in usable if sample.kinds[names[i]] != "number" or sample.columns.unit(names[i]) >= 1][:_THREES]
+    sample.count("unique", len(whole) ** 3 / 6)
+    for key in combinations(sorted(whole), 3):
+        if not any(set(other) <= set(key) for other in found) and _is_key(codes, key, sizes):
+            found.append(key)
+    return [Unique(tuple(names[i] for i in key)) for key in found]
+
+
+def _single(sample: Sample, name: str) -> bool:
+    """Whether the whole numbers or dates of a column all differ, though so many drawn evenly would not."""
+    if sample.kinds[name] == "text" or sample.columns.unit(name) <= 0:
+        return False
+    numbers = sample.columns.numbers(name)
+    numbers = numbers[~np.isnan(numbers)]
+    places = np.ptp(numbers) / sample.columns.unit(name) + 1
+    return len(np.unique(numbers)) == len(numbers) >= 0.9 * len(sample) and len(numbers) ** 2 > 2 * _SURE * places
+
+
+def _is_key(codes: np.ndarray, key: tuple[int, ...], sizes: np.ndarray) -> bool:
+    """Whether no two rows have the same values, though so many might, were they combined by chance."""
+    n = len(codes)
+    possible = float(np.prod(sizes[list(key)].astype(float)))
+    for rows in (min(n, _GLANCED), n):
+        if len(joint([codes[:rows, i] for i in key])[1]) < rows:
+            return False
+    return n < possible <= _SPREAD * n * n

@@ -24,6 +24,10 @@ _QUANTILES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
 _GOOD = 0.97  # share of the sample's rows
 _ROWS = 2000  # of fits
 _BLUNT = 3e-3  # relative error of a coefficient
+_LOOSER = 0.008  # share of rows that a rule within rounding has to explain beside those of a strict one
+_EIGHT_DIGITS = 2e-7
+_BLURRED = 5  # units of a column that the rounding of all others may move it, at most
+_COARSE = 10  # units in the spread of a column, of which several decimal coefficients may explain anything
 _SPANS = (("days", DAY), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
 
@@ -108,7 +112,8 @@ def _explained(
     unit = {
         column: sample.columns.unit(sample.numeric[column]) for column in (target, *(column for column, _ in known))
     }
-    precision = 1e-9 * float(np.nanmax(np.abs(sample.matrix[:, target])))
+    rounded = all(unit.values())
+    precision = (1e-9 if rounded else _EIGHT_DIGITS) * float(np.nanmax(np.abs(sample.matrix[:, target])))
     budget = unit[target] + sum(float(abs(slope)) * unit[column] for column, slope in known) + precision
     if budget > sample.spread(sample.numeric[target]) or not len(residual):
         return 0.0
@@ -119,7 +124,7 @@ def _polished(
     matrix: np.ndarray, sample: Sample, target: int, known: list[tuple[int, Fraction]], residual: np.ndarray
 ) -> tuple[list[tuple[int, Fraction]], float]:
     """More terms, each once added or taken away, while they make the residual the same in more rows."""
-    unit = sample.columns.unit(sample.numeric[target]) or 1e-9 * float(np.abs(matrix[:, target]).max())
+    unit = sample.columns.unit(sample.numeric[target]) or _EIGHT_DIGITS * float(np.nanmax(np.abs(matrix[:, target])))
     used = [target, *(column for column, _ in known)]
     share, constant = _mode(residual, unit)
     while share < 0.9999 and len(known) < selection.TERMS + 3:
@@ -171,6 +176,7 @@ def _best(sample: Sample, relation: _Relation) -> tuple[tuple, Equation] | None:
                 fine = round(np.log2(sample.spread(name) / (sample.columns.unit(name) or 1e-9)))
                 date = sample.kinds[name] == "date"
                 order = (-date, fine, -length, -minus, sample.columns.names.index(name))
+                rate -= _LOOSER * equation.loose
                 rated.append((round(rate, 3), sample.coverage(equation), -relation.zero, -rank, *order, equation))
             if rate >= 0.9999:
                 break
@@ -193,17 +199,20 @@ def _written(sample: Sample, relation: _Relation, place: int) -> Iterator[Equati
     unit = sample.columns.unit(name)
     constant = -relation.constant / float(pivot)
     constant = 0.0 if abs(constant) < unit / 2 else constant
-    terms = _spans(sample, _solved(sample, relation, place), relation.zero)
-    if sample.kinds[name] == "date" and not any(
-        sample.kinds[other] == "date" for other, _ in _solved(sample, relation, place)
-    ):
+    solved = _solved(sample, relation, place)
+    decimal = sum(slope.denominator != 1 for other, slope in solved if sample.kinds[other] == "number")
+    if decimal > 1 and sample.kinds[name] == "number" and sample.spread(name) < _COARSE * unit:
+        return
+    terms = _spans(sample, solved, relation.zero)
+    if sample.kinds[name] == "date" and not any(sample.kinds[other] == "date" for other, _ in solved):
         return
     value = combination(terms, round(constant, 9))
     yield Equation(name, value)
     if unit == 1 and not constant:
         yield Equation(name, Call("floor", (value,)))
         yield Equation(name, Call("ceil", (value,)))
-    yield Equation(name, value, loose=True)
+    if sum(abs(slope) * sample.columns.unit(other) for other, slope in solved) <= _BLURRED * unit:
+        yield Equation(name, value, loose=True)
 
 
 def _spans(sample: Sample, terms: list[tuple[str, Fraction]], zero: bool) -> list[tuple[float, Expression]]:

@@ -12,10 +12,11 @@ import numpy as np
 from synthjax.rules.chance import BEYOND, log_tail
 from synthjax.rules.columns import joint
 from synthjax.rules.kinds import Determined, Rule, Seen
-from synthjax.rules.search.sample import Sample
+from synthjax.rules.search.sample import Sample, tied
 
 _CONFLICTS = 0.03  # of neighbours, at most
 _LEAST_PAIRS = 15
+_HEAVY, _OFTEN = 0.02, 10  # share, or number, of the repeats of a number that are those of one value, at most
 _KEYS = 40  # columns that pairs of keys are formed of, at most
 _WIDE, _GLANCE = 100, 500  # columns of a wide table; rows that are looked at first
 _PAIR_LEVELS = 300
@@ -39,13 +40,15 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
     n = len(sample)
     sample.count("determined", len(names) ** 2)
     for key in range(len(names)):
-        if sizes[key] > 0.7 * n:
+        number = sample.kinds[names[key]] == "number"
+        if sizes[key] > (0.7 if number and not _named(sample, names[key]) else 0.98) * n:
             continue
         pairs, conflicts = _conflicts_soon(codes, codes[:, key])
         with np.errstate(invalid="ignore", divide="ignore"):
             conflict[key] = np.where(pairs > 0, conflicts / pairs, 1.0)
-        # Numbers that seldom repeat are no keys: those that do are the round ones.
-        least = max(_LEAST_PAIRS, 0.3 * n if sample.kinds[names[key]] == "number" else 0)
+        # Amounts that seldom repeat are no keys: those that do are the round ones.
+        seldom = number and not _named(sample, names[key])
+        least = np.maximum(_LEAST_PAIRS, 0.3 * seldom * np.sum(codes >= 0, axis=0))
         for target in np.flatnonzero((conflict[key] <= _CONFLICTS) & (pairs >= least)):
             if target != key and (names[key], names[target]) not in explained:
                 hits, rows = pairs[target] - conflicts[target], int(pairs[target])
@@ -54,6 +57,14 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
     single = {(rule.keys[0], rule.target) for rule in found}
     found += _by_two(sample, conflict, agree, single, explained)
     return _both_ways(found, sample)
+
+
+def _named(sample: Sample, name: str) -> bool:
+    """Whether whole numbers may name something: none of them makes up much of those that repeat."""
+    if sample.columns.unit(name) < 1:
+        return False
+    counts = np.bincount(sample.columns.codes(name)[0] + 1)[1:]
+    return bool(counts.max() - 1 <= max(_HEAVY * np.sum(counts - 1), _OFTEN))
 
 
 def _by_two(sample: Sample, conflict: np.ndarray, agree: np.ndarray, single: set, explained: set) -> list[Determined]:
@@ -141,12 +152,12 @@ def _both_ways(found: list[Determined], sample: Sample) -> list[Determined]:
 def seen(sample: Sample, known: Iterable[Rule]) -> list[Seen]:
     """Pairs of columns of which few combinations occur, and that no rule ties already."""
     names, codes, sizes, n = list(sample.kinds), sample.codes, sample.levels, len(sample)
-    tied = {frozenset(pair) for rule in known for pair in combinations(rule.names, 2)}
+    together = tied(known)
     usable = [i for i in np.argsort(-sizes) if 3 <= sizes[i] <= min(_PAIR_LEVELS, n // 20)][:_KEYS]
     found = []
     sample.count("seen", len(usable) ** 2 / 2)
     for a, b in combinations(sorted(usable), 2):
-        if frozenset((names[a], names[b])) in tied:
+        if frozenset((names[a], names[b])) in together:
             continue
         covered = _coverage(codes[:, a], codes[:, b])
         if covered is not None and covered <= _COVERED and not _measured(sample, a, b) and not _measured(sample, b, a):

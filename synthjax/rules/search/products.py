@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from synthjax.rules.expressions import Binary, Expression, Name, Number, evaluate, spelt
+from synthjax.rules.expressions import names as names_of
 from synthjax.rules.kinds import Equation
 from synthjax.rules.search import selection
 from synthjax.rules.search.sample import Sample
@@ -19,6 +20,9 @@ _ROWS = 2000
 _PAIRED = 30  # columns whose sums and differences are formed, at most
 _MATTERS = 0.01  # the lesser of two columns that are added, over the greater
 _COMPLETE = 0.25  # share of rows that have all of these
+_FEW, _CLOSE = 3, 0.03  # products of two columns tried for each, and the share of its variance that they leave
+_WHOLE = 40  # letters that a decimal column is preferred by where all others are whole
+_ZEROS = 0.2  # share of rows with a 0
 _BEST = 12  # ratios of a pair tried for each column
 
 
@@ -31,7 +35,11 @@ def equations(sample: Sample, known: list[Equation]) -> list[Equation]:
     rated: list[tuple[float, int, Equation]] = []
     taken = [set(equation.names) for equation in known]
     done: set[tuple] = set()
-    for target, powers in [*_selected(sample, logs, names), *_pairs(sample, logs, names)]:
+    for target, powers in [
+        *_selected(sample, logs, names),
+        *_triples(sample, logs, names),
+        *_pairs(sample, logs, names),
+    ]:
         columns = frozenset((target, *(name for factor, _ in powers for name in _factor_names(factor))))
         if len(columns) < 3 and all(abs(power) == 1 for _, power in powers) and powers[0][1] == 1:
             continue  # a multiple: that is linear
@@ -43,12 +51,60 @@ def equations(sample: Sample, known: list[Equation]) -> list[Equation]:
             found = _equation(sample, *factors)
             if found:
                 rated.append((*found,))  # type: ignore[arg-type]
-    kept: list[Equation] = []
+    kept: list[Equation] = _of_zeros(sample, known)
+    powers_: list[dict[str, int]] = []
     for _, _, equation in sorted(rated, key=lambda entry: (-round(entry[0], 3), entry[1])):
         own = set(equation.names)
         if not any(own <= set(other.names) or set(other.names) <= own for other in kept):
+            relation = _relation(equation)
+            if relation and _follows(relation, powers_):
+                continue
             kept.append(equation)
+            powers_ += [relation] if relation else []
     return kept
+
+
+def _relation(equation: Equation) -> dict[str, int] | None:
+    """The powers of the columns in a product of columns; None where there is a sum in it."""
+    powers = {equation.target: -1}
+
+    def add(node: Expression, sign: int) -> bool:
+        if isinstance(node, Name):
+            powers[node.name] = powers.get(node.name, 0) + sign
+        if isinstance(node, Binary) and node.operator in "*/":
+            return add(node.left, sign) and add(node.right, sign if node.operator == "*" else -sign)
+        return isinstance(node, Name | Number)
+
+    return powers if add(equation.value, 1) else None
+
+
+def _follows(relation: dict[str, int], known: list[dict[str, int]]) -> bool:
+    """Whether a product is one of others, by their powers."""
+    names = sorted({name for powers in (*known, relation) for name in powers})
+    rows = np.array([[powers.get(name, 0) for name in names] for powers in (*known, relation)], float)
+    return len(known) > 0 and np.linalg.matrix_rank(rows) == np.linalg.matrix_rank(rows[:-1])
+
+
+def _of_zeros(sample: Sample, known: list[Equation]) -> list[Equation]:
+    """Products of whole numbers with many zeros, which have no logarithm: `fchild = female * child`."""
+    computed = {equation.target for equation in known}
+    names = [name for name in sample.numeric if sample.kinds[name] == "number"]
+    names = [name for name in names if sample.columns.unit(name) >= 1 and not sample.columns.missing(name).any()]
+    values = np.array([sample.columns.numbers(name) for name in names]).reshape(len(names), len(sample))
+    zeros = np.mean(values == 0, axis=1)
+    often = [i for i in np.argsort(-zeros).tolist() if zeros[i] > _ZEROS][:_PAIRED]
+    weight = np.random.default_rng(0).random(len(sample))
+    sums = values @ weight  # columns that are equal have the same sum of weighted values
+    sample.count("product", len(often) * len(names) ** 2 / 2)
+    found = []
+    for i in often:
+        products_ = (values * weight) @ values[i]
+        for j in range(len(names)):
+            equal = np.flatnonzero(np.isclose(sums, products_[j], rtol=1e-12, atol=1e-9)).tolist()
+            product = Binary("*", Name(names[min(i, j)]), Name(names[max(i, j)]))
+            if i < j or (j not in often and i != j):
+                found += [Equation(names[k], product) for k in equal if k not in (i, j) and names[k] not in computed]
+    return [rule for rule in found if sample.rate(rule) == 1 and len(sample.columns.codes(rule.target)[1]) > 1]
 
 
 def _logs(values: np.ndarray) -> np.ndarray:
@@ -87,6 +143,30 @@ def _powers(logs: np.ndarray, target: int, chosen: list[int]) -> dict[int, int]:
             return dict(zip(chosen, powers.tolist(), strict=True)) if whole else {}
         chosen = [column for column, power in zip(chosen, powers, strict=True) if power]
     return {}
+
+
+def _triples(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
+    """Products and ratios of two columns, all of them, where forward selection starts with others."""
+    chosen, full = _complete(np.isnan(logs))
+    part = logs[:, chosen][full][:_ROWS]
+    if len(chosen) < 3 or not len(part):
+        return
+    cov = np.cov(part.T)
+    variance = np.diag(cov)
+    first, second = np.triu_indices(len(chosen), 1)
+    sample.count("product", 3.0 * len(chosen) * len(first))
+    for target in range(len(chosen)):
+        left = []
+        for s, t in ((1, 1), (1, -1), (-1, 1)):
+            rest = variance[target] + variance[first] + variance[second] + 2 * s * t * cov[first, second]
+            left.append(rest - 2 * s * cov[target, first] - 2 * t * cov[target, second])
+        flat = np.where((first == target) | (second == target), np.inf, left)
+        for place in np.argsort(flat, axis=None)[:_FEW]:
+            form, pair = np.unravel_index(place, flat.shape)
+            if variance[target] and flat[form, pair] <= _CLOSE * variance[target]:
+                s, t = ((1, 1), (1, -1), (-1, 1))[form]
+                one, two = Name(names[chosen[first[pair]]]), Name(names[chosen[second[pair]]])
+                yield names[chosen[target]], [(one, s), (two, t)]
 
 
 def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
@@ -183,7 +263,10 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
         equation = Equation(target, whole, loose)
         rate = sample.rate(equation)
         if rate >= _GOOD:
-            cost = 3 * len(below) + 6 * (factor.denominator != 1)
+            # A ratio of whole numbers gives its decimals; a number of hits that is computed from decimals does not.
+            counts = all(sample.columns.unit(name) >= 1 for name in names_of(product))
+            counts = counts and sample.columns.unit(target) < 1
+            cost = 3 * len(below) + 6 * (factor.denominator != 1) - _WHOLE * counts
             fine = np.log2(sample.spread(target) / unit) if sample.columns.unit(target) else 60.0
             return rate - 0.01 * rank, len(equation.text) + cost - 2 * round(float(fine)), equation
     return None

@@ -2,18 +2,29 @@
 
 import functools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations, product
 
 import numpy as np
 
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Rule
+from synthjax.rules.kinds import Determined, Rule
 
 ROWS = 10_000
 """Rows that are looked at for candidates, at most."""
 _CELLS = 2_000_000  # of the matrices: wide tables are looked at in fewer rows
 _GLANCE = 300  # rows that settle most candidates
 _WHOLE = 2.0**52
+
+
+def tied(rules: Iterable[Rule]) -> set[frozenset[str]]:
+    """Pairs of columns that rules say something of: of keys and what they determine, each key and that column."""
+    found: set[frozenset[str]] = set()
+    for rule in rules:
+        pairs = product(rule.keys, (rule.target,)) if isinstance(rule, Determined) else combinations(rule.names, 2)
+        found |= {frozenset(pair) for pair in pairs}
+    return found
 
 
 @dataclass

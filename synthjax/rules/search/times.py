@@ -1,16 +1,23 @@
-"""Parts of a time: `hour = hour(stamp)`, `day = date(stamp)`, `years = age(birth, seen)`; clock times and delays."""
+"""Parts of a time: `hour = hour(stamp)`, `day = date(stamp)`, `years = age(birth, seen)`; clock times and delays.
 
-from itertools import permutations
+And the calendar: `weekday(day) <= 4`, `day <= monthdays(month)`.
+"""
+
+from itertools import permutations, product
 
 import numpy as np
 
+from synthjax.rules.columns import DAY
 from synthjax.rules.expressions import Binary, Call, Expression, Name, Number, evaluate
-from synthjax.rules.kinds import Equation
+from synthjax.rules.kinds import Equation, Order, Rule
 from synthjax.rules.search.sample import Sample
 
 _PARTS = ("year", "quarter", "month", "week", "day", "yearday", "weekday", "hour", "minute", "second")
 _GOOD = 0.97
 _GLANCE = 200  # rows that settle most candidates
+_RANGES = {"weekday": (0, 6), "month": (1, 12), "day": (1, 31), "hour": (0, 23)}
+_EDGE = 0.25  # rows at either end of a range, over the mean of its values
+_MONTH_LEVELS, _DAY_LEVELS = 8, 25
 _CLOCK_LEVELS = 30  # different values of a column of clock times, at least
 
 
@@ -91,3 +98,45 @@ def _once(found: list[Equation]) -> list[Equation]:
     for equation in found:
         kept.setdefault(frozenset(equation.names), equation)
     return list(kept.values())
+
+
+def ranges(sample: Sample, known: list[Rule]) -> list[Order]:
+    """Parts of a date that have only some of their values, and days that their month has."""
+    computed = {rule.target for rule in known if isinstance(rule, Equation)}
+    found = []
+    for name in sample.numeric:
+        if sample.kinds[name] == "date" and name not in computed:
+            found += [rule for part, ends in _RANGES.items() if (rule := _range(sample, name, part, ends))]
+    numbers = [name for name in sample.numeric if sample.kinds[name] == "number" and name not in computed]
+    days = [name for name in numbers if _within(sample.columns.numbers(name), 31, _DAY_LEVELS)]
+    months = [name for name in sample.kinds if sample.kinds[name] != "date" and name not in computed]
+    months = [name for name in months if name not in days and _within(sample.columns.months(name), 12, _MONTH_LEVELS)]
+    for day, month in product(days, months):
+        sample.count("calendar", 1)
+        rule = Order((Name(day), Call("monthdays", (Name(month),))), ("<=",))
+        if sample.rate(rule) >= _GOOD:
+            found.append(rule)
+    return found
+
+
+def _range(sample: Sample, name: str, part: str, ends: tuple[int, int]) -> Order | None:
+    """`1 <= weekday(day) <= 5`, where all of these occur often."""
+    if part == "hour" and sample.columns.unit(name) >= DAY:
+        return None
+    values = evaluate(Call(part, (Name(name),)), sample.columns)
+    counts = np.bincount(values[~np.isnan(values)].astype(np.int64), minlength=ends[1] + 1)
+    there = np.flatnonzero(counts >= (1 - _GOOD) / 10 * counts.sum())
+    low, high = int(there[0]), int(there[-1])
+    own = counts[low : high + 1]
+    sample.count("calendar", 1)
+    if (low, high) == ends or min(own[0], own[-1]) < _EDGE * own.mean():
+        return None
+    terms: list[Expression] = [Call(part, (Name(name),))]
+    terms = [Number(low), *terms] if low > ends[0] else terms
+    terms = [*terms, Number(high)] if high < ends[1] else terms
+    return Order(tuple(terms), ("<=",) * (len(terms) - 1))
+
+
+def _within(values: np.ndarray, most: int, levels: int) -> bool:
+    values = np.unique(values[~np.isnan(values)])
+    return len(values) >= levels and values[0] >= 1 and values[-1] == most and bool(np.all(values % 1 == 0))
