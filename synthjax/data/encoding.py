@@ -27,14 +27,14 @@ them.
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from synthjax.data import column_units, memory, scalers
 from synthjax.data.arrays import shown
-from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, Coding, choose, layout, learn
+from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, UNEVEN, Coding, choose, layout, learn
 from synthjax.data.schema import DISCRETE, Field, Schema
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
@@ -82,9 +82,13 @@ class Encoder:
         """
         if encoding not in PRESETS:
             raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
-        fields = (free or schema).fields
         frame = plan.encode(frame) if plan else frame
-        chosen = {field.name: choose(field, schema.target, encoding) for field in fields}
+        chosen = {field.name: choose(field, schema.target, encoding) for field in (free or schema).fields}
+        fields = tuple(
+            column_units.with_endings(field, frame, schema.min_count) if chosen[field.name] in UNEVEN else field
+            for field in (free or schema).fields
+        )
+        schema, free = (schema, replace(free, fields=fields)) if free else (replace(schema, fields=fields), None)
         count = sum(name == "quantile" for name in chosen.values())
         knots = int(np.clip(KNOTS // max(count, 1), 32, 1000))
         codings = tuple(

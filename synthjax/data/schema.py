@@ -79,6 +79,8 @@ class Field:
     """Numbers that at least `min_count` rows hold, increasing: these are decoded exactly. The most frequent ones."""
     shared_rows: tuple[int, ...] = ()
     """Rows that hold each of them."""
+    endings: tuple[tuple[float, ...], ...] = ()
+    """Of numbers and dates that are not shared, how often each ending is; see `endings`."""
     decimals: tuple[int, int] | None = (0, 0)
     """Least and most digits after the point; None: in scientific notation."""
     figures: int = 0
@@ -236,6 +238,7 @@ class Schema:
         fields = []
         for field in values["fields"]:
             tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}
+            tuples["endings"] = tuple(map(tuple, field.get("endings", ())))
             fields.append(Field(**{**field, **tuples}))
         return cls(tuple(fields), values["target"], values["min_count"])
 

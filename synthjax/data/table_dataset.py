@@ -240,7 +240,9 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     if found.test:
         extra, more = _encoded(found.test, {"test": None}, encoder, taken)
         rows, unseen = {**rows, **extra}, {**unseen, **more}
-    encoder = replace(encoder, schema=_marked(schema, taken), free=free and _marked(free, taken))
+    encoder = replace(
+        encoder, schema=_marked(encoder.schema, taken), free=encoder.free and _marked(encoder.free, taken)
+    )
     for split, counts in unseen.items():
         told = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category training never saw, or too rarely: {told}"] if told else []
