@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthjax.data.arrays import fault, shown
+from synthjax.data.identifiers import matches
 from synthjax.data.readers import Reader, open_table
 from synthjax.data.schema import DISCRETE, MISSING, RARE, Field, Schema
 from synthjax.data.table_names import ENDINGS, is_table_file
@@ -63,7 +64,7 @@ def read(
         if field.kind in DISCRETE:
             truths = _TRUTHS if field.kind == "boolean" else {}
             frame[field.name] = _spelt(frame[field.name], known[field.name], truths)
-            notes += _strangers(frame[field.name], known[field.name], path, target=field.name == schema.target)
+            notes += _strangers(frame[field.name], known[field.name], path, field, target=field.name == schema.target)
     return frame, notes
 
 
@@ -110,10 +111,12 @@ def _spelt(column: "pd.Series", known: Set[str], truths: Mapping[str, bool]) -> 
     return column.replace({value: spelling for value, spelling in short.items() if spelling in known})
 
 
-def _strangers(column: "pd.Series", known: Set[str], path: str | Path, *, target: bool) -> list[str]:
+def _strangers(column: "pd.Series", known: Set[str], path: str | Path, field: Field, *, target: bool) -> list[str]:
     """A line on values that no real row has; InputError where they are labels, or all there are."""
     there = column.dropna()
     strange = ~there.isin(known)
+    if field.pattern:  # codes made anew
+        strange &= ~matches(field, there)
     # What models merge rare categories into is expected.
     odd = there[strange & (there != RARE)]
     examples = ", ".join(repr(shown(value)) for value in sorted(known)[:_LISTED]) + (", ..." * (len(known) > _LISTED))

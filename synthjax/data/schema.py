@@ -15,7 +15,7 @@ checkpoint (`to_dict`) and corrected by hand in a YAML or JSON file (`read_overr
 
 Nothing that fewer than `min_count` training rows hold is kept exactly (5 by default; 1 switches this off):
 
-    categories           those held by fewer rows are merged into `(rare)`
+    categories           those held by fewer rows are merged into `(rare)`; codes of a common form are made anew instead
     numbers and dates    clipped to bounds that `min_count` rows share, or that are the mean of `min_count` rows
     sparse columns       a column with too few numbers or dates for such bounds is always missing
 
@@ -44,9 +44,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 NUMERIC: tuple[Kind, ...] = ("continuous", "integer", "datetime")
 DISCRETE: tuple[Kind, ...] = ("categorical", "boolean")
 RARE = "(rare)"
-"""The category into which those held by fewer than `min_count` rows are merged."""
+"""The category into which those held by fewer than `min_count` rows are merged, before codes are made anew for it."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
 """Cells that say that a value is missing."""
+_TOLD = 0.05  # of a column's cells that become RARE, for this to be told
 _LISTED = 8  # columns in a line of advice
 _DEEPEST = 20  # values within each other in a schema file
 _LARGEST = 1e300  # number in a schema file
@@ -95,9 +96,12 @@ class Field:
     suppressed: int = 0
     """How many categories were merged into `RARE`; of a constant column, how many values were kept back."""
     pattern: str = ""
-    """What identifiers are made of, see `identifiers`; "": running numbers after `low`."""
+    """What identifiers are made of, see `identifiers`; "": running numbers after `low`. Of categories, what codes are
+    made of where `RARE` is drawn; "": none."""
+    forms: tuple[int, ...] = ()
+    """Of rare codes of several forms, how often each is."""
     taken: str = ""
-    """Of identifiers, the classes that the real ones are in, as hexadecimal digits; see `identifiers.Taken`."""
+    """Of identifiers and rare codes, the classes that the real ones are in, as hexadecimal digits: see `Taken`."""
     sizes: tuple[int, ...] = ()
     """Of identifiers, how many rows have the same one, in turn; (): each has its own."""
     storage: str = "string"
@@ -149,7 +153,8 @@ class Field:
         first = ", ".join(f"{shown(name)} {count / present:.1%}" for name, count in pairs[:4])
         text = f"{len(pairs)} categories: {first}" + (", ..." if len(pairs) > 4 else "")
         merged = self.counts[self.categories.index(RARE)] if self.suppressed else 0
-        return text + (f"; {self.suppressed} rare ones merged into {RARE}, {merged} rows" if self.suppressed else "")
+        what = f"made anew as {self.pattern}, none of them real" if self.pattern else f"merged into {RARE}"
+        return text + (f"; {self.suppressed} rare ones {what}, {merged} rows" if self.suppressed else "")
 
 
 @dataclass(frozen=True)
@@ -206,15 +211,19 @@ class Schema:
         """Lines on what is lost of columns, each with what to put into a schema file for more to be kept."""
         repeated = [field for field in self.fields if field.sizes]
         text = [field for field in self.fields if field.kind == "text"]
-        rare = [field for field in self.fields if RARE in field.categories]
-        rare = [field for field in rare if 2 * field.counts[field.categories.index(RARE)] > field.rows - field.missing]
+        rare = [field for field in self.fields if RARE in field.categories and not field.pattern]
+        rare = [f for f in rare if f.counts[f.categories.index(RARE)] > _TOLD * (f.rows - f.missing)]
         sparse = [field for field in self.fields if field.kind == "constant" and field.suppressed]
         dates = [field for field in sparse if "%" in field.format]
         numbers = [field for field in sparse if field.decimals and field not in dates]
         about = (
             (repeated, "several rows have one identifier: they are treated as independent of each other", None),
             (text, "free text is left out; to make texts of the same look anew", {"kind": "id"}),
-            (rare, f"most rows become {RARE}, since few share a category; to make codes anew", {"kind": "id"}),
+            (
+                rare,
+                f"more than {_TOLD:.0%} of the cells become {RARE}; to make all cells of the column anew",
+                {"kind": "id"},
+            ),
             (numbers, "too few values to be learnt; to keep them, give bounds that are public", {"min": 0, "max": 100}),
             (dates, "too few dates to be learnt; to keep which rows have one", {"kind": "categorical"}),
         )
@@ -234,7 +243,7 @@ class Schema:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The schema that `to_dict` wrote."""
-        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes")
+        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes", "forms")
         fields = []
         for field in values["fields"]:
             tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}

@@ -234,8 +234,9 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     encoder = _fitted(sample, schema, options.encoding, between.plan, free, reader.where)
     del sample
     notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
-    made = (field for field in schema.fields if field.kind == "id" and field.pattern not in ("", identifiers.MARK))
-    taken = {field.name: identifiers.Taken(field, sum(map(len, splits.values()))) for field in made}
+    total = sum(map(len, splits.values()))
+    made = [field for field in schema.fields if field.pattern not in ("", identifiers.MARK)]
+    taken = {field.name: identifiers.Taken(field, identifiers.room_for(field, total)) for field in made}
     rows, unseen = _encoded(reader, splits, encoder, taken)
     if found.test:
         extra, more = _encoded(found.test, {"test": None}, encoder, taken)
