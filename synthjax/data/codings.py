@@ -23,6 +23,8 @@ PRESETS = {
 }
 """Name -> encoding of numbers and dates, encoding of categories."""
 NUMBERS = ("minmax", "quantile", "mode")
+UNEVEN = ("quantile", "mode")
+"""Encodings of numbers whose endings are learnt; minmax is linear."""
 CATEGORIES = ("onehot", "interval", "code")
 ONEHOT = 256
 """Most categories that a preset makes one-hot."""

@@ -6,6 +6,7 @@ f32 numbers.
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import identifiers
+from synthjax.data import endings, identifiers
 from synthjax.data.arrays import shown
 from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema, check_known
 from synthjax.data.text_values import as_times, resolution, to_seconds
@@ -41,7 +42,12 @@ def scaled(values: "pd.Series", field: Field) -> np.ndarray:
     Raises:
         InputError: an infinity, or a value that is not of the field's kind; row and column are named.
     """
-    return _interp(_numbers(values, field), *_knots(field)).astype(np.float32)
+    return _interp(endings.spread_of(_numbers(values, field), field), *_knots(field)).astype(np.float32)
+
+
+def with_endings(field: Field, frame: "pd.DataFrame", least: int) -> Field:
+    """The field with the endings that training rows show, each of at least so many."""
+    return replace(field, endings=endings.of(field, _numbers(column(frame, field), field), least))
 
 
 def typed(frame: "pd.DataFrame", field: Field) -> Any:
@@ -72,11 +78,12 @@ def _interp(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
 def _knots(field: Field) -> tuple[np.ndarray, np.ndarray]:
     """Numbers (m,) f64, increasing, and their scaled values, linear in between.
 
-    The numbers are the bounds and the shared ones. Scaling is linear over all numbers, unless some would be so close
-    that f32 cannot tell them apart: then each is moved up by _APART more than the one before.
+    The numbers are the bounds and the shared ones, spread by their endings. Scaling is linear over all numbers, unless
+    some would be so close that f32 cannot tell them apart: then each is moved up by _APART more than the one before.
     """
-    numbers = np.unique([field.low, *field.shared, field.high])
-    exact = (numbers - field.low) / ((field.high - field.low) or 1.0)
+    ends = endings.bounds(field) if field.endings else (field.low, field.high)
+    numbers = np.unique(endings.spread_of(np.array([*ends, *field.shared]), field))
+    exact = (numbers - numbers[0]) / ((numbers[-1] - numbers[0]) or 1.0)
     if np.diff(exact).min(initial=1.0) < _APART:
         exact = (exact + _APART * np.arange(len(numbers))) / (1 + _APART * (len(numbers) - 1))
     return numbers, exact.astype(np.float32).astype(np.float64)
@@ -84,7 +91,7 @@ def _knots(field: Field) -> tuple[np.ndarray, np.ndarray]:
 
 def shared_scaled(field: Field) -> np.ndarray:
     """(m,) f32: scaled values of the field's shared numbers, increasing."""
-    return np.interp(field.shared, *_knots(field)).astype(np.float32)
+    return np.interp(endings.spread_of(np.array(field.shared), field), *_knots(field)).astype(np.float32)
 
 
 def _numbers(values: "pd.Series", field: Field) -> np.ndarray:
@@ -210,7 +217,7 @@ def values_of(u: np.ndarray, field: Field, tolerance: float = 0.0) -> np.ndarray
         tolerance: absolute error of `u`, beside that of f32.
     """
     knots, at = _knots(field)
-    numbers = _rounded(_interp(u, at, knots), field)
+    numbers = _rounded(endings.gather_of(_interp(u, at, knots), field), field)
     if field.shared:
         known = shared_scaled(field).astype(np.float64)
         nearest = np.clip(np.searchsorted((known[1:] + known[:-1]) / 2, u), 0, len(known) - 1)

@@ -27,14 +27,14 @@ them.
 
 import functools
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from synthjax.data import column_units, memory, scalers
+from synthjax.data import column_units, identifiers, memory, scalers
 from synthjax.data.arrays import shown
-from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, Coding, choose, layout, learn
+from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, UNEVEN, Coding, choose, layout, learn
 from synthjax.data.schema import DISCRETE, Field, Schema
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
@@ -82,9 +82,13 @@ class Encoder:
         """
         if encoding not in PRESETS:
             raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
-        fields = (free or schema).fields
         frame = plan.encode(frame) if plan else frame
-        chosen = {field.name: choose(field, schema.target, encoding) for field in fields}
+        chosen = {field.name: choose(field, schema.target, encoding) for field in (free or schema).fields}
+        fields = tuple(
+            column_units.with_endings(field, frame, schema.min_count) if chosen[field.name] in UNEVEN else field
+            for field in (free or schema).fields
+        )
+        schema, free = (schema, replace(free, fields=fields)) if free else (replace(schema, fields=fields), None)
         count = sum(name == "quantile" for name in chosen.values())
         knots = int(np.clip(KNOTS // max(count, 1), 32, 1000))
         codings = tuple(
@@ -229,11 +233,15 @@ class Encoder:
         names = tuple(coding.name for coding in self.codings)
         tolerances = {coding.name: coding.tolerance for coding in self.codings}
         rows = column_units.decoded(self.learnt, names, units, seed, start, tolerances)
-        if self.plan is None:
-            return rows
-        whole = self.plan.decode(rows)
-        kept = [field.name for field in self.schema.fields if field.kept]
-        return pd.DataFrame({name: (whole if name in whole else rows)[name] for name in kept})
+        if self.plan is not None:
+            whole = self.plan.decode(rows)
+            kept = [field.name for field in self.schema.fields if field.kept]
+            rows = pd.DataFrame({name: (whole if name in whole else rows)[name] for name in kept})
+        for field in self.schema.fields:
+            if field.kind in DISCRETE and field.pattern:
+                cells = identifiers.filled(rows[field.name], field, seed, start, alone=self.plan is not None)
+                rows[field.name] = pd.array(cells, dtype=rows[field.name].dtype)
+        return rows
 
     @functools.cached_property
     def _fields(self) -> dict[str, Field]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synthjax.data.arrays import fault, shown
+from synthjax.data.identifiers import matches
 from synthjax.data.readers import Reader, open_table
 from synthjax.data.schema import DISCRETE, MISSING, RARE, Field, Schema
 from synthjax.data.table_names import ENDINGS, is_table_file
@@ -64,7 +65,7 @@ def read(
         if field.kind in DISCRETE:
             truths = _TRUTHS if field.kind == "boolean" else {}
             frame[field.name] = _respelled(frame[field.name], known[field.name], truths)
-            notes += _unknown(frame[field.name], known[field.name], path, target=field.name == schema.target)
+            notes += _unknown(frame[field.name], known[field.name], path, field, target=field.name == schema.target)
     return frame, notes
 
 
@@ -113,10 +114,12 @@ def _respelled(column: "pd.Series", known: Set[str], truths: Mapping[str, bool])
     return column.replace({value: spelling for value, spelling in short.items() if spelling in known})
 
 
-def _unknown(column: "pd.Series", known: Set[str], path: str | Path, *, target: bool) -> list[str]:
+def _unknown(column: "pd.Series", known: Set[str], path: str | Path, field: Field, *, target: bool) -> list[str]:
     """A line about values that no real row has; InputError if they are labels, or if all values are unknown."""
     present = column.dropna()
     unknown = ~present.isin(known)
+    if field.pattern:  # codes made anew
+        unknown &= ~matches(field, present)
     # Models merge rare categories into RARE, so it is expected.
     unexpected = present[unknown & (present != RARE)]
     examples = ", ".join(repr(shown(value)) for value in sorted(known)[:_LISTED]) + (", ..." * (len(known) > _LISTED))

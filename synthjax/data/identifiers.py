@@ -6,6 +6,9 @@ backslash, is itself; | separates several forms. New identifiers are drawn from 
 possible identifiers per row. Otherwise, avoiding the real ones would reveal them, and new identifiers are consecutive:
 synthetic-1, synthetic-2, ..., or numbers above all real ones.
 
+Rare codes in a column of categories are replaced by new ones in the same way (`of_rare`), if the pattern has at least
+`ROOM` possible codes per distinct one. Otherwise, and if they have no pattern, they stay merged.
+
 To avoid real identifiers, an encoder divides the possible ones into `m` classes and stores which classes contain a real
 one (`Taken`). `m` is about 1.5 times the number of real ones, and a class has dozens of possible identifiers or more,
 so it is not known which of them is real.
@@ -13,14 +16,16 @@ so it is not known which of them is real.
 
 import math
 import re
+import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data.schema import Field
+from synthjax.data.schema import RARE, Field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +41,8 @@ _SIZES = 1000
 _DIGITS, _SMALL = "0123456789", "abcdefghijklmnopqrstuvwxyz"
 _LETTERS = {"9": _DIGITS, "a": _SMALL, "A": _SMALL.upper(), "f": _DIGITS + "abcdef", "F": _DIGITS + "ABCDEF"}
 _LETTERS |= {"x": _DIGITS + _SMALL, "X": _DIGITS + _SMALL.upper(), "z": _DIGITS + _SMALL + _SMALL.upper()}
+_CODE = re.compile(r"(?=.*[0-9])(?!.* .* .* )(?!.*[a-z]{4})(?!.* .*[a-z])(?!.*[a-z].* )[!-~ ]{2,24}")
+_CODES = 0.9  # of rare cells that are codes, for them to be made anew
 _TAIL = 2**31  # numbers of new identifiers are below it, so that their products are below 2**62
 
 
@@ -99,6 +106,39 @@ def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
         if shared and sum(_room(form) for form in _forms(pattern)) >= ROOM * rows:
             return Look(pattern, tuple(map(len, shared)) if len(shared) > 1 else (), storage=storage)
     return Look(MARK)
+
+
+def of_rare(cells: list[str], different: int, min_count: int, storage: str) -> Look:
+    """The look of the rare ones among codes that are categories; without a pattern, they are words, or have no room.
+
+    Args:
+        cells: a fair sample of different ones.
+        different: how many there may be in all rows.
+        min_count: of a form, see `of_texts`.
+        storage: as for `of_texts`.
+    """
+    if sum(map(bool, map(_CODE.fullmatch, cells))) < _CODES * len(cells):
+        return Look()
+    shared = sum(len(own) for own in _grouped(cells, _mask).values() if len(own) >= min_count)
+    look = of_texts(cells, different, min_count, storage) if 2 * shared > len(cells) else Look()
+    return Look() if look.pattern in ("", MARK) else look
+
+
+def different(categories: int) -> int:
+    """How many different codes a column has at most in all rows, by those of its training rows."""
+    return 2 * categories
+
+
+def room_for(field: Field, rows: int) -> int:
+    """How many different identifiers or codes of a field there are at most in so many rows."""
+    if field.kind == "id":
+        return rows
+    return min(rows, different(len(field.categories) + field.suppressed))
+
+
+def rare(field: Field) -> Field:
+    """What identifiers look like that are made for the rare codes of a column."""
+    return replace(field, kind="id", counts=field.forms, missing=0)
 
 
 def sizes(rows: Iterable[int], min_count: int) -> tuple[int, ...]:
@@ -222,6 +262,33 @@ class Taken:
 
 
 # --- new identifiers ---------------------------------------------------------------------------------------------
+
+
+def filled(cells: Any, field: Field, seed: int, start: int, alone: bool) -> Any:
+    """Cells (n,) of a column of categories, with codes made anew where they are RARE.
+
+    Args:
+        cells: of rows start ... start + n - 1.
+        field: of the column, with the pattern of its rare codes.
+        seed: of the draws; columns of the same codes have the same ones in the same rows.
+        start: see `made`.
+        alone: whether each row has a code of its own, else as many share one as in training rows.
+    """
+    own = np.flatnonzero(np.asarray(cells == RARE))
+    if not len(own):
+        return cells
+    key = (seed, zlib.crc32(f"{field.pattern} {field.taken}".encode()))
+    look = replace(rare(field), sizes=()) if alone else rare(field)
+    codes = np.asarray(made(look, len(own), key, start))
+    cells = np.asarray(cells, object).copy()
+    cells[np.random.default_rng((*key, start)).permutation(own)] = codes
+    return cells
+
+
+def matches(field: Field, cells: "pd.Series") -> np.ndarray:
+    """(n,) bool: which cells may be rare codes made anew."""
+    forms = ("".join(f"[{re.escape(letters)}]" for letters in form) for form in _forms(field.pattern))
+    return cells.str.fullmatch(f"{'|'.join(forms)}|{MARK}[0-9]+").to_numpy(bool)
 
 
 def made(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:

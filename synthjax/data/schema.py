@@ -15,7 +15,7 @@ checkpoint (`to_dict`) and corrected in a YAML or JSON file (`read_overrides`):
 
 No value that fewer than `min_count` training rows have is stored exactly (5 by default; 1 switches this off):
 
-    categories           rarer ones are merged into `(rare)`
+    categories           rarer ones are merged into `(rare)`; codes of a common form are replaced by new ones instead
     numbers and dates    clipped to bounds that `min_count` rows share, or that are the mean of `min_count` rows
     sparse columns       a column with too few numbers or dates for such bounds is always missing
 
@@ -44,9 +44,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 NUMERIC: tuple[Kind, ...] = ("continuous", "integer", "datetime")
 DISCRETE: tuple[Kind, ...] = ("categorical", "boolean")
 RARE = "(rare)"
-"""The category into which those with fewer than `min_count` rows are merged."""
+"""The category into which those with fewer than `min_count` rows are merged, before new codes are made for it."""
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A")
 """Cells that mean that a value is missing."""
+_TOLD = 0.05  # minimum share of a column's cells that become RARE for a line of advice
 _LISTED = 8  # maximum number of columns in a line of advice
 _DEEPEST = 20  # maximum depth of nesting in a schema file
 _LARGEST = 1e300  # limit of the numbers in a schema file
@@ -79,6 +80,8 @@ class Field:
     """The most frequent numbers that at least `min_count` rows have, ascending. They are decoded exactly."""
     shared_rows: tuple[int, ...] = ()
     """Number of rows with each of them."""
+    endings: tuple[tuple[float, ...], ...] = ()
+    """Frequency of each ending of the numbers or dates that are not shared; see `endings`."""
     decimals: tuple[int, int] | None = (0, 0)
     """Minimum and maximum number of decimals; None: in scientific notation."""
     figures: int = 0
@@ -93,9 +96,12 @@ class Field:
     suppressed: int = 0
     """Number of categories merged into `RARE`; of a constant column, the number of values that are not stored."""
     pattern: str = ""
-    """Pattern of new identifiers, see `identifiers`; "": consecutive numbers after `low`."""
+    """Pattern of new identifiers, see `identifiers`; "": consecutive numbers after `low`. Of categories: pattern of the
+    codes that replace `RARE`; "": none."""
+    forms: tuple[int, ...] = ()
+    """Frequency of each form of rare codes, if there are several."""
     taken: str = ""
-    """Classes that contain real identifiers, in hexadecimal; see `identifiers.Taken`."""
+    """Classes that contain real identifiers or rare codes, in hexadecimal; see `identifiers.Taken`."""
     sizes: tuple[int, ...] = ()
     """Number of rows of consecutive identifiers, as a cycle; (): all have one row."""
     storage: str = "string"
@@ -147,7 +153,8 @@ class Field:
         first = ", ".join(f"{shown(name)} {count / present:.1%}" for name, count in pairs[:4])
         text = f"{len(pairs)} categories: {first}" + (", ..." if len(pairs) > 4 else "")
         merged = self.counts[self.categories.index(RARE)] if self.suppressed else 0
-        return text + (f"; {self.suppressed} rare ones merged into {RARE}, {merged} rows" if self.suppressed else "")
+        what = f"made anew as {self.pattern}, none of them real" if self.pattern else f"merged into {RARE}"
+        return text + (f"; {self.suppressed} rare ones {what}, {merged} rows" if self.suppressed else "")
 
 
 @dataclass(frozen=True)
@@ -211,15 +218,19 @@ class Schema:
         """Lines about columns that lose information, each with entries for a schema file that would keep it."""
         repeated = [field for field in self.fields if field.sizes]
         text = [field for field in self.fields if field.kind == "text"]
-        rare = [field for field in self.fields if RARE in field.categories]
-        rare = [field for field in rare if 2 * field.counts[field.categories.index(RARE)] > field.rows - field.missing]
+        rare = [field for field in self.fields if RARE in field.categories and not field.pattern]
+        rare = [f for f in rare if f.counts[f.categories.index(RARE)] > _TOLD * (f.rows - f.missing)]
         sparse = [field for field in self.fields if field.kind == "constant" and field.suppressed]
         dates = [field for field in sparse if "%" in field.format]
         numbers = [field for field in sparse if field.decimals and field not in dates]
         about = (
             (repeated, "several rows have one identifier: they are treated as independent of each other", None),
             (text, "free text is left out; to make texts of the same look anew", {"kind": "id"}),
-            (rare, f"most rows become {RARE}, since few share a category; to make codes anew", {"kind": "id"}),
+            (
+                rare,
+                f"more than {_TOLD:.0%} of the cells become {RARE}; to make all cells of the column anew",
+                {"kind": "id"},
+            ),
             (numbers, "too few values to be learnt; to keep them, give bounds that are public", {"min": 0, "max": 100}),
             (dates, "too few dates to be learnt; to keep which rows have one", {"kind": "categorical"}),
         )
@@ -239,10 +250,11 @@ class Schema:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes")
+        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes", "forms")
         fields = []
         for field in values["fields"]:
             tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}
+            tuples["endings"] = tuple(map(tuple, field.get("endings", ())))
             fields.append(Field(**{**field, **tuples}))
         return cls(tuple(fields), values["target"], values["min_count"])
 

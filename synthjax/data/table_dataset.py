@@ -241,13 +241,16 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     encoder = _fitted(sample, schema, options.encoding, between.plan, free, reader.where)
     del sample
     notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
-    made = (field for field in schema.fields if field.kind == "id" and field.pattern not in ("", identifiers.MARK))
-    taken = {field.name: identifiers.Taken(field, sum(map(len, splits.values()))) for field in made}
+    total = sum(map(len, splits.values()))
+    made = [field for field in schema.fields if field.pattern not in ("", identifiers.MARK)]
+    taken = {field.name: identifiers.Taken(field, identifiers.room_for(field, total)) for field in made}
     rows, unseen = _encoded(reader, splits, encoder, taken)
     if found.test:
         extra, more = _encoded(found.test, {"test": None}, encoder, taken)
         rows, unseen = {**rows, **extra}, {**unseen, **more}
-    encoder = replace(encoder, schema=_marked(schema, taken), free=free and _marked(free, taken))
+    encoder = replace(
+        encoder, schema=_marked(encoder.schema, taken), free=encoder.free and _marked(encoder.free, taken)
+    )
     for split, counts in unseen.items():
         listed = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category is not in the training rows, or too rare: {listed}"] if listed else []

@@ -93,6 +93,7 @@ class _Column(Tally):
             changes = {"categories": tuple(self.counts or ()), "counts": tuple((self.counts or {}).values())}
         elif kind in DISCRETE:
             changes = dict(zip(("categories", "counts", "suppressed"), self._categories(min_count), strict=True))
+            changes |= {} if target else self._rare(min_count, storage)
         elif kind == "id":
             changes = self._identifiers(min_count, storage)
         return replace(field, **changes)
@@ -231,6 +232,11 @@ class _Column(Tally):
         repeated = kept > 0.5 * self.present if self.pruned else distinct <= 0.5 * self.present
         single = all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in list(counts)[:1000])
         coded = single and sum(bool(re.search("[0-9]", cell)) for cell in counts) > 0.9 * len(counts)
+        kept = sum(n for n in counts.values() if n >= min_count)
+        if not kept and self.present < MANY:
+            return "id" if coded else "text"
+        if not coded and distinct < self.present >= MANY and 2 * kept < self.present:
+            return "text"
         if self.present < MANY or (repeated and not (coded and self._erased(min_count))):
             return "categorical"
         if not single:
@@ -286,6 +292,19 @@ class _Column(Tally):
             left = self.present - sum(n for name, n in kept if name != RARE)
             kept = [*(pair for pair in kept if pair[0] != RARE), (RARE, left)]
         return tuple(name for name, _ in kept), tuple(n for _, n in kept), rare
+
+    def _rare(self, min_count: int, storage: str) -> dict[str, Any]:
+        """What a field of categories says of codes that are made anew for its rare ones; nothing if these are words."""
+        counts = {cell: n for cell, n in (self.counts or {}).items() if n < min_count}
+        if len(counts) < min_count or self.pruned:
+            return {}
+        cells = list(counts)
+        different = identifiers.different(len(self.counts or ()))
+        look = identifiers.of_rare(cells[:: len(cells) // 1000 + 1], different, min_count, storage)
+        if not look.pattern:
+            return {}
+        kept = {"pattern": look.pattern, "forms": look.counts, "storage": look.storage}
+        return kept | {"sizes": identifiers.sizes(counts.values(), min_count)}
 
     def _identifiers(self, min_count: int, storage: str) -> dict[str, Any]:
         """The entries of a field that describe identifiers."""
