@@ -46,6 +46,8 @@ class Description:
     """Rules of the schema file that training rows break, and the like: a line each."""
     said: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Column -> what the schema file says of it."""
+    group: str | None = None
+    """The column that names the subject of a row; None: there is none."""
 
     def report(self, most: int = SHOWN) -> str:
         """The columns, a line each, the rules and the notes; of the first two `most` each at most."""
@@ -77,6 +79,9 @@ class Description:
         for column in self.schema.fields:
             lines.append(f"  {_flow({column.name: self._entry(column)})}  # {column.holds()}")
             lines += [f"  # {doubt.why}: {_flow({column.name: doubt.entry})}" for doubt in doubts.get(column.name, ())]
+        lines += [f"group: {_flow(self.group)}  # rows of one stay together in train, holdout or test"] * bool(
+            self.group
+        )
         lines += _rule_lines(self.rules)
         return "\n".join(lines) + "\n"
 

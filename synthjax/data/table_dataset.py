@@ -19,6 +19,7 @@ from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
 from synthjax.data.description import Description
 from synthjax.data.encoding import Encoder
+from synthjax.data.groups import Group
 from synthjax.data.number_forms import find as find_form
 from synthjax.data.readers import KNOWN_DELIMITERS, Reader
 from synthjax.data.schema import NUMERIC, Overrides, Schema, check_known, read_overrides
@@ -44,6 +45,8 @@ class Found(NamedTuple):
     target: str | None = None
     classes: tuple[str, ...] | None = None
     """Order of the classes; None: alphabetical."""
+    group: Group | None = None
+    """Which rows are of one subject; None: each is its own."""
 
 
 class Rows(NamedTuple):
@@ -179,6 +182,8 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     _check(found, options)
     reader = found.train
     said = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
+    if found.group:
+        said.columns.setdefault(found.group.name, {}).setdefault("kind", "id")
     wanted = options.rules or said.rules is not None
     samples = {split: _sampled(splits[split]) for split in (("train", "holdout") if wanted else ("train",))}
     kept: dict[str, list[pa.Table]] = {split: [] for split in samples}
@@ -213,7 +218,8 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     if wanted:
         where = str(options.schema or reader.where)
         between = table_rules.of(said.rules, frames["train"], frames["holdout"], schema, where)
-    notes = (*reader.notes, *schema.advice(), *between.notes)
+    grouped = [found.group.note] if found.group else []
+    notes = (*reader.notes, *grouped, *schema.advice(), *between.notes)
     return Measured(schema, between._replace(notes=notes), said.columns, frames["train"])
 
 
