@@ -119,6 +119,7 @@ def make(
         The file of the synthetic table, of the final model if there is one; and the report, whose page and figures are
         in WORKDIR/eval.
     """
+    print(f"reading {chosen.dataset}{' and looking for rules' * chosen.rules} ...", flush=True)
     if said is None:
         chosen, found = auto.Race(chosen, workdir, minutes).run()
     else:

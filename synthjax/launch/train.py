@@ -306,7 +306,8 @@ def _run(
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
-    every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
+    log_every = 1 if model.feed == "dataset" else chosen.log_every  # a step takes all rows: few and slow ones
+    every = log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
     best = judge = None
     if chosen.eval_every:
