@@ -46,6 +46,8 @@ class Description:
     """Lines for the user, such as rules of the schema file that training rows break."""
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The entries of the schema file: column -> entry."""
+    group: str | None = None
+    """The column that names the subject of a row; None if there is none."""
 
     def report(self, most: int = SHOWN) -> str:
         """A report of the columns and the rules, at most `most` of each, and the notes."""
@@ -77,6 +79,9 @@ class Description:
         for column in self.schema.fields:
             lines.append(f"  {_flow({column.name: self._entry(column)})}  # {column.holds()}")
             lines += [f"  # {doubt.why}: {_flow({column.name: doubt.entry})}" for doubt in doubts.get(column.name, ())]
+        lines += [f"group: {_flow(self.group)}  # rows of one stay together in train, holdout or test"] * bool(
+            self.group
+        )
         lines += _rule_lines(self.rules)
         return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ checkpoint (`to_dict`) and corrected in a YAML or JSON file (`read_overrides`):
       height: {missing: [-999, "?"]}         # cells that mean that a value is missing
     missing: [unknown]                       # the same for all columns; both in addition to MISSING
     rules: ["start <= end"]                  # see synthjax.data.table_rules
+    group: patient_id                        # see synthjax.data.groups
 
 No value that fewer than `min_count` training rows have is stored exactly (5 by default; 1 switches this off):
 
@@ -266,6 +267,8 @@ class Overrides(NamedTuple):
     """Column -> its entry, with keys of _OVERRIDES."""
     rules: Any = None
     """The list of rules, not parsed; None if there is none."""
+    group: str | Literal[False] | None = None
+    """The column that names the subject of a row; False: there is none; None: the file does not say."""
 
 
 def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
@@ -290,7 +293,7 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
     values = _parsed(text, path)
     if isinstance(values, dict) and isinstance(values.get("fields"), list):
         values = {"columns": dict(_saved(field, path) for field in values["fields"])}
-    bare = isinstance(values, dict) and ("missing" in values or "rules" in values)
+    bare = isinstance(values, dict) and not {"missing", "rules", "group"}.isdisjoint(values)
     columns = values.get("columns", {} if bare else None) if isinstance(values, dict) else None
     if not isinstance(columns, dict):
         raise fault(path, "a schema file holds `columns:`, then a line `NAME: {kind: KIND}` for each column")
@@ -305,7 +308,10 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
             column["missing"] = _tokens(column["missing"], f"{path}: columns: {shown(name)}")
     for name in names if overall else ():
         said.setdefault(name, {})["missing"] = (*overall, *said.get(name, {}).get("missing", ()))
-    return Overrides(said, values.get("rules"))
+    group = values.get("group")
+    if not (group is None or group is False or isinstance(group, str)):
+        raise fault(path, f"group: {quoted(group)} is neither a column's name nor false")
+    return Overrides(said, values.get("rules"), group)
 
 
 def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:

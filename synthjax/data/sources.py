@@ -18,7 +18,7 @@ from synthjax.data import files as readers
 from synthjax.data import tfds
 from synthjax.data.arrays import Part, Source, class_names, fault, shown
 from synthjax.data.files import IDX_NAMES, from_store, holds_idx, read_npz
-from synthjax.data.splits import Split, check_counts, cut, whole
+from synthjax.data.splits import Split, check_counts, check_groups, cut, whole
 from synthjax.data.table_names import ENDINGS, TABLES, is_table, is_table_file
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
@@ -285,16 +285,17 @@ def describe(
     if not is_table(name):
         raise InputError(f"{shown(name)}: not a table; tables are {', '.join(TABLES)} and files {', '.join(ENDINGS)}")
     options = options or table_dataset.Options(rules=True)
-    found, splits = _cut_table(name, data_dir, holdout, test, options.target)
+    found, splits = _cut_table(name, data_dir, holdout, test, options)
     schema, between, overrides, _ = table_dataset.measure(found, splits, options)
-    return Description(schema, between.rules, between.notes, overrides)
+    return Description(schema, between.rules, between.notes, overrides, found.group and found.group.name)
 
 
 def _cut_table(
-    name: str, data_dir: str | None, holdout: float, test_file: str | None, target: str | None
+    name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options"
 ) -> "tuple[Found, dict[str, np.ndarray]]":
     """A table and the row numbers of its splits, without "test" if there is a test file."""
-    from synthjax.data import known_tables, readers, table_dataset
+    from synthjax.data import groups, known_tables, readers, table_dataset
+    from synthjax.data.schema import Overrides, read_overrides
 
     if name in TABLES:
         if test_file:
@@ -305,12 +306,19 @@ def _cut_table(
     else:
         tests = readers.open_table(_locate(test_file, data_dir)) if test_file else None
         found = table_dataset.Found(readers.open_table(_locate(name, data_dir)), tests)
-    found = found._replace(target=target or found.target)
+    found = found._replace(target=options.target or found.target)
     y, classes = table_dataset.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
     check_counts(y, classes, where, holdout, found.test is None)
     rows = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
-    train, held, test = cut(rows, rows.take(np.arange(0)) if found.test else None, holdout)
+    said = read_overrides(options.schema, found.train.names) if options.schema else Overrides({})
+    group = groups.find(found.train, found.target, said)
+    train, held, test = cut(rows, rows.take(np.arange(0)) if found.test else None, holdout, group and group.rows)
+    if group:
+        found = found._replace(group=group)
+        check_groups(
+            (train, *[held] * (holdout > 0), *[test] * (not found.test)), classes, found.train.where, group.name
+        )
     return found, {"train": train.index, "holdout": held.index} | ({} if found.test else {"test": test.index})
 
 
@@ -318,7 +326,7 @@ def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str 
     """Loads a table: splits, measures and encodes it."""
     from synthjax.data import table_dataset
 
-    found, splits = _cut_table(name, data_dir, holdout, test_file, options.target)
+    found, splits = _cut_table(name, data_dir, holdout, test_file, options)
     rows, encoder, table = table_dataset.encode(found, splits, options)
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
     spec = encoder.spec().measured(train.x, options.min_count)

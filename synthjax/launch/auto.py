@@ -27,6 +27,7 @@ from synthjax.data import Dataset, memory
 from synthjax.data.table_names import is_table
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals import quick_scores
+from synthjax.evals.domains.tables import SMALLEST
 from synthjax.launch import config, model_selection, runs, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.markdown import Table
@@ -47,8 +48,10 @@ SAME = 0.01
 BYTES_PER_VALUE = 16
 """Memory that a model which needs all rows at once takes for each value of the encoded table, about."""
 RECORD = "auto.json"
-OF_ONE_MODEL = ("stop", "eval_every", "init_from", "freeze", "seeds")
+OF_ONE_MODEL = ("stop", "stop_at", "eval_every", "init_from", "freeze", "seeds")
 """Fields of an experiment that candidates cannot share, beside those of the model."""
+NOT_SHARED = ("name", "model", "stop_at", "all_rows")
+"""Fields that do not tell one call from another: those of a model, and those of a final training alone."""
 
 
 class Tried(NamedTuple):
@@ -110,10 +113,17 @@ def table(tried: Sequence[Tried]) -> str:
 
 
 def table_data(experiment: Experiment) -> Dataset:
-    """The data of an experiment; InputError if it is no table."""
+    """The data of an experiment; InputError if it is no table, or one of too few rows for a report."""
     if not is_table(experiment.dataset):
         raise InputError(f"--table={experiment.dataset}: holds images; synthesize is for tables, launch.train for both")
-    return runs.data(experiment)
+    data = runs.data(experiment)
+    sizes = {"training": len(data.train.y), "test": len(data.test.y)}
+    if few := [f"{n} {name} rows" for name, n in sizes.items() if n < SMALLEST]:
+        raise InputError(
+            f"--table={experiment.dataset}: leaves {' and '.join(few)}, too few for a report, which needs {SMALLEST} "
+            "of both (a table of 25 rows has them); launch.train and launch.sample make rows without a report"
+        )
+    return data
 
 
 class Race:
@@ -157,7 +167,7 @@ class Race:
 
     def _resumed(self, data: Dataset) -> str:
         """Reads what an earlier call has found; returns the name of the chosen candidate, "" if there is none yet."""
-        shared = {name: value for name, value in config.to_dict(self._chosen).items() if name not in ("name", "model")}
+        shared = {name: value for name, value in config.to_dict(self._chosen).items() if name not in NOT_SHARED}
         self._about = json.loads(json.dumps({"experiment": shared, "fingerprint": data.fingerprint}))
         kept = files.read_json(self._workdir / RECORD)
         if kept is None and not (self._workdir / "config.json").exists():
@@ -181,7 +191,7 @@ class Race:
         """`_of` after training in the workdir, or going on there."""
         experiment, data = self._of(name)
         train.run(experiment, data, self._workdir, self._minutes)
-        model_selection.say_copying(self._workdir, data)
+        model_selection.copying(self._workdir, data)
         return experiment, data
 
     def _try(self, name: str, minutes: float) -> Tried:

@@ -49,6 +49,10 @@ class Experiment:
     """Of a table: fewest rows that must share a category or an extreme value; 1 releases every value."""
     rules: bool = False
     """Of a table: whether rules between its columns are looked for, which synthetic rows then keep."""
+    all_rows: bool = False
+    """Of a table: whether held-out rows, and test rows cut from its file, are trained on too; none is left to judge by.
+
+    Columns and rules are what the training rows alone say, see `synthjax.launch.runs.data`."""
     init_from: str | None = None
     """Folder of a finished run of the same model: training starts from its weights, under a fresh schedule."""
     freeze: tuple[str, ...] = ()
@@ -89,8 +93,15 @@ class Experiment:
     """Training ends after model.steps; or when its score on the holdout has levelled off, after model.steps at most.
     With "holdout", `eval_every` doubles each time that the steps have doubled, and the best state is what the run's
     users get."""
+    stop_at: int = 0
+    """Step at which training ends, if that is before model.steps, by which learning rates fall; 0: at that."""
     keep: int = 3
     """Number of checkpoints that are kept."""
+
+    @property
+    def last_step(self) -> int:
+        """Step at which training ends at the latest."""
+        return min(self.stop_at or self.model.steps, self.model.steps)
 
 
 SEEDS = 2**32

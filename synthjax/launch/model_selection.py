@@ -71,6 +71,8 @@ LOSS_BLOCK = 256
 """Held-out rows whose loss is computed at once."""
 KNOWN_ROWS = 200_000
 """Training and held-out rows that they are compared with, at most."""
+LEAST_UNSEEN = 5
+"""Fewest held-out rows by which copies are told."""
 COPYING_ROWS = 5_000
 """Synthetic rows that are drawn to see whether a model copies."""
 KEY = 2**32 - 3
@@ -229,7 +231,8 @@ def say_copying(workdir: Path, data: Dataset) -> None:
 def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.Copied]:
     """Rows drawn from a run on a table, and how many of them copy training rows.
 
-    That is said, and kept in `runs.COPYING` for `launch.sample`.
+    That is said, and kept in `runs.COPYING` for `launch.sample` and for reports. Of fewer than `LEAST_UNSEEN` held-out
+    rows it cannot be told, which is said instead.
     """
     assert data.table is not None
     run = Run(workdir)
@@ -239,9 +242,13 @@ def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.
     seen, unseen = (
         some(data, split, max(round(share * len(getattr(data, split).y)), 1), seed) for split in ("train", "holdout")
     )
-    found = quick_scores.copied(seen, unseen, rows, kinds, seed=seed)
-    line = f"nearer to training rows than chance explains: {found.share:.0%} of {COPYING_ROWS:,} synthetic rows"
-    line += f" (standard error {found.error:.0%})"
+    if len(unseen) < LEAST_UNSEEN:
+        found = quick_scores.Copied(0.0, 1.0)
+        line = f"{len(unseen)} held-out rows are too few to tell whether the model copies training rows"
+    else:
+        found = quick_scores.copied(seen, unseen, rows, kinds, seed=seed)
+        line = f"nearer to training rows than chance explains: {found.share:.0%} of {COPYING_ROWS:,} synthetic rows"
+        line += f" (standard error {found.error:.0%})"
     if found.too_many:
         line = f"WARNING: the model copies training rows; {line}. Fewer --steps, a smaller model or more rows may help"
     kept = {"step": run.step, **found._asdict(), "warning": found.too_many, "said": line}

@@ -23,7 +23,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from synthjax import files
-from synthjax.data import Dataset, sources, transforms, writers
+from synthjax.data import Dataset, Split, sources, transforms, writers
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.launch import config as config_lib
 from synthjax.launch.config import Experiment
@@ -100,6 +100,8 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
 
     Of n examples of `rare_class` round(n / rare_factor) are kept, at least one; a larger factor keeps a subset of those
     that a smaller one keeps. Frequencies and fingerprint are of the remaining data. Holdout and test are not changed.
+    With `all_rows`, the training split of a table is then all rows of its file, and the others that were cut from it
+    are empty; they are encoded as without.
     `data_dir` is the folder of the data, if not that of the experiment. InputError as `synthjax.data.load`, or no such
     class or factor.
     """
@@ -122,18 +124,36 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
     for name in ("encoding", "min_count", "rules"):
         if whole.encoder is None and getattr(experiment, name) != getattr(Experiment, name):
             raise InputError(f"{name}={getattr(experiment, name)}: is for tables; {whole.name} holds images")
+    if experiment.all_rows:
+        return _all_rows(whole, experiment)
     if not rare:
         return whole
     if rare not in whole.spec.classes:
         known = f"no such class; there are {', '.join(whole.spec.classes)}" if whole.spec.classes else "no labels"
         raise InputError(f"rare_class={rare}: {whole.name} has {known}")
     rows = transforms.under_sample(whole.train.y, whole.spec.classes.index(rare), factor, RARE_SEED)
-    train = whole.train.take(rows)
-    counts = np.bincount(train.y, minlength=whole.spec.n_classes)
-    spec = dataclasses.replace(whole.spec, frequencies=tuple((counts / counts.sum()).tolist()))
-    spec = spec.measured(train.x, experiment.min_count)
-    fingerprint = sources.fingerprint(spec, train, whole.holdout, whole.test)
-    return whole._replace(spec=spec, train=train, fingerprint=fingerprint)
+    return _with_train(whole, whole.train.take(rows), experiment.min_count)
+
+
+def _all_rows(cut: Dataset, experiment: Experiment) -> Dataset:
+    """A table with its training split of all rows of the file."""
+    if cut.table is None or experiment.rare_class:
+        raise InputError("all_rows: is for tables, without rare_class")
+    parts = [cut.train, cut.holdout, *[cut.test] * (cut.table.test is None)]
+    every = Split(*map(np.concatenate, zip(*parts, strict=True)))
+    none = np.zeros(0, np.int64)
+    train = every.take(np.argsort(every.index, kind="stable"))
+    holdout, test = cut.holdout.take(none), cut.test if cut.table.test is not None else cut.test.take(none)
+    return _with_train(cut._replace(holdout=holdout, test=test), train, experiment.min_count)
+
+
+def _with_train(data: Dataset, train: Split, min_count: int) -> Dataset:
+    """The data set with another training split, of which frequencies, statistics and fingerprint are."""
+    counts = np.bincount(train.y, minlength=data.spec.n_classes)
+    frequencies = tuple((counts / counts.sum()).tolist()) if data.spec.n_classes else ()
+    spec = dataclasses.replace(data.spec, frequencies=frequencies).measured(train.x, min_count)
+    fingerprint = sources.fingerprint(spec, train, data.holdout, data.test)
+    return data._replace(spec=spec, train=train, fingerprint=fingerprint)
 
 
 def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
@@ -256,7 +276,7 @@ def _kept(workdir: Path, saved: Sequence[Mapping[str, Any]]) -> Iterator[tuple[d
         yield _plain(config_lib.to_dict(old)), described["fingerprint"]
     for record in saved:
         with _whole(workdir / KEPT["last"]):
-            yield record["experiment"], record["fingerprint"]
+            yield _plain(config_lib.to_dict(config_lib.from_dict(record["experiment"]))), record["fingerprint"]
 
 
 def _plain(values: Any) -> Any:

@@ -168,6 +168,8 @@ def open_run(
     workdir: Path, member: int, data_dir: str | None, checkpoint: runs.Kept | None = None
 ) -> tuple[Run, data.Dataset]:
     """A trained run and the data it was trained on; InputError or CheckpointError where either is not there."""
+    if runs.read(workdir)[0].all_rows:
+        raise InputError(f"{workdir}: was trained on all rows of its table; none are left to judge it by")
     real = runs.trained_on(workdir, data_dir)
     model, state, spec = synthjax.load(workdir, member, checkpoint)
     described, _ = sample.describe_run(workdir, state, member, checkpoint)
@@ -297,6 +299,8 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
     kinds = schema.comparable_kinds()
     lacking = tuple(name for name in kinds if name not in frames["synthetic"])
     rows = from_frames(frames, kinds, schema.target)
+    if run is not None and (copying := files.read_json(run.workdir / runs.COPYING)) and copying["warning"]:
+        told = [*told, copying["said"]]
     return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
 
 

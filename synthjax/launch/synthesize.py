@@ -10,8 +10,13 @@ unless --minutes says otherwise. Synthetic rows keep the rules (--config.rules=f
 shows columns and rules before anything is trained. DIR is a run like any other, so `launch.sample` and `launch.eval`
 take it as --workdir. The same command goes on where it was interrupted, --minutes giving training that much more. All
 flags of `launch.train` are understood, --config.FIELD=VALUE too; those of one model need its name.
+
+The report can only judge a model that has not seen all rows. --final=all trains that model anew afterwards, as many
+steps on all rows of the file, and draws its rows into DIR/final. They are not judged: the report is that of the model
+of fewer rows, and all rows are as exposed as the training rows that it speaks of.
 """
 
+import dataclasses
 import shlex
 from collections.abc import Collection
 from pathlib import Path
@@ -28,7 +33,16 @@ from synthjax.launch import auto, evaluate, levels, model_selection, runs, sampl
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import Asked
+from synthjax.launch.trained import Run
 
+FINAL = "final"
+"""The folder, in a run's, of the model that is trained on all rows, and of its rows."""
+NOT_JUDGED = (
+    "judged here are rows of a model of the training rows alone. The rows in final/ are of the same model, trained as "
+    "many steps on all rows of the file. They are not judged, since no unseen rows are left; what is said of training "
+    "rows may hold for every row"
+)
+"""Note of the report with --final=all."""
 SHOWN = 20
 """Rows of the synthetic table that are shown, of at most 12 columns."""
 
@@ -39,6 +53,9 @@ def define_flags() -> None:
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_alias("out", "workdir")
     flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
+    flags.DEFINE_enum(
+        "final", "train", ["train", "all"], "all: the model is trained again, on all rows, and not judged."
+    )
     flags.DEFINE_enum("level", "quick", list(levels.LEVELS), f"How it is judged. {levels.HELP}")
 
 
@@ -78,7 +95,14 @@ def look(file: Path) -> str:
 
 
 def make(
-    chosen: Experiment, workdir: Path, minutes: float, *, said: Collection[str] | None, rows: int | None, level: str
+    chosen: Experiment,
+    workdir: Path,
+    minutes: float,
+    *,
+    said: Collection[str] | None,
+    rows: int | None,
+    level: str,
+    final: bool = False,
 ) -> tuple[Path, report.Report]:
     """Trains, draws a synthetic table, shows its first rows and judges it, as `launch.eval --workdir` does.
 
@@ -89,10 +113,13 @@ def make(
         said: fields of the experiment that a person set; None: models are compared (`launch.auto`).
         rows: of the synthetic table; None: as many as are trained on.
         level: how it is judged, one of `levels.LEVELS`.
+        final: whether the model is trained on all rows afterwards, in the folder `FINAL`.
 
     Returns:
-        The file of the synthetic table, and the report, whose page and figures are in WORKDIR/eval.
+        The file of the synthetic table, of the final model if there is one; and the report, whose page and figures are
+        in WORKDIR/eval.
     """
+    print(f"reading {chosen.dataset}{' and looking for rules' * chosen.rules} ...", flush=True)
     if said is None:
         chosen, found = auto.Race(chosen, workdir, minutes).run()
     else:
@@ -100,12 +127,39 @@ def make(
         assert found.table is not None
         print(found.table.description.report(), flush=True)
         train.run(train.fitted(chosen, said, found), found, workdir, minutes)
-        model_selection.say_copying(workdir, found)
+        if len(found.holdout.y):
+            model_selection.copying(workdir, found)
     file = workdir / ("synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv")
     draw(workdir, file, rows or len(found.train.y), chosen.seed)
     print(f"\n{file}, its first rows:\n{look(file)}\n", flush=True)
     subject = subjects.find(Asked(workdir=str(workdir)), table=True, seed=chosen.seed)
-    return file, evaluate.run(subject, workdir / "eval", seed=chosen.seed, level=level)
+    if final:
+        subject = subject._replace(notes=(*subject.notes, NOT_JUDGED))
+    judged = evaluate.run(subject, workdir / "eval", seed=chosen.seed, level=level)
+    return (make_final(workdir, file.name, rows, chosen.seed) if final else file), judged
+
+
+def make_final(workdir: Path, name: str, rows: int | None, seed: int) -> Path:
+    """Trains the model of a run again, as many steps on all rows of the table, and draws its rows.
+
+    Args:
+        workdir: the run's folder, in which the folder `FINAL` is made.
+        name: of the file of the rows.
+        rows: how many; None: as many as are trained on.
+        seed: of the rows.
+
+    Returns:
+        The file.
+    """
+    run = Run(workdir)
+    found = dataclasses.replace(run.config, all_rows=True, stop="steps", stop_at=run.step, eval_every=0)
+    every = runs.data(found)
+    print(f"\n--- {found.name} again, {run.step:,} steps on all {len(every.train.y):,} rows ---", flush=True)
+    train.run(found, every, workdir / FINAL)
+    file = workdir / FINAL / name
+    draw(workdir / FINAL, file, rows or len(every.train.y), seed)
+    print(f"\n{NOT_JUDGED}", flush=True)
+    return file
 
 
 def main(given: list[tuple[str, str]]) -> None:
@@ -128,8 +182,11 @@ def main(given: list[tuple[str, str]]) -> None:
     if raced and not asked.workdir:
         workdir = workdir.with_name(workdir.name.replace(chosen.name, auto.NAME, 1))
     said = None if raced else train.said(given)
-    file, _ = make(chosen, workdir, minutes, said=said, rows=asked.rows, level=asked.level)
-    sampled = f"--workdir={shlex.quote(str(workdir))} --rows=N --out=more{file.suffix}"
+    final = asked.final == "all"
+    file, _ = make(chosen, workdir, minutes, said=said, rows=asked.rows, level=asked.level, final=final)
+    if (copying := files.read_json(workdir / runs.COPYING)) and copying["warning"]:
+        print(f"\n{copying['said']}", flush=True)
+    sampled = f"--workdir={shlex.quote(str(file.parent))} --rows=N --out=more{file.suffix}"
     print(
         f"\nthe synthetic table: {file}\nits card: {file}.card.md\n"
         f"more rows: python -m synthjax.launch.sample {sampled}",

@@ -107,7 +107,8 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
     chosen = config.overrides(chosen, changes)
     config.check_seed(chosen.seed, "seed")
     for name, least in [("seeds", 1), ("accumulate", 1), ("log_every", 1), ("checkpoint_every", 1),
-                        ("sample_every", 0), ("eval_every", 0), ("keep", 1), ("noise_components", 0)]:  # fmt: skip
+                        ("sample_every", 0), ("eval_every", 0), ("stop_at", 0), ("keep", 1),
+                        ("noise_components", 0)]:  # fmt: skip
         if getattr(chosen, name) < least:
             raise InputError(f"{name}={getattr(chosen, name)}: must be at least {least}")
     for name in OF_MODEL:
@@ -240,7 +241,7 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
     return (
         f"{chosen.name} on {data.name}: {what} ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
         + (f"; {rare:,} of class {chosen.rare_class}, under-sampled" if chosen.rare_class else "")
-        + (f"\n{chosen.model.steps:,} steps" if chosen.stop == "steps" else "\nsteps until the holdout gains no more,")
+        + (f"\n{chosen.last_step:,} steps" if chosen.stop == "steps" else "\nsteps until the holdout gains no more,")
         + (" of " + ("all rows" if whole else f"batch {chosen.model.batch_size}"))
         + (f", {chosen.seeds} seeds at once" if chosen.seeds > 1 else "")
         + f", on {len(devices)} {devices[0].platform} device(s); {state_size:,} numbers in the state\n"
@@ -296,7 +297,7 @@ def _run(
     chosen: Experiment, data: Dataset, workdir: Path, minutes: float, model: Model, learner: loop.Trainer, size: int
 ) -> int:
     """`run` after its checks, with the folder locked; `size`: numbers in the state."""
-    progress = Progress(chosen.model.steps if chosen.stop == "steps" else None)
+    progress = Progress(chosen.last_step if chosen.stop == "steps" else None)
     checkpoints = Checkpoints(workdir / runs.KEPT["last"], chosen.keep, progress.say)
     kept = [checkpoints, *[Checkpoints(workdir / runs.KEPT["best"], say=progress.say)] * (chosen.eval_every > 0)]
     newest = [one.newest() for one in kept]  # collective: all processes call it
@@ -305,7 +306,8 @@ def _run(
     progress.say(banner(chosen, data, size, workdir, model.feed == "dataset"))
     writer = metrics.MetricsWriter(workdir, newest[0] or 0) if jax.process_index() == 0 else None
     show = monitor.Monitor(workdir, chosen, model, data, writer, progress.say) if data.spec.kind == "image" else None
-    every = chosen.log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
+    log_every = 1 if model.feed == "dataset" else chosen.log_every  # a step takes all rows: few and slow ones
+    every = log_every, chosen.checkpoint_every, chosen.sample_every, chosen.eval_every
     record = {"experiment": config.to_dict(chosen), "fingerprint": data.fingerprint, "files": described}
     best = judge = None
     if chosen.eval_every:
@@ -315,7 +317,7 @@ def _run(
         best = Best(kept_best, judge, record, say, judge.levelled)
     store = writer.flush if writer is not None else lambda: None
     hooks = loop.Hooks(functools.partial(progress.log, writer), show, best, store, progress.say)
-    plan = loop.Plan(chosen.model.steps, *every, chosen.stop == "holdout", minutes)
+    plan = loop.Plan(chosen.last_step, *every, chosen.stop == "holdout", minutes)
     with runs.precision(chosen):
         try:
             step, state = loop.train(learner, plan, jax.random.key(chosen.seed), checkpoints, record, hooks)
@@ -330,12 +332,12 @@ def _run(
         writer.close()
     if best is not None:
         best.close()
-    why = "" if step == chosen.model.steps else f" of {chosen.model.steps}: the {minutes:g} minutes are over"
+    why = "" if step == chosen.last_step else f" of {chosen.last_step}: the {minutes:g} minutes are over"
     if judge is not None and best is not None and chosen.stop == "holdout":
         why = f", since the {minutes:g} minutes are over" if not judge.levelled() else ", by the holdout"
         if best.step is not None:
             why += f": its best state is that of step {best.step} ({judge.shown(best.value)}), which is kept"
-    progress.say(ending(f"step {step}{why}", workdir, pictures=show is not None))
+    progress.say(ending(f"step {step}{why}", workdir, pictures=show is not None, judged=not chosen.all_rows))
     return step
 
 
@@ -346,12 +348,13 @@ def remedy(chosen: Experiment) -> str:
     return f"; lower rates may help, in a new --workdir: {lower}" if lower else ""
 
 
-def ending(where: str, workdir: Path, pictures: bool) -> str:
-    """The last lines: the files written, and the next command."""
+def ending(where: str, workdir: Path, pictures: bool, judged: bool) -> str:
+    """The last lines: the files written, and the next command; `judged`: whether there are rows to judge it by."""
     flag = f"--workdir={shlex.quote(str(workdir))}"
+    following = f"eval {flag}   (or synthjax.launch.sample, same flag)" if judged else f"sample {flag}"
     return (
         f"finished at {where}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png" + ", samples/" * pictures + "\n"
-        f"next: python -m synthjax.launch.eval {flag}   (or synthjax.launch.sample, same flag)"
+        f"next: python -m synthjax.launch.{following}"
     )
 
 

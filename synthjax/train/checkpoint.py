@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -114,9 +115,11 @@ class Checkpoints:
           CheckpointError: the state does not fit, or the files that the record names have changed since.
         """
         self.check_files(step)
-        abstract = jax.tree.map(lambda a: a if a is ocp.PLACEHOLDER else ocp.utils.to_shape_dtype_struct(a), like)
+        read = jax.tree.map(lambda a: a if a is PLACEHOLDER or a.size else PLACEHOLDER, like)
+        abstract = jax.tree.map(lambda a: a if a is PLACEHOLDER else ocp.utils.to_shape_dtype_struct(a), read)
         arguments = ocp.checkpoint_utils.construct_restore_args(abstract)
-        return self._read(step, "state", ocp.args.PyTreeRestore(item=abstract, restore_args=arguments))
+        found = self._read(step, "state", ocp.args.PyTreeRestore(item=abstract, restore_args=arguments))
+        return jax.tree.map(lambda a, value: value if a is PLACEHOLDER or a.size else _empty(a), like, found)
 
     def _read(self, step: int, item: str, arguments: ocp.args.CheckpointArgs) -> Any:
         with ocp.CheckpointManager(self.directory, item_names=(item,)) as manager:
@@ -151,7 +154,8 @@ class Checkpoints:
                 self._manager = _Manager(self.directory, options=options)
             if jax.process_index() == 0:
                 _reserve(self.directory, state)
-            items = ocp.args.Composite(state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record))
+            stored = jax.tree.map(lambda a: a if a.size else np.zeros(1, np.int8), state)  # Orbax refuses empty arrays
+            items = ocp.args.Composite(state=ocp.args.StandardSave(stored), record=ocp.args.JsonSave(record))
             saved = self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
             if not saved:
@@ -255,6 +259,11 @@ def _reserve(directory: Path, state: State) -> None:
 def _write_manifest(folder: Path) -> None:
     hashes = {name: files.sha256(path) for name, path in _files(folder).items()}
     files.write(folder / MANIFEST, json.dumps(hashes, indent=1))
+
+
+def _empty(like: Any) -> jax.Array:
+    """An array without values, of a shape, a dtype and a sharding."""
+    return jax.device_put(jnp.zeros(like.shape, like.dtype), getattr(like, "sharding", None))
 
 
 def _quiet(record: logging.LogRecord) -> bool:

@@ -108,7 +108,7 @@ def test_what_was_tried_is_not_tried_again(folder, small, tmp_path, monkeypatch)
 def test_few_rows_get_one_model_and_a_model_too_large_is_left_out(folder, small, tmp_path, monkeypatch, capsys):
     chosen = Experiment("table_ar", table_ar.Config(), "table.csv", str(folder), target="label")
     monkeypatch.setattr(train, "run", lambda *_: 1)
-    monkeypatch.setattr(auto.model_selection, "say_copying", lambda *_: None)
+    monkeypatch.setattr(auto.model_selection, "copying", lambda *_: None)
     monkeypatch.setattr(auto, "FEWEST", 1000)
     experiment, _ = auto.Race(chosen, tmp_path / "few", 1.0).run()
     assert experiment.name == auto.SMALL == "mixture"

@@ -65,6 +65,14 @@ def test_saved_state_and_record_come_back_bit_for_bit(saved):
     assert checkpoints.record(20) == {"step": 20, "fingerprint": "f"}
 
 
+def test_leaves_without_values_come_back(tmp_path):
+    state = make(1)._replace(params={"none": jnp.zeros((0, 3), jnp.bfloat16), "w": jnp.ones(2)})
+    checkpoints = Checkpoints(tmp_path / "empty")
+    checkpoints.save(1, state, {"step": 1})
+    found = checkpoints.restore(1, state)
+    assert same(found, state) and found.params["none"].shape == (0, 3)
+
+
 def test_a_state_is_restored_onto_other_devices(saved):
     if jax.device_count() < 2:
         pytest.skip("needs two devices")
