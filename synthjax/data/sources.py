@@ -311,8 +311,8 @@ def _cut_table(
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
     check_counts(y, classes, where, holdout, found.test is None)
     rows = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
-    said = read_overrides(options.schema, found.train.names) if options.schema else Overrides({})
-    group = groups.find(found.train, found.target, said)
+    overrides = read_overrides(options.schema, found.train.names) if options.schema else Overrides({})
+    group = groups.find(found.train, found.target, overrides)
     train, held, test = cut(rows, rows.take(np.arange(0)) if found.test else None, holdout, group and group.rows)
     if group:
         found = found._replace(group=group)

@@ -46,13 +46,9 @@ class Found(NamedTuple):
     target: str | None = None
     """The column to predict."""
     classes: tuple[str, ...] | None = None
-<<<<<<< HEAD
     """Order of the classes; None: alphabetical, numbers by value."""
-=======
-    """Order of the classes; None: alphabetical."""
     group: Group | None = None
     """Which rows are of one subject; None: each is its own."""
->>>>>>> auto
 
 
 class Rows(NamedTuple):
@@ -189,17 +185,11 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     """
     _check(found, options)
     reader = found.train
-<<<<<<< HEAD
     overrides = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
+    if found.group:
+        overrides.columns.setdefault(found.group.name, {}).setdefault("kind", "id")
     with_rules = options.rules or overrides.rules is not None
     samples = {split: _sampled(splits[split]) for split in (("train", "holdout") if with_rules else ("train",))}
-=======
-    said = read_overrides(options.schema, reader.names) if options.schema else Overrides({})
-    if found.group:
-        said.columns.setdefault(found.group.name, {}).setdefault("kind", "id")
-    wanted = options.rules or said.rules is not None
-    samples = {split: _sampled(splits[split]) for split in (("train", "holdout") if wanted else ("train",))}
->>>>>>> auto
     kept: dict[str, list[pa.Table]] = {split: [] for split in samples}
 
     def training() -> Iterator[Chunk]:
@@ -231,16 +221,10 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     between = table_rules.Between()
     if with_rules:
         where = str(options.schema or reader.where)
-<<<<<<< HEAD
         between = table_rules.of(overrides.rules, frames["train"], frames["holdout"], schema, where)
-    notes = (*reader.notes, *schema.advice(), *between.notes)
-    return Measured(schema, between._replace(notes=notes), overrides.columns, frames["train"])
-=======
-        between = table_rules.of(said.rules, frames["train"], frames["holdout"], schema, where)
     grouped = [found.group.note] if found.group else []
     notes = (*reader.notes, *grouped, *schema.advice(), *between.notes)
-    return Measured(schema, between._replace(notes=notes), said.columns, frames["train"])
->>>>>>> auto
+    return Measured(schema, between._replace(notes=notes), overrides.columns, frames["train"])
 
 
 def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
