@@ -28,7 +28,7 @@ REPEATED = 0.05
 """Least share of rows whose subject has other rows, for a column to be taken that nobody named."""
 _SUBJECT = re.compile(
     r"(^|[_\s.-])(patient|subject|person|customer|client|user|member|student|participant|household|respondent"
-    r"|employee)([_\s.-]|$|s$|(?<=[a-z])(ID|Id|No|Nr))|^id$",
+    r"|employee)([_\s.-]?(id|no|nr|nbr|number|code|key))?$|^id$",
     re.I,
 )
 _WHOLE = r"^\d+(\.0+)?$"

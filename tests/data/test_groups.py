@@ -33,7 +33,14 @@ def subjects_of(found: data.Dataset, frame: pd.DataFrame, column: str) -> list[s
 
 @pytest.mark.parametrize(
     ("column", "spell"),
-    [("patient_id", str), ("Subject", str), ("id", str), ("order_id", "ORD-{:05d}".format), ("person", "P{}".format)],
+    [
+        ("patient_id", str),
+        ("Subject", str),
+        ("id", str),
+        ("customerNo", str),
+        ("order_id", "ORD-{:05d}".format),
+        ("person", "P{}".format),
+    ],
 )
 def test_rows_of_one_subject_fall_into_one_split(tmp_path, column, spell):
     frame = visits()
@@ -76,6 +83,8 @@ def test_a_schema_file_names_the_column_or_says_that_there_is_none(tmp_path):
         ("user", RNG.choice(["web", "app", "shop"], 900)),
         ("customer_name", RNG.choice([f"Name {'abcdefghij'[i % 10]}{'klmnopqrst'[i // 10]}" for i in range(90)], 900)),
         ("visits", RNG.integers(0, 10**6, 300).repeat(3)),
+        ("client_age", RNG.integers(20, 90, 900)),
+        ("customers", RNG.integers(1, 90, 900)),
     ],
 )
 def test_what_names_no_subject_without_doubt_changes_no_split(tmp_path, column, cells):
