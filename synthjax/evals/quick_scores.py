@@ -4,6 +4,7 @@ They look at the holdout, never at test rows. The highest of many such noisy sco
 is judged by `launch.eval`.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,6 +24,14 @@ LIMIT = 50_000
 ROW_SCORES = ("c2st", "tstr")
 NEAREST = 8
 """Rows at equal distances of which it takes all to be the nearest, at most."""
+FOLDS = 5
+"""Of `likeness`."""
+TREES = {"max_iter": 60, "min_samples_leaf": 10}
+"""Of its boosting: small leaves, since held-out rows are few."""
+BINS = 8
+"""Of a number in a pair of columns, as many held-out rows in each."""
+PAIRED_COLUMNS = 100
+"""Columns whose pairs are compared, at most."""
 COPIES = 0.1
 """Share of copied rows from which a model is said to copy, if it is above this by two standard errors."""
 
@@ -76,6 +85,76 @@ def of_rows(
     if "tstr" in names and target is not None:
         found["tstr"] = _tstr(tables["real"], tables["synthetic"], seed)
     return found
+
+
+class Likeness(NamedTuple):
+    """How like synthetic rows are to a few held-out ones."""
+
+    auc: float
+    """ROC AUC of boosting that tells them apart; 0.5 where it cannot."""
+    error: float
+    """Standard error of an AUC of 0.5 of so many rows."""
+    pairs: float
+    """Mean total variation distance of pairs of columns, numbers in bins: 0 where they are alike, at most 1."""
+
+
+def likeness(
+    held_out: "pd.DataFrame", synthetic: "pd.DataFrame", kinds: Mapping[str, str], *, seed: int = 0
+) -> Likeness:
+    """Compares synthetic rows, as many as there are, with held-out ones, which are scarce.
+
+    All synthetic rows are used, weighted so that both kinds count alike: with as few of them as of the held-out ones,
+    boosting can hardly learn what tells them apart. Figures of several generators are comparable if the held-out rows
+    and the number of synthetic ones are the same.
+
+    Args:
+        held_out: typed rows, as of `Dataset.frame`; at least as many as folds, 5.
+        synthetic: of the same columns, at least as many.
+        kinds: `Schema.comparable_kinds()`.
+        seed: of the folds, the trees, and the columns where there are more than `PAIRED_COLUMNS`.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    from synthjax.evals import encoders
+    from synthjax.evals.streams import stream
+    from synthjax.evals.table import Table, from_frames
+    from synthjax.evals.threads import single_thread
+
+    n = len(held_out)
+    tables = from_frames({"real": held_out, "synthetic": synthetic}, kinds)
+    parts = [np.concatenate([getattr(table, part) for table in tables.values()]) for part in ("numbers", "codes")]
+    rows = Table(tables["real"].schema, *parts)
+    encode, categorical = encoders.ordinal(rows, without_target=False)
+    x, y = encode(rows), np.arange(len(rows)) >= n
+    trees = HistGradientBoostingClassifier(
+        categorical_features=categorical, class_weight="balanced", random_state=seed % 2**32, **TREES
+    )
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed % 2**32)
+    with single_thread("openmp"):
+        guess = cross_val_predict(trees, x, y, cv=folds, method="predict_proba")[:, 1]
+    error = ((1 / n + 1 / len(synthetic)) / 12) ** 0.5
+    chosen = stream(seed, "quick_scores.columns").permutation(x.shape[1])[:PAIRED_COLUMNS]
+    codes = [_binned(x[:, place], n, bool(categorical[place])) for place in chosen]
+    distances = [_distance(a, b, n) for a, b in itertools.combinations(codes, 2)]
+    return Likeness(float(roc_auc_score(y, guess)), error, float(np.mean(distances)) if distances else 0.0)
+
+
+def _binned(column: np.ndarray, n: int, category: bool) -> np.ndarray:
+    """A column as codes from 0; of numbers, of bins with as many of the first n rows in each, NaN in its own."""
+    if not category:
+        known = column[:n][~np.isnan(column[:n])]
+        edges = np.unique(np.quantile(known, np.arange(1, BINS) / BINS)) if len(known) else np.zeros(0)
+        column = np.where(np.isnan(column), np.nan, np.searchsorted(edges, column, side="right"))
+    return np.where(np.isnan(column), 0, column + 1).astype(np.int64)
+
+
+def _distance(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    """Total variation distance of a pair of columns of codes in the first n rows and in the others."""
+    _, cell = np.unique(a * (b.max() + 1) + b, return_inverse=True)
+    real, synthetic = (np.bincount(part, minlength=cell.max() + 1) / len(part) for part in (cell[:n], cell[n:]))
+    return float(np.abs(real - synthetic).sum() / 2)
 
 
 class Copied(NamedTuple):
