@@ -3,10 +3,12 @@
 Of each candidate as many rows are drawn, and two things are measured:
 
     told apart    how well gradient boosting tells drawn rows from held-out ones (ROC AUC, .5 where it cannot)
+    pairs         how far pairs of columns are from those of held-out rows (total variation distance)
     copied        share of drawn rows that are nearer to training rows than chance explains (`quick_scores.copied`)
 
-Of the candidates that do not copy training rows, the one with the AUC nearest to .5 is taken; of equals (`SAME`), the
-one that copies least. Likelihoods are not compared: they are not of the same thing. Test rows are not looked at.
+Of the candidates that do not copy training rows, the one with the least AUC is taken; of those within a standard error
+of it, the one whose pairs are nearest (`quick_scores.likeness`). Likelihoods are not compared: they are not of the same
+thing. Test rows are not looked at.
 
 Below `FEWEST` rows the holdout is too small to choose by, and `SMALL` is taken. A candidate that needs all rows at once
 is left out where they do not fit into memory.
@@ -43,8 +45,6 @@ FEWEST = 1_000
 """Training and held-out rows from which candidates are compared."""
 SMALL = "mixture"
 """What is taken of fewer rows: `table_ar` at its best on the holdout is as faithful there, and copies more."""
-SAME = 0.01
-"""Difference of two ROC AUCs that decides nothing."""
 BYTES_PER_VALUE = 16
 """Memory that a model which needs all rows at once takes for each value of the encoded table, about."""
 RECORD = "auto.json"
@@ -59,9 +59,13 @@ class Tried(NamedTuple):
 
     model: str
     compared: bool = False
-    """Whether its rows were compared; if not, `note` says why and the next three mean nothing."""
+    """Whether its rows were compared; if not, `note` says why and the next five mean nothing."""
     apart: float = 1.0
     """ROC AUC."""
+    error: float = 0.0
+    """Standard error of it, of rows that cannot be told apart."""
+    pairs: float = 1.0
+    """Total variation distance."""
     copied: float = 1.0
     """Share of drawn rows."""
     copies: bool = False
@@ -85,12 +89,13 @@ def choose(tried: Sequence[Tried]) -> tuple[str, str]:
     if not original:
         found = min(compared, key=lambda one: one.copied)
         return found.model, f"{found.model} is taken, which copies least: all candidates copy training rows"
-    least = min(one.apart for one in original)
-    alike = [one for one in original if one.apart <= least + SAME]
-    found = min(alike, key=lambda one: (one.copied, one.apart))
+    best = min(original, key=lambda one: one.apart)
+    alike = [one for one in original if one.apart <= max(best.apart, 0.5) + best.error]
+    found = min(alike, key=lambda one: one.pairs)
     why = f"{found.model} is taken: its rows are told apart from held-out ones with an AUC of {found.apart:.3f}"
     if len(alike) > 1:
-        return found.model, f"{why}, as good as the best, {least:.3f}, and it copies least"
+        why += f" (the best: {best.apart:.3f} ± {best.error:.3f}), and its pairs of columns are nearest to theirs"
+        return found.model, why
     if len(original) < len(compared):
         return found.model, f"{why}, the best of those that do not copy training rows"
     return found.model, f"{why}, the best"
@@ -98,11 +103,12 @@ def choose(tried: Sequence[Tried]) -> tuple[str, str]:
 
 def table(tried: Sequence[Tried]) -> str:
     """What was tried, as Markdown."""
-    columns = ("model", "told apart from held-out rows (AUC, .5 best)", "copied", "seconds", "")
+    columns = ("model", "told apart from held-out rows (AUC, .5 best)", "pairs (0 best)", "copied", "seconds", "")
     rows = [
         (
             one.model,
-            f"{one.apart:.3f}" if one.compared else "-",
+            f"{one.apart:.3f} ± {one.error:.3f}" if one.compared else "-",
+            f"{one.pairs:.3f}" if one.compared else "-",
             f"{one.copied:.0%}" + " (copies)" * one.copies if one.compared else "-",
             f"{one.seconds:.0f}",
             one.note,
@@ -212,11 +218,10 @@ class Race:
             return Tried(name, seconds=time.monotonic() - begun, note=f"failed: {error}")
         table = data.table
         assert table is not None
-        seed, limit, kinds = experiment.seed, model_selection.COPYING_ROWS, table.schema.comparable_kinds()
-        holdout = model_selection.some(data, "holdout", limit, seed)
-        score = quick_scores.of_rows(holdout, rows, kinds, None, names=["c2st"], seed=seed, limit=limit)["c2st"]
-        seconds = time.monotonic() - begun
-        return Tried(name, True, 1 - score / 2, copied.share, copied.too_many, seconds, f"step {Run(folder).step:,}")
+        holdout = model_selection.some(data, "holdout", model_selection.COPYING_ROWS, experiment.seed)
+        alike = quick_scores.likeness(holdout, rows, table.schema.comparable_kinds(), seed=experiment.seed)
+        seconds, note = time.monotonic() - begun, f"step {Run(folder).step:,}"
+        return Tried(name, True, *alike, copied.share, copied.too_many, seconds, note)
 
     def _keep(self, winner: str = "", why: str = "") -> None:
         """Writes what was found so far, and says it at the end."""
