@@ -1,24 +1,24 @@
-"""The ways a run ends early, each with the exit code that the launchers return for it.
+"""Exceptions, with the exit codes that the launchers return for them.
 
-Code 0 is a finished run and 1 a misused command line; every other code has its class here. The message of each is one
-line that names the file, field, row, flag or step, and is all that a user sees.
+Exit code 0 means success and 1 a wrong command line; all other codes belong to a class here. The message of an
+exception is one line that names the file, field, row, flag or step. The launchers print this line only.
 """
 
 
 class SynthjaxError(Exception):
-    """Base of everything that synthjax raises on purpose."""
+    """Base class."""
 
     exit_code = 1
 
 
 class InputError(SynthjaxError, ValueError):
-    """A file, a field or a value that was handed in cannot be used."""
+    """A file, a field or a value given by the caller cannot be used."""
 
     exit_code = 3
 
 
 class GateError(SynthjaxError):
-    """A condition of `eval --fail_if` holds."""
+    """A condition of `eval --fail_if` is true."""
 
     exit_code = 4
 
@@ -30,28 +30,28 @@ class NonFiniteError(SynthjaxError, FloatingPointError):
 
 
 class StorageError(SynthjaxError):
-    """There is no room for what is to be written."""
+    """The disk is full."""
 
     exit_code = 6
 
 
 class CheckpointError(StorageError):
-    """There is no usable checkpoint where one is needed, or one cannot be written."""
+    """A checkpoint cannot be written, or no usable one exists."""
 
 
 class Preempted(SynthjaxError):
-    """The process was asked to stop (SIGTERM); its work is saved and the same command continues it."""
+    """The process received SIGTERM. Its work is saved, and the same command continues it."""
 
     exit_code = 42
 
 
 class Interrupted(Preempted):
-    """The same by Ctrl-C (SIGINT)."""
+    """The process received SIGINT (Ctrl-C); otherwise as `Preempted`."""
 
     exit_code = 130
 
 
 class PeerLost(SynthjaxError):
-    """Another process of the run died; when all are started again, the run continues from its checkpoint."""
+    """Another process of the run ended unexpectedly. If all are restarted, the run continues from its checkpoint."""
 
-    exit_code = 134  # that of SIGABRT, by which JAX ends the processes whose peer has no heartbeat any more
+    exit_code = 134  # as of SIGABRT, with which JAX ends processes when a peer no longer sends heartbeats

@@ -1,7 +1,8 @@
-"""Files, local or in an object store: paths, whole writes, hashes, reading, locks.
+"""Local files and files in object stores: paths, atomic writes, hashes, reading and locks.
 
-Paths that begin with gs://, s3:// or az:// are those of an object store, reached through `etils.epath`; all others are
-local. An object appears whole when it is uploaded. A local file gets its name by a rename once it is on the disk.
+Paths that start with gs://, s3:// or az:// are in an object store, which is accessed by `etils.epath`; all others are
+local. An object appears only when its upload is complete. A local file is renamed to its final name after it has been
+written to disk.
 """
 
 import contextlib
@@ -20,18 +21,20 @@ from typing import IO, Any, cast
 from synthjax.errors import InputError, StorageError, SynthjaxError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What writing to a full disk, or past a quota or limit, ends with."""
+"""Error numbers of a full disk or an exceeded quota."""
 SCHEMES = ("gs://", "s3://", "az://")
 _UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def path(name: str | os.PathLike[str]) -> Path:
-    """The path of that name, to be used instead of `pathlib.Path` for whatever may lie in an object store.
+    """Makes a path that may be in an object store.
 
-    Of an object store it is an `epath.Path`, which has the methods of `pathlib.Path` that read, write, list and remove.
+    Returns:
+      A `pathlib.Path`, or an `epath.Path` for an object store, which has the same methods to read, write, list and
+      remove.
 
     Raises:
-      InputError: it names a store of another kind.
+      InputError: the scheme is unknown.
     """
     text = os.fspath(name)
     if text.startswith(SCHEMES):
@@ -43,81 +46,81 @@ def path(name: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def is_local(place: Path) -> bool:
-    """Whether a path is one of this machine's file systems."""
-    return isinstance(place, Path)
+def is_local(file_path: Path) -> bool:
+    """Whether a path is local."""
+    return isinstance(file_path, Path)
 
 
 @contextlib.contextmanager
-def named_errors(place: Path, what: str = "written") -> Iterator[None]:
-    """Within it, what a file system or an object store raises becomes one line that names the path.
+def named_errors(file_path: Path, what: str = "written") -> Iterator[None]:
+    """Context in which errors of a file system or an object store become one line that names the path.
 
     Args:
-      place: the path.
-      what: is done to it: "PLACE: cannot be WHAT (reason)".
+      file_path: the path.
+      what: the operation, for the message "PATH: cannot be WHAT (reason)".
 
     Raises:
-      StorageError: there is no room.
-      InputError: anything else. A client of an object store raises errors of all kinds; on local paths those of other
-        kinds than OSError pass.
+      StorageError: the disk is full.
+      InputError: any other OSError; for an object store, any other exception, since its client may raise any type.
     """
     try:
         yield
     except SynthjaxError:
         raise
     except Exception as error:
-        if is_local(place) and not isinstance(error, OSError):
+        if is_local(file_path) and not isinstance(error, OSError):
             raise
         full = isinstance(error, OSError) and error.errno in FULL
-        raise (StorageError if full else InputError)(f"{place}: cannot be {what} ({reason(error)})") from error
+        raise (StorageError if full else InputError)(f"{file_path}: cannot be {what} ({reason(error)})") from error
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, on one line; of a long message both ends, since the cause may come last."""
+    """The message of an error in one line. A long one is shortened in the middle, since the cause may come last."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())
     text = text or type(error).__name__
     return text if len(text) <= 250 else f"{text[:100]} ... {text[-145:]}"
 
 
 @contextlib.contextmanager
-def atomic(place: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at `place` whole or not at all, also after a crash; an error leaves what was there.
+def atomic(file_path: Path) -> Iterator[IO[bytes]]:
+    """Opens a binary file for writing that appears at `file_path` only when it is complete, even after a crash.
 
-    Missing folders are created. What goes to an object store is collected in a temporary file before.
+    After an error, `file_path` is unchanged. Missing folders are created. Files for an object store are written to a
+    temporary file first.
 
     Raises:
-      InputError, StorageError: as `named_errors`.
+      InputError, StorageError: see `named_errors`.
     """
-    if not is_local(place):
+    if not is_local(file_path):
         with tempfile.TemporaryFile() as waiting:
             yield waiting
             waiting.seek(0)
-            with named_errors(place), place.open("wb") as target:
+            with named_errors(file_path), file_path.open("wb") as target:
                 shutil.copyfileobj(waiting, target, 1 << 20)
         return
-    temporary = place.with_name(f".{place.name}.tmp")
-    with named_errors(place):
+    temporary = file_path.with_name(f".{file_path.name}.tmp")
+    with named_errors(file_path):
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            file_path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(place)
-            _sync_folder(place.parent)
+            temporary.replace(file_path)
+            _sync_folder(file_path.parent)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
 
-def write(place: Path, content: bytes | str) -> None:
-    """Writes a file as `atomic` does; text as UTF-8."""
-    with atomic(place) as file:
+def write(file_path: Path, content: bytes | str) -> None:
+    """Writes a file atomically; text is encoded as UTF-8."""
+    with atomic(file_path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Puts a folder's entries on the disk, so that a rename in it survives a power cut."""
+    """Writes the entries of a folder to disk, so that a rename in it survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -125,83 +128,83 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def read_text(place: Path) -> str | None:
-    """The text of a UTF-8 file, None if nothing lies there.
+def read_text(file_path: Path) -> str | None:
+    """Reads a UTF-8 file; None if it does not exist.
 
     Raises:
-      InputError: it is no file (a folder, a pipe, a device), cannot be read, or is not UTF-8.
+      InputError: it is not a file (but a folder, pipe or device), cannot be read, or is not UTF-8.
     """
-    with named_errors(place, "read"):
+    with named_errors(file_path, "read"):
         try:
-            if is_local(place) and not stat.S_ISREG(place.stat().st_mode):
-                raise InputError(f"{place}: is not a file")
-            return place.read_bytes().decode()
+            if is_local(file_path) and not stat.S_ISREG(file_path.stat().st_mode):
+                raise InputError(f"{file_path}: is not a file")
+            return file_path.read_bytes().decode()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except UnicodeDecodeError as error:
-            raise InputError(f"{place}: cannot be read (byte {error.start} is not UTF-8)") from error
+            raise InputError(f"{file_path}: cannot be read (byte {error.start} is not UTF-8)") from error
 
 
-def read_json(place: Path) -> dict[str, Any] | None:
-    """The object in a JSON file, None if nothing lies there.
+def read_json(file_path: Path) -> dict[str, Any] | None:
+    """Reads an object from a JSON file; None if the file does not exist.
 
     Raises:
-      InputError: as `read_text`, or there is no JSON object in it.
+      InputError: see `read_text`; or the file does not contain a JSON object.
     """
-    text = read_text(place)
+    text = read_text(file_path)
     if text is None:
         return None
     try:
         values = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place}: cannot be read ({reason(error)})") from error
+        raise InputError(f"{file_path}: cannot be read ({reason(error)})") from error
     if not isinstance(values, dict):
-        raise InputError(f"{place}: holds no JSON object")
+        raise InputError(f"{file_path}: holds no JSON object")
     return values
 
 
-def sha256(*places: Path) -> str:
-    """Hex digest of the bytes of files, joined in that order."""
+def sha256(*paths: Path) -> str:
+    """Hex sha256 of the concatenated bytes of files."""
     digest = hashlib.sha256()
-    for place in places:
-        with place.open("rb") as file:
+    for file_path in paths:
+        with file_path.open("rb") as file:
             while piece := file.read(1 << 20):
                 digest.update(piece)
     return digest.hexdigest()
 
 
 def tree(folder: Path) -> list[Path]:
-    """All files below a folder, sorted."""
+    """All files in a folder and its subfolders, sorted."""
     found: list[Path] = []
     for entry in folder.iterdir():
         found += tree(entry) if entry.is_dir() else [entry]
     return sorted(found)
 
 
-def remove(place: Path) -> None:
-    """Removes a file, or a folder with all that is in it, if it is there."""
-    if not place.is_dir():
-        place.unlink(missing_ok=True)
-    elif is_local(place):
-        shutil.rmtree(place)
+def remove(file_path: Path) -> None:
+    """Removes a file, or a folder with its contents, if it exists."""
+    if not file_path.is_dir():
+        file_path.unlink(missing_ok=True)
+    elif is_local(file_path):
+        shutil.rmtree(file_path)
     else:
-        cast(Any, place).rmtree()
+        cast(Any, file_path).rmtree()
 
 
-def download(place: Path) -> Path:
-    """A local copy of a file or folder of an object store, kept until the process ends; a local path as it is.
+def download(file_path: Path) -> Path:
+    """Copies a file or folder from an object store; a local path is returned unchanged.
 
-    The copy's path ends in that of the original, so that messages about it name it.
+    The copy is removed when the process ends. Its path ends with the original path, which so appears in messages.
 
     Raises:
       InputError: it cannot be read.
     """
-    if is_local(place):
-        return place
-    copy = Path(_downloads().name, *str(place).split("/"))
-    with named_errors(place, "read"):
-        for source in tree(place) if place.is_dir() else [place]:
-            target = copy / source.relative_to(place)
+    if is_local(file_path):
+        return file_path
+    copy = Path(_downloads().name, *str(file_path).split("/"))
+    with named_errors(file_path, "read"):
+        for source in tree(file_path) if file_path.is_dir() else [file_path]:
+            target = copy / source.relative_to(file_path)
             target.parent.mkdir(parents=True, exist_ok=True)
             with source.open("rb") as file, target.open("wb") as local:
                 shutil.copyfileobj(file, local, 1 << 20)
@@ -214,28 +217,28 @@ def _downloads() -> "tempfile.TemporaryDirectory[str]":
 
 
 @contextlib.contextmanager
-def locked(place: Path, holder: str) -> Iterator[None]:
-    """Holds a lock file for as long as the block, or the process, lives; none in an object store.
+def locked(file_path: Path, holder: str) -> Iterator[None]:
+    """Context that holds a lock file, which is released when the process ends in any way. Object stores have no locks.
 
     Args:
-      place: the file, which has the process's number in it. It is removed at the end.
-      holder: what is said of whoever holds the lock already: "HOLDER (pid N)".
+      file_path: the lock file. It contains the process id and is removed at the end.
+      holder: describes the process that holds the lock already, for the message "HOLDER (pid N)".
 
     Raises:
-      InputError: another holds the lock, or the file cannot be written.
+      InputError: another process holds the lock, or the file cannot be written.
     """
     try:
         import fcntl
     except ImportError:  # not on Windows
         fcntl = None  # type: ignore[assignment]
-    if fcntl is None or not is_local(place):
+    if fcntl is None or not is_local(file_path):
         yield
         return
     with contextlib.ExitStack() as stack:
-        with named_errors(place):
-            place.parent.mkdir(parents=True, exist_ok=True)
+        with named_errors(file_path):
+            file_path.parent.mkdir(parents=True, exist_ok=True)
             while True:
-                file = stack.enter_context(open(place, "a+"))
+                file = stack.enter_context(open(file_path, "a+"))
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -245,17 +248,18 @@ def locked(place: Path, holder: str) -> Iterator[None]:
                     if error.errno not in _UNLOCKABLE:
                         raise
                     break
-                if _is_still_at(file, place):  # its last holder may have removed it just now
+                if _is_still_at(file, file_path):  # its previous holder may have removed it meanwhile
                     break
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-        stack.callback(place.unlink, missing_ok=True)
+        stack.callback(file_path.unlink, missing_ok=True)
         yield
 
 
-def _is_still_at(file: IO[str], place: Path) -> bool:
+def _is_still_at(file: IO[str], file_path: Path) -> bool:
+    """Whether `file_path` is the open file."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+        return os.path.samestat(os.fstat(file.fileno()), file_path.stat())
     except FileNotFoundError:
         return False

@@ -14,6 +14,7 @@ MODULES = (
     "data.feed",
     "data.number_forms",
     "data.requests",
+    "data.sources",
     "data.transforms",
     "data.writers",
     *(f"gibbs.{name}" for name in ("chains", "finetune", "images", "machine", "partition", "training")),

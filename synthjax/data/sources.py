@@ -1,6 +1,24 @@
 """Loading of data sets: `load` converts the name of a data set, or the path of a file, to arrays with fixed splits.
 
+The name of a data set is one of
+
+- `digits` (1,797 images 8x8x1 with 17 levels) or `breast_cancer` (a table of 569 rows), from scikit-learn;
+- `adult`, `creditcard`, `nyc_taxi`: tables in `data_dir`, see `synthjax.data.known_tables`;
+- `mnist`, `fashion_mnist` (the four original IDX files, possibly gzipped) or `cifar10` (a file `cifar10*.npz`), in
+  `data_dir`; if they are not there, from TFDS;
+- `tfds:NAME`: labelled images from TFDS;
+- the path of images, also relative to `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train` (and
+  `x_test`, `y_test`); an IDX file (labels in a file next to it); a folder with the four IDX files; or a folder of PNG
+  files by class, possibly in `train/` and `test/`. Floats in [0, 1] are rounded to 256 levels;
+- the path of a table, `.csv` (also `.tsv`, `.data`, possibly gzipped) or `.parquet`.
+
 `describe` measures the columns of a table, and the rules between them, without encoding it.
+
+    >>> digits = load("digits")
+    >>> digits.train.x.shape, digits.train.x.dtype.name, digits.holdout.x.shape, digits.test.x.shape
+    ((1294, 8, 8, 1), 'uint8', (144, 8, 8, 1), (359, 8, 8, 1))
+    >>> digits.spec.levels, digits.spec.n_classes
+    (17, 10)
 """
 
 import difflib
@@ -98,17 +116,7 @@ def load(
     `target`, `encoding`, `schema`, `min_count` and `rules` are for tables only.
 
     Args:
-        name: one of
-            - `digits` (1,797 images 8x8x1 with 17 levels) or `breast_cancer` (a table of 569 rows), from scikit-learn;
-            - `adult`, `creditcard`, `nyc_taxi`: tables in `data_dir`, see `synthjax.data.known_tables`;
-            - `mnist`, `fashion_mnist` (the four original IDX files, possibly gzipped) or `cifar10` (a file
-              `cifar10*.npz`), in `data_dir`; if they are not there, from TFDS;
-            - `tfds:NAME`: labelled images from TFDS;
-            - the path of images, also relative to `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train`
-              (and `x_test`, `y_test`); an IDX file (labels in a file next to it); a folder with the four IDX files;
-              or a folder of PNG files by class, possibly in `train/` and `test/`. Floats in [0, 1] are rounded to 256
-              levels;
-            - the path of a table, `.csv` (also `.tsv`, `.data`, possibly gzipped) or `.parquet`.
+        name: of a data set, or a path; see the module's docstring.
         data_dir: a folder with the files of the data set, or with a folder of the name of the data set. Default: the
             environment variable `SYNTHJAX_DATA_DIR`.
         holdout: share of the training examples in the holdout split, in [0, 1); if positive, at least one per class.

@@ -58,7 +58,8 @@ def test_the_schema_is_of_the_training_rows_alone(tmp_path):
     second = data.load(str(write(tmp_path, frame.to_csv(index=False))), target="churned")
     assert second.encoder == first.encoder and (second.train.x == first.train.x).all()
     assert any(
-        "test: rows whose category training never saw" in note and "town 80" in note for note in second.table.notes
+        "test: rows whose category is not in the training rows" in note and "town 80" in note
+        for note in second.table.notes
     )
     assert second.frame("test")["age"].max() == 10_000  # as it is, for evaluation
     assert second.encoder.decode(second.test.x)["age"].max() < 100
