@@ -26,30 +26,37 @@ _UNITS = 10  # in its spread, at least
 def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
     """Columns that a function of another gives, each with the first form that most rows keep."""
     computed = {rule.target for rule in known}
-    names = [name for name in sample.numeric if sample.kinds[name] == "number"]
-    if not names:
+    sources = [name for name in sample.numeric if sample.kinds[name] == "number"]
+    targets = [name for name in sources if name not in computed and _is_fine(sample, name)]
+    if not targets:
         return []
-    matrix = np.array([sample.columns.numbers(name) for name in names])
-    units = np.array([sample.columns.unit(name) for name in names])
+    matrix = np.array([sample.columns.numbers(name)[:_GLANCE] for name in targets])
+    units = np.array([[sample.columns.unit(name)] for name in targets])
     best: dict[str, tuple[tuple[float, float, int], Equation]] = {}
-    for source in names:
-        own = sample.columns.numbers(source)
-        sample.count("function", len(_FORMS) * len(names))
+    for source in sources:
+        sample.count("function", len(_FORMS) * len(targets))
         for rank, form in enumerate(_FORMS):
-            value = form(Name(source))
-            expected = evaluate(value, sample.columns)
-            with np.errstate(invalid="ignore"):
-                near = np.abs(matrix - expected) <= units[:, None] / 2 * 1.001 + 1e-5 * np.abs(expected) + 1e-9
+            expected = evaluate(form(Name(source)), sample.columns)[:_GLANCE]
             full = ~np.isnan(matrix) & ~np.isnan(expected)
-            kept = (near & full)[:, :_GLANCE].sum(axis=1) >= 0.8 * np.maximum(full[:, :_GLANCE].sum(axis=1), 1)
-            for place in np.flatnonzero(kept):
-                target, rule = names[place], Equation(names[place], value)
-                if target == source or target in computed or np.all((matrix[place] == own)[full[place]]):
-                    continue
-                rate, covered = sample.rate(rule), sample.coverage(rule)
-                levels = len(np.unique(matrix[place][full[place]]))
-                order = (round(rate, 2), covered, -rank)
-                fine = levels >= _LEVELS and sample.spread(target) >= _UNITS * units[place]
-                if fine and rate >= _GOOD and (target not in best or order > best[target][0]):
-                    best[target] = order, rule
+            with np.errstate(invalid="ignore"):
+                near = full & (np.abs(matrix - expected) <= 0.501 * units + 1e-5 * np.abs(expected) + 1e-9)
+            for place in np.flatnonzero(near.sum(axis=1) >= 0.9 * np.maximum(full.sum(axis=1), 1)):
+                rule = Equation(targets[place], form(Name(source)))
+                if rule.target != source and (rated := _rated(sample, rule, source, rank)):
+                    best[rule.target] = max(best.get(rule.target, rated), rated, key=lambda pair: pair[0])
     return [rule for _, rule in best.values()]
+
+
+def _is_fine(sample: Sample, name: str) -> bool:
+    """Whether a column has so many values that a function explains something that rounding does not."""
+    return len(sample.columns.codes(name)[1]) >= _LEVELS and sample.spread(name) >= _UNITS * sample.columns.unit(name)
+
+
+def _rated(sample: Sample, rule: Equation, source: str, rank: int) -> tuple[tuple[float, float, int], Equation] | None:
+    """The rule and how good it is, if it holds and is not that both columns are equal."""
+    actual, expected = sample.columns.numbers(rule.target), evaluate(rule.value, sample.columns)
+    both = ~np.isnan(actual) & ~np.isnan(expected)
+    rate = sample.rate(rule)
+    if rate < _GOOD or np.all((actual == sample.columns.numbers(source))[both]):
+        return None
+    return (round(rate, 2), sample.coverage(rule), -rank), rule

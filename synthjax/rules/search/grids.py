@@ -20,6 +20,7 @@ _TRIED = 2000  # pairs of a number and a condition, at most
 _GLANCE = 20  # rows that settle most pairs
 _WIDE = 5  # units, of a step under a condition
 _SURE = 12.0  # -log of the chance that so many different values lie on a grid
+_CERTAIN = 5.0  # pairs of rows that would be alike by chance, beside the log of the number of tries
 _UNIQUE_KEYS, _THREES = 40, 16  # columns of which pairs and threes are tried
 _GLANCED = 500
 _SPREAD = 20
@@ -106,7 +107,9 @@ def keys(sample: Sample) -> list[Unique]:
     for key in combinations(sorted(whole), 3):
         if not any(set(other) <= set(key) for other in found) and _is_key(codes, key, sizes):
             found.append(key)
-    return [Unique(tuple(names[i] for i in key)) for key in found]
+    limit = _CERTAIN + math.log(1 + len(usable) ** 2 / 2 + len(whole) ** 3 / 6)
+    keys_ = [key for key in found if len(key) == 1 or _expected(codes, key) > limit]
+    return [Unique(tuple(names[i] for i in key)) for key in keys_]
 
 
 def _single(sample: Sample, name: str) -> bool:
@@ -127,3 +130,14 @@ def _is_key(codes: np.ndarray, key: tuple[int, ...], sizes: np.ndarray) -> bool:
         if len(joint([codes[:rows, i] for i in key])[1]) < rows:
             return False
     return n < possible <= _SPREAD * n * n
+
+
+def _expected(codes: np.ndarray, key: tuple[int, ...]) -> float:
+    """Pairs of rows that would have the same key were one column of it independent of the others; of the best one."""
+
+    def alike(columns: list[int]) -> float:
+        counts = np.bincount(joint([codes[:, i] for i in columns])[0]).astype(float)
+        return float(np.sum(counts * (counts - 1)) / 2)
+
+    pairs = len(codes) * (len(codes) - 1) / 2
+    return max(alike([i]) / pairs * alike([j for j in key if j != i]) for i in key)

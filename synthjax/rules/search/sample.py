@@ -48,7 +48,8 @@ class Sample:
         return len(self.columns)
 
     @functools.cached_property
-    def _glance(self) -> Columns:
+    def glance(self) -> Columns:
+        """The first rows, which settle most candidates."""
         return self.columns.take(np.arange(min(len(self), _GLANCE)))
 
     @functools.cached_property
@@ -90,7 +91,7 @@ class Sample:
 
     def rate(self, rule: Rule) -> float:
         """Share of the rows of which a rule says something that keep it; 0 where these are few, or it is far from 1."""
-        applies, kept = rule.verdict(self._glance)
+        applies, kept = rule.verdict(self.glance)
         if applies.sum() > 50 and (applies & kept).sum() < 0.8 * applies.sum():
             return 0.0
         applies, kept = rule.verdict(self.columns)

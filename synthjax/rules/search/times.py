@@ -14,7 +14,6 @@ from synthjax.rules.search.sample import Sample
 
 _PARTS = ("year", "quarter", "month", "week", "day", "yearday", "weekday", "hour", "minute", "second")
 _GOOD = 0.97
-_GLANCE = 200  # rows that settle most candidates
 _RANGES = {"weekday": (0, 6), "month": (1, 12), "day": (1, 31), "hour": (0, 23)}
 _EDGE = 0.25  # rows at either end of a range, over the mean of its values
 _MONTH_LEVELS, _DAY_LEVELS = 8, 25
@@ -80,14 +79,15 @@ def _is_clock(sample: Sample, name: str) -> bool:
 
 def _first(sample: Sample, target: str, forms: list[Expression]) -> list[Equation]:
     sample.count("time", len(forms))
-    actual = sample.columns.numbers(target)
+    first = sample.glance.numbers(target)
     for form in forms:
-        expected = evaluate(form, sample.columns)
-        both = np.flatnonzero(~np.isnan(actual) & ~np.isnan(expected))
-        glance = both[:_GLANCE]
-        if not len(glance) or np.mean(actual[glance] == expected[glance]) < 0.9:
+        expected = evaluate(form, sample.glance)
+        both = ~np.isnan(first) & ~np.isnan(expected)
+        if np.sum(first == expected) < 0.9 * both.sum():
             continue
-        if len(np.unique(expected[both])) > 1 and sample.rate(Equation(target, form)) >= _GOOD:
+        expected, actual = evaluate(form, sample.columns), sample.columns.numbers(target)
+        expected = expected[~np.isnan(actual) & ~np.isnan(expected)]
+        if len(np.unique(expected)) > 1 and sample.rate(Equation(target, form)) >= _GOOD:
             return [Equation(target, form)]
     return []
 
