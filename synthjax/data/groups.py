@@ -52,7 +52,7 @@ class Group(NamedTuple):
         rows, subjects = int(several[several > 1].sum()), int((several > 0).sum())
         return (
             f"{name}: {rows:,} of {len(self.rows):,} rows share theirs with others ({subjects:,} different ones): rows "
-            "of one stay together in train, holdout or test, and are learnt as independent of each other"
+            "of one stay together in train, holdout or test"
             + ("" if self.named else "; `group: false` at the top of a schema file splits by rows")
         )
 

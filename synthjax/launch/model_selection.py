@@ -74,7 +74,9 @@ KNOWN_ROWS = 200_000
 LEAST_UNSEEN = 5
 """Fewest held-out rows by which copies are told."""
 COPYING_ROWS = 5_000
-"""Synthetic rows that are drawn to see whether a model copies."""
+"""Synthetic rows that are drawn to see whether a model copies, at most."""
+COPYING_FACTOR = 5
+"""Synthetic rows for each training or held-out one, at most: the error is that of the few held-out rows."""
 KEY = 2**32 - 3
 """Folded into the run's key to derive the keys of this module; see `synthjax.launch.monitor.KEY`."""
 
@@ -236,9 +238,10 @@ def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.
     """
     assert data.table is not None
     run = Run(workdir)
-    rows: Any = run.sample(COPYING_ROWS, seed=run.config.seed)
+    known = len(data.train.y) + len(data.holdout.y)
+    rows: Any = run.sample(min(COPYING_ROWS, COPYING_FACTOR * known), seed=run.config.seed)
     kinds, seed = data.table.schema.comparable_kinds(), run.config.seed
-    share = min(KNOWN_ROWS / (len(data.train.y) + len(data.holdout.y)), 1.0)
+    share = min(KNOWN_ROWS / known, 1.0)
     seen, unseen = (
         some(data, split, max(round(share * len(getattr(data, split).y)), 1), seed) for split in ("train", "holdout")
     )
@@ -247,7 +250,7 @@ def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.
         line = f"{len(unseen)} held-out rows are too few to tell whether the model copies training rows"
     else:
         found = quick_scores.copied(seen, unseen, rows, kinds, seed=seed)
-        line = f"nearer to training rows than chance explains: {found.share:.0%} of {COPYING_ROWS:,} synthetic rows"
+        line = f"nearer to training rows than chance explains: {found.share:.0%} of {len(rows):,} synthetic rows"
         line += f" (standard error {found.error:.0%})"
     if found.too_many:
         line = f"WARNING: the model copies training rows; {line}. Fewer --steps, a smaller model or more rows may help"

@@ -94,6 +94,16 @@ def test_what_names_no_subject_without_doubt_changes_no_split(tmp_path, column, 
     np.testing.assert_array_equal(found.test.index, np.flatnonzero(held))
 
 
+def test_identifiers_of_several_rows_that_are_not_grouped_come_with_the_line_that_groups_them(tmp_path):
+    frame = visits().rename(columns={"who": "parcel"})
+    frame["parcel"] = "P-" + frame.parcel.astype(str).str.zfill(5)
+    notes = data.load(**written(tmp_path, frame)).table.notes
+    line = "rows of one parcel may be in train and in test; `group: parcel` in a schema file keeps them together"
+    assert line in notes and any("treated as independent" in note for note in notes)
+    assert line not in data.load(**written(tmp_path, frame, "group: parcel")).table.notes
+    assert line not in data.load(**written(tmp_path, frame, "group: false")).table.notes
+
+
 def test_rows_without_a_subject_are_subjects_of_their_own(tmp_path):
     frame = visits().astype({"who": object}).rename(columns={"who": "client"})
     frame.loc[RNG.random(len(frame)) < 0.2, "client"] = None
