@@ -223,7 +223,7 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
         where = str(options.schema or reader.where)
         between = table_rules.of(overrides.rules, frames["train"], frames["holdout"], schema, where)
     grouped = [found.group.note] if found.group else []
-    if not found.group and said.group is None and (shared := [shown(f.name) for f in schema.fields if f.sizes]):
+    if not found.group and overrides.group is None and (shared := [shown(f.name) for f in schema.fields if f.sizes]):
         names = " or ".join(f"`group: {name}`" for name in shared)
         grouped = [f"rows of one {shared[0]} may be in train and in test; {names} in a schema file keeps them together"]
     notes = (*reader.notes, *grouped, *schema.advice(), *between.notes)
