@@ -17,7 +17,8 @@ _NUMBERS = 15  # different ones, at least, of a column that has a threshold
 _LEAST_ROWS, _LEAST_SHARE = 20, 0.01
 _WRONG = 0.009  # share of the rows of a near rule that may break it in the sample
 _GAIN = 1.05  # rows that a near rule has to have more of
-_AFTER = 0.5  # share of the next rows that may still be as is claimed
+_FIRST = 0.95  # share of the first rows that have to be as is claimed
+_AFTER = 0.7  # share of the next rows that may still be as is claimed
 _COMMON = (0.02, 0.98)  # share of the rows of which a claim is true
 _PAIRS = 20_000
 _SPELT = 4  # digits of a threshold that no row holds, at most
@@ -64,7 +65,7 @@ def _threshold(sample: Sample, name: str, numbers: np.ndarray, met: np.ndarray, 
     """The longest run of rows from one end that meet the claim, if they stop to meet it there."""
     n = len(met)
     least = max(_LEAST_ROWS, int(_LEAST_SHARE * n))
-    if n < 2 * least or met[:least].mean() < 1 - 2 / least:
+    if n < 2 * least or met[:least].mean() < _FIRST:
         return None
     wrong = np.cumsum(~met)
     ends = np.append(np.flatnonzero(np.diff(numbers)), n - 1)  # the last row of each number
