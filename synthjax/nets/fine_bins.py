@@ -66,8 +66,7 @@ class FineBins:
     @functools.cached_property
     def columns(self) -> np.ndarray:
         """(N,) places of the numeric columns among the C."""
-        numeric = [column.kind != "onehot" for column in self.layout.columns]
-        return np.flatnonzero([False] * self.layout.labelled + numeric)
+        return self.layout.places_of_numeric
 
     @functools.cached_property
     def middles(self) -> np.ndarray:

@@ -75,5 +75,4 @@ def _shared(layout: Layout) -> tuple[int, int]:
 
 def _places(layout: Layout) -> np.ndarray:
     """(N, bins) places of the bins in the flat vector."""
-    numeric = [column.kind != "onehot" for column in layout.columns]
-    return layout.padded[np.flatnonzero([False] * layout.labelled + numeric)][:, : layout.bins]
+    return layout.padded[layout.places_of_numeric][:, : layout.bins]
