@@ -88,9 +88,10 @@ class Layout:
     @functools.cached_property
     def coded(self) -> tuple[Column, ...]:
         """The columns of codes among `columns` whose categories are states each, in their order."""
-        codes = sorted((c for c in self.columns if c.kind == "code" and c.codes), key=lambda column: column.codes)
-        fit = np.cumsum([column.codes for column in codes]) <= CODES
-        return tuple(c for c in self.columns if c in [column for column, good in zip(codes, fit, strict=True) if good])
+        codes = [c for c in self.columns if c.kind == "code" and c.codes and c.missing is None]
+        codes.sort(key=lambda column: column.codes)
+        room = int((np.cumsum([column.codes for column in codes]) <= CODES).sum())
+        return tuple(column for column in self.columns if column in codes[:room])
 
     @functools.cached_property
     def places_of_numeric(self) -> np.ndarray:
