@@ -29,7 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets.bins import Layout, check, check_counts, choose_alike, total
+from synthjax.nets.bins import Layout, check, check_counts, choose_alike
+from synthjax.nets.chunks import total
 from synthjax.train import optim
 
 _ROWS = 4096  # number of rows that are counted at once

@@ -46,7 +46,8 @@ import jax.numpy as jnp
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import chow_liu, smooth
-from synthjax.nets.bins import Layout, check, check_counts, choose, choose_alike, total
+from synthjax.nets.bins import Layout, check, check_counts, choose, choose_alike
+from synthjax.nets.chunks import total
 from synthjax.train import optim
 
 _TINY = 1e-30

@@ -47,6 +47,7 @@ from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.network import Network, check_shape
 from synthjax.train import optim
 
+_WIDE = 256  # maximum number of states of the columns that are computed together
 _UNSEEN_LOGIT = -30.0  # initial logit of a state without training rows
 
 
@@ -214,11 +215,22 @@ def log_p(
         params["network"], seen, jnp.asarray(_before(sequence)), keys
     )
     out, bias = _last_layer(layout, params)
-    logits = jnp.einsum("cbh,csh->cbs", hidden, out) + bias[:, None]
-    chosen = jnp.take_along_axis(logits, states.T[:, :, None], axis=2)[..., 0]
+    chosen = jnp.zeros(hidden.shape[:2], hidden.dtype)
+    for group in _groups(layout.sizes):
+        size = max(layout.sizes[column] for column in group)
+        logits = jnp.einsum("cbh,csh->cbs", hidden[group], out[group, :size]) + bias[group, None, :size]
+        own = jnp.take_along_axis(logits, states.T[group, :, None], axis=2)[..., 0]
+        chosen = chosen.at[group].set(own - jax.nn.logsumexp(logits, axis=2))
     within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[index]))
     part = jnp.take_along_axis(within, parts[..., None], axis=2)[..., 0]
-    return chosen - jax.nn.logsumexp(logits, axis=2) + part.T
+    return chosen + part.T
+
+
+def _groups(sizes: tuple[int, ...]) -> list[np.ndarray]:
+    """The columns, those with more than `_WIDE` states by themselves: others would be padded to as many."""
+    wide = np.array(sizes) > max(_WIDE, min(sizes))
+    groups = [np.flatnonzero(~wide), *np.flatnonzero(wide)[:, None]]
+    return [group for group in groups if len(group)]
 
 
 def _tables(fine: FineBins, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,7 +1,8 @@
 r"""The columns of a table as discrete states, for count-based models: mixtures and autoregressive models.
 
-The states of a categorical column are its categories. A numeric column (`continuous`, or `code` with its ordered
-integers) is discretised into bins, each a union of bins of `DataSpec.statistics`. There are two kinds of bins:
+The states of a categorical column (`onehot` or `code`) are its categories. A numeric column (`continuous`, or `code` of
+more than `CODES` categories, all such columns together) is discretised into bins, each a union of bins of
+`DataSpec.statistics`. There are two kinds of bins:
 
 - An *atom* is a single value that many rows share. It is decoded exactly.
 - A *cell* is an interval between atoms. Cells hold about equal numbers of rows and are decoded as a uniform draw
@@ -10,8 +11,8 @@ integers) is discretised into bins, each a union of bins of `DataSpec.statistics
 One threshold g sets both: an atom is shared by at least g rows, a cell holds at least g rows, and g is the smallest
 threshold that gives few enough bins. So a column of few values (ages, zero-inflated gains) has atoms only, and a column
 of many different values has quantiles only. There are never more cells than the square root of the number of rows. A
-missing value is one more state. Rare categories of a `code` share a bin with categories of neighbouring codes: their
-joint frequency is kept, but the model cannot tell them apart.
+missing value is one more state. Rare categories of a `code` that is binned share a bin with categories of neighbouring
+codes: their joint frequency is kept, but the model cannot tell them apart.
 
 The label is a state as well. It is column 0 if the data has classes, and replaces the target column if the vector has
 one.
@@ -48,6 +49,9 @@ from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
 from synthjax.statistics import between, partition
 
+CODES = 4096
+"""Most states of all columns of codes together whose categories are states each; those with most are binned."""
+
 
 class Bins(NamedTuple):
     """The bins of the N numeric columns, in ascending order. A column has at most M bins; unused entries come last."""
@@ -79,7 +83,20 @@ class Layout:
     @functools.cached_property
     def numeric(self) -> tuple[Column, ...]:
         """The columns among `columns` that are binned."""
-        return tuple(column for column in self.columns if column.kind != "onehot")
+        return tuple(c for c in self.columns if c.kind != "onehot" and c not in self.coded)
+
+    @functools.cached_property
+    def coded(self) -> tuple[Column, ...]:
+        """The columns of codes among `columns` whose categories are states each, in their order."""
+        codes = [c for c in self.columns if c.kind == "code" and c.codes and c.missing is None]
+        codes.sort(key=lambda column: column.codes)
+        room = int((np.cumsum([column.codes for column in codes]) <= CODES).sum())
+        return tuple(column for column in self.columns if column in codes[:room])
+
+    @functools.cached_property
+    def numeric_indices(self) -> np.ndarray:
+        """(N,) indices of the numeric columns among the C columns."""
+        return np.flatnonzero([False] * self.labelled + [column in self.numeric for column in self.columns])
 
     @functools.cached_property
     def labelled(self) -> int:
@@ -91,6 +108,8 @@ class Layout:
         """Number of states of each of the C columns, the label first. The last state of a numeric column is missing."""
 
         def states(column: Column) -> int:
+            if column in self.coded:
+                return column.codes
             return column.size if column.kind == "onehot" else self.bins + (column.missing is not None)
 
         return (self.spec.n_classes,) * self.labelled + tuple(states(column) for column in self.columns)
@@ -154,11 +173,26 @@ class Layout:
             if column.kind == "onehot":
                 parts.append(mean[column.start : column.start + column.size])
                 continue
+            if column in self.coded:
+                parts.append(self._shares_of_codes(column))
+                continue
             share = next(rows_of_numeric)
             share = share / share.sum() if share.any() else np.eye(1, self.bins)[0]
             missing = 0.0 if column.missing is None else mean[column.missing]
             parts.append(np.append(share * (1 - missing), [missing] * (column.missing is not None)))
         return np.concatenate(parts).astype(np.float32)
+
+    def _shares_of_codes(self, column: Column) -> np.ndarray:
+        """(codes,) frequency of each code; equal for those in one cell of the statistics, half a row if absent."""
+        statistics = self.spec.known()
+        i = [other for other in self.spec.columns if other.kind != "onehot"].index(column)
+        merged = merge(statistics.low[i], statistics.high[i], statistics.rows[i], statistics.rows.shape[1], math.inf)
+        code = np.arange(column.codes)
+        own = np.searchsorted(merged.start, code, side="right") - 1
+        absent = (merged.low == merged.high)[own] & (code != merged.low[own])
+        size = np.bincount(own, ~absent, len(merged.rows))
+        share = np.maximum(np.where(absent, 0, merged.rows[own] / np.maximum(size, 1)[own]), 0.5)
+        return share / share.sum()
 
     @functools.cached_property
     def possible(self) -> np.ndarray:
@@ -167,7 +201,7 @@ class Layout:
         parts = [np.ones(self.spec.n_classes, bool)] * self.labelled
         for column, size in zip(self.columns, self.sizes[self.labelled :], strict=True):
             state = np.arange(size)
-            parts.append((state < used.get(column, size)) | ((state == self.bins) & (column.kind != "onehot")))
+            parts.append((state < used.get(column, size)) | ((state == self.bins) & (column in self.numeric)))
         return np.concatenate(parts)
 
     def states(self, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -185,6 +219,9 @@ class Layout:
             search = jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)
             index = jnp.clip(search(jnp.asarray(self.edges.start), x[:, self._starts]) - 1, 0, self.bins - 1)
             parts.append(jnp.where(self.absent(x), self.bins, index).astype(jnp.int32))
+        if self.coded:
+            codes = jnp.round(x[:, np.array([column.start for column in self.coded])])
+            parts.append(jnp.clip(codes, 0, np.array([column.codes - 1 for column in self.coded])).astype(jnp.int32))
         parts += [x[:, positions].argmax(axis=-1).astype(jnp.int32) for positions in self._onehots.values()]
         return jnp.concatenate(parts, axis=1)[:, self._order]
 
@@ -210,9 +247,9 @@ class Layout:
 
     @functools.cached_property
     def _order(self) -> np.ndarray:
-        """(C,) position of each column in the order label, numeric columns, categorical columns grouped by size."""
+        """(C,) position of each column in the order label, numeric, coded, and one-hot columns grouped by size."""
         index = {column: i for i, column in enumerate(self.columns, self.labelled)}
-        columns = [index[column] for column in self.numeric]
+        columns = [index[column] for column in (*self.numeric, *self.coded)]
         columns += [index[c] for size in self._onehots for c in self.columns if c.kind == "onehot" and c.size == size]
         return np.argsort([*range(self.labelled), *columns])
 
@@ -233,7 +270,7 @@ class Layout:
             if column.kind == "onehot":
                 state_of[positions] = np.arange(column.size)
                 continue
-            if column in column_index:
+            if column in numeric_index:
                 numeric_of[column.start] = numeric_index[column]
             if column.missing is not None:
                 state_of[column.missing] = self.bins if column in column_index else self.spec.n_classes
@@ -256,8 +293,7 @@ class Layout:
         x = jnp.where(state_of[None] >= 0, state == state_of[None], state).astype(jnp.float32)
         if not self.numeric:
             return x
-        numeric_columns = [i + self.labelled for i, c in enumerate(self.columns) if c.kind != "onehot"]
-        index = states[:, np.asarray(numeric_columns)]
+        index = states[:, self.numeric_indices]
         select = jax.vmap(lambda edges, i: edges[i], (0, 1), 1)
         low, high = edges or (select(jnp.asarray(edge), index) for edge in (self.edges.low, self.edges.high))
         values = low + (high - low) * jax.random.uniform(key, index.shape, jnp.float32)
@@ -351,42 +387,3 @@ def choose_alike(key: jax.Array, cdf: jax.Array, rows: int) -> jax.Array:
     """Draws `rows` independent states from each unnormalised cumulative distribution `cdf` (C, S): (rows, C) i32."""
     u = jax.random.uniform(key, (rows, len(cdf)), cdf.dtype) * cdf[None, :, -1] * (1 - 1e-6)
     return jax.vmap(functools.partial(jnp.searchsorted, side="right"), (0, 1), 1)(cdf, u).astype(jnp.int32)
-
-
-def total(function: Any, rows: Any, size: int) -> Any:
-    """Sums `function` over chunks of rows, to bound the memory it needs. The rows themselves are not copied.
-
-    Args:
-      function: (chunk of `rows`) -> pytree of arrays. It must be 0 for rows of zeros, which replace rows of the last
-        chunk that are in the one before as well.
-      rows: pytree of arrays (N, ...), N >= 1.
-      size: maximum number of rows in a chunk.
-
-    Returns:
-      The sum of the results over all chunks.
-
-    >>> total(lambda x: x.sum(), jnp.arange(10.0), 4).item()
-    45.0
-    """
-    count = jax.tree.leaves(rows)[0].shape[0]
-    # A chunk is a part of each of several lanes. Rows that are sharded over devices stay there, since lanes do.
-    lanes = math.gcd(count, 1 << (size.bit_length() - 1))
-    length = count // lanes
-    chunks = -(-length // (size // lanes))
-    step = -(-length // chunks)
-    rows = jax.tree.map(lambda a: a.reshape(lanes, length, *a.shape[1:]), rows)
-
-    def chunk(i: jax.Array) -> Any:
-        start = jnp.minimum(i * step, length - step)
-        is_new = start + jnp.arange(step, dtype=jnp.int32) >= i * step
-
-        def take(a: jax.Array) -> jax.Array:
-            part = jax.lax.dynamic_slice_in_dim(a, start, step, axis=1)
-            part = jnp.where(is_new.reshape(1, step, *[1] * (a.ndim - 2)), part, jnp.zeros((), a.dtype))
-            return part.reshape(lanes * step, *a.shape[2:])
-
-        return jax.tree.map(take, rows)
-
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(lambda: function(chunk(jnp.int32(0)))))
-    indices = jnp.arange(chunks, dtype=jnp.int32)
-    return jax.lax.scan(lambda sums, i: (jax.tree.map(jnp.add, sums, function(chunk(i))), None), zeros, indices)[0]

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.model import DataSpec
-from synthjax.nets.bins import Layout, total
+from synthjax.nets.bins import Layout
+from synthjax.nets.chunks import total
 
 _TINY = 1e-30
 _COARSE = 10  # groups of a numeric column
@@ -102,7 +103,7 @@ def coarse(layout: Layout, marginal: jax.Array, states: jax.Array) -> jax.Array:
     """
     share = layout.pad(marginal)
     middle = jnp.cumsum(share, axis=1) - share / 2  # quantile at the middle of each state
-    numeric = jnp.asarray([0] * layout.labelled + [column.kind != "onehot" for column in layout.columns], bool)
+    numeric = jnp.zeros(len(layout.sizes), bool).at[layout.numeric_indices].set(True)
     group = jnp.minimum(jnp.floor(_COARSE * middle), _COARSE - 1).astype(jnp.int32)
     grouped = jnp.take_along_axis(group, states.T, axis=1).T
     return jnp.where(numeric[None], jnp.where(states == layout.bins, _COARSE, grouped), states)

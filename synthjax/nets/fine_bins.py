@@ -69,8 +69,7 @@ class FineBins:
     @functools.cached_property
     def columns(self) -> np.ndarray:
         """(N,) indices of the numeric columns among the C columns."""
-        numeric = [column.kind != "onehot" for column in self.layout.columns]
-        return np.flatnonzero([False] * self.layout.labelled + numeric)
+        return self.layout.numeric_indices
 
     @functools.cached_property
     def middles(self) -> np.ndarray:

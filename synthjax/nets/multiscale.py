@@ -87,5 +87,4 @@ def _shared(layout: Layout) -> tuple[int, int]:
 
 def _bin_index(layout: Layout) -> np.ndarray:
     """(N, bins) indices of the bins in the flat vector."""
-    numeric = [column.kind != "onehot" for column in layout.columns]
-    return layout.padded[np.flatnonzero([False] * layout.labelled + numeric)][:, : layout.bins]
+    return layout.padded[layout.numeric_indices][:, : layout.bins]

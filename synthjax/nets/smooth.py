@@ -24,8 +24,7 @@ _TINY = 1e-30
 
 def columns(layout: Layout) -> np.ndarray:
     """(N,) indices of the numeric columns among the C columns of a layout."""
-    numeric = [column.kind != "onehot" for column in layout.columns]
-    return np.flatnonzero([False] * layout.labelled + numeric)
+    return layout.numeric_indices
 
 
 def _kernel(layout: Layout, marginal: jax.Array, bandwidth: float) -> tuple[np.ndarray, jax.Array, jax.Array]:

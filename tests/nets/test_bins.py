@@ -16,6 +16,7 @@ from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
 from synthjax.models import independent, mixture, table_ar
 from synthjax.nets import bins
+from synthjax.nets.chunks import total
 from synthjax.statistics import LEAST
 
 
@@ -128,6 +129,32 @@ def test_codes_come_back_whole_and_evenly():
     assert len(np.unique(again)) > 390 and scipy.stats.ks_2samp(again, values).pvalue > 0.01
 
 
+def test_each_code_is_a_state_while_there_is_room(monkeypatch):
+    """Codes of which some are rare or absent; with room for 300 states the column of 400 is binned."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack(
+        [
+            rng.permutation(np.arange(4000) % 397 + (np.arange(4000) % 397 > 200) * 3),
+            rng.geometric(0.2, 4000).clip(max=39),
+        ]
+    ).astype(np.float32)
+    columns = (Column("many", "code", 0, 1, codes=400), Column("few", "code", 1, 1, codes=40))
+    spec = DataSpec("table", (2,), 0, columns=columns).measured(x)
+    layout = bins.Layout(spec, 16)
+    assert layout.sizes == (400, 40) and layout.numeric == ()
+    states = states_of(layout, x)
+    np.testing.assert_array_equal(states, x)
+    np.testing.assert_array_equal(layout.decode(jax.random.key(0), jnp.asarray(states)), x)
+    for column, share in enumerate(np.split(layout.marginal, [400])):
+        counts = np.bincount(states[:, column], minlength=len(share)) / 4000
+        np.testing.assert_allclose(share, counts, atol=5 / 4000)
+        np.testing.assert_allclose(share[counts >= 5 / 4000], counts[counts >= 5 / 4000], rtol=1e-3)
+    monkeypatch.setattr(bins, "CODES", 300)
+    layout = bins.Layout(spec, 16)
+    assert layout.sizes == (16, 40) and layout.coded == columns[1:]
+    np.testing.assert_array_equal(states_of(layout, x)[:, 1], x[:, 1])
+
+
 def test_a_column_without_values_is_0():
     x = np.tile(np.float32([[0, 1]]), (30, 1))
     layout = layout_of(x, missing=1)
@@ -194,7 +221,7 @@ def test_what_cannot_be_binned_is_said():
 @pytest.mark.parametrize(("count", "size"), [(1, 1), (7, 3), (64, 16), (90, 16), (101, 7), (12, 100)])
 def test_a_total_counts_each_row_once(count, size):
     rows = np.random.default_rng(0).integers(1, 9, (count, 2)).astype(np.float32), np.ones(count, np.float32)
-    first, second = bins.total(lambda part: (part[0].sum(axis=0), part[1].sum()), rows, size)
+    first, second = total(lambda part: (part[0].sum(axis=0), part[1].sum()), rows, size)
     np.testing.assert_array_equal(first, rows[0].sum(axis=0))
     assert second == count
 
@@ -205,6 +232,6 @@ def test_a_total_copies_no_rows_and_sends_none_to_another_device(devices):
         pytest.skip("needs four devices")
     mesh = jax.make_mesh((devices,), ("data",), (AxisType.Auto,), devices=jax.devices()[:devices])
     rows = jax.ShapeDtypeStruct((10_004, 20), np.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
-    compiled = jax.jit(lambda x: bins.total(lambda part: jnp.sin(part).sum(axis=0), x, 500)).lower(rows).compile()
+    compiled = jax.jit(lambda x: total(lambda part: jnp.sin(part).sum(axis=0), x, 500)).lower(rows).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 0.1 * 4 * 10_004 * 20 / devices
     assert "all-gather" not in compiled.as_text() and "all-to-all" not in compiled.as_text()
