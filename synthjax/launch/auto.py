@@ -10,8 +10,9 @@ Of the candidates that do not copy training rows, the one with the least AUC is 
 of it, the one whose pairs are nearest (`quick_scores.likeness`). Likelihoods are not compared: they are not of the same
 thing. Test rows are not looked at.
 
-Below `FEWEST` rows the holdout is too small to choose by, and `SMALL` is taken. A candidate that needs all rows at once
-is left out where they do not fit into memory.
+Below `FEWEST` rows the holdout is too small to choose by, and `SMALL` is taken. There is no cross-validation there: an
+AUC of so few rows has an error of some hundredths, and each fold would compile and train all candidates anew. One that
+needs all rows at once is left out where they do not fit into memory.
 
     WORKDIR/candidates/NAME/    a run of each candidate; that of the chosen one is copied to WORKDIR
     WORKDIR/auto.json           what was tried and why one was chosen; auto.md, the same as a table

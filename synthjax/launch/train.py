@@ -202,7 +202,7 @@ class Progress:
     def __init__(self, steps: int | None):
         """`steps`: how many there are to be; None: not known."""
         self._bar = tqdm(total=steps, unit="step", disable=not sys.stderr.isatty())
-        self._steps, self._next = steps, 0.0
+        self._steps, self._next, self._compiled = steps, 0.0, False
 
     def say(self, line: str) -> None:
         """Prints a line."""
@@ -223,11 +223,12 @@ class Progress:
         if self._bar.disable and (now >= self._next or step == self._steps):
             self._next = now + 10
             shown = "  ".join([*(f"{name} {value}" for name, value in losses.items()), f"{rate:.3g} steps/s"])
-            if self._steps is None:
-                print(f"step {step}  {shown}", flush=True)
+            if self._steps is None or not self._compiled:  # the first rate counts compilation
+                print(f"step {step}" + f"/{self._steps}" * bool(self._steps) + f"  {shown}", flush=True)
             else:
                 left = (self._steps - step) / max(rate, 1e-9) / 60
                 print(f"step {step}/{self._steps}  {shown}  {left:.1f} min left", flush=True)
+        self._compiled = True
 
 
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
