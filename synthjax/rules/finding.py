@@ -1,7 +1,7 @@
 """`find`: the rules of a table, looked for in a sample, checked on all rows, confirmed on rows not seen before.
 
-Kinds are taken in order, so that what one explains is not told again by the next: equations, what determines what,
-conditions, orders, combinations, grids, keys.
+Kinds are taken in order, so that what one explains is not told again by the next: equations, the calendar, what
+determines what, conditions, bounds and thresholds, orders and bounded sums, combinations, grids, keys.
 """
 
 import math
@@ -38,7 +38,7 @@ HELD_OUT = 0.25
 """Share of the rows that confirm, where none are handed in for that."""
 _KINDS = 14  # of candidates, each with its own count of tries
 _FAINT = 0.95  # chance level
-_REPEATED = 10  # keys
+_HEAVY = 0.02  # share of rows
 _FEWEST = 40  # rows of a table in which rules are looked for
 
 
@@ -134,9 +134,9 @@ def _shared(rule: Rule, columns: Columns, min_count: int) -> bool:
 
 
 def _of_one_key(rule: Determined, sample: Sample) -> bool:
-    """Whether one key says all that a rule says, and hardly any other repeats."""
-    repeated = np.bincount(sample.columns.codes(rule.keys[0])[0] + 1)[1:] > 1
-    return len(rule.table or ()) == 1 and repeated.sum() <= _REPEATED
+    """Whether a rule knows one key only, and many rows have it."""
+    codes = sample.columns.codes(rule.keys[0])[0]
+    return len(rule.table or ()) == 1 and np.bincount(codes + 1)[1:].max() > _HEAVY * len(codes)
 
 
 def _faint(rule: Rule) -> bool:

@@ -4,7 +4,9 @@
     start <= end                             0 <= age_at_entry <= age          weekday = weekday(start)
     city -> country                          origin, dest -> distance          code <-> label
     pay == 'cash' => tip == 0                missing(end) <=> missing(delay)   fare % 0.5 = 0
-    seen(origin, dest)                       unique(order, line)
+    seen(origin, dest)                       unique(order, line)           hits + faults <= tries
+    year < 1954 => missing(sf)               weekday(day) <= 4             day <= monthdays(month)
+    lsize = log(size)                        quota = goals / shots         person -> sex
 
 A column is a plain word, or stands within backticks: `unit price`. Text stands within quotes.
 """

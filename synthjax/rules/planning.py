@@ -5,7 +5,8 @@
     frame = plan.decode(free)      # all columns again; every rule holds that `plan.left` does not name
 
     equation      its column is left out and computed; where it holds nearly, or within rounding, the rest is learnt
-    determined    looked up in a table of what `min_count` rows share; the model sees the values that are not in it
+    determined    looked up in a table of what `min_count` rows share; the model sees the values that are not in it; of
+                  keys that few rows have, the first row says what the others have
     order         the gap is learnt instead of the greater one, so chains become gaps
     condition     the column is corrected where the condition is met
     combinations  one column says which of them it is

@@ -4,11 +4,11 @@ Rows are sorted by a column; what is told of them is a missing value, a 0, or th
 a rule where it holds of all rows up to a number and then stops: a rate that falls slowly has no threshold.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from synthjax.rules.kinds import Rule, When
+from synthjax.rules.kinds import Equation, Rule, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
 from synthjax.rules.search.sample import Sample, tied
 
@@ -26,11 +26,12 @@ _LONGEST = 7  # figures of one that rows hold
 _HELD = 5  # rows that hold a threshold, else
 
 
-def rules(sample: Sample, known: Iterable[Rule]) -> list[When]:
-    """Thresholds of numbers and dates, where no known rule ties the two columns."""
+def rules(sample: Sample, known: Sequence[Rule]) -> list[When]:
+    """Thresholds of numbers and dates that nothing computes, where no known rule ties the two columns."""
     together = tied(known)
     levels = dict(zip(sample.kinds, sample.levels.tolist(), strict=True))
-    columns = [name for name in sample.numeric if levels[name] >= _NUMBERS]
+    computed = {rule.target for rule in known if isinstance(rule, Equation)}
+    columns = [name for name in sample.numeric if levels[name] >= _NUMBERS and name not in computed]
     claims = list(_claims(sample))
     found = []
     for name in columns[: max(_PAIRS // max(len(claims), 1), 1)]:
