@@ -29,14 +29,19 @@ class End(NamedTuple):
         return line
 
 
-def run(name: str, *words: str, folder: Path | None = None, devices: int | None = None) -> End:
-    """`python -m synthjax.launch.NAME WORDS`, in `folder` and on so many devices; handlers and flags are put back."""
+def run(name: str, *words: str, folder: Path | None = None, devices: int | None = None, curve: bool = False) -> End:
+    """`python -m synthjax.launch.NAME WORDS`, in `folder` and on so many devices; handlers and flags are put back.
+
+    `curve`: whether loss.png is drawn, which takes as long as a tiny training; if not, it is empty.
+    """
     before = set(flags.FLAGS)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", [name, *words])
         patch.setattr("synthjax.launch.cli.prepare_jax", lambda: None)
+        if not curve:
+            patch.setattr("synthjax.evals.draw.png.loss_curve", lambda rows: b"")
         if folder is not None:
             patch.chdir(folder)
         if devices is not None:
@@ -59,6 +64,6 @@ def run(name: str, *words: str, folder: Path | None = None, devices: int | None 
     return End(code, out.getvalue(), err.getvalue())
 
 
-def launch(folder: Path, *words: str, name: str = "train") -> End:
+def launch(folder: Path, *words: str, name: str = "train", curve: bool = False) -> End:
     """Runs a launcher in `folder`, on one device."""
-    return run(name, *words, folder=folder, devices=1)
+    return run(name, *words, folder=folder, devices=1, curve=curve)

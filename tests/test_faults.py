@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from commands import (
     EVERY,
+    NO_CURVE,
     SLOW,
     STEPS,
     TINY,
@@ -63,7 +64,7 @@ def toy(tmp_path_factory):
 def train(toy):
     """(workdir, more flags, hook) -> command line."""
     return lambda workdir, *more, hook="": command(
-        "train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, hook=hook
+        "train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, hook=NO_CURVE + hook
     )
 
 
@@ -296,7 +297,7 @@ def drawn(workdir: Path) -> bytes:
 @pytest.fixture(scope="module")
 def straight_ddpm(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("ddpm")
-    code, _, err = finish(command("train", *DDPM, f"--workdir={workdir}"))
+    code, _, err = finish(command("train", *DDPM, f"--workdir={workdir}", hook=NO_CURVE))
     assert code == 0, err
     return outcome(workdir), drawn(workdir)
 
@@ -313,7 +314,7 @@ def kill_at_random(line: list[str], workdir: Path, chance: random.Random) -> int
 
 def kill_and_compare(workdir: Path, kills: int, seed: int, straight_ddpm) -> None:
     chance = random.Random(seed)
-    line = command("train", *DDPM, f"--workdir={workdir}")
+    line = command("train", *DDPM, f"--workdir={workdir}", hook=NO_CURVE)
     codes = [kill_at_random(line, workdir, chance) for _ in range(kills)]
     assert codes == [-signal.SIGKILL] * kills, seed
     code, out, err = finish(line)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from commands import (
     EVERY,
+    NO_CURVE,
     SLOW,
     STEPS,
     TINY,
@@ -40,7 +41,7 @@ def train(tmp_path_factory):
     """(workdir, more flags, hook) -> command line."""
     toy = write_toy(tmp_path_factory.mktemp("toy") / "toy.npz")
     return lambda workdir, *more, hook="": command(
-        "train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, hook=hook
+        "train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, hook=NO_CURVE + hook
     )
 
 
@@ -59,7 +60,7 @@ def two(train, tmp_path_factory):
 
 
 def test_two_processes_agree_with_one(two, train, tmp_path):
-    _, _, _, *words = train(tmp_path)  # Python's -m and the module
+    _, _, _, *words = train(tmp_path)  # Python, -c and the program
     done = run("train", *words, devices=1)
     assert done.code == 0, done.err
     alone, together = outcome(tmp_path), outcome(two[0])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import EVERY, SLOW, STEPS, command, end, finish, newest, outcome, start, steps, wait_until
+from commands import EVERY, NO_CURVE, SLOW, STEPS, command, end, finish, newest, outcome, start, steps, wait_until
 
 import synthjax
 from synthjax.launch.sample import state_sha256
@@ -33,7 +33,9 @@ def train(tmp_path_factory):
     rows = [f"{age},{town},{('no', 'yes')[age > 45]}\n" for age, town in zip(ages.tolist(), towns, strict=True)]
     table = tmp_path_factory.mktemp("table") / "customers.csv"
     table.write_text("age,town,churned\n" + "".join(rows))
-    return lambda workdir, hook="": command("train", *GAN, f"--dataset={table}", f"--workdir={workdir}", hook=hook)
+    return lambda workdir, hook="": command(
+        "train", *GAN, f"--dataset={table}", f"--workdir={workdir}", hook=NO_CURVE + hook
+    )
 
 
 def result(workdir: Path) -> dict:

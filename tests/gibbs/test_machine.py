@@ -1,5 +1,7 @@
 """The machine against brute-force enumeration, and Gaussian units against closed forms."""
 
+import functools
+
 import brute
 import jax
 import jax.numpy as jnp
@@ -13,10 +15,15 @@ from synthjax.errors import InputError
 from synthjax.gibbs.machine import Machine, Temper
 
 
+def started(machine: Machine, params, count: int):
+    """States of the machine without couplings and biases."""
+    return jax.jit(machine.start, static_argnums=3)(jax.random.key(0), params, machine.zero_biases(), count)
+
+
 def test_energy_against_the_definition():
     for machine in MACHINES:
         params, layers = brute.params(machine), brute.states(machine)
-        found = machine.energy(params, tuple(map(jnp.asarray, layers)))
+        found = jax.jit(machine.energy)(params, layers)
         np.testing.assert_allclose(found, brute.energy(params, layers), rtol=1e-4, atol=1e-4)
 
 
@@ -26,7 +33,7 @@ def test_free_energy_sums_out_the_other_half(machine, kept):
     params, layers = brute.params(machine), brute.states(machine)
     minus = -brute.energy(params, layers)
     halves = [np.concatenate([layers[j] for j in machine.parity(p)], axis=1) for p in (0, 1)]
-    found = np.asarray(machine.free_energy(params, tuple(map(jnp.asarray, layers)), kept))
+    found = np.asarray(jax.jit(machine.free_energy, static_argnums=2)(params, layers, kept))
     for row in np.unique(halves[kept], axis=0):
         same = (halves[kept] == row).all(axis=1)
         expected = -scipy.special.logsumexp(minus[same])
@@ -37,7 +44,7 @@ def test_free_energy_sums_out_the_other_half(machine, kept):
 def test_gibbs_sampling_reaches_the_joint_distribution(machine):
     """Total variation over all states; marginals and pair moments beside it."""
     params = brute.params(machine, seed=1)
-    start = machine.start(jax.random.key(0), params, machine.zero_biases(), 150_000)
+    start = started(machine, params, 150_000)
     layers = jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 40)
     expected = brute.probabilities(machine, params)
     assert brute.total_variation(machine, start, expected) > 0.2
@@ -52,7 +59,7 @@ def test_chains_on_four_devices_have_the_statistics_of_one():
     if jax.device_count() < 4:
         pytest.skip("needs four devices")
     params, sweeps = brute.params(DBM, seed=1), jax.jit(DBM.chain, static_argnums=3)
-    start = DBM.start(jax.random.key(0), params, DBM.zero_biases(), 160_000)
+    start = started(DBM, params, 160_000)
     mesh = jax.make_mesh((4,), ("chains",), axis_types=(AxisType.Auto,))
     apart = jax.device_put(start, NamedSharding(mesh, PartitionSpec("chains")))
     one, four = (sweeps(jax.random.key(1), params, layers, 30) for layers in (start, apart))
@@ -64,13 +71,14 @@ def test_chains_on_four_devices_have_the_statistics_of_one():
 @pytest.mark.parametrize("machine", [LABELLED, DBM], ids=["rbm", "dbm"])
 def test_clamped_labels_and_pixels_give_the_conditional_distribution(machine):
     params, count = brute.params(machine, seed=2), 40_000
-    layers = list(machine.start(jax.random.key(0), params, machine.zero_biases(), count))
-    label = jnp.tile(jnp.eye(machine.sizes[-1])[1], (count, 1))
-    pixels = jnp.tile(jnp.array([1.0, 0.0, 0.0]), (count, 1))
-    mask = jnp.array([True, True, False])
-    layers[-1], layers[0] = label, jnp.where(mask, pixels, layers[0])
+    layers = list(started(machine, params, count))
+    label = np.tile(np.eye(machine.sizes[-1], dtype=np.float32)[1], (count, 1))
+    pixels = np.tile(np.float32([1, 0, 0]), (count, 1))
+    mask = np.array([True, True, False])
+    layers[-1], layers[0] = label, np.where(mask, pixels, layers[0])
     clamped = {0: (mask, pixels), len(layers) - 1: (None, label)}
-    drawn = machine.chain(jax.random.key(1), params, tuple(layers), 50, clamped)
+    chain = jax.jit(functools.partial(machine.chain, clamped=clamped), static_argnums=3)
+    drawn = chain(jax.random.key(1), params, tuple(layers), 50)
     states, expected = brute.states(machine), brute.probabilities(machine, params)
     fits = (states[-1][:, 1] == 1) & (states[0][:, 0] == 1) & (states[0][:, 1] == 0)
     expected = np.where(fits, expected, 0.0)
@@ -95,10 +103,11 @@ def test_inference_is_exact_with_one_hidden_layer_and_a_bound_with_more(machine)
     rows = np.unique(known, axis=0)
     free = np.array([-scipy.special.logsumexp(-energy[(known == row).all(axis=1)]) for row in rows])
     v, label = jnp.asarray(rows[:, : machine.sizes[0]]), jnp.asarray(rows[:, machine.sizes[0] :])
-    q, again = (machine.infer(params, v, label if labelled else None, steps) for steps in (40, 41))
+    infer = jax.jit(machine.infer, static_argnums=3)
+    q, again = (infer(params, v, label if labelled else None, steps) for steps in (40, 41))
     for a, b in zip(q, again, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
-    bound = np.asarray(machine.variational_free_energy(params, q, labelled))
+    bound = np.asarray(jax.jit(machine.variational_free_energy, static_argnums=2)(params, q, labelled))
     if machine is LABELLED:
         np.testing.assert_allclose(bound, free, atol=1e-3)
     else:
@@ -169,12 +178,13 @@ def test_gaussian_units_are_a_mixture_of_gaussians():
     params = brute.params(machine, seed=3, scale=0.7)
     mixture = Mixture(machine, params)
     v = np.random.default_rng(0).normal(size=(5, 3)) * 2
-    found = -machine.free_energy(params, (jnp.asarray(v), jnp.zeros((5, 2))))
+    free_energy = jax.jit(machine.free_energy, static_argnums=2)
+    found = -np.asarray(free_energy(params, (np.float32(v), np.zeros((5, 2), np.float32)), 0))
     np.testing.assert_allclose(found, mixture.log_p(v) + mixture.log_z, rtol=1e-4)
-    by_hidden = -machine.free_energy(params, (jnp.zeros((4, 3)), jnp.asarray(mixture.h)), kept=1)
+    by_hidden = -np.asarray(free_energy(params, (np.zeros((4, 3), np.float32), np.float32(mixture.h)), 1))
     np.testing.assert_allclose(np.exp(by_hidden - mixture.log_z), mixture.shares, rtol=1e-3)
-    start = machine.start(jax.random.key(0), params, machine.zero_biases(), 50_000)
-    drawn, _ = machine.chain(jax.random.key(1), params, start, 40)
+    start = started(machine, params, 50_000)
+    drawn, _ = map(np.asarray, jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 40))
     mean = mixture.shares @ mixture.means
     spread = mixture.means - mean
     covariance = np.diag(mixture.variance) + (spread.T * mixture.shares) @ spread

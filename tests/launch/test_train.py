@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def finished(folder) -> End:
     """A finished run in the default workdir."""
-    done = launch(folder, *TINY)
+    done = launch(folder, *TINY, curve=True)
     assert done.code == 0, done.err
     return done
 
