@@ -227,10 +227,9 @@ def log_p(
 
 
 def _groups(sizes: tuple[int, ...]) -> list[np.ndarray]:
-    """The columns, those with more than `_WIDE` states by themselves: others would be padded to as many."""
-    wide = np.array(sizes) > max(_WIDE, min(sizes))
-    groups = [np.flatnonzero(~wide), *np.flatnonzero(wide)[:, None]]
-    return [group for group in groups if len(group)]
+    """The columns by their number of states: up to `_WIDE`, up to twice as many, ...; each is padded to its group's."""
+    doublings = np.ceil(np.log2(np.maximum(np.array(sizes) / _WIDE, 1)))
+    return [np.flatnonzero(doublings == number) for number in np.unique(doublings)]
 
 
 def _tables(fine: FineBins, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
