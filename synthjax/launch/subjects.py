@@ -310,7 +310,7 @@ def read_frames(real: data.Dataset, file: Path) -> tuple[dict[str, "pd.DataFrame
     InputError: the file cannot be read, is not of these columns, or there are too few rows.
     """
     from synthjax.data import foreign
-    from synthjax.data.schema import DISCRETE
+    from synthjax.data.schema import DISCRETE, RARE
 
     assert real.table is not None
     schema, target = real.table.schema, real.table.schema.target
@@ -323,6 +323,12 @@ def read_frames(real: data.Dataset, file: Path) -> tuple[dict[str, "pd.DataFrame
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     frames["synthetic"], told = foreign.read(files.download(file), schema, known, real.table.train.tokens)
+    for field in schema.fields:
+        if field.kind in DISCRETE and field.pattern:  # new codes are none of the real ones, but of the same kind
+            for frame in frames.values():
+                if field.name in frame:
+                    codes = frame[field.name]
+                    frame[field.name] = codes.where(codes.isna() | codes.isin(field.categories), RARE)
     for name, frame in frames.items():
         there = len(frame) if target is None else int(frame[target].notna().sum())
         if there < SMALLEST:

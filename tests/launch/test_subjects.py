@@ -284,3 +284,16 @@ def test_a_holdout_goes_with_files_that_have_no_test_split(digits, tmp_path):
     folders = [write_folder(tmp_path / name, x[:200], y[:200] + shift) for name, shift in (("a", 0), ("b", 1))]
     with pytest.raises(InputError, match="class folder c0 is in only one of it and"):
         asked(real=folders[0], synthetic=one, holdout=folders[1])
+
+
+def test_rare_codes_made_anew_are_compared_as_rare_ones(tmp_path):
+    rng = np.random.default_rng(0)
+    rare = [f"Q{number:06d}" for number in rng.permutation(10**6)[:600]]
+    codes = np.where(rng.random(600) < 0.3, rare, rng.choice(["A000001", "B000002"], 600))
+    lines = [f"{code},{number % 7}" for number, code in enumerate(codes)]
+    (tmp_path / "a.csv").write_text("\n".join(["code,n", *lines]))
+    real = data.load(str(tmp_path / "a.csv"))
+    real.encoder.decode(real.train.x, seed=1).to_csv(tmp_path / "s.csv", index=False)
+    frames, said = subjects.read_frames(real, tmp_path / "s.csv")
+    assert not said and all(set(frame["code"]) == {"A000001", "B000002", "(rare)"} for frame in frames.values())
+    assert (frames["synthetic"]["code"].to_numpy() == frames["train"]["code"].to_numpy()).all()
