@@ -15,7 +15,7 @@ from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
 from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Shared, Step, typical
 from synthjax.rules.tables import Table, cells
 
-_ENFORCED = 0.995
+_ENFORCED = 0.99
 """Share of rows from which on a condition that holds nearly is held always."""
 _KNOWN = 0.1
 """Share of rows that a table has the keys of, from which on a column is looked up."""

@@ -16,6 +16,7 @@ from synthjax.rules.search.sample import Sample, tied
 
 _CONFLICTS = 0.03  # of neighbours, at most
 _LEAST_PAIRS = 15
+_FAINT = 0.95
 _HEAVY, _OFTEN = 0.02, 10  # share, or number, of the repeats of a number that are those of one value, at most
 _KEYS = 40  # columns that pairs of keys are formed of, at most
 _WIDE, _GLANCE = 100, 500  # columns of a wide table; rows that are looked at first
@@ -50,7 +51,8 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
         seldom = number and not _named(sample, names[key])
         least = np.maximum(_LEAST_PAIRS, 0.3 * seldom * np.sum(codes >= 0, axis=0))
         for target in np.flatnonzero((conflict[key] <= _CONFLICTS) & (pairs >= least)):
-            if target != key and (names[key], names[target]) not in explained:
+            faint = seldom and agree[target] > _FAINT  # what an amount would determine hardly varies
+            if target != key and not faint and (names[key], names[target]) not in explained:
                 hits, rows = pairs[target] - conflicts[target], int(pairs[target])
                 if _beyond(hits / rows, agree[target]) and log_tail(float(hits), rows, float(agree[target])) < -12:
                     found.append(Determined((names[key],), names[target]))
