@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
 from synthjax.data.readers import Reader
-from synthjax.data.schema import Overrides, check_known
+from synthjax.data.schema import check_known
+from synthjax.data.schema_file import Overrides
 from synthjax.data.schema_inference import ID_NAME
 from synthjax.data.schema_inference.inference import GROUP, MANY, SPARSE
 from synthjax.data.text_values import missing_in

@@ -303,7 +303,7 @@ def _cut_table(
 ) -> "tuple[Found, dict[str, np.ndarray]]":
     """A table and the row numbers of its splits, without "test" if there is a test file."""
     from synthjax.data import groups, known_tables, readers, table_dataset
-    from synthjax.data.schema import Overrides, read_overrides
+    from synthjax.data.schema_file import Overrides, read_overrides
 
     if name in TABLES:
         if test_file:

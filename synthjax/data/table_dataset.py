@@ -23,9 +23,10 @@ from synthjax.data.encoding import Encoder
 from synthjax.data.groups import Group
 from synthjax.data.number_forms import find as find_form
 from synthjax.data.readers import KNOWN_DELIMITERS, Reader
-from synthjax.data.schema import NUMERIC, Overrides, Schema, check_known, read_overrides
-from synthjax.data.schema_inference import CLASSES, class_order, infer
-from synthjax.data.text_values import NUMBER, Chunk, missing_in, to_numbers, typed
+from synthjax.data.schema import NUMERIC, Schema, check_known
+from synthjax.data.schema_file import Overrides, read_overrides
+from synthjax.data.schema_inference import CLASSES, infer
+from synthjax.data.text_values import NUMBER, Chunk, class_order, missing_in, to_numbers, typed
 from synthjax.errors import InputError
 from synthjax.rules import Plan, Rule
 
@@ -152,7 +153,7 @@ class Options(NamedTuple):
     encoding: str = "quantile"
     """Name of an encoding, one of `codings.PRESETS`."""
     schema: str | Path | None = None
-    """A schema file, see `schema.read_overrides`."""
+    """A schema file, see `schema_file.read_overrides`."""
     min_count: int = 5
     """See `schema`."""
     rules: bool = False

@@ -312,3 +312,9 @@ def _guarded(text: pa.Array) -> pa.Array:
 def guard_name(name: object) -> str:
     """A column's name as a safe header spells it."""
     return f"'{name}" if re.match(_INJECTION, str(name)) else str(name)
+
+
+def class_order(name: str) -> tuple[bool, float, str]:
+    """Sort key of class names: numbers by value, then words."""
+    number = bool(re.fullmatch(NUMBER, name))
+    return (not number, float(name) if number else 0.0, name)

@@ -90,23 +90,20 @@ def synthesize(
     given = [(name, str(value), name) for name, value in {"rules": True, **fields}.items()]
     if target is not None:
         given.append(("target", target, "target"))
-    raced = model == auto.NAME
-    if raced:
+    if raced := model == auto.NAME:
         auto.check(list(fields))
     with ExitStack() as stack:
-        folder = (
-            files.path(workdir) if workdir is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        )
+        kept = files.path(workdir) if workdir is not None else None
+        folder = kept or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         with files.atomic(folder / TABLE) as file:
             pq.write_table(_arrow(real), file)
         chosen = config.experiment(None, auto.CANDIDATES[0] if raced else model, str(folder / TABLE))
-        chosen = config.overrides(chosen, given)
         said = None if raced else set(fields)
+        chosen = config.overrides(chosen, given)
         made, found = launcher.make(chosen, folder, minutes, said=said, rows=rows, level=level)
-        page = (folder / "eval" / "report.html").read_text()
-        synthetic = pq.read_table(made)
-    return _like(real, synthetic), Report(found, page)
+        report = Report(found, (folder / "eval" / "report.html").read_text())
+        return _like(real, pq.read_table(made)), report
 
 
 def _read(frame: Any) -> nw.DataFrame[Any]:

@@ -155,7 +155,7 @@ REAL = os.environ.get("SYNTHJAX_DATA_DIR", "")
 def test_subjects_of_real_tables(file, column, rows, subjects):
     from synthjax.data import groups
     from synthjax.data.readers import open_table
-    from synthjax.data.schema import Overrides
+    from synthjax.data.schema_file import Overrides
 
     found = groups.find(open_table(os.path.join(REAL, file)), None, Overrides({}))
     assert (found.name, len(found.rows), len(np.unique(found.rows))) == (column, rows, subjects)

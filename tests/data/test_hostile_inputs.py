@@ -14,7 +14,7 @@ from synthjax import data
 from synthjax.data import files
 from synthjax.data.arrays import quoted, shown
 from synthjax.data.readers import open_table
-from synthjax.data.schema import read_overrides
+from synthjax.data.schema_file import read_overrides
 from synthjax.errors import InputError
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from synthjax.data.arrow_types import as_text, from_frame
 from synthjax.data.column_units import values_of
-from synthjax.data.schema import MISSING, RARE, Schema, read_overrides
+from synthjax.data.schema import MISSING, RARE, Schema
+from synthjax.data.schema_file import read_overrides
 from synthjax.data.schema_inference import infer
 from synthjax.data.text_values import Chunk, date_formats, number_text, typed, written
 from synthjax.errors import InputError

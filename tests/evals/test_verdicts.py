@@ -314,9 +314,12 @@ def test_publishing_never_gets_a_plain_yes():
     assert "synthetic examples equal training examples" in texts(traces)["tests"]
 
 
+ROWS = [bytes([i, j]) for i in range(30) for j in range(20)]
+
+
 def test_non_members_that_were_trained_on_tell_nothing():
     """A verbatim copy passes where the rows taken for unseen are training rows: nothing green may be said."""
-    rows = [bytes([i, j]) for i in range(30) for j in range(20)]
+    rows = ROWS
     for train, test, told in ((rows, rows, True), (rows[:500], rows[480:], True), (rows[:500], rows[500:], False)):
         verdict = judged("publish", "image", {"manifest.overlap": overlap.find(train=train, holdout=[], test=test)})
         assert ("cannot be told" in verdict.answer and verdict.level == "fair") == told
@@ -329,9 +332,8 @@ def test_non_members_that_were_trained_on_tell_nothing():
 
 
 def test_synthetic_rows_that_are_test_rows_tell_nothing():
-    rows = [bytes([i, j]) for i in range(30) for j in range(20)]
-    for made, told in ((rows[300:], True), (rows[:300], False)):
-        found = overlap.find(train=rows[:300], holdout=[], test=rows[300:], synthetic=made)
+    for made, told in ((ROWS[300:], True), (ROWS[:300], False)):
+        found = overlap.find(train=ROWS[:300], holdout=[], test=ROWS[300:], synthetic=made)
         verdict = judged("publish", "image", {"manifest.overlap": found})
         assert (verdict.answer == "This cannot be told: 100.0 % of the synthetic examples are test examples.") == told
         assert verdict.confidence.startswith("none: 300 of 300 synthetic examples equal a test one" if told else "mod")

@@ -5,7 +5,6 @@ than `statistics.DISTINCT` different numbers, its cells are no longer counted. O
 `statistics.CATEGORIES` distinct cells are kept; cells that occurred only once are dropped first.
 
     schema = infer([Chunk(cells, rows), ...], target="income")
-    print(schema.report())
 """
 
 import math
@@ -25,7 +24,7 @@ from synthjax.data.number_forms import Form, find
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, RARE, Field, Kind, Schema, check_known, entry
 from synthjax.data.schema_inference.spelling import codes, measured, odd_cell
 from synthjax.data.schema_inference.statistics import Tally
-from synthjax.data.text_values import COMPACT, INFINITE, NUMBER, WEAK, Chunk, to_seconds
+from synthjax.data.text_values import COMPACT, INFINITE, NUMBER, WEAK, Chunk, class_order, to_seconds
 from synthjax.errors import InputError
 
 CLASSES = 20
@@ -341,7 +340,7 @@ def infer(
         target: the column to predict.
         min_count: minimum number of rows that must share a category or an extreme value for it to be stored; 1 stores
             every value.
-        overrides: the entries of a schema file, see `schema.read_overrides`.
+        overrides: the entries of a schema file, see `schema_file.read_overrides`.
         tokens: cells that mean that a value is missing.
         storage: column -> Arrow type in the Parquet file.
         where: name of the file, for messages.
@@ -399,9 +398,3 @@ def _target(field: Field, column: _Column, min_count: int, where: object) -> Fie
         )
     order = sorted(counts, key=class_order)
     return replace(field, categories=tuple(order), counts=tuple(counts[name] for name in order))
-
-
-def class_order(name: str) -> tuple[bool, float, str]:
-    """Sort key of class names: numbers by value, then words."""
-    number = bool(re.fullmatch(NUMBER, name))
-    return (not number, float(name) if number else 0.0, name)
