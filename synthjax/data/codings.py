@@ -1,4 +1,4 @@
-"""How single columns are encoded: which encoding, what it learns of its column, and all of a table together."""
+"""Encodings of single columns: their choice, their fitted parameters, and the layout of a table's encoded rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,37 +21,37 @@ PRESETS = {
     "mode": ("mode", "onehot"),
     "code": ("quantile", "code"),
 }
-"""Name -> encoding of numbers and dates, encoding of categories."""
+"""Preset -> encoding of numbers and dates, encoding of categories."""
 NUMBERS = ("minmax", "quantile", "mode")
 UNEVEN = ("quantile", "mode")
-"""Encodings of numbers whose endings are learnt; minmax is linear."""
+"""Encodings that use the endings of numbers (`synthjax.data.endings`); minmax does not, since it is linear."""
 CATEGORIES = ("onehot", "interval", "code")
 ONEHOT = 256
-"""Most categories that a preset makes one-hot."""
+"""Maximum number of categories of a one-hot column; with more, presets use `code`."""
 KNOTS = 500_000
-"""Of all quantile columns together."""
+"""Maximum number of knots of all quantile columns together."""
 
 
 @dataclass(frozen=True)
 class Coding:
-    """How one column is encoded: what `learn` found."""
+    """The fitted encoding of one column, see `learn`."""
 
     name: str
     encoding: str
     codes: int = 0
-    """Of a discrete column: number of codes, the missing one (the last) included."""
+    """Of a discrete column: number of codes, including the last one for missing values, if there are any."""
     missing: bool = False
-    """Whether training rows lack values."""
+    """Whether values are missing in training rows."""
     forward: tuple[tuple[float, ...], ...] = ()
-    """quantile: two rows, u and z."""
+    """Of `quantile`: two rows, u and z, of the piecewise linear function from u to z."""
     inverse: tuple[tuple[float, ...], ...] = ()
-    """quantile: two rows, z and u."""
+    """Of `quantile`: two rows, z and u, of the piecewise linear function from z to u."""
     modes: tuple[tuple[float, ...], ...] = ()
-    """mode: three rows, means, standard deviations and weights."""
+    """Of `mode`: three rows, means, standard deviations and weights."""
 
     @property
     def size(self) -> int:
-        """Positions that the column takes."""
+        """Number of positions of the column in an encoded row."""
         if self.encoding == "onehot":
             return self.codes
         if self.encoding == "mode":
@@ -60,12 +60,28 @@ class Coding:
 
     @property
     def tolerance(self) -> float:
-        """Absolute error of a scaled value after decoding, beside the rounding of f32."""
+        """Absolute error of a scaled value after decoding, in addition to the rounding of f32."""
         return 2.0**-22 if self.encoding == "mode" else 0.0
 
 
 def choose(field: Field, target: str | None, preset: str) -> str:
-    """The encoding of a column; "": it is not encoded."""
+    """Chooses the encoding of a column.
+
+    Args:
+        field: the column. Its own encoding, if it has one, replaces that of the preset.
+        target: name of the target, if there is one.
+        preset: one of PRESETS.
+
+    Returns:
+        One of NUMBERS or CATEGORIES, or "" if columns of this kind are not encoded. A discrete target is one-hot, or
+        `code` if it has more than ONEHOT categories.
+
+    Raises:
+        InputError: the column's own encoding does not fit its kind.
+
+    >>> choose(Field("age", "integer", rows=9), None, "mode"), choose(Field("sex", "categorical", rows=9), None, "mode")
+    ('mode', 'onehot')
+    """
     if field.kind not in (*NUMERIC, *DISCRETE):
         return ""
     known = NUMBERS if field.kind in NUMERIC else CATEGORIES
@@ -82,7 +98,18 @@ def choose(field: Field, target: str | None, preset: str) -> str:
 
 
 def learn(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_count: int) -> Coding:
-    """What an encoding learns of its column from typed training rows; `knots` at most for quantiles."""
+    """Fits the encoding of a column.
+
+    Args:
+        field: the column.
+        encoding: see `choose`.
+        frame: typed training rows.
+        knots: maximum number of knots of a quantile column.
+        min_count: minimum number of rows for each stored mean.
+
+    Raises:
+        InputError: a category is too rare for the encoding `interval`, or a value is not of the column's kind.
+    """
     missing = field.missing > 0
     if field.kind in DISCRETE:
         codes = len(field.categories) + missing
@@ -107,7 +134,12 @@ def _tuples(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
 
 
 def layout(codings: Sequence[Coding], fields: Mapping[str, Field]) -> scalers.Layout:
-    """The columns' encodings in the form that `scalers` works with, grouped by encoding."""
+    """Makes the layout of encoded rows, in which columns are grouped by encoding.
+
+    Args:
+        codings: of the encoded columns, in order.
+        fields: name -> field of these columns.
+    """
     groups: dict[str, list[tuple[int, int, Coding]]] = {name: [] for name in (*NUMBERS, *CATEGORIES)}
     start = 0
     for i, coding in enumerate(codings):
@@ -143,11 +175,12 @@ def layout(codings: Sequence[Coding], fields: Mapping[str, Field]) -> scalers.La
 
 
 def _pairs(group: list[tuple[int, int, Coding]]) -> np.ndarray:
+    """Units and positions of the columns of one encoding, (c, 2) i64."""
     return np.array([pair[:2] for pair in group], np.int64).reshape(-1, 2)
 
 
 def _choices(hot: list[tuple[int, int, int]]) -> tuple[scalers.Choice, ...]:
-    """One-hot columns (source, start, size) grouped by size."""
+    """Groups one-hot columns (source, start, size) by size."""
     choices = []
     for size in sorted({size for _, _, size in hot}):
         sources, starts = np.array([(source, start) for source, start, n in hot if n == size], np.int64).T

@@ -1,7 +1,6 @@
-"""Columns of a frame as units of `scalers`, and units as the typed columns of a frame.
+"""Conversion of the columns of a frame to the units of `scalers`, and of units to typed columns.
 
-Text, dates, rounding and identifiers are handled here, in f64 and on the host, so that what `scalers` sees are plain
-f32 numbers.
+Text, dates, rounding and identifiers are processed here, in f64 on the host, so that `scalers` needs only f32 numbers.
 """
 
 import functools
@@ -24,37 +23,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _APART = 2.0**-21
-"""Least distance between the scaled values of two shared numbers: some steps of f32 near 1."""
+"""Minimum distance between the scaled values of two shared numbers: a few times the spacing of f32 near 1."""
 _ROUNDING = 2.0**-22
-"""Relative error of a scaled value that f32 arithmetic between encoding and decoding leaves."""
+"""Relative error of a scaled value after encoding and decoding in f32."""
 
 
 def column(frame: "pd.DataFrame", field: Field) -> "pd.Series":
-    """The frame's column for a field; InputError if it has none."""
+    """Gets the column of a field from a frame; InputError if there is none."""
     if field.name not in frame.columns:
         check_known(field.name, map(str, frame.columns), "the rows to encode", "column")
     return frame[field.name]
 
 
 def scaled(values: "pd.Series", field: Field) -> np.ndarray:
-    """(n,) f32: numbers and dates scaled to [0, 1] by the field's bounds; NaN where missing.
+    """Scales numbers or dates to [0, 1] by the bounds of the field.
+
+    Args:
+        values: (n,) numbers, dates or text.
+        field: the column.
+
+    Returns:
+        (n,) f32; NaN for missing values.
 
     Raises:
-        InputError: an infinity, or a value that is not of the field's kind; row and column are named.
+        InputError: a value is infinite or not of the field's kind. The message names its row and column.
     """
     return _interp(endings.spread_of(_numbers(values, field), field), *_knots(field)).astype(np.float32)
 
 
 def with_endings(field: Field, frame: "pd.DataFrame", least: int) -> Field:
-    """The field with the endings that training rows show, each of at least so many."""
+    """Adds to a field the endings of its training rows; at least `least` rows have each of them."""
     return replace(field, endings=endings.of(field, _numbers(column(frame, field), field), least))
 
 
 def typed(frame: "pd.DataFrame", field: Field) -> Any:
-    """The frame's column for a field, as `text_values.typed` has it; whole numbers are f64 here.
+    """Gets the column of a field from a frame, with the type of `text_values.typed`, but f64 for integers.
 
     Raises:
-        InputError: as `scaled`.
+        InputError: see `scaled`.
     """
     values = column(frame, field)
     if field.kind == "boolean":
@@ -66,20 +72,21 @@ def typed(frame: "pd.DataFrame", field: Field) -> Any:
 
 
 def _categories(field: Field) -> pa.Array:
-    """The text of each code: the categories, then a missing value."""
+    """The text of each code: the categories, and a missing value at the end."""
     return pa.array([*field.categories, None], pa.string())
 
 
 def _interp(x: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(x), np.nan, np.interp(x, xs, ys))  # of one knot NumPy makes a constant, NaN included
+    """`np.interp` that keeps NaN; NumPy does not if there is only one knot."""
+    return np.where(np.isnan(x), np.nan, np.interp(x, xs, ys))
 
 
 @functools.lru_cache(maxsize=512)
 def _knots(field: Field) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers (m,) f64, increasing, and their scaled values, linear in between.
+    """The knots of the piecewise linear scaling: numbers (m,) f64, increasing, and their scaled values.
 
-    The numbers are the bounds and the shared ones, spread by their endings. Scaling is linear over all numbers, unless
-    some would be so close that f32 cannot tell them apart: then each is moved up by _APART more than the one before.
+    The knots are the bounds and the shared numbers, after `endings.spread_of`. Scaling is linear unless two scaled
+    values would be closer than _APART. Then the scaled values are moved apart: the i-th one by i * _APART.
     """
     ends = endings.bounds(field) if field.endings else (field.low, field.high)
     numbers = np.unique(endings.spread_of(np.array([*ends, *field.shared]), field))
@@ -90,12 +97,12 @@ def _knots(field: Field) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shared_scaled(field: Field) -> np.ndarray:
-    """(m,) f32: scaled values of the field's shared numbers, increasing."""
+    """The scaled values of the field's shared numbers: (m,) f32, increasing."""
     return np.interp(endings.spread_of(np.array(field.shared), field), *_knots(field)).astype(np.float32)
 
 
 def _numbers(values: "pd.Series", field: Field) -> np.ndarray:
-    """(n,) f64 finite numbers, of dates in seconds since 1970-01-01; NaN where missing."""
+    """The finite numbers of a column: (n,) f64, dates in seconds since 1970-01-01; NaN for missing values."""
     numbers = _read(values, field)
     if (odd := np.isinf(numbers)).any():
         raise _fault(values, field, odd, "not a finite number")
@@ -103,9 +110,10 @@ def _numbers(values: "pd.Series", field: Field) -> np.ndarray:
 
 
 def _read(values: "pd.Series", field: Field) -> np.ndarray:
+    """The numbers of a column of any type, see `_numbers`; they may be infinite."""
     import pandas as pd
 
-    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":  # most columns: without pandas' tests
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "biuf":  # most columns; faster than pandas' tests
         return values.to_numpy(np.float64)
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         times = values.to_numpy().astype("datetime64[us]")
@@ -123,17 +131,18 @@ def _read(values: "pd.Series", field: Field) -> np.ndarray:
 
 
 def codes(values: "pd.Series", field: Field) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of categories and whether training knew each.
+    """Converts categories to codes.
 
-    A missing value has the code after the last category. What training never saw, or too rarely, is RARE where that is
-    a category, else missing where training rows lack values, else the most frequent category.
+    A missing value has the code after the last category. A value that is not a category of the schema has the code of
+    RARE if this is a category, or of a missing value if values are missing in training rows, or of the most frequent
+    category.
 
     Returns:
-        (n,) i64, (n,) bool.
+        (n,) i64 codes; (n,) bool, False for values that are not in the schema.
     """
     text = _texts(values)
     names = list(field.categories)
-    if field.kind == "boolean":  # pandas turns `true` into True
+    if field.kind == "boolean":  # pandas converts `true` to True
         text, names = pc.utf8_lower(text), [name.lower() for name in names]
     index = pc.index_in(text, value_set=pa.array(names, pa.string()))
     absent = np.asarray(text.is_null())
@@ -148,7 +157,7 @@ def codes(values: "pd.Series", field: Field) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _texts(values: "pd.Series") -> pa.Array:
-    """Values of any type as text; null where missing."""
+    """Converts values of any type to text; null for missing values."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
@@ -163,6 +172,7 @@ def _single(array: Any) -> pa.Array:
 
 
 def _fault(values: "pd.Series", field: Field, odd: np.ndarray, what: str) -> InputError:
+    """The error about the first value where `odd` (n,) is True."""
     index = int(np.argmax(odd))
     row = values.index[index]
     number = row + 1 if isinstance(row, int | np.integer) else row
@@ -177,15 +187,18 @@ def decoded(
     start: int,
     tolerances: Mapping[str, float] = MappingProxyType({}),
 ) -> "pd.DataFrame":
-    """A typed frame from units.
+    """Converts units to a typed frame.
 
     Args:
         schema: of the table.
-        names: of the columns of `units`.
+        names: names of the columns of `units`.
         units: (n, len(names)) f32.
-        seed: of identifiers.
+        seed: of the identifiers.
         start: number of the first row, from 0.
-        tolerances: column -> see `values_of`.
+        tolerances: column -> tolerance, see `values_of`; default: 0.
+
+    Returns:
+        Typed rows, with the columns in the order of the schema.
     """
     import pandas as pd
 
@@ -208,13 +221,18 @@ def decoded(
 
 
 def values_of(u: np.ndarray, field: Field, tolerance: float = 0.0) -> np.ndarray:
-    """Numbers or times of scaled values.
+    """Converts scaled values to numbers or times.
+
+    A value within rounding of the scaled value of a shared number is converted to exactly this number. Other numbers
+    have the same precision as the training rows.
 
     Args:
-        u: (n,) f64 in [0, 1], NaN where missing.
-        field: the column. A scaled value within rounding of that of a shared number is this number, exactly; others are
-            rounded as training rows are.
-        tolerance: absolute error of `u`, beside that of f32.
+        u: (n,) f64 in [0, 1]; NaN for missing values.
+        field: the column.
+        tolerance: absolute error of `u`, in addition to that of f32.
+
+    Returns:
+        (n,) datetime64[us] for dates, i64 for integers without missing values, otherwise f64.
     """
     knots, at = _knots(field)
     numbers = _rounded(endings.gather_of(_interp(u, at, knots), field), field)
@@ -230,7 +248,7 @@ def values_of(u: np.ndarray, field: Field, tolerance: float = 0.0) -> np.ndarray
 
 
 def _rounded(numbers: np.ndarray, field: Field) -> np.ndarray:
-    """Numbers as precise as those of training rows, within the bounds."""
+    """Rounds numbers to the precision of the training rows and clips them to the bounds."""
     low, high = field.low, field.high
     if field.kind == "datetime":
         step = resolution(field)
@@ -246,11 +264,15 @@ def _rounded(numbers: np.ndarray, field: Field) -> np.ndarray:
 
 
 def significant(numbers: np.ndarray, figures: int) -> np.ndarray:
-    """Numbers rounded to so many significant digits; from 16 on as they are."""
+    """Rounds numbers to a number of significant digits; from 16 digits on, they are unchanged.
+
+    >>> significant(np.array([0.012345, 98765.0]), 2).tolist()
+    [0.012, 99000.0]
+    """
     if figures > 15:
         return numbers
     with np.errstate(divide="ignore"):
         size = np.log10(np.abs(numbers))
     power = figures - 1 - np.floor(np.where(np.isfinite(size), size, 0))
-    up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)  # exact, where 10**power < 1 is not
+    up, down = 10.0 ** np.maximum(power, 0), 10.0 ** np.maximum(-power, 0)  # exact; 10**power < 1 is not
     return np.round(numbers * up / down) / up * down

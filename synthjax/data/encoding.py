@@ -1,28 +1,29 @@
-"""An `Encoder`: rows of a table as vectors that a model learns from, and a model's vectors as rows of the table.
+"""Encoding of tables: an `Encoder` converts typed rows to f32 vectors for models, and vectors to rows.
 
-    encoder = Encoder.fit(frame, schema, "quantile")     # of training rows only
+    encoder = Encoder.fit(frame, schema, "quantile")     # fitted to training rows only
     x = encoder.encode(frame)                            # (N, D) f32
-    frame = encoder.decode(x)                            # typed, columns in the order of the file
-    units = encoder.inverse(x)                           # the numeric part alone: NumPy or JAX, can be jitted
+    frame = encoder.decode(x)                            # typed; columns in the order of the file
+    units = encoder.inverse(x)                           # only the numeric part: NumPy or JAX, can be jitted
 
-Which encoding a column gets is a preset's choice, or its own (`encoding:` in a schema file):
+The encoding of a column is that of the preset, unless the schema file sets another (`encoding:`):
 
     preset      numbers and dates    categories
     minmax      minmax               onehot       study S2, numeric columns
     interval    minmax               interval     study S2, all columns
     quantile    quantile             onehot
-    mode        mode                 onehot       as CTGAN does
+    mode        mode                 onehot       as in CTGAN
     code        quantile             code
 
-`synthjax.data.scalers` defines them. Two columns depart from their preset: a categorical target is one-hot always,
-since labels are written into its slice, and beyond `ONEHOT` categories one-hot columns become codes. Missing is a
-state: a position of its own beside a number, one more category elsewhere. Constants, identifiers and free text are
-not encoded; `decode` puts the former back, makes identifiers anew and leaves free text out.
+The encodings are defined in `synthjax.data.scalers`. There are two exceptions. A categorical target is always one-hot,
+since labels are written into its positions. One-hot columns with more than `ONEHOT` categories are encoded as codes.
+Missing values are encoded: a number has an indicator as an additional position (mode: an additional mode), and a
+categorical column an additional category. Constants, identifiers and free text are not encoded. `decode` restores
+constants, generates new identifiers and omits free text.
 
-What is encoded is clipped to the schema's bounds. A number or date that the schema lists as shared is decoded exactly.
-All else that an encoding stores of training numbers are means of at least `min_count` rows. A category that training
-never saw becomes `(rare)` where there is one, else missing where that occurs, else the most frequent; `unseen` counts
-them.
+Numbers are clipped to the bounds of the schema. Numbers and dates that the schema lists as shared are decoded exactly.
+Otherwise, encodings store only means of at least `min_count` training rows. A category that does not occur in training
+rows, or too rarely, is encoded as `(rare)` if this is a category, or as missing if values are missing in training rows,
+or as the most frequent category. `unseen` counts such cells.
 """
 
 import functools
@@ -43,7 +44,7 @@ from synthjax.rules import Plan, stored
 if TYPE_CHECKING:
     import pandas as pd
 
-_HIDDEN, _BATCH = 512, 512  # of the network whose memory `Encoder.needs` estimates
+_HIDDEN, _BATCH = 512, 512  # sizes of the network for which `Encoder.needs` estimates memory
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,10 @@ class Encoder:
     codings: tuple[Coding, ...]
     """Of the encoded columns, in the order of the schema `learnt`."""
     plan: Plan | None = None
-    """How rows follow from the columns that are learnt, so that rules between columns hold; None: they are the same."""
+    """Computes rows from the columns that models learn, so that rules between columns hold. None: models learn the
+    columns of the table."""
     free: Schema | None = None
-    """Of the columns that are learnt, with a plan."""
+    """Schema of the columns that models learn, if there is a plan."""
 
     @classmethod
     def fit(
@@ -67,18 +69,18 @@ class Encoder:
         plan: Plan | None = None,
         free: Schema | None = None,
     ) -> Self:
-        """Learns the encoding of each column.
+        """Fits the encoding of each column.
 
         Args:
-            frame: typed training rows, or a fair sample of them (100,000 are plenty); without a plan, numbers and dates
-                are enough.
+            frame: typed training rows, or a random sample of them (100,000 rows are sufficient). Without a plan, only
+                the columns of numbers and dates are needed.
             schema: measured on all training rows.
             encoding: one of PRESETS.
-            plan: which columns are learnt, see `synthjax.rules`.
-            free: the schema of these columns; with a plan only.
+            plan: see `synthjax.rules`.
+            free: the schema of the columns that models learn; only with a plan.
 
         Raises:
-            InputError: an unknown encoding, one that does not fit its column, or no column to encode.
+            InputError: the encoding is unknown or does not fit its column, or there are no columns to encode.
         """
         if encoding not in PRESETS:
             raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
@@ -100,14 +102,14 @@ class Encoder:
 
     @property
     def learnt(self) -> Schema:
-        """The schema of the columns that are learnt."""
+        """The schema of the columns that models learn."""
         return self.free or self.schema
 
     # --- the numeric part
 
     @functools.cached_property
     def columns(self) -> tuple[Column, ...]:
-        """Where each column lies in the vector; a column encoded by mode is two, NAME and NAME:mode."""
+        """The positions of each column in encoded rows; a column with the encoding mode has two, NAME and NAME:mode."""
         columns, start = [], 0
         for coding in self.codings:
             target = coding.name == self.schema.target
@@ -124,26 +126,36 @@ class Encoder:
 
     @property
     def width(self) -> int:
-        """Positions of an encoded row."""
+        """Number of positions of an encoded row."""
         return sum(coding.size for coding in self.codings)
 
     @functools.cached_property
     def layout(self) -> scalers.Layout:
-        """The columns' encodings in the form that `scalers` works with."""
+        """The layout of encoded rows for `scalers`."""
         return layout(self.codings, self._fields)
 
     def forward(self, units, noise):
-        """Positions (n, D) f32 of units; see `scalers.forward`. Can be jitted."""
+        """Encodes units: (n, D) f32; see `scalers.forward`. Can be jitted."""
         return scalers.forward(self.layout, units, noise)
 
     def inverse(self, x):
-        """Units (n, columns) f32 of rows x (n, D) f32, whatever real numbers they hold. Can be jitted."""
+        """Decodes x (n, D) f32, any real numbers, to units (n, columns) f32; see `scalers.inverse`. Can be jitted."""
         return scalers.inverse(self.layout, x)
 
     # --- from and to frames
 
     def units(self, frame: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray]:
-        """The numeric matrix of a frame, (n, columns) f32, see `scalers`; and (n, columns) bool, see `unseen`."""
+        """Converts a frame to units.
+
+        Args:
+            frame: typed rows with the columns of the schema, in any order.
+
+        Returns:
+            (n, columns) f32 units, see `scalers`; (n, columns) bool mask for `unseen`.
+
+        Raises:
+            InputError: a column is missing, or has a value that is not of its kind.
+        """
         if self.plan:
             import pandas as pd
 
@@ -161,30 +173,33 @@ class Encoder:
         return units.T, known.T
 
     def encode(self, frame: "pd.DataFrame", seed: int = 0) -> np.ndarray:
-        """Rows as vectors.
+        """Encodes rows.
 
         Args:
-            frame: typed rows with the schema's columns, in any order; others are ignored.
-            seed: of the draws within intervals; nothing else is random.
+            frame: typed rows with the columns of the schema, in any order; other columns are ignored.
+            seed: of the noise for the encoding interval. Other encodings are deterministic.
 
         Returns:
             (n, D) f32.
 
         Raises:
-            InputError: a column is missing, or holds a value that is not of its kind.
+            InputError: a column is missing, or has a value that is not of its kind.
         """
         return self.encode_units(self.units(frame)[0], seed)
 
     def encode_units(self, units: np.ndarray, seed: int = 0) -> np.ndarray:
-        """The same of rows' `units`, (n, columns) f32."""
+        """Encodes rows, given as `units` (n, columns) f32: (n, D) f32."""
         noise = np.random.default_rng((seed, 1)).standard_normal((len(units), len(self.layout.interval)), np.float32)
         return self.forward(units, noise)
 
     def labels(self, frame: "pd.DataFrame") -> np.ndarray:
-        """(n,) i32 codes of the target; zeros where there is none, or a numeric one.
+        """Codes of the target.
+
+        Returns:
+            (n,) i32; zeros if there is no target, or if it is numeric.
 
         Raises:
-            InputError: a row without a label, or with one that training never saw.
+            InputError: a label is missing, or does not occur in training rows.
         """
         if not self.schema.classes:
             return np.zeros(len(frame), np.int32)
@@ -200,24 +215,30 @@ class Encoder:
         return codes.astype(np.int32)
 
     def unseen(self, known: np.ndarray) -> dict[str, int]:
-        """Column -> rows that hold a category which training never saw, or too rarely; only columns with any.
+        """Counts rows with categories that do not occur in training rows, or too rarely.
 
         Args:
-            known: (n, columns) bool, where neither is so: the second part of `units`.
+            known: (n, columns) bool, False for such categories: the second result of `units`.
+
+        Returns:
+            Column -> number of rows, for columns with at least one.
         """
         counts = zip(self.codings, (~known).sum(axis=0).tolist(), strict=True)
         return {coding.name: count for coding, count in counts if count}
 
     def decode(self, x: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
-        """Vectors as typed rows, in the columns' order.
+        """Decodes vectors.
 
         Args:
-            x: (n, D) of any real numbers.
-            seed: of the letters of identifiers.
-            start: rows of the synthetic table before these: identifiers go on from there and do not repeat.
+            x: (n, D), any real numbers.
+            seed: of the identifiers.
+            start: number of rows of the synthetic table before these. Identifiers of all rows are distinct.
+
+        Returns:
+            Typed rows, with the columns in the order of the file.
 
         Raises:
-            InputError: a NaN, whose row and column are named.
+            InputError: a value is NaN.
         """
         x = np.asarray(x, np.float32)
         if np.isnan(x).any():
@@ -227,7 +248,7 @@ class Encoder:
         return self.rows(self.inverse(x), seed=seed, start=start)
 
     def rows(self, units: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
-        """Units (n, columns) f32, as `inverse` gives them, as typed rows; the rest as in `decode`."""
+        """Converts units (n, columns) f32, from `inverse`, to typed rows; see `decode`."""
         import pandas as pd
 
         names = tuple(coding.name for coding in self.codings)
@@ -247,32 +268,35 @@ class Encoder:
     def _fields(self) -> dict[str, Field]:
         return {field.name: field for field in self.learnt.fields}
 
-    # --- what it is and what it costs
+    # --- description and memory
 
     def spec(self) -> DataSpec:
-        """What models are told of the data; class frequencies as in the training rows."""
+        """The specification of the data for models, with the class frequencies of the training rows."""
         classes = self.schema.classes
         counts = np.array(self.schema[self.schema.target or ""].counts if classes else (), float)
         frequencies = tuple((counts / counts.sum()).tolist()) if classes else ()
         return DataSpec("table", (self.width,), 0, classes, frequencies, self.columns)
 
     def needs(self, rows: int) -> int:
-        """Bytes that training on so many rows takes, roughly: the encoded rows, and two dense networks over them.
+        """Estimates the bytes of memory for training on `rows` rows: the encoded rows, and two dense networks.
 
-        Each network has layers D -> 512 -> D with gradients and Adam's moments, and the activations of a batch of 512.
+        Each network has layers D -> 512 -> D, gradients, the moments of Adam, and activations for a batch of 512.
         """
         weights = 2 * 2 * self.width * _HIDDEN
         return 4 * (rows * self.width + 4 * weights + 8 * _BATCH * (self.width + _HIDDEN))
 
     def preflight(self, rows: int, there: int | None = None) -> str:
-        """One line that says how wide the encoding is and what training needs.
+        """Checks that training fits into memory.
 
         Args:
-            rows: encoded at once.
-            there: bytes of memory; default: this machine's, or this container's if that is less.
+            rows: number of rows that are encoded at once.
+            there: bytes of memory available; default: `memory.limit()`.
+
+        Returns:
+            A line with the width of the encoding and the memory that training needs.
 
         Raises:
-            InputError: training needs more than there is.
+            InputError: training needs more memory than available.
         """
         there = there or memory.limit()
         widest = max(self.codings, key=lambda coding: coding.size)
@@ -287,7 +311,7 @@ class Encoder:
         return line
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the way back."""
+        """The encoder as plain values for JSON; see `from_dict`."""
         values = {"schema": self.schema.to_dict(), "codings": [asdict(coding) for coding in self.codings]}
         if self.plan is None:
             return values
@@ -295,7 +319,7 @@ class Encoder:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The encoder that `to_dict` wrote."""
+        """Makes an encoder from the values of `to_dict`."""
         tables = ("forward", "inverse", "modes")
         codings = [
             Coding(**{**coding, **{name: tuple(map(tuple, coding[name])) for name in tables}})

@@ -1,12 +1,12 @@
-"""Rows of one subject: the column that names it, by which splits keep a subject's rows together.
+"""Groups of rows that belong to the same subject, such as a patient. Splits do not divide groups.
 
-A schema file names the column, or says that there is none:
+A schema file can name the column that identifies the subjects, or disable groups:
 
     group: patient_id
     group: false
 
-Where it says nothing, a column is taken whose name is that of a person or an identifier and whose cells are whole
-numbers or codes, shared by a few rows each. Rows are learnt as independent of each other in any case.
+Otherwise, the column is detected: its name is that of a person or an identifier, and its cells are integers or codes,
+each of which occurs in a few rows. In either case, models treat rows as independent.
 """
 
 import re
@@ -26,7 +26,7 @@ from synthjax.data.schema_inference.inference import GROUP, MANY, SPARSE
 from synthjax.data.text_values import missing_in
 
 REPEATED = 0.05
-"""Least share of rows whose subject has other rows, for a column to be taken that nobody named."""
+"""Minimum fraction of rows whose subject has other rows, for a column to be detected."""
 _SUBJECT = re.compile(
     r"(^|[_\s.-])(patient|subject|person|customer|client|user|member|student|participant|household|respondent"
     r"|employee)([_\s.-]?(id|no|nr|nbr|number|code|key))?$|^id$",
@@ -37,18 +37,18 @@ _CODE = r"^\S*\d\S*$"
 
 
 class Group(NamedTuple):
-    """Which rows are of one subject."""
+    """The groups of a table's rows."""
 
     name: str
-    """Of the column."""
+    """Name of the column."""
     rows: np.ndarray
-    """(N,) i64: the same number for rows of one subject; a row without one is a subject of its own."""
+    """(N,) i64: the number of each row's subject; a row with a missing value is a subject of its own."""
     named: bool
-    """Whether the schema file names the column."""
+    """Whether the schema file names the column; otherwise it was detected."""
 
     @property
     def note(self) -> str:
-        """What is done with it, for people."""
+        """A line for the user about the column and its effect on splits."""
         name, several = shown(self.name), np.bincount(self.rows)
         rows, subjects = int(several[several > 1].sum()), int((several > 0).sum())
         return (
@@ -59,15 +59,15 @@ class Group(NamedTuple):
 
 
 def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
-    """The group of each row; None: rows are not grouped.
+    """Finds the groups of a table's rows; None if there are none.
 
     Args:
         reader: of the table.
-        target: the column to predict, which is no group.
-        said: what the schema file says.
+        target: the column to predict, which cannot identify subjects.
+        said: the entries of the schema file.
 
     Raises:
-        InputError: the schema file names no column, or the target.
+        InputError: the schema file names the target, or a column that does not exist.
     """
     if said.group is False:
         return None
@@ -86,17 +86,17 @@ def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
 
 
 class _Cells(NamedTuple):
-    """A column that may name subjects."""
+    """A column that may identify subjects."""
 
     name: str
     distinct: pa.Array
-    """The different cells, missing ones excepted."""
+    """The distinct cells, without missing values."""
     rows: np.ndarray
-    """As `Group.rows`; below the number of different cells where there is one."""
+    """See `Group.rows`. Numbers below `len(distinct)` are indices of `distinct`; others are of missing values."""
 
     @property
     def clear(self) -> bool:
-        """Whether it names subjects without doubt."""
+        """Whether the column clearly identifies subjects."""
         counts = np.bincount(self.rows)[: len(self.distinct)]
         several, many = counts[counts > 1].sum(), len(self.distinct)
         if many < MANY or counts.sum() > GROUP * many or several < REPEATED * len(self.rows):
@@ -110,6 +110,7 @@ class _Cells(NamedTuple):
 
 
 def _read(reader: Reader, names: list[str]) -> dict[str, _Cells]:
+    """Reads columns in chunks and encodes each chunk as a dictionary, to save memory."""
     parts: dict[str, list[pa.Array]] = {name: [] for name in names}
     for chunk in reader.chunks(names):
         for name in names:
@@ -120,6 +121,7 @@ def _read(reader: Reader, names: list[str]) -> dict[str, _Cells]:
 
 
 def _cells(name: str, parts: Iterator[pa.Array]) -> _Cells:
+    """Joins the chunks of a column."""
     joined = pa.chunked_array(list(parts)).unify_dictionaries()
     codes = np.concatenate([np.asarray(pc.fill_null(part.indices, -1)) for part in joined.chunks]).astype(np.int64)
     distinct = joined.chunk(0).dictionary

@@ -1,21 +1,27 @@
-"""The numeric part of encoding a table: units of columns to positions of a vector, and back, on NumPy or JAX arrays.
+"""Numeric encoding of tables: from the units of columns to encoded rows and back, for NumPy and JAX arrays.
 
-A unit is what one column holds in one row, f32: of a number its value u, scaled to [0, 1] by the column's bounds, NaN
-where missing; of a category its code 0, 1, ... How units become positions, per column:
+A unit is the f32 value of one column in one row. For a number, it is the value u, scaled to [0, 1] by the column's
+bounds, or NaN if it is missing. For a category, it is the code 0, 1, ... An encoded row is a vector. Each column takes
+one or more of its positions, whose values depend on the encoding:
 
-    minmax     u itself (study S2)
-    quantile   z = Phi^-1(F(u)), F the training rows' distribution function (piecewise linear between quantiles):
-               normal for every column. A value that many rows share owns an interval of z, is put into its middle,
-               and is what all of that interval decodes to
-    mode       (u - m_k) / (4 s_k) and one-hot k, for the mode k of a mixture of normals that explains u best
-               (Xu et al. 2019, arXiv:1907.00503, section 4.2, whose k is drawn; ours is the most probable one)
-    interval   study S2, after Patki et al. 2016 (doi:10.1109/DSAA.2016.49): [0, 1] is cut into one interval [a, b] per
-               category, the most frequent first, of the length of its share; x ~ N((a + b) / 2, ((b - a) / 6)^2), here
-               with the 0.27 % that fall out of [a, b] put on its ends, so that decoding, "in which interval?", is exact
+    minmax     u (study S2)
+    quantile   z = Phi^-1(F(u)), which has a normal distribution. F is the distribution function of the training rows,
+               piecewise linear between quantiles. A value shared by many rows has an interval of z: it is encoded as
+               the middle of the interval, and all of the interval is decoded to it
+    mode       (u - m_k) / (4 s_k) and one-hot k, where k is the most probable mode of a mixture of normals
+               (Xu et al. 2019, arXiv:1907.00503, section 4.2, where k is drawn)
+    interval   study S2, after Patki et al. 2016 (doi:10.1109/DSAA.2016.49): [0, 1] is divided into one interval [a, b]
+               per category, the most frequent first, whose length is the frequency of the category.
+               x ~ N((a + b) / 2, ((b - a) / 6)^2), clipped to [a, b]. Clipping, which changes 0.27 % of the draws,
+               makes decoding exact: the category is that of the interval with x
     onehot     one position per category
-    code       the code itself
+    code       the code
 
-`forward` and `inverse` can be jitted, with the Layout as a constant.
+`forward` and `inverse` can be jitted; the Layout is then a constant.
+
+    >>> column = cut(unit=0, position=0, counts=np.array([1, 3]))
+    >>> column.codes.tolist(), column.middles.tolist()
+    ([1, 0], [0.875, 0.375])
 """
 
 from typing import Any, NamedTuple
@@ -25,83 +31,84 @@ import jax.numpy as jnp
 import numpy as np
 
 Array = Any
-"""A NumPy or a JAX array; what comes out is what went in."""
+"""A NumPy or JAX array; results are of the same type as the arguments."""
 
-_GAP = np.float32(2.0**-23)  # the f32 spacing above 1: what keeps a shared value apart from its neighbours
-_MODES = 10
-_LEAST_WEIGHT = 0.005
-_LEAST_SD = 1e-5
-_FAR = 2.0  # an offset from its mode beyond which a wide mode is needed
+_GAP = np.float32(2.0**-23)  # distance of a shared value to its neighbours: the spacing of f32 above 1
+_MODES = 10  # maximum number of modes
+_LEAST_WEIGHT = 0.005  # minimum weight of a mode
+_LEAST_SD = 1e-5  # minimum standard deviation of a mode
+_FAR = 2.0  # offset from the nearest mode above which a wide mode is added
 
 
 class Choice(NamedTuple):
-    """One-hot groups of one size."""
+    """One-hot groups of positions that have the same size."""
 
     size: int
     sources: np.ndarray
-    """(c,) which code each shows: of a unit, or units + i of the i-th mode column."""
+    """(c,) number of the encoded code: the number of a unit, or `Layout.units` + i for the modes of mode column i."""
     positions: np.ndarray
-    """(c, size)."""
+    """(c, size) the positions of each group."""
 
 
 class Cut(NamedTuple):
-    """[0, 1] cut into the intervals of one column's categories."""
+    """The division of [0, 1] into intervals for the categories of one column."""
 
     unit: int
     position: int
     middles: np.ndarray
-    """(n,) f32, by code."""
+    """(n,) f32, by code: middle of the interval, the mean of x."""
     deviations: np.ndarray
-    """(n,) f32, by code."""
+    """(n,) f32, by code: standard deviation of x before clipping."""
     lows: np.ndarray
-    """(n,) f32, by code: least number of the interval."""
+    """(n,) f32, by code: minimum of the interval."""
     highs: np.ndarray
-    """(n,) f32, by code: greatest number of the interval."""
+    """(n,) f32, by code: maximum of the interval."""
     ends: np.ndarray
-    """(n - 1,) f32, increasing: where one interval ends and the next begins."""
+    """(n - 1,) f32, increasing: the boundaries between intervals."""
     codes: np.ndarray
-    """(n,) the code of each interval, from 0 to 1."""
+    """(n,) code of each interval, in the order of the intervals."""
 
 
 class Layout(NamedTuple):
-    """Which unit goes to which positions, for all columns of a table at once."""
+    """The units and positions of all columns of a table, by encoding; c is the number of columns of an encoding."""
 
     width: int
-    """Positions of a row."""
+    """Number of positions of an encoded row."""
     units: int
-    """Columns."""
+    """Number of units of a row."""
     minmax: np.ndarray
     """(c, 2) unit, position."""
     quantile: np.ndarray
     """(c, 2) unit, position."""
     forward: np.ndarray
-    """(c, 2, K) f32: u and z."""
+    """(c, 2, K) f32: u and z of the piecewise linear functions from u to z."""
     inverse: np.ndarray
-    """(c, 2, L) f32: z and u."""
+    """(c, 2, L) f32: z and u of the piecewise linear functions from z to u."""
     mode: np.ndarray
     """(c, 2) unit, position of the offset from the mode."""
     modes: np.ndarray
-    """(c, 3, M) f32: means, standard deviations and weights; of weight 0 beyond a column's own."""
+    """(c, 3, M) f32: means, standard deviations and weights; padded with modes of weight 0."""
     mode_missing: np.ndarray
-    """(c,) code that says that the value is missing, -1 where none ever is."""
+    """(c,) one-hot code for a missing value, -1 if no value is missing."""
     choices: tuple[Choice, ...]
+    """Of the encodings onehot and mode."""
     interval: tuple[Cut, ...]
     code: np.ndarray
     """(c, 3) unit, position, number of codes."""
     slots: np.ndarray
-    """(c, 2) unit, position that says that a number is missing."""
+    """(c, 2) unit of minmax or quantile, position of its indicator for missing values, 0 or 1."""
 
 
 def forward(layout: Layout, units: Array, noise: Array) -> Array:
-    """Positions of rows.
+    """Encodes rows.
 
     Args:
         layout: of the table.
-        units: (n, layout.units) f32; all columns' units.
-        noise: (n, len(layout.interval)) f32 standard normal: where within its interval each category lands.
+        units: (n, layout.units) f32.
+        noise: (n, len(layout.interval)) f32 standard normal draws for the encoding interval.
 
     Returns:
-        (n, layout.width) f32.
+        (n, layout.width) f32 encoded rows.
     """
     xp = _namespace(units)
     absent = xp.isnan(units)
@@ -129,7 +136,16 @@ def forward(layout: Layout, units: Array, noise: Array) -> Array:
 
 
 def inverse(layout: Layout, x: Array) -> Array:
-    """Units (n, layout.units) f32 of rows x (n, layout.width) f32, which may be any real numbers."""
+    """Decodes rows to units.
+
+    Args:
+        layout: of the table.
+        x: (n, layout.width) f32, any real numbers. Values out of range are clipped, and of one-hot positions the
+            largest counts.
+
+    Returns:
+        (n, layout.units) f32 units, NaN for missing numbers.
+    """
     xp = _namespace(x)
     parts = [
         (layout.minmax[:, 0], xp.clip(x[:, layout.minmax[:, 1]], 0, 1)),
@@ -149,7 +165,7 @@ def inverse(layout: Layout, x: Array) -> Array:
     units = _ordered(parts, xp)[1]
     slot_of = np.full(layout.units, layout.width)
     slot_of[layout.slots[:, 0]] = layout.slots[:, 1]
-    padded = xp.concatenate([x, xp.zeros_like(x[:, :1])], axis=1)  # columns that are never missing look at zeros
+    padded = xp.concatenate([x, xp.zeros_like(x[:, :1])], axis=1)  # a 0 for columns that are never missing
     return xp.where(padded[:, slot_of] > 0.5, np.float32(np.nan), units)
 
 
@@ -158,7 +174,7 @@ def _namespace(array: Array) -> Any:
 
 
 def _ordered(parts: list[tuple[np.ndarray, Array]], xp: Any) -> tuple[np.ndarray, Array]:
-    """Columns side by side, each part with the positions of its columns, in the order of those positions."""
+    """Concatenates parts (positions, columns) and sorts the columns by position; returns positions and columns."""
     positions = np.concatenate([positions for positions, _ in parts]).astype(np.int64)
     columns = xp.concatenate([values.astype(np.float32) for _, values in parts], axis=1)
     order = np.argsort(positions)
@@ -166,7 +182,7 @@ def _ordered(parts: list[tuple[np.ndarray, Array]], xp: Any) -> tuple[np.ndarray
 
 
 def _interp(x: Array, tables: np.ndarray, xp: Any) -> Array:
-    """Piecewise linear functions, `tables` (c, 2, K) of the columns of x (n, c)."""
+    """Applies the piecewise linear functions `tables` (c, 2, K) to the columns of x (n, c)."""
     if not len(tables):
         return x
     if xp is jnp:
@@ -175,7 +191,7 @@ def _interp(x: Array, tables: np.ndarray, xp: Any) -> Array:
 
 
 def _to_modes(layout: Layout, u: Array, absent: Array, xp: Any) -> tuple[Array, Array]:
-    """Of each mode column, the offset (u - m) / (4 s) from the likeliest mode, and that mode's code, (n, c) each."""
+    """The offset (u - m) / (4 s) from the most probable mode, and the code of this mode, (n, c) each."""
     columns = layout.mode[:, 0]
     mean, deviation, weight = layout.modes[:, 0], layout.modes[:, 1], layout.modes[:, 2]
     with np.errstate(divide="ignore"):
@@ -188,7 +204,7 @@ def _to_modes(layout: Layout, u: Array, absent: Array, xp: Any) -> tuple[Array, 
 
 
 def _from_modes(layout: Layout, offsets: Array, codes: Array, xp: Any) -> Array:
-    """The units of mode columns; NaN where the mode is the one that says that the value is missing."""
+    """The units (n, c) of mode columns; NaN if the code is that of missing values."""
     gone = codes == layout.mode_missing
     code = xp.where(gone, 0, codes).astype(np.int32)
     index = np.arange(len(layout.mode))
@@ -203,20 +219,21 @@ def _from_modes(layout: Layout, offsets: Array, codes: Array, xp: Any) -> Array:
 def quantile_tables(
     u: np.ndarray, shared: np.ndarray, expected: np.ndarray, limit: int, least: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The two tables of the quantile encoding.
+    """Fits the two piecewise linear functions of the quantile encoding.
 
-    A shared value, and either bound that a row is clipped to, owns an interval of z. The rows between two of them are
-    cut into groups of about equal size, each of which gives one knot, its mean.
+    Each shared value has an interval of z, and so have the bounds 0 and 1 if rows have them. The rows between two of
+    these values are divided into groups of about equal size. The mean of each group is a knot.
 
     Args:
-        u: (n,) f32 in [0, 1], training values or a sample of them.
-        shared: (m,) f32 increasing: values that may be stored.
-        expected: (m,) rows that hold each; of a sample, their share of it.
-        limit: of the number of groups.
-        least: rows of a group at least.
+        u: (n,) f32 in [0, 1], values of all training rows or of a sample of them.
+        shared: (m,) f32, increasing: values that may be stored.
+        expected: (m,) expected number of rows in `u` with each shared value.
+        limit: maximum number of groups, approximately.
+        least: minimum number of rows of a group.
 
     Returns:
-        Forward (2, K), u and z; inverse (2, L), z and u; f32, each row not decreasing.
+        Knots of the function from u to z, (2, K): u and z. Knots of its inverse, (2, L): z and u. All are f32, and each
+        row is non-decreasing.
     """
     from scipy.special import ndtri
 
@@ -236,7 +253,7 @@ def quantile_tables(
     def z(ranks):
         return ndtri(np.clip(ranks / n, 0.25 / n, 1 - 0.25 / n))
 
-    # A mean is one knot; an owner rises from low to high within next to no distance.
+    # A mean has one knot. At a shared value, z increases by the length of its interval within a distance of _GAP.
     us = np.concatenate([values[own, None] + np.array([-_GAP, 0, _GAP]), np.repeat(means[:, None], 3, axis=1)])
     zs = np.concatenate([z(above - share * rows)[own] for share in (1, 0.5, 0)]).reshape(3, -1).T
     zs = np.concatenate([zs, np.repeat(z(ranks)[:, None], 3, axis=1)])
@@ -251,10 +268,10 @@ def quantile_tables(
 def _groups(
     values: np.ndarray, rows: np.ndarray, own: np.ndarray, least: int, size: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Means of groups of about `size` rows, and the ranks of their middles, (g,) f64 each.
+    """Means of groups of about `size` rows, and the ranks of the groups' middles, (g,) f64 each.
 
-    No group reaches over a value that is `own`; one of fewer than `least` rows is left out. A mean is never the value
-    of one of its own rows, unless `least` is 1.
+    Groups do not extend over a value in `own`. Groups with fewer than `least` rows are omitted. If `least` is above 1,
+    no mean is equal to a value of its group.
     """
     stretch = np.cumsum(own)[~own]
     above = np.cumsum(rows)[~own]
@@ -278,16 +295,19 @@ def _groups(
 
 
 def fit_modes(u: np.ndarray, least: int = 1, steps: int = 50) -> np.ndarray:
-    """A mixture of at most 10 normals by expectation maximisation: (3, M) f32 means, standard deviations, weights.
+    """Fits a mixture of at most 10 normals by expectation maximisation.
 
-    Where some of [0, 1] is far from all of them, a wide one is added, so that outliers are not huge numbers.
+    If a part of [0, 1] is far from all modes, a wide mode is added, so that the offsets of outliers are small.
 
     Args:
         u: (n,) f32 in [0, 1]; reduced to at most 1,000 quantiles.
-        least: rows that a normal stands for at least.
-        steps: of expectation maximisation.
+        least: minimum number of rows of a mode. With fewer values, the result is one mode for all of [0, 1].
+        steps: number of steps of expectation maximisation.
+
+    Returns:
+        (3, M) f32 means, standard deviations and weights.
     """
-    if len(u) < least:  # too few to learn from: one that covers the bounds
+    if len(u) < least:
         return np.array([[0.5], [0.25], [1.0]], np.float32)
     points = np.quantile(u, (np.arange(1000) + 0.5) / 1000) if len(u) > 1000 else np.asarray(u, np.float64)
     points, counts = np.unique(points.astype(np.float64), return_counts=True)
@@ -313,11 +333,17 @@ def fit_modes(u: np.ndarray, least: int = 1, steps: int = 50) -> np.ndarray:
 
 
 def cut(unit: int, position: int, counts: np.ndarray) -> Cut:
-    """The intervals of one column whose code c is held by counts[c] >= 1 training rows."""
+    """Makes the intervals of one column.
+
+    Args:
+        unit: number of the column's unit.
+        position: its position in encoded rows.
+        counts: (n,) number of training rows with each code, at least 1.
+    """
     order = np.argsort(-np.asarray(counts), kind="stable")
     ends = np.cumsum(np.asarray(counts)[order]) / np.sum(counts)
     starts = np.concatenate([[0.0], ends[:-1]])
-    rank = np.argsort(order)  # of each code among the intervals
+    rank = np.argsort(order)  # the interval of each code
     middles, deviations = ((starts + ends) / 2)[rank], ((ends - starts) / 6)[rank]
     least = starts.astype(np.float32)
     greatest = np.nextafter(ends.astype(np.float32), np.float32(0))
@@ -326,7 +352,7 @@ def cut(unit: int, position: int, counts: np.ndarray) -> Cut:
 
 
 def stacked(tables: list[np.ndarray], rows: int) -> np.ndarray:
-    """Tables (rows, K_i) as one array (c, rows, K); the shorter ones are continued by their last entry."""
+    """Stacks tables (rows, K_i) into one array (c, rows, K) f32; shorter tables are padded with their last column."""
     longest = max((table.shape[1] for table in tables), default=1)
     out = np.empty((len(tables), rows, longest), np.float32)
     for table, row in zip(tables, out, strict=True):

@@ -1,17 +1,24 @@
-"""The fixed splits of a data set.
+"""Fixed splits of a data set into training, holdout and test examples.
 
-They depend on the data alone, never on a run's seed, so that two runs, and two models, are judged on the same examples.
-Each is drawn per class (stratified) from the frozen stream of `numpy.random.RandomState`:
+The splits depend only on the data, not on the seed of a run. So all runs and all models are evaluated on the same
+examples. Samples are drawn per class (stratified) with `numpy.random.RandomState`, whose stream does not change between
+versions of NumPy:
 
-- test: the source's own; where it has none, 20 % of its rows (`TEST_SEED`);
-- holdout: 10 % of what is left for training (`HOLDOUT_SEED`), never trained on: model selection and privacy need it;
-- train: the rest.
+- test: the test split of the source; if there is none, 20 % of the rows (`TEST_SEED`);
+- holdout: 10 % of the other rows (`HOLDOUT_SEED`). It is not used for training, but to select models and to evaluate
+  privacy;
+- train: the remaining rows.
 
-Rows of one subject (`synthjax.data.groups`) are drawn together, each subject as if it were one row of the rarest class
-that it has.
+Rows of the same subject (`synthjax.data.groups`) are in the same split. A subject is drawn like a single row of its
+rarest class. Tables with a numeric target or no target are not stratified. The rows of a split are in the order of the
+source.
 
-Within a split, rows keep the order of their source; `Split.index` says which row each was. Rows of a table whose target
-is a quantity, or that has none, are drawn alike instead of per class.
+    >>> y = np.array([0] * 8 + [1] * 2)
+    >>> y[stratified(y, 0.5, seed=1)].tolist()
+    [0, 0, 0, 0, 1]
+    >>> split = Split(np.zeros((3, 1), np.float32), np.array([0, 1, 1], np.int32), np.arange(3, dtype=np.int32))
+    >>> split.take(split.y == 1).index.tolist()
+    [1, 2]
 """
 
 from collections.abc import Sequence
@@ -27,37 +34,37 @@ TEST_SHARE = 0.2
 
 
 class Split(NamedTuple):
-    """Some examples of a data set."""
+    """The examples of one split."""
 
     x: np.ndarray
-    """(N, *spec.shape): uint8 grey values 0 ... spec.levels - 1 of images, f32 encoded rows of a table."""
+    """(N, *spec.shape): uint8 grey values 0 ... spec.levels - 1 for images, f32 encoded rows for a table."""
     y: np.ndarray
-    """(N,) int32 labels 0 ... spec.n_classes - 1; zeros where there are none."""
+    """(N,) int32 labels 0 ... spec.n_classes - 1; zeros if there are no labels."""
     index: np.ndarray  # type: ignore[assignment]  # hides tuple.index, as in Batch
-    """(N,) int32: the row of the source (its train or its test split) that each example is."""
+    """(N,) int32: the row number of each example in the source, counted within its train or test split."""
 
     def take(self, rows: np.ndarray) -> "Split":
-        """The examples with these indices, or where a mask (N,) is True."""
+        """Selects examples by indices (n,), or by a boolean mask (N,)."""
         return Split(*(array[rows] for array in self))
 
 
 def stratified(y: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """A fixed sample of rows with each class in its share.
+    """Draws a stratified sample of rows without replacement.
 
     Args:
-        y: (N,) labels; each class needs two rows or more.
-        share: of the rows, in (0, 1).
-        seed: of `numpy.random.RandomState`, whose stream NumPy keeps frozen.
+        y: (N,) labels; each class must have at least two rows.
+        share: fraction of the rows to draw, in (0, 1).
+        seed: of `numpy.random.RandomState`.
 
     Returns:
-        (N,) bool, true for the rows drawn: round(share * N) of them, of each class within one of its share, at least
-        one and never all (which may change the total where classes are tiny).
+        (N,) bool mask of the drawn rows. Of n rows of a class, share * n are drawn, to within one, but at least 1 and
+        at most n - 1. The total is round(share * N) unless classes are tiny.
     """
     order = np.random.RandomState(seed).permutation(len(y))
     order = order[np.argsort(y[order], kind="stable")]
     counts = np.unique(y, return_counts=True)[1]
     ends = np.cumsum(counts)
-    # Rounding the running total, not each class, keeps the sum exact.
+    # The cumulative sum is rounded, not each class, so that the total is exact.
     take = np.diff(np.rint(share * ends).astype(np.int64), prepend=0).clip(1, counts - 1)
     chosen = np.zeros(len(y), bool)
     for start, size in zip(ends - counts, take, strict=True):
@@ -66,16 +73,16 @@ def stratified(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 
 def together(y: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """A fixed sample of rows, as `stratified`, of groups that are drawn whole.
+    """Draws a sample of whole groups of rows, stratified by the rarest class of each group.
 
     Args:
         y: (N,) labels.
-        groups: (N,) numbers, the same for rows of one group.
-        share: of the groups, in (0, 1).
-        seed: as of `stratified`.
+        groups: (N,) numbers of the rows' groups.
+        share: fraction of the groups to draw, in (0, 1).
+        seed: of `numpy.random.RandomState`.
 
     Returns:
-        (N,) bool, true for the rows drawn.
+        (N,) bool mask of the drawn rows.
     """
     names, group = np.unique(groups, return_inverse=True)
     rarity = np.argsort(np.argsort(np.bincount(y), kind="stable"), kind="stable")
@@ -85,7 +92,7 @@ def together(y: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.n
 
 
 def check_groups(splits: Sequence[Split], classes: tuple[str, ...], where: str, name: str) -> None:
-    """Raises InputError if one of these splits, cut by the groups of column `name`, lacks a class, or has no row."""
+    """Raises InputError if a split by the groups of column `name` has no example of a class, or no rows at all."""
     for split in splits:
         counts = np.bincount(split.y, minlength=max(len(classes), 1))
         if not counts.min():
@@ -98,7 +105,7 @@ def check_groups(splits: Sequence[Split], classes: tuple[str, ...], where: str, 
 
 
 def check_counts(y: np.ndarray, classes: tuple[str, ...], where: str, holdout: float, cut_test: bool) -> None:
-    """Raises InputError if a class, or an unlabelled set, is too small to give each split an example."""
+    """Raises InputError if a class, or an unlabelled data set, has fewer examples than there are splits."""
     splits = ["train"] + ["holdout"] * (holdout > 0) + ["test"] * cut_test
     counts = np.bincount(y)
     if counts.min() < len(splits):
@@ -111,7 +118,7 @@ def check_counts(y: np.ndarray, classes: tuple[str, ...], where: str, holdout: f
 
 
 def whole(part: Part) -> Split:
-    """All examples of a file."""
+    """Makes a split of all examples of a file."""
     n = len(part.x)
     return Split(part.x, np.zeros(n, np.int32) if part.y is None else part.y, np.arange(n, dtype=np.int32))
 
@@ -119,13 +126,16 @@ def whole(part: Part) -> Split:
 def cut(
     examples: Split, test: Split | None, holdout: float, groups: np.ndarray | None = None
 ) -> tuple[Split, Split, Split]:
-    """The train, holdout and test splits.
+    """Divides the examples of a source into the train, holdout and test splits.
 
     Args:
-        examples: those of the source, without those of `test`.
-        test: the source's own test split; None: it is cut from `examples`.
-        holdout: share of the training examples to hold out, in [0, 1).
-        groups: (rows of the source,) the group that each is in, of which none is divided; None: each is its own.
+        examples: all examples of the source except those in `test`.
+        test: the test split of the source; None: it is drawn from `examples`.
+        holdout: fraction of the training examples to hold out, in [0, 1).
+        groups: (rows of the source,) number of each row's group; groups are not divided. None: there are no groups.
+
+    Returns:
+        Train, holdout and test.
     """
     if test is None:
         examples, test = _halves(examples, TEST_SHARE, TEST_SEED, groups)
@@ -133,7 +143,7 @@ def cut(
 
 
 def _halves(split: Split, share: float, seed: int, groups: np.ndarray | None) -> tuple[Split, Split]:
-    """What is left, and the sample."""
+    """Draws a sample from a split: the other examples, and the sample."""
     if not share:
         chosen = np.zeros(len(split.y), bool)
     elif groups is None:
