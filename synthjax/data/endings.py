@@ -1,26 +1,29 @@
-"""The last digits of numbers and the times of day of dates: which are frequent, learnt, and given back.
+"""Endings: the frequencies of the last digits of numbers, and of the times of day and weekdays of dates.
 
-Prices end in .00 or .99, salaries in 000, appointments lie on quarters of an hour of working days. Where few rows share
-each single value, only their endings are shared. What is learnt is how often each ending is among the values that are
-not kept exactly, as a table with a row (start, unit, ending, modulus, share): of the values from `start` periods on,
-those whose number of `unit`s is `ending` modulo `modulus` have that share. A period is after how many steps of the
-last digit all endings repeat. Endings of different units are independent of each other.
+Many prices end in .00 or .99, and many appointments are at full or half hours on working days. If few rows share a
+value, the value itself is not stored, but the frequencies of endings are, so that decoded numbers have the endings of
+training rows.
 
-    digits      one unit; the last digit, then the next one of those with a frequent last digit, and so on
-    dates       seconds, minutes, and hours with the day of the week
+Numbers are measured in steps of their last digit (`step`). A unit is a number of steps. An ending is the number of
+units modulo a modulus, and endings of different units are independent of each other:
 
-`spread` moves each number within its period so that an ending has room in proportion to its share, in the order of the
-numbers; `gather` is the way back. So whatever lies between the numbers of training rows comes back with their endings:
+    numbers     one unit: the last digit, then the digit before it if the last digit is frequent, and so on
+    dates       seconds, minutes, and hours together with the day of the week
 
-    >>> learnt = fit(np.repeat(np.arange(1000.0), 4) * 100 + np.tile([0, 0, 0, 50], 1000), [(1, (10, 10))], 5)
-    >>> learnt
+All endings repeat after a number of steps, which is called a period. Endings are stored as rows
+(start, unit, ending, modulus, share). Of the values from period `start` on, up to that of the next part, the fraction
+`share` has this ending. An ending is stored only if at least `least` training rows have it.
+
+`spread` moves each number within its period, without a change of their order, so that each ending has an interval of
+the length of its share. `gather` is the inverse. It moves any number to the ending of the interval that contains it:
+
+    >>> table = fit(np.repeat(np.arange(1000.0), 4) * 100 + np.tile([0, 0, 0, 50], 1000), [(1, (10, 10))], 5)
+    >>> table
     ((0, 1, 0, 100, 0.75), (0, 1, 50, 100, 0.25))
-    >>> gather(np.array([12300.0, 12374.0, 12376.0]), learnt).tolist()
+    >>> gather(np.array([12300.0, 12374.0, 12376.0]), table).tolist()
     [12300.0, 12300.0, 12350.0]
-    >>> gather(spread(np.array([12300.0, 12350.0]), learnt), learnt).tolist()
+    >>> gather(spread(np.array([12300.0, 12350.0]), table), table).tolist()
     [12300.0, 12350.0]
-
-No ending that fewer than `least` rows have is stored.
 """
 
 import functools
@@ -36,39 +39,40 @@ from synthjax.data.schema import Field
 from synthjax.data.text_values import resolution
 
 Table = tuple[tuple[float, ...], ...]
+"""Rows (start, unit, ending, modulus, share)."""
 Unit = tuple[int, tuple[int, ...]]
-"""In steps, and the sizes of its digits, from the last one on."""
+"""Size in steps; number of values of each of its digits, from the last one on."""
 FEWEST = 60
-"""Values that are not kept exactly, for their endings to be looked at."""
+"""Minimum number of values that are not shared."""
 PERIODS = 10
-"""Periods that the middle nine tenths of the values span at least."""
+"""Minimum number of periods between the 5 % and the 95 % quantile of the values."""
 LONGEST = 10**6
-"""Endings of a unit at most."""
-_LEFT = 1e-3  # of a period for endings that no row has, so that numbers stay in order
-_CHANCE = 1e-6  # of endings that are all alike to be taken for others
-_PARTS = 4  # of a column by size
-_PART = 500  # values of a part at least
-_NEAR = 10_000  # numbers from a bound on among which one of a known ending is looked for
-_DIGITS = 9  # after the point
-_CLOCK = ((1, (60,)), (60, (60,)), (3600, (24, 7)))  # seconds of a second, a minute, an hour; how many there are
+"""Maximum number of endings of a unit."""
+_LEFT = 1e-3  # fraction of a period for endings that no row has, so that `spread` keeps the order of all numbers
+_CHANCE = 1e-6  # significance level of the tests whether endings are equally frequent
+_PARTS = 4  # maximum number of parts of a column, by size of the values
+_PART = 500  # minimum number of values of a part
+_NEAR = 10_000  # number of candidates for a bound with a known ending
+_DIGITS = 9  # maximum number of decimals
+_CLOCK = ((1, (60,)), (60, (60,)), (3600, (24, 7)))  # units of dates: seconds, and numbers of values of their digits
 
 
-class _Room(NamedTuple):
-    """The endings of one unit."""
+class _Intervals(NamedTuple):
+    """The intervals of the endings of one unit within a period."""
 
     unit: int
     modulus: int
-    above: np.ndarray
-    """(modulus + 1,) f64 share of the endings below each, increasing."""
+    ends: np.ndarray
+    """(modulus + 1,) f64, increasing: cumulative shares of the endings, from 0 to 1."""
     known: np.ndarray
-    """(modulus,) i64 the next ending from each downwards that training rows have; where there is none, upwards."""
+    """(modulus,) i64 the largest ending of training rows that is not above each; the smallest one if there is none."""
 
 
 # --- of a field --------------------------------------------------------------------------------------------------
 
 
 def step(field: Field) -> float | None:
-    """The distance between two numbers of a field that differ in the last digit; None: it has no last digit."""
+    """The value of the last digit of a field's numbers, in seconds for dates; None if they are not rounded."""
     if field.kind == "datetime":
         return resolution(field)
     if field.kind == "integer":
@@ -78,18 +82,21 @@ def step(field: Field) -> float | None:
 
 
 def steps(numbers: np.ndarray, field: Field) -> np.ndarray:
-    """Numbers (n,) of a field as whole numbers of steps, f64."""
+    """Converts numbers (n,) of a field to integer numbers of steps, f64."""
     size = step(field) or 1.0
     return np.rint(numbers / size if size >= 1 else numbers * round(1 / size))
 
 
 def of(field: Field, values: np.ndarray, least: int) -> Table:
-    """The endings of a column.
+    """Fits the endings of a column.
 
     Args:
-        field: of numbers or dates.
-        values: (n,) f64 numbers of training rows, of dates in seconds; NaN where missing.
-        least: rows that must have an ending for it to be stored.
+        field: a column of numbers or dates.
+        values: (n,) f64 numbers of training rows, dates in seconds; NaN for missing values.
+        least: minimum number of rows with each stored ending.
+
+    Returns:
+        The endings of the values that are not shared; () if there are too few values, or if they are not rounded.
     """
     size = step(field)
     free = values[~np.isnan(values)]
@@ -103,7 +110,7 @@ def of(field: Field, values: np.ndarray, least: int) -> Table:
 
 
 def spread_of(numbers: np.ndarray, field: Field) -> np.ndarray:
-    """`spread` for numbers (n,) of a field, those that it has no endings of unchanged."""
+    """`spread` for numbers (n,) of a field; they are unchanged if the field has no endings."""
     if not field.endings:
         return numbers
     whole = steps(numbers, field)
@@ -113,7 +120,7 @@ def spread_of(numbers: np.ndarray, field: Field) -> np.ndarray:
 
 
 def bounds(field: Field) -> np.ndarray:
-    """The least and the greatest number of a field that are shared, or have a known ending: (2,) f64."""
+    """The minimum and maximum number of a field that are shared or have a known ending: (2,) f64."""
     ends, size = [], step(field) or 1.0
     for end, towards, whole in ((field.low, 1, math.ceil), (field.high, -1, math.floor)):
         near = (whole(end / size) + towards * np.arange(_NEAR)) * size
@@ -123,7 +130,7 @@ def bounds(field: Field) -> np.ndarray:
 
 
 def gather_of(places: np.ndarray, field: Field) -> np.ndarray:
-    """The way back."""
+    """The inverse of `spread_of`: numbers (n,) of a field."""
     if not field.endings:
         return places
     mirrored = field.kind != "datetime"
@@ -137,13 +144,16 @@ def gather_of(places: np.ndarray, field: Field) -> np.ndarray:
 
 
 def fit(values: np.ndarray, units: Sequence[Unit], least: int, parts: int = _PARTS) -> Table:
-    """The endings of whole numbers.
+    """Fits the endings of integers.
 
     Args:
-        values: (n,) f64.
-        units: each unit in steps, and the sizes of its digits, from the last one on.
-        least: values that must have an ending for it to be stored.
-        parts: of the values by size at most, each with endings of its own.
+        values: (n,) f64 integers.
+        units: see `Unit`.
+        least: minimum number of values with each stored ending.
+        parts: maximum number of parts, by size of the values, that have different endings.
+
+    Returns:
+        The endings of all parts; () if endings are about equally frequent.
     """
     span = np.quantile(values, 0.95) - np.quantile(values, 0.05)
     known = []
@@ -163,7 +173,7 @@ def fit(values: np.ndarray, units: Sequence[Unit], least: int, parts: int = _PAR
 
 
 def _same(parts: list[np.ndarray], rows: list[tuple[int, int, int, float]]) -> bool:
-    """Whether the endings of all parts may be equally frequent, by Pearson's test."""
+    """Whether endings have the same frequencies in all parts, by Pearson's chi-squared test."""
     from scipy.stats import chi2_contingency
 
     counts = np.array([[(part // row[0] % row[2] == row[1]).sum() for row in rows] for part in parts])
@@ -172,12 +182,12 @@ def _same(parts: list[np.ndarray], rows: list[tuple[int, int, int, float]]) -> b
 
 
 def _prefix(radices: tuple[int, ...], modulus: int) -> tuple[int, ...]:
-    """The first of the radices, whose product is the modulus."""
+    """The first radices, whose product is the modulus."""
     return radices[: [1, *itertools.accumulate(radices, operator.mul)].index(modulus)]
 
 
 def _parts(values: np.ndarray, period: int, parts: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Values by size: the number of the period with which each part starts, and its values."""
+    """Divides values by size; yields the number of the first period of each part, and its values."""
     parts = max(min(parts, len(values) // _PART), 1)
     cuts = np.quantile(values, np.arange(1, parts) / parts) // period + 1
     starts = np.unique(np.concatenate([[0], cuts])) if parts > 1 else np.zeros(1)
@@ -187,12 +197,12 @@ def _parts(values: np.ndarray, period: int, parts: int) -> Iterator[tuple[int, n
 
 
 def _endings(values: np.ndarray, units: Sequence[Unit], least: int) -> list[tuple[int, int, int, float]]:
-    """Rows (unit, ending, modulus, share) of the values of one part."""
+    """The endings (unit, ending, modulus, share) of one part."""
     return [(unit, *row) for unit, radices in units for row in _tree(values // unit, radices, least)]
 
 
 def _tree(values: np.ndarray, radices: tuple[int, ...], least: int) -> list[tuple[int, int, float]]:
-    """Endings, moduli and shares; no ending is that of another. Only frequent ones are looked at further."""
+    """The disjoint endings (ending, modulus, share) of one unit. Only frequent ones are divided by further digits."""
     leaves: list[tuple[int, int, float]] = []
     open_ = [(values, 0, 1, 1.0, 0)]
     while open_:
@@ -202,7 +212,7 @@ def _tree(values: np.ndarray, radices: tuple[int, ...], least: int) -> list[tupl
             continue
         digit = (rest % radices[depth]).astype(int)
         counts = np.bincount(digit, minlength=radices[depth]).astype(float)
-        if _alike(counts):
+        if _uniform(counts):
             leaves.append((ending, modulus, share))
             continue
         few = counts < least
@@ -214,8 +224,8 @@ def _tree(values: np.ndarray, radices: tuple[int, ...], least: int) -> list[tupl
     return sorted(leaves)
 
 
-def _alike(counts: np.ndarray) -> bool:
-    """Whether digits may all be equally frequent, by Pearson's test."""
+def _uniform(counts: np.ndarray) -> bool:
+    """Whether digits are equally frequent, by Pearson's chi-squared test."""
     from scipy.special import chdtrc
 
     mean = counts.mean()
@@ -226,75 +236,93 @@ def _alike(counts: np.ndarray) -> bool:
 
 
 def spread(steps: np.ndarray, table: Table) -> np.ndarray:
-    """Whole numbers (n,) f64, each moved to the middle of the room that its ending has in its period."""
+    """Moves integers to the middle of the intervals of their endings; NaN is unchanged.
+
+    Args:
+        steps: (n,) f64 integers.
+        table: see `fit`.
+
+    Returns:
+        (n,) f64.
+    """
     return _moved(steps, table, _spread)
 
 
 def gather(places: np.ndarray, table: Table) -> np.ndarray:
-    """The whole numbers (n,) f64 in whose room places lie."""
+    """The inverse of `spread`, for any numbers; NaN is unchanged.
+
+    Args:
+        places: (n,) f64.
+        table: see `fit`.
+
+    Returns:
+        (n,) f64 integers, with the endings of the intervals that contain the places.
+    """
     return _moved(places, table, _gather)
 
 
 def _moved(values: np.ndarray, table: Table, move: Callable[..., np.ndarray]) -> np.ndarray:
-    """The values moved as the table says of their size; NaN stays."""
-    parts = _rooms(table)
+    """Applies `move` to the values of each part, with the intervals of this part."""
+    parts = _intervals(table)
     period = parts[0][1][-1].unit * parts[0][1][-1].modulus
     starts = [start for start, _ in parts]
     which = np.maximum(np.searchsorted(starts, np.nan_to_num(values) // period, side="right") - 1, 0)
     moved = np.array(values, np.float64)
-    for i, (_, rooms) in enumerate(parts):
+    for i, (_, units) in enumerate(parts):
         own = (which == i) & ~np.isnan(values)
-        moved[own] = move(moved[own], rooms)
+        moved[own] = move(moved[own], units)
     return moved
 
 
 @functools.lru_cache(maxsize=32)
-def _rooms(table: Table) -> tuple[tuple[int, tuple[_Room, ...]], ...]:
-    """Of each part its start and its units, the smallest first."""
+def _intervals(table: Table) -> tuple[tuple[int, tuple[_Intervals, ...]], ...]:
+    """The start of each part, and the intervals of its units, the smallest unit first."""
     moduli: dict[int, int] = {}
     for _, unit, _, modulus, _ in table:
         moduli[int(unit)] = max(moduli.get(int(unit), 1), int(modulus))
     parts = []
     for start in sorted({int(row[0]) for row in table}):
-        rooms = []
+        units = []
         for unit, most in sorted(moduli.items()):
-            room = np.zeros(most)
+            shares = np.zeros(most)
             for _, _, ending, modulus, share in (row for row in table if row[0] == start and row[1] == unit):
-                room[int(ending) :: int(modulus)] += share * modulus / most
-            rooms.append(_room(unit, room / room.sum()))
-        parts.append((start, tuple(rooms)))
+                shares[int(ending) :: int(modulus)] += share * modulus / most
+            units.append(_unit_intervals(unit, shares / shares.sum()))
+        parts.append((start, tuple(units)))
     return tuple(parts)
 
 
-def _room(unit: int, share: np.ndarray) -> _Room:
+def _unit_intervals(unit: int, share: np.ndarray) -> _Intervals:
+    """The intervals of a unit's endings with these shares (modulus,)."""
     index = np.maximum.accumulate(np.where(share > 0, np.arange(len(share)), -1))
     share = (1 - _LEFT) * share + _LEFT / len(share)
-    return _Room(unit, len(share), np.append(0.0, np.cumsum(share)), np.where(index < 0, np.argmax(index >= 0), index))
+    known = np.where(index < 0, np.argmax(index >= 0), index)
+    return _Intervals(unit, len(share), np.append(0.0, np.cumsum(share)), known)
 
 
-def _spread(steps: np.ndarray, rooms: tuple[_Room, ...]) -> np.ndarray:
-    """Whole numbers moved: the share of the endings below, and the place among what has the same one, unit by unit."""
+def _spread(steps: np.ndarray, units: tuple[_Intervals, ...]) -> np.ndarray:
+    """`spread` for one part: for each unit, the number is moved into the interval of its ending."""
     place, below = np.full(len(steps), 0.5), 1
-    for one in rooms:
+    for one in units:
         between = steps // below % (one.unit // below) if one.unit > below else 0.0
         place = (between + place) / (one.unit // below)
         ending = (steps // one.unit % one.modulus).astype(int)
-        place = one.above[ending] + place * (one.above[ending + 1] - one.above[ending])
+        place = one.ends[ending] + place * (one.ends[ending + 1] - one.ends[ending])
         below = one.unit * one.modulus
     return (steps // below + place) * below
 
 
-def _gather(places: np.ndarray, rooms: tuple[_Room, ...]) -> np.ndarray:
-    """The way back."""
-    period = rooms[-1].unit * rooms[-1].modulus
+def _gather(places: np.ndarray, units: tuple[_Intervals, ...]) -> np.ndarray:
+    """`gather` for one part, from the largest unit to the smallest."""
+    period = units[-1].unit * units[-1].modulus
     steps = np.floor(places / period)
     place = np.clip(places / period - steps, 0, 1 - 1e-12)
     steps = steps * period
-    for i, one in reversed(list(enumerate(rooms))):
-        ending = np.clip(np.searchsorted(one.above, place, side="right") - 1, 0, one.modulus - 1)
-        place = (place - one.above[ending]) / np.maximum(one.above[ending + 1] - one.above[ending], 1e-300)
+    for i, one in reversed(list(enumerate(units))):
+        ending = np.clip(np.searchsorted(one.ends, place, side="right") - 1, 0, one.modulus - 1)
+        place = (place - one.ends[ending]) / np.maximum(one.ends[ending + 1] - one.ends[ending], 1e-300)
         steps = steps + one.known[ending] * one.unit
-        below = rooms[i - 1].unit * rooms[i - 1].modulus if i else 1
+        below = units[i - 1].unit * units[i - 1].modulus if i else 1
         between = np.minimum(np.floor(place * (one.unit // below)), one.unit // below - 1)
         place = np.clip(place * (one.unit // below) - between, 0, 1 - 1e-12)
         steps = steps + between * below

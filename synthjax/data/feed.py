@@ -140,4 +140,5 @@ class Feed:
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order of the rows in an epoch, (count,) i64."""
     return np.random.default_rng((seed, 0, epoch)).permutation(count)

@@ -43,9 +43,8 @@ MAX_ROWS = 2**31 - 1
 
 _KEPT = "stopped as asked; what is drawn is kept and the same command goes on"
 
-
 _CODE = re.compile(r"0\d[\d.]*$|(\\0|9)(9|\\\d|\|)*$")
-"""Categories, or a pattern of identifiers, that programs take for numbers, and so lose zeros at the front."""
+"""Matches categories, and patterns of identifiers, that programs would read as numbers, without leading zeros."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Request:
 
 
 def describe_table(encoder: "Encoder") -> dict[str, Any]:
-    """The field `table` of a request: target, min_count, sha256 of the encoder, and the columns that are written."""
+    """Makes the field `table` of a request: target, min_count, sha256 of the encoder, and the columns of the file."""
     schema = encoder.schema
     kept = [field for field in schema.fields if field.kept]
     columns = [
@@ -355,6 +354,7 @@ class Job:
             self.store.drop(b)
 
     def _rows(self, blocks: range) -> Iterator[writers.Rows]:
+        """Reads blocks, with labels if the set has labels; InputError if a block is damaged."""
         for b in blocks:
             x = self.store.get(b)
             if x is None:

@@ -1,10 +1,15 @@
-"""Cells of a table: text as files hold it, typed values as analysis wants them, and the way back.
+"""Conversion of cells from text to typed values and back.
 
-    text (pyarrow table of strings)  --typed-->  pandas DataFrame  --written-->  text, as the file spelt it
+    text (pyarrow table of strings)  --typed-->  pandas DataFrame  --written-->  text in the format of the file
 
-A typed frame holds, by the kind of the schema's field: continuous f64; integer i64, or f64 where values are missing;
-datetime datetime64[us]; all else strings. A missing value is NaN, NaT or None. Row numbers in messages are the first
-column's: row 1 is the first one below the header.
+The type of a column depends on the kind of its field: f64 for continuous; i64 for integer, or f64 if values are
+missing; datetime64[us] for datetime; strings for all other kinds. Missing values are NaN, NaT or None. In messages, row
+1 is the first row after the header.
+
+    >>> date_formats("24.12.2025 18:30")
+    ['%d.%m.%Y %H:%M']
+    >>> to_seconds(pa.array(["02.01.1970", "30.02.1970"]), "%d.%m.%Y").tolist()
+    [86400.0, nan]
 """
 
 import functools
@@ -24,32 +29,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NUMBER = r"^-?((0|[1-9]\d{0,14})(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?$"
-"""What counts as a number: no leading zeros (a code), no plus sign, no more than 15 digits before the point."""
+"""Pattern of numbers. Excluded are leading zeros (of codes), plus signs, and more than 15 digits before the point."""
 INFINITE = r"(?i)^[+-]?(inf|infinity)$"
 _DATES = ("%Y-%m-%d", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y")
 _WORDS = ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y")
 _TIMES = (" %H:%M:%S", "T%H:%M:%S", " %H:%M", "T%H:%M", " %H:%M:%S.%f", "T%H:%M:%S.%f")
 _HALVES = (" %I:%M %p", " %I:%M:%S %p")
 COMPACT = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
-"""Forms of dates that are digits only: numbers and codes may look the same."""
+"""Formats of dates that contain only digits; numbers and codes may match them too."""
 _SHORT = ("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%m-%y", "%m-%d-%y", "%d-%b-%y")
 WEAK = (
     *(date + time for date in _SHORT for time in ("", " %H:%M", " %H:%M:%S", *_HALVES)),
     *("%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p"),
     *COMPACT,
 )
-"""Forms of dates, months and times of day that are categories as well, where there are few of them."""
+"""Formats of dates, months and times of day; columns with few distinct ones are categorical."""
 FORMATS = (
     *(date + time for date in (*_DATES, *_WORDS) for time in ("", *_TIMES, *_HALVES)),
     *WEAK,
 )
-"""Forms of dates that are recognised, in the order in which they are tried."""
+"""Formats of dates that are detected, in the order in which they are tried."""
 _CODES = {"Y": r"\d{4}", "f": r"\d{1,6}", "b": "[A-Za-z]{3}", "B": "[A-Za-z]{3,9}", "p": "[AaPp][Mm]"}
 _CODES |= dict.fromkeys("yMS", r"\d{2}")
 _MONTH = re.compile(r"(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.I)
-_EXACT = 9  # digits after the point up to which a decimal number is written from its rounded value
+_EXACT = 9  # maximum number of decimals that are written from the rounded decimal number
 _INJECTION = r"^([\t\r]|=.*[0-9A-Za-z]|[+\-@].*[(|!])"
-"""Cells that a spreadsheet would run as a formula that does something; +, -5%, ++ and @a are none."""
+"""Cells that spreadsheets would evaluate as formulas; +, -5%, ++ and @a are not."""
 
 
 class Chunk(NamedTuple):
@@ -58,10 +63,10 @@ class Chunk(NamedTuple):
     cells: pa.Table
     """Strings only; no nulls."""
     rows: np.ndarray
-    """(n,) i64: number of each row, from 0."""
+    """(n,) i64 row numbers, from 0."""
 
     def take(self, chosen: np.ndarray) -> "Chunk":
-        """The rows where `chosen` (n,) bool."""
+        """Selects the rows where `chosen` (n,) bool is True."""
         return Chunk(self.cells.filter(pa.array(chosen)), self.rows[chosen])
 
 
@@ -69,12 +74,12 @@ class Chunk(NamedTuple):
 
 
 def to_numbers(cells: pa.Array) -> np.ndarray:
-    """Cells that all match NUMBER as f64; a chunked array is taken too."""
+    """Converts cells, which must all match NUMBER, to f64; chunked arrays are accepted."""
     return np.asarray(cells.cast(pa.float64()))
 
 
 def plain_numbers(cells: pa.Array, form: str) -> pa.Array:
-    """Cells as Python writes numbers; null where they are none of the form of a field."""
+    """Converts numbers in the format `form` of a field to the format of Python; null for other cells."""
     known = Form.of(form)
     plain = known.plain(cells) if known else cells
     good = pc.match_substring_regex(plain, NUMBER)
@@ -82,10 +87,18 @@ def plain_numbers(cells: pa.Array, form: str) -> pa.Array:
 
 
 def to_seconds(cells: pa.Array, form: str) -> np.ndarray:
-    """Cells as seconds since 1970-01-01, f64; NaN where they are no date of the form, or one that no calendar has."""
+    """Parses dates.
+
+    Args:
+        cells: (n,) strings; null for missing values.
+        form: the format.
+
+    Returns:
+        (n,) f64 seconds since 1970-01-01; NaN for cells of another format and for dates that do not exist.
+    """
     import pandas as pd
 
-    if "%f" not in form:  # times of Parquet files always have a fraction, and dates a time
+    if "%f" not in form:  # in Parquet files, all times have fractions, and all dates have times
         cells = pc.replace_substring_regex(cells, r"\.0+$" if "H" in form else r" 00:00:00(\.0+)?$", "")
     text = cells.to_pandas()
     zoned = "%z" in form
@@ -96,16 +109,17 @@ def to_seconds(cells: pa.Array, form: str) -> np.ndarray:
 
 
 def plain_format(form: str) -> str:
-    """The form as `strptime` reads it, which takes numbers with or without padding."""
+    """The format for `strptime`, which reads numbers with and without padding: %d for %-d."""
     return form.replace("%-", "%")
 
 
 def date_formats(cell: str) -> list[str]:
-    """Those of FORMATS that fit a cell, by shape.
+    """The formats in FORMATS whose `shape` matches a cell.
 
-    An offset from UTC at its end is part of the form, as +02:00, and as %z where offsets differ from row to row.
+    If the cell ends with an offset from UTC, each format is returned twice: with this offset, such as +02:00, and with
+    %z, for columns in which offsets differ.
     """
-    if not cell[:1].isdecimal() and not _MONTH.match(cell):  # as all forms begin: most columns of text are no dates
+    if not cell[:1].isdecimal() and not _MONTH.match(cell):  # all dates start so; faster for columns of text
         return []
     offset = re.search(r"(?<=:\d\d)(\.\d+)?([+-]\d\d:?\d\d|Z)$", cell)
     end = offset[2] if offset else ""
@@ -114,21 +128,21 @@ def date_formats(cell: str) -> list[str]:
 
 
 def offset(form: str) -> float:
-    """The offset from UTC at the end of a form, in seconds; 0 if there is none."""
+    """The offset from UTC at the end of a format, in seconds; 0 if there is none."""
     found = re.search(r"([+-])(\d\d):?(\d\d)$", form)
     return float(f"{found[1]}{int(found[2]) * 3600 + int(found[3]) * 60}") if found else 0.0
 
 
 @functools.cache
 def shape(form: str) -> str:
-    """A regular expression for dates of a form, padded or not."""
+    """A regular expression that matches dates of a format, with and without padding."""
     pieces = re.split(r"%-?(\w)", form)
     other = r"\d{2}" if form in COMPACT else r"\d{1,2}"
     return "".join(_CODES.get(piece, other) if i % 2 else re.escape(piece) for i, piece in enumerate(pieces))
 
 
 def resolution(field: Field) -> float:
-    """Seconds between two dates that a field's form can tell apart."""
+    """The resolution of a field's format in seconds, such as 60 if it has no seconds."""
     for code, seconds in (("f", 10.0 ** -field.decimals[1] if field.decimals else 1e-6), ("S", 1.0), ("M", 60.0)):
         if re.search(f"%-?{code}", field.format):
             return seconds
@@ -136,26 +150,30 @@ def resolution(field: Field) -> float:
 
 
 def missing_in(cells: pa.Array, tokens: tuple[str, ...]) -> np.ndarray:
-    """(n,) bool: where a cell says that its value is missing."""
+    """Whether each cell is one of the tokens for missing values: (n,) bool."""
     return np.asarray(pc.is_in(cells, options=_among(tokens)))
 
 
 @functools.lru_cache(maxsize=16)
 def _among(tokens: tuple[str, ...]) -> pc.SetLookupOptions:
+    """Options for `pc.is_in`; cached, since making them is slow."""
     return pc.SetLookupOptions(pa.array(tokens, pa.string()))
 
 
 def typed(chunk: Chunk, schema: Schema, tokens: tuple[str, ...], where: object) -> "pd.DataFrame":
-    """Text as a typed frame whose index is the row number, from 0.
+    """Converts text to a typed frame.
 
     Args:
         chunk: rows with all columns of the schema.
         schema: of the columns.
-        tokens: cells that say that a value is missing.
-        where: the file, for messages.
+        tokens: tokens for missing values, in addition to those of the fields.
+        where: name of the file, for messages.
+
+    Returns:
+        The typed rows; the index of the frame has their row numbers, from 0.
 
     Raises:
-        InputError: a cell that does not fit its column's kind; file, row and column are named.
+        InputError: a cell does not fit the kind of its column. The message names file, row and column.
     """
     import pandas as pd
 
@@ -172,7 +190,7 @@ def typed(chunk: Chunk, schema: Schema, tokens: tuple[str, ...], where: object) 
 
 
 def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray, where: object) -> np.ndarray:
-    """One column of a typed frame: i64, f64 or datetime64[us]."""
+    """Converts a column of numbers or dates: i64, f64 or datetime64[us]."""
     present = cells.filter(pa.array(~absent)) if absent.any() else cells
     if field.kind == "datetime":
         values = to_seconds(present, field.format)
@@ -196,7 +214,7 @@ def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray
 
 
 def as_times(seconds: np.ndarray) -> np.ndarray:
-    """Seconds since 1970-01-01, f64, as datetime64[us]; NaN as NaT."""
+    """Converts seconds since 1970-01-01, f64, to datetime64[us]; NaN to NaT."""
     absent = np.isnan(seconds)
     times = np.rint(np.where(absent, 0, seconds) * 1e6).astype(np.int64).astype("datetime64[us]")
     times[absent] = np.datetime64("NaT", "us")
@@ -204,7 +222,14 @@ def as_times(seconds: np.ndarray) -> np.ndarray:
 
 
 def cell_fault(where: object, found: tuple[int, str], column: str, what: str) -> InputError:
-    """The error whose line names file, row (counted from 0 in `found`, from 1 there), column and cell."""
+    """Makes the error about a cell.
+
+    Args:
+        where: name of the file.
+        found: row number, from 0, and cell. The message counts rows from 1.
+        column: name of the column.
+        what: the end of the message.
+    """
     row, cell = found
     return fault(where, f"row {row + 1}, column {shown(column)!r}: {shown(cell)!r} is {what}")
 
@@ -213,18 +238,22 @@ def cell_fault(where: object, found: tuple[int, str], column: str, what: str) ->
 
 
 def written(frame: "pd.DataFrame", schema: Schema, safe: bool = False) -> pa.Table:
-    """A typed frame as text, each value as the schema's file spelt it.
+    """Converts a typed frame to text in the formats of the schema.
 
     Args:
         frame: some or all columns of the schema.
         schema: of the columns.
-        safe: put a `'` before text that a spreadsheet would run as a formula: what begins with a tab, with = and is not
-            of signs alone, or with + - @ and calls something; never before numbers.
+        safe: whether to put a `'` before text that spreadsheets would evaluate as a formula: text that starts with a
+            tab, text that starts with = and has letters or digits, and text that starts with + - @ and contains a call.
+            Numbers are unchanged.
+
+    Returns:
+        Strings, without nulls; missing values are the token of the field.
     """
     columns = []
     for name in frame.columns:
         field = schema[str(name)]
-        if field.kind in NUMERIC or (field.kind == "id" and frame[name].dtype.kind in "if"):  # numbers made anew
+        if field.kind in NUMERIC or (field.kind == "id" and frame[name].dtype.kind in "if"):  # generated numbers
             text = number_text(frame[name].to_numpy(), field)
         else:
             text = pa.array(frame[name], pa.string(), from_pandas=True)
@@ -234,7 +263,7 @@ def written(frame: "pd.DataFrame", schema: Schema, safe: bool = False) -> pa.Tab
 
 
 def number_text(values: np.ndarray, field: Field) -> pa.Array:
-    """Numbers or times as the field spells them; null where missing."""
+    """Writes numbers or times in the format of the field; null for missing values."""
     if field.kind == "datetime":
         return _time_text(values.astype("datetime64[us]"), field)
     text = _plain_text(np.asarray(values, np.float64), field)
@@ -243,6 +272,7 @@ def number_text(values: np.ndarray, field: Field) -> pa.Array:
 
 
 def _plain_text(values: np.ndarray, field: Field) -> pa.Array:
+    """Writes numbers in the format of Python, with the decimals of the field."""
     absent = np.isnan(values)
     if re.fullmatch(POWER, field.format):
         return pa.array(
@@ -266,14 +296,14 @@ def _plain_text(values: np.ndarray, field: Field) -> pa.Array:
 
 
 def _shortest(values: np.ndarray, absent: np.ndarray, least: int, most: int) -> pa.Array:
-    """Numbers of so many digits that their last ones are a double's own: as few as tell it from its neighbours."""
+    """Writes numbers with too many decimals for rounding: with the fewest digits that identify the f64 number."""
     text = pa.array(values, pa.float64(), mask=absent).cast(pa.string())
     text = _positional(text, values, most)
     return pc.replace_substring_regex(text, r"^(-?\d+)$", r"\1.0") if least else text
 
 
 def _positional(text: pa.Array, values: np.ndarray, most: int) -> pa.Array:
-    """The same numbers, without the exponents in which Arrow writes those near 0 or huge."""
+    """Rewrites numbers for which Arrow uses exponents, those near 0 and very large ones, without exponents."""
     if not pc.any(pc.match_substring_regex(text, "[eE]")).as_py():
         return text
     cells = text.to_pylist()
@@ -286,7 +316,7 @@ def _positional(text: pa.Array, values: np.ndarray, most: int) -> pa.Array:
 
 
 def _time_text(times: np.ndarray, field: Field) -> pa.Array:
-    """Times as `field.format`, piece by piece: Arrow knows neither `%-d` nor `%f`."""
+    """Writes times in `field.format`. It is divided into pieces, since Arrow supports neither `%-d` nor `%f`."""
     digits = field.decimals[1] if field.decimals else 6
     micro = pa.array(times, pa.timestamp("us"))
     whole = micro.cast(pa.timestamp("s"), safe=False)
@@ -304,17 +334,21 @@ def _time_text(times: np.ndarray, field: Field) -> pa.Array:
 
 
 def _guarded(text: pa.Array) -> pa.Array:
-    """Text with a `'` before what a spreadsheet would take for a formula."""
+    """Puts a `'` before text that spreadsheets would evaluate as a formula; see `written`."""
     risky = pc.and_(pc.match_substring_regex(text, _INJECTION), pc.invert(pc.match_substring_regex(text, NUMBER)))
     return pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'"), text, ""), text)
 
 
 def guard_name(name: object) -> str:
-    """A column's name as a safe header spells it."""
+    """The name of a column in the header, with a `'` if spreadsheets would evaluate it as a formula.
+
+    >>> guard_name("=A1+B1"), guard_name("-5%")
+    ("'=A1+B1", '-5%')
+    """
     return f"'{name}" if re.match(_INJECTION, str(name)) else str(name)
 
 
 def class_order(name: str) -> tuple[bool, float, str]:
-    """Sort key of class names: numbers by value, then words."""
+    """Sort key for class names: numbers by value, before other names."""
     number = bool(re.fullmatch(NUMBER, name))
     return (not number, float(name) if number else 0.0, name)
