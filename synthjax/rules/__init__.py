@@ -1,4 +1,11 @@
-"""Rules between the columns of a table: found, said, checked."""
+"""Rules between the columns of a table: `find` detects them, `parse` reads them, `plan` makes synthetic rows keep them.
+
+found = find(train)                         # or [parse("total = fare + tip"), ...]
+kept = found[0].holds(frame)                # (n,) bool
+whole = plan(found, train)
+free = whole.encode(train)                  # the columns that a model learns
+frame = whole.decode(free)                  # all columns
+"""
 
 from synthjax.rules.finding import find
 from synthjax.rules.kinds import Evidence, Rule

@@ -1,14 +1,17 @@
-"""Whether a rule counts: it holds on the rows that it was found on and on unseen ones, and chance does not explain it.
+"""Tests of candidate rules. A rule is accepted if training rows and unseen rows keep it, and not only by chance.
 
-Chance is what is left of the rule when its columns are shuffled, each by itself: the share of rows that keep it then,
-given the marginals. Of a key, one column is shuffled, the one that makes the key; of a rule of one column, numbers are
-drawn evenly between its least and its greatest. A rule counts if, on both sets of rows,
+The chance level of a rule is the fraction of rows that keep it after its columns are shuffled independently, which
+preserves the marginals. For a unique key, one column is shuffled, and the minimum over its columns is taken. For a rule
+of one column, numbers are drawn uniformly between its minimum and maximum. A rule is accepted if, on both sets of rows,
 
-    - at least 99 % of the rows of which it says something keep it (of few unseen rows: not significantly less),
-    - (rate - chance) / (1 - chance), the agreement beyond chance, is at least .9 (as Cohen's kappa), and
-    - so many rows would keep it by chance with a probability below .001 (unseen rows: .05), divided by the number of
-      rules that were tried (Bonferroni). The binomial tail is bounded by exp(-n KL(rate, chance)), after Chernoff.
-      What few unseen rows lack in probability, though not below .05 itself, the training rows may make up for.
+    - at least 99 % of the rows to which it applies keep it (of few unseen rows: not significantly less),
+    - (rate - chance) / (1 - chance), the agreement beyond chance (as Cohen's kappa), is at least 0.9, and
+    - the probability that as many rows keep it by chance is below 0.001 (unseen rows: 0.05), divided by the number of
+      tried rules (Bonferroni). The binomial tail is bounded by exp(-n KL(rate, chance)) (Chernoff). If the tail of the
+      training rows is below its limit, the limit for unseen rows is raised by the same factor, up to 0.05.
+
+    >>> log_tail(hits=10, n=10, chance=0.5) == 10 * math.log(0.5)
+    True
 """
 
 import dataclasses
@@ -21,18 +24,18 @@ from synthjax.rules.columns import Columns, Form
 from synthjax.rules.kinds import Determined, Equation, Evidence, Rule, Unique
 
 NEAR = 0.99
-"""Least share of rows that keep a rule which counts."""
+"""Minimum fraction of rows that keep a rule."""
 BEYOND = 0.9
-"""Least agreement beyond chance."""
-_LEVEL, _UNSEEN_LEVEL = 1e-3, 0.05
-_SLACK = 1.6  # standard deviations that few unseen rows may stay below NEAR
+"""Minimum agreement beyond chance."""
+_LEVEL, _UNSEEN_LEVEL = 1e-3, 0.05  # significance levels
+_SLACK = 1.6  # standard deviations by which the rate of unseen rows may be below NEAR
 _LEAST_ROWS = 10
-_LOOSE, _PLAIN, _EQUAL, _TRIVIAL = 0.3, 0.5, 0.9, 0.99
-_ROWS, _ROUNDS = 3000, 3  # of shuffling
+_LOOSE, _PLAIN, _EQUAL, _TRIVIAL = 0.3, 0.5, 0.9, 0.99  # maximum chance levels, see _most
+_ROWS, _ROUNDS = 3000, 3  # number of shuffled rows, and how often they are shuffled
 
 
 def log_tail(hits: float, n: int, chance: float) -> float:
-    """Upper bound of log P(Binomial(n, chance) >= hits)."""
+    """An upper bound of log P(Binomial(n, chance) >= hits); chance is in (0, 1)."""
     if not n or hits <= n * chance:
         return 0.0
     rate = hits / n
@@ -41,7 +44,16 @@ def log_tail(hits: float, n: int, chance: float) -> float:
 
 
 def level(rule: Rule, columns: Columns, seed: int = 0) -> float:
-    """The share of rows that keep a rule by chance, from some rounds of shuffling."""
+    """Estimates the chance level of a rule.
+
+    Args:
+        rule: fitted to training rows.
+        columns: training rows, of which at most 3,000 are shuffled.
+        seed: of the shuffling.
+
+    Returns:
+        The fraction of rows that keep the rule by chance, in (0, 1).
+    """
     if len(columns) > _ROWS:
         columns = columns.take(np.random.default_rng(seed).choice(len(columns), _ROWS, replace=False))
     rng = np.random.default_rng((seed, 1))
@@ -52,13 +64,14 @@ def level(rule: Rule, columns: Columns, seed: int = 0) -> float:
 
 
 def _by_chance(rule: Rule, drawn: list[Columns]) -> float:
+    """The fraction of shuffled rows that keep a rule, with one success and one failure added."""
     verdicts = [rule.verdict(columns) for columns in drawn]
     rows = sum(int(applies.sum()) for applies, _ in verdicts)
     return (sum(int((applies & kept).sum()) for applies, kept in verdicts) + 1) / (rows + 2)
 
 
 def _even(columns: Columns, name: str, rng: np.random.Generator) -> Columns:
-    """A column of numbers or dates drawn evenly between its least and its greatest; any other as it is."""
+    """Draws numbers or dates uniformly between the minimum and maximum of a column; other columns are unchanged."""
     import pandas as pd
 
     form = columns.form(name)
@@ -72,7 +85,7 @@ def _even(columns: Columns, name: str, rng: np.random.Generator) -> Columns:
 
 
 def rates(rule: Rule, columns: Columns) -> tuple[int, int]:
-    """Rows of which a rule says something, and those that keep it."""
+    """The number of rows to which a rule applies, and how many of them keep it."""
     applies, kept = rule.verdict(columns)
     return int(applies.sum()), int((applies & kept).sum())
 
@@ -80,15 +93,18 @@ def rates(rule: Rule, columns: Columns) -> tuple[int, int]:
 def confirmed(
     rule: Rule, train: Columns, unseen: Columns, log_tried: float, candidates: int, min_count: int
 ) -> Rule | None:
-    """The rule, fitted and with its evidence, if it counts.
+    """Tests a candidate rule.
 
     Args:
-        rule: a candidate.
-        train: the rows that it was found on.
-        unseen: rows that nobody has looked at.
-        log_tried: log of how many rules were tried.
-        candidates: how many of them are tried on unseen rows.
+        rule: the candidate.
+        train: the rows in which it was found.
+        unseen: rows that were not used to find rules.
+        log_tried: log of the number of rules tried on training rows.
+        candidates: number of rules tested on unseen rows.
         min_count: see `Rule.fit`.
+
+    Returns:
+        The fitted rule with its evidence; None if it is rejected.
     """
     rule = rule.fit(train, min_count)
     rows, hits = rates(rule, train)
@@ -111,7 +127,7 @@ def confirmed(
 
 
 def _most(rule: Rule, exact: bool) -> float:
-    """The chance level above which a rule hardly says anything."""
+    """The maximum chance level of a rule; above it, the rule has little information."""
     if isinstance(rule, Equation):
         return _LOOSE if rule.loose else _EQUAL if exact else _PLAIN
     if isinstance(rule, Determined):
@@ -120,6 +136,7 @@ def _most(rule: Rule, exact: bool) -> float:
 
 
 def _counts(rows: int, hits: int, chance: float, log_level: float, slack: float = 0.0) -> bool:
+    """Whether a rule passes the tests on one set of rows; `slack` is subtracted from the required hits."""
     if not rows or hits < NEAR * rows - slack:
         return False
     beyond = (hits / rows - chance) / (1 - chance)
@@ -127,7 +144,7 @@ def _counts(rows: int, hits: int, chance: float, log_level: float, slack: float 
 
 
 def contradiction(rule: Rule, columns: Columns) -> str:
-    """What the rows say against a rule, in a line with its rate and an example; "" if they keep it."""
+    """A line about rows that break a rule, with its rate and an example; "" if all rows keep it."""
     columns.check(rule.names, rule.text)
     try:
         applies, kept = rule.verdict(columns)

@@ -1,7 +1,7 @@
-"""`find`: the rules of a table, looked for in a sample, checked on all rows, confirmed on rows not seen before.
+"""Detection of rules: candidates are found in a sample of the rows, and tested on all rows and on unseen rows.
 
-Kinds are taken in order, so that what one explains is not told again by the next: equations, the calendar, what
-determines what, conditions, bounds and thresholds, orders and bounded sums, combinations, grids, keys.
+Rules of some kinds follow from others. To avoid redundant rules, the kinds are searched in this order: equations, the
+calendar, determined columns, conditions, bounds and thresholds, orders and bounded sums, combinations, grids, keys.
 """
 
 import math
@@ -35,32 +35,32 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HELD_OUT = 0.25
-"""Share of the rows that confirm, where none are handed in for that."""
-_KINDS = 14  # of candidates, each with its own count of tries
-_FAINT = 0.95  # chance level
-_HEAVY = 0.02  # share of rows
-_FEWEST = 40  # rows of a table in which rules are looked for
+"""Fraction of the rows that are used as unseen rows, if there are no others."""
+_KINDS = 14  # number of kinds of candidates, for which tried rules are counted separately
+_FAINT = 0.95  # see _faint
+_HEAVY = 0.02  # see _of_one_key
+_FEWEST = 40  # minimum number of rows of a table
 
 
 def find(
     frame: "pd.DataFrame", unseen: "pd.DataFrame | None" = None, *, min_count: int = MIN_COUNT, seed: int = 0
 ) -> list[Rule]:
-    """The rules between the columns of a table.
+    """Finds rules between the columns of a table.
 
-    A rule counts if at least 99 % of the training rows and of the unseen rows keep it, and chance does not explain that
-    (see `synthjax.rules.chance`). Each says by its `evidence` how many rows keep it and how many would by chance.
+    At least 99 % of the training rows and of the unseen rows keep each rule, and not only by chance (see
+    `synthjax.rules.chance`). The `evidence` of a rule has these fractions, and the one expected by chance.
 
     Args:
-        frame: training rows: numbers, dates (datetime64), text. Other columns are left out.
-        unseen: rows of the same table that confirm the rules; None: a quarter of `frame`, kept back for that.
-        min_count: tables of values, and the text of rules, hold what so many rows share.
-        seed: of the sample, the rows kept back and the shuffling.
+        frame: training rows: numbers, dates (datetime64) and text. Other columns are ignored.
+        unseen: other rows of the same table, for tests of the rules; None: a quarter of the rows of `frame`.
+        min_count: minimum number of rows that share each value in the text or in a table of a rule.
+        seed: of the sample, the choice of unseen rows and the shuffling.
 
     Returns:
-        Rules, each fitted on the training rows; none where there are fewer than 40 rows.
+        Rules, fitted to the training rows; [] if there are fewer than 40 rows.
 
     Raises:
-        InputError: two columns of one name, a column that only one of the frames has, min_count below 1.
+        InputError: two columns have the same name, only one of the frames has a column, or min_count is below 1.
 
     >>> import numpy as np, pandas as pd
     >>> rng = np.random.default_rng(0)
@@ -88,11 +88,14 @@ def find(
 
 
 class _Search:
+    """The search for rules in one table."""
+
     def __init__(self, train: Columns, unseen: Columns, min_count: int, seed: int):
         self.train, self.unseen, self.min_count = train, unseen, min_count
         self.sample = Sample.of(train, seed)
 
     def rules(self) -> list[Rule]:
+        """The accepted rules of all kinds."""
         sample = self.sample
         equations = self.kept("time", times.equations(sample))
         equations += self.kept("function", functions.equations(sample, _equations(equations)))
@@ -100,7 +103,7 @@ class _Search:
         equations += self.kept("product", _new(products.equations(sample, _equations(equations)), equations))
         ranges = self.kept("calendar", times.ranges(sample, equations))
         found = self.kept("determined", lookups.determined(sample, equations))
-        # Of one shared key, such as the 0 among amounts, a condition says more.
+        # If only one key is frequent, such as the 0 of amounts, a condition has more information.
         known = equations + [rule for rule in found if isinstance(rule, Determined) and not _of_one_key(rule, sample)]
         known = [*_minimal(known), *ranges]
         known += self.kept("when", conditions.rules(sample, [rule for rule in known if not _faint(rule)]))
@@ -117,7 +120,7 @@ class _Search:
         return known
 
     def kept(self, kind: str, candidates: Sequence[Rule]) -> list[Rule]:
-        """Those of the candidates that count."""
+        """The accepted candidates of one kind."""
         tried = self.sample.tried.get(kind, 0.0) + math.log(_KINDS)
         checked = (
             confirmed(rule, self.train, self.unseen, tried, len(candidates), self.min_count) for rule in candidates
@@ -126,7 +129,7 @@ class _Search:
 
 
 def _shared(rule: Rule, columns: Columns, min_count: int) -> bool:
-    """Whether each value in the rule's text is one that `min_count` rows hold, or none; the 0 of a sign is nobody's."""
+    """Whether at least `min_count` rows, or none, have each value in the text of a rule; 0 in `x > 0` is exempt."""
     parts = (*getattr(rule, "conditions", ()), *getattr(rule, "parts", ()), getattr(rule, "claim", None))
     values = [part for part in parts if isinstance(part, Compare)]
     own = [replace(part, operator="==") for part in values if part.operator == "==" or part.value != 0]
@@ -134,13 +137,13 @@ def _shared(rule: Rule, columns: Columns, min_count: int) -> bool:
 
 
 def _of_one_key(rule: Determined, sample: Sample) -> bool:
-    """Whether a rule knows one key only, and many rows have it."""
+    """Whether the table of a rule has a single key, and many rows have the same key."""
     codes = sample.columns.codes(rule.keys[0])[0]
     return len(rule.table or ()) == 1 and np.bincount(codes + 1)[1:].max() > _HEAVY * len(codes)
 
 
 def _faint(rule: Rule) -> bool:
-    """Whether a column is determined that hardly varies: a condition says more of it."""
+    """Whether a rule determines a column that hardly varies; a condition about it has more information."""
     return isinstance(rule, Determined) and rule.evidence is not None and rule.evidence.chance > _FAINT
 
 
@@ -149,7 +152,7 @@ def _equations(rules: Iterable[Rule]) -> list[Equation]:
 
 
 def _new(candidates: list[Equation], known: list[Rule]) -> list[Equation]:
-    """Equations that do not follow from others, by what can be computed from what."""
+    """Equations that do not follow from others: their target cannot be computed from their other columns."""
     kept = _equations(known)
     found = []
     for equation in candidates:
@@ -160,7 +163,7 @@ def _new(candidates: list[Equation], known: list[Rule]) -> list[Equation]:
 
 
 def _computed(names: set[str], equations: list[Equation]) -> set[str]:
-    """The columns that equations give from these."""
+    """The columns that can be computed from `names` with equations, and `names`."""
     reached = set(names)
     grown = True
     while grown:
@@ -174,7 +177,7 @@ def _computed(names: set[str], equations: list[Equation]) -> set[str]:
 
 
 def _minimal(rules: list[Rule]) -> list[Rule]:
-    """Without what two keys determine where others of the same target say it with columns that these determine."""
+    """Removes rules with two keys if another rule has the same target, and its keys are determined by these keys."""
     single: Callable[[str], set[str]] = lambda name: {  # noqa: E731
         rule.target for rule in rules if isinstance(rule, Determined) and rule.keys == (name,)
     }

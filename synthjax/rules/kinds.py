@@ -1,6 +1,13 @@
-"""The kinds of rules. Each has its text, the columns it names, and a verdict on every row.
+"""The kinds of rules. A rule has a text and names of columns, and checks rows.
 
-A rule says nothing of a row in which a value that it needs is missing; such a row does not break it.
+A row keeps a rule or breaks it. A rule does not apply to rows in which a value that it needs is missing; they keep it.
+
+    >>> import pandas as pd
+    >>> rule = Equation("total", expressions.Binary("+", Name("fare"), Name("tip")))
+    >>> print(rule)
+    total = fare + tip
+    >>> rule.holds(pd.DataFrame({"fare": [3.0, 4.0, 5.0], "tip": [1.0, 1.0, None], "total": [4.0, 9.0, 9.0]})).tolist()
+    [True, False, True]
 """
 
 import dataclasses
@@ -21,24 +28,26 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MIN_COUNT = 5
-_FUZZ = 1e-6  # of a column's unit
-_PRECISION = 2e-7  # relative, that of a few f32 or numbers of eight digits: of columns with more than _DECIMALS
+"""Default minimum number of rows that share a stored value."""
+_FUZZ = 1e-6  # relative tolerance of half a column's unit
+_PRECISION = 2e-7  # relative tolerance, about that of f32, for columns with more than _DECIMALS decimals
 _DECIMALS = 6
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a rule was found by."""
+    """Statistics of a rule that `find` found."""
 
     rows: int
-    """Training rows of which the rule says something."""
+    """Number of training rows to which the rule applies."""
     rate: float
-    """Share of these that keep it."""
+    """Fraction of them that keep it."""
     unseen_rows: int
+    """Number of rows that were not used to find rules and to which the rule applies."""
     unseen_rate: float
-    """The same of rows that the search did not see."""
+    """Fraction of them that keep it."""
     chance: float
-    """Share that would keep it if its columns were independent, each as it is."""
+    """Fraction of rows that would keep it if its columns were independent, with the same marginals."""
 
     @property
     def exact(self) -> bool:
@@ -48,46 +57,50 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rule(ABC):
-    """What every kind of rule has."""
+    """Base class of rules."""
 
     evidence: Evidence | None = field(default=None, compare=False, kw_only=True)
-    """None: a person gave the rule."""
+    """None if the rule was not found by `find`, but given by the user."""
 
     @property
     @abstractmethod
     def text(self) -> str:
-        """The rule in the language that `parse` reads."""
+        """The rule in the language of `parse`."""
 
     @property
     @abstractmethod
     def names(self) -> tuple[str, ...]:
-        """The columns that it speaks of."""
+        """The names of its columns."""
 
     @abstractmethod
     def verdict(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) bool: whether the rule says something of each row, and whether it is kept where it does."""
+        """Checks rows.
+
+        Returns:
+            (n,) bool: whether the rule applies to each row; (n,) bool: whether the row keeps the rule if it applies.
+        """
 
     @property
     def shuffled(self) -> tuple[str, ...]:
-        """The columns that are shuffled to see what chance keeps."""
+        """The columns that are shuffled to measure how many rows keep the rule by chance."""
         return self.names[1:]
 
     @property
     def exact(self) -> bool:
-        """Whether every row has to keep it."""
+        """Whether all rows must keep the rule."""
         return self.evidence is None or self.evidence.exact
 
     def holds(self, frame: "pd.DataFrame | Columns") -> np.ndarray:
         """Whether each row keeps the rule.
 
         Args:
-            frame: rows with the rule's columns: numbers, dates (datetime64) and text.
+            frame: rows with the columns of the rule: numbers, dates (datetime64) and text.
 
         Returns:
-            (n,) bool.
+            (n,) bool; True if the rule does not apply.
 
         Raises:
-            InputError: a column is not there, or holds text where numbers are needed.
+            InputError: a column is missing, or is text although numbers are needed.
         """
         columns = Columns.of(frame)
         columns.check(self.names, self.text)
@@ -95,7 +108,12 @@ class Rule(ABC):
         return kept | ~applies
 
     def fit(self, frame: "pd.DataFrame | Columns", min_count: int = MIN_COUNT) -> Self:
-        """The rule with what it needs of the training rows: tables of values, units of rounding."""
+        """Adds to the rule what it needs from training rows: tables of values and units of rounding.
+
+        Args:
+            frame: training rows with the columns of the rule.
+            min_count: minimum number of rows that share each value of a table.
+        """
         return self
 
     def __str__(self) -> str:
@@ -106,16 +124,17 @@ class Rule(ABC):
 
 @dataclass(frozen=True)
 class Equation(Rule):
-    """`total = fare + tip`, to the precision of the column on the left.
+    """`total = fare + tip`: a column is equal to an expression, to the precision of the column.
 
-    With `~=`, as near as the rounding of all its columns allows.
+    With `~=`, the difference may be as large as the rounding of all columns of the expression can cause.
     """
 
     target: str
     value: Expression
     loose: bool = False
+    """Whether the operator is `~=`."""
     units: tuple[tuple[str, float], ...] = ()
-    """Units of the columns' rounding in the training rows; (): those of the rows at hand."""
+    """Column -> unit of rounding in training rows; if empty, the units of the rows to check are used."""
 
     @property
     def text(self) -> str:  # noqa: D102
@@ -140,11 +159,11 @@ class Equation(Rule):
             return applies, np.abs(actual - expected) <= self.allowance(columns)
 
     def allowance(self, columns: Columns) -> np.ndarray:
-        """(n,) f64: how far the target may be from the value of the expression."""
+        """The maximum difference between the target and the value of the expression, (n,) f64."""
         units = dict(self.units) if self.units else {name: columns.unit(name) for name in self.names}
         half = units[self.target] / 2 * (1 + _FUZZ)
         expected = np.abs(evaluate(self.value, columns))
-        size = np.maximum(expected, 1) if "log(" in self.text else expected  # a log has the digits of what it is of
+        size = np.maximum(expected, 1) if "log(" in self.text else expected  # a log has the digits of its argument
         precision = _PRECISION if units[self.target] < 0.9 * 10.0**-_DECIMALS else 1e-12
         least = np.maximum(half, precision * size) + 1e-12 * expected
         if not self.loose:
@@ -154,11 +173,11 @@ class Equation(Rule):
 
 @dataclass(frozen=True)
 class Order(Rule):
-    """`start <= end`, `low < mid <= high`, `0 <= age`: terms in order, those that are missing left out."""
+    """`start <= end`, `low < mid <= high`, `0 <= age`: terms are increasing. Missing terms are skipped."""
 
     terms: tuple[Expression, ...]
     operators: tuple[str, ...]
-    """`<` or `<=` between each two."""
+    """(terms - 1,) `<` or `<=`."""
 
     @property
     def text(self) -> str:  # noqa: D102
@@ -173,7 +192,7 @@ class Order(Rule):
 
     def verdict(self, columns):  # noqa: D102
         last = np.full(len(columns), -np.inf)
-        strict = np.zeros(len(columns), bool)  # whether a `<` stands between the last term and this one
+        strict = np.zeros(len(columns), bool)  # whether there is a `<` between the last present term and this one
         seen = np.zeros(len(columns), np.int64)
         kept = np.ones(len(columns), bool)
         for operator, term in zip(("<=", *self.operators), self.terms, strict=True):
@@ -187,31 +206,31 @@ class Order(Rule):
 
     @property
     def pairs(self) -> list[tuple[Expression, str, Expression]]:
-        """Each two neighbours."""
+        """Each term but the last, its operator, and the next term."""
         return [(low, op, high) for (low, high), op in zip(pairwise(self.terms), self.operators, strict=True)]
 
 
 def order(low: str | float, operator: str, high: str | float) -> Order:
-    """An order of two columns or numbers."""
+    """Makes an `Order` of two columns or numbers."""
     terms = tuple(Name(term) if isinstance(term, str) else Number(term) for term in (low, high))
     return Order(terms, (operator,))
 
 
 @dataclass(frozen=True)
 class Determined(Rule):
-    """`city -> country`, `origin, dest -> distance`: one value of the target to each combination of keys.
+    """`city -> country`, `origin, dest -> distance`: rows with the same values of the keys have the same target.
 
-    `code <-> label` holds both ways.
+    `code <-> label` is a rule in both directions.
     """
 
     keys: tuple[str, ...]
     target: str
     both: bool = False
     table: Table | None = None
-    """Combinations of keys and the value that goes with each, held together by `min_count` training rows at least; of
-    rows with other keys the first says what goes with them. None: as most of the rows at hand have it."""
+    """Combinations of keys, and the target of each; at least `min_count` training rows share both. Rows with other keys
+    must have the target of the first such row. None: the most frequent target of the rows to check."""
     back: Table | None = None
-    """The other way, where it holds both ways."""
+    """The table of the other direction, if `both`."""
 
     @property
     def text(self) -> str:  # noqa: D102
@@ -242,11 +261,11 @@ class Determined(Rule):
 
 @dataclass(frozen=True)
 class Seen(Rule):
-    """`seen(origin, dest)`: only combinations of values that the training rows have."""
+    """`seen(origin, dest)`: rows have only combinations of values that occur in training rows."""
 
     columns: tuple[str, ...]
     table: frozenset[tuple[Cell, ...]] | None = None
-    """Those that `min_count` training rows hold at least; None: those of the rows at hand."""
+    """The combinations of at least `min_count` training rows; None: those of the rows to check."""
 
     @property
     def text(self) -> str:  # noqa: D102
@@ -273,11 +292,12 @@ class Seen(Rule):
 
 @dataclass(frozen=True)
 class When(Rule):
-    """`pay == 'cash' => tip == 0`: what holds of rows under a condition; without one, of all rows."""
+    """`pay == 'cash' => tip == 0`: a claim about rows that meet conditions; about all rows if there are none."""
 
     conditions: tuple[Predicate, ...]
-    """All of them."""
+    """The rule applies to rows that meet all of them."""
     claim: Predicate | Equation | Order
+    """What must be true of these rows."""
 
     @property
     def text(self) -> str:  # noqa: D102
@@ -316,7 +336,7 @@ class When(Rule):
 
 @dataclass(frozen=True)
 class Together(Rule):
-    """`missing(arrival) <=> missing(delay)`: conditions of which a row meets all or none."""
+    """`missing(arrival) <=> missing(delay)`: rows meet all of the conditions or none."""
 
     parts: tuple[Predicate, ...]
 
@@ -335,7 +355,7 @@ class Together(Rule):
 
 @dataclass(frozen=True)
 class Unique(Rule):
-    """`unique(order, line)`: no two rows have the same values; the second of such rows breaks it."""
+    """`unique(order, line)`: no two rows have the same values. If they do, the later row breaks the rule."""
 
     columns: tuple[str, ...]
 
