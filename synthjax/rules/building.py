@@ -1,4 +1,4 @@
-"""How a `Plan` is built: each rule is given to a column that is free for it, without circles."""
+"""Construction of a `Plan`: for each rule, a column is replaced or corrected, without cyclic dependencies."""
 
 import math
 from dataclasses import replace
@@ -16,15 +16,21 @@ from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked,
 from synthjax.rules.tables import Table, cells
 
 _ENFORCED = 0.99
-"""Share of rows from which on a condition that holds nearly is held always."""
+"""Minimum fraction of training rows that keep a condition, for all decoded rows to keep it."""
 _KNOWN = 0.1
-"""Share of rows that a table has the keys of, from which on a column is looked up."""
+"""Minimum fraction of rows with keys in the table, for a column to be replaced by a table."""
 _LOOSE = 0.9
-"""Share of rows that keep an order by chance, from which on it is kept by correction."""
+"""Maximum chance level of an order that replaces a column; above it, the column is corrected."""
 
 
 class Builder:
-    """Steps by column, while rules are added."""
+    """Builds the steps of a plan; rules are added one by one.
+
+    Args:
+        columns: training rows.
+        keep: columns that are not replaced.
+        min_count: minimum number of rows that share each stored value.
+    """
 
     def __init__(self, columns: Columns, keep: frozenset[str], min_count: int):
         self.columns, self.keep, self.min_count = columns, keep, min_count
@@ -36,7 +42,7 @@ class Builder:
         self.taken = set(columns.names)
 
     def add(self, rule: Rule) -> None:
-        """Keeps a rule by a step, if some column is free for it."""
+        """Adds a step so that rows keep a rule, if one of its columns can be replaced or corrected."""
         if isinstance(rule, Equation):
             self._equation(rule)
         elif isinstance(rule, Determined):
@@ -52,11 +58,11 @@ class Builder:
             self._when(rule)
 
     def ordered(self) -> tuple[Step, ...]:
-        """All steps, each after those of the columns that it needs."""
+        """All steps, each after the steps of its inputs."""
         done: dict[str, None] = {}
 
         for rule in self.shared:
-            if self._free(rule.target) and not self._circle(rule.target, set(rule.keys)):
+            if self._free(rule.target) and not self._depends(rule.target, set(rule.keys)):
                 self._mask(Shared(rule.keys, rule.target, self.columns.form(rule.target), rule.table or ()))
 
         def visit(name: str) -> None:
@@ -73,18 +79,20 @@ class Builder:
             steps += [step for step in (*own, *_sorted(self.masks.get(name, []))) if step not in steps]
         return tuple(steps)
 
-    # --- which column is free for what
+    # --- columns and their dependencies
 
     def _free(self, name: str) -> bool:
+        """Whether a column can be replaced."""
         return name not in self.keep and name not in self.bases
 
-    def _corrects(self, name: str) -> bool:
-        """Whether a column is moved to certain values, which a gap would undo."""
+    def _is_corrected(self, name: str) -> bool:
+        """Whether a column is corrected to certain values; if it were computed, it would not have them."""
         return any(
             not (isinstance(mask, Masked) and isinstance(mask.claim, Missing)) for mask in self.masks.get(name, [])
         )
 
-    def _circle(self, target: str, inputs: set[str]) -> bool:
+    def _depends(self, target: str, inputs: set[str]) -> bool:
+        """Whether one of the inputs is, or depends on, the target."""
         stack, seen = list(inputs), set()
         while stack:
             name = stack.pop()
@@ -96,17 +104,19 @@ class Builder:
         return False
 
     def _base(self, step: Base) -> None:
+        """Adds a step that replaces columns."""
         for name in step.targets:
             self.bases[name] = step
             self.inputs.setdefault(name, set()).update(step.inputs)
 
     def _mask(self, step: Masked | Bounded | Shared) -> None:
+        """Adds a step that corrects a column."""
         (name,) = step.targets
         self.masks.setdefault(name, []).append(step)
         self.inputs.setdefault(name, set()).update(step.inputs)
 
     def _name(self, text: str) -> str:
-        """A name for a column of the model that no other has."""
+        """Makes a unique name for a free column."""
         name = text
         number = 2
         while name in self.taken:
@@ -119,12 +129,12 @@ class Builder:
     def _equation(self, rule: Equation) -> None:
         for equation in (rule, *self._solved(rule)):
             inputs = set(expressions.names(equation.value))
-            if self._free(equation.target) and not self._circle(equation.target, inputs):
+            if self._free(equation.target) and not self._depends(equation.target, inputs):
                 self._base(self._computed(equation, rule))
                 return
 
     def _solved(self, rule: Equation) -> list[Equation]:
-        """The equation for its other columns, where it is as exact: coefficients 1 or -1, and one unit."""
+        """The equation solved for its other columns, if this is as exact: coefficients are 1 or -1, units are equal."""
         form = linear(rule.value)
         if form is None or rule.loose or not rule.exact:
             return []
@@ -140,6 +150,7 @@ class Builder:
         return found
 
     def _computed(self, equation: Equation, rule: Rule) -> Computed:
+        """The step for an equation, with free columns as needed for all training rows."""
         form = self.columns.form(equation.target)
         step = Computed(equation.target, equation.value, form)
         actual, value = self.columns.numbers(equation.target), evaluate(equation.value, self.columns)
@@ -150,7 +161,7 @@ class Builder:
         if off.any() or gone.any():
             far = math.inf if off.any() else 0.0
             loose = equation if rule.exact and off.any() else None
-            # Written as a difference, or as a sign that it is missing.
+            # The free column has the difference, or is missing if the target is.
             step = replace(
                 step, rest=self._rest(equation), low=-far, high=far, loose=loose, scale=_scale(form, actual - base)
             )
@@ -161,6 +172,7 @@ class Builder:
         return self._name(f"{equation.target} - {inner}")
 
     def _other(self, step: Computed, actual: np.ndarray, base: np.ndarray) -> Computed:
+        """Adds a free column for the target, if the expression has no value in some rows with a target."""
         if (np.isnan(base) & ~np.isnan(actual)).any():
             return replace(step, other=self._name(f"{step.target} (by itself)"))
         return step
@@ -170,33 +182,35 @@ class Builder:
             for one, other in combinations(expressions.names(low), 2):
                 self._corrected((Compare(one, "==", 1.0),), Compare(other, "==", 0.0))
             return
-        # What independent columns would mostly keep is better corrected: a gap would blur what the column holds.
+        # If independent columns would usually keep the order, a correction is better: it changes the column less.
         tight = level(Order((low, high), ("<=",)), self.columns) <= _LOOSE
         for target, bound, upper in ((high, low, False), (low, high, True)):
             if not isinstance(target, Name):
                 continue
             name, inputs = target.name, set(expressions.names(bound))
-            if not inputs or name in inputs or self._circle(name, inputs) or not self._comparable(name, inputs):
+            if not inputs or name in inputs or self._depends(name, inputs) or not self._comparable(name, inputs):
                 continue
             if name in self.gaps and not upper and rule.exact:
-                self._more(name, bound, strict)
+                self._add_bound(name, bound, strict)
                 return
-            if self._free(name) and not self._corrects(name) and tight:
+            if self._free(name) and not self._is_corrected(name) and tight:
                 self._gap(name, bound, upper, strict, rule.exact)
                 return
         if rule.exact:
             self._bound(low, strict, high)
 
     def _signs(self, names: tuple[str, ...]) -> bool:
+        """Whether all columns have only the values 0 and 1."""
         return all(set(self.columns.codes(name)[1].tolist()) <= {0.0, 1.0} for name in names)
 
     def _comparable(self, name: str, inputs: set[str]) -> bool:
-        """Whether a bound is of the column's kind and no finer, so that rounding it breaks nothing."""
+        """Whether a bound has the kind of the column and no smaller units, so that rounding it keeps the order."""
         own = self.columns.unit(name)
         same = all(self.columns.kind(other) == self.columns.kind(name) for other in inputs)
         return same and all(self.columns.unit(other) >= own * (1 - 1e-9) for other in inputs) and own > 0
 
     def _gap(self, name: str, bound: Expression, upper: bool, strict: bool, exact: bool) -> None:
+        """Replaces a column by its difference to a bound."""
         form = self.columns.form(name)
         actual, base = self.columns.numbers(name), form.rounded(evaluate(bound, self.columns))
         least = form.unit if strict else 0.0
@@ -209,8 +223,8 @@ class Builder:
         if exact and not upper:
             self.gaps.add(name)
 
-    def _more(self, name: str, bound: Expression, strict: bool) -> None:
-        """One more lower bound of a column that is a gap above others."""
+    def _add_bound(self, name: str, bound: Expression, strict: bool) -> None:
+        """Adds a lower bound to a column that was replaced by its difference to other lower bounds."""
         step = self.bases[name]
         assert isinstance(step, Computed)
         old = step.value.arguments if isinstance(step.value, Call) and step.value.function == "max" else (step.value,)
@@ -220,6 +234,7 @@ class Builder:
         self._gap(name, value, False, strict or step.low > 0, True)
 
     def _bound(self, low: Expression, strict: bool, high: Expression) -> None:
+        """Corrects one side of an order, preferably one without other corrections."""
         ways = [(high, low, False), (low, high, True)]
         for target, bound, upper in sorted(
             ways, key=lambda way: isinstance(way[0], Name) and way[0].name in self.masks
@@ -229,7 +244,7 @@ class Builder:
             name, inputs = target.name, set(expressions.names(bound))
             if name in self.bases and (name not in self.gaps or upper):
                 continue
-            if not self._circle(name, inputs):
+            if not self._depends(name, inputs):
                 form = self.columns.form(name)
                 self._mask(Bounded(name, form, **{"high" if upper else "low": bound}, strict=strict))  # type: ignore[arg-type]
                 return
@@ -244,12 +259,12 @@ class Builder:
         if rule.both:
             ways.append(((rule.target,), rule.keys[0], rule.back, rule.table))
         for keys, target, table, back in ways:
-            if self._free(target) and not self._circle(target, set(keys)) and target not in self.masks:
+            if self._free(target) and not self._depends(target, set(keys)) and target not in self.masks:
                 self._base(self._looked(rule, keys, target, table or (), back if rule.both else None))
                 return
 
     def _mostly_known(self, rule: Determined) -> bool:
-        """Whether a table has the keys of most rows."""
+        """Whether the table has the keys of at least _KNOWN of the rows."""
         step = Looked(rule.target, rule.keys, rule.table or (), self.columns.form(rule.target))
         return bool(step.find(self.columns)[1].mean() >= _KNOWN)
 
@@ -288,7 +303,7 @@ class Builder:
             return
         if self._corrected(rule.conditions, rule.claim) or len(rule.conditions) != 1:
             return
-        # The other way round: where the claim is not met, the condition must not be either.
+        # The contrapositive: rows that do not meet the claim must not meet the condition.
         (condition,) = rule.conditions
         if not (condition.test(self.columns) & self.columns.missing(rule.claim.name)).any():
             self._corrected((rule.claim,), condition, unless=True)
@@ -303,26 +318,23 @@ class Builder:
                 self._corrected((first,), part, unless=True)
 
     def _corrected(self, conditions: tuple[Predicate, ...], claim: Predicate, unless: bool = False) -> bool:
-        """A mask, if the column may be corrected: it is free, or becomes missing."""
+        """Corrects the column of a claim if possible: it is not replaced, or only made missing or rounded to a grid."""
         name, inputs = claim.name, {part.name for part in conditions}
         allowed = self._free(name) or (isinstance(claim, Missing) and not unless and name not in self.keep)
-        allowed |= (
-            isinstance(claim, Multiple) and name not in self.bases
-        )  # the nearest number on a grid is no other one
-        if not allowed or isinstance(self.bases.get(name), Joint) or self._circle(name, inputs):
+        allowed |= isinstance(claim, Multiple) and name not in self.bases  # rounding to a grid changes a number little
+        if not allowed or isinstance(self.bases.get(name), Joint) or self._depends(name, inputs):
             return False
         met, fits = np.ones(len(self.columns), bool), claim.test(self.columns)
         for part in conditions:
             met &= part.test(self.columns)
+        # Of a claim `code == 1` about a column of text, this is the text 1.
         fill = typical(self.columns, name, ~fits if unless else met & fits, self.min_count)
-        if isinstance(claim, Compare) and isinstance(claim.value, float) and self.columns.kind(name) == "text":
-            pass  # `code == 1` of a column of text: the text that says 1
         self._mask(Masked(conditions, claim, self.columns.form(name), fill, unless))
         return True
 
 
 def _scale(form: Form, rests: np.ndarray) -> float:
-    """Of dates, the largest unit in which the rests are whole."""
+    """The largest unit of time in which all differences of dates are integers; 1 for numbers."""
     if form.kind != "date":
         return 1.0
     rests = rests[~np.isnan(rests)]
@@ -330,7 +342,7 @@ def _scale(form: Form, rests: np.ndarray) -> float:
 
 
 def _sorted(masks: list[Step]) -> list[Step]:
-    """Values first, then grids and bounds, at last what makes cells missing."""
+    """The order of corrections: first to values, then to grids and bounds, then to missing values, then `Shared`."""
 
     def rank(step: Step) -> int:
         if isinstance(step, Shared):

@@ -1,4 +1,4 @@
-"""The columns of a frame as arrays: numbers, codes, missing values; and arrays as columns again."""
+"""Access to the columns of a frame as arrays (numbers, codes, missing values), and conversion of arrays to columns."""
 
 import calendar
 from collections.abc import Iterable
@@ -13,33 +13,38 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DAY = 86400.0
-_DIGITS = 9  # after the point, at most, of a column that counts as rounded
+"""Seconds of a day."""
+_DIGITS = 9  # maximum number of decimals of a rounded column
 _TIME_UNITS = (DAY, 3600.0, 60.0, 1.0)
 _MICROSECONDS = 1e6
 _FLOAT = 1e-14  # relative error of a decimal
 _MONTHS = {name[:k].lower(): i for i, name in enumerate(calendar.month_name) if i for k in (3, len(name))} | {"sept": 9}
-_GLANCE = 1000  # rows that are looked at before all are
+_GLANCE = 1000  # number of rows that are checked first
 
 
 @dataclass(frozen=True)
 class Form:
-    """How the values of a column are written."""
+    """The type and precision of a column.
+
+    >>> Form("number", unit=0.1, dtype="float64").rounded(np.array([0.25, -0.25])).tolist()
+    [0.3, -0.3]
+    """
 
     kind: str
-    """number, date, text, or other, which no rule speaks of."""
+    """number, date, text or other; rules do not use columns of kind other."""
     unit: float = 0.0
-    """Distance between neighbouring numbers, 10 ** -digits; of dates, in seconds; 0: not rounded."""
+    """The unit to which numbers are rounded: 10 ** -digits, or seconds for dates; 0 if they are not rounded."""
     dtype: str = "object"
     single: bool = False
-    """Whether numbers that are not rounded were kept in f32, and are written with at most 15 digits."""
+    """Whether the numbers are not rounded, but have the precision of f32, with at most 15 digits."""
 
     @property
     def digits(self) -> int | None:
-        """Digits after the point; None: the column is not rounded to any."""
+        """Number of decimals; None if numbers are not rounded."""
         return round(-np.log10(self.unit)) if self.kind == "number" and self.unit else None
 
     def rounded(self, numbers: np.ndarray) -> np.ndarray:
-        """Numbers (n,) f64 rounded to the column's unit; halves away from 0, as accounts do."""
+        """Rounds numbers (n,) f64 to the unit; halves are rounded away from 0, as in accounting."""
         if self.single:
             return np.array([float(f"{number:.15g}") for number in numbers.astype(np.float32)])
         if not self.unit:
@@ -52,7 +57,10 @@ class Form:
         return np.sign(numbers) * np.floor(size * power + 0.5 + 1e-7) / power + 0.0
 
     def values(self, numbers: np.ndarray) -> Any:
-        """Numbers (n,) f64, NaN where missing, in the column's type; whole numbers with gaps are f64."""
+        """Converts numbers (n,) f64, NaN for missing values, to the type of the column.
+
+        Integers are f64 if values are missing and the type has no missing values.
+        """
         import pandas as pd
 
         absent = np.isnan(numbers)
@@ -74,9 +82,10 @@ class Form:
 
 
 class Columns:
-    """A frame, or some rows of it, its columns looked up once and only where they are needed."""
+    """A frame, or some of its rows. Columns are converted when they are first used, and cached."""
 
     def __init__(self, frame: "pd.DataFrame", rows: np.ndarray | None = None):
+        """Uses all rows of `frame`, or those with the numbers `rows`; InputError if two columns have the same name."""
         names = [str(name) for name in frame.columns]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -91,7 +100,7 @@ class Columns:
 
     @classmethod
     def of(cls, frame: "pd.DataFrame | Columns") -> "Columns":
-        """`frame` itself if it is one already."""
+        """Makes `Columns` of a frame; `Columns` are returned unchanged."""
         return frame if isinstance(frame, Columns) else cls(frame)
 
     def __len__(self) -> int:
@@ -101,7 +110,7 @@ class Columns:
         return name in self._place
 
     def check(self, names: Iterable[str], rule: str) -> None:
-        """Raises InputError if a column that a rule names is not there."""
+        """Raises InputError if a column of a rule is missing; `rule` is its text."""
         import difflib
 
         for name in names:
@@ -111,18 +120,18 @@ class Columns:
                 raise InputError(f"rule {rule!r}: {name!r} is not a column{hint}")
 
     def take(self, rows: np.ndarray) -> "Columns":
-        """Some rows."""
+        """Selects rows by number."""
         return Columns(self.frame, rows if self.rows is None else self.rows[rows])
 
     def shuffled(self, names: Iterable[str], others: Iterable[str], rng: np.random.Generator) -> "Columns":
-        """The same columns with the values of `names` in another order, each in its own; `others` as they are."""
+        """Copies the columns `names` and `others`, and shuffles each of `names` independently."""
         import pandas as pd
 
         moved = {name: self.series(name).take(rng.permutation(len(self))).array for name in names}
         return Columns(pd.DataFrame({**{name: self.series(name).array for name in others}, **moved}))
 
     def series(self, name: str) -> "pd.Series":
-        """The column itself."""
+        """The column as a pandas Series."""
         series = self.frame.iloc[:, self._place[name]]
         if self.rows is None:
             return series
@@ -131,7 +140,7 @@ class Columns:
         return self._series[name]
 
     def kind(self, name: str) -> str:
-        """number, date, text or other; truth values count as text."""
+        """The kind of a column: number, date, text or other. Booleans are text."""
         import pandas as pd
 
         dtype = self.series(name).dtype
@@ -145,10 +154,13 @@ class Columns:
         return "text" if text or isinstance(dtype, pd.CategoricalDtype) else "other"
 
     def numbers(self, name: str) -> np.ndarray:
-        """(n,) f64, NaN where missing; dates in seconds since 1970-01-01.
+        """The numbers of a column, or its dates in seconds since 1970-01-01.
+
+        Returns:
+            (n,) f64; NaN for missing values.
 
         Raises:
-            InputError: the column holds text.
+            InputError: the column is text.
         """
         if name not in self._numbers:
             series, kind = self.series(name), self.kind(name)
@@ -167,7 +179,7 @@ class Columns:
         return self._numbers[name]
 
     def months(self, name: str) -> np.ndarray:
-        """(n,) f64: `numbers`, or 1 to 12 where a column of text holds English names of months; NaN for other text."""
+        """`numbers`, or for text, the numbers 1 to 12 of English names of months: (n,) f64; NaN for other text."""
         if self.kind(name) != "text":
             return self.numbers(name)
         codes, levels = self.codes(name)
@@ -176,7 +188,11 @@ class Columns:
         ]
 
     def codes(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) i64 codes, -1 where missing, and the values that they stand for: text, or f64."""
+        """The categories of a column.
+
+        Returns:
+            (n,) i64 codes, -1 for missing values; (levels,) the value of each code, text or f64.
+        """
         if name not in self._codes:
             import pandas as pd
 
@@ -193,11 +209,11 @@ class Columns:
         return self._codes[name]
 
     def missing(self, name: str) -> np.ndarray:
-        """(n,) bool."""
+        """Whether each value is missing, (n,) bool."""
         return self.series(name).isna().to_numpy()
 
     def unit(self, name: str) -> float:
-        """Distance between neighbouring numbers of a column, see `Form`."""
+        """The unit to which a column is rounded, see `Form`."""
         if name not in self._units:
             numbers = self.numbers(name)
             numbers = numbers[~np.isnan(numbers)]
@@ -208,14 +224,14 @@ class Columns:
         return self._units[name]
 
     def form(self, name: str) -> Form:
-        """How the column is written."""
+        """The type and precision of a column."""
         kind, dtype = self.kind(name), str(self.series(name).dtype)
         unit = self.unit(name) if kind in ("number", "date") else 0.0
         return Form(kind, unit, dtype, kind == "number" and not unit and _is_single(self.numbers(name)))
 
 
 def _on_grid(numbers: np.ndarray, unit: float) -> bool:
-    """Whether these are multiples of a unit; decimals as a file spells them, but for the error of a few sums."""
+    """Whether numbers are multiples of a unit; decimals may have the rounding errors of a few sums."""
     if unit >= 1:
         return bool(np.all(numbers % unit == 0))
     if numbers.size and np.abs(numbers).max() / unit > 2.0**52:
@@ -224,7 +240,7 @@ def _on_grid(numbers: np.ndarray, unit: float) -> bool:
 
 
 def _is_single(numbers: np.ndarray) -> bool:
-    """Whether numbers are those of f32, but for digits after the 15th."""
+    """Whether numbers are f32 numbers, except for digits after the 15th."""
     for part in (numbers[:_GLANCE], numbers):
         part = part[~np.isnan(part)]
         with np.errstate(over="ignore"):
@@ -234,7 +250,17 @@ def _is_single(numbers: np.ndarray) -> bool:
 
 
 def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Several columns of codes as one: (n,) i64 from 0, and (groups,) the first row of each."""
+    """Combines columns of codes into one.
+
+    Args:
+        codes: columns (n,) i64, -1 for missing values.
+
+    Returns:
+        (n,) i64, the number of each row's combination, from 0; (combinations,) i64, the first row of each.
+
+    >>> joint([np.array([0, 0, 1]), np.array([2, 2, 2])])[0].tolist()
+    [0, 0, 1]
+    """
     total = np.zeros(len(codes[0]), np.int64)
     size = 1
     for part in codes:
@@ -256,18 +282,18 @@ def joint(codes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Draft(Columns):
-    """Columns that are written one after the other."""
+    """Columns to which steps of a plan write."""
 
     def __init__(self, frame: "pd.DataFrame"):
         super().__init__(frame)
         self._series = {name: super(Draft, self).series(name) for name in self.names}
 
     def series(self, name: str) -> "pd.Series":
-        """The column as it is by now."""
+        """The column, as last written."""
         return self._series[name]
 
     def put(self, name: str, values: np.ndarray, form: Form) -> None:
-        """Writes a column: numbers (n,) f64, NaN where missing, or text (n,) object, None where missing."""
+        """Writes a column: numbers (n,) f64, NaN for missing values, or text (n,) object, None for missing values."""
         import pandas as pd
 
         for cache in (self._numbers, self._codes, self._units):
@@ -277,7 +303,7 @@ class Draft(Columns):
 
 
 def written(values: np.ndarray, form: Form) -> Any:
-    """Numbers or text, as `Draft.put` takes them, in a column's type."""
+    """Converts numbers or text, see `Draft.put`, to the type of a column."""
     import pandas as pd
 
     if form.kind in ("number", "date"):

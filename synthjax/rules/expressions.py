@@ -1,7 +1,14 @@
-"""Arithmetic over columns: a small tree, its text, its value on rows. Nothing is ever passed to Python's `eval`.
+"""Arithmetic expressions over columns: their tree, their text, and their evaluation, without Python's `eval`.
 
-Dates are seconds since 1970-01-01, so `days(end - start)` is a number of days. A missing value makes the result
-missing, but for `coalesce`, `min` and `max`, which `min(a, b)` skips.
+Dates are seconds since 1970-01-01, so `days(end - start)` is a number of days. If a value is missing, the result is
+missing, except for `coalesce`, `min` and `max`, which ignore missing values.
+
+    >>> import pandas as pd
+    >>> node = Binary("*", Number(2.0), Binary("+", Name("a"), Name("b")))
+    >>> spelt(node), names(node), linear(node)
+    ('2 * (a + b)', ('a', 'b'), ({'a': 2.0, 'b': 2.0}, 0.0))
+    >>> evaluate(node, Columns(pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, None]}))).tolist()
+    [8.0, nan]
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +26,7 @@ OPERATORS: dict[str, Callable] = {
     "%": np.mod,
 }
 _RANK = {"+": 1, "-": 1, "*": 2, "/": 2, "%": 2}
+"""Precedence of operators."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Binary:
-    """Two expressions and one of OPERATORS."""
+    """An operation on two expressions with one of OPERATORS."""
 
     operator: str
     left: "Expression"
@@ -46,7 +54,7 @@ class Binary:
 
 @dataclass(frozen=True)
 class Call:
-    """One of FUNCTIONS and its arguments."""
+    """A call of one of FUNCTIONS."""
 
     function: str
     arguments: tuple["Expression", ...]
@@ -56,7 +64,7 @@ Expression = Number | Name | Binary | Call
 
 
 def _calendar(seconds: np.ndarray, unit: str, of: str) -> np.ndarray:
-    """Units since the start of a larger one: months of the year, days of the month."""
+    """Number of units since the start of a larger unit `of`, such as months since the start of the year, from 0."""
     days = _days(seconds)
     return (days.astype(f"datetime64[{unit}]") - days.astype(f"datetime64[{of}]").astype(f"datetime64[{unit}]")).astype(
         np.float64
@@ -64,11 +72,12 @@ def _calendar(seconds: np.ndarray, unit: str, of: str) -> np.ndarray:
 
 
 def _days(seconds: np.ndarray) -> np.ndarray:
+    """Seconds as datetime64[D]; NaN becomes 1970-01-01."""
     return np.floor(np.where(np.isnan(seconds), 0, seconds) / DAY).astype(np.int64).astype("datetime64[D]")
 
 
 def _week(seconds: np.ndarray) -> np.ndarray:
-    thursday = seconds - _weekday(seconds) * DAY + 3 * DAY  # the week is that of its Thursday (ISO 8601)
+    thursday = seconds - _weekday(seconds) * DAY + 3 * DAY  # a week is in the year of its Thursday (ISO 8601)
     return np.floor(_calendar(thursday, "D", "Y") / 7) + 1
 
 
@@ -131,7 +140,7 @@ FUNCTIONS: dict[str, tuple[Callable, tuple[int, ...], str]] = {
     "max": (lambda *x: _least(np.fmax, x), tuple(range(2, 10)), "the greatest that is there"),
     "coalesce": (lambda x, y: np.where(np.isnan(x), y, x), (2,), "the second where the first is missing"),
 }
-"""Name -> function of (n,) f64 arrays, how many arguments it takes, what it gives."""
+"""Name -> function of (n,) f64 arrays, its possible numbers of arguments, and its description."""
 _KEEPS_MISSING = {"min", "max", "coalesce"}
 
 
@@ -143,7 +152,18 @@ def _least(function: np.ufunc, arrays: tuple) -> np.ndarray:
 
 
 def evaluate(node: Expression, columns: Columns) -> np.ndarray:
-    """(n,) f64; NaN where a value is missing, or where the arithmetic has no result."""
+    """Evaluates an expression for each row.
+
+    Args:
+        node: the expression.
+        columns: must have its columns, as numbers or dates.
+
+    Returns:
+        (n,) f64; NaN if a value is missing, or if the result is not finite.
+
+    Raises:
+        InputError: a column is text.
+    """
     with np.errstate(all="ignore"):
         result = _value(node, columns.numbers, columns.months)
     result = np.broadcast_to(np.asarray(result, np.float64), (len(columns),))
@@ -165,11 +185,20 @@ def _value(
     result = FUNCTIONS[node.function][0](*arguments)
     if node.function in _KEEPS_MISSING:
         return result
-    return np.where(np.isnan(arguments[0]), np.nan, result)  # dates make NaN a day
+    return np.where(np.isnan(arguments[0]), np.nan, result)  # functions of dates convert NaN to 1970-01-01
 
 
 def rounding(node: Expression, columns: Columns, units: dict[str, float]) -> np.ndarray:
-    """(n,) f64: how far the result may be off when every column is rounded to its unit."""
+    """The maximum error of an expression that the rounding of its columns can cause.
+
+    Args:
+        node: the expression.
+        columns: must have its columns.
+        units: column -> unit to which it is rounded.
+
+    Returns:
+        (n,) f64.
+    """
     total = np.zeros(len(columns))
     middle = evaluate(node, columns)
     with np.errstate(all="ignore"):
@@ -183,7 +212,7 @@ def rounding(node: Expression, columns: Columns, units: dict[str, float]) -> np.
 
 
 def names(node: Expression) -> tuple[str, ...]:
-    """The columns of an expression, each once, in order."""
+    """The distinct columns of an expression, in order."""
     return tuple(dict.fromkeys(_names(node)))
 
 
@@ -199,22 +228,22 @@ def _names(node: Expression) -> Iterator[str]:
 
 
 def spelt_number(value: float) -> str:
-    """A number as people write it."""
+    """Writes a number without unnecessary decimals."""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
 
 
 def spelt_name(name: str) -> str:
-    """A column's name as the language takes it: within backticks unless it is a plain word."""
+    """Writes the name of a column in the language of rules: in backticks unless it is a word."""
     plain = name.isidentifier() and name.isascii() and name not in RESERVED
     return name if plain else "`" + name.replace("`", "``") + "`"
 
 
 RESERVED = {"and"}
-"""Words that are no plain names of columns."""
+"""Words that must be in backticks if they are names of columns."""
 
 
 def spelt(node: Expression, rank: int = 0) -> str:
-    """The text of an expression, with no more brackets than it needs."""
+    """Writes an expression without unnecessary brackets; `rank` is the precedence of the surrounding operator."""
     if isinstance(node, Number):
         return spelt_number(node.value)
     if isinstance(node, Name):
@@ -227,7 +256,7 @@ def spelt(node: Expression, rank: int = 0) -> str:
 
 
 def linear(node: Expression) -> tuple[dict[str, float], float] | None:
-    """Coefficients and constant of an expression that is linear in its columns; None if it is not."""
+    """The coefficients by column, and the constant, of a linear expression; None if it is not linear."""
     if isinstance(node, Number):
         return {}, node.value
     if isinstance(node, Name):
@@ -255,7 +284,7 @@ def _scaled(form: tuple[dict[str, float], float], factor: float) -> tuple[dict[s
 
 
 def combination(terms: list[tuple[float, Expression]], constant: float = 0.0) -> Expression:
-    """The sum of coefficients times expressions, positive ones first."""
+    """Makes an expression: the sum of products (coefficient, expression), positive ones first, and a constant."""
     result: Expression | None = None
     for coefficient, term in sorted(terms, key=lambda pair: pair[0] < 0):
         size = abs(coefficient)

@@ -1,4 +1,4 @@
-"""The language of rules, read by hand: a text becomes a `Rule`, or an error that names the place.
+"""Parser for the language of rules. Errors name the position in the text.
 
     total = fare + tip                       charge = 0.17 * minutes           depth ~= 200 * z / (x + y)
     start <= end                             0 <= age_at_entry <= age          weekday = weekday(start)
@@ -8,7 +8,7 @@
     year < 1954 => missing(sf)               weekday(day) <= 4             day <= monthdays(month)
     lsize = log(size)                        quota = goals / shots         person -> sex
 
-A column is a plain word, or stands within backticks: `unit price`. Text stands within quotes.
+Names of columns are words, or in backticks: `unit price`. Text is in quotes.
 """
 
 import re
@@ -26,29 +26,34 @@ _TOKENS = re.compile(
 )
 _COMPARISONS = ("=", "==", "!=", "<", "<=", ">", ">=", "~=")
 _TURNED = {">": "<", ">=": "<=", "<": ">", "<=": ">="}
+"""The operators for exchanged sides."""
 _LONGEST, _DEEPEST, _LARGEST = 10_000, 50, 1e300
+"""Maximum number of characters, depth of brackets, and number."""
 
 
 class _Text(NamedTuple):
-    """A quoted text within a comparison."""
+    """A quoted text in a comparison."""
 
     value: str
 
 
 class _Comparison(NamedTuple):
+    """Terms with operators between them, as written."""
+
     terms: list[Expression | _Text]
     operators: list[str]
     place: int
+    """Position in the text, from 0."""
 
 
 def parse(text: str) -> Rule:
-    """A rule from its text.
+    """Parses a rule.
 
     Args:
-        text: one rule, see above.
+        text: one rule, see the module's docstring.
 
     Raises:
-        InputError: the text is not of the language; the place is named, counted from 1.
+        InputError: the text is not a rule. The message has the position, counted from 1.
 
     >>> parse("total = fare + `tip (card)`").names
     ('total', 'fare', 'tip (card)')
@@ -64,7 +69,7 @@ def parse(text: str) -> Rule:
 
 
 def parse_expression(text: str) -> Expression:
-    """Arithmetic by itself, `fare + tip`; errors as in `parse`."""
+    """Parses an expression, such as `fare + tip`; errors are those of `parse`."""
     parser = _Parser(text)
     found = parser.sum()
     parser.finish()
@@ -72,7 +77,7 @@ def parse_expression(text: str) -> Expression:
 
 
 def parse_predicate(text: str) -> Predicate:
-    """A condition by itself, `pay == 'cash'`; errors as in `parse`."""
+    """Parses a condition, such as `pay == 'cash'`; errors are those of `parse`."""
     parser = _Parser(text)
     found = parser.predicate(parser.predicate_or_comparison())
     parser.finish()
@@ -80,7 +85,10 @@ def parse_predicate(text: str) -> Predicate:
 
 
 class _Parser:
+    """A recursive descent parser: each method reads a part of the text from token `at` on."""
+
     def __init__(self, text: str):
+        """Divides the text into tokens (kind, value, position)."""
         self.text, self.at, self.depth = text, 0, 0
         self.tokens: list[tuple[str, str, int]] = []
         if len(text) > _LONGEST:
@@ -99,6 +107,7 @@ class _Parser:
         self.tokens.append(("end", "", len(text)))
 
     def fault(self, what: str, place: int | None = None) -> InputError:
+        """The error at a position; None: at the next token."""
         place = self.tokens[self.at][2] if place is None else place
         shown = self.text if len(self.text) <= 200 else f"{self.text[:200]}..."
         return InputError(f"rule {shown!r}: place {place + 1}: {what}")
@@ -106,21 +115,24 @@ class _Parser:
     # --- tokens
 
     def is_sign(self, *signs: str) -> bool:
+        """Whether the next token is one of these signs."""
         kind, value, _ = self.tokens[self.at]
         return kind == "sign" and value in signs
 
     def take(self, *signs: str) -> str:
-        """The next token if it is one of these signs, else an error."""
+        """Reads the next token, which must be one of these signs."""
         if not self.is_sign(*signs):
             raise self.fault(f"{self.next()} where {' or '.join(signs)} is expected")
         self.at += 1
         return self.tokens[self.at - 1][1]
 
     def next(self) -> str:
+        """The next token, for messages."""
         kind, value, _ = self.tokens[self.at]
         return "the end" if kind == "end" else repr(value)
 
     def is_call(self, word: str) -> bool:
+        """Whether the next tokens are `word(`."""
         kind, value, _ = self.tokens[self.at]
         return kind == "word" and value == word and self.tokens[self.at + 1][:2] == ("sign", "(")
 
@@ -208,7 +220,7 @@ class _Parser:
         return _Comparison(terms, operators, place)
 
     def predicate(self, part: Predicate | _Comparison) -> Predicate:
-        """What a condition may be: one column beside a value."""
+        """Converts a comparison to a condition, which must be about one column and a value."""
         claim = _simple(self.claim(part))
         if isinstance(claim, Rule):
             place = part.place if isinstance(part, _Comparison) else 0
@@ -216,6 +228,7 @@ class _Parser:
         return claim
 
     def claim(self, part: Predicate | _Comparison) -> Predicate | Equation | Order:
+        """Converts a comparison to a claim."""
         if not isinstance(part, _Comparison):
             return part
         terms, operators, place = part
@@ -239,6 +252,7 @@ class _Parser:
         return Equation(left.name, right, operator == "~=")
 
     def chain(self, part: _Comparison) -> Order | Compare:
+        """Converts a comparison with `<`, `<=`, `>` or `>=`."""
         terms, operators, place = part
         if any(isinstance(term, _Text) for term in terms):
             if len(terms) == 2 and isinstance(terms[0], Name) and isinstance(terms[1], _Text):
@@ -325,7 +339,7 @@ class _Parser:
 
 
 def _simple(claim: Predicate | Equation | Order) -> Predicate | Equation | Order:
-    """An order of one column and one number as what is said of a cell."""
+    """Converts an order of one column and one number to a `Compare`."""
     if isinstance(claim, Order) and len(claim.terms) == 2:
         (low, high), operator = claim.terms, claim.operators[0]
         if isinstance(low, Name) and isinstance(high, Number):

@@ -1,19 +1,21 @@
-"""`plan`: which columns a model has to learn so that the others, and every rule, follow from them.
+"""Plans: a `Plan` replaces the columns of a table by free columns, from which all columns are computed.
 
     plan = rules.plan(found, train)
-    free = plan.encode(frame)      # what the model sees: gaps instead of ends, rests instead of sums
-    frame = plan.decode(free)      # all columns again; every rule holds that `plan.left` does not name
+    free = plan.encode(frame)      # free columns, which a model learns
+    frame = plan.decode(free)      # all columns; rows keep all rules except those in `plan.left`
 
-    equation      its column is left out and computed; where it holds nearly, or within rounding, the rest is learnt
-    determined    looked up in a table of what `min_count` rows share; the model sees the values that are not in it; of
-                  keys that few rows have, the first row says what the others have
-    order         the gap is learnt instead of the greater one, so chains become gaps
-    condition     the column is corrected where the condition is met
-    combinations  one column says which of them it is
-    grid          the number is moved onto it
+The free columns depend on the rules:
 
-`decode(encode(frame))` is `frame` wherever its rows keep the rules. Rules that cannot be kept together are found by
-decoding shuffled rows, and named in `plan.left`; `plan.keeps` says which rows keep all of them.
+    equation      the target is computed. If some rows break the rule, or if it is `~=`, the difference is a free column
+    determined    the target is looked up in a table of values that `min_count` rows share. Values that are not in the
+                  table are in a free column. Rows with the same keys have the target of the first such row
+    order         the difference of two terms is a free column, in place of the larger one
+    condition     the column is corrected in rows that meet the condition
+    combinations  a single free column has the combination of several columns
+    grid          the number is rounded to the grid
+
+`decode(encode(frame))` is equal to `frame` in rows that keep the rules. Some rules cannot be kept at the same time.
+They are found by decoding shuffled rows, and are in `plan.left`. `plan.keeps` tests which rows keep all rules.
 """
 
 import math
@@ -34,32 +36,35 @@ from synthjax.rules.steps import Base, Computed, Joint, Looked, Step
 if TYPE_CHECKING:
     import pandas as pd
 
-_TRIED = 2000  # rows that a plan is tried on
+_TRIED = 2000  # number of shuffled rows with which a plan is tested
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the columns of a table follow from the free ones."""
+    """Computes the columns of a table from free columns."""
 
     names: tuple[str, ...]
     """All columns, in the order of the table."""
     steps: tuple[Step, ...]
-    """In the order in which they decode."""
+    """In the order of decoding."""
     rules: tuple[Rule, ...] = ()
-    """Those that every row has to keep."""
+    """The rules that all rows must keep."""
     left: tuple[Rule, ...] = ()
-    """Those of them that decoding alone does not keep."""
+    """The rules in `rules` that decoded rows may break."""
 
     @property
     def computed(self) -> tuple[str, ...]:
-        """Columns that the model does not see as they are."""
+        """The columns that are not free columns."""
         return tuple(name for name in self.names if name in self._bases())
 
     def encode(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows that a model sees.
+        """Computes the free columns.
 
         Args:
             frame: rows with all columns of the plan.
+
+        Returns:
+            The free columns, with the index of `frame`.
 
         Raises:
             InputError: a column is missing.
@@ -79,10 +84,13 @@ class Plan:
         return pd.DataFrame(free)
 
     def decode(self, free: "pd.DataFrame") -> "pd.DataFrame":
-        """Rows with all columns, from those that a model has drawn.
+        """Computes all columns from the free ones.
 
         Args:
-            free: the columns that `encode` gives, with any values.
+            free: the free columns, with any values.
+
+        Returns:
+            All columns, in the order of the table.
 
         Raises:
             InputError: a column is missing.
@@ -98,7 +106,7 @@ class Plan:
         return pd.DataFrame({name: draft.series(name) for name in self.names})
 
     def keeps(self, frame: "pd.DataFrame") -> np.ndarray:
-        """(n,) bool: whether each row keeps every rule of `rules`."""
+        """Whether each row keeps all of `rules`: (n,) bool."""
         columns, kept = Columns.of(frame), np.ones(len(frame), bool)
         for rule in self.rules:
             kept &= rule.holds(columns)
@@ -109,7 +117,7 @@ class Plan:
 
 
 def _extra(step: Step) -> list[str]:
-    """The model's columns that a step brings."""
+    """The free columns that a step adds."""
     if isinstance(step, Computed):
         return [name for name in (step.rest, step.other) if name]
     if isinstance(step, Looked):
@@ -118,6 +126,7 @@ def _extra(step: Step) -> list[str]:
 
 
 def _check(columns: Columns, names: Iterable[str], what: str) -> None:
+    """Raises InputError if a column is missing."""
     for name in names:
         if name not in columns:
             raise InputError(f"{what}: column {name!r} is missing; there are {', '.join(columns.names[:12])}")
@@ -126,14 +135,17 @@ def _check(columns: Columns, names: Iterable[str], what: str) -> None:
 def plan(
     rules: Sequence[Rule], frame: "pd.DataFrame", *, keep: Iterable[str] = (), min_count: int = MIN_COUNT, seed: int = 0
 ) -> Plan:
-    """Splits the columns of a table into free ones, which a model learns, and those that rules give.
+    """Makes a plan so that decoded rows keep rules.
 
     Args:
-        rules: from `find` or `parse`. Those that name other columns are ignored.
-        frame: training rows, which tables, rests and units are measured on.
-        keep: columns that stay as they are: the target of a conditional model, say.
-        min_count: tables hold what so many rows share.
-        seed: of the rows that the plan is tried on.
+        rules: from `find` or `parse`. Rules with columns that `frame` does not have are ignored.
+        frame: training rows, to which rules, tables and units are fitted.
+        keep: columns that are not replaced, such as the target of a conditional model.
+        min_count: minimum number of rows that share each stored value.
+        seed: of the shuffled rows with which the plan is tested.
+
+    Returns:
+        The plan. If orders imply some of the conditions, this is the better one of the plans with and without these.
 
     >>> import pandas as pd
     >>> from synthjax.rules import parse
@@ -167,12 +179,12 @@ def plan(
 
 
 def _fitted(rule: Rule, columns: Columns, min_count: int) -> Rule:
-    """A rule that a person gave, with what it needs of the rows; one that was found has that."""
+    """Fits a rule that the user gave; rules from `find` are already fitted."""
     return rule.fit(columns, min_count) if rule.evidence is None else rule
 
 
 def _below(rules: list[Rule], columns: Columns) -> set[tuple[str, str]]:
-    """Pairs of columns from 0 on, the first of which an exact order says to be no greater than the second."""
+    """Pairs (low, high) of columns for which an exact order implies low <= high, and low has no negative numbers."""
     found: set[tuple[str, str]] = set()
     for rule in rules:
         if isinstance(rule, Order) and rule.exact:
@@ -184,21 +196,26 @@ def _below(rules: list[Rule], columns: Columns) -> set[tuple[str, str]]:
 
 
 def _zero_below(rule: When, below: set[tuple[str, str]]) -> bool:
-    """Whether an order keeps `high == 0 => low == 0`."""
+    """Whether an order implies a rule of the form `high == 0 => low == 0`."""
     parts = [*rule.conditions, rule.claim]
     zeros = [part.name for part in parts if isinstance(part, Compare) and part.operator == "==" and part.value == 0]
     return len(parts) == len(zeros) == 2 and (zeros[1], zeros[0]) in below
 
 
 def _in_order(rules: list[Rule]) -> list[Rule]:
+    """Rules in the order in which they are added to a plan: by kind, and exact ones first."""
     kinds = ("Equation", "Determined", "Seen", "Together", "When", "Order", "Unique")
     return sorted(rules, key=lambda rule: (kinds.index(type(rule).__name__), not rule.exact))
 
 
 def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[float, tuple[Rule, ...]]:
-    """Share of rows that break a rule, and the rules that they break: every free column drawn by itself.
+    """Tests a plan with free columns that are drawn independently.
 
-    Half of the rows have values of the table; in the others numbers are drawn within their bounds as well.
+    Half of the rows have values of the table. In the other rows, half of the numbers are drawn uniformly within their
+    bounds.
+
+    Returns:
+        The fraction of rows that break a rule, and the rules that they break.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What can be said of one cell: it is equal to, above or below a value, missing, or a multiple of a step."""
+"""Conditions on a single column: comparisons with a value, missing values, and multiples of a step."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,10 +21,17 @@ COMPARISONS = {
 
 @dataclass(frozen=True)
 class Compare:
-    """A column beside a value: `tip == 0`, `plan == 'basic'`, `start >= '2020-01-31'`. Not so of a missing value."""
+    """A comparison: `tip == 0`, `plan == 'basic'`, `start >= '2020-01-31'`. Missing values do not meet it.
+
+    >>> import pandas as pd
+    >>> Compare("tip", ">", 1.0).test(Columns(pd.DataFrame({"tip": [0.0, 2.0, None]}))).tolist()
+    [False, True, False]
+    """
 
     name: str
+    """Name of the column."""
     operator: str
+    """One of COMPARISONS."""
     value: float | str
 
     @property
@@ -33,7 +40,7 @@ class Compare:
         return f"{spelt_name(self.name)} {self.operator} {spelt_value(self.value)}"
 
     def test(self, columns: Columns) -> np.ndarray:
-        """(n,) bool."""
+        """Whether each row meets the condition, (n,) bool; InputError if the value does not fit the column."""
         compare, kind = COMPARISONS[self.operator], columns.kind(self.name)
         if kind in ("number", "date"):
             numbers = columns.numbers(self.name)
@@ -48,7 +55,7 @@ class Compare:
         return np.append(fits, False)[codes]
 
     def number(self, kind: str) -> float:
-        """The value beside a column of numbers or dates."""
+        """The value as a number, dates in seconds, for a column of kind `kind`; InputError if it is not a number."""
         if not isinstance(self.value, str):
             return self.value
         try:
@@ -62,7 +69,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Missing:
-    """`missing(arrival)`: the cell is empty."""
+    """`missing(arrival)`: the value is missing."""
 
     name: str
 
@@ -72,13 +79,13 @@ class Missing:
         return f"missing({spelt_name(self.name)})"
 
     def test(self, columns: Columns) -> np.ndarray:
-        """(n,) bool."""
+        """Whether each row meets the condition, (n,) bool."""
         return columns.missing(self.name)
 
 
 @dataclass(frozen=True)
 class Multiple:
-    """`fare % 0.5 = 0`: a number on a grid of this step, moved by `offset`."""
+    """`fare % 0.5 = 0`: a number is a multiple of `step` plus `offset`. Missing values do not meet it."""
 
     name: str
     step: float
@@ -90,13 +97,13 @@ class Multiple:
         return f"{spelt_name(self.name)} % {spelt_number(self.step)} = {spelt_number(self.offset)}"
 
     def test(self, columns: Columns) -> np.ndarray:
-        """(n,) bool."""
+        """Whether each row meets the condition, (n,) bool."""
         numbers = columns.numbers(self.name)
         steps = (numbers - self.offset) / self.step
         return np.abs(steps - np.rint(steps)) <= 1e-6
 
     def snapped(self, numbers: np.ndarray, up: bool = False) -> np.ndarray:
-        """The multiples nearest to numbers (n,), or the least that are not below them."""
+        """Rounds numbers (n,) to multiples: to the nearest ones, or if `up`, to the smallest ones not below."""
         steps = (numbers - self.offset) / self.step
         steps = np.ceil(steps - 1e-6) if up else np.rint(steps)
         size = round(1 / self.step) if self.step < 1 and abs(1 / self.step - round(1 / self.step)) < 1e-9 else 0
@@ -107,13 +114,14 @@ Predicate = Compare | Missing | Multiple
 
 
 def spelt_value(value: float | str) -> str:
-    """A value as the language takes it."""
+    """A value in the language of rules."""
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
     return spelt_number(value)
 
 
 def _float(text: object) -> float:
+    """The number in a text; NaN if it is none."""
     try:
         return float(str(text))
     except ValueError:

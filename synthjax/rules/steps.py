@@ -1,8 +1,7 @@
-"""What a `Plan` does with a column: each step takes one from the rows that a model sees, or corrects it afterwards.
+"""Steps of a `Plan`. Each step replaces columns by free columns, or corrects a column after decoding.
 
-`encode` sees whole rows and says what stands for a column in the model's rows; `decode` writes the step's columns once
-those that they depend on are there. `Masked`, `Bounded` and `Shared` only correct: the model sees their columns as they
-are.
+`encode` computes the free columns of a step from complete rows. `decode` writes the columns of the step, after all
+columns on which they depend. `Masked`, `Bounded` and `Shared` only correct columns, which are free columns themselves.
 """
 
 import math
@@ -19,40 +18,41 @@ from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
 from synthjax.rules.tables import RARE, Cell, Table, cells, repeated
 
 Free = dict[str, Any]
-"""The model's columns by name."""
+"""Free columns: name -> values."""
 
 
 @dataclass(frozen=True)
 class Computed:
-    """A number that an expression gives, but for a rest: of an equation (0, mostly), or the gap of an order (>= 0)."""
+    """A number computed by an expression, plus a difference: of an equation (usually 0) or of an order (at least 0)."""
 
     target: str
     value: Expression
     form: Form
     rest: str | None = None
-    """The model's column for the rest; None: there is none in any row."""
+    """The free column with the difference; None if it is 0 in all rows."""
     other: str | None = None
-    """The model's column for the number where the expression has no value; None: missing there."""
+    """The free column with the target for rows in which the expression has no value; None: it is missing in them."""
     low: float = 0.0
-    """Least and greatest rest."""
+    """Minimum of the difference."""
     high: float = 0.0
+    """Maximum of the difference."""
     scale: float = 1.0
-    """Of the rest: seconds in its unit where the column is a date; below 0 where it is taken away."""
+    """Unit of the free column: seconds if the target is a date, otherwise 1; negative if it is subtracted."""
     loose: Equation | None = None
-    """The rule that says row by row how great a rest may be."""
+    """The rule that limits the difference in each row."""
 
     @property
     def inputs(self) -> set[str]:
-        """Columns that have to be decoded before."""
+        """The columns that must be decoded before."""
         return set(expressions.names(self.value))
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Columns that it writes."""
+        """The columns that the step writes."""
         return (self.target,)
 
     def encode(self, columns: Columns) -> Free:
-        """The model's columns in place of the targets."""
+        """Computes the free columns that replace the targets."""
         actual, base = columns.numbers(self.target), self.form.rounded(evaluate(self.value, columns))
         free: Free = {}
         if self.rest:
@@ -84,7 +84,7 @@ class Computed:
 
 
 def _plain(numbers: np.ndarray) -> np.ndarray:
-    """Whole numbers as i64, where all are."""
+    """Converts numbers to i64 if all are integers."""
     whole = (
         not np.isnan(numbers).any() and np.all(numbers == np.rint(numbers)) and np.abs(numbers).max(initial=0) < 2**52
     )
@@ -93,20 +93,20 @@ def _plain(numbers: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Looked:
-    """A value that others determine, from a table; the model's column `rest` holds it where the table does not."""
+    """A value that keys determine: it is looked up in a table, or is in a free column if the table has no value."""
 
     target: str
     keys: tuple[str, ...]
     table: Table
     form: Form
     rest: str | None = None
-    """None: the table has all keys. The target's own name: the model sees the column as it is."""
+    """The free column; None if the table has all keys. It may be the target itself."""
     near: bool = False
-    """Whether the rest goes before the table."""
+    """Whether values of the free column replace those of the table."""
     back: frozenset[Cell] = frozenset()
-    """Values that belong to keys of the table only."""
+    """Values that only rows with keys of the table may have."""
     fill: Cell = None
-    """What stands where there is neither; None: missing."""
+    """The value if neither the table nor the free column has one; None: missing."""
 
     @property
     def inputs(self) -> set[str]:  # noqa: D102
@@ -139,14 +139,14 @@ class Looked:
                 values = np.where(known & ~(present & self.near), values, rest)
         if self.fill is not None:
             values = np.where([value is None for value in values], np.array([self.fill], object), values)
-        if not self.near:  # one value to all rows with keys that the table does not have
+        if not self.near:  # rows with the same keys have the same value, if the table has none
             values = np.array(values, object)
             rows, head = repeated(draft, self.keys, ~known & np.array([value is not None for value in values], bool))
             values[rows] = values[head]
         draft.put(self.target, _array(values, self.form), self.form)
 
     def find(self, columns: Columns) -> tuple[np.ndarray, np.ndarray]:
-        """The table's values (n,) object, and (n,) bool: whether it has the keys."""
+        """The values of the table, (n,) object; whether it has the keys of each row, (n,) bool."""
         group, first = joint([columns.codes(key)[0] for key in self.keys])
         table, absent = dict(self.table), object()
         found = [table.get(key, absent) for key in cells(columns, self.keys, first)]
@@ -156,11 +156,12 @@ class Looked:
 
 
 def _nothing(n: int) -> np.ndarray:
+    """(n,) missing values."""
     return np.full(n, None, object)
 
 
 def _cells(columns: Columns, name: str) -> np.ndarray:
-    """(n,) object: text or float; None where missing."""
+    """The values of a column: (n,) object, text or float; None for missing values."""
     codes, levels = columns.codes(name)
     own = np.array([*(level if isinstance(level, str) else float(level) for level in levels), None], object)
     return own[codes]
@@ -171,6 +172,7 @@ def _differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _array(values: np.ndarray, form: Form) -> np.ndarray:
+    """Converts values (n,) object for `Draft.put`: numbers to f64, with NaN for None."""
     if form.kind == "text":
         return values
     return np.array([np.nan if value is None else value for value in values], np.float64)
@@ -178,13 +180,14 @@ def _array(values: np.ndarray, form: Form) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Joint:
-    """Columns of which only some combinations occur, as one: the model's column `name` says which combination it is."""
+    """Columns of which only some combinations occur. They are replaced by one free column with the combination."""
 
     columns: tuple[str, ...]
     table: tuple[tuple[Cell, ...], ...]
-    """By falling count."""
+    """The combinations, in descending order of frequency."""
     forms: tuple[Form, ...]
     name: str
+    """Name of the free column."""
 
     @property
     def inputs(self) -> set[str]:  # noqa: D102
@@ -195,7 +198,7 @@ class Joint:
         return self.columns
 
     def texts(self) -> list[str]:
-        """What each combination is called: its values, with a number where two are alike."""
+        """The text of each combination in the free column: its values, with a number if the text is not unique."""
         seen: dict[str, int] = {}
         texts = []
         for values in self.table:
@@ -217,7 +220,7 @@ class Joint:
         return {self.name: texts[own[group]] if len(own) else _nothing(0)}
 
     def _nearest(self, key: tuple[Cell, ...]) -> int:
-        """The combination that shares most values; of these the most frequent one."""
+        """The number of the combination with the most values in common; of several, the most frequent one."""
         return int(np.argmax([sum(a == b for a, b in zip(key, other, strict=True)) for other in self.table]))
 
     def decode(self, draft: Draft) -> None:  # noqa: D102
@@ -231,15 +234,15 @@ class Joint:
 
 @dataclass(frozen=True)
 class Masked:
-    """A column that is corrected where a condition is met and the claim is not; the model sees it as it is."""
+    """Corrects a column in rows that meet all conditions, but not the claim."""
 
     conditions: tuple[Predicate, ...]
     claim: Predicate
     form: Form
     fill: Cell = None
-    """A value that meets a claim that leaves a choice."""
+    """The corrected value, if the claim does not determine it."""
     unless: bool = False
-    """Corrected where the conditions are not all met and the claim is, by `fill`."""
+    """If True, rows are corrected that do not meet all conditions, but meet the claim."""
 
     @property
     def inputs(self) -> set[str]:  # noqa: D102
@@ -268,6 +271,7 @@ class Masked:
         draft.put(name, values, self.form)
 
     def _value(self) -> Cell:
+        """The corrected value; None: missing."""
         if self.unless or (isinstance(self.claim, Compare) and self.claim.operator != "=="):
             return self.fill
         if not isinstance(self.claim, Compare):
@@ -280,13 +284,13 @@ class Masked:
 
 @dataclass(frozen=True)
 class Shared:
-    """A column that has one value in all rows of a key, mostly that of the first; the model sees it as it is."""
+    """Corrects a column so that rows with the same keys have the same value: that of the table, or of the first row."""
 
     keys: tuple[str, ...]
     target: str
     form: Form
     table: Table = ()
-    """The value of keys that `min_count` training rows have."""
+    """The values of keys that `min_count` training rows share."""
 
     @property
     def inputs(self) -> set[str]:  # noqa: D102
@@ -307,7 +311,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Bounded:
-    """A number that is moved to where an order needs it; the model sees it as it is."""
+    """Corrects a number to the nearest one within bounds, so that it keeps an order."""
 
     target: str
     form: Form
@@ -337,7 +341,7 @@ class Bounded:
         draft.put(self.target, values, self.form)
 
     def _up(self, bound: np.ndarray) -> np.ndarray:
-        """The least numbers of the column's form that are not below."""
+        """The smallest numbers with the precision of the column that are not below `bound` (n,)."""
         near = self.form.rounded(bound)
         return np.where(near < bound - 1e-12 * np.abs(bound), self.form.rounded(near + self.form.unit), near)
 
@@ -347,7 +351,18 @@ Step = Base | Masked | Bounded | Shared
 
 
 def typical(columns: Columns, name: str, rows: np.ndarray, min_count: int) -> Cell:
-    """A value of these rows that may be given away: one that `min_count` share, else a mean of so many; or None."""
+    """A typical value of rows that is not private.
+
+    Args:
+        columns: training rows.
+        name: of the column.
+        rows: (n,) bool, the rows.
+        min_count: minimum number of rows that share the value.
+
+    Returns:
+        The most frequent value if `min_count` rows share it; otherwise RARE for text, or the mean of the `min_count`
+        numbers around the median. None if there are too few numbers, or no values.
+    """
     codes, levels = columns.codes(name)
     own = codes[rows & (codes >= 0)]
     if not len(own):

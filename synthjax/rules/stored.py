@@ -1,4 +1,4 @@
-"""Plans as plain values for JSON, and back."""
+"""Conversion of plans to plain values for JSON, and back."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ _TABLES = ("table", "back")
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
-    """Plain values of a plan; `from_dict` is the way back. The evidence of its rules is left out."""
+    """Converts a plan to plain values, without the evidence of its rules; see `from_dict`."""
     rules = [_rule(rule) for rule in plan.rules]
     left = [plan.rules.index(rule) for rule in plan.left]
     steps_ = [{"step": type(step).__name__, **_fields(step)} for step in plan.steps]
@@ -26,10 +26,10 @@ def to_dict(plan: Plan) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> Plan:
-    """The plan that `to_dict` wrote.
+    """Makes a plan from the values of `to_dict`.
 
     Raises:
-        InputError: a text in it is not of the language of rules.
+        InputError: a text is not in the language of rules.
     """
     rules = tuple(_read_rule(rule) for rule in values["rules"])
     steps_ = tuple(_read_step(step) for step in values["steps"])
@@ -41,6 +41,7 @@ def _fields(step: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    """The value of a field of a step or rule; objects become a dict with one entry, their kind."""
     if isinstance(value, get_args(Expression)):
         return {"expression": spelt(value)}
     if isinstance(value, get_args(Predicate)):
@@ -57,6 +58,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read(value: Any) -> Any:
+    """The inverse of `_plain`."""
     if isinstance(value, list):
         return tuple(map(_read, value))
     if not isinstance(value, dict):
@@ -78,6 +80,7 @@ def _read_step(values: Mapping[str, Any]) -> steps.Step:
 
 
 def _rule(rule: Rule) -> dict[str, Any]:
+    """The text of a rule, with its tables and units."""
     values: dict[str, Any] = {"text": rule.text}
     values |= {name: _plain(getattr(rule, name)) for name in _TABLES if getattr(rule, name, None) is not None}
     claim = getattr(rule, "claim", rule)
@@ -87,6 +90,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _read_rule(values: Mapping[str, Any]) -> Rule:
+    """The inverse of `_rule`."""
     rule = parse(values["text"])
     tables = {name: _read(values[name]) for name in _TABLES if name in values}
     if "units" in values:

@@ -1,24 +1,25 @@
-"""Values of rows as plain Python, and tables from keys to values."""
+"""Values of rows as Python objects, and tables that map keys to values."""
 
 import numpy as np
 
 from synthjax.rules.columns import Columns, joint
 
 RARE = "(rare)"
-"""Text in place of a value that may not be given away."""
+"""Replacement for text that too few rows share."""
 
 Cell = float | str | None
+"""A number, a date in seconds, or text; None: missing."""
 Table = tuple[tuple[tuple[Cell, ...], Cell], ...]
-"""Keys and the value that goes with them."""
+"""Pairs of keys and a value."""
 
 
 def cell(value: object) -> Cell:
-    """A value of `Columns.codes` as plain Python; of a code -1 the caller makes None."""
+    """Converts a level of `Columns.codes` to a `Cell`."""
     return value if isinstance(value, str) else float(value)  # type: ignore[arg-type]
 
 
 def cells(columns: Columns, names: tuple[str, ...], rows: np.ndarray) -> list[tuple[Cell, ...]]:
-    """The values of some rows."""
+    """The values of some rows, a tuple of the named columns per row; `rows` (m,) are row numbers."""
     parts = []
     for name in names:
         codes, levels = columns.codes(name)
@@ -28,7 +29,7 @@ def cells(columns: Columns, names: tuple[str, ...], rows: np.ndarray) -> list[tu
 
 
 def most_frequent(columns: Columns, keys: tuple[str, ...], target: str, min_count: int) -> Table:
-    """The most frequent value of each combination of keys, where `min_count` rows hold both."""
+    """Makes a table of the most frequent target of each combination of keys, if `min_count` rows share both."""
     codes, levels = columns.codes(target)
     full = (codes >= 0) & np.all([columns.codes(key)[0] >= 0 for key in keys], axis=0)
     rows = np.flatnonzero(full)
@@ -48,9 +49,13 @@ def most_frequent(columns: Columns, keys: tuple[str, ...], target: str, min_coun
 
 
 def looked_up(columns: Columns, keys: tuple[str, ...], target: str, table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) bool: rows with a target that something is expected of, and whether they have it.
+    """Compares targets with a table.
 
-    Expected is the table's value; of keys that it does not have, the value of the first of the rows at hand with them.
+    The expected target of a row is that of the table. If the table does not have the row's keys, it is that of the
+    first row with these keys.
+
+    Returns:
+        (n,) bool: whether each row has a target and an expected one; (n,) bool: whether they are equal.
     """
     codes, levels = columns.codes(target)
     place: dict[object, int] = {cell(level): code for code, level in enumerate(levels)}
@@ -66,7 +71,16 @@ def looked_up(columns: Columns, keys: tuple[str, ...], target: str, table: Table
 
 
 def repeated(columns: Columns, keys: tuple[str, ...], rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of these rows (n,) bool, those whose keys an earlier one has, and the first that has them; both (m,) i64."""
+    """Finds repeated keys.
+
+    Args:
+        columns: with the keys.
+        keys: names of columns.
+        rows: (n,) bool, the rows to search. Rows with a key RARE are ignored.
+
+    Returns:
+        (m,) i64 rows whose keys an earlier row has; (m,) i64 the first row with the same keys.
+    """
     parts = []
     for key in keys:
         codes, levels = columns.codes(key)
