@@ -79,8 +79,10 @@ def choose(field: Field, target: str | None, preset: str) -> str:
     Raises:
         InputError: the column's own encoding does not fit its kind.
 
-    >>> choose(Field("age", "integer", rows=9), None, "mode"), choose(Field("sex", "categorical", rows=9), None, "mode")
-    ('mode', 'onehot')
+    >>> choose(Field("age", "integer", rows=9), None, "mode")
+    'mode'
+    >>> choose(Field("sex", "categorical", rows=9), None, "mode")
+    'onehot'
     """
     if field.kind not in (*NUMERIC, *DISCRETE):
         return ""

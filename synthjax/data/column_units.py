@@ -268,6 +268,8 @@ def significant(numbers: np.ndarray, figures: int) -> np.ndarray:
 
     >>> significant(np.array([0.012345, 98765.0]), 2).tolist()
     [0.012, 99000.0]
+    >>> significant(np.array([0.1 + 0.2]), 17).tolist()
+    [0.30000000000000004]
     """
     if figures > 15:
         return numbers

@@ -10,8 +10,10 @@ of one column, numbers are drawn uniformly between its minimum and maximum. A ru
       tried rules (Bonferroni). The binomial tail is bounded by exp(-n KL(rate, chance)) (Chernoff). If the tail of the
       training rows is below its limit, the limit for unseen rows is raised by the same factor, up to 0.05.
 
-    >>> log_tail(hits=10, n=10, chance=0.5) == 10 * math.log(0.5)
-    True
+    >>> math.exp(log_tail(hits=3, n=3, chance=0.5))
+    0.125
+    >>> log_tail(hits=1, n=3, chance=0.5)
+    0.0
 """
 
 import dataclasses

@@ -1,1 +1,1 @@
-"""Candidates for rules, each kind in a module; `synthjax.rules.finding` confirms them."""
+"""Search for candidate rules, one module for each kind; `synthjax.rules.finding` tests the candidates."""

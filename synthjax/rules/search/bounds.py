@@ -1,7 +1,7 @@
 """Bounds under a condition: `kind == 'child' => age <= 12`, `study == 'first' => day <= '2008-06-01'`.
 
-A bound is told where many rows of the table are beyond it and the rows of the condition come up to it as if they were
-cut off there: the greatest of some numbers is no bound by itself.
+The maximum of some numbers is not necessarily a bound. It is a candidate if many other rows of the table are beyond it,
+and many rows that meet the condition are close to it.
 """
 
 from collections.abc import Iterable
@@ -13,17 +13,22 @@ from synthjax.rules.predicates import Compare
 from synthjax.rules.search.sample import Sample, tied
 from synthjax.rules.search.thresholds import cut
 
-_LEVELS = 12  # of a column of conditions
-_LEAST_ROWS = 20
-_BEYOND = 0.2  # share of all rows, at least
-_NEAR = 0.05  # of the range
-_DENSE = 0.5  # rows near the bound over those of an even spread
-_ON = 5  # rows near the bound, at least
-_TRIED = 2000  # pairs of columns, at most
+_LEVELS = 12  # maximum number of levels of a column in conditions
+_LEAST_ROWS = 20  # minimum number of rows that meet a condition
+_BEYOND = 0.2  # minimum fraction of all rows that are beyond the bound
+_NEAR = 0.05  # rows are close to the bound within this fraction of their range
+_DENSE = 0.5  # minimum number of close rows, relative to a uniform distribution
+_ON = 5  # minimum number of close rows
+_TRIED = 2000  # maximum number of pairs of columns
 
 
 def rules(sample: Sample, known: Iterable[Rule]) -> list[When]:
-    """Bounds of numbers and dates by the values of columns that have few, where no known rule ties the two."""
+    """Bounds of numbers and dates under conditions on columns with few levels.
+
+    Args:
+        sample: the rows.
+        known: rules; pairs of columns that they relate are not searched.
+    """
     together = tied(known)
     small = [name for name, size in zip(sample.kinds, sample.levels, strict=True) if size <= _LEVELS]
     numbers = [name for name in sample.numeric if name not in small]
@@ -44,6 +49,7 @@ def rules(sample: Sample, known: Iterable[Rule]) -> list[When]:
 
 
 def _bounds(condition: Compare, rows: np.ndarray, name: str, sample: Sample) -> list[When]:
+    """The bounds of a column in the rows (n,) bool that meet a condition."""
     numbers = sample.columns.numbers(name)
     own, every = numbers[rows & ~np.isnan(numbers)], numbers[~np.isnan(numbers)]
     if len(own) < _LEAST_ROWS or own.min() == own.max():

@@ -1,7 +1,8 @@
-"""What holds under a condition: `pay == 'cash' => tip == 0`, `missing(end) <=> missing(delay)`.
+"""Implications and equivalences of conditions: `pay == 'cash' => tip == 0`, `missing(end) <=> missing(delay)`.
 
-Each value that many rows share, each missing value and each sign is an atom: one bit a row. The products of all pairs
-of atoms, one matrix product, say which implies which.
+The conditions are called atoms: that a column has a value that many rows share, that it is missing, or that it is
+positive or negative. A matrix product counts the rows that meet both of two atoms, for all pairs at once. Atoms that
+imply each other are candidates.
 """
 
 import math
@@ -13,39 +14,48 @@ from synthjax.rules.kinds import Equation, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
 from synthjax.rules.search.sample import Sample, tied
 
-_LEAST_ROWS, _LEAST_SHARE = 10, 0.001
-_LEVELS = 40  # of a text column whose values are atoms
-_NUMBER_LEVELS = 6
-_COMMON = 0.03  # share of rows of a number that is an atom by itself
-_SPIKE = 0.2  # the same of a number other than 0
-_GOOD = 0.985
-_PLAIN = 0.5  # chance, at most, of what has exceptions
-_TRIVIAL = 0.95
-_UNSAID = 0.05  # share of its rows that an equation may still say something of
-_ATOMS = 2500
-_GATHER = 4  # implications between two columns of text that are told one by one
+_LEAST_ROWS, _LEAST_SHARE = 10, 0.001  # minimum number and fraction of rows that meet an atom
+_LEVELS = 40  # maximum number of levels of text, and of frequent numbers, that are atoms
+_NUMBER_LEVELS = 6  # maximum number of levels of a column of numbers all of whose values are atoms
+_COMMON = 0.03  # minimum fraction of rows with a text, or with the number 0, in columns with more levels
+_SPIKE = 0.2  # minimum fraction of rows with another number
+_GOOD = 0.985  # minimum rate of an implication
+_PLAIN = 0.5  # maximum chance level of an implication with exceptions
+_TRIVIAL = 0.95  # maximum chance level of an implication
+_UNSAID = 0.05  # maximum fraction of an atom's rows to which an equation applies, for the pair to be searched
+_ATOMS = 2500  # maximum number of atoms
+_GATHER = 4  # maximum number of implications between two columns of text; with more, the rule is `seen`
 
 
 @dataclass(frozen=True)
 class _Atoms:
+    """k conditions that many rows meet."""
+
     predicates: list[Predicate]
     columns: np.ndarray
     """(k,) number of each atom's column."""
     bits: np.ndarray
-    """(k, n) f32."""
+    """(k, n) f32, 1 for rows that meet the atom."""
     present: np.ndarray
-    """(columns, n) f32: where the column has a value."""
+    """(columns, n) f32, 1 for rows in which the column has a value."""
 
 
 def rules(sample: Sample, known: list[Rule]) -> list[Rule]:
-    """Conditions that go together, then what one implies."""
+    """Equivalent conditions, then implications.
+
+    Args:
+        sample: the rows.
+        known: rules; pairs of columns that they relate are not searched.
+    """
     atoms = _atoms(sample)
     k = len(atoms.predicates)
     if k < 2:
         return []
     sample.count("when", float(k) ** 2)
     both = atoms.bits @ atoms.bits.T
-    known_claim = (atoms.bits @ atoms.present.T)[:, atoms.columns]  # rows of i where the column of j has a value
+    known_claim = (atoms.bits @ atoms.present.T)[
+        :, atoms.columns
+    ]  # rows that meet i and in which the column of j has a value
     missing = np.array([isinstance(predicate, Missing) for predicate in atoms.predicates])
     own = np.diag(both)
     known_claim[:, missing] = own[:, None]
@@ -65,6 +75,7 @@ def rules(sample: Sample, known: list[Rule]) -> list[Rule]:
 
 
 def _atoms(sample: Sample) -> _Atoms:
+    """The atoms of all columns."""
     predicates: list[Predicate] = []
     owners: list[int] = []
     bits: list[np.ndarray] = []
@@ -111,7 +122,7 @@ def _atoms(sample: Sample) -> _Atoms:
 
 
 def _tied(atoms: _Atoms, known: list[Rule], missing: np.ndarray, sample: Sample) -> np.ndarray:
-    """(k, k) bool: pairs of one column, and pairs that a rule ties already."""
+    """(k, k) bool: pairs of atoms of the same column, and of columns that a rule relates."""
     places = {name: i for i, name in enumerate(sample.kinds)}
     pairs = np.eye(len(places), dtype=bool)
     for names in tied(known):
@@ -124,11 +135,11 @@ def _tied(atoms: _Atoms, known: list[Rule], missing: np.ndarray, sample: Sample)
         if own:
             computed[np.ix_(own, own[:1])] = computed[np.ix_(own[:1], own)] = True
     held = pairs[np.ix_(atoms.columns, atoms.columns)]
-    # That a sum is missing with its parts goes without saying; that two parts are missing together does not.
+    # A sum is missing if its terms are, so this is not searched. Whether two terms are missing together is.
     gone = missing[:, None] & missing[None] & ~computed[np.ix_(atoms.columns, atoms.columns)]
     same = atoms.columns[:, None] == atoms.columns[None]
     held = np.where(gone, same, held)
-    for rule in known:  # where an equation has no value, such as a ratio to 0, it says nothing
+    for rule in known:  # equations do not apply to rows without a result, such as ratios to 0; these are searched
         members = np.flatnonzero(np.isin(atoms.columns, [places[name] for name in rule.names if name in places]))
         if isinstance(rule, Equation) and len(members):
             said = atoms.bits[members] @ rule.verdict(sample.columns)[0].astype(np.float32)
@@ -139,14 +150,14 @@ def _tied(atoms: _Atoms, known: list[Rule], missing: np.ndarray, sample: Sample)
 
 
 def _turned(implies: np.ndarray, both: np.ndarray, atoms: _Atoms) -> np.ndarray:
-    """(k, k) bool: a => b where not b => not a is told as well, of columns that have two atoms and no other value."""
+    """(k, k) bool: implications a => b that are equivalent to a preferred one, not b => not a, in binary columns."""
     own = np.diag(both)
     full = atoms.present.sum(axis=1)[atoms.columns]
     opposite = (atoms.columns[:, None] == atoms.columns) & (both == 0) & (own[:, None] + own == full[:, None])
     turned = np.zeros_like(implies)
     for i, j in np.argwhere(implies):
         back = implies[np.ix_(opposite[j], opposite[i])]
-        # Told from text to number, else from the first column to the later one.
+        # Implications from text to numbers are preferred, then those from the first column to the later one.
         plain = (isinstance(getattr(atoms.predicates[i], "value", 0.0), str), atoms.columns[j])
         other = (isinstance(getattr(atoms.predicates[j], "value", 0.0), str), atoms.columns[i])
         turned[i, j] = bool(back.any()) and plain < other
@@ -154,7 +165,11 @@ def _turned(implies: np.ndarray, both: np.ndarray, atoms: _Atoms) -> np.ndarray:
 
 
 def _groups(same: np.ndarray, both: np.ndarray, atoms: _Atoms) -> tuple[list[Rule], np.ndarray]:
-    """Sets of atoms that the same rows meet, one of a column, and the number of each atom's set."""
+    """Sets of equivalent atoms of different columns.
+
+    Returns:
+        A rule for each set with at least two atoms; (k,) the first atom of each atom's set.
+    """
     k = len(same)
     group = np.arange(k)
     found: list[Rule] = []
@@ -174,11 +189,11 @@ def _groups(same: np.ndarray, both: np.ndarray, atoms: _Atoms) -> tuple[list[Rul
 
 
 def _implications(implies: np.ndarray, rate: np.ndarray, group: np.ndarray, atoms: _Atoms) -> list[When]:
-    """Implications between sets, without those that follow from two others."""
+    """Implications between sets of atoms, without those that follow from two others."""
     heads = np.unique(group)
     whole = implies[np.ix_(heads, heads)] & ~np.eye(len(heads), dtype=bool)
     exact = whole & (rate[np.ix_(heads, heads)] == 1)
-    back = whole & whole.T  # nearly the same, and not in one set: both are told
+    back = whole & whole.T  # nearly equivalent, but not in the same set: both are kept
     first = exact & ~exact.T
     through = (first.astype(np.float32) @ first.astype(np.float32)) > 0
     found: list[When] = []
@@ -189,7 +204,7 @@ def _implications(implies: np.ndarray, rate: np.ndarray, group: np.ndarray, atom
 
 
 def _gathered(found: list[When], sample: Sample) -> list[Rule]:
-    """Many implications from the values of one column to those of another as the combinations that occur."""
+    """Replaces implications between two columns of text by one rule `seen`, if there are more than _GATHER."""
     pairs: dict[tuple[str, str], list[When]] = {}
     for rule in found:
         values = [rule.conditions[0], rule.claim]

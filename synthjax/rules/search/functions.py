@@ -17,14 +17,19 @@ _FORMS: tuple[Callable[[Expression], Expression], ...] = (
     lambda x: Binary("*", x, x),
     lambda x: Call("abs", (x,)),
 )
-_GOOD = 0.97
-_GLANCE = 60  # rows that settle most pairs
-_LEVELS = 3  # different values of the result, at least
-_UNITS = 10  # in its spread, at least
+_GOOD = 0.97  # minimum rate of an equation
+_GLANCE = 60  # number of rows that are checked first, which rejects most pairs
+_LEVELS = 3  # minimum number of levels of the target
+_UNITS = 10  # minimum standard deviation of the target, in its units
 
 
 def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
-    """Columns that a function of another gives, each with the first form that most rows keep."""
+    """Columns that are a function of another column; for each, the best equation.
+
+    Args:
+        sample: the rows.
+        known: equations; their targets are not searched.
+    """
     computed = {rule.target for rule in known}
     sources = [name for name in sample.numeric if sample.kinds[name] == "number"]
     targets = [name for name in sources if name not in computed and _is_fine(sample, name)]
@@ -48,12 +53,12 @@ def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
 
 
 def _is_fine(sample: Sample, name: str) -> bool:
-    """Whether a column has so many values that a function explains something that rounding does not."""
+    """Whether a column has enough levels, and is not so coarse that rounding makes it a function of others."""
     return len(sample.columns.codes(name)[1]) >= _LEVELS and sample.spread(name) >= _UNITS * sample.columns.unit(name)
 
 
 def _rated(sample: Sample, rule: Equation, source: str, rank: int) -> tuple[tuple[float, float, int], Equation] | None:
-    """The rule and how good it is, if it holds and is not that both columns are equal."""
+    """A key for the comparison of rules, and the rule; None if it is rejected or if the two columns are equal."""
     actual, expected = sample.columns.numbers(rule.target), evaluate(rule.value, sample.columns)
     both = ~np.isnan(actual) & ~np.isnan(expected)
     rate = sample.rate(rule)

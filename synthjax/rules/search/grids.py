@@ -11,23 +11,28 @@ from synthjax.rules.predicates import Compare, Multiple
 from synthjax.rules.search.sample import Sample
 
 _STEPS = (2, 3, 4, 5, 7, 10, 12, 15, 20, 25, 30, 50, 60, *(k * 10**n for n in range(1, 6) for k in (10, 25, 50)))
-"""Multiples of a column's unit that are tried beside the greatest common one."""
-_LEAST_LEVELS = 6
-_LEAST_ROWS = 40
-_LEVELS = 12  # of a column of conditions
-_GOOD = 0.985
-_TRIED = 2000  # pairs of a number and a condition, at most
-_GLANCE = 20  # rows that settle most pairs
-_WIDE = 5  # units, of a step under a condition
-_SURE = 12.0  # -log of the chance that so many different values lie on a grid
-_CERTAIN = 5.0  # pairs of rows that would be alike by chance, beside the log of the number of tries
-_UNIQUE_KEYS, _THREES = 40, 16  # columns of which pairs and threes are tried
-_GLANCED = 500
-_SPREAD = 20
+"""Multiples of a column's unit that are tried, in addition to the greatest common divisor."""
+_LEAST_LEVELS = 6  # minimum number of levels of a column on a grid
+_LEAST_ROWS = 40  # minimum number of rows on a grid
+_LEVELS = 12  # maximum number of levels of a column in conditions
+_GOOD = 0.985  # minimum fraction of rows on a grid
+_TRIED = 2000  # maximum number of pairs of a number and a condition
+_GLANCE = 20  # number of rows that are checked first, which rejects most pairs
+_WIDE = 5  # minimum step under a condition, in units
+_SURE = 12.0  # minimum -log of the probability that so many levels are on a grid by chance
+_CERTAIN = 5.0  # minimum expected number of equal pairs of rows, in addition to the log of the number of tried keys
+_UNIQUE_KEYS, _THREES = 40, 16  # maximum number of columns for keys of two and of three columns
+_GLANCED = 500  # number of rows that are checked first for a key
+_SPREAD = 20  # maximum number of possible keys, divided by the squared number of rows
 
 
 def lattices(sample: Sample, known: list[Rule]) -> list[When]:
-    """Steps that are wider than a column's unit, of columns that no known rule computes."""
+    """Grids that are wider than a column's unit.
+
+    Args:
+        sample: the rows.
+        known: rules; columns that they compute from one key or an equation are not searched.
+    """
     computed = {rule.names[0] for rule in known if isinstance(rule, Equation)}
     looked_up = {rule.target for rule in known if isinstance(rule, Determined) and len(rule.keys) == 1}
     found: list[When] = []
@@ -65,7 +70,7 @@ def lattices(sample: Sample, known: list[Rule]) -> list[When]:
 
 
 def _grid(steps: np.ndarray) -> tuple[int, int] | None:
-    """Step and offset of whole numbers, if nearly all lie on a grid wider than 1."""
+    """The step and offset of a grid for integers, if nearly all are on a grid wider than 1."""
     if len(steps) < _LEAST_ROWS or len(np.unique(steps)) < _LEAST_LEVELS:
         return None
     common = int(np.gcd.reduce(steps - steps[0]))
@@ -73,7 +78,7 @@ def _grid(steps: np.ndarray) -> tuple[int, int] | None:
 
 
 def _near_grid(steps: np.ndarray, common: int) -> tuple[int, int] | None:
-    """Step and offset of the widest grid with a step that is a multiple of `common`, and on which nearly all lie."""
+    """The step and offset of the widest grid for nearly all integers; the step is a multiple of `common`."""
     for step in sorted((step for step in _STEPS if step > common and step % common == 0), reverse=True):
         offsets = steps % step
         offset = int(np.bincount(offsets).argmax())
@@ -84,12 +89,13 @@ def _near_grid(steps: np.ndarray, common: int) -> tuple[int, int] | None:
 
 
 def _multiple(name: str, grid: tuple[int, int], unit: float) -> Multiple:
+    """The condition for a grid in units."""
     digits = max(round(-np.log10(unit)), 0)
     return Multiple(name, round(grid[0] * unit, digits), round(grid[1] * unit, digits))
 
 
 def keys(sample: Sample) -> list[Unique]:
-    """Columns that together name a row, and none of which can be left out."""
+    """Minimal sets of at most three columns with unique values."""
     n, codes, sizes, names = len(sample), sample.codes, sample.levels, list(sample.kinds)
     found: list[tuple[int, ...]] = [(i,) for i, name in enumerate(names) if _single(sample, name)]
     single = {i for (i,) in found}
@@ -113,7 +119,7 @@ def keys(sample: Sample) -> list[Unique]:
 
 
 def _single(sample: Sample, name: str) -> bool:
-    """Whether the whole numbers or dates of a column all differ, though so many drawn evenly would not."""
+    """Whether numbers or dates are unique, although as many draws from a uniform distribution would not be."""
     if sample.kinds[name] == "text" or sample.columns.unit(name) <= 0:
         return False
     numbers = sample.columns.numbers(name)
@@ -123,7 +129,7 @@ def _single(sample: Sample, name: str) -> bool:
 
 
 def _is_key(codes: np.ndarray, key: tuple[int, ...], sizes: np.ndarray) -> bool:
-    """Whether no two rows have the same values, though so many might, were they combined by chance."""
+    """Whether no two rows have the same key, and there are not too few or too many possible keys."""
     n = len(codes)
     possible = float(np.prod(sizes[list(key)].astype(float)))
     for rows in (min(n, _GLANCED), n):
@@ -133,7 +139,7 @@ def _is_key(codes: np.ndarray, key: tuple[int, ...], sizes: np.ndarray) -> bool:
 
 
 def _expected(codes: np.ndarray, key: tuple[int, ...]) -> float:
-    """Pairs of rows that would have the same key were one column of it independent of the others; of the best one."""
+    """The expected number of pairs of rows with the same key if one of its columns were independent; the maximum."""
 
     def alike(columns: list[int]) -> float:
         counts = np.bincount(joint([codes[:, i] for i in columns])[0]).astype(float)

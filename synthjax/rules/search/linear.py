@@ -1,8 +1,9 @@
-"""Sums: `total = fare + tip`, `charge = 0.17 * minutes`, `minutes = minutes(end - start)`.
+"""Linear equations: `total = fare + tip`, `charge = 0.17 * minutes`, `minutes = minutes(end - start)`.
 
-For each column, forward selection on the correlation matrix proposes what it may be computed from; a robust fit gives
-coefficients, the simplest numbers within their error are taken, and the equation is tried as it would be written,
-solved for each of its columns. Terms that only some rows have are added while that makes more rows exact.
+For each column, forward selection on the correlation matrix proposes the columns of the equation. A robust fit
+estimates their coefficients, which are replaced by the simplest numbers within their errors. Further terms, which may
+be 0 in most rows, are added as long as more rows become exact. The equation is solved for each of its columns, and the
+best one is a candidate.
 """
 
 from collections.abc import Iterator
@@ -17,23 +18,27 @@ from synthjax.rules.kinds import Equation
 from synthjax.rules.search import selection
 from synthjax.rules.search.sample import Sample
 
-_LEAST = 0.06  # share of variance that a selection may leave
-_SHARP = 2e-6  # the same of 1 / 1.19, which has no short spelling
-_EXPLAINED = 0.2  # share of rows that rounding has to explain before more terms are tried
+_LEAST = 0.06  # maximum fraction of the variance that a selection does not explain
+_SHARP = 2e-6  # relative error of coefficients after an equation is solved for another column
+_EXPLAINED = 0.2  # minimum fraction of rows explained by rounding, for further terms to be tried
 _QUANTILES = np.array([0.1, 0.25, 0.5, 0.75, 0.9])
-_GOOD = 0.97  # share of the sample's rows
-_ROWS = 2000  # of fits
-_BLUNT = 3e-3  # relative error of a coefficient
-_LOOSER = 0.008  # share of rows that a rule within rounding has to explain beside those of a strict one
-_EIGHT_DIGITS = 2e-7
-_BLURRED = 5  # units of a column that the rounding of all others may move it, at most
-_COARSE = 10  # units in the spread of a column, of which several decimal coefficients may explain anything
+_GOOD = 0.97  # minimum rate of an equation in the sample
+_ROWS = 2000  # maximum number of rows for fits
+_BLUNT = 3e-3  # relative error of coefficients in a second trial, if some rows are wrong
+_LOOSER = 0.008  # subtracted from the rate of equations with `~=`
+_EIGHT_DIGITS = 2e-7  # relative precision of columns that are not rounded
+_BLURRED = 5  # maximum error by the rounding of other columns, in units of the target
+_COARSE = 10  # minimum standard deviation of the target, in its units, for several decimal coefficients
 _SPANS = (("days", DAY), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+"""Functions of time spans, and their units in seconds."""
 
 
 @dataclass(frozen=True)
 class _Relation:
-    """Sum of coefficients times columns, plus a constant, is about 0; `zero`: what is missing counts as 0."""
+    """A linear relation: the sum of coefficients times columns, plus a constant, is about 0.
+
+    If `zero` is True, missing values count as 0.
+    """
 
     terms: tuple[tuple[str, Fraction], ...]
     constant: float
@@ -41,7 +46,7 @@ class _Relation:
 
 
 def equations(sample: Sample) -> list[Equation]:
-    """Equations that are linear in numbers and dates."""
+    """Linear equations of numbers and dates."""
     found: dict[frozenset[str], tuple[tuple, Equation]] = {}
     for zero in (False, True):
         matrix = sample.matrix
@@ -66,10 +71,12 @@ def equations(sample: Sample) -> list[Equation]:
 
 
 def _numbers(sample: Sample) -> np.ndarray:
+    """Whether each column of the matrix has numbers, not dates: (columns,) bool."""
     return np.array([sample.kinds[name] == "number" for name in sample.numeric])
 
 
 def _relations(sample: Sample, matrix: np.ndarray, target: int, chosen: list[int], zero: bool) -> Iterator[_Relation]:
+    """The relations of a target and the columns of a selection."""
     part = matrix[:, [target, *chosen]]
     part = part[~np.isnan(part).any(axis=1)][:_ROWS]
     unit = sample.columns.unit(sample.numeric[target])
@@ -78,7 +85,7 @@ def _relations(sample: Sample, matrix: np.ndarray, target: int, chosen: list[int
         return
     values, off = fit[0][:-1], fit[1][:-1]
     tried: list[list[tuple[int, Fraction]]] = []
-    for least in (0.0, _BLUNT):  # what a few wrong rows have moved is made simpler than its error says
+    for least in (0.0, _BLUNT):  # a few wrong rows may change coefficients by more than their errors
         slopes = [selection.simplest(v, max(o, least * abs(v))) for v, o in zip(values, off, strict=True)]
         known = [(column, slope) for column, slope in zip(chosen, slopes, strict=True) if slope]
         if known and None not in slopes and known not in tried:
@@ -89,6 +96,7 @@ def _relations(sample: Sample, matrix: np.ndarray, target: int, chosen: list[int
 def _completed(
     sample: Sample, matrix: np.ndarray, target: int, known: list[tuple[int, Fraction]], zero: bool
 ) -> Iterator[_Relation]:
+    """Completes a relation by further terms and a constant; it is also tried without the constant."""
     part = matrix[:, [target, *(column for column, _ in known)]]
     part = part[~np.isnan(part).any(axis=1)][:_ROWS]
     residual = part[:, 0] - sum(float(slope) * part[:, 1 + i] for i, (_, slope) in enumerate(known))
@@ -108,7 +116,7 @@ def _completed(
 def _explained(
     sample: Sample, target: int, known: list[tuple[int, Fraction]], residual: np.ndarray, centres: np.ndarray
 ) -> float:
-    """Share of the residuals that rounding explains, about the best of some centres; 0 where rounding explains all."""
+    """The maximum fraction of residuals within rounding of one of the centres; 0 if rounding explains any residual."""
     unit = {
         column: sample.columns.unit(sample.numeric[column]) for column in (target, *(column for column, _ in known))
     }
@@ -123,7 +131,7 @@ def _explained(
 def _polished(
     matrix: np.ndarray, sample: Sample, target: int, known: list[tuple[int, Fraction]], residual: np.ndarray
 ) -> tuple[list[tuple[int, Fraction]], float]:
-    """More terms, each once added or taken away, while they make the residual the same in more rows."""
+    """Adds terms with coefficients 1 or -1 as long as more rows have the same residual, which is the constant."""
     unit = sample.columns.unit(sample.numeric[target]) or _EIGHT_DIGITS * float(np.nanmax(np.abs(matrix[:, target])))
     used = [target, *(column for column, _ in known)]
     share, constant = _mode(residual, unit)
@@ -148,7 +156,7 @@ def _polished(
 
 
 def _mode(residual: np.ndarray, unit: float) -> tuple[float, float]:
-    """How many of the residuals are the same after rounding, and which value it is."""
+    """The fraction of residuals with the most frequent rounded value, and this value."""
     residual = residual[~np.isnan(residual)]
     if not len(residual):
         return 0.0, 0.0
@@ -163,7 +171,7 @@ def _mode(residual: np.ndarray, unit: float) -> tuple[float, float]:
 
 
 def _best(sample: Sample, relation: _Relation) -> tuple[tuple, Equation] | None:
-    """The relation solved for the column, and written in the way, that most rows keep; and how good that is."""
+    """The best equation of a relation, over its columns and forms, with a key for the comparison of equations."""
     rated = []
     for place, (name, _) in enumerate(relation.terms):
         for rank, equation in enumerate(_written(sample, relation, place)):
@@ -172,7 +180,7 @@ def _best(sample: Sample, relation: _Relation) -> tuple[tuple, Equation] | None:
                 slopes = [slope for _, slope in _solved(sample, relation, place)]
                 length = sum(len(str(float(abs(slope)))) for slope in slopes)
                 minus = sum(slope < 0 for slope in slopes)
-                # The finest column: the charge in cents gives the minutes only because these are rounded.
+                # The finest column is preferred. A coarse one may follow from the others only because it is rounded.
                 fine = round(np.log2(sample.spread(name) / (sample.columns.unit(name) or 1e-9)))
                 date = sample.kinds[name] == "date"
                 order = (-date, fine, -length, -minus, sample.columns.names.index(name))
@@ -187,6 +195,7 @@ def _best(sample: Sample, relation: _Relation) -> tuple[tuple, Equation] | None:
 
 
 def _solved(sample: Sample, relation: _Relation, place: int) -> list[tuple[str, Fraction]]:
+    """The terms of a relation after it is solved for its column at `place`, with simple coefficients."""
     pivot = relation.terms[place][1]
     solved = [(name, -slope / pivot) for i, (name, slope) in enumerate(relation.terms) if i != place]
     solved.sort(key=lambda term: sample.columns.names.index(term[0]))
@@ -194,7 +203,7 @@ def _solved(sample: Sample, relation: _Relation, place: int) -> list[tuple[str, 
 
 
 def _written(sample: Sample, relation: _Relation, place: int) -> Iterator[Equation]:
-    """The ways to write it: as it is, rounded down or up, within the rounding of all columns."""
+    """The forms of an equation: exact, rounded down or up, and `~=`."""
     name, pivot = relation.terms[place]
     unit = sample.columns.unit(name)
     constant = -relation.constant / float(pivot)
@@ -216,7 +225,7 @@ def _written(sample: Sample, relation: _Relation, place: int) -> Iterator[Equati
 
 
 def _spans(sample: Sample, terms: list[tuple[str, Fraction]], zero: bool) -> list[tuple[float, Expression]]:
-    """Terms as people write them: two dates as the days, hours or minutes between them, 1/60 as a division."""
+    """Terms (coefficient, expression) in a readable form: dates as the days between two, 1/60 as a division."""
     kinds = sample.kinds
     dates = [(name, slope) for name, slope in terms if kinds[name] == "date"]
     rest = [(name, slope) for name, slope in terms if kinds[name] != "date"]
@@ -243,7 +252,7 @@ def _spans(sample: Sample, terms: list[tuple[str, Fraction]], zero: bool) -> lis
 
 
 def _shortest(rated: list[tuple[float, Equation]]) -> list[Equation]:
-    """Of those whose columns are among the columns of another, the one that more rows keep; the shorter if they tie."""
+    """Removes equations whose columns are a subset or superset of those of a better one, or of a shorter equal one."""
     kept: list[set[str]] = []
     found = []
     for _, equation in sorted(rated, key=lambda pair: (pair[1].loose, -round(pair[0] / 0.002), len(pair[1].names))):

@@ -1,7 +1,7 @@
-"""What determines what (`city -> country`), and which combinations occur (`seen(origin, dest)`).
+"""Columns that determine others (`city -> country`), and columns of which few combinations occur (`seen(a, b)`).
 
-Rows are sorted by the keys; among neighbours with the same keys, those that differ in another column are counted, for
-all columns at once. Chance is the share of any two rows that agree there.
+Rows are sorted by the keys. Conflicts are pairs of adjacent rows that have the same keys, but differ in another column;
+they are counted for all columns at once. The chance level is the fraction of all pairs of rows that agree in a column.
 """
 
 from collections.abc import Iterable
@@ -14,20 +14,25 @@ from synthjax.rules.columns import joint
 from synthjax.rules.kinds import Determined, Rule, Seen
 from synthjax.rules.search.sample import Sample, tied
 
-_CONFLICTS = 0.03  # of neighbours, at most
-_LEAST_PAIRS = 15
-_FAINT = 0.95
-_HEAVY, _OFTEN = 0.02, 10  # share, or number, of the repeats of a number that are those of one value, at most
-_KEYS = 40  # columns that pairs of keys are formed of, at most
-_WIDE, _GLANCE = 100, 500  # columns of a wide table; rows that are looked at first
-_PAIR_LEVELS = 300
-_COVERED = 0.8  # share of independent draws that would be a combination that occurs
-_FEW_NUMBERS = 20  # different ones up to which numbers may be codes, whatever they look like
-_FILLED = 0.8  # share of the levels between the ends of its own that a group has, from which on it has bounds
+_CONFLICTS = 0.03  # maximum fraction of adjacent rows in conflict
+_LEAST_PAIRS = 15  # minimum number of adjacent rows with the same keys
+_FAINT = 0.95  # maximum chance level of a column that an amount may determine
+_HEAVY, _OFTEN = 0.02, 10  # maximum fraction, or number, of repeated cells with the same value, see _named
+_KEYS = 40  # maximum number of columns for pairs
+_WIDE, _GLANCE = 100, 500  # number of columns of a wide table; number of its rows that are checked first
+_PAIR_LEVELS = 300  # maximum number of levels of a column in pairs
+_COVERED = 0.8  # maximum fraction of independent draws that are a combination that occurs
+_FEW_NUMBERS = 20  # maximum number of levels of numbers that may always be codes
+_FILLED = 0.8  # minimum fraction of the levels within its range that a group has, see _measured
 
 
 def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
-    """Columns that one or two others determine, and no equation gives."""
+    """Columns that one or two other columns determine.
+
+    Args:
+        sample: the rows.
+        equations: known rules; pairs of a target and a column of its expression are not searched.
+    """
     names, codes = list(sample.kinds), sample.codes
     sizes = sample.levels
     if not names:
@@ -35,7 +40,7 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
     agree = np.array([_agreement(codes[:, i]) for i in range(len(names))])
     explained = {(name, rule.names[0]) for rule in equations for name in rule.names[1:]}
     explained |= {(b, a) for a, b in explained}
-    # conflict[a, c]: share of the neighbours with the same a that differ in c
+    # conflict[a, c]: fraction of adjacent rows with the same a that differ in c
     conflict = np.full((len(names), len(names)), 1.0)
     found: list[Determined] = []
     n = len(sample)
@@ -47,11 +52,11 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
         pairs, conflicts = _conflicts_soon(codes, codes[:, key])
         with np.errstate(invalid="ignore", divide="ignore"):
             conflict[key] = np.where(pairs > 0, conflicts / pairs, 1.0)
-        # Amounts that seldom repeat are no keys: those that do are the round ones.
+        # Amounts that are rarely repeated are not keys: the repeated ones are mostly round numbers.
         seldom = number and not _named(sample, names[key])
         least = np.maximum(_LEAST_PAIRS, 0.3 * seldom * np.sum(codes >= 0, axis=0))
         for target in np.flatnonzero((conflict[key] <= _CONFLICTS) & (pairs >= least)):
-            faint = seldom and agree[target] > _FAINT  # what an amount would determine hardly varies
+            faint = seldom and agree[target] > _FAINT  # the target hardly varies
             if target != key and not faint and (names[key], names[target]) not in explained:
                 hits, rows = pairs[target] - conflicts[target], int(pairs[target])
                 if _beyond(hits / rows, agree[target]) and log_tail(float(hits), rows, float(agree[target])) < -12:
@@ -62,7 +67,7 @@ def determined(sample: Sample, equations: list[Rule]) -> list[Determined]:
 
 
 def _named(sample: Sample, name: str) -> bool:
-    """Whether whole numbers may name something: none of them makes up much of those that repeat."""
+    """Whether a column may contain identifiers: integers, of which none has a large share of the repeated cells."""
     if sample.columns.unit(name) < 1:
         return False
     counts = np.bincount(sample.columns.codes(name)[0] + 1)[1:]
@@ -70,6 +75,7 @@ def _named(sample: Sample, name: str) -> bool:
 
 
 def _by_two(sample: Sample, conflict: np.ndarray, agree: np.ndarray, single: set, explained: set) -> list[Determined]:
+    """Columns that two others determine, and neither of them does."""
     names, codes, sizes, n = list(sample.kinds), sample.codes, sample.levels, len(sample)
     small = [i for i in np.argsort(-sizes) if 2 <= sizes[i] <= min(_PAIR_LEVELS, n // 10)]
     small = small[: _KEYS if len(names) <= _WIDE else _KEYS // 4]
@@ -81,7 +87,7 @@ def _by_two(sample: Sample, conflict: np.ndarray, agree: np.ndarray, single: set
         if (names[a], names[b]) in single or (names[b], names[a]) in single or sizes[a] * sizes[b] > n:
             continue
         targets = [i for i in open_ if i not in (a, b) and not {(names[a], names[i]), (names[b], names[i])} & explained]
-        # A pair is worth a look only where neither key leaves the target as it is.
+        # Targets that one of the keys determines are skipped.
         targets = [i for i in targets if min(conflict[a, i], conflict[b, i]) > _CONFLICTS]
         if not targets:
             continue
@@ -102,14 +108,14 @@ def _beyond(rate: float, chance: float) -> bool:
 
 
 def _agreement(codes: np.ndarray) -> float:
-    """Share of the pairs of rows that agree."""
+    """The fraction of pairs of rows with equal values."""
     counts = np.bincount(codes[codes >= 0]).astype(float)
     total = counts.sum()
     return float(np.sum(counts * (counts - 1)) / (total * (total - 1))) if total > 1 else 1.0
 
 
 def _conflicts(codes: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of neighbours with the same key: how many have both values of each column, and how many of these differ."""
+    """Counts pairs of adjacent rows with the same key that have two values, and conflicts; both by column."""
     rows = np.flatnonzero(key >= 0)
     rows = rows[np.argsort(key[rows], kind="stable")]
     same = key[rows][1:] == key[rows][:-1]
@@ -119,7 +125,7 @@ def _conflicts(codes: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _conflicts_soon(codes: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same of a wide table: all rows only for the columns that few rows leave open."""
+    """`_conflicts` for wide tables: all rows are used only for columns with few conflicts in the first rows."""
     if codes.shape[1] <= _WIDE:
         return _conflicts(codes, key)
     pairs, conflicts = _conflicts(codes[:_GLANCE], key[:_GLANCE])
@@ -129,7 +135,7 @@ def _conflicts_soon(codes: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _both_ways(found: list[Determined], sample: Sample) -> list[Determined]:
-    """Rules that hold both ways as one, and none that others imply: a -> b -> c leaves out a -> c."""
+    """Joins rules of both directions into one, and removes implied rules: a -> c if there are a -> b and b -> c."""
     single = {(rule.keys[0], rule.target) for rule in found if len(rule.keys) == 1}
     levels = dict(zip(sample.kinds, sample.levels.tolist(), strict=True))
     text = {name: sample.kinds[name] == "text" for name in sample.kinds}
@@ -139,7 +145,7 @@ def _both_ways(found: list[Determined], sample: Sample) -> list[Determined]:
         if len(rule.keys) > 1:
             kept.append(rule)
         elif (target, key) in single:
-            # One rule of the two, from text to number where there is one of each.
+            # The direction from text to numbers is preferred.
             if (text[key], key < target) > (text[target], target < key):
                 kept.append(Determined((key,), target, both=True))
         elif not any(
@@ -152,7 +158,12 @@ def _both_ways(found: list[Determined], sample: Sample) -> list[Determined]:
 
 
 def seen(sample: Sample, known: Iterable[Rule]) -> list[Seen]:
-    """Pairs of columns of which few combinations occur, and that no rule ties already."""
+    """Pairs of columns of which few combinations occur.
+
+    Args:
+        sample: the rows.
+        known: rules; pairs of columns that they relate are not searched.
+    """
     names, codes, sizes, n = list(sample.kinds), sample.codes, sample.levels, len(sample)
     together = tied(known)
     usable = [i for i in np.argsort(-sizes) if 3 <= sizes[i] <= min(_PAIR_LEVELS, n // 20)][:_KEYS]
@@ -168,7 +179,7 @@ def seen(sample: Sample, known: Iterable[Rule]) -> list[Seen]:
 
 
 def _measured(sample: Sample, column: int, other: int) -> bool:
-    """Whether a column measures something: then its values have bounds where `other` has one value, no combinations."""
+    """Whether a column is a measurement: rows with the same `other` have most of the levels within their range."""
     name = list(sample.kinds)[column]
     if sample.kinds[name] == "text" or sample.levels[column] <= _FEW_NUMBERS:
         return False
@@ -186,7 +197,7 @@ def _measured(sample: Sample, column: int, other: int) -> bool:
 
 
 def _coverage(first: np.ndarray, second: np.ndarray) -> float | None:
-    """P(a combination that occurs) of independent draws; None where too few rows repeat one to tell."""
+    """The probability that independent draws are a combination that occurs; None if many rows have unique ones."""
     full = (first >= 0) & (second >= 0)
     first, second = first[full], second[full]
     if not len(first):

@@ -6,15 +6,15 @@ from synthjax.rules.expressions import Name, evaluate
 from synthjax.rules.kinds import Equation, Order, order
 from synthjax.rules.search.sample import Sample
 
-_GOOD = 0.985  # share of rows
-_TRIVIAL = 0.98  # share that independent columns would give
-_TRIVIAL_NEAR = 0.6  # the same of an order with exceptions
-_GLANCE = 300  # rows that settle most pairs
-_TIED = 5  # rows at the least gap for an order to be strict
+_GOOD = 0.985  # minimum rate of an order
+_TRIVIAL = 0.98  # maximum chance level
+_TRIVIAL_NEAR = 0.6  # maximum chance level of an order with exceptions
+_GLANCE = 300  # number of rows that are checked first, which rejects most pairs
+_TIED = 5  # minimum number of rows with the minimum difference, for an order to be strict
 
 
 def pairs(sample: Sample) -> list[Order]:
-    """Orders of two columns of one kind: numbers, or dates."""
+    """Orders of two columns of numbers, or of two columns of dates."""
     found = []
     for kind in ("number", "date"):
         places = [i for i, name in enumerate(sample.numeric) if sample.kinds[name] == kind]
@@ -37,7 +37,7 @@ def pairs(sample: Sample) -> list[Order]:
 
 
 def _chance(low: np.ndarray, high: np.ndarray) -> float:
-    """P(low <= high) of independent draws, from sorted values."""
+    """P(low <= high) of independent draws from sorted values."""
     return float(np.searchsorted(low, high, side="right").mean() / len(low)) if len(low) and len(high) else 1.0
 
 
@@ -47,12 +47,12 @@ def _operator(gap: np.ndarray) -> str:
 
 
 def reduced(orders: list[Order], equations: list[Equation], sample: Sample) -> list[Order]:
-    """Orders without those that others, or the equations, imply. Orders of dates are told whatever implies them.
+    """Removes orders that follow from other orders or from equations; orders of dates are kept in the latter case.
 
     Args:
-        orders: of two columns each.
-        equations: rules that hold too.
-        sample: where they were found.
+        orders: orders of two columns.
+        equations: known rules.
+        sample: the rows.
     """
     edges = {}
     for rule in orders:
@@ -70,11 +70,13 @@ def reduced(orders: list[Order], equations: list[Equation], sample: Sample) -> l
 
 
 def _ends(rule: Order) -> tuple[str, str]:
+    """The two columns of an order."""
     low, high = rule.terms
     return low.name, high.name  # type: ignore[union-attr]
 
 
 def _reaches(after: dict[str, set[str]], start: str, end: str, seen: set[str]) -> bool:
+    """Whether there is a path in the graph `after` from `start` to `end`, without columns in `seen`."""
     stack, seen = [start], {*seen, start}
     while stack:
         for step in after.get(stack.pop(), ()):
@@ -87,7 +89,7 @@ def _reaches(after: dict[str, set[str]], start: str, end: str, seen: set[str]) -
 
 
 def _implied(low: str, high: str, equations: list[Equation], sample: Sample) -> bool:
-    """Whether an equation gives one of two columns from the other, and the order with it, whatever the rest is."""
+    """Whether an equation computes one of two columns from the other so that the order always holds."""
     for equation in equations:
         inputs = set(equation.names) - {equation.target}
         if equation.target not in (low, high) or not inputs & {low, high}:
@@ -103,7 +105,7 @@ def _implied(low: str, high: str, equations: list[Equation], sample: Sample) -> 
 
 
 def chained(orders: list[Order]) -> list[Order]:
-    """Orders of two columns joined into chains where one ends as the only next begins."""
+    """Joins orders of two columns into chains, at columns that are the end of one order and the start of one other."""
     after: dict[str, list[Order]] = {}
     before: dict[str, list[Order]] = {}
     for rule in orders:

@@ -1,7 +1,8 @@
 """Products and ratios: `amount = price * quantity`, `bmi ~= weight / (height * height)`, `share = 100 * a / (a + b)`.
 
-They are sums of logarithms. Those of columns go through the same forward selection as sums; for ratios with the sum or
-difference of two columns the variance that would be left is read off a covariance matrix, for all triples at once.
+They are linear in logarithms. Products of columns are found by the same forward selection as linear equations. For
+ratios with the sum or difference of two columns, the unexplained variance is computed from a covariance matrix, for all
+triples of columns at once.
 """
 
 from collections.abc import Iterator
@@ -14,20 +15,25 @@ from synthjax.rules.kinds import Equation
 from synthjax.rules.search import selection
 from synthjax.rules.search.sample import Sample
 
-_LEAST = 0.12
-_GOOD = 0.97
-_ROWS = 2000
-_PAIRED = 30  # columns whose sums and differences are formed, at most
-_MATTERS = 0.01  # the lesser of two columns that are added, over the greater
-_COMPLETE = 0.25  # share of rows that have all of these
-_FEW, _CLOSE = 3, 0.03  # products of two columns tried for each, and the share of its variance that they leave
-_WHOLE = 40  # letters that a decimal column is preferred by where all others are whole
-_ZEROS = 0.2  # share of rows with a 0
-_BEST = 12  # ratios of a pair tried for each column
+_LEAST = 0.12  # maximum fraction of the variance that a selection does not explain
+_GOOD = 0.97  # minimum rate of an equation
+_ROWS = 2000  # maximum number of rows for fits
+_PAIRED = 30  # maximum number of columns for sums and differences
+_MATTERS = 0.01  # minimum ratio of the smaller of two added columns to the larger one
+_COMPLETE = 0.25  # minimum fraction of rows without missing values in these columns
+_FEW, _CLOSE = 3, 0.03  # number of products of two columns for each target; maximum unexplained fraction of variance
+_WHOLE = 40  # letters by which an equation seems shorter if a decimal target is computed from integers
+_ZEROS = 0.2  # minimum fraction of rows with a 0
+_BEST = 12  # number of ratios with sums or differences for each target
 
 
 def equations(sample: Sample, known: list[Equation]) -> list[Equation]:
-    """Products and ratios that are not among the columns of an equation that is known already."""
+    """Equations with products and ratios.
+
+    Args:
+        sample: the rows.
+        known: equations; candidates that have all columns of one of them are omitted.
+    """
     names = [name for name in sample.numeric if sample.kinds[name] == "number"]
     logs = _logs(np.array([sample.columns.numbers(name) for name in names]).T.reshape(len(sample), len(names)))
     usable = np.mean(~np.isnan(logs), axis=0) > 0.3 if len(logs) else np.zeros(len(names), bool)
@@ -42,7 +48,7 @@ def equations(sample: Sample, known: list[Equation]) -> list[Equation]:
     ]:
         columns = frozenset((target, *(name for factor, _ in powers for name in _factor_names(factor))))
         if len(columns) < 3 and all(abs(power) == 1 for _, power in powers) and powers[0][1] == 1:
-            continue  # a multiple: that is linear
+            continue  # a multiple is linear
         key = (columns, *sorted(spelt(factor) for factor, _ in powers if isinstance(factor, Binary)))
         if any(other <= columns for other in taken) or key in done:
             continue
@@ -65,7 +71,7 @@ def equations(sample: Sample, known: list[Equation]) -> list[Equation]:
 
 
 def _relation(equation: Equation) -> dict[str, int] | None:
-    """The powers of the columns in a product of columns; None where there is a sum in it."""
+    """The exponents of the columns in an equation with products; None if it has sums."""
     powers = {equation.target: -1}
 
     def add(node: Expression, sign: int) -> bool:
@@ -79,14 +85,14 @@ def _relation(equation: Equation) -> dict[str, int] | None:
 
 
 def _follows(relation: dict[str, int], known: list[dict[str, int]]) -> bool:
-    """Whether a product is one of others, by their powers."""
+    """Whether an equation with products follows from others, by their exponents."""
     names = sorted({name for powers in (*known, relation) for name in powers})
     rows = np.array([[powers.get(name, 0) for name in names] for powers in (*known, relation)], float)
     return len(known) > 0 and np.linalg.matrix_rank(rows) == np.linalg.matrix_rank(rows[:-1])
 
 
 def _of_zeros(sample: Sample, known: list[Equation]) -> list[Equation]:
-    """Products of whole numbers with many zeros, which have no logarithm: `fchild = female * child`."""
+    """Products of integers with many zeros, which have no logarithm: `fchild = female * child`."""
     computed = {equation.target for equation in known}
     names = [name for name in sample.numeric if sample.kinds[name] == "number"]
     names = [name for name in names if sample.columns.unit(name) >= 1 and not sample.columns.missing(name).any()]
@@ -94,7 +100,7 @@ def _of_zeros(sample: Sample, known: list[Equation]) -> list[Equation]:
     zeros = np.mean(values == 0, axis=1)
     often = [i for i in np.argsort(-zeros).tolist() if zeros[i] > _ZEROS][:_PAIRED]
     weight = np.random.default_rng(0).random(len(sample))
-    sums = values @ weight  # columns that are equal have the same sum of weighted values
+    sums = values @ weight  # equal columns have equal weighted sums
     sample.count("product", len(often) * len(names) ** 2 / 2)
     found = []
     for i in often:
@@ -108,16 +114,19 @@ def _of_zeros(sample: Sample, known: list[Equation]) -> list[Equation]:
 
 
 def _logs(values: np.ndarray) -> np.ndarray:
+    """The logarithms of absolute values; NaN for 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = np.log(np.abs(values))
     return np.where(np.isinf(logs), np.nan, logs)
 
 
 def _factor_names(factor: Expression) -> tuple[str, ...]:
+    """The columns of a factor: a column, or the sum or difference of two."""
     return (factor.name,) if isinstance(factor, Name) else (factor.left.name, factor.right.name)  # type: ignore[union-attr]
 
 
 def _selected(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
+    """Targets and their factors with exponents, by forward selection."""
     for target, chosen, _ in selection.paths(selection.standardised(logs), _LEAST):
         if len(chosen) > 5:
             continue
@@ -130,7 +139,7 @@ def _selected(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tu
 
 
 def _powers(logs: np.ndarray, target: int, chosen: list[int]) -> dict[int, int]:
-    """Whole powers of the columns, those of 0 left out; {} where some are not whole."""
+    """The integer exponents of columns, except for 0; {} if some are not integers."""
     while chosen:
         part = logs[:, [target, *chosen]]
         part = part[~np.isnan(part).any(axis=1)][:_ROWS]
@@ -146,7 +155,7 @@ def _powers(logs: np.ndarray, target: int, chosen: list[int]) -> dict[int, int]:
 
 
 def _triples(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
-    """Products and ratios of two columns, all of them, where forward selection starts with others."""
+    """The best products and ratios of any two columns, which forward selection may miss."""
     chosen, full = _complete(np.isnan(logs))
     part = logs[:, chosen][full][:_ROWS]
     if len(chosen) < 3 or not len(part):
@@ -170,7 +179,7 @@ def _triples(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tup
 
 
 def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
-    """Targets as a column over the sum or difference of two columns, times it, or the other way round."""
+    """Targets that are the product or a ratio of a column and the sum or difference of two columns."""
     chosen, full = _complete(np.isnan(logs))
     names, m = [names[i] for i in chosen], len(chosen)
     if m < 3:
@@ -216,7 +225,14 @@ def _pairs(sample: Sample, logs: np.ndarray, names: list[str]) -> Iterator[tuple
 
 
 def _complete(absent: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """Columns, those with most values first, while enough rows have them all; and these rows."""
+    """Chooses columns, those with the fewest missing values first, as long as enough rows have all of them.
+
+    Args:
+        absent: (n, m) bool, missing values.
+
+    Returns:
+        The numbers of the columns; (n,) bool, rows in which none of them is missing.
+    """
     chosen: list[int] = []
     full = np.ones(len(absent), bool)
     for column in np.argsort(absent.mean(axis=0), kind="stable").tolist():
@@ -228,7 +244,7 @@ def _complete(absent: np.ndarray) -> tuple[list[int], np.ndarray]:
 
 
 def _solutions(target: str, powers: list[tuple[Expression, int]]) -> Iterator[tuple[str, list[tuple[Expression, int]]]]:
-    """The relation solved for each column that stands by itself."""
+    """The relation solved for the target, and for each factor that is a single column."""
     yield target, powers
     for factor, power in powers:
         if isinstance(factor, Name) and abs(power) == 1:
@@ -239,7 +255,7 @@ def _solutions(target: str, powers: list[tuple[Expression, int]]) -> Iterator[tu
 
 
 def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]]) -> tuple[float, int, Equation] | None:
-    """The equation as it would be written: strict if that holds, else within the rounding of its columns."""
+    """The rate of an equation, its length for the comparison of equations, and the equation, with `~=` if necessary."""
     place = {name: i for i, name in enumerate(sample.columns.names)}
     powers = sorted(powers, key=lambda pair: (isinstance(pair[0], Binary), place[_factor_names(pair[0])[0]]))
     above = [factor for factor, power in powers for _ in range(max(power, 0))]
@@ -253,7 +269,7 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
         return None
     unit = sample.columns.unit(target) or 1e-9 * float(np.abs(actual[usable]).max())
     size = np.abs(value[usable])
-    precise = np.argsort(-size)[: max(len(size) // 4, 10)]  # where rounding moves the ratio least
+    precise = np.argsort(-size)[: max(len(size) // 4, 10)]  # rows in which rounding changes the ratio least
     centre = float(np.median(ratio[precise]))
     factor = selection.simplest(centre, max(float(unit / np.median(size[precise])) / 2, 1e-9 * abs(centre)))
     if not factor:
@@ -263,7 +279,7 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
         equation = Equation(target, whole, loose)
         rate = sample.rate(equation)
         if rate >= _GOOD:
-            # A ratio of whole numbers gives its decimals; a number of hits that is computed from decimals does not.
+            # Decimals computed from integers are preferred: the inverse, a count computed from decimals, is less exact.
             counts = all(sample.columns.unit(name) >= 1 for name in names_of(product))
             counts = counts and sample.columns.unit(target) < 1
             cost = 3 * len(below) + 6 * (factor.denominator != 1) - _WHOLE * counts
@@ -273,6 +289,7 @@ def _equation(sample: Sample, target: str, powers: list[tuple[Expression, int]])
 
 
 def _product(above: list[Expression], below: list[Expression], factor: float = 1.0) -> Expression:
+    """The expression for a factor times the product of `above`, divided by the product of `below`."""
     parts: list[Expression] = ([Number(factor)] if factor != 1 or not above else []) + above
     result = parts[0]
     for part in parts[1:]:

@@ -1,4 +1,4 @@
-"""The rows that candidates are looked for in, as matrices."""
+"""The sample of rows that is searched for candidates, as matrices."""
 
 import functools
 import math
@@ -12,14 +12,14 @@ from synthjax.rules.columns import Columns
 from synthjax.rules.kinds import Determined, Rule
 
 ROWS = 10_000
-"""Rows that are looked at for candidates, at most."""
-_CELLS = 2_000_000  # of the matrices: wide tables are looked at in fewer rows
-_GLANCE = 300  # rows that settle most candidates
-_WHOLE = 2.0**52
+"""Maximum number of rows of a sample."""
+_CELLS = 2_000_000  # approximate maximum number of cells of the matrices
+_GLANCE = 300  # number of rows that are checked first, which rejects most candidates
+_WHOLE = 2.0**52  # maximum number whose arithmetic is exact in f64
 
 
 def tied(rules: Iterable[Rule]) -> set[frozenset[str]]:
-    """Pairs of columns that rules say something of: of keys and what they determine, each key and that column."""
+    """Pairs of columns that rules relate: the pairs of a rule's columns; of `Determined`, each key and the target."""
     found: set[frozenset[str]] = set()
     for rule in rules:
         pairs = product(rule.keys, (rule.target,)) if isinstance(rule, Determined) else combinations(rule.names, 2)
@@ -29,7 +29,7 @@ def tied(rules: Iterable[Rule]) -> set[frozenset[str]]:
 
 @dataclass
 class Sample:
-    """Some rows of a table, and how many rules have been tried on them."""
+    """Some rows of a table, and the number of rules that were tried on them."""
 
     columns: Columns
     tried: dict[str, float] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Sample:
 
     @classmethod
     def of(cls, columns: Columns, seed: int) -> "Sample":
-        """At most ROWS rows, fewer of many columns."""
+        """Draws at most ROWS rows, fewer if there are many columns."""
         n = int(np.clip(_CELLS // max(len(columns.names), 1), 2000, ROWS))
         if len(columns) <= n:
             return cls(columns)
@@ -49,12 +49,12 @@ class Sample:
 
     @functools.cached_property
     def glance(self) -> Columns:
-        """The first rows, which settle most candidates."""
+        """The first rows, which are checked first."""
         return self.columns.take(np.arange(min(len(self), _GLANCE)))
 
     @functools.cached_property
     def kinds(self) -> dict[str, str]:
-        """Column -> kind, of those that are not constant."""
+        """Column -> kind, for numbers, dates and text that are not constant."""
         kinds = {}
         for name in self.columns.names:
             kind = self.columns.kind(name)
@@ -64,33 +64,33 @@ class Sample:
 
     @functools.cached_property
     def numeric(self) -> list[str]:
-        """Numbers and dates whose arithmetic is exact."""
+        """Columns of numbers and dates that are small enough for exact arithmetic."""
         names = [name for name, kind in self.kinds.items() if kind != "text"]
         return [name for name in names if np.nanmax(np.abs(self.columns.numbers(name))) < _WHOLE]
 
     @functools.cached_property
     def matrix(self) -> np.ndarray:
-        """(n, numeric) f64, NaN where missing."""
+        """(n, columns of `numeric`) f64; NaN for missing values."""
         parts = [self.columns.numbers(name) for name in self.numeric]
         return np.array(parts).T.reshape(len(self), len(parts))
 
     @functools.cached_property
     def codes(self) -> np.ndarray:
-        """(n, columns of `kinds`) i64, -1 where missing."""
+        """(n, columns of `kinds`) i64 codes; -1 for missing values."""
         parts = [self.columns.codes(name)[0] for name in self.kinds]
         return np.array(parts, np.int64).T.reshape(len(self), len(parts))
 
     @functools.cached_property
     def levels(self) -> np.ndarray:
-        """(columns of `kinds`,) number of different values."""
+        """(columns of `kinds`,) i64 numbers of distinct values."""
         return np.array([len(self.columns.codes(name)[1]) for name in self.kinds], np.int64)
 
     def spread(self, name: str) -> float:
-        """Standard deviation of a column."""
+        """The standard deviation of a column; 1 if it is 0."""
         return float(np.nanstd(self.columns.numbers(name))) or 1.0
 
     def rate(self, rule: Rule) -> float:
-        """Share of the rows of which a rule says something that keep it; 0 where these are few, or it is far from 1."""
+        """The rate of a rule: the fraction of rows to which it applies that keep it; 0 if it is low or rows are few."""
         applies, kept = rule.verdict(self.glance)
         if applies.sum() > 50 and (applies & kept).sum() < 0.8 * applies.sum():
             return 0.0
@@ -99,9 +99,9 @@ class Sample:
         return float((applies & kept).sum() / rows) if rows >= 15 else 0.0
 
     def coverage(self, rule: Rule) -> float:
-        """Share of the rows of which a rule says something, to two digits."""
+        """The fraction of rows to which a rule applies, to two decimals."""
         return round(float(rule.verdict(self.columns)[0].mean()), 2)
 
     def count(self, kind: str, tried: float) -> None:
-        """Notes that so many rules of a kind were tried."""
+        """Adds to the number of tried rules of a kind."""
         self.tried[kind] = float(np.logaddexp(self.tried.get(kind, -math.inf), math.log(max(tried, 1.0))))

@@ -1,4 +1,4 @@
-"""Which few columns explain another: forward selection on a correlation matrix, robust fits, simple coefficients."""
+"""Sparse linear regression: forward selection on a correlation matrix, robust fits, and simple coefficients."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -6,14 +6,14 @@ from fractions import Fraction
 import numpy as np
 
 TERMS = 9
-"""Columns on the right of an equation, at most."""
-_DECIMALS = 6
-_DENOMINATOR = 60
-_SINGULAR = 1e-10
+"""Maximum number of selected columns."""
+_DECIMALS = 6  # maximum number of decimals of a coefficient
+_DENOMINATOR = 60  # maximum denominator of a coefficient
+_SINGULAR = 1e-10  # minimum partial variance of a column
 
 
 def standardised(matrix: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and standard deviation 1; what is missing is 0, as is a column without spread."""
+    """Standardises columns to mean 0 and standard deviation 1; missing values and constant columns become 0."""
     with np.errstate(all="ignore"):
         mean = np.nan_to_num(np.nanmean(matrix, axis=0)) if len(matrix) else np.zeros(matrix.shape[1])
         centred = np.nan_to_num(matrix - mean)
@@ -22,15 +22,15 @@ def standardised(matrix: np.ndarray) -> np.ndarray:
 
 
 def paths(z: np.ndarray, least: float) -> Iterator[tuple[int, list[int], float]]:
-    """Forward selection for every column in turn.
+    """Runs forward selection for each column.
 
     Args:
-        z: (n, m) standardised.
-        least: share of variance left at which a selection is worth a look.
+        z: (n, m) standardised columns.
+        least: maximum fraction of the target's variance that a selection does not explain.
 
     Yields:
-        Target, selected columns, share of the target's variance that they leave; each selection that leaves at most
-        `least`, from short to long.
+        Target, selected columns, and the unexplained fraction of the variance, for each selection in which it is at
+        most `least`, from short to long.
     """
     n, m = z.shape
     gram = z.T @ z / max(n, 1)
@@ -65,15 +65,15 @@ def paths(z: np.ndarray, least: float) -> Iterator[tuple[int, list[int], float]]
 
 
 def robust(a: np.ndarray, y: np.ndarray, unit: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Least absolute deviations of y on the columns of `a` and a constant.
+    """Least absolute deviations regression, by iteratively reweighted least squares.
 
     Args:
-        a: (n, k).
-        y: (n,).
-        unit: residuals below it count alike.
+        a: (n, k) inputs; a constant is added.
+        y: (n,) target.
+        unit: the unit to which y is rounded; residuals below half of it have equal weights.
 
     Returns:
-        (k + 1,) coefficients, the constant last, and how far each may be off; None: not determined.
+        (k + 1,) coefficients, the constant last; (k + 1,) their maximum errors. None if they are not determined.
     """
     if len(y) < a.shape[1] + 10:
         return None
@@ -113,7 +113,16 @@ def robust(a: np.ndarray, y: np.ndarray, unit: float) -> tuple[np.ndarray, np.nd
 
 
 def simplest(value: float, off: float) -> Fraction | None:
-    """The simplest number within `off` of a value: few decimals, a small fraction, more decimals; None: none is."""
+    """Finds the simplest number within `off` of a value.
+
+    Numbers with at most 2 decimals are tried first, then fractions with denominators up to 60, then numbers with at
+    most 6 decimals. The result is None if no such number is close enough.
+
+    >>> simplest(0.3333, 0.001), simplest(0.1701, 0.001)
+    (Fraction(1, 3), Fraction(17, 100))
+    >>> simplest(0.123456789, 1e-9) is None
+    True
+    """
     off = max(off, 1e-9 * abs(value))
     if abs(value) < off:
         return Fraction(0)

@@ -1,7 +1,7 @@
-"""Sums that a column bounds: `hits + strikeouts <= at_bats`; and columns of 0 and 1 of which one is 1 at most.
+"""Sums with an upper bound: `hits + strikeouts <= at_bats`, and columns of 0 and 1 of which at most one is 1.
 
-Each part is below the bound already. That their sum is too says something where parts that were handed to other rows
-with nearly the same bound would exceed it in many rows.
+Each part of the sum is below the bound. To test that the sum is so not only by chance, parts are exchanged between rows
+with similar bounds. Sums are candidates if they would then exceed the bound in many rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,16 +13,22 @@ from synthjax.rules.expressions import Binary, Expression, Name, Number
 from synthjax.rules.kinds import Order, Rule, When
 from synthjax.rules.search.sample import Sample
 
-_PARTS = 20  # columns below one bound that are looked at
-_TERMS = 5
-_BLOCK = 16  # rows with nearly the same bound
-_ROUNDS = 4
-_SURE = 7.0  # rows that would exceed the bound, beside the log of the number of tries
-_GLANCE = 300
+_PARTS = 20  # maximum number of parts with the same bound
+_TERMS = 5  # maximum number of terms of a sum
+_BLOCK = 16  # number of rows with similar bounds
+_ROUNDS = 4  # number of exchanges
+_SURE = 7.0  # minimum number of rows that would exceed the bound, in addition to the log of the number of pairs
+_GLANCE = 300  # number of rows that are checked first
 
 
 def bounded(sample: Sample, pairs: Iterable[Order], known: Iterable[Rule]) -> list[Order]:
-    """Sums of columns that have an order with one column each, and of columns of 0 and 1."""
+    """Sums of columns with the same upper bound, and sums of columns of 0 and 1 with the upper bound 1.
+
+    Args:
+        sample: the rows.
+        pairs: orders of two columns.
+        known: rules; columns that one of them relates are not added.
+    """
     tied = [set(rule.names) for rule in known if len(rule.names) > 2]
     below: dict[str, list[str]] = {}
     for rule in pairs:
@@ -38,7 +44,7 @@ def bounded(sample: Sample, pairs: Iterable[Order], known: Iterable[Rule]) -> li
 
 
 def implied(rule: Rule, sums: Iterable[Rule]) -> bool:
-    """Whether a rule says of two columns, of which one is 1 at most, that the other is then 0."""
+    """Whether a rule is implied by a sum of columns of 0 and 1: if one column is 1, another one is 0."""
     if not isinstance(rule, When) or len(rule.names) != 2:
         return False
     of_signs = (other for other in sums if isinstance(other, Order) and isinstance(other.terms[1], Number))
@@ -46,6 +52,7 @@ def implied(rule: Rule, sums: Iterable[Rule]) -> bool:
 
 
 def _is_sign(sample: Sample, name: str) -> bool:
+    """Whether the values of a column are 0 and 1."""
     return sample.kinds[name] == "number" and set(sample.columns.codes(name)[1].tolist()) == {0.0, 1.0}
 
 
@@ -57,7 +64,7 @@ def _order(terms: Sequence[str], bound: Expression) -> Order:
 
 
 def _sets(sample: Sample, parts: list[str], high: str | None, tied: list[set[str]]) -> list[list[str]]:
-    """Sets of parts whose sums are bounded, each as large as it gets."""
+    """Sets of parts whose sums are bounded; each set starts with a pair and is extended as far as possible."""
     columns = sample.columns
     bound = np.ones(len(sample)) if high is None else columns.numbers(high)
     handed = _handed(bound)
@@ -82,7 +89,7 @@ def _sets(sample: Sample, parts: list[str], high: str | None, tied: list[set[str
 
 
 def _handed(bound: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows, and beside each another one with nearly the same bound; a few times."""
+    """Pairs each row with another one that has a similar bound, _ROUNDS times: (m,) rows, (m,) other rows."""
     rng = np.random.default_rng(0)
     rows = np.flatnonzero(~np.isnan(bound))
     found = []
@@ -97,7 +104,7 @@ def _handed(bound: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
 def _excess(
     total: np.ndarray, part: np.ndarray, bound: np.ndarray, handed: list[tuple[np.ndarray, np.ndarray]]
 ) -> float:
-    """Rows in which a total and the part of another row exceed the bound; 0 where those of one row do."""
+    """The number of rows whose total and the part of another row exceed the bound; 0 if they do in any single row."""
     if np.any((total + part > bound)[:_GLANCE]) or np.any(total + part > bound):
         return 0.0
     exceeded = 0

@@ -1,7 +1,8 @@
-"""What holds below or above a number or a date: `year < 1954 => missing(sf)`, `wind < 64 => diameter == 0`.
+"""Thresholds: `year < 1954 => missing(sf)`, `wind < 64 => diameter == 0`.
 
-Rows are sorted by a column; what is told of them is a missing value, a 0, or the value of a column that has few. It is
-a rule where it holds of all rows up to a number and then stops: a rate that falls slowly has no threshold.
+These are claims about the rows below or above a number or date. A claim is that a column is missing, is 0, or has a certain value, if it has few levels. Rows are sorted by a column. A
+threshold is a candidate if nearly all rows up to it meet the claim, and clearly fewer rows after it do. So there is no
+threshold if the fraction of such rows decreases slowly.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,22 +13,27 @@ from synthjax.rules.kinds import Equation, Rule, When
 from synthjax.rules.predicates import Compare, Missing, Predicate
 from synthjax.rules.search.sample import Sample, tied
 
-_LEVELS = 8  # of a column whose values are claimed
-_NUMBERS = 15  # different ones, at least, of a column that has a threshold
-_LEAST_ROWS, _LEAST_SHARE = 20, 0.01
-_WRONG = 0.009  # share of the rows of a near rule that may break it in the sample
-_GAIN = 1.05  # rows that a near rule has to have more of
-_FIRST = 0.95  # share of the first rows that have to be as is claimed
-_AFTER = 0.7  # share of the next rows that may still be as is claimed
-_COMMON = (0.02, 0.98)  # share of the rows of which a claim is true
-_PAIRS = 20_000
-_SPELT = 4  # digits of a threshold that no row holds, at most
-_LONGEST = 7  # figures of one that rows hold
-_HELD = 5  # rows that hold a threshold, else
+_LEVELS = 8  # maximum number of levels of a column in claims
+_NUMBERS = 15  # minimum number of levels of a column with a threshold
+_LEAST_ROWS, _LEAST_SHARE = 20, 0.01  # minimum number and fraction of rows up to the threshold
+_WRONG = 0.009  # maximum fraction of rows that break a rule with exceptions
+_GAIN = 1.05  # minimum number of rows of a rule with exceptions, relative to one without
+_FIRST = 0.95  # minimum fraction of the first rows that meet the claim
+_AFTER = 0.7  # maximum fraction of the next rows after the threshold that meet the claim
+_COMMON = (0.02, 0.98)  # minimum and maximum fraction of rows that meet a claim
+_PAIRS = 20_000  # maximum number of pairs of a column and a claim
+_SPELT = 4  # maximum number of digits of a threshold that is not the value of a row
+_LONGEST = 7  # maximum number of characters of a threshold that is the value of rows
+_HELD = 5  # minimum number of rows with this value
 
 
 def rules(sample: Sample, known: Sequence[Rule]) -> list[When]:
-    """Thresholds of numbers and dates that nothing computes, where no known rule ties the two columns."""
+    """Thresholds of numbers and dates.
+
+    Args:
+        sample: the rows.
+        known: rules; columns that they compute, and pairs of columns that they relate, are not searched.
+    """
     together = tied(known)
     levels = dict(zip(sample.kinds, sample.levels.tolist(), strict=True))
     computed = {rule.target for rule in known if isinstance(rule, Equation)}
@@ -48,7 +54,7 @@ def rules(sample: Sample, known: Sequence[Rule]) -> list[When]:
 
 
 def _claims(sample: Sample) -> Iterator[tuple[Predicate, np.ndarray, np.ndarray]]:
-    """What may be claimed, of which rows it says something (n,) bool, and where it is true (n,) bool."""
+    """Yields claims, the rows to which they apply, (n,) bool, and the rows that meet them, (n,) bool."""
     n = len(sample)
     for name, kind in sample.kinds.items():
         codes, levels = sample.columns.codes(name)
@@ -63,13 +69,21 @@ def _claims(sample: Sample) -> Iterator[tuple[Predicate, np.ndarray, np.ndarray]
 
 
 def _threshold(sample: Sample, name: str, numbers: np.ndarray, met: np.ndarray, claim: Predicate) -> When | None:
-    """The longest run of rows from one end that meet the claim, if they stop to meet it there."""
+    """The rule for the largest number of sorted rows that meet a claim, if clearly fewer of the next rows meet it.
+
+    Args:
+        sample: the rows.
+        name: the column with the threshold.
+        numbers: (m,) its sorted numbers, increasing or decreasing.
+        met: (m,) bool, whether the rows meet the claim.
+        claim: the claim.
+    """
     n = len(met)
     least = max(_LEAST_ROWS, int(_LEAST_SHARE * n))
     if n < 2 * least or met[:least].mean() < _FIRST:
         return None
     wrong = np.cumsum(~met)
-    ends = np.append(np.flatnonzero(np.diff(numbers)), n - 1)  # the last row of each number
+    ends = np.append(np.flatnonzero(np.diff(numbers)), n - 1)  # the last row with each number
     exact, near = ends[wrong[ends] == 0], ends[wrong[ends] <= _WRONG * (ends + 1)]
     if not len(near):
         return None
@@ -83,9 +97,19 @@ def _threshold(sample: Sample, name: str, numbers: np.ndarray, met: np.ndarray, 
 
 
 def cut(sample: Sample, name: str, last: float, following: float, strict: bool) -> Compare | None:
-    """What is true of a number or a date up to the last row, no more from the following one on; None: not said shortly.
+    """Makes a comparison that is true up to the number `last`, and false from the number `following` on.
 
-    The value in it is one that many rows hold, or a round one between the two that no row holds.
+    Its value is one that at least _HELD rows have, or a round value between the two numbers that no row has.
+
+    Args:
+        sample: the rows.
+        name: a column of numbers or dates.
+        last: the last number that meets the comparison.
+        following: the next number, which may be smaller or larger.
+        strict: whether `<` and `>` are preferred to `<=` and `>=`.
+
+    Returns:
+        The comparison; None if there is no such value.
     """
     below, numbers = last < following, sample.columns.numbers(name)
     inner, outer = ("<=", "<") if below else (">=", ">")
@@ -101,21 +125,27 @@ def cut(sample: Sample, name: str, last: float, following: float, strict: bool) 
 
 
 def spelt_date(seconds: float) -> str:
-    """A date or a time as the language takes it."""
+    """Writes a date, or a date and time, in the language of rules.
+
+    >>> spelt_date(0.0)
+    '1970-01-01'
+    >>> spelt_date(90.0)
+    '1970-01-01 00:01:30'
+    """
     stamp = np.datetime64(round(seconds), "s")
     day = stamp.astype("datetime64[D]")
     return str(day if stamp == day else stamp).replace("T", " ")
 
 
 def _round_dates(last: float, following: float) -> list[float]:
-    """Firsts of years, of months, and midnights between two times."""
+    """The last start of a year, of a month and of a day between two times."""
     low, high = (np.datetime64(round(value), "s") for value in sorted((last, following)))
     starts = [high.astype(f"datetime64[{unit}]").astype("datetime64[s]") for unit in "YMD"]
     return [float(start.astype(np.int64)) for start in starts if low < start < high]
 
 
 def _round_numbers(last: float, following: float) -> list[float]:
-    """The number with fewest digits between two."""
+    """A number between two with as few digits as possible; [] if it would have more than _SPELT digits."""
     low, high = min(last, following), max(last, following)
     largest = int(np.floor(np.log10(max(abs(low), abs(high), 1e-300))))
     for digits in range(-largest, _SPELT - largest):

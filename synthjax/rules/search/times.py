@@ -1,6 +1,6 @@
-"""Parts of a time: `hour = hour(stamp)`, `day = date(stamp)`, `years = age(birth, seen)`; clock times and delays.
+"""Equations of dates, `hour = hour(stamp)`, `years = age(birth, seen)`, and of clock times; rules of the calendar.
 
-And the calendar: `weekday(day) <= 4`, `day <= monthdays(month)`.
+Rules of the calendar are `weekday(day) <= 4` or `day <= monthdays(month)`.
 """
 
 from itertools import permutations, product
@@ -13,15 +13,16 @@ from synthjax.rules.kinds import Equation, Order, Rule
 from synthjax.rules.search.sample import Sample
 
 _PARTS = ("year", "quarter", "month", "week", "day", "yearday", "weekday", "hour", "minute", "second")
-_GOOD = 0.97
+_GOOD = 0.97  # minimum rate of a rule
 _RANGES = {"weekday": (0, 6), "month": (1, 12), "day": (1, 31), "hour": (0, 23)}
-_EDGE = 0.25  # rows at either end of a range, over the mean of its values
-_MONTH_LEVELS, _DAY_LEVELS = 8, 25
-_CLOCK_LEVELS = 30  # different values of a column of clock times, at least
+"""Parts of dates, with their minimum and maximum."""
+_EDGE = 0.25  # minimum number of rows at both ends of a range, relative to the mean of its values
+_MONTH_LEVELS, _DAY_LEVELS = 8, 25  # minimum number of levels of columns of months and of days
+_CLOCK_LEVELS = 30  # minimum number of levels of a column of clock times
 
 
 def equations(sample: Sample) -> list[Equation]:
-    """Columns that a date or a clock time gives, each with the first form that fits."""
+    """Columns that are computed from dates or clock times; for each set of columns, the first equation that fits."""
     dates = [name for name in sample.numeric if sample.kinds[name] == "date"]
     numbers = [name for name in sample.numeric if sample.kinds[name] == "number"]
     found = [*_parts(sample, dates, numbers), *_ages(sample, dates, numbers), *_clocks(sample, numbers)]
@@ -29,13 +30,14 @@ def equations(sample: Sample) -> list[Equation]:
 
 
 def _parts(sample: Sample, dates: list[str], numbers: list[str]) -> list[Equation]:
+    """Parts of dates, such as the year or the weekday."""
     found = []
     for stamp in dates:
         forms: list[Expression] = []
         for part in _PARTS:
             call = Call(part, (Name(stamp),))
             forms += [call, *(Binary("+", call, Number(1.0)) for _ in [0] if part == "weekday")]
-            # Sunday first, from 0 or from 1.
+            # Weeks that start on Sunday, from 0 or from 1.
             sunday = Binary("%", Binary("+", call, Number(1.0)), Number(7.0))
             forms += [sunday, Binary("+", sunday, Number(1.0))] if part == "weekday" else []
         for name in numbers:
@@ -47,6 +49,7 @@ def _parts(sample: Sample, dates: list[str], numbers: list[str]) -> list[Equatio
 
 
 def _ages(sample: Sample, dates: list[str], numbers: list[str]) -> list[Equation]:
+    """Years between two dates."""
     found = []
     for early, late in permutations(dates, 2):
         forms: list[Expression] = [
@@ -59,7 +62,7 @@ def _ages(sample: Sample, dates: list[str], numbers: list[str]) -> list[Equation
 
 
 def _clocks(sample: Sample, numbers: list[str]) -> list[Equation]:
-    """One clock time as another and a delay in minutes, modulo a day."""
+    """Clock times that are another clock time plus a delay in minutes, modulo a day."""
     clocks = [name for name in numbers if _is_clock(sample, name)]
     found = []
     for later, earlier in permutations(clocks, 2):
@@ -71,6 +74,7 @@ def _clocks(sample: Sample, numbers: list[str]) -> list[Equation]:
 
 
 def _is_clock(sample: Sample, name: str) -> bool:
+    """Whether the numbers of a column are clock times hhmm."""
     values = sample.columns.numbers(name)
     values = values[~np.isnan(values)]
     fits = len(values) and np.all((values >= 0) & (values <= 2400) & (values % 100 < 60) & (values % 1 == 0))
@@ -78,6 +82,7 @@ def _is_clock(sample: Sample, name: str) -> bool:
 
 
 def _first(sample: Sample, target: str, forms: list[Expression]) -> list[Equation]:
+    """The first equation that enough rows keep; [] if there is none."""
     sample.count("time", len(forms))
     first = sample.glance.numbers(target)
     for form in forms:
@@ -93,7 +98,7 @@ def _first(sample: Sample, target: str, forms: list[Expression]) -> list[Equatio
 
 
 def _once(found: list[Equation]) -> list[Equation]:
-    """One equation of each set of columns."""
+    """Keeps the first equation of each set of columns."""
     kept: dict[frozenset[str], Equation] = {}
     for equation in found:
         kept.setdefault(frozenset(equation.names), equation)
@@ -101,7 +106,12 @@ def _once(found: list[Equation]) -> list[Equation]:
 
 
 def ranges(sample: Sample, known: list[Rule]) -> list[Order]:
-    """Parts of a date that have only some of their values, and days that their month has."""
+    """Rules of the calendar: parts of dates with only some of the possible values, and days within their month.
+
+    Args:
+        sample: the rows.
+        known: rules; columns that equations compute are not searched.
+    """
     computed = {rule.target for rule in known if isinstance(rule, Equation)}
     found = []
     for name in sample.numeric:
@@ -120,7 +130,7 @@ def ranges(sample: Sample, known: list[Rule]) -> list[Order]:
 
 
 def _range(sample: Sample, name: str, part: str, ends: tuple[int, int]) -> Order | None:
-    """`1 <= weekday(day) <= 5`, where all of these occur often."""
+    """A range such as `1 <= weekday(day) <= 5`, if both ends of it are frequent."""
     if part == "hour" and sample.columns.unit(name) >= DAY:
         return None
     values = evaluate(Call(part, (Name(name),)), sample.columns)
@@ -138,5 +148,6 @@ def _range(sample: Sample, name: str, part: str, ends: tuple[int, int]) -> Order
 
 
 def _within(values: np.ndarray, most: int, levels: int) -> bool:
+    """Whether values are integers from 1 to `most`, including `most`, with at least so many levels."""
     values = np.unique(values[~np.isnan(values)])
     return len(values) >= levels and values[0] >= 1 and values[-1] == most and bool(np.all(values % 1 == 0))
