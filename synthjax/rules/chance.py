@@ -10,7 +10,7 @@ of one column, numbers are drawn uniformly between its minimum and maximum. A ru
       tried rules (Bonferroni). The binomial tail is bounded by exp(-n KL(rate, chance)) (Chernoff). If the tail of the
       training rows is below its limit, the limit for unseen rows is raised by the same factor, up to 0.05.
 
-    >>> math.exp(log_tail(hits=3, n=3, chance=0.5))
+    >>> round(math.exp(log_tail(hits=3, n=3, chance=0.5)), 9)
     0.125
     >>> log_tail(hits=1, n=3, chance=0.5)
     0.0

@@ -1,8 +1,9 @@
 """Thresholds: `year < 1954 => missing(sf)`, `wind < 64 => diameter == 0`.
 
-These are claims about the rows below or above a number or date. A claim is that a column is missing, is 0, or has a certain value, if it has few levels. Rows are sorted by a column. A
-threshold is a candidate if nearly all rows up to it meet the claim, and clearly fewer rows after it do. So there is no
-threshold if the fraction of such rows decreases slowly.
+These are claims about the rows below or above a number or date. A claim is that a column is missing, is 0, or has a
+certain value, if it has few levels. Rows are sorted by a column. A threshold is a candidate if nearly all rows up to it
+meet the claim, and clearly fewer rows after it do. So there is no threshold if the fraction of such rows decreases
+slowly.
 """
 
 from collections.abc import Iterator, Sequence
