@@ -7,23 +7,19 @@ scanned loop (3 turns), as training runs them: XLA:CPU compiles a loop's body di
 XLA's own takes up to minutes on some shapes: `--skip=xla` leaves it out.
 """
 
+import argparse
 import functools
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from absl import app, flags
 from jax import lax
 
 from synthjax.jit import jit
 from synthjax.nets import conv
-
-FLAGS = flags.FLAGS
-flags.DEFINE_integer("repeats", 5, "Timings of which the median is shown.", lower_bound=1)
-flags.DEFINE_string("shapes", "", "Only shapes whose line contains this, for example '14x14'.")
-flags.DEFINE_list("skip", [], "Columns to leave out: xla, torch.")
 
 TURNS = 3
 
@@ -131,17 +127,17 @@ def ready(f: Callable[..., jax.Array], *args: jax.Array) -> None:
     f(*args).block_until_ready()
 
 
-def passes(shape: Shape) -> dict[str, Callable[[], object]]:
-    """Per column, a function that runs TURNS forward and backward passes."""
+def passes(shape: Shape, skip: Collection[str] = ()) -> dict[str, Callable[[], object]]:
+    """Per column, but for those left out, a function that runs TURNS forward and backward passes."""
     x, kernel = arrays(shape)
     edge = shape.taps - 1 - shape.padding if shape.transpose else shape.padding
     padding = ((edge, edge), (edge, edge))
     xla, ours = (conv.native_transpose, conv.conv_transpose) if shape.transpose else (conv.native, conv.conv)
     columns: dict[str, Callable[[], object]] = {}
     for name, f in (("xla", xla), ("synthjax", ours)):
-        if name not in FLAGS.skip:
+        if name not in skip:
             columns[name] = functools.partial(ready, scanned(both_gradients(f, shape.stride, padding)), x, kernel)
-    if "torch" not in FLAGS.skip and (torch_columns := torch_passes(shape)):
+    if "torch" not in skip and (torch_columns := torch_passes(shape)):
         columns["torch"] = torch_columns
     return columns
 
@@ -166,10 +162,10 @@ def torch_passes(shape: Shape) -> Callable[[], object] | None:
     return run
 
 
-def milliseconds(columns: dict[str, Callable[[], object]]) -> dict[str, float]:
+def milliseconds(columns: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median time of one of the TURNS, per column; the first run, which compiles, is not counted."""
     times: dict[str, list[float]] = {name: [] for name in columns}
-    for repeat in range(FLAGS.repeats + 1):
+    for repeat in range(repeats + 1):
         for name, run in columns.items():
             start = time.perf_counter()
             run()
@@ -189,26 +185,33 @@ def kernel_gradients(shape: Shape) -> dict[str, Callable[[], object]]:
     return columns
 
 
-def table(title: str, rows: Callable[[Shape], dict[str, Callable[[], object]]], shapes: list[Shape]) -> None:
+def table(
+    title: str, rows: Callable[[Shape], dict[str, Callable[[], object]]], shapes: list[Shape], repeats: int
+) -> None:
     """Times and prints, line by line as they come."""
     header = False
     for shape in shapes:
-        figures = milliseconds(rows(shape))
+        figures = milliseconds(rows(shape), repeats)
         if not header:
             print(f"{title:44s}" + "".join(f"{name:>12s}" for name in figures), flush=True)
             header = True
         print(f"{shape.name:44s}" + "".join(f"{ms:12.1f}" for ms in figures.values()), flush=True)
 
 
-def main(argv: list[str]) -> None:
-    """Prints both tables."""
-    del argv
-    shapes = [shape for shape in SHAPES if FLAGS.shapes in shape.name]
-    table("forward and both gradients, ms", passes, shapes)
+def main(argv: Sequence[str]) -> None:
+    """Parses the flags and prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5, help="timings of which the median is shown")
+    parser.add_argument("--shapes", default="", help="only shapes whose line contains this, for example '14x14'")
+    parser.add_argument("--skip", default="", help="columns to leave out, comma-separated: xla, torch")
+    asked = parser.parse_args(argv)
+    shapes = [shape for shape in SHAPES if asked.shapes in shape.name]
+    passed = functools.partial(passes, skip=asked.skip.split(","))
+    table("forward and both gradients, ms", passed, shapes, asked.repeats)
     print()
     stride_one = [shape for shape in shapes if shape.stride == 1 and shape.taps > 1]
-    table("kernel gradient alone, ms", kernel_gradients, stride_one)
+    table("kernel gradient alone, ms", kernel_gradients, stride_one, asked.repeats)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main(sys.argv[1:])

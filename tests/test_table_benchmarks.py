@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import types
+import typing
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from synthjax import adversarial, gan_losses
 from synthjax.data.feed import Feed
 from synthjax.evals.table import from_frames
 from synthjax.model import Column, DataSpec
-from synthjax.models import table_gan
+from synthjax.models import mixture, table_gan
 
 COLUMNS = (
     Column("savings", "continuous", 0, 2, missing=1),
@@ -141,3 +142,61 @@ def test_worth_of_a_copy_and_of_noise():
     noise = parts["train"].assign(y=rng.permutation(parts["train"]["y"]), b=5 + rng.normal(size=300))
     auc, alike = tables.worth(dataset, noise, "test")
     assert 0.3 < auc < 0.7 and alike < 0.05
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The benchmark on breast cancer in place of Adult, with tiny models; it keeps the tests' compilation cache."""
+    known = tables.data.load("breast_cancer")
+    monkeypatch.setattr(tables, "loaded", lambda name, data_dir: known)
+    small = {"table_wcgan": CONFIG, "mixture": mixture.Config(components=2)}
+    monkeypatch.setattr(tables, "experiment", lambda _, name, __: types.SimpleNamespace(model=small[name]))
+    soon = {"mixture": {"members": 1, "steps": 2}, "table_wcgan": {"steps": 4}}
+    for name, value in (("SOON", soon), ("SECONDS", 0.01), ("ROWS", 100), ("block_size", lambda spec: 50)):
+        monkeypatch.setattr(tables, name, value)
+    monkeypatch.setattr(jax.config, "update", lambda name, value: None)
+    return known
+
+
+class Copying:
+    """Stands for the model of the `ctgan` package: it draws the rows that it was fitted to."""
+
+    seen: typing.ClassVar[list[tuple[int, int]]] = []
+
+    def __init__(self, epochs, enable_gpu):
+        self.epochs = epochs
+
+    def set_random_state(self, seed):
+        self.seen.append((self.epochs, seed))
+
+    def fit(self, frame, discrete):
+        assert discrete == ["diagnosis"] and frame.notna().all(axis=None)
+        self.frame = frame
+
+    def sample(self, count):
+        return self.frame.head(count)
+
+
+def test_times_of_encoding_steps_and_sampling(toy, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    tables.main(["--parts=encode,step,sample", "--rounds=2", "--batch_size=8"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"encode: Adult, 569 rows to {toy.spec.dims} values, first time: ")
+    assert "torch is not installed: ours alone" in lines[2] and ", batch 8, " in lines[3]
+    assert [line.split()[0] for line in lines[5:7]] == ["synthjax", "bfloat16"]
+    assert [line.partition(", ")[2].partition(":")[0] for line in lines[7:]] == [
+        f"{precision}, {what}" for precision in tables.PRECISIONS for what in ("encoded", "as data frames")
+    ]
+    assert all(line.startswith("sample: 100 rows, ") for line in lines[7:])
+
+
+def test_quality_of_a_copy_is_that_of_the_rows_themselves(toy, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ctgan", types.SimpleNamespace(CTGAN=Copying))
+    monkeypatch.setattr(Copying, "seen", [])
+    tables.main(["--parts=quality", "--epochs=3", "--quality_rounds=1", "--split=test"])
+    real, *fits, first, second = capsys.readouterr().out.splitlines()
+    assert real.startswith("quality: real rows, on test rows: AUC ")
+    names = [line.removeprefix("quality: ").partition(", seed 0: ")[0] for line in fits]
+    assert names == ["mixture", "table_wcgan", "ctgan, 3 epochs"] and Copying.seen == [(3, 0)]
+    assert fits[2].partition("; ")[2] == real.partition("rows: ")[2]
+    assert first.startswith("quality: mixture: ") and second.startswith("quality: table_wcgan: ")
