@@ -204,6 +204,7 @@ def test_numbers_that_are_no_longer_counted_when_words_come_are_not_lost():
         ([f"w{i % 4}{'' if i % 3 else i}" for i in range(300)], "categorical"),  # words of which many are rare
         ([f"{i % 24:02d}:00" for i in range(600)], "categorical"),  # each hour is held by many
         ([f"{'V' if i % 37 < 2 else ''}{100 + i % 80}" for i in range(900)], "categorical"),  # diseases
+        ([f"{i % 204:03d}{'A' if i % 204 == 136 else ''}" for i in range(270)], "id"),  # families, most of them rare
         ([f"10.0.{i % 9}.{i % 200}" for i in range(300)], "id"),  # addresses
     ],
 )

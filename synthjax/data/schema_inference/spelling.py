@@ -22,6 +22,7 @@ _TIMES = (
 )
 _MEASURED = re.compile("|".join(f"(?:{pattern})$" for pattern in (NUMBER, *_TIMES)))
 _CODE = re.compile(r"0\d+$")
+_ONE_LETTER = re.compile(r"[A-Za-z]?\d+[A-Za-z]?$")
 _LETTERED = re.compile(r"[A-Za-z][\d.]+$")
 _SEVERAL = 5
 
@@ -34,12 +35,14 @@ def measured(counts: Mapping[str, int]) -> int:
 def codes(counts: Mapping[str, int], erased: bool) -> bool:
     """Whether cells are codes, not quantities.
 
-    Codes are digits, some with leading zeros (postcodes), or numbers of which several have a letter in front (codes of
-    diseases); the latter only if they would not mostly be `erased` as categories.
+    Codes are digits, some with leading zeros (postcodes), of which a few may have a letter before or after them; or
+    numbers of which several have a letter in front (codes of diseases), only if they would not mostly be `erased` as
+    categories.
     """
     others = [cell for cell in counts if not re.match(NUMBER, cell)]
-    if others and all(map(_CODE.match, others)):
-        return all(map(str.isdigit, counts))
+    leading = sum(map(bool, map(_CODE.match, others)))
+    if leading and (leading == len(others) or (leading >= _SEVERAL and all(map(_ONE_LETTER.match, others)))):
+        return all(map(_ONE_LETTER.match, counts))
     lettered = [cell for cell in others if _LETTERED.match(cell)]
     return not erased and len(lettered) >= max(_SEVERAL, 0.9 * len(others))
 
