@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Threads of scikit-learn that share a core with those of another worker wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Most programs run for a few steps here, and compiling them well takes several times as long as running them. Not with
 # --xla_cpu_use_fusion_emitters=false: together they let collectives of one program wait for each other for ever.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")

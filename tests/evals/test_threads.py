@@ -47,7 +47,8 @@ def test_openmp_has_one_thread_within_and_its_own_number_after():
     def threads():
         return [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "openmp"]
 
-    before = threads()
-    with single_thread("openmp"):
-        assert set(threads()) == {1}
-    assert threads() == before
+    with threadpoolctl.threadpool_limits(2, "openmp"):
+        assert set(threads()) == {2}
+        with single_thread("openmp"):
+            assert set(threads()) == {1}
+        assert set(threads()) == {2}
