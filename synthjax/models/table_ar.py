@@ -234,8 +234,18 @@ def _groups(sizes: tuple[int, ...]) -> list[np.ndarray]:
 
 def _tables(fine: FineBins, params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Embeddings (W, E), their slopes (W, E), and the slopes of the last layer (W, hidden)."""
-    embed, out = (multiscale.table(fine.layout, params[name]) for name in ("embed", "out"))
-    return embed, fine.slope(embed), fine.slope(out)
+    embed = multiscale.table(fine.layout, params["embed"])
+    return embed, fine.slope(embed), fine.slope(_out(fine.layout, params))
+
+
+def _out(layout: Layout, params: Any) -> jax.Array:
+    """Weights of the last layer, (W, hidden), without the part that all bins of a column share.
+
+    That part does not change the probabilities of the bins. Its gradient is rounding error, of which Adam would make
+    whole steps.
+    """
+    vectors: multiscale.Vectors = params["out"]
+    return multiscale.table(layout, vectors._replace(shared=vectors.shared.at[:, 0].set(0)))
 
 
 def _log_parts(fine: FineBins, column: Any, states: jax.Array, tilt: jax.Array) -> jax.Array:
@@ -248,7 +258,7 @@ def _last_layer(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
     """The last layer (C, max(sizes), hidden) and its bias (C, max(sizes)), -inf where a column has fewer states."""
     exists = layout.padded < sum(layout.sizes)
     bias = jnp.where(exists, layout.pad(params["bias"]), -jnp.inf)
-    return jnp.moveaxis(layout.pad(multiscale.table(layout, params["out"]).T), 0, -1), bias
+    return jnp.moveaxis(layout.pad(_out(layout, params).T), 0, -1), bias
 
 
 def _draw_columns(
