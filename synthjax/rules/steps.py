@@ -91,8 +91,23 @@ def _plain(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(np.int64) if whole else numbers
 
 
+class _Keyed:
+    """The columns of a step that gives one column by keys."""
+
+    keys: tuple[str, ...]
+    target: str
+
+    @property
+    def inputs(self) -> set[str]:
+        return set(self.keys)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return (self.target,)
+
+
 @dataclass(frozen=True)
-class Looked:
+class Looked(_Keyed):
     """A value that keys determine: it is looked up in a table, or is in a free column if the table has no value."""
 
     target: str
@@ -107,14 +122,6 @@ class Looked:
     """Values that only rows with keys of the table may have."""
     fill: Cell = None
     """The value if neither the table nor the free column has one; None: missing."""
-
-    @property
-    def inputs(self) -> set[str]:  # noqa: D102
-        return set(self.keys)
-
-    @property
-    def targets(self) -> tuple[str, ...]:  # noqa: D102
-        return (self.target,)
 
     def encode(self, columns: Columns) -> Free:  # noqa: D102
         if not self.rest or self.rest == self.target:
@@ -283,7 +290,7 @@ class Masked:
 
 
 @dataclass(frozen=True)
-class Shared:
+class Shared(_Keyed):
     """Corrects a column so that rows with the same keys have the same value: that of the table, or of the first row."""
 
     keys: tuple[str, ...]
@@ -291,14 +298,6 @@ class Shared:
     form: Form
     table: Table = ()
     """The values of keys that `min_count` training rows share."""
-
-    @property
-    def inputs(self) -> set[str]:  # noqa: D102
-        return set(self.keys)
-
-    @property
-    def targets(self) -> tuple[str, ...]:  # noqa: D102
-        return (self.target,)
 
     def decode(self, draft: Draft) -> None:  # noqa: D102
         values, there = _cells(draft, self.target), ~draft.missing(self.target)
