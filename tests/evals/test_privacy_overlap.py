@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import reports
 
 from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.distances import keys
@@ -55,3 +56,21 @@ def test_synthetic_rows_made_from_test_rows_are_told(distinct, source):
     assert taken == pytest.approx(0.6 if source == "test" else 0, abs=0.05)
     said = [text for text in overlap.sentences(found, "row") if "synthetic rows equal a test row" in text]
     assert len(said) == (source == "test")
+
+
+@pytest.mark.parametrize("order", [sorted, list])
+@pytest.mark.parametrize("sizes", [(600, 3_000), (3_000, 600)])
+def test_rows_that_repeat_by_nature_are_not_told_however_large_the_sets_are(sizes, order):
+    rng = np.random.default_rng(2)
+    train, test = (order(words(rng, n, 900)) for n in sizes)
+    found = overlap.find(train=train, holdout=[], test=test, synthetic=words(rng, 1_000, 900))
+    assert one(found, "synthetic", "test")["taken"] == 0
+
+
+def test_synthetic_rows_that_are_test_rows_say_nothing_of_privacy():
+    rows = [bytes([i, j]) for i in range(30) for j in range(20)]
+    for made, told in ((rows[300:], True), (rows[:300], False)):
+        found = overlap.find(train=rows[:300], holdout=[], test=rows[300:], synthetic=made)
+        verdict = reports.verdict("publish", reports.make("image", {"manifest.overlap": found}))
+        assert (verdict.answer == "This cannot be told: 100.0 % of the synthetic examples are test examples.") == told
+        assert verdict.confidence.startswith("none: 300 of 300 synthetic examples equal a test one" if told else "mod")

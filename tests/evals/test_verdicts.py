@@ -314,12 +314,9 @@ def test_publishing_never_gets_a_plain_yes():
     assert "synthetic examples equal training examples" in texts(traces)["tests"]
 
 
-ROWS = [bytes([i, j]) for i in range(30) for j in range(20)]
-
-
 def test_non_members_that_were_trained_on_tell_nothing():
     """A verbatim copy passes where the rows taken for unseen are training rows: nothing green may be said."""
-    rows = ROWS
+    rows = [bytes([i, j]) for i in range(30) for j in range(20)]
     for train, test, told in ((rows, rows, True), (rows[:500], rows[480:], True), (rows[:500], rows[500:], False)):
         verdict = judged("publish", "image", {"manifest.overlap": overlap.find(train=train, holdout=[], test=test)})
         assert ("cannot be told" in verdict.answer and verdict.level == "fair") == told
@@ -329,14 +326,6 @@ def test_non_members_that_were_trained_on_tell_nothing():
     assert asked_others.level == "good"
     attacks = {"distance": attack(0.7), "copy": attack()}
     assert judged("publish", "image", whole, attacks=attacks).level == "poor"
-
-
-def test_synthetic_rows_that_are_test_rows_tell_nothing():
-    for made, told in ((ROWS[300:], True), (ROWS[:300], False)):
-        found = overlap.find(train=ROWS[:300], holdout=[], test=ROWS[300:], synthetic=made)
-        verdict = judged("publish", "image", {"manifest.overlap": found})
-        assert (verdict.answer == "This cannot be told: 100.0 % of the synthetic examples are test examples.") == told
-        assert verdict.confidence.startswith("none: 300 of 300 synthetic examples equal a test one" if told else "mod")
 
 
 MODEL = {"workdir": "runs/a", "name": "ddpm", "state_sha256": "b" * 64}

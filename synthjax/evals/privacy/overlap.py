@@ -24,6 +24,7 @@ from scipy import stats
 
 from synthjax.evals.figure import Count, Share
 from synthjax.evals.privacy.distances import RARE
+from synthjax.evals.streams import stream
 
 SYNTHETIC = "synthetic"
 """As `rows_of` has it."""
@@ -67,15 +68,16 @@ def find(
             found.append({"rows_of": name, "found_in": base, **_compare(shared, len(rows), twins, len(known))})
     for name in ("holdout", "test"):
         if train and sets[name] and synthetic:
-            shared, chance = (_shared(synthetic, known) for known in (sets[name], train[: len(sets[name])]))
+            n = min(len(train), len(sets[name]))  # of more rows more are equal
+            shared, chance = (_shared(synthetic, known, n) for known in (sets[name], train))
             compared = _compare(shared, len(synthetic), chance, len(synthetic))
             found.append({"rows_of": SYNTHETIC, "found_in": name, **compared})
     return found
 
 
-def _shared(rows: Sequence[bytes], known: Sequence[bytes]) -> int:
-    """How many of the rows equal a known one."""
-    among = set(known)
+def _shared(rows: Sequence[bytes], known: Sequence[bytes], n: int) -> int:
+    """How many of the rows equal one of n known ones, drawn at random."""
+    among = {known[i] for i in stream(0, "overlap.known").permutation(len(known))[:n]}
     return sum(row in among for row in rows)
 
 
