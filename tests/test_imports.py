@@ -26,6 +26,7 @@ ALLOWED = {
     "gibbs": {"gibbs", "nets", "model", "errors", "train.optim"},
     "models": {"model", "errors", "nets", "adversarial", "gan_losses", "gibbs", "train.optim"},
     "rules": {"rules", "errors"},
+    "privacy": {"privacy", "model", "errors", "files", "train.optim"},
     "data": {"data", "model", "errors", "files", "rules"},
     "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling"},
     "evals": {"evals", "model", "errors", "files", "jit", "nets", "rules", "train.optim"},
