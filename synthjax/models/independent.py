@@ -4,8 +4,12 @@ r"""Independent columns: the baseline that every model of tables must exceed.
 
 p_c are the frequencies of the states of column c (`nets.bins`): its categories, or the bins of a numeric column. Values
 that many rows share are drawn exactly, others uniformly between the edges of their bin. All dependence between columns,
-including the label, is lost. A state without rows counts as half a row. The model is fitted in one step; further steps
+including the label, is lost. A state without rows counts as half a row. The model is fitted in step 0; further steps
 change nothing.
+
+**Formal guarantees.** The only thing that the state and the metrics know of the rows is one call of `count`, with the
+numbers of rows in each state of each column. One row of weight 1 adds 1 to one state of each of the C columns: L2
+sensitivity sqrt(C). `releases` lists it. Rows of other weights are scaled to a mean weight of 1, and are not covered.
 
     model = build(Config(), spec)
     state, metrics = model.step(key, 0, model.init(key), batch)             # batch: the whole training set
@@ -22,6 +26,7 @@ change nothing.
     (40, 1)
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,14 +66,25 @@ class State(NamedTuple):
     """(W,) f32 number of rows in each state of each column; 0 before the first step."""
 
 
-def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:
-    """A model of independent columns. It is not trained by gradients, so `grad` is not used.
+def releases(config: Config, spec: DataSpec) -> list[tuple[str, str, float, float, int]]:
+    """The calls of `count` in a training: (name, mechanism, noise, sampling rate, number of times) each.
+
+    The noise is 1 / sqrt(share): its standard deviation over the L2 sensitivity, for a noise multiplier of 1.
+    """
+    return [("counts of single columns", "discrete gaussian", 1.0, 1.0, 1)]
+
+
+def build(
+    config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad, count: optim.Count = optim.exact_count
+) -> Model:
+    """A model of independent columns, fitted to counts. It is not trained by gradients, so `grad` is not used.
 
     Raises:
       InputError: the data is not a table, or its spec has no statistics.
     """
     check("independent", spec)
     layout = Layout(spec, config.bins)
+    columns = len(layout.sizes)
 
     def init(key) -> State:
         return State(jnp.zeros(sum(layout.sizes), jnp.float32))
@@ -77,17 +93,21 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         """(W,) f32 probability of each state of each column."""
         return layout.normalise(jnp.where(layout.possible, jnp.maximum(state.counts, 0.5), 0.0))
 
-    def step(key, i, state: State, batch: Batch):
-        def count(chunk: Batch) -> jax.Array:
+    def count_rows(key, batch: Batch) -> State:
+        def count_chunk(chunk: Batch) -> jax.Array:
             index = layout.flat_index(layout.states(chunk.x, chunk.y))
             return jnp.zeros(sum(layout.sizes), jnp.float32).at[index].add(chunk.weight[:, None])
 
-        share = batch.weight / jnp.maximum(batch.weight.sum(), 1e-9)
-        rows = (batch.weight > 0).sum(dtype=jnp.float32)
-        state = State(total(count, batch._replace(weight=share * rows), _ROWS))
-        return state, {
-            "loss": -(state.counts * jnp.log(jnp.maximum(probability(state), 1e-30))).sum() / jnp.maximum(rows, 1)
-        }
+        mean = batch.weight.sum() / jnp.maximum((batch.weight > 0).sum(), 1)
+        weight = batch.weight / jnp.maximum(mean, 1e-9)
+        counts = total(count_chunk, batch._replace(weight=weight), _ROWS)
+        return State(count(key, counts, math.sqrt(columns)))
+
+    def step(key, i, state: State, batch: Batch):
+        # Stays a branch under `vmap` over seeds, since i is not batched.
+        state = jax.lax.cond(i == 0, lambda: count_rows(key, batch), lambda: state)
+        fit = -(state.counts * jnp.log(jnp.maximum(probability(state), 1e-30))).sum()
+        return state, {"loss": fit * columns / jnp.maximum(state.counts.sum(), 1)}
 
     def sample(key, state: State, labels):
         key_state, key_value = jax.random.split(key)

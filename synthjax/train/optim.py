@@ -56,6 +56,28 @@ Loss = Callable[..., Any]
 """(params, key, batch) -> Losses."""
 Grad = Callable[[Loss], Callable[..., Gradient]]
 """Loss -> ((params, key, batch) -> Gradient)."""
+Count = Callable[..., jax.Array]
+"""(key, counts, sensitivity, share=1) -> counts, as a counting model may see them; see `exact_count`."""
+
+
+def exact_count(key: jax.Array, counts: jax.Array, sensitivity: float, share: float = 1.0) -> jax.Array:
+    """The counts as they are: the default of the argument `count` of models that are fitted to sums over rows.
+
+    A private `count` returns them with noise, and the model uses nothing else of the rows. Several releases of a model
+    divide a budget: noise of standard deviation z * sensitivity / sqrt(share) each, with shares that sum to 1, together
+    cost as much as one Gaussian release with noise multiplier z.
+
+    Args:
+      key: typed PRNG key, for the noise of these counts alone.
+      counts: of rows; any shape.
+      sensitivity: the L2 norm of the largest change of `counts` if one row of weight 1 is added or removed. It depends
+        on no row.
+      share: of the budget, above 0 and at most 1.
+
+    Returns:
+      An array of the shape and the dtype of `counts`.
+    """
+    return counts
 
 
 def _total(weight: jax.Array) -> jax.Array:

@@ -79,3 +79,38 @@ def test_probabilities_sum_to_1_with_and_without_rows():
         assert float(jnp.exp(model.log_prob(jax.random.key(0), state, every)).sum()) == pytest.approx(1, rel=1e-5)
         assert np.isfinite(model.sample(jax.random.key(1), state, jnp.zeros(50, jnp.int32))).all()
     np.testing.assert_array_equal(fitted.counts[:6], [10, 10, 7, 7, 6, 0])  # rows of weight 0 do not count
+
+
+def recorded(rows, count=None):
+    """What `count` is called with in two steps, and the state after them."""
+    calls = []
+
+    def record(key, counts, sensitivity, share=1.0):
+        jax.debug.callback(lambda exact: calls.append((np.asarray(exact), sensitivity, share)), counts)
+        return counts if count is None else count(counts)
+
+    model = independent.build(independent.Config(bins=8), SPEC.measured(mixed(300).x), count=record)
+    state = model.init(jax.random.key(0))
+    for i in range(2):
+        state, metrics = model.step(jax.random.key(i), i, state, jax.tree.map(jnp.asarray, rows))
+    jax.effects_barrier()
+    return calls, state, metrics
+
+
+def test_one_row_changes_the_counts_by_the_declared_sensitivity():
+    rows = mixed(300)
+    ((base, sensitivity, share),) = recorded(rows)[0]
+    for row in (0, 7, 299):
+        ((other, *_),) = recorded(rows._replace(weight=np.where(np.arange(300) == row, 0, 1).astype(np.float32)))[0]
+        assert np.linalg.norm(base - other) == pytest.approx(sensitivity)
+    ((_, _, noise, rate, times),) = independent.releases(independent.Config(), SPEC)
+    assert (noise, rate, times) == (1 / np.sqrt(share), 1.0, 1)
+
+
+def test_nothing_but_the_counts_that_come_back_is_known_of_the_rows():
+    """Other rows, the same noisy counts: the same state and the same metrics."""
+    rows = mixed(300)
+    others = rows._replace(x=rows.x[::-1], y=1 - rows.y, weight=np.where(np.arange(300) < 20, 0, 1).astype(np.float32))
+    noisy = [recorded(part, lambda counts: jnp.arange(len(counts), dtype=jnp.float32))[1:] for part in (rows, others)]
+    for one, other in zip(*map(jax.tree.leaves, noisy), strict=True):
+        np.testing.assert_array_equal(one, other)
