@@ -50,6 +50,10 @@ class Source(NamedTuple):
     """Number of grey levels of an image; 0 for tables."""
     columns: tuple[Column, ...] = ()
     """The columns of a table."""
+    held: int = 0
+    """Number of last rows of `train` that the files set apart for validation; they are the holdout split."""
+    notes: tuple[str, ...] = ()
+    """Lines for the user: how images were converted, and files that are not read."""
 
 
 _MAX_LENGTH = 400  # characters of a name or value in an error message
@@ -176,7 +180,11 @@ def as_labels(y: np.ndarray, n: int, where: object) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
-        hint = "; one-hot labels: y.argmax(1)" if y.ndim == 2 else ""
+        hint = ""
+        if y.ndim == 2:
+            one_hot = y.dtype.kind in "iufb" and bool((np.sum(y, axis=1) == 1).all())
+            several = "several labels an example (multi-label) are not read, one class each is needed"
+            hint = f"; {'one-hot labels: y.argmax(1)' if one_hot else several}"
         raise fault(where, f"has shape {y.shape}: labels are (N,) integers{hint}")
     if y.dtype.kind not in "iufb":
         raise fault(where, f"has type {y.dtype}: labels are integers 0 ... n_classes - 1")

@@ -1,19 +1,18 @@
-"""Readers of image files: IDX (the format of MNIST), `.npz` archives and folders of PNGs by class.
+"""Readers of arrays of images: IDX (the format of MNIST) and `.npz` archives.
 
 Files are not trusted. The size that a header states is compared with `arrays.MAX_BYTES` and with the size of the file
 before memory is allocated. Nothing is unpickled. Every error is an `InputError` with one line that names the file.
 """
 
-import contextlib
 import gzip
 import lzma
 import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,15 +20,13 @@ from synthjax import files
 from synthjax.data.arrays import Part, Source, as_images, as_labels, check_file, check_size, fault, shown
 from synthjax.errors import InputError
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 """The four files of MNIST and of data sets with the same layout; each may be gzipped, `.gz`."""
 
-_IMAGES = (".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-"""Suffixes of images that are not read."""
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
+_IMAGES, _LABELS = ("x", "images", "image", "imgs", "data"), ("y", "labels", "label", "targets", "target")
+"""Names of arrays in archives, in any case."""
+_SPLITS = {"train": ("train", "training"), "held": ("val", "valid", "validation"), "test": ("test",)}
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
 """Exceptions of the standard library and NumPy for damaged archives."""
 
 
@@ -58,7 +55,7 @@ def from_store(name: str, data_dir: str | None) -> tuple[str, str | None]:
     return name, str(copies[0].parent) if copies else None
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The message of an exception in one line, without its path."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return shown(text.strip().splitlines()[0]) if text.strip() else type(error).__name__
@@ -89,9 +86,9 @@ def read_idx(path: Path) -> np.ndarray:
             with gzip.open(raw) as unpacked:
                 return _read_idx(unpacked, path)  # type: ignore[arg-type]
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise fault(path, f"damaged gzip file: {_reason(error)}") from error
+        raise fault(path, f"damaged gzip file: {reason(error)}") from error
     except OSError as error:
-        raise fault(path, _reason(error)) from error
+        raise fault(path, reason(error)) from error
 
 
 def _read_idx(file: BinaryIO, path: Path) -> np.ndarray:
@@ -168,8 +165,9 @@ def _check_same_shape(train: Part, test: Part, where: object) -> None:
 def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Source:
     """Reads images and labels from an `.npz` archive.
 
-    The archive contains `x` (and `y`), or `x_train` (and `y_train`) and possibly `x_test` (and `y_test`). Other arrays
-    are ignored. See `as_images` and `as_labels` for shapes and dtypes.
+    The archive contains `x` (and `y`), or `x_train`, possibly `x_val` and `x_test` (and `y_train` ...). Other common
+    names are read as well: `images` and `labels`, `train_images` and `train_labels` as in MedMNIST. Other arrays are
+    ignored. See `as_images` and `as_labels` for shapes and dtypes.
 
     Raises:
         InputError: the file is not an archive or damaged, has none of these arrays, or one of them has Python objects
@@ -178,33 +176,53 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Source:
     check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
-            suffix = "_train" if "x_train" in names else ""
-            if f"x{suffix}" not in names:
-                found = ", ".join(shown(name) for name in sorted(names)[:8]) or "no array"
-                raise fault(path, f"holds {found}; it needs x and y, or x_train and y_train (and x_test, y_test)")
-            train = _npz_part(archive, names, suffix, path)
-            if not suffix or "x_test" not in names:
-                return Source(train, classes=classes)
-            test = _npz_part(archive, names, "_test", path)
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+            keys = _npz_keys(names)
+            parts = {split: _npz_part(archive, *pair, path) for split, pair in keys.items()}
     except InputError:
         raise
     except zipfile.BadZipFile as error:
-        raise fault(path, f"not an .npz archive, or a damaged one: {_reason(error)}") from error
-    except _BROKEN as error:
-        raise fault(path, _reason(error)) from error
-    if (train.y is None) != (test.y is None):
-        raise fault(path, f"y_{'train' if train.y is None else 'test'} is missing; y_train and y_test go together")
-    _check_same_shape(train, test, f"{path}: x_test")
-    return Source(train, test, classes)
+        raise fault(path, f"not an .npz archive, or a damaged one: {reason(error)}") from error
+    except BROKEN as error:
+        raise fault(path, reason(error)) from error
+    if "train" not in parts:
+        found = ", ".join(shown(name) for name in sorted(names)[:8]) or "no array"
+        raise fault(
+            path,
+            f"holds {found}; it needs x and y, or x_train and y_train (and x_val, x_test ...), or images and labels",
+        )
+    train = parts["train"]
+    for name, part in parts.items():
+        if (train.y is None) != (part.y is None):
+            raise fault(path, f"the labels of {'train' if train.y is None else name} are missing; all splits need them")
+        _check_same_shape(train, part, f"{path}: {keys[name][0]}")
+    held = parts.get("held")
+    if held is not None:
+        y = None if train.y is None or held.y is None else np.concatenate([train.y, held.y])
+        train = Part(np.concatenate([train.x, held.x]), y, train.where)
+    return Source(train, parts.get("test"), classes, held=0 if held is None else len(held.x))
 
 
-def _npz_part(archive: zipfile.ZipFile, names: set[str], suffix: str, path: Path) -> Part:
-    x = as_images(_read_member(archive, f"x{suffix}", path), f"{path}: x{suffix}")
-    where = f"{path}: y{suffix}"
-    if f"y{suffix}" not in names:
-        return Part(x, None, where)
-    return Part(x, as_labels(_read_member(archive, f"y{suffix}", path), len(x), where), where)
+def _npz_keys(names: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """Split -> names of its images and of its labels, of which there may be none, in an archive."""
+    known = {name.lower(): name for name in names}
+
+    def find(stems: Sequence[str], words: Sequence[str]) -> str | None:
+        forms = (form for stem in stems for word in words for form in (f"{stem}_{word}", f"{word}_{stem}"))
+        return next((known[form] for form in (forms if words else stems) if form in known), None)
+
+    keys = {split: (find(_IMAGES, words), find(_LABELS, words)) for split, words in _SPLITS.items()}
+    if keys["train"][0] is None:
+        keys = {"train": (find(_IMAGES, ()), find(_LABELS, ()))}
+    return {split: (images, labels) for split, (images, labels) in keys.items() if images is not None}
+
+
+def _npz_part(archive: zipfile.ZipFile, images: str, labels: str | None, path: Path) -> Part:
+    x = as_images(_read_member(archive, images, path), f"{path}: {images}")
+    if labels is None:
+        return Part(x, None, f"{path}: {images}")
+    where = f"{path}: {labels}"
+    return Part(x, as_labels(_read_member(archive, labels, path), len(x), where), where)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
@@ -228,118 +246,5 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
             return np.lib.format.read_array(file, allow_pickle=False)
     except InputError:  # a ValueError too
         raise
-    except _BROKEN as error:
-        raise fault(where, f"cannot be read: {_reason(error)}") from error
-
-
-# --- folders of PNGs ---------------------------------------------------------------------------------------------
-
-
-def read_png_folder(folder: Path) -> Source:
-    """Reads images from a folder with one subfolder of `.png` files per class.
-
-    Class names are the names of the subfolders, sorted, integers by value. Subfolders `train/` and `test/` may contain
-    the class folders of two splits. A folder with `.png` files only is an unlabelled data set. Rows are in the order of
-    the class and the file name. All images have the same size and are 8-bit grey (C = 1), or RGB or palette (C = 3).
-
-    Raises:
-        InputError: a class folder has no images, a file cannot be read, an image has another format, size or mode, or
-            an image would be ignored. The file is named.
-    """
-    top = _folders(folder)
-    if "train" not in top:
-        part, classes = _png_part(folder)
-        return Source(part, None, classes)
-    if extra := [name for name in top if name not in ("train", "test")]:
-        raise fault(folder / extra[0], "unexpected beside train/; only test/ may stand there")
-    train, classes = _png_part(folder / "train")
-    if "test" not in top:
-        return Source(train, None, classes)
-    test, test_classes = _png_part(folder / "test")
-    if test_classes != classes:
-        odd = min(set(test_classes or ()) ^ set(classes or ()))
-        raise fault(folder, f"class folder {shown(odd)} is in only one of train/ and test/")
-    _check_same_shape(train, test, folder / "test")
-    return Source(train, test, classes)
-
-
-def _folders(folder: Path) -> list[str]:
-    """Names of the subfolders, sorted (integers by value), without hidden ones and those that archivers add."""
-    try:
-        names = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
-    except OSError as error:
-        raise fault(folder, _reason(error)) from error
-    names = sorted(name for name in names if not name.startswith((".", "__MACOSX")))
-    return sorted(names, key=int) if all(name.isdecimal() for name in names) else names
-
-
-def _pngs(folder: Path) -> list[Path]:
-    """The .png files in `folder`, sorted; InputError if it contains folders or images of other formats as well."""
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise fault(folder, _reason(error)) from error
-    entries = [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
-    found = [folder / entry.name for entry in entries if entry.name.lower().endswith(".png")]
-    for entry in entries:
-        if Path(entry.name).suffix.lower() in _IMAGES:
-            raise fault(folder / entry.name, "is no .png file: convert it, or move it away")
-        if entry.is_dir():
-            raise fault(folder / entry.name, "a folder within a class: only .png files may stand there")
-    return found
-
-
-def _png_part(folder: Path) -> tuple[Part, tuple[str, ...] | None]:
-    """The images in the subfolders of `folder`, and the class names; None if the images are in `folder` itself."""
-    classes = tuple(_folders(folder))
-    if not classes:
-        if not (found := _pngs(folder)):
-            raise fault(folder, "no .png files and no folders of them, one per class")
-        return Part(_decode(found), None, str(folder)), None
-    for entry in sorted(os.listdir(folder)):
-        if Path(entry).suffix.lower() in (".png", *_IMAGES) and entry[0] != "." and entry not in classes:
-            raise fault(folder / entry, "an image beside the folders of classes: put it into one, or move it away")
-    files = [_pngs(folder / name) for name in classes]
-    for name, found in zip(classes, files, strict=True):
-        if not found:
-            raise fault(folder / name, "an empty class: no .png file in it")
-    x = _decode([path for found in files for path in found])
-    y = np.repeat(np.arange(len(classes), dtype=np.int32), [len(found) for found in files])
-    return Part(x, y, str(folder)), classes
-
-
-def _decode(paths: list[Path]) -> np.ndarray:
-    """Reads PNG files of equal size: (N, H, W, C) uint8. Each header is checked before its pixels are decoded."""
-    x = np.empty(0, np.uint8)
-    for row, path in enumerate(paths):
-        with _opened(path) as image:
-            if image.mode not in ("1", "L", "P", "RGB"):
-                raise fault(path, f"PNG of mode {image.mode}; 8-bit grey and RGB without alpha are read")
-            if "transparency" in image.info:
-                raise fault(path, "PNG with transparent pixels; 8-bit grey and RGB without alpha are read")
-            if getattr(image, "n_frames", 1) > 1:
-                raise fault(path, "an animated PNG; only single images are read")
-            channels = 1 if image.mode in ("1", "L") else 3
-            shape = (image.height, image.width, channels)
-            if row == 0:
-                check_size((len(paths), *shape), 1, path)
-                x = np.empty((len(paths), *shape), np.uint8)
-            elif shape != x.shape[1:]:
-                raise fault(path, f"image of {shape} (height, width, C), but {shown(paths[0])} is {x.shape[1:]}")
-            x[row] = np.asarray(image.convert("L" if channels == 1 else "RGB")).reshape(shape)
-    return x
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator["Image.Image"]:
-    """Opens a PNG file and reads its header. Exceptions of Pillow while it is open become InputErrors."""
-    from PIL import Image
-
-    check_file(path)
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            yield image
-    except InputError:
-        raise
-    except (SyntaxError, struct.error, Image.DecompressionBombError, *_BROKEN) as error:
-        raise fault(path, f"not a readable PNG: {_reason(error)}") from error
+    except BROKEN as error:
+        raise fault(where, f"cannot be read: {reason(error)}") from error

@@ -8,8 +8,10 @@ The name of a data set is one of
   `data_dir`; if they are not there, from TFDS;
 - `tfds:NAME`: labelled images from TFDS;
 - the path of images, also relative to `data_dir`: an `.npz` file with `x` (and `y`) or `x_train`, `y_train` (and
-  `x_test`, `y_test`); an IDX file (labels in a file next to it); a folder with the four IDX files; or a folder of PNG
-  files by class, possibly in `train/` and `test/`. Floats in [0, 1] are rounded to 256 levels;
+  `x_val`, `x_test` ...), or with the names of MedMNIST; an IDX file (labels in a file next to it); a folder with the
+  four IDX files; a folder of image files by class, possibly in `train/`, `val/` and `test/`, or with a list of labels
+  (see `synthjax.data.image_folders`); or Parquet files with images. Floats in [0, 1] are rounded to 256 levels. Images
+  that the files set apart for validation are the holdout split;
 - the path of a table, `.csv` (also `.tsv`, `.data`, possibly gzipped) or `.parquet`.
 
 `describe` measures the columns of a table, and the rules between them, without encoding it.
@@ -21,7 +23,6 @@ The name of a data set is one of
     (17, 10)
 """
 
-import difflib
 import hashlib
 import json
 import os
@@ -31,13 +32,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from synthjax import files
-from synthjax.data import files as readers
-from synthjax.data import tfds
-from synthjax.data.arrays import Part, Source, class_names, fault, shown
-from synthjax.data.files import IDX_NAMES, from_store, holds_idx, read_npz
+from synthjax.data.arrays import Source, class_names, fault, shown
+from synthjax.data.files import from_store
+from synthjax.data.image_decoding import parse_size
+from synthjax.data.image_sources import NAMES, existing, is_table, locate, read, with_test
 from synthjax.data.splits import Split, check_counts, check_groups, cut, whole
-from synthjax.data.table_names import ENDINGS, TABLES, is_table, is_table_file
+from synthjax.data.table_names import ENDINGS, TABLES
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
@@ -47,19 +47,6 @@ if TYPE_CHECKING:  # tables need pyarrow, which is not imported for images
     from synthjax.data.description import Description
     from synthjax.data.encoding import Encoder
     from synthjax.data.table_dataset import Found, Options, Table
-
-_DIGITS = tuple("0123456789")
-_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_IDX_SETS = {"mnist": _DIGITS, "fashion_mnist": _FASHION}
-# Number of training labels of each class, to distinguish two data sets whose files have the same names.
-_COUNTS = {
-    "mnist": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
-    "fashion_mnist": (6000,) * 10,
-}
-NAMES = ("digits", "breast_cancer", "mnist", "fashion_mnist", "cifar10", "adult", "creditcard", "nyc_taxi")
-"""Names of data sets, in addition to `tfds:NAME` and paths."""
-_FORMS = "tfds:NAME, or the path of an .npz, .csv or .parquet file, an IDX file or folder, or a folder of PNGs by class"
 
 
 class Dataset(NamedTuple):
@@ -78,6 +65,8 @@ class Dataset(NamedTuple):
     """Of a table: converts rows to vectors and back."""
     table: "Table | None" = None
     """Of a table: the original rows, the schema, and notes for the user."""
+    notes: tuple[str, ...] = ()
+    """Of images: lines for the user, how they were converted."""
 
     def frame(self, split: str) -> "pd.DataFrame":
         """Reads the original rows of a split of a table, as typed columns. Values are not clipped or merged.
@@ -107,6 +96,7 @@ def load(
     min_count: int = 5,
     test: str | None = None,
     rules: bool = False,
+    image_size: str = "",
 ) -> Dataset:
     """Loads a data set and its fixed splits (see `synthjax.data.splits`).
 
@@ -129,6 +119,7 @@ def load(
         test: path of another file or folder with the test split. If given, no test split is taken from `name`.
         rules: whether to search for rules between columns, which synthetic rows then obey (see `synthjax.rules`). Rules
             in the schema file are used in any case.
+        image_size: to which images are resized, "64" or "48x64" (height x width); "": all must have the same size.
 
     Returns:
         The data set. Images are uint8 (N, H, W, C); rows of tables are encoded, f32 (N, D).
@@ -141,15 +132,18 @@ def load(
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
-    if is_table(name):
+    size = parse_size(image_size)
+    if is_table(name, data_dir):
         from synthjax.data.table_dataset import Options
 
+        if size:
+            raise InputError(f"image_size={image_size}: is for images; {shown(name)} is a table")
         return _load_table(name, data_dir, holdout, test, Options(target, encoding, schema, min_count, rules))
     if target or schema:
         raise InputError(f"target and schema are for tables; {shown(name)} holds images")
-    source = _read(name, data_dir)
+    source = read(name, data_dir, size)
     if test:
-        source = _with_test(name, source, test, data_dir)
+        source = with_test(name, source, test, data_dir, size)
     return _dataset(_short_name(name), source, holdout)
 
 
@@ -158,111 +152,6 @@ def _short_name(name: str) -> str:
     known = name in NAMES or name.startswith("tfds:")
     stem = name if known else re.sub(r"(\.(npz|csv|tsv|data|parquet))?(\.gz)?$", "", Path(name).resolve().name)
     return re.sub(r"[^\w.-]+", "-", stem, flags=re.ASCII).strip("-.") or "data"
-
-
-# --- from names to files -----------------------------------------------------------------------------------------
-
-
-def _read(name: str, data_dir: str | None) -> Source:
-    if name == "digits":
-        return _digits()
-    if name in NAMES:
-        return _files_or_tfds(name, data_dir)
-    if name.startswith("tfds:"):
-        return tfds.read(name.removeprefix("tfds:"), _existing(data_dir))
-    return _read_path(name, data_dir)
-
-
-def _existing(data_dir: str | None) -> str | None:
-    """`data_dir`, if it exists or is None; otherwise InputError."""
-    if data_dir is not None and not files.path(data_dir).is_dir():
-        raise fault(data_dir, "no such folder, which --data_dir or SYNTHJAX_DATA_DIR names")
-    return data_dir
-
-
-def _files_or_tfds(name: str, data_dir: str | None) -> Source:
-    """Reads `mnist`, `fashion_mnist` or `cifar10` from the original files in `data_dir`, if there are any, or TFDS."""
-    folders = [Path(data_dir, name), Path(data_dir)] if _existing(data_dir) and data_dir else []
-    for folder in filter(Path.is_dir, folders):
-        if name == "cifar10":
-            found = sorted(folder.glob("cifar10*.npz"))
-            if len(found) > 1:
-                raise fault(folder, f"{len(found)} files are named cifar10*.npz; give the path of one as the data set")
-            if found:
-                return read_npz(found[0], _CIFAR10)
-        elif holds_idx(folder):
-            source = readers.read_idx_folder(folder, _IDX_SETS[name])
-            _check_not_swapped(name, folder, source)
-            return source
-    try:
-        return tfds.read(name, data_dir)
-    except InputError as error:
-        files = "cifar10*.npz" if name == "cifar10" else ", ".join(f"{file}[.gz]" for file in IDX_NAMES)
-        looked = " or ".join(shown(folder) for folder in folders)
-        where = f"are not in {looked}" if looked else "can be given by --data_dir or SYNTHJAX_DATA_DIR"
-        raise InputError(f"{name}: its original files ({files}) {where}; {error}") from error
-
-
-def _check_not_swapped(name: str, folder: Path, source: Source) -> None:
-    """Raises InputError if the files are of MNIST instead of Fashion-MNIST or vice versa; they have the same names."""
-    counts = tuple(np.bincount(source.train.y).tolist()) if source.train.y is not None else ()
-    for other, theirs in _COUNTS.items():
-        if other != name and counts == theirs:
-            raise fault(folder, f"holds the files of {other}, not of {name}")
-
-
-def _locate(name: str, data_dir: str | None) -> Path:
-    """The path of a file or folder: `name`, or `name` or its last part in `data_dir`; InputError if there is none."""
-    moved = os.path.basename(name.rstrip("/"))
-    below = [os.path.join(data_dir, path) for path in (name, moved)] if data_dir else []
-    candidates = [os.path.abspath(path) for path in [name, *below] if name]
-    found = next((path for path in candidates if os.path.exists(path)), None)
-    if found is None:
-        if Path(name).suffix or "/" in name or os.sep in name:
-            looked = " and ".join(shown(path) for path in dict.fromkeys(candidates) if path != name)
-            at = f"looked at {looked}; " if looked else ""
-            raise fault(name, f"no such file or folder; {at}--data_dir=FOLDER looks there")
-        near = difflib.get_close_matches(name, NAMES, n=2)
-        hint = f"did you mean {' or '.join(near)}? If not, " if near else ""
-        raise InputError(f"unknown data set {shown(name)!r}; {hint}there are {', '.join(NAMES)}, {_FORMS}")
-    return Path(found)
-
-
-def _read_path(name: str, data_dir: str | None) -> Source:
-    path = _locate(name, data_dir)
-    if path.is_dir():
-        if holds_idx(path):
-            return readers.read_idx_folder(path)
-        if table := next((file for file in sorted(os.listdir(path)) if is_table_file(file)), None):
-            raise fault(path, f"a folder with tables; give the path of one, such as {shown(path / table)}")
-        return readers.read_png_folder(path)
-    if path.suffix.lower() == ".npz":
-        return read_npz(path)
-    if path.suffix.lower() == ".gz" or "idx" in path.name:
-        return readers.read_idx_file(path)
-    raise fault(path, f"this kind of file is not read; {_FORMS}")
-
-
-def _with_test(name: str, source: Source, test: str, data_dir: str | None) -> Source:
-    """Adds the images of another file or folder to `source`, as its test split."""
-    if source.test is not None or name in NAMES:
-        raise InputError(f"test={shown(test)}: goes with images that have no test split of their own; {name} has one")
-    if is_table_file(test):
-        raise fault(test, f"is a table; {shown(name)} holds images")
-    other = _read_path(test, data_dir)
-    if other.test is not None:
-        raise fault(test, "has a training and a test split; the unseen examples must be all that is in it")
-    if other.train.x.shape[1:] != source.train.x.shape[1:]:
-        raise fault(
-            test, f"images are {other.train.x.shape[1:]}, those of {shown(name)} are {source.train.x.shape[1:]}"
-        )
-    if (other.train.y is None) != (source.train.y is None):
-        which, with_labels = (test, name) if other.train.y is None else (name, test)
-        raise fault(which, f"labels are missing; {shown(with_labels)} has them")
-    if other.classes != source.classes:
-        odd = min(set(other.classes or ()) ^ set(source.classes or ()), default="y")
-        raise fault(test, f"class folder {shown(odd)} is in only one of it and {shown(name)}")
-    return source._replace(test=other.train)
 
 
 def describe(
@@ -290,7 +179,7 @@ def describe(
 
     data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
     (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
-    if not is_table(name):
+    if not is_table(name, data_dir):
         raise InputError(f"{shown(name)}: not a table; tables are {', '.join(TABLES)} and files {', '.join(ENDINGS)}")
     options = options or table_dataset.Options(rules=True)
     found, splits = _cut_table(name, data_dir, holdout, test, options)
@@ -310,10 +199,10 @@ def _cut_table(
             raise InputError(
                 f"test={shown(test_file)}: goes with a table in a file; {name} has a test split of its own"
             )
-        found = known_tables.find(name, _existing(data_dir))
+        found = known_tables.find(name, existing(data_dir))
     else:
-        tests = readers.open_table(_locate(test_file, data_dir)) if test_file else None
-        found = table_dataset.Found(readers.open_table(_locate(name, data_dir)), tests)
+        tests = readers.open_table(locate(test_file, data_dir)) if test_file else None
+        found = table_dataset.Found(readers.open_table(locate(name, data_dir)), tests)
     found = found._replace(target=options.target or found.target)
     y, classes = table_dataset.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
@@ -342,22 +231,23 @@ def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str 
     return Dataset(_short_name(name), spec, train, held, test, digest, encoder, table)
 
 
-def _digits() -> Source:
-    """The 8x8 test images of Alpaydin & Kaynak (1998), grey values 0 ... 16."""
-    from sklearn.datasets import load_digits
-
-    x, y = load_digits(return_X_y=True)
-    images = x.reshape(-1, 8, 8, 1).astype(np.uint8)
-    return Source(Part(images, y.astype(np.int32), "digits"), classes=_DIGITS, levels=17)
-
-
 def _dataset(name: str, source: Source, holdout: float) -> Dataset:
     """Checks the labels of images, splits them and makes their spec."""
     classes = class_names(source)
     y = source.train.y
-    counted = np.zeros(len(source.train.x), np.int32) if y is None else y
-    check_counts(counted, classes, source.train.where, holdout, source.test is None)
-    train, held, test = cut(whole(source.train), source.test and whole(source.test), holdout)
+    rows = whole(source.train)
+    test_rows = source.test and whole(source.test)
+    first = len(rows.y) - source.held
+    counted = rows.y[:first]
+    if y is not None and not (of_class := np.bincount(counted, minlength=len(classes))).all():
+        raise fault(source.train.where, f"class {shown(classes[of_class.argmin()])} has no training examples")
+    check_counts(counted, classes, source.train.where, 0 if source.held else holdout, source.test is None)
+    if source.held:
+        validation = rows.take(np.arange(first, len(rows.y) if holdout else first))
+        train, _, test = cut(rows.take(np.arange(first)), test_rows, 0)
+        held = validation
+    else:
+        train, held, test = cut(rows, test_rows, holdout)
     counts = np.bincount(train.y, minlength=len(classes))
     spec = DataSpec(
         kind="table" if source.columns else "image",
@@ -368,7 +258,7 @@ def _dataset(name: str, source: Source, holdout: float) -> Dataset:
         columns=source.columns,
     )
     spec = spec.measured(train.x)
-    return Dataset(name, spec, train, held, test, fingerprint(spec, train, held, test))
+    return Dataset(name, spec, train, held, test, fingerprint(spec, train, held, test), notes=source.notes)
 
 
 def fingerprint(spec: DataSpec, *splits: Split) -> str:

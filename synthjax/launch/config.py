@@ -49,6 +49,8 @@ class Experiment:
     """Of a table: fewest rows that must share a category or an extreme value; 1 releases every value."""
     rules: bool = False
     """Of a table: whether rules between its columns are looked for, which synthetic rows then keep."""
+    image_size: str = ""
+    """Of images: to which they are resized, "64" or "48x64" (height x width); empty: all must have the same size."""
     all_rows: bool = False
     """Of a table: whether held-out rows, and test rows cut from its file, are trained on too; none is left to judge by.
 

@@ -51,8 +51,11 @@ def define_flags() -> None:
     flags.DEFINE_string("holdout", None, "With --real=FILE: a file of real rows or images that nothing was made from.")
     flags.DEFINE_string("target", None, "With --real of a table: the column that classifiers predict.")
     flags.DEFINE_string("schema", None, "With --real of a table: YAML or JSON file that corrects the kinds of columns.")
+    flags.DEFINE_string("image_size", None, "With --real of images: resize them, to 64 or 48x64 pixels.")
     flags.DEFINE_string("data_dir", None, "Folder with the real data; default: the run's own, else SYNTHJAX_DATA_DIR.")
-    flags.DEFINE_string("synthetic", None, "FILE.npz (x and y), .csv or .parquet to judge; default: the run's own.")
+    flags.DEFINE_string(
+        "synthetic", None, "FILE.npz (x and y), folder of images, .csv or .parquet to judge; default: the run's own."
+    )
     flags.DEFINE_string("out", None, "Folder for report.json and report.html.")
     flags.DEFINE_integer(
         "seeds", None, "Networks or judges trained of each kind; default: 4, or 5 if full.", lower_bound=1

@@ -120,6 +120,7 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
         min_count=experiment.min_count,
         test=experiment.test,
         rules=experiment.rules,
+        image_size=experiment.image_size,
     )
     for name in ("encoding", "min_count", "rules"):
         if whole.encoder is None and getattr(experiment, name) != getattr(Experiment, name):

@@ -15,8 +15,7 @@ import numpy as np
 
 import synthjax
 from synthjax import data, files
-from synthjax.data import files as data_files
-from synthjax.data import table_names, writers
+from synthjax.data import image_sources, table_names, writers
 from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals.domains import Rows
@@ -45,6 +44,7 @@ class Asked(NamedTuple):
     holdout: str | None = None
     target: str | None = None
     schema: str | None = None
+    image_size: str | None = None
     member: int = 0
     checkpoint: runs.Kept | None = None
 
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
     def table(self) -> bool:
         """Whether they ask for a table to be judged."""
         if self.real is not None:
-            return table_names.is_table(self.real)
+            return image_sources.is_table(self.real, self.data_dir)
         return runs.read(cli.workdir(self.workdir))[1]["spec"]["kind"] == "table"
 
 
@@ -136,14 +136,20 @@ def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_synthetic(path: Path, spec: DataSpec, *, labelled: bool = True) -> Synthetic:
-    """The examples of an `.npz` file with `x` and `y` (or `x_train` and `y_train`), checked against the real data.
+    """The examples of an `.npz` file or of a folder of images, checked against the real data.
 
-    `y` may be missing unless `labelled`. InputError, one line that names the row: no such file, images of another size
-    or grey values that the real data cannot have, labels missing or out of range.
+    Labels may be missing unless `labelled`. InputError, one line that names the row: no such file, images of another
+    size or grey values that the real data cannot have, labels missing or out of range.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    part = data_files.read_npz(files.download(path)).train
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    source = image_sources.read_path(str(files.download(path)), None, None)
+    part = source.train
+    if source.classes is not None and spec.classes:
+        if unknown := sorted(set(source.classes) - set(spec.classes)):
+            raise InputError(f"{path}: class {unknown[0]!r} is none of the real data's, {', '.join(spec.classes)}")
+        assert part.y is not None
+        part = part._replace(y=np.array([spec.classes.index(name) for name in source.classes], np.int32)[part.y])
     if part.x.shape[1:] != tuple(spec.shape):
         raise InputError(
             f"{path}: x holds examples of shape {part.x.shape[1:]}, the real data's are {tuple(spec.shape)}"
@@ -242,7 +248,8 @@ def _foreign(asked: Asked, table: bool) -> data.Dataset:
     assert real is not None
     if not table:
         # With unseen examples at hand, all of the real ones are what the generator is taken to have seen.
-        return data.load(real, asked.data_dir, holdout=0.1 if holdout is None else 0.0, test=holdout)
+        share = 0.1 if holdout is None else 0.0
+        return data.load(real, asked.data_dir, holdout=share, test=holdout, image_size=asked.image_size or "")
     named = real in table_names.TABLES
     if named and holdout is not None:
         raise SynthjaxError(f"--holdout goes with --real=FILE; {real} has test rows of its own")

@@ -47,6 +47,7 @@ SHORT = {
     "target": "Of a table: the column to predict (default: none of a file).",
     "schema": "Of a table: a YAML or JSON file that corrects what is inferred of its columns.",
     "min_count": "Of a table: fewest rows that must share a value for it to be released (default: 5).",
+    "image_size": "Of images: resize them, to 64 or 48x64 (height x width) pixels (default: all have one size).",
     "encoding": "Of a table: minmax, interval, quantile, mode or code (default: the model's).",
     "steps": "Training steps; short for --config.model.steps (default: of a table, by the holdout; else the model's).",
     "batch_size": "Short for --config.model.batch_size (default: the model's, at most all rows).",
@@ -269,8 +270,9 @@ def main(given: list[tuple[str, str]]) -> None:
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
     data = runs.data(chosen)
-    if data.table is not None and jax.process_index() == 0:
-        print(data.table.description.report(), flush=True)
+    if jax.process_index() == 0:
+        for line in [data.table.description.report()] if data.table else data.notes:
+            print(line, flush=True)
     run(fitted(chosen, said(given), data), data, workdir, args.minutes)
     model_selection.say_copying(workdir, data)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from synthjax import data
-from synthjax.data import files
+from synthjax.data import files, image_folders
 from synthjax.data.arrays import quoted, shown
 from synthjax.data.readers import open_table
 from synthjax.data.schema_file import read_overrides
@@ -61,7 +61,7 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch, kind, name, read):
 def test_a_pipe_among_images_is_refused(tmp_path):
     (tmp_path / "cats").mkdir()
     os.mkfifo(tmp_path / "cats" / "a.png")
-    refused("a.png: is a pipe", files.read_png_folder, tmp_path)
+    refused("a.png: is a pipe", image_folders.read_image_folder, tmp_path)
     os.mkfifo(tmp_path / "x.npz")
     refused("is a pipe", data.load, str(tmp_path / "x.npz"))
 
@@ -75,24 +75,24 @@ def _png(path, **options):
 @pytest.mark.parametrize(
     "odd, options, match",
     [
-        ("cats/b.jpg", {"format": "JPEG"}, "b.jpg: is no .png file"),
+        ("cats/b.heic", {}, "b.heic: is not read: convert it to .png"),
+        ("cats/b.dcm", {}, "b.dcm: a DICOM file: convert it first, for example"),
         ("cats/more/b.png", {}, "more: a folder within a class"),
         ("b.png", {}, "b.png: an image beside the folders"),
-        ("cats/b.png", {"save_all": True, "append_images": [Image.new("L", (4, 4), 9)]}, "an animated PNG"),
+        (
+            "cats/b.png",
+            {"save_all": True, "append_images": [Image.new("L", (4, 4), 9)]},
+            "has 2 frames or pages; single images are read",
+        ),
         ("cats/b.png", {"transparency": 0}, "transparent pixels"),
     ],
 )
 def test_images_that_would_be_left_out_are_named(tmp_path, odd, options, match):
     _png(tmp_path / "cats" / "a.png")
     _png(tmp_path / "dogs" / "a.png")
-    assert files.read_png_folder(tmp_path).classes == ("cats", "dogs")
+    assert image_folders.read_image_folder(tmp_path).classes == ("cats", "dogs")
     _png(tmp_path / odd, **options)
-    refused(match, files.read_png_folder, tmp_path)
-
-
-def test_a_folder_of_photographs_says_what_to_do(tmp_path):
-    _png(tmp_path / "cats" / "a.jpg", format="JPEG")
-    refused("a.jpg: is no .png file: convert it", files.read_png_folder, tmp_path)
+    refused(match, image_folders.read_image_folder, tmp_path)
 
 
 LAUGHS = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))

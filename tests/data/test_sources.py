@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from synthjax.data import Dataset, load, sources
+from synthjax.data import Dataset, image_sources, load
 from synthjax.data.splits import stratified
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
@@ -219,7 +219,7 @@ def test_a_file_that_was_moved_is_found_in_data_dir(tmp_path):
         ("people.parquet", "people.parquet: no such file or folder"),
         ("adult", "adult: adult.test .*is missing; it belongs to adult.data"),
         ("notes.txt", "notes.txt: this kind of file is not read"),
-        ("nothing", "nothing: no .png files"),
+        ("nothing", "nothing: no images"),
         ("a\0b\n.npz", "no such file"),
         ("x" * 5000, "unknown data set"),
     ],
@@ -293,4 +293,7 @@ def test_data_dir_may_hold_the_files_themselves(data_dir):
 
 
 def test_known_counts_are_of_the_two_sets():
-    assert {name: sum(counts) for name, counts in sources._COUNTS.items()} == {"mnist": 60_000, "fashion_mnist": 60_000}
+    assert {name: sum(counts) for name, counts in image_sources._COUNTS.items()} == {
+        "mnist": 60_000,
+        "fashion_mnist": 60_000,
+    }
