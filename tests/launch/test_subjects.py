@@ -47,7 +47,7 @@ BAD = {
     "a grey value out of range": (lambda a: a["x"].__setitem__((7, 0, 0, 0), 17), "x row 7 holds grey value 17"),
     "NaN": (lambda a: a.update(x=np.where(np.arange(len(a["x"])) == 9, np.nan, 0.5)[:, None, None] * np.ones((8, 8))),
             "row 9 holds NaN"),
-    "another archive": (lambda a: a.update(x=None, images=a["x"]), "it needs x and y"),
+    "another archive": (lambda a: a.update(x=None, pictures=a["x"]), "it needs x and y"),
 }  # fmt: skip
 
 
