@@ -28,7 +28,7 @@ from synthjax import gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Losses, losses_of, norm
 from synthjax.gan_losses import Rules as Rules
-from synthjax.model import Batch, DataSpec, Metrics, Model
+from synthjax.model import Batch, Metrics, Model
 from synthjax.train import optim
 
 
@@ -90,17 +90,6 @@ class State(NamedTuple):
     opt_critic: optax.OptState
     history: Any
     """Mean of both networks' parameters over all steps; () without historical averaging."""
-
-
-def label_frequencies(spec: DataSpec, conditional: bool) -> tuple[float, ...]:
-    """Frequency of each class in the training set; () for an unconditional model.
-
-    Raises:
-      InputError: the spec has another number of classes than of frequencies.
-    """
-    if conditional and len(spec.frequencies) != spec.n_classes:
-        raise InputError(f"the data spec has {spec.n_classes} classes and {len(spec.frequencies)} frequencies of them")
-    return spec.frequencies if conditional else ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +257,7 @@ class _Game:
         key_generate, key_update = jax.random.split(key)
 
         def pair(key, batch: Batch) -> Pair:
-            x, _ = self.generate(key, state.generator, batch.y, batch.weight)
+            x, _ = self.generate(key, state.generator, batch.y, jnp.ones_like(batch.weight))
             return Pair(*batch, x, batch.y)
 
         if self.rules.n_critic == 1:
@@ -383,7 +372,8 @@ def game(
       grad: turns the critic's per-example loss, whose batch is a `Pair`, into a gradient.
 
     Raises:
-      InputError: a gradient penalty is not defined for this critic, or `networks.noise` is below 1.
+      InputError: a gradient penalty is not defined for this critic, `networks.noise` is below 1, or the game cannot be
+        private and `grad` is.
     """
     for name in ("gradient_penalty", "r1"):
         if getattr(rules, name) and networks.batch_coupling:
@@ -392,6 +382,11 @@ def game(
     if networks.noise < 1:
         raise InputError(f"model.noise={networks.noise}: must be at least 1")
     game = _Game(rules, networks, optimisers, frequencies, steps, losses or losses_of(rules), grad)
+    if optim.is_private(grad):
+        statistics = "batch_stats" in jax.eval_shape(game.init, jax.random.key(0)).generator
+        coupled = bool(frequencies) and not game.shared and statistics
+        fault = gan_losses.private_fault(rules, networks.batch_coupling, frequencies is None, coupled)
+        optim.refuse_private(grad, fault, fault)
     feed: Literal["batch", "batches"] = "batch" if rules.n_critic == 1 else "batches"
     conditional = frequencies is None or len(frequencies) > 0
     model = Model(game.init, game.step, game.sample, game.score, conditional=conditional)

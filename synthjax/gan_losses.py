@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.errors import InputError
-from synthjax.model import Metrics
+from synthjax.model import DataSpec, Metrics
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,40 @@ def minibatch_stddev(h: jax.Array, weight: jax.Array) -> jax.Array:
     mean = (share * h).sum(axis=0, keepdims=True)
     deviation = jnp.sqrt((share * (h - mean) ** 2).sum(axis=0) + 1e-8).mean()
     return jnp.concatenate([h, jnp.full((len(h), 1), deviation)], axis=-1)
+
+
+def label_frequencies(spec: DataSpec, conditional: bool) -> tuple[float, ...]:
+    """Frequency of each class in the training set; () for an unconditional model.
+
+    Raises:
+      InputError: the spec has another number of classes than of frequencies.
+    """
+    if conditional and len(spec.frequencies) != spec.n_classes:
+        raise InputError(f"the data spec has {spec.n_classes} classes and {len(spec.frequencies)} frequencies of them")
+    return spec.frequencies if conditional else ()
+
+
+def private_fault(rules: Rules, batch_coupling: str, labels_of_batch: bool, labels_in_batch_norm: bool) -> str:
+    """Why a game uses training rows in another way than by the gradient of each example; "" if it does not.
+
+    Args:
+      rules: of the game.
+      batch_coupling: `adversarial.Networks.batch_coupling`.
+      labels_of_batch: whether the generator is trained on the labels of the batch.
+      labels_in_batch_norm: whether these labels enter a batch norm of the generator when the critic is trained.
+    """
+    if batch_coupling:
+        return f"the critic's {batch_coupling} couples the examples of a batch; set model.norm=layer, without it"
+    if rules.loss == "cramer":
+        return "model.rules.loss=cramer trains the generator on training rows; take another loss"
+    if rules.feature_matching:
+        return "model.rules.feature_matching trains the generator on training rows; set it to 0"
+    if labels_of_batch:
+        return "the generator is trained on the labels of the batch; give their frequencies"
+    if labels_in_batch_norm:
+        return "the generator's batch norm couples the labels of a batch; set model.rules.n_critic=1 and " \
+               "model.rules.gradient_penalty=0, or model.conditional=False"  # fmt: skip
+    return ""
 
 
 def attribute_non_finite(generated: tuple[jax.Array, ...], of_critic: Metrics, of_generator: Metrics) -> Metrics:

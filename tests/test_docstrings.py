@@ -30,6 +30,7 @@ MODULES = (
     *(f"models.{name}" for name in ("ddpm", "independent", "smote", "table_ar", "table_gan")),
     *(f"nets.{name}" for name in NETS.split()),
     "privacy.accounting",
+    "privacy.gradients",
     "privacy.noise",
     *(f"rules.{name}" for name in ("chance", "columns", "expressions", "finding", "kinds", "parsing", "planning")),
     "rules.predicates",

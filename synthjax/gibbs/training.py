@@ -9,7 +9,7 @@ Melchior et al. 2016, JMLR 17:99). Expressed in the parameters of the uncentred 
 
 where the offsets o are moving averages of the layers' means. It is 0 where g is 0.
 
-The offsets are statistics of batches that `grad` does not see. Turn off centring if `grad` is private.
+The offsets are statistics of batches that `grad` does not see. So a private `grad` is refused with centring.
 
     >>> transform = momentum((0.5, 0.9), ramp=100)
     >>> velocity = transform.init(jnp.zeros(2))
@@ -123,6 +123,12 @@ def check(config: Any, positive: tuple[str, ...]) -> None:
     optim.check_rates(
         config.learning_rate, config.ema_decay, getattr(config, "warmup", 0), getattr(config, "clip", None)
     )
+
+
+def check_private(config: Any, grad: optim.Grad) -> None:
+    """Raises InputError if `grad` is private and the offsets of centring are measured on training rows."""
+    message = "model.centred=True: the offsets are means of training rows; set it to False"
+    optim.refuse_private(grad, config.centred, message)
 
 
 def momentum(ends: tuple[Any, Any], ramp: int) -> optax.GradientTransformationExtraArgs:

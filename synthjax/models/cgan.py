@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from synthjax import adversarial
+from synthjax import adversarial, gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Rules
 from synthjax.model import DataSpec, Model
@@ -223,7 +223,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         adversarial.Optimisers(
             _optimiser(config), _optimiser(config), lambda i: config.learning_rate, config.ema_decay
         ),
-        adversarial.label_frequencies(spec, True),
+        gan_losses.label_frequencies(spec, True),
         config.steps,
         grad=grad,
     )

@@ -349,9 +349,9 @@ class _Dbm:
         rate = None if self.optimiser else self.learning_rate
         update = optim.train_update(self.transformation, rate, ema_decay=config.ema_decay)
         new, metrics = update(i, state.train, result.gradient)
-        offsets = state.offsets
-        if config.centred:
-            offsets = training.update_offsets(offsets, result.means, batch.weight)
+        offsets = (
+            training.update_offsets(state.offsets, result.means, batch.weight) if config.centred else state.offsets
+        )
         state = state.updated(new)._replace(offsets=offsets, chains=result.chains, trace=result.trace)
         return state, result.metrics | metrics | training.sizes(self.machine, state.params)
 
@@ -382,8 +382,10 @@ def model(
       grad: turns the losses into gradient functions. It does not see the offsets of centring.
 
     Raises:
-      InputError: the data is a table, the images are in colour and the pixels Bernoulli, or `machine` does not fit.
+      InputError: the data is a table, the images are in colour and the pixels Bernoulli, `machine` does not fit, or
+        `grad` is private and the gradient centred.
     """
+    training.check_private(config, grad)
     default, units = architecture(config, spec)
     if machine is not None:
         images.check_machine(machine, units)

@@ -21,7 +21,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from synthjax import adversarial
+from synthjax import adversarial, gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Rules, minibatch_stddev
 from synthjax.model import DataSpec, Model
@@ -162,7 +162,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         config.rules,
         adversarial.Networks(Generator(config, spec.shape, classes), Critic(config, classes), config.noise, coupling),
         adversarial.Optimisers(adam, adam, lambda i: config.learning_rate, config.ema_decay),
-        adversarial.label_frequencies(spec, classes > 0),
+        gan_losses.label_frequencies(spec, classes > 0),
         config.steps,
         grad=grad,
     )

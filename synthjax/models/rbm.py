@@ -222,8 +222,10 @@ def model(
       grad: turns the loss into a gradient function. It does not see the offsets of centring.
 
     Raises:
-      InputError: the data is a table, the images are in colour and the pixels Bernoulli, or `machine` does not fit.
+      InputError: the data is a table, the images are in colour and the pixels Bernoulli, `machine` does not fit, or
+        `grad` is private and the gradient centred.
     """
+    training.check_private(config, grad)
     default, units = architecture(config, spec)
     if machine is not None:
         images.check_machine(machine, units)

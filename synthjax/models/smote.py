@@ -169,8 +169,9 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     `spec.frequencies`. `sample` itself cannot raise an error when compiled, and returns rows of NaN.
 
     Raises:
-      InputError: the data is not a table, or its spec does not have the number of rows.
+      InputError: the data is not a table, its spec does not have the number of rows, or `grad` is private.
     """
+    optim.refuse_private(grad, True, "smote keeps the training rows; take another model")
     if spec.kind != "table":
         raise InputError(f"model smote makes tables; the data is an image of shape {spec.shape}")
     if spec.rows < 1:

@@ -38,7 +38,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from synthjax import adversarial
+from synthjax import adversarial, gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Rules
 from synthjax.model import Batch, DataSpec, Model
@@ -321,11 +321,13 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
       grad: turns the critic's loss into a gradient function.
 
     Raises:
-      InputError: the data is not a table, the model is conditional and the data has no labels, or the table has no
-        one-hot column for training-by-sampling.
+      InputError: the data is not a table, the model is conditional and the data has no labels, the table has no
+        one-hot column for training-by-sampling, or `grad` is private and the Config cannot be.
     """
     if config.conditional and not spec.n_classes:
         raise InputError("table_cgan and table_wcgan are conditional, and the data has no labels; take table_wgan")
+    optim.refuse_private(grad, config.by_sampling, "model.by_sampling counts the categories of training rows; set it "
+                         "to False")  # fmt: skip
     columns = Columns(spec, config.conditional)
     classes = spec.n_classes if config.conditional else 0
     categories = Categories(columns, spec, classes) if config.by_sampling else None
@@ -336,7 +338,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         config.rules,
         adversarial.Networks(generator, critic, config.noise or columns.width),
         adversarial.Optimisers(adam, adam, lambda i: config.learning_rate, config.ema_decay),
-        None if categories is not None else adversarial.label_frequencies(spec, classes > 0),
+        None if categories is not None else gan_losses.label_frequencies(spec, classes > 0),
         config.steps,
         grad=grad,
     )

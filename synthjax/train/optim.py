@@ -108,13 +108,37 @@ def mean_grad(loss: Loss) -> Callable[..., Gradient]:
     return grad
 
 
+def is_private(grad: Grad) -> bool:
+    """Whether `grad` is differentially private, as `privacy.gradients.dp_grad` is. Models use rows through it only."""
+    return getattr(grad, "private", False)
+
+
+def refuse_private(grad: Grad, fault: Any, message: str) -> None:
+    """Refuses a private `grad` for a model that uses training rows, or couples them, in another way.
+
+    Args:
+      grad: of the model.
+      fault: whether the model does so.
+      message: what cannot be private, and what to do.
+
+    Raises:
+      InputError: there is a fault and the gradient is private.
+    """
+    if fault and is_private(grad):
+        raise InputError(f"differential privacy: {message}")
+
+
 def accumulate(grad: Grad, parts: int) -> Grad:
     """Gradient accumulation: the same gradient, computed from `parts` equal slices of the batch in turn to save memory.
 
     Slices are weighted by their share of `batch.weight`, so padding has no effect. Each slice spans all devices over
     which the batch is sharded. Statistics (batch norm) are those of the last slice. The gradient function raises
     InputError if `parts` does not divide the batch.
+
+    Raises:
+      InputError: the gradient is private, and its noise would be scaled by the actual number of examples.
     """
+    refuse_private(grad, True, f"accumulate={parts} divides by the number of examples; use microbatches instead")
 
     def accumulated(loss: Loss) -> Callable[..., Gradient]:
         of_slice = grad(loss)

@@ -185,3 +185,60 @@ def test_the_last_class_may_be_empty():
     source.check(n_classes=3)
     drawn = np.concatenate([source.rows(step) for step in range(500)])
     assert scipy.stats.chisquare(np.bincount(source.y[drawn]), [500, 1500]).pvalue > 1e-3
+
+
+def test_poisson_samples_have_every_row_with_the_same_probability_independently():
+    rate, steps = 0.3, 4000
+    source = feed(batch_size=COUNT, poisson=rate, seed=2**100 + 5)
+    drawn = np.zeros((steps, COUNT))
+    for step in range(steps):
+        rows = source.rows(step)
+        drawn[step, rows[rows >= 0]] = 1
+        assert len(rows) == COUNT and (np.sort(rows[rows >= 0]) == rows[: (rows >= 0).sum()]).all()
+    frequencies, deviation = drawn.mean(axis=0), (rate * (1 - rate) / steps) ** 0.5
+    assert np.abs(frequencies - rate).max() < 4 * deviation
+    sizes = np.bincount(drawn.sum(axis=1).astype(int), minlength=COUNT + 1)[2:13]
+    expected = scipy.stats.binom.pmf(np.arange(2, 13), COUNT, rate)
+    assert scipy.stats.chisquare(sizes, expected / expected.sum() * sizes.sum()).pvalue > 1e-3
+    correlations = np.corrcoef(np.concatenate([drawn[:-1], drawn[1:]], axis=1).T) - np.eye(2 * COUNT)
+    assert np.abs(correlations).max() < 5 / steps**0.5  # of rows in a step, and in consecutive steps
+
+
+def test_poisson_samples_are_padded_with_zeros_and_truncated():
+    wide = feed(x=X + 1, y=Y + 1, batch_size=COUNT, poisson=0.2)
+    batch = wide.batch(1)
+    real = batch.weight > 0
+    assert 0 < real.sum() < COUNT and (batch.index[real] == wide.rows(1)[real]).all()
+    np.testing.assert_array_equal(batch.x[real], (X + 1)[batch.index[real]])
+    assert (batch.x[~real] == 0).all() and (batch.y[~real] == 0).all() and (batch.index[~real] == -1).all()
+    np.testing.assert_array_equal(wide.x, X + 1)  # the padding is not written into the data
+    everything = feed(batch_size=5, poisson=1.0).batch(0)
+    assert everything.weight.tolist() == [1] * 5 and len(set(everything.index.tolist())) == 5
+    nothing = feed(batch_size=5, poisson=1e-12).batch(0)
+    assert nothing.weight.tolist() == [0] * 5 and (nothing.x == 0).all()
+
+
+def test_stacked_poisson_samples_are_independent():
+    source = feed(batch_size=COUNT, poisson=0.5, **several(3))
+    stacked = source.batch(0)
+    assert stacked.x.shape == (3, COUNT, 3)
+    assert len({tuple(index.tolist()) for index in stacked.index}) == 3
+    same(source.batch(4), feed(batch_size=COUNT, poisson=0.5, **several(3)).batch(4))
+    assert (feed(batch_size=COUNT, poisson=0.5, seed=1).rows(0) != feed(batch_size=COUNT, poisson=0.5).rows(0)).any()
+    same(source.batch(0, slice(0, 4)), [a[:, :4] for a in stacked])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"poisson": 0.0}, "poisson=0.0: must be above 0 and at most 1"),
+        ({"poisson": 1.5}, "poisson=1.5"),
+        ({"poisson": 0.5, "kind": "dataset"}, "poisson: the model sees the whole training set"),
+        ({"poisson": 0.5, "class_weights": (1.0, 1.0, 1.0)}, "differential privacy: class_weights, or feed=balanced"),
+        ({"poisson": 0.5, "batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_poisson_samples_that_cannot_be_drawn(fields, message):
+    with pytest.raises(InputError, match=message):
+        feed(**fields).check(3)
+    feed(poisson=0.5, batch_size=100).check(3)  # more slots than rows
