@@ -29,7 +29,7 @@ ALLOWED = {
     "privacy": {"privacy", "model", "errors", "files", "train.optim"},
     "data": {"data", "model", "errors", "files", "rules"},
     "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling"},
-    "evals": {"evals", "model", "errors", "files", "jit", "nets", "rules", "train.optim"},
+    "evals": {"evals", "model", "errors", "files", "jit", "nets", "rules", "train.optim", "privacy.accounting"},
 }
 # `launch`, the studies and the package's own __init__ put everything together.
 UNRESTRICTED = {"launch", "studies", "__init__"}

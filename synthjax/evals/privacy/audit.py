@@ -29,36 +29,26 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import optimize, stats
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from synthjax.evals.estimate import LEVEL
+from synthjax.privacy.accounting import gaussian_delta
 
 _MOST = 100.0  # largest epsilon, and largest distance mu, that a search considers
 
 
-def gaussian_delta(mu: float, epsilon: float) -> float:
-    """Smallest delta at `epsilon` of a Gaussian mechanism with L2 sensitivity `mu` standard deviations.
-
-    Balle & Wang 2018, theorem 8.
-    """
-    if mu <= 0:
-        return 0.0
-    tail = epsilon + log_ndtr(-epsilon / mu - mu / 2)
-    return float(max(ndtr(mu / 2 - epsilon / mu) - math.exp(min(tail, 0.0)), 0.0))
-
-
 def gaussian_epsilon(mu: float, delta: float) -> float:
     """Smallest epsilon at `delta` of a Gaussian mechanism with L2 sensitivity `mu` standard deviations; at most 100."""
-    if gaussian_delta(mu, 0.0) <= delta:
+    if mu <= 0 or gaussian_delta(1 / mu, 0.0) <= delta:
         return 0.0
-    if gaussian_delta(mu, _MOST) > delta:
+    if gaussian_delta(1 / mu, _MOST) > delta:
         return _MOST
-    return float(optimize.brentq(lambda epsilon: gaussian_delta(mu, epsilon) - delta, 0.0, _MOST, xtol=1e-9))
+    return float(optimize.brentq(lambda epsilon: gaussian_delta(1 / mu, epsilon) - delta, 0.0, _MOST, xtol=1e-9))
 
 
 def gaussian_mu(epsilon: float, delta: float) -> float:
     """The distance mu of the Gaussian mechanism that is exactly (epsilon, delta) private; the inverse of the above."""
-    return float(optimize.brentq(lambda mu: gaussian_delta(mu, epsilon) - delta, 1e-9, _MOST, xtol=1e-12))
+    return float(optimize.brentq(lambda mu: gaussian_delta(1 / mu, epsilon) - delta, 1e-9, _MOST, xtol=1e-12))
 
 
 # --- many runs
