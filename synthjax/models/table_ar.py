@@ -44,6 +44,7 @@ from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import multiscale
 from synthjax.nets.bins import Layout, check, check_counts, choose
 from synthjax.nets.fine_bins import FineBins
+from synthjax.nets.gradient_norms import GradientNorms, Inputs, Taps
 from synthjax.nets.network import Network, check_shape
 from synthjax.train import optim
 
@@ -121,24 +122,31 @@ def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> 
         }
 
     def apply(params, seen, before, key=None):
-        drop = jnp.ones((2, 1, 1), jnp.float32)
-        if key is not None:
-            keep = jnp.float32(1 - dropout)
-            drop = jax.random.bernoulli(key, keep, (2, len(seen), hidden)) / keep
-        first = (params["first"] * before[:, None, None]).reshape(-1, hidden)
-        h = jax.nn.gelu(seen.reshape(len(seen), -1) @ first + params["bias_first"][None]) * drop[0]
-        return h + jax.nn.gelu(h @ params["second"] + params["bias_second"][None]) * drop[1]
+        return _layers(dropout, params, seen, before, key)[1]
 
     return Network(init, apply)
 
 
-def _with_mask(network: Network) -> Network:
-    """Converts a network of the embeddings alone to one that also takes `before`, as `hidden_layers` does."""
+def _layers(dropout: float, params: Any, seen: jax.Array, before: jax.Array, key: jax.Array | None):
+    """Outputs of both layers of `hidden_layers`, (B, hidden) each. Biases may be (hidden,) or (B, hidden)."""
+    hidden = params["second"].shape[0]
+    drop = jnp.ones((2, 1, 1), jnp.float32)
+    if key is not None:
+        keep = jnp.float32(1 - dropout)
+        drop = jax.random.bernoulli(key, keep, (2, len(seen), hidden)) / keep
+    first = (params["first"] * before[:, None, None]).reshape(-1, hidden)
+    h = jax.nn.gelu(seen.reshape(len(seen), -1) @ first + jnp.atleast_2d(params["bias_first"])) * drop[0]
+    return h, h + jax.nn.gelu(h @ params["second"] + jnp.atleast_2d(params["bias_second"])) * drop[1]
 
-    def apply(params, seen, before, key=None):
-        return network.apply(params, seen * before[None, :, None], key=key)
 
-    return Network(network.init, apply)
+def _masked(network: Network) -> Any:
+    """A network of the embeddings alone as one that also takes `before`, with the result of `_layers`."""
+
+    def apply(params, seen, before, key):
+        hidden = network.apply(params, seen * before[None, :, None], key=key)
+        return hidden, hidden
+
+    return apply
 
 
 def order(config: Config, layout: Layout) -> np.ndarray:
@@ -186,44 +194,53 @@ def initial(config: Config, layout: Layout, network: Network, key: jax.Array) ->
 def log_p(
     fine: FineBins,
     sequence: np.ndarray,
-    network: Network,
+    network: Any,
     params: Any,
-    states: jax.Array,
-    parts: jax.Array,
+    rows: tuple[jax.Array, jax.Array],
     key: jax.Array | None,
-) -> jax.Array:
+    taps: Taps | None = None,
+) -> tuple[jax.Array, Inputs]:
     """log p(x_c | the columns before c), nats.
 
     Args:
       fine: the bins.
       sequence: (C,) order of the columns, see `order`.
-      network: of a column.
+      network: of a column: (params, seen, before, key) -> the input of its second layer, and its output.
       params: see `initial`.
-      states: (B, C) i32.
-      parts: (B, C) i32 fine bins.
+      rows: states and fine bins, (B, C) i32 each.
       key: of the dropout; None for none.
+      taps: for gradients of single rows; the biases of the network then become those of rows.
 
     Returns:
-      (C, B) f32.
+      (C, B) f32, and the inputs of the layers.
     """
-    layout, index, columns = fine.layout, fine.layout.flat_index(states), np.arange(len(sequence))[None]
+    (states, parts), layout = rows, fine.layout
+    index, columns = layout.flat_index(states), np.arange(len(sequence))[None]
     embed, slope, tilt = _tables(fine, params)
     seen = embed[index] + jnp.asarray(fine.middles)[columns, states, parts][..., None] * slope[index]
+    networks = params["network"]
+    if taps is not None:
+        seen = seen + taps.seen
+        biases = {
+            f"bias_{name}": networks[f"bias_{name}"][:, None] + getattr(taps, name) for name in ("first", "second")
+        }
+        networks = networks | biases
     keys = None if key is None else jax.random.split(key, len(sequence))
-    axes = (0, None, 0, None if key is None else 0)
-    hidden = jax.vmap(lambda own, seen, before, key: network.apply(own, seen, before, key=key), axes)(
-        params["network"], seen, jnp.asarray(_before(sequence)), keys
+    inner, hidden = jax.vmap(network, (0, None, 0, None if key is None else 0))(
+        networks, seen, jnp.asarray(_before(sequence)), keys
     )
     out, bias = _last_layer(layout, params)
     chosen = jnp.zeros(hidden.shape[:2], hidden.dtype)
-    for group in _groups(layout.sizes):
+    for number, group in enumerate(_groups(layout.sizes)):
         size = max(layout.sizes[column] for column in group)
         logits = jnp.einsum("cbh,csh->cbs", hidden[group], out[group, :size]) + bias[group, None, :size]
+        logits = logits if taps is None else logits + taps.logits[number]
         own = jnp.take_along_axis(logits, states.T[group, :, None], axis=2)[..., 0]
         chosen = chosen.at[group].set(own - jax.nn.logsumexp(logits, axis=2))
-    within = _log_parts(fine, columns, states, jnp.einsum("cbh,bch->bc", hidden, tilt[index]))
+    slopes = jnp.einsum("cbh,bch->bc", hidden, tilt[index])
+    within = _log_parts(fine, columns, states, slopes if taps is None else slopes + taps.tilt)
     part = jnp.take_along_axis(within, parts[..., None], axis=2)[..., 0]
-    return chosen + part.T
+    return chosen + part.T, Inputs(seen, inner, hidden)
 
 
 def _groups(sizes: tuple[int, ...]) -> list[np.ndarray]:
@@ -262,7 +279,7 @@ def _last_layer(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _draw_columns(
-    key: jax.Array, fine: FineBins, sequence: np.ndarray, network: Network, params: Any, labels: Any, rows: int
+    key: jax.Array, fine: FineBins, sequence: np.ndarray, network: Any, params: Any, labels: Any, rows: int
 ) -> tuple[jax.Array, jax.Array]:
     """Draws one column after the other.
 
@@ -270,7 +287,7 @@ def _draw_columns(
       key: typed PRNG key.
       fine: the bins.
       sequence: (C,) order of the columns.
-      network: of a column.
+      network: of a column, see `log_p`.
       params: see `initial`.
       labels: (rows,) i32 states of column 0; None: they are drawn as well.
       rows: number of rows.
@@ -286,7 +303,7 @@ def _draw_columns(
         key, column, start, before = inputs
         key_state, key_part = jax.random.split(key)
         own = jax.tree.map(lambda a: a[column], params["network"])
-        hidden = network.apply(own, carry[0], before)
+        _, hidden = network(own, carry[0], before, None)
         state = choose(key_state, jnp.cumsum(jax.nn.softmax(hidden @ out[column].T + bias[column][None]), axis=-1))
         state = state if labels is None else jnp.where(column == 0, labels, state)
         within = _log_parts(fine, column, state, (hidden * tilt[start + state]).sum(axis=-1))
@@ -332,24 +349,34 @@ def model(
     layout = Layout(spec, config.bins)
     sequence = order(config, layout)
     count = len(sequence)
-    if network is not None:
+    layers = functools.partial(_layers, config.dropout)
+    if own_network := network is not None:
         check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
-        network = _with_mask(network)
+        layers = _masked(network)
     network = network or hidden_layers(count, config.embedding, config.hidden, config.dropout)
     conditional = config.conditional and spec.n_classes > 0
     fine = FineBins(layout, config.fine)
 
-    def columns_log_p(params, batch: Batch, key=None):
+    norms = GradientNorms(fine, _groups(layout.sizes), _before(sequence))
+
+    def rows(batch: Batch) -> tuple[jax.Array, jax.Array]:
         states = layout.states(batch.x, batch.y)
-        return log_p(fine, sequence, network, params, states, fine.parts(batch.x, states), key)
+        return states, fine.parts(batch.x, states)
+
+    def columns_log_p(params, batch: Batch, key=None):
+        return log_p(fine, sequence, layers, params, rows(batch), key)[0]
 
     def loss(params, key, batch: Batch) -> optim.Losses:
         return optim.Losses(-columns_log_p(params, batch, key).sum(axis=0))
 
+    def squares(params, key, batch: Batch):
+        tapped = functools.partial(log_p, fine, sequence, layers, params, rows(batch), key)
+        return norms.squares(tapped, rows(batch), (config.embedding, config.hidden))
+
     def sample(key, state: optim.TrainState, labels):
         key_state, key_value = jax.random.split(key)
         given = jnp.asarray(labels, jnp.int32) if conditional else None
-        return fine.decode(key_value, *_draw_columns(key_state, fine, sequence, network, state.ema, given, len(labels)))
+        return fine.decode(key_value, *_draw_columns(key_state, fine, sequence, layers, state.ema, given, len(labels)))
 
     def log_prob(key, state: optim.TrainState, batch: Batch):
         """log p(x, y) of the states and fine bins: (B,) f32, nats."""
@@ -359,7 +386,8 @@ def model(
         return -log_prob(key, state, batch)
 
     params = functools.partial(initial, config, layout, network)
-    init, step = optim.init_and_step(config, params, loss, optimiser, grad)
+    trained: Any = loss if own_network else optim.NormedLoss(loss, squares)
+    init, step = optim.init_and_step(config, params, trained, optimiser, grad)
     made = Model(init, step, sample, score, log_prob, "exact", "bins", conditional)
     return made._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)
 

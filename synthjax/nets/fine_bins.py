@@ -106,6 +106,14 @@ class FineBins:
         below[index[:, 1:][inner]] -= 1
         return below, above, np.maximum(above - below, 1).astype(np.float32)[:, None]
 
+    @functools.cached_property
+    def slopes(self) -> np.ndarray:
+        """(N, bins, bins) f32, `slope` for the bins of each numeric column as a matrix."""
+        below, above, distance = self._neighbours
+        index = self.layout.padded[self.columns, :1] + np.arange(self.layout.bins)[None]
+        unit = np.eye(self.layout.bins, dtype=np.float32)
+        return (unit[above[index] - index[:, :1]] - unit[below[index] - index[:, :1]]) / distance[index]
+
     def slope(self, table: jax.Array) -> jax.Array:
         """Change of each row of `table` (W, K) f32 per bin, (W, K); 0 for categories, atoms and missing values."""
         below, above, distance = self._neighbours

@@ -11,8 +11,8 @@ actual number is not. Padding counts 0, and so does an example whose gradient is
     spent = epsilon([release("gradients", model, steps, noise=4.8, rate=rate)], delta)
 
 The gradients of all examples at once would take too much memory and time. So there are two passes: the first computes
-the norm of each example's gradient, whose outer products XLA does not store; the second the gradient of the weighted
-sum of losses, as in plain training (Goodfellow 2015, arXiv:1510.01799; Li et al. 2022, arXiv:2110.05679).
+the norm of each example's gradient, the second the gradient of the weighted sum of losses, as in plain training (Li et
+al. 2022, arXiv:2110.05679). A loss may give the norms in closed form (`optim.NormedLoss`).
 
     >>> def loss(params, key, batch):
     ...     return optim.Losses((batch.x @ params) ** 2 / 2)
@@ -114,7 +114,8 @@ def clipped_sum(loss: optim.Loss, clip: float, microbatch: int | None = None) ->
 
     Returns:
       (params, key, batch) -> `optim.Gradient`. The sum is like the parameters, at least f32; the metrics, "loss" and
-      the terms of the loss, are all 0. The example at position j of the batch uses the key j of `jax.random.split`.
+      the terms of the loss, are all 0. The example at position j of the batch uses the key j of `jax.random.split`; the
+      examples of an `optim.NormedLoss` use the first key of their microbatch together.
 
     Formal guarantees: if one example is added or removed (its weight is set to 0), the L2 norm of the sum changes by at
     most `clip`, up to rounding.
@@ -187,13 +188,19 @@ def _clipped(loss: optim.Loss, clip: float, params: optim.Params, keys: jax.Arra
         squares = [jnp.square(g.astype(jnp.float32)).sum() for g in jax.tree.leaves(gradient)]
         return sum(squares, jnp.float32(0))
 
-    norms = jnp.sqrt(jax.vmap(square)(keys, batch)) * (1 + _SLACK)
+    if normed := isinstance(loss, optim.NormedLoss):
+        squares = loss.squares(params, keys[0], batch) * batch.weight**2
+    else:
+        squares = jax.vmap(square)(keys, batch)
+    norms = jnp.sqrt(squares) * (1 + _SLACK)
     counts = jnp.isfinite(norms) & (batch.weight != 0)
     factors = jnp.where(counts, jnp.minimum(1.0, clip / jnp.maximum(norms, 1e-30)), 0.0)
     # 0 times a gradient that is not finite would not be 0; so such an example is replaced by padding.
     batch = jax.tree.map(lambda a: jnp.where(counts.reshape(-1, *[1] * (a.ndim - 1)), a, jnp.zeros_like(a)), batch)
 
     def weighted(params: optim.Params) -> jax.Array:
+        if normed:
+            return (factors * batch.weight) @ optim.Losses(*loss(params, keys[0], batch)).losses
         return factors @ jax.vmap(one, (None, 0, 0))(params, keys, batch)
 
     return jax.tree.map(lambda g: g.astype(_at_least_f32(g)), jax.grad(weighted)(params))

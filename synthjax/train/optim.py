@@ -18,6 +18,7 @@ For example, to learn the mean of some numbers:
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Self
 
 import jax
@@ -54,6 +55,21 @@ class Gradient(NamedTuple):
 
 Loss = Callable[..., Any]
 """(params, key, batch) -> Losses."""
+
+
+@dataclass(frozen=True, eq=False)
+class NormedLoss:
+    """A loss that knows the norms of its gradients in closed form, for private gradients."""
+
+    loss: Loss
+    squares: Callable[..., jax.Array]
+    """(params, key, batch) -> (B,) f32: the squared L2 norm of the gradient of each loss, with the same key."""
+
+    def __call__(self, params: Params, key: jax.Array, batch: Batch) -> Losses:
+        """The loss."""
+        return self.loss(params, key, batch)
+
+
 Grad = Callable[[Loss], Callable[..., Gradient]]
 """Loss -> ((params, key, batch) -> Gradient)."""
 Count = Callable[..., jax.Array]

@@ -52,7 +52,12 @@ def parts(state, states):
     """log p of each column given those before, (C, B)."""
     sequence = table_ar.order(CONFIG, LAYOUT)
     fine, states = FineBins(LAYOUT), jnp.asarray(states)
-    return np.asarray(table_ar.log_p(fine, sequence, NETWORK, state.ema, states, jnp.zeros_like(states), None))
+    rows = states, jnp.zeros_like(states)
+
+    def network(params, seen, before, key):
+        return None, NETWORK.apply(params, seen, before, key=key)
+
+    return np.asarray(table_ar.log_p(fine, sequence, network, state.ema, rows, None)[0])
 
 
 def test_probabilities_sum_to_1_and_follow_the_order(known):

@@ -88,6 +88,29 @@ def test_examples_without_finite_gradient_count_nothing(microbatch):
     close(*(total(params(), jax.random.key(3), one).gradient for one in (spoilt, without)), rtol=0, atol=0)
 
 
+def linear(params, key, batch):
+    """Its gradient is x, times 0 or 2 as the key says."""
+    return optim.Losses((batch.x @ params) * 2 * jax.random.bernoulli(key, 0.5, batch.y.shape))
+
+
+def squares(params, key, batch):
+    return (batch.x**2).sum(axis=1) * 4 * jax.random.bernoulli(key, 0.5, batch.y.shape)
+
+
+@pytest.mark.parametrize("microbatch", [None, 4])
+def test_norms_in_closed_form_clip_alike(microbatch):
+    rows = batch([1, 1, 0.5, 1, 2, 1, 1, 1, 0, 0, 0, 0])
+    rows = rows._replace(x=rows.x.at[1].set(jnp.nan).at[9].set(jnp.nan))
+    key, clip = jax.random.key(3), 1.5
+    size = microbatch or ROWS
+    draws = [jax.random.bernoulli(k, 0.5, (size,)) for k in jax.random.split(key, ROWS)[::size]]
+    each = np.asarray(rows.x) * np.concatenate(draws)[:, None] * 2 * np.asarray(rows.weight)[:, None]
+    each[[1, 9]] = 0
+    expected = (each * np.minimum(1, clip / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-9))).sum(axis=0)
+    total = clipped_sum(optim.NormedLoss(linear, squares), clip, microbatch)(jnp.ones(WIDTH), key, rows)
+    np.testing.assert_allclose(total.gradient, expected, rtol=1e-3, atol=5e-4)
+
+
 def test_padding_counts_nothing_whatever_it_holds():
     rows = batch([1] * 8 + [0] * 4)
     other = rows._replace(x=rows.x.at[8:].set(jnp.nan), y=rows.y.at[8:].set(7))
@@ -98,12 +121,12 @@ def test_padding_counts_nothing_whatever_it_holds():
 
 @pytest.mark.parametrize("microbatch", [None, 4])
 def test_an_empty_batch_is_noise_of_the_stated_deviation(microbatch):
-    def linear(params, key, batch):
+    def constant(params, key, batch):
         return optim.Losses(batch.x[:, 0] * (params["a"].sum() + params["b"].sum()))
 
     wide = {"a": jnp.ones((300, 200)), "b": jnp.ones(60_000)}
     empty = batch([0] * ROWS)
-    gradient = jax.jit(dp_grad(clip=0.5, noise=3.0, expected=10.0, microbatch=microbatch)(linear))
+    gradient = jax.jit(dp_grad(clip=0.5, noise=3.0, expected=10.0, microbatch=microbatch)(constant))
     noise, metrics, statistics = gradient(wide, jax.random.key(5), empty)
     values = np.concatenate([np.asarray(noise["a"]).ravel(), noise["b"]])
     assert stats.kstest(values / (3.0 * 0.5 / 10), "norm").pvalue > 1e-3
