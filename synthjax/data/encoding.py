@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from synthjax.data import column_units, identifiers, memory, scalers
+from synthjax.data import column_units, identifiers, memory, scalers, within
 from synthjax.data.arrays import shown
 from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, UNEVEN, Coding, choose, layout, learn
 from synthjax.data.schema import DISCRETE, Field, Schema
@@ -254,13 +254,18 @@ class Encoder:
         names = tuple(coding.name for coding in self.codings)
         tolerances = {coding.name: coding.tolerance for coding in self.codings}
         rows = column_units.decoded(self.learnt, names, units, seed, start, tolerances)
+        for field in self.schema.fields:
+            if field.within:
+                rows = within.spread(rows, field, self.plan.free_of(field.within) if self.plan else field.within)
         if self.plan is not None:
             whole = self.plan.decode(rows)
             kept = [field.name for field in self.schema.fields if field.kept]
             rows = pd.DataFrame({name: (whole if name in whole else rows)[name] for name in kept})
         for field in self.schema.fields:
             if field.kind in DISCRETE and field.pattern:
-                cells = identifiers.filled(rows[field.name], field, seed, start, alone=self.plan is not None)
+                cells = identifiers.filled(
+                    rows[field.name], field, seed, start, alone=bool(self.plan and (self.plan.steps or self.plan.left))
+                )
                 rows[field.name] = pd.array(cells, dtype=rows[field.name].dtype)
         return rows
 

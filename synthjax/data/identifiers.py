@@ -307,9 +307,11 @@ def made(field: Field, n: int, seed: tuple[int, int], start: int) -> Any:
 
     rows = np.arange(start, start + n)
     absent = np.random.default_rng((*seed, start)).random(n) < field.rate
-    if field.sizes:
-        ends = np.cumsum(field.sizes)
-        rows = rows // ends[-1] * len(ends) + np.searchsorted(ends, rows % ends[-1], side="right")
+    if field.sizes:  # the first row has a new identifier, so that none is divided between calls
+        first = np.searchsorted(np.cumsum(field.sizes), start % sum(field.sizes), side="right")
+        ends = np.cumsum(np.roll(field.sizes, -first))
+        places = np.arange(n)
+        rows = start + places // ends[-1] * len(ends) + np.searchsorted(ends, places % ends[-1], side="right")
     if not field.pattern:
         numbers = rows + 1 + int(field.low)
         return np.where(absent, np.nan, numbers) if absent.any() else numbers

@@ -99,6 +99,8 @@ class Field:
     """Classes that contain real identifiers or rare codes, in hexadecimal; see `identifiers.Taken`."""
     sizes: tuple[int, ...] = ()
     """Number of rows of consecutive identifiers, as a cycle; (): all have one row."""
+    within: tuple[str, ...] = ()
+    """Of identifiers: the columns that are constant within each; see `synthjax.data.within`."""
     storage: str = "string"
     """Arrow type of the column in the Parquet file."""
     encoding: str = ""
@@ -245,7 +247,7 @@ class Schema:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes", "forms")
+        lists = ("decimals", "categories", "counts", "tokens", "shared", "shared_rows", "sizes", "forms", "within")
         fields = []
         for field in values["fields"]:
             tuples = {name: tuple(field[name]) for name in lists if field.get(name) is not None}

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import identifiers, table_rules
+from synthjax.data import identifiers, table_rules, within
 from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
 from synthjax.data.description import Description
@@ -223,6 +223,10 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     if with_rules:
         where = str(options.schema or reader.where)
         between = table_rules.of(overrides.rules, frames["train"], frames["holdout"], schema, where)
+        subject = within.key(schema)
+        if subject and between.within:
+            fields = (replace(field, within=between.within) if field is subject else field for field in schema.fields)
+            schema = replace(schema, fields=tuple(fields))
     grouped = [found.group.note] if found.group else []
     if not found.group and overrides.group is None and (shared := [shown(f.name) for f in schema.fields if f.sizes]):
         names = " or ".join(f"`group: {name}`" for name in shared)

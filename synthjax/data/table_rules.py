@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthjax import rules
+from synthjax.data import within
 from synthjax.data.arrays import fault, quoted, shown
 from synthjax.data.arrow_types import from_frame
 from synthjax.data.schema import DISCRETE, NUMERIC, Kind, Schema, check_known
@@ -25,6 +26,7 @@ from synthjax.errors import InputError
 from synthjax.rules import Evidence, Plan, Rule
 from synthjax.rules.chance import contradiction, rates
 from synthjax.rules.columns import Columns
+from synthjax.rules.kinds import Determined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +69,8 @@ class Between(NamedTuple):
     """How synthetic rows are made to obey them; None if nothing has to be done."""
     notes: tuple[str, ...] = ()
     """Lines for the user about rules of the schema file that training rows break."""
+    within: tuple[str, ...] = ()
+    """Columns that are constant within the identifier `within.key`."""
 
 
 def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str) -> Between:
@@ -74,7 +78,7 @@ def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schem
 
     Args:
         listed: the list of rules in the schema file; None: there is none, and rules are searched for.
-        train: typed training rows, or a sample of them.
+        train: typed training rows, or a sample of them, with all columns.
         unseen: typed holdout rows, or a sample of them, which confirm rules.
         schema: of the table.
         where: name of the schema file, for messages.
@@ -83,16 +87,27 @@ def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schem
         InputError: see `read` and `measured`.
     """
     names = [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
-    train, unseen = train[names], unseen[names]
     notes: list[str] = []
     if listed is not None:
-        found, notes = measured(read(listed, where), train, unseen, schema, where)
+        given = read(listed, where)
+        constant = [rule for rule, exact in given if exact and _is_within(rule, schema)]
+        given = tuple(pair for pair in given if pair[0] not in constant)
+        found, notes = measured(given, train[names], unseen[names], schema, where)
     else:
-        found = rules.find(train, unseen if len(unseen) else None, min_count=schema.min_count)
+        constant = list(within.find(schema, train, unseen))
+        found = rules.find(train[names], unseen[names] if len(unseen) else None, min_count=schema.min_count)
+    subject = tuple(rule.names[1] for rule in constant)
     keep = [schema.target] if schema.target else []
-    planned = rules.plan(found, train, keep=keep, min_count=schema.min_count) if found else None
-    needed = planned is not None and (planned.steps or planned.left)
-    return Between(tuple(found), planned if needed else None, tuple(notes))
+    planned = rules.plan(found, train[names], keep=keep, subject=subject, min_count=schema.min_count) if found else None
+    needed = planned is not None and (planned.steps or planned.left or planned.unique)
+    return Between((*found, *constant), planned if needed else None, tuple(notes), subject)
+
+
+def _is_within(rule: Rule, schema: Schema) -> bool:
+    """Whether a rule says that a column is constant within the identifier of several rows."""
+    field = within.key(schema)
+    named = isinstance(rule, Determined) and not rule.both and field is not None and rule.keys == (field.name,)
+    return named and schema[rule.names[-1]].kind in (*NUMERIC, *DISCRETE)
 
 
 def measured(

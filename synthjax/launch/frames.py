@@ -52,6 +52,7 @@ def synthesize(
     rows: int | None = None,
     minutes: float = auto.MINUTES,
     level: Literal["look", "quick", "full"] = "quick",
+    final: Literal["train", "all"] = "train",
     workdir: str | Path | None = None,
     **fields: Any,
 ) -> tuple[Any, Report]:
@@ -67,9 +68,11 @@ def synthesize(
       frame: a pandas or Polars data frame or a PyArrow table, one row per example; an index is left out.
       target: the column to predict, by which the report says how useful the rows are.
       model: a model of tables, such as "mixture"; "auto": models are compared on held-out rows.
-      rows: number of synthetic rows; default: as many as are trained on, 72 % of the frame's.
+      rows: number of synthetic rows; default: as many as are trained on: 72 % of the frame's, or all.
       minutes: of training at most; 0: no limit.
       level: how thorough the report is.
+      final: "all": after the report the model is trained again, on all rows, and the synthetic rows are its own. They
+        are not judged, since no unseen rows are left.
       workdir: a folder that keeps the run, with the real rows as `table.parquet`, for `synthjax.load`; default: nothing
         is kept.
       fields: of `synthjax.launch.config.Experiment`, such as `seed=1`, `min_count=10` or `schema="schema.yaml"`.
@@ -83,6 +86,8 @@ def synthesize(
     real = _read(frame)
     if level not in levels.LEVELS:
         raise InputError(f"level={level}: unknown; there are {', '.join(levels.LEVELS)}")
+    if final not in ("train", "all"):
+        raise InputError(f"final={final}: unknown; there are train and all")
     if rows is not None and rows < 1:
         raise InputError(f"rows={rows}: at least 1 is needed")
     if not 0 <= minutes < math.inf:
@@ -101,7 +106,7 @@ def synthesize(
         chosen = config.experiment(None, auto.CANDIDATES[0] if raced else model, str(folder / TABLE))
         said = None if raced else set(fields)
         chosen = config.overrides(chosen, given)
-        made, found = launcher.make(chosen, folder, minutes, said=said, rows=rows, level=level)
+        made, found = launcher.make(chosen, folder, minutes, said=said, rows=rows, level=level, final=final == "all")
         report = Report(found, (folder / "eval" / "report.html").read_text())
         return _like(real, pq.read_table(made)), report
 

@@ -239,7 +239,7 @@ def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.
     assert data.table is not None
     run = Run(workdir)
     known = len(data.train.y) + len(data.holdout.y)
-    rows: Any = run.sample(min(COPYING_ROWS, COPYING_FACTOR * known), seed=run.config.seed)
+    rows: Any = run.sample(min(COPYING_ROWS, COPYING_FACTOR * known), seed=run.config.seed, unique=False)
     kinds, seed = data.table.schema.comparable_kinds(), run.config.seed
     share = min(KNOWN_ROWS / known, 1.0)
     seen, unseen = (

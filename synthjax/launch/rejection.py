@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 TRIES = 50
 """Most attempts to draw the rows of a block."""
+PATIENCE = 10
+"""Attempts after which rows that repeat a key are left as they are, if they have not become fewer."""
 
 
 class Wanted(NamedTuple):
@@ -84,30 +86,41 @@ def keeping_rules(
     x: np.ndarray,
     rows: Callable[[np.ndarray], "pd.DataFrame"],
     again: Callable[[int, np.ndarray], np.ndarray],
+    unique: bool = True,
 ) -> np.ndarray:
     """Rows x (n, ...) with those drawn again that break a rule which decoding alone does not keep.
 
-    `rows` decodes them; `again(attempt, places)` draws those in these places anew. Where some break a rule in all of
-    `TRIES` attempts, this is said of a rule that was found, and an InputError of one that a person listed.
+    `rows` decodes them; `again(attempt, places)` draws those in these places anew. With `unique`, rows are drawn again
+    that repeat a key which no two rows should share. Where some break a rule in all of `TRIES` attempts, this is said
+    of a rule that was found, and an InputError of one that a person listed. Keys that still repeat are only said: there
+    may be fewer of them than rows.
     """
-    if encoder.plan is None or not encoder.plan.left:
+    plan = encoder.plan
+    if plan is None or not (plan.left or (unique and plan.unique)):
         return x
+    left: list[int] = []
     for t in range(TRIES + 1):
         frame = rows(x)
-        broken = np.flatnonzero(~encoder.plan.keeps(frame))
-        if not len(broken):
-            return x
+        kept = plan.keeps(frame)
+        broken = np.flatnonzero(~kept | plan.repeats(frame) if unique else ~kept)
+        left.append(len(broken))
+        exhausted = kept.all() and left[-1] >= left[max(t - PATIENCE, 0)] and t >= PATIENCE
+        if not len(broken) or exhausted:
+            break
         if t < TRIES:
             x = np.array(x)
             x[broken] = again(t, broken)
-    unkept = [rule for rule in encoder.plan.left if not rule.holds(frame).all()]
+    unkept = [rule for rule in plan.left if not rule.holds(frame).all()]
     for rule in unkept:
         if rule.evidence is None:
             raise InputError(
                 f"rule {rule.text!r}: some of {len(x)} rows broke it in {TRIES} attempts; train again with "
                 "`exact: false` said of it in the schema file"
             )
-    _say(f"note: not all synthetic rows keep {', '.join(repr(rule.text) for rule in unkept)}, which training rows do")
+    unkept += [rule for rule in plan.unique if unique and not rule.holds(frame).all()]
+    if unkept:
+        texts = ", ".join(repr(rule.text) for rule in unkept)
+        _say(f"note: not all synthetic rows keep {texts}, which training rows do")
     return x
 
 

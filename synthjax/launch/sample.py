@@ -204,7 +204,8 @@ def _drawer(
             return units(other)[places]
 
         assert encoder is not None
-        return rejection.keeping_rules(encoder, units(x), encoder.rows, anew)
+        rows = functools.partial(encoder.rows, seed=request.seed, start=b * request.block)  # as the file will have them
+        return rejection.keeping_rules(encoder, units(x), rows, anew)
 
     def draw(numbers: Sequence[int]) -> Iterator[np.ndarray]:
         drawn = blocks(sampling.request_key(request.seed), {b: request.labels(b) for b in numbers})

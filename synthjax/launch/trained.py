@@ -77,7 +77,7 @@ class Run:
         return runs.encoder(self.workdir) if self.spec.kind == "table" else None
 
     def sample(
-        self, labels: int | np.ndarray, *, seed: int = 0, block: int | None = None, **options: Any
+        self, labels: int | np.ndarray, *, seed: int = 0, block: int | None = None, unique: bool = True, **options: Any
     ) -> "np.ndarray | pd.DataFrame":
         """Draws synthetic examples; reads only those parts of the checkpoint that sampling needs.
 
@@ -85,6 +85,7 @@ class Run:
           labels: (N,) i32, a class for each example; or the number of examples, in the training set's proportions.
           seed: of the samples, below 2**32.
           block: examples drawn at once, which affects the samples as the seed does; default: all, at most 500.
+          unique: whether rows of a table are drawn again that repeat a key which no two rows should share.
           **options: of the model's `sample`, see the `Sampling` of its family.
 
         Returns:
@@ -117,7 +118,10 @@ class Run:
         from synthjax.launch.rejection import keeping_rules
 
         rows = functools.partial(self.encoder.decode, seed=seed)
-        return rows(keeping_rules(self.encoder, x, rows, lambda t, at: drawn(jax.random.fold_in(key, t), labels[at])))
+        x = keeping_rules(
+            self.encoder, x, rows, lambda t, at: drawn(jax.random.fold_in(key, t), labels[at]), unique=unique
+        )
+        return rows(x)
 
     def log_prob(
         self, x: "np.ndarray | pd.DataFrame", y: np.ndarray | None = None, *, seed: int = 0, **options: Any

@@ -12,6 +12,7 @@ from synthjax.rules.columns import Columns, Form, joint
 from synthjax.rules.expressions import Call, Expression, Name, Number, combination, evaluate, linear, spelt
 from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
+from synthjax.rules.snapping import Snapped, following, hidden
 from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Shared, Step, typical
 from synthjax.rules.tables import Table, cells
 
@@ -29,15 +30,17 @@ class Builder:
     Args:
         columns: training rows.
         keep: columns that are not replaced.
+        subject: columns that are only computed from one another, see `plan`.
         min_count: minimum number of rows that share each stored value.
     """
 
-    def __init__(self, columns: Columns, keep: frozenset[str], min_count: int):
-        self.columns, self.keep, self.min_count = columns, keep, min_count
+    def __init__(self, columns: Columns, keep: frozenset[str], subject: frozenset[str], min_count: int):
+        self.columns, self.keep, self.subject, self.min_count = columns, keep, subject, min_count
         self.bases: dict[str, Base] = {}
         self.gaps: set[str] = set()
         self.masks: dict[str, list[Step]] = {}
         self.shared: list[Determined] = []
+        self.followers: dict[str, list[tuple[str, Expression | Table]]] = {}
         self.inputs: dict[str, set[str]] = {}
         self.taken = set(columns.names)
 
@@ -61,6 +64,9 @@ class Builder:
         """All steps, each after the steps of its inputs."""
         done: dict[str, None] = {}
 
+        for name, parts in self.followers.items():
+            if self._free(name):
+                self._follow(name, parts)
         for rule in self.shared:
             if self._free(rule.target) and not self._depends(rule.target, set(rule.keys)):
                 self._mask(Shared(rule.keys, rule.target, self.columns.form(rule.target), rule.table or ()))
@@ -92,7 +98,9 @@ class Builder:
         )
 
     def _depends(self, target: str, inputs: set[str]) -> bool:
-        """Whether one of the inputs is, or depends on, the target."""
+        """Whether one of the inputs is, or depends on, the target, or is not of the subject if the target is."""
+        if target in self.subject and not inputs <= self.subject:
+            return True
         stack, seen = list(inputs), set()
         while stack:
             name = stack.pop()
@@ -109,7 +117,7 @@ class Builder:
             self.bases[name] = step
             self.inputs.setdefault(name, set()).update(step.inputs)
 
-    def _mask(self, step: Masked | Bounded | Shared) -> None:
+    def _mask(self, step: Masked | Bounded | Shared | Snapped) -> None:
         """Adds a step that corrects a column."""
         (name,) = step.targets
         self.masks.setdefault(name, []).append(step)
@@ -131,7 +139,8 @@ class Builder:
             inputs = set(expressions.names(equation.value))
             if self._free(equation.target) and not self._depends(equation.target, inputs):
                 self._base(self._computed(equation, rule))
-                return
+                break
+        self._add_follower(rule, set(expressions.names(rule.value)), rule.target, rule.value)
 
     def _solved(self, rule: Equation) -> list[Equation]:
         """The equation solved for its other columns, if this is as exact: coefficients are 1 or -1, units are equal."""
@@ -261,6 +270,7 @@ class Builder:
         for keys, target, table, back in ways:
             if self._free(target) and not self._depends(target, set(keys)) and target not in self.masks:
                 self._base(self._looked(rule, keys, target, table or (), back if rule.both else None))
+                self._add_follower(rule, set(keys), target, table or ())
                 return
 
     def _mostly_known(self, rule: Determined) -> bool:
@@ -284,7 +294,8 @@ class Builder:
 
     def _seen(self, rule: Seen) -> None:
         free = all(self._free(name) and name not in self.masks and not self.inputs.get(name) for name in rule.columns)
-        if not free or not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
+        mixed = 0 < len(self.subject & set(rule.columns)) < len(rule.columns)
+        if not free or mixed or not (rule.exact or (rule.evidence and rule.evidence.rate >= _ENFORCED)):
             return
         codes = [self.columns.codes(name)[0] for name in rule.columns]
         group, first = joint(codes)
@@ -295,6 +306,34 @@ class Builder:
         if table:
             forms = tuple(self.columns.form(name) for name in rule.columns)
             self._base(Joint(rule.columns, tuple(table), forms, self._name(", ".join(rule.columns))))
+
+    # --- numbers and dates that follow their functions
+
+    def _add_follower(self, rule: Rule, inputs: set[str], part: str, value: Expression | Table) -> None:
+        """Notes a number or date that determines a column by itself, and may follow it."""
+        if rule.exact and len(inputs) == 1 and self.columns.kind(name := inputs.pop()) in ("number", "date"):
+            self.followers.setdefault(name, []).append((part, value))
+
+    def _follow(self, name: str, parts: list[tuple[str, Expression | Table]]) -> None:
+        """Lets a number or date follow the columns that it determines, if these are hidden or cannot be replaced."""
+        open_ = [pair for pair in parts if pair[0] in self.keep or self._can_show(pair[0])]
+        shown = [pair for pair in open_ if pair[0] in self.keep or hidden(self.columns, name, pair[0])]
+        tables = [value for _, value in parts if isinstance(value, tuple)]
+        for step in following(self.columns, name, shown, tables, self.min_count):
+            self._mask(step)
+            for part in step.parts:
+                base = self.bases.get(part or "")
+                if isinstance(base, Computed):
+                    self.bases[base.target] = replace(base, shown=True)
+                elif isinstance(base, Looked):
+                    self.bases[base.target] = replace(base, rest=base.target, fill=None)
+
+    def _can_show(self, name: str) -> bool:
+        """Whether a replaced column can be a free column as well."""
+        base = self.bases.get(name)
+        if isinstance(base, Computed):
+            return not base.rest and not base.other
+        return isinstance(base, Looked) and not base.near and not base.back
 
     # --- conditions
 
@@ -342,9 +381,11 @@ def _scale(form: Form, rests: np.ndarray) -> float:
 
 
 def _sorted(masks: list[Step]) -> list[Step]:
-    """The order of corrections: first to values, then to grids and bounds, then to missing values, then `Shared`."""
+    """The order of corrections: `Snapped`, to values, to grids and bounds, to missing values, then `Shared`."""
 
     def rank(step: Step) -> int:
+        if isinstance(step, Snapped):
+            return -1
         if isinstance(step, Shared):
             return 4
         if isinstance(step, Bounded):

@@ -91,6 +91,11 @@ def _monthdays(month: np.ndarray, year: np.ndarray | float = 2000.0) -> np.ndarr
     return np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[months - 1] + 1.0 * ((months == 2) & leap)
 
 
+def _leapday(seconds: np.ndarray) -> np.ndarray:
+    year, month = _days(seconds).astype("datetime64[Y]").astype(np.float64) + 1970, _calendar(seconds, "M", "Y") + 1
+    return _calendar(seconds, "D", "Y") + 1 + ((month > 2) & (_monthdays(np.full_like(month, 2), year) == 28))
+
+
 def _round(x: np.ndarray, digits: np.ndarray | float = 0.0) -> np.ndarray:
     power = 10.0 ** np.asarray(digits)
     return np.sign(x) * np.floor(np.abs(x) * power + 0.5 + 1e-7) / power
@@ -120,6 +125,7 @@ FUNCTIONS: dict[str, tuple[Callable, tuple[int, ...], str]] = {
     "week": (_week, (1,), "of a date, 1 to 53 (ISO 8601)"),
     "day": (lambda x: _calendar(x, "D", "M") + 1, (1,), "of the month, 1 to 31"),
     "yearday": (lambda x: _calendar(x, "D", "Y") + 1, (1,), "of a date, 1 to 366"),
+    "leapday": (_leapday, (1,), "of a date, 1 to 366, where each year has a 29th of February"),
     "weekday": (_weekday, (1,), "of a date, Monday 0 to Sunday 6"),
     "hour": (lambda x: np.floor(np.mod(x, DAY) / 3600), (1,), "of a date and time, 0 to 23"),
     "minute": (lambda x: np.floor(np.mod(x, 3600) / 60), (1,), "of the hour"),

@@ -14,8 +14,12 @@ The free columns depend on the rules:
     combinations  a single free column has the combination of several columns
     grid          the number is rounded to the grid
 
+Free columns must show a model what matters. A column that a date or number determines, and that bins of this one hide,
+such as the weekday, is a free column too: the date is moved to the nearest one with this weekday.
+
 `decode(encode(frame))` is equal to `frame` in rows that keep the rules. Some rules cannot be kept at the same time.
-They are found by decoding shuffled rows, and are in `plan.left`. `plan.keeps` tests which rows keep all rules.
+They are found by decoding shuffled rows, and are in `plan.left`. `plan.keeps` tests which rows keep all rules, and
+`plan.repeats` which rows have a key that should be unique and is not.
 """
 
 import math
@@ -51,11 +55,14 @@ class Plan:
     """The rules that all rows must keep."""
     left: tuple[Rule, ...] = ()
     """The rules in `rules` that decoded rows may break."""
+    unique: tuple[Unique, ...] = ()
+    """Keys that no two rows share. Decoded rows may."""
 
     @property
     def computed(self) -> tuple[str, ...]:
         """The columns that are not free columns."""
-        return tuple(name for name in self.names if name in self._bases())
+        free = {name for step in self.steps for name in _extra(step)}
+        return tuple(name for name in self.names if name in self._bases() and name not in free)
 
     def encode(self, frame: "pd.DataFrame") -> "pd.DataFrame":
         """Computes the free columns.
@@ -112,6 +119,18 @@ class Plan:
             kept &= rule.holds(columns)
         return kept
 
+    def repeats(self, frame: "pd.DataFrame") -> np.ndarray:
+        """Whether an earlier row has one of the `unique` keys of each row: (n,) bool."""
+        columns = Columns.of(frame)
+        return ~np.all([np.ones(len(frame), bool), *(rule.holds(columns) for rule in self.unique)], axis=0)
+
+    def free_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The free columns on which columns that are only computed from one another depend."""
+        names = list(names)
+        replaced = {name: step for step in self.steps for name in step.targets if name in names}
+        own = dict.fromkeys(name for name in names if name not in self._bases())
+        return tuple(own | dict.fromkeys(extra for step in replaced.values() for extra in _extra(step)))
+
     def _bases(self) -> dict[str, Base]:
         return {name: step for step in self.steps if isinstance(step, Base) for name in step.targets}
 
@@ -119,7 +138,7 @@ class Plan:
 def _extra(step: Step) -> list[str]:
     """The free columns that a step adds."""
     if isinstance(step, Computed):
-        return [name for name in (step.rest, step.other) if name]
+        return [name for name in (step.shown and step.target, step.rest, step.other) if name]
     if isinstance(step, Looked):
         return [step.rest] if step.rest else []
     return [step.name] if isinstance(step, Joint) else []
@@ -133,7 +152,13 @@ def _check(columns: Columns, names: Iterable[str], what: str) -> None:
 
 
 def plan(
-    rules: Sequence[Rule], frame: "pd.DataFrame", *, keep: Iterable[str] = (), min_count: int = MIN_COUNT, seed: int = 0
+    rules: Sequence[Rule],
+    frame: "pd.DataFrame",
+    *,
+    keep: Iterable[str] = (),
+    subject: Iterable[str] = (),
+    min_count: int = MIN_COUNT,
+    seed: int = 0,
 ) -> Plan:
     """Makes a plan so that decoded rows keep rules.
 
@@ -141,6 +166,7 @@ def plan(
         rules: from `find` or `parse`. Rules with columns that `frame` does not have are ignored.
         frame: training rows, to which rules, tables and units are fitted.
         keep: columns that are not replaced, such as the target of a conditional model.
+        subject: columns that several rows of one subject share. They are only computed from one another.
         min_count: minimum number of rows that share each stored value.
         seed: of the shuffled rows with which the plan is tested.
 
@@ -163,17 +189,18 @@ def plan(
     usable = [rule for rule in rules if all(name in columns for name in rule.names)]
     fitted = [_fitted(rule, columns, min_count) for rule in usable]
     exact = tuple(rule for rule in fitted if rule.exact and not isinstance(rule, Unique))
+    unique = tuple(rule for rule in fitted if rule.exact and isinstance(rule, Unique))
     below = _below(fitted, columns)
     implied = [rule for rule in fitted if isinstance(rule, When) and _zero_below(rule, below)]
     best: tuple[float, Plan] | None = None
     for left_out in ([], implied)[: 2 if implied else 1]:
-        builder = Builder(columns, frozenset(keep), min_count)
+        builder = Builder(columns, frozenset(keep), frozenset(subject), min_count)
         for rule in _in_order([rule for rule in fitted if rule not in left_out]):
             builder.add(rule)
         whole = Plan(columns.names, builder.ordered(), exact)
         rate, left = _broken(whole, columns, seed)
         if best is None or rate < best[0]:
-            best = rate, Plan(whole.names, whole.steps, exact, left)
+            best = rate, Plan(whole.names, whole.steps, exact, left, unique)
     assert best
     return best[1]
 

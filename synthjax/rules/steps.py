@@ -1,7 +1,8 @@
 """Steps of a `Plan`. Each step replaces columns by free columns, or corrects a column after decoding.
 
 `encode` computes the free columns of a step from complete rows. `decode` writes the columns of the step, after all
-columns on which they depend. `Masked`, `Bounded` and `Shared` only correct columns, which are free columns themselves.
+columns on which they depend. `Masked`, `Bounded`, `Shared` and `Snapped` only correct columns, which are free columns
+themselves.
 """
 
 import math
@@ -15,7 +16,8 @@ from synthjax.rules.columns import Columns, Draft, Form, joint, written
 from synthjax.rules.expressions import Expression, evaluate
 from synthjax.rules.kinds import Equation
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
-from synthjax.rules.tables import RARE, Cell, Table, cells, repeated
+from synthjax.rules.snapping import Snapped
+from synthjax.rules.tables import RARE, Cell, Table, cells, repeated, values_of
 
 Free = dict[str, Any]
 """Free columns: name -> values."""
@@ -40,6 +42,8 @@ class Computed:
     """Unit of the free column: seconds if the target is a date, otherwise 1; negative if it is subtracted."""
     loose: Equation | None = None
     """The rule that limits the difference in each row."""
+    shown: bool = False
+    """Whether the target is a free column as well, which a step `Snapped` reads."""
 
     @property
     def inputs(self) -> set[str]:
@@ -54,7 +58,7 @@ class Computed:
     def encode(self, columns: Columns) -> Free:
         """Computes the free columns that replace the targets."""
         actual, base = columns.numbers(self.target), self.form.rounded(evaluate(self.value, columns))
-        free: Free = {}
+        free: Free = {self.target: columns.series(self.target).array} if self.shown else {}
         if self.rest:
             free[self.rest] = _plain(self._steps().rounded((actual - base) / self.scale))
         if self.other:
@@ -127,7 +131,7 @@ class Looked(_Keyed):
         if not self.rest or self.rest == self.target:
             return {self.rest: columns.series(self.target).array} if self.rest else {}
         found, known = self.find(columns)
-        actual = _cells(columns, self.target)
+        actual = values_of(columns, self.target)
         keep = ~known | (_differ(actual, found) & self.near)
         values = np.where(keep, actual, _nothing(len(actual)))
         return {self.rest: written(_array(values, self.form), self.form)}
@@ -135,7 +139,7 @@ class Looked(_Keyed):
     def decode(self, draft: Draft) -> None:  # noqa: D102
         values, known = self.find(draft)
         if self.rest:
-            rest = _cells(draft, self.rest)
+            rest = values_of(draft, self.rest)
             present = np.array([value is not None for value in rest], bool)
             if self.rest == self.target:
                 values = np.where(known & present, values, rest)
@@ -165,13 +169,6 @@ class Looked(_Keyed):
 def _nothing(n: int) -> np.ndarray:
     """(n,) missing values."""
     return np.full(n, None, object)
-
-
-def _cells(columns: Columns, name: str) -> np.ndarray:
-    """The values of a column: (n,) object, text or float; None for missing values."""
-    codes, levels = columns.codes(name)
-    own = np.array([*(level if isinstance(level, str) else float(level) for level in levels), None], object)
-    return own[codes]
 
 
 def _differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -269,7 +266,7 @@ class Masked:
         if not wrong.any():
             return
         text = self.form.kind == "text"
-        values = _cells(draft, name) if text else draft.numbers(name).copy()
+        values = values_of(draft, name) if text else draft.numbers(name).copy()
         if isinstance(self.claim, Multiple) and not self.unless:
             values[wrong] = self.claim.snapped(values[wrong])
         else:
@@ -300,7 +297,7 @@ class Shared(_Keyed):
     """The values of keys that `min_count` training rows share."""
 
     def decode(self, draft: Draft) -> None:  # noqa: D102
-        values, there = _cells(draft, self.target), ~draft.missing(self.target)
+        values, there = values_of(draft, self.target), ~draft.missing(self.target)
         found, known = Looked(self.target, self.keys, self.table, self.form).find(draft)
         values[known & there] = found[known & there]
         rows, head = repeated(draft, self.keys, ~known & there)
@@ -346,7 +343,7 @@ class Bounded:
 
 
 Base = Computed | Looked | Joint
-Step = Base | Masked | Bounded | Shared
+Step = Base | Masked | Bounded | Shared | Snapped
 
 
 def typical(columns: Columns, name: str, rows: np.ndarray, min_count: int) -> Cell:

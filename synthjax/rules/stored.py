@@ -13,7 +13,7 @@ from synthjax.rules.parsing import parse, parse_expression, parse_predicate
 from synthjax.rules.planning import Plan
 from synthjax.rules.predicates import Predicate
 
-_STEPS = {kind.__name__: kind for kind in (*get_args(steps.Base), steps.Masked, steps.Bounded, steps.Shared)}
+_STEPS = {kind.__name__: kind for kind in get_args(steps.Step)}
 _TABLES = ("table", "back")
 
 
@@ -22,7 +22,8 @@ def to_dict(plan: Plan) -> dict[str, Any]:
     rules = [_rule(rule) for rule in plan.rules]
     left = [plan.rules.index(rule) for rule in plan.left]
     steps_ = [{"step": type(step).__name__, **_fields(step)} for step in plan.steps]
-    return {"names": list(plan.names), "steps": steps_, "rules": rules, "left": left}
+    found = {"names": list(plan.names), "steps": steps_, "rules": rules, "left": left}
+    return found | {"unique": [_rule(rule) for rule in plan.unique]} if plan.unique else found
 
 
 def from_dict(values: Mapping[str, Any]) -> Plan:
@@ -33,7 +34,8 @@ def from_dict(values: Mapping[str, Any]) -> Plan:
     """
     rules = tuple(_read_rule(rule) for rule in values["rules"])
     steps_ = tuple(_read_step(step) for step in values["steps"])
-    return Plan(tuple(values["names"]), steps_, rules, tuple(rules[i] for i in values["left"]))
+    left = tuple(rules[i] for i in values["left"])
+    return Plan(tuple(values["names"]), steps_, rules, left, tuple(map(_read_rule, values.get("unique", ()))))  # type: ignore[arg-type]
 
 
 def _fields(step: Any) -> dict[str, Any]:

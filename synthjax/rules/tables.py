@@ -28,6 +28,13 @@ def cells(columns: Columns, names: tuple[str, ...], rows: np.ndarray) -> list[tu
     return list(zip(*parts, strict=True))
 
 
+def values_of(columns: Columns, name: str) -> np.ndarray:
+    """The values of a column: (n,) object, text or float; None for missing values."""
+    codes, levels = columns.codes(name)
+    own = np.array([*(level if isinstance(level, str) else float(level) for level in levels), None], object)
+    return own[codes]
+
+
 def most_frequent(columns: Columns, keys: tuple[str, ...], target: str, min_count: int) -> Table:
     """Makes a table of the most frequent target of each combination of keys, if `min_count` rows share both."""
     codes, levels = columns.codes(target)

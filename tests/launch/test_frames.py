@@ -75,6 +75,12 @@ def test_a_polars_frame_comes_back_as_one(small_look):
     assert isinstance(synthetic, polars.DataFrame) and synthetic.shape == (30, 7)
 
 
+def test_a_final_model_learns_from_all_rows(small_look, tmp_path):
+    synthetic, report = synthjax.synthesize(people(), final="all", workdir=tmp_path / "run", **FEW)
+    assert len(synthetic) == 240 and synthjax.load(tmp_path / "run" / "final").config.all_rows
+    assert any("They are not judged" in note for note in report.values.manifest.notes)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -85,6 +91,7 @@ def test_a_polars_frame_comes_back_as_one(small_look):
         ({"rows": 0}, "rows=0: at least 1 is needed"),
         ({"minutes": -1.0}, "minutes=-1.0: a finite number is needed, 0 for no limit"),
         ({"level": "slow"}, "level=slow: unknown; there are look, quick, full"),
+        ({"final": "most"}, "final=most: unknown; there are train and all"),
         ({"model": "auto", "freeze": "x"}, "freeze"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_rule_that_was_found_and_cannot_be_kept_is_said_once(capsys):
     x = np.array([[0], [1]])
 
     def drawn(left, again=lambda t, places: x[places]):
-        plan = SimpleNamespace(left=(left,), keeps=left.holds)
+        plan = SimpleNamespace(left=(left,), unique=(), keeps=left.holds, repeats=lambda frame: np.zeros(2, bool))
         return rejection.keeping_rules(SimpleNamespace(plan=plan), x, lambda x: frame.iloc[x[:, 0]], again)
 
     for _ in range(2):
@@ -76,3 +76,35 @@ def test_a_rule_that_was_found_and_cannot_be_kept_is_said_once(capsys):
     assert capsys.readouterr().out == ""
     with pytest.raises(InputError, match="'low <= high': some of 2 rows broke it in 50 attempts.*exact: false"):
         drawn(rule)
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """A run on a table of 200 of the 1,000 days from a date on, no two of which are the same."""
+    folder = tmp_path_factory.mktemp("unique")
+    rng = np.random.default_rng(1)
+    day = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.choice(1000, 200, replace=False), "D")
+    frame = pd.DataFrame({"day": day.astype(str), "size": rng.normal(size=200).round(2)})
+    frame.to_csv(folder / "rows.csv", index=False)
+    (folder / "schema.yaml").write_text("rules: [unique(day)]\n")
+    words = f"--dataset={folder}/rows.csv --schema={folder}/schema.yaml --workdir={folder}/run --holdout=0.1"
+    end = in_process.run("train", "--model=independent", *words.split())
+    assert end.code == 0, end.err
+    assert "unique(day)" in end.out
+    return folder / "run"
+
+
+def test_rows_that_repeat_a_key_are_drawn_again(numbered, tmp_path):
+    words = (f"--workdir={numbered}", "--rows=300", f"--out={tmp_path}/a.csv")
+    end = in_process.run("sample", *words)
+    assert end.code == 0 and "not all synthetic rows" not in end.out
+    assert pd.read_csv(tmp_path / "a.csv")["day"].is_unique
+    run = synthjax.load(numbered)
+    assert run.sample(300)["day"].is_unique and not run.sample(300, unique=False)["day"].is_unique
+
+
+def test_more_rows_than_there_are_keys_are_made_and_this_is_said(numbered, tmp_path):
+    end = in_process.run("sample", f"--workdir={numbered}", "--rows=1500", f"--out={tmp_path}/a.csv")
+    assert end.code == 0 and "note: not all synthetic rows keep 'unique(day)'" in end.out
+    rows = pd.read_csv(tmp_path / "a.csv")
+    assert len(rows) == 1500 and rows["day"].nunique() > 0.9 * 1000

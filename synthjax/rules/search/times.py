@@ -12,7 +12,7 @@ from synthjax.rules.expressions import Binary, Call, Expression, Name, Number, e
 from synthjax.rules.kinds import Equation, Order, Rule
 from synthjax.rules.search.sample import Sample
 
-_PARTS = ("year", "quarter", "month", "week", "day", "yearday", "weekday", "hour", "minute", "second")
+_PARTS = ("year", "quarter", "month", "week", "day", "yearday", "leapday", "weekday", "hour", "minute", "second")
 _GOOD = 0.97  # minimum rate of a rule
 _RANGES = {"weekday": (0, 6), "month": (1, 12), "day": (1, 31), "hour": (0, 23)}
 """Parts of dates, with their minimum and maximum."""

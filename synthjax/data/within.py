@@ -1,0 +1,110 @@
+"""Columns that are constant within an identifier, such as the parents of a family or the birth date of a patient.
+
+Models draw rows one by one, and new identifiers are given to several rows (`Field.sizes`). So these rows get the values
+of one of them in the columns that are constant within the real identifiers (`Field.within`). Rows that are alike in
+these columns get the same identifier, so that little changes.
+"""
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema
+from synthjax.rules.chance import confirmed
+from synthjax.rules.columns import Columns
+from synthjax.rules.kinds import Determined
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def key(schema: Schema) -> Field | None:
+    """The identifiers with most rows each; None if none has several rows."""
+    several = [field for field in schema.fields if field.kind == "id" and field.sizes]
+    return max(several, key=lambda field: np.mean(field.sizes)) if several else None
+
+
+def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[Determined]:
+    """Finds the columns that are constant within an identifier.
+
+    Args:
+        schema: of the table.
+        train: typed training rows, or a sample of them.
+        unseen: typed holdout rows, which confirm what was found.
+
+    Returns:
+        Rules `identifier -> column`, without tables: there is none if no identifier has several rows.
+    """
+    field = key(schema)
+    names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
+    if field is None or not len(unseen):
+        return []
+    first, second, tried = Columns(train), Columns(unseen), math.log(max(len(names), 1))
+    rules = (Determined((field.name,), name) for name in names)
+    found = (confirmed(rule, first, second, tried, len(names), schema.min_count) for rule in rules)
+    return [replace(rule, table=()) for rule in found if isinstance(rule, Determined) and rule.exact]
+
+
+def spread(rows: "pd.DataFrame", field: Field, names: tuple[str, ...]) -> "pd.DataFrame":
+    """Gives alike rows the same identifier, and the values of the first of them.
+
+    Args:
+        rows: decoded rows, with new identifiers in their order.
+        field: of the identifiers.
+        names: the columns that are constant within an identifier.
+
+    Returns:
+        The rows in their order.
+    """
+    if not names or not len(rows):
+        return rows
+    columns = Columns(rows[list(names)])
+    order = alike(np.array([_ranks(columns, name) for name in names]).T, round(float(np.mean(field.sizes))))
+    keys = rows[field.name].array
+    known = Columns(rows[[field.name]]).codes(field.name)[0]
+    starts = np.r_[True, (known[1:] != known[:-1]) | (known[1:] < 0)]
+    head = np.empty(len(rows), np.int64)
+    head[order] = order[np.flatnonzero(starts)[np.cumsum(starts) - 1]]
+    back = np.empty(len(rows), np.int64)
+    back[order] = np.arange(len(rows))
+    changed = {name: rows[name].array.take(head) for name in names}
+    return rows.assign(**{field.name: keys.take(back)}, **changed)
+
+
+def _ranks(columns: Columns, name: str) -> np.ndarray:
+    """Ranks of the values of a column in [0, 1], equal ones with the mean of theirs: (n,) f64."""
+    codes, levels = columns.codes(name)
+    order = np.argsort(np.argsort(levels))
+    counts = np.bincount(np.append(order, len(levels))[codes], minlength=len(levels) + 1)
+    ranks = (np.cumsum(counts) - counts / 2) / max(len(codes), 1)
+    return ranks[np.append(order, len(levels)).astype(np.int64)[codes]]
+
+
+def alike(points: np.ndarray, size: int) -> np.ndarray:
+    """An order in which near points follow each other: they are halved along their widest axis, again and again.
+
+    Args:
+        points: (n, d) f64.
+        size: number of points from which they are not halved any more.
+
+    Returns:
+        (n,) i64 row numbers.
+
+    >>> alike(np.array([[0.0, 0], [9, 9], [0, 1], [9, 8]]), 2).tolist()
+    [0, 2, 3, 1]
+    """
+    done, stack = [], [np.arange(len(points))]
+    while stack:
+        own = stack.pop()
+        part = points[own]
+        width = np.ptp(part, axis=0)
+        axis = int(np.argmax(width))
+        own = own[np.argsort(part[:, axis], kind="stable")]
+        if len(own) <= max(size, 1) or not width[axis]:
+            done.append(own)
+        else:
+            middle = len(own) // 2
+            stack += [own[middle:], own[:middle]]
+    return np.concatenate(done)
