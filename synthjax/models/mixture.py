@@ -42,6 +42,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
@@ -161,19 +162,21 @@ def upward(layout: Layout, state: State, states: jax.Array) -> Messages:
     leaf, log_p = jnp.exp(log_leaf - top[..., None]), top.sum(axis=0)
 
     def visit(carry, node):
-        inside, log_p = carry
-        index, parent, transition = node
-        a, scale = _scaled(_get_row(inside, index))
+        product, first, log_p = carry
+        index, parent, transition, own = node
+        a, scale = _scaled(own * _get_row(product, _get_row(first, index)))
         up = a @ transition.T
-        inside = _set_row(_set_row(inside, a, index), _get_row(inside, parent) * up, parent)
-        return (inside, log_p + scale), up
+        product = _set_row(product, up * _get_row(product, _get_row(first, parent)), index)
+        return (product, _set_row(first, index, parent), log_p + scale), (a, up)
 
-    nodes = (jnp.arange(1, len(leaf), dtype=jnp.int32), state.parent[1:], state.transition[1:])
-    (inside, log_p), up = jax.lax.scan(visit, (leaf, log_p), nodes, reverse=True)
-    root, scale = _scaled(inside[0])
-    return Messages(
-        log_p + scale + jnp.log(jnp.maximum(root @ state.transition[0, 0], _TINY)), inside.at[0].set(root), up
-    )
+    # product: of the messages of a node and of its siblings after it; 1 in row 0. first: the first child so far, or 0.
+    # Each row is written once, in place. With products in the parents' rows, XLA would copy all rows each time.
+    start = (jnp.ones_like(leaf), jnp.zeros(len(leaf), jnp.int32), log_p)
+    nodes = (jnp.arange(1, len(leaf), dtype=jnp.int32), state.parent[1:], state.transition[1:], leaf[1:])
+    (product, first, log_p), (inside, up) = jax.lax.scan(visit, start, nodes, reverse=True)
+    root, scale = _scaled(leaf[0] * product[first[0]])
+    log_p = log_p + scale + jnp.log(jnp.maximum(root @ state.transition[0, 0], _TINY))
+    return Messages(log_p, jnp.concatenate([root[None], inside]), up)
 
 
 def downward(state: State, messages: Messages, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -261,7 +264,9 @@ def _empty(config: Config, layout: Layout) -> State:
     """The state before step 0: all states of a column are equally likely."""
     k, width = config.components, sum(layout.sizes)
     nodes = 1 if config.structure == "product" else len(layout.sizes)
-    possible = layout.normalise(jnp.asarray(layout.possible, jnp.float32))
+    # By NumPy, since XLA would compute it while it compiles, slowly.
+    possible = layout.possible / np.bincount(layout.flat[0], layout.possible)[layout.flat[0]]
+    possible = jnp.asarray(possible, jnp.float32)
     return State(
         jnp.arange(nodes, dtype=jnp.int32),
         jnp.zeros(nodes, jnp.int32),

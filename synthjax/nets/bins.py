@@ -10,14 +10,15 @@ more than `CODES` categories, all such columns together) is discretised into bin
 
 One threshold g sets both: an atom is shared by at least g rows, a cell holds at least g rows, and g is the smallest
 threshold that gives few enough bins. So a column of few values (ages, zero-inflated gains) has atoms only, and a column
-of many different values has quantiles only. There are never more cells than the square root of the number of rows. A
-missing value is one more state. Rare categories of a `code` that is binned share a bin with categories of neighbouring
-codes: their joint frequency is kept, but the model cannot tell them apart.
+of many different values has quantiles only. There are never more cells than the square root of the number of rows. All
+numeric columns have as many states as the one with most. A missing value is one more state. Rare categories of a `code`
+that is binned share a bin with categories of neighbouring codes: their joint frequency is kept, but the model cannot
+tell them apart.
 
 The label is a state as well. It is column 0 if the data has classes, and replaces the target column if the vector has
 one.
 
-    layout = Layout(spec, bins=128)
+    layout = Layout(spec, 128)
     states = layout.states(batch.x, batch.y)                # (B, C) i32
     x = layout.decode(key, states)                          # (B, D)
 
@@ -26,9 +27,9 @@ A table with one numeric column of three values and two classes:
     >>> import jax, numpy as np
     >>> from synthjax.model import DataSpec
     >>> x, y = np.float32([[1], [2], [2], [5]] * 20), np.array([0, 0, 1, 1] * 20)
-    >>> layout = Layout(DataSpec.from_arrays(x, y), bins=8)
-    >>> layout.sizes
-    (2, 8)
+    >>> layout = Layout(DataSpec.from_arrays(x, y), 8)
+    >>> layout.sizes  # no more than are used
+    (2, 3)
     >>> states = layout.states(x, y)
     >>> states[:4].tolist()
     [[0, 0], [0, 1], [1, 1], [1, 2]]
@@ -72,8 +73,10 @@ class Layout:
 
     spec: DataSpec
     """Of a table, with statistics; see `check`."""
-    bins: int = 128
+    most: int = 128
     """Maximum number of bins of a numeric column, at least 2."""
+    full: bool = False
+    """Whether numeric columns have `most` states even if no column uses as many."""
 
     @functools.cached_property
     def columns(self) -> tuple[Column, ...]:
@@ -115,6 +118,13 @@ class Layout:
         return (self.spec.n_classes,) * self.labelled + tuple(states(column) for column in self.columns)
 
     @functools.cached_property
+    def bins(self) -> int:
+        """Number of bins of a numeric column: as many as the one with most has, at least 2."""
+        if self.full or not self.numeric:
+            return self.most
+        return max(2, *(len(merged.rows) for merged in self._merged))
+
+    @functools.cached_property
     def flat(self) -> np.ndarray:
         """(2, W) i32: column and state of each entry of a flat vector over all W = sum(sizes) states."""
         pairs = [(column, state) for column, size in enumerate(self.sizes) for state in range(size)]
@@ -151,17 +161,21 @@ class Layout:
         Raises:
           InputError: the spec has no statistics.
         """
-        statistics = self.spec.known()
-        cells = max(1.0, min(self.bins, math.sqrt(self.spec.rows)))
         edges = Bins(*(np.zeros((len(self.numeric), self.bins), dtype) for dtype in ("f4", "f4", "f4", "f8")))
-        measured = [column for column in self.spec.columns if column.kind != "onehot"]
-        for row, column in enumerate(self.numeric):
-            i = measured.index(column)
-            merged = merge(statistics.low[i], statistics.high[i], statistics.rows[i], self.bins, cells)
+        for row, merged in enumerate(self._merged):
             used = len(merged.rows)
             for padded, values, fill in zip(edges, merged, (np.inf, merged.low[-1], merged.high[-1], 0), strict=True):
                 padded[row, :used], padded[row, used:] = values, fill
         return edges
+
+    @functools.cached_property
+    def _merged(self) -> list[Bins]:
+        """The bins of each numeric column, without unused entries."""
+        statistics = self.spec.known()
+        cells = max(1.0, min(self.most, math.sqrt(self.spec.rows)))
+        place = {column: i for i, column in enumerate(c for c in self.spec.columns if c.kind != "onehot")}
+        edges = statistics.low, statistics.high, statistics.rows
+        return [merge(*(values[place[column]] for values in edges), self.most, cells) for column in self.numeric]
 
     @functools.cached_property
     def marginal(self) -> np.ndarray:

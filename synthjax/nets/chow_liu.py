@@ -29,7 +29,7 @@ MOST = 30_000
 
 def coarse_states(spec: DataSpec) -> int:
     """Total number of states of all columns after `coarse`; to be compared with `MOST`."""
-    return sum(Layout(spec, _COARSE).sizes)
+    return sum(Layout(spec, _COARSE, full=True).sizes)
 
 
 def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:
@@ -123,7 +123,7 @@ def tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Arr
       order: (C,) i32, the column of each node.
       parent: (C,) i32, the index in `order` of each node's parent, which precedes it; 0 for the root.
     """
-    narrow = Layout(layout.spec, _COARSE)
+    narrow = Layout(layout.spec, _COARSE, full=True)
 
     def count(chunk):
         onehot = narrow.onehot(coarse(layout, marginal, chunk[0]))

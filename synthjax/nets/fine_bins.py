@@ -10,7 +10,7 @@ make this share depend on the row through one number, the tilt:
 A natural tilt is the slope of the logits: their change from one bin to the next, at s (`slope`). Likewise, t_f times
 the slope of the embeddings is added to the embedding of s, which makes it piecewise linear in the number.
 
-    fine = FineBins(Layout(spec, bins=128), 16)
+    fine = FineBins(Layout(spec, 128), 16)
     states = fine.layout.states(batch.x, batch.y)               # (B, C) i32
     parts = fine.parts(batch.x, states)                         # (B, C) i32
     x = fine.decode(key, states, parts)                         # (B, D)

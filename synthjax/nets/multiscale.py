@@ -13,7 +13,7 @@ details of a bin only if its rows support them. Categories and missing values ha
     v = table(layout, vectors)                         # (W, 16)
 
     >>> from synthjax.model import DataSpec
-    >>> layout = Layout(DataSpec.from_arrays(np.arange(100.0, dtype=np.float32)[:, None]), bins=8)
+    >>> layout = Layout(DataSpec.from_arrays(np.arange(100.0, dtype=np.float32)[:, None]), 8)
     >>> v = table(layout, normal(jax.random.key(0), layout, size=16))
     >>> v.shape
     (8, 16)

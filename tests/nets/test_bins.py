@@ -100,11 +100,21 @@ def test_rows_take_the_bin_that_they_are_counted_in(pairs, most):
     found = layout_of(values[:, None], most=most).edges
     used = int((found.rows[0] > 0).sum())
     states = np.searchsorted(found.start[0], values, "right") - 1
-    np.testing.assert_array_equal(np.bincount(states, minlength=most), found.rows[0])
+    np.testing.assert_array_equal(np.bincount(states, minlength=len(found.rows[0])), found.rows[0])
     low, high = found.low[0, :used], found.high[0, :used]
     assert used <= most and (low <= high).all() and (high[:-1] <= low[1:]).all()
     for value in low[low == high]:
         assert len(values) < 10 or (values == value).sum() >= LEAST
+
+
+def test_columns_have_as_many_states_as_the_one_with_most_bins():
+    x = np.stack([np.arange(100.0) % 7, np.arange(100.0) % 2], axis=1)
+    layout = bins.Layout(DataSpec.from_arrays(x.astype(np.float32)), 64)
+    assert layout.bins == 7 and layout.sizes == (7, 7) and layout.edges.start.shape == (2, 7)
+    narrow = bins.Layout(layout.spec, 64, full=True)
+    assert narrow.sizes == (64, 64)
+    np.testing.assert_array_equal(states_of(layout, x), x)
+    np.testing.assert_array_equal(layout.marginal[layout.marginal > 0], narrow.marginal[narrow.marginal > 0])
 
 
 @pytest.mark.parametrize("seed", range(3))
