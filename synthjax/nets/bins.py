@@ -119,8 +119,8 @@ class Layout:
 
     @functools.cached_property
     def bins(self) -> int:
-        """Number of bins of a numeric column: as many as the one with most has, at least 2."""
-        if self.full or not self.numeric:
+        """Number of bins of a numeric column: those of the one with most, at least 2; without statistics, `most`."""
+        if self.full or not self.numeric or self.spec.statistics is None:
             return self.most
         return max(2, *(len(merged.rows) for merged in self._merged))
 
@@ -174,8 +174,9 @@ class Layout:
         statistics = self.spec.known()
         cells = max(1.0, min(self.most, math.sqrt(self.spec.rows)))
         place = {column: i for i, column in enumerate(c for c in self.spec.columns if c.kind != "onehot")}
-        edges = statistics.low, statistics.high, statistics.rows
-        return [merge(*(values[place[column]] for values in edges), self.most, cells) for column in self.numeric]
+        measured = zip(statistics.low, statistics.high, statistics.rows, strict=True)
+        bins = [merge(low, high, rows, self.most, cells) for low, high, rows in measured]
+        return [bins[place[column]] for column in self.numeric]
 
     @functools.cached_property
     def marginal(self) -> np.ndarray:
