@@ -22,6 +22,7 @@ setup(
     package_data={
         "synthjax": ["py.typed"],
         "synthjax.evals.page": ["templates/*"],
+        "synthjax.privacy": ["*.json", "templates/*"],
         "synthjax.configs": ["*/*.py"],
     },
     install_requires=[

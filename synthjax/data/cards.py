@@ -23,6 +23,11 @@ PRIVACY = (
     "Not differentially private. A generative model can memorise: examples may repeat or reveal training data. Run "
     "`python -m synthjax.launch.eval` and read its privacy part before sharing the set if the training data is private."
 )
+PRIVATE = (
+    "Differentially private: epsilon {epsilon:g}, delta {delta:g}, for adding or removing {unit}. Whoever sees the set, and "
+    "knows all else, learns no more about anyone than that allows; `certificate.json`, which comes with the model, says "
+    "what is covered. Facts about groups are not hidden."
+)
 BIAS = (
     "The set repeats the faults and imbalances of its training data and adds the model's own: rare kinds of examples "
     "may be missing, and nothing in it is a real observation."
@@ -67,7 +72,7 @@ def card(name: str, values: dict[str, Any]) -> str:
         "",
         "## Privacy",
         "",
-        PRIVACY,
+        _privacy(request),
         "",
         "## Known limits",
         "",
@@ -163,6 +168,15 @@ def _column_lines(request: dict[str, Any]) -> list[str]:
     return ["## Columns", "", target, "", "| column | type | missing values |", "|---|---|---|", *rows, ""]
 
 
+def _privacy(request: dict[str, Any]) -> str:
+    """What is promised of the training data's privacy."""
+    promised = request["model"].get("privacy")
+    if not promised:
+        return PRIVACY
+    unit = f"all rows with one value of {promised['unit']}" if promised["unit"] else "one row"
+    return PRIVATE.format(**{**promised, "unit": unit})
+
+
 def _unit(request: dict[str, Any]) -> str:
     return "rows" if "table" in request else "examples"
 
@@ -216,7 +230,7 @@ def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": name,
-        "description": f"A synthetic data set: {made} No example is a real observation. {PRIVACY}",
+        "description": f"A synthetic data set: {made} No example is a real observation. {_privacy(request)}",
         "keywords": ["synthetic data", request["model"]["name"], request["dataset"]["name"]],
         "version": "1.0.0",
         "isLiveDataset": False,
@@ -224,7 +238,7 @@ def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
         "rai:dataUseCases": INTENDED,
         "rai:dataLimitations": f"{BIAS} Not for: {FORBIDDEN}",
         "rai:dataBiases": BIAS,
-        "rai:personalSensitiveInformation": PRIVACY,
+        "rai:personalSensitiveInformation": _privacy(request),
         "distribution": _distribution(values, request["form"]),
     }
     if request["form"] == "png":

@@ -75,7 +75,7 @@ def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
         check_known(said.group, reader.names, reader.where, "group")
         if said.group == target:
             raise fault(reader.where, f"group: {shown(target)!r} is the target; name the column of subjects")
-        return Group(said.group, _read(reader, [said.group])[said.group].rows, True)
+        return Group(said.group, subjects(reader, said.group), True)
     names = [name for name in reader.names if name != target and (ID_NAME.search(name) or _SUBJECT.search(name))]
     names = [name for name in names if said.columns.get(name, {}).get("kind", "id") == "id"]
     found = [cells for cells in _read(reader, names).values() if cells.clear] if names else []
@@ -83,6 +83,11 @@ def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
         return None
     best = min(found, key=lambda cells: (not _SUBJECT.search(cells.name), len(cells.distinct)))
     return Group(best.name, best.rows, False)
+
+
+def subjects(reader: Reader, name: str) -> np.ndarray:
+    """The number of each row's subject by the column `name`, (N,) i64, see `Group.rows`."""
+    return _read(reader, [name])[name].rows
 
 
 class _Cells(NamedTuple):

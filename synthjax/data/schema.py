@@ -10,6 +10,8 @@ checkpoint (`to_dict`) and corrected in a YAML or JSON file (`schema_file`):
       price: {format: "1.234,5 €"}           # the number 1234.5 in the format of the column
       income: {encoding: mode}               # see synthjax.data.encoding
       height: {missing: [-999, "?"]}         # cells that mean that a value is missing
+      sex: {categories: [f, m], public: true}    # not read off the data, see docs/howto/privacy.md
+      height_m: {kind: continuous, decimals: 2, min: 0, max: 3, public: true}
     missing: [unknown]                       # the same for all columns; both in addition to MISSING
     rules: ["start <= end"]                  # see synthjax.data.table_rules
     group: patient_id                        # see synthjax.data.groups

@@ -13,9 +13,10 @@ from synthjax.data.number_forms import Form
 from synthjax.data.schema import KINDS, POWER
 from synthjax.errors import InputError
 
-_OVERRIDES = ("kind", "format", "encoding", "min", "max", "missing")
+_OVERRIDES = ("kind", "format", "encoding", "min", "max", "missing", "categories", "decimals", "public")
 _DEEPEST = 20  # maximum depth of nesting
 _LARGEST = 1e300  # limit of the numbers
+_DECIMALS = 15  # limit of `decimals`
 
 
 class Overrides(NamedTuple):
@@ -27,6 +28,8 @@ class Overrides(NamedTuple):
     """The list of rules, not parsed; None if there is none."""
     group: str | Literal[False] | None = None
     """The column that names the subject of a row; False: there is none; None: the file does not say."""
+    public: bool = False
+    """Whether all entries are public, for training with differential privacy."""
 
 
 def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
@@ -51,7 +54,7 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
     values = _parsed(text, path)
     if isinstance(values, dict) and isinstance(values.get("fields"), list):
         values = {"columns": dict(_saved(field, path) for field in values["fields"])}
-    bare = isinstance(values, dict) and not {"missing", "rules", "group"}.isdisjoint(values)
+    bare = isinstance(values, dict) and not {"missing", "rules", "group", "public"}.isdisjoint(values)
     columns = values.get("columns", {} if bare else None) if isinstance(values, dict) else None
     if not isinstance(columns, dict):
         raise fault(path, "a schema file holds `columns:`, then a line `NAME: {kind: KIND}` for each column")
@@ -62,14 +65,16 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
     overall = _tokens(values.get("missing", []), str(path))
     said = {str(name): dict(column) for name, column in columns.items()}
     for name, column in said.items():
-        if "missing" in column:
-            column["missing"] = _tokens(column["missing"], f"{path}: columns: {shown(name)}")
+        for key in {"missing", "categories"} & column.keys():
+            column[key] = _tokens(column[key], f"{path}: columns: {shown(name)}", key)
     for name in names if overall else ():
         said.setdefault(name, {})["missing"] = (*overall, *said.get(name, {}).get("missing", ()))
     group = values.get("group")
     if not (group is None or group is False or isinstance(group, str)):
         raise fault(path, f"group: {quoted(group)} is neither a column's name nor false")
-    return Overrides(said, values.get("rules"), group)
+    if type(public := values.get("public", False)) is not bool:
+        raise fault(path, f"public: {quoted(public)} is neither true nor false")
+    return Overrides(said, values.get("rules"), group, public)
 
 
 def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:
@@ -81,10 +86,10 @@ def _saved(field: Any, path: Path) -> tuple[str, dict[str, Any]]:
     return field["name"], override | ({"missing": field["tokens"]} if field.get("tokens") else {})
 
 
-def _tokens(values: Any, where: str) -> tuple[str, ...]:
-    """The cells of a list `missing`, as text; YAML reads cells such as 0 and -999 as numbers."""
+def _tokens(values: Any, where: str, key: str = "missing") -> tuple[str, ...]:
+    """The cells of a list, as text; YAML reads cells such as 0 and -999 as numbers."""
     if not isinstance(values, list | tuple) or not all(type(value) in (str, int, float) for value in values):
-        raise fault(where, f"missing: {quoted(values)} is no list of cells, such as ['?', -999]")
+        raise fault(where, f"{key}: {quoted(values)} is no list of cells, such as ['?', -999]")
     return tuple(map(str, values))
 
 
@@ -128,6 +133,12 @@ def _check(column: Any, where: str) -> None:
             raise fault(where, f"{key}: {quoted(value)} is not text")
         if key == "format":
             _check_format(value, where)
+        if key == "public" and type(value) is not bool:
+            raise fault(where, f"public: {quoted(value)} is neither true nor false")
+        if key == "decimals" and not (type(value) is int and 0 <= value <= _DECIMALS):
+            raise fault(where, f"decimals: {quoted(value)} is no number of digits, 0 ... {_DECIMALS}")
+        if key == "categories" and len(set(_tokens(value, where, key))) < 2:
+            raise fault(where, "categories: two different ones are needed at least")
     if "min" in column and "max" in column and not column["min"] <= column["max"]:
         raise fault(where, f"min {column['min']} is above max {column['max']}")
 

@@ -144,10 +144,10 @@ def load(
     source = read(name, data_dir, size)
     if test:
         source = with_test(name, source, test, data_dir, size)
-    return _dataset(_short_name(name), source, holdout)
+    return _dataset(short_name(name), source, holdout)
 
 
-def _short_name(name: str) -> str:
+def short_name(name: str) -> str:
     """See `Dataset.name`."""
     known = name in NAMES or name.startswith("tfds:")
     stem = name if known else re.sub(r"(\.(npz|csv|tsv|data|parquet))?(\.gz)?$", "", Path(name).resolve().name)
@@ -177,33 +177,38 @@ def describe(
     from synthjax.data import table_dataset
     from synthjax.data.description import Description
 
-    data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
-    (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
-    if not is_table(name, data_dir):
-        raise InputError(f"{shown(name)}: not a table; tables are {', '.join(TABLES)} and files {', '.join(ENDINGS)}")
     options = options or table_dataset.Options(rules=True)
     found, splits = _cut_table(name, data_dir, holdout, test, options)
     schema, between, overrides, _ = table_dataset.measure(found, splits, options)
     return Description(schema, between.rules, between.notes, overrides, found.group and found.group.name)
 
 
+def find_table(name: str, data_dir: str | None, test: str | None = None, target: str | None = None) -> "Found":
+    """Opens the files of a table. Arguments and errors as for `load`; `InputError` too if it is not a table."""
+    from synthjax.data import known_tables, readers, table_dataset
+
+    data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
+    (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
+    if not is_table(name, data_dir):
+        raise InputError(f"{shown(name)}: not a table; tables are {', '.join(TABLES)} and files {', '.join(ENDINGS)}")
+    if name in TABLES:
+        if test:
+            raise InputError(f"test={shown(test)}: goes with a table in a file; {name} has a test split of its own")
+        found = known_tables.find(name, existing(data_dir))
+    else:
+        tests = readers.open_table(locate(test, data_dir)) if test else None
+        found = table_dataset.Found(readers.open_table(locate(name, data_dir)), tests)
+    return found._replace(target=target or found.target)
+
+
 def _cut_table(
     name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options"
 ) -> "tuple[Found, dict[str, np.ndarray]]":
     """A table and the row numbers of its splits, without "test" if there is a test file."""
-    from synthjax.data import groups, known_tables, readers, table_dataset
+    from synthjax.data import groups, table_dataset
     from synthjax.data.schema_file import Overrides, read_overrides
 
-    if name in TABLES:
-        if test_file:
-            raise InputError(
-                f"test={shown(test_file)}: goes with a table in a file; {name} has a test split of its own"
-            )
-        found = known_tables.find(name, existing(data_dir))
-    else:
-        tests = readers.open_table(locate(test_file, data_dir)) if test_file else None
-        found = table_dataset.Found(readers.open_table(locate(name, data_dir)), tests)
-    found = found._replace(target=options.target or found.target)
+    found = find_table(name, data_dir, test_file, options.target)
     y, classes = table_dataset.strata(found)
     where = f"{found.train.where}: {found.target}" if classes else found.train.where
     check_counts(y, classes, where, holdout, found.test is None)
@@ -228,7 +233,7 @@ def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str 
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
     spec = encoder.spec().measured(train.x, options.min_count)
     digest = fingerprint(spec, train, held, test)
-    return Dataset(_short_name(name), spec, train, held, test, digest, encoder, table)
+    return Dataset(short_name(name), spec, train, held, test, digest, encoder, table)
 
 
 def _dataset(name: str, source: Source, holdout: float) -> Dataset:

@@ -196,8 +196,8 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     def training() -> Iterator[Chunk]:
         for chunk in reader.chunks():
             for split, sample in samples.items():
-                kept[split].append(_taken(chunk, sample).cells)
-            part = _taken(chunk, splits["train"])
+                kept[split].append(part_of(chunk, sample).cells)
+            part = part_of(chunk, splits["train"])
             if len(part.rows):
                 yield part
 
@@ -258,9 +258,9 @@ def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tup
     total = sum(map(len, splits.values()))
     made = [field for field in schema.fields if field.pattern not in ("", identifiers.MARK)]
     taken = {field.name: identifiers.Taken(field, identifiers.room_for(field, total)) for field in made}
-    rows, unseen = _encoded(reader, splits, encoder, taken)
+    rows, unseen = encoded(reader, splits, encoder, taken)
     if found.test:
-        extra, more = _encoded(found.test, {"test": None}, encoder, taken)
+        extra, more = encoded(found.test, {"test": None}, encoder, taken)
         rows, unseen = {**rows, **extra}, {**unseen, **more}
     encoder = replace(
         encoder, schema=_marked(encoder.schema, taken), free=encoder.free and _marked(encoder.free, taken)
@@ -279,7 +279,7 @@ def _marked(schema: Schema, taken: Mapping[str, identifiers.Taken]) -> Schema:
 
 def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
     """The schema of the columns that a model learns under the plan of rules."""
-    parts = (_taken(chunk, train) for chunk in reader.chunks())
+    parts = (part_of(chunk, train) for chunk in reader.chunks())
     frames = (typed(part, schema, reader.tokens, reader.where) for part in parts if len(part.rows))
     return table_rules.learnt((plan.encode(frame) for frame in frames), plan, schema, reader.where)
 
@@ -312,7 +312,7 @@ def _sampled(rows: np.ndarray) -> np.ndarray:
     return np.sort(np.random.default_rng(_SAMPLE_SEED).choice(rows, SAMPLE, replace=False))
 
 
-def _taken(chunk: Chunk, index: np.ndarray) -> Chunk:
+def part_of(chunk: Chunk, index: np.ndarray) -> Chunk:
     """The chunk's rows that are in `index`, which is ascending."""
     own = _positions(chunk, index)
     return Chunk(chunk.cells.take(pa.array(own)), chunk.rows[own])
@@ -324,7 +324,7 @@ def _positions(chunk: Chunk, index: np.ndarray) -> np.ndarray:
     return index[first:last] - chunk.rows[0]
 
 
-def _encoded(
+def encoded(
     reader: Reader,
     splits: Mapping[str, np.ndarray | None],
     encoder: Encoder,
@@ -391,6 +391,6 @@ def _empty(width: int, n: int) -> Rows:
 
 def _selected(reader: Reader, index: np.ndarray, schema: Schema) -> "pd.DataFrame":
     """The rows with these numbers, ascending, as a typed frame."""
-    parts = [_taken(chunk, index) for chunk in reader.chunks()]
+    parts = [part_of(chunk, index) for chunk in reader.chunks()]
     cells = pa.concat_tables([part.cells for part in parts])
     return typed(Chunk(cells, np.asarray(index)), schema, reader.tokens, reader.where)

@@ -24,6 +24,28 @@ MODEL, DATASET = "ddpm", "digits"
 
 
 @dataclass(frozen=True)
+class Privacy:
+    """Differential privacy of a run on a table, see `synthjax.launch.private`."""
+
+    epsilon: float | None = None
+    """The budget: neighbours differ in one unit, which is added or removed. None: training is not private."""
+    delta: float = 1e-6
+    """The budget's probability of failure."""
+    unit: str | None = None
+    """Column that names the person of a row: one row of each is used, at random. None: each row is a unit."""
+    dataset: str | None = None
+    """Name of the data set in the ledger; None: that of the file. A changed row must not change it."""
+    total: float | None = None
+    """The owner's limit on epsilon of all fits to the data set; kept in the ledger at its first use."""
+    encoder: float = 0.15
+    """Share of the budget for the histograms of single columns, of which kinds, bounds and categories are learnt."""
+    clip: float = 1.0
+    """Of models that are trained by gradients: maximum norm of the gradient of one row."""
+    test_seed: int | None = None
+    """Marks the run as a test: its noise follows from this seed and protects nothing. Nothing is published."""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """All settings of a run. Each field can be overridden: `--config.FIELD=VALUE`, `--config.model.FIELD=VALUE`."""
 
@@ -99,6 +121,13 @@ class Experiment:
     """Step at which training ends, if that is before model.steps, by which learning rates fall; 0: at that."""
     keep: int = 3
     """Number of checkpoints that are kept."""
+    dp: Privacy = Privacy()
+    """Differential privacy; off without an epsilon."""
+
+    @property
+    def private(self) -> bool:
+        """Whether training is differentially private."""
+        return self.dp.epsilon is not None
 
     @property
     def last_step(self) -> int:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Kept = Literal["last", "best"]
 """Which state of a run: its newest, or the best by `launch.model_selection`."""
-STATISTICS = "statistics.npz"
+STATISTICS, SPLITS = "statistics.npz", "splits.npz"
 KEPT: dict[Kept, str] = {"last": "checkpoints", "best": "best"}
 """The folders of their checkpoints."""
 COPYING = "copying.json"
@@ -103,8 +103,10 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
     With `all_rows`, the training split of a table is then all rows of its file, and the others that were cut from it
     are empty; they are encoded as without.
     `data_dir` is the folder of the data, if not that of the experiment. InputError as `synthjax.data.load`, or no such
-    class or factor.
+    class or factor, or the experiment is private.
     """
+    if experiment.private:
+        raise InputError("--dp.epsilon: goes with launch.train and launch.synthesize, and with no search")
     rare, factor = experiment.rare_class, experiment.rare_factor
     if not 1 <= factor < math.inf:
         raise InputError(f"rare_factor={factor}: must be a finite number, at least 1")
@@ -160,7 +162,12 @@ def _with_train(data: Dataset, train: Split, min_count: int) -> Dataset:
 def trained_on(workdir: str | Path, data_dir: str | None = None) -> Dataset:
     """The data set that a run was trained on, in `data_dir` if it has moved; InputError if it is missing or another."""
     experiment, record = read(workdir)
-    found = data(experiment, data_dir)
+    if experiment.private:
+        from synthjax.launch import private
+
+        found = private.reload(files.path(workdir), experiment, data_dir)
+    else:
+        found = data(experiment, data_dir)
     if record["fingerprint"] != found.fingerprint:
         raise InputError(
             f"{workdir}: was trained on {experiment.dataset} with fingerprint {record['fingerprint'][:12]}, but the "
@@ -228,7 +235,8 @@ def begin(
         return {}
     statistics = _npz(**data.spec.known()._asdict())
     try:
-        files.write(workdir / "splits.npz", _npz(train=data.train.index, holdout=data.holdout.index))
+        test = {"test": data.test.index} if experiment.private else {}  # others follow from the file
+        files.write(workdir / SPLITS, _npz(train=data.train.index, holdout=data.holdout.index, **test))
         if not (workdir / STATISTICS).exists() or (workdir / STATISTICS).read_bytes() != statistics:
             files.write(workdir / STATISTICS, statistics)
         for name, values in described.items():
@@ -240,6 +248,13 @@ def begin(
             f"--workdir={workdir}: cannot be written ({files.reason(error.__cause__ or error)})"
         ) from error
     return {name: files.sha256(workdir / name) for name in (*described, STATISTICS)}
+
+
+def splits(workdir: Path) -> dict[str, np.ndarray]:
+    """Row numbers of the splits of a private run: "train", "holdout" and "test"."""
+    place = workdir / SPLITS
+    with files.named_errors(place, "read"), _whole(place), np.load(io.BytesIO(place.read_bytes())) as arrays:
+        return dict(arrays)
 
 
 def _npz(**arrays: Any) -> bytes:

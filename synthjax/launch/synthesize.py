@@ -16,6 +16,7 @@ steps on all rows of the file, and draws its rows into DIR/final. They are not j
 of fewer rows, and all rows are as exposed as the training rows that it speaks of.
 """
 
+import contextlib
 import dataclasses
 import shlex
 from collections.abc import Collection
@@ -29,7 +30,7 @@ from synthjax.data.arrays import shown
 from synthjax.data.requests import Job
 from synthjax.errors import InputError
 from synthjax.evals import report
-from synthjax.launch import auto, evaluate, levels, model_selection, runs, sample, subjects, train
+from synthjax.launch import auto, evaluate, levels, model_selection, private, publish, runs, sample, subjects, train
 from synthjax.launch.class_counts import class_counts
 from synthjax.launch.config import Experiment
 from synthjax.launch.subjects import Asked
@@ -52,6 +53,7 @@ def define_flags() -> None:
     train.define_flags()
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_alias("out", "workdir")
+    flags.DEFINE_alias("epsilon", "dp.epsilon")
     flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
     flags.DEFINE_enum(
         "final", "train", ["train", "all"], "all: the model is trained again, on all rows, and not judged."
@@ -162,6 +164,32 @@ def make_final(workdir: Path, name: str, rows: int | None, seed: int) -> Path:
     return file
 
 
+def make_private(chosen: Experiment, out: Path, minutes: float, said: Collection[str], rows: int | None, level: str) -> None:
+    """Trains privately, judges the rows in OUT/internal without a word, and publishes in OUT/publish.
+
+    Arguments as for `make`.
+    """
+    fitted = publish.fit(chosen, said, out, minutes)
+    if fitted is None:
+        return
+    name = "synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv"
+    count, folder = rows or fitted.data.spec.rows, fitted.session.folder
+    draw(folder, folder / name, count, chosen.seed)
+    print(f"\nits first rows:\n{look(folder / name)}\n\njudging the rows for {folder}/eval ...", flush=True)
+    with (folder / "judged.txt").open("w") as told, contextlib.redirect_stdout(told):
+        try:
+            evaluate.run(subjects.find(Asked(workdir=str(folder)), table=True, seed=chosen.seed), folder / "eval",
+                         seed=chosen.seed, level=level)
+        except InputError as error:
+            print(error)
+    if fitted.session.ledger is None:
+        publish.close(fitted, [])
+        return
+    target = publish.export(fitted)
+    draw(target, target.parent / name, count, chosen.seed)
+    publish.close(fitted, sorted(file.name for file in target.parent.glob(f"{name}*")))
+
+
 def main(given: list[tuple[str, str]]) -> None:
     """Runs the launcher; `given` are the overrides that were split off the command line."""
     asked = flags.FLAGS
@@ -175,13 +203,22 @@ def main(given: list[tuple[str, str]]) -> None:
         auto.check([field for field, _ in given] + [train.field(name) for name in set_by_flags])
         asked["model"].value = auto.CANDIDATES[0]
         minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
-    if asked.config is None:
+    is_private = asked["dp.epsilon"].value is not None or any(name == "dp.epsilon" for name, _ in given)
+    if raced and is_private:
+        raced, minutes, asked["model"].value = False, asked.minutes, private.MODEL
+    if asked.config is None and not is_private:
         given = [("rules", "true"), *given]
     chosen = train.experiment(given)
     workdir = files.path(asked.workdir) if asked.workdir else train.default_workdir(chosen)
     if raced and not asked.workdir:
         workdir = workdir.with_name(workdir.name.replace(chosen.name, auto.NAME, 1))
     said = None if raced else train.said(given)
+    if chosen.private:
+        if asked.final == "all":
+            raise InputError("--final=all: is a second fit; with --dp.epsilon, --holdout=0 trains on more rows at once")
+        assert said is not None
+        make_private(chosen, workdir, minutes, said, asked.rows, asked.level)
+        return
     final = asked.final == "all"
     file, _ = make(chosen, workdir, minutes, said=said, rows=asked.rows, level=asked.level, final=final)
     if (copying := files.read_json(workdir / runs.COPYING)) and copying["warning"]:

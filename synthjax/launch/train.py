@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import jax
 import numpy as np
@@ -41,6 +41,9 @@ from synthjax.train import fine_tuning, loop, metrics
 from synthjax.train.best import Best
 from synthjax.train.checkpoint import Checkpoints
 
+if TYPE_CHECKING:
+    from synthjax.launch.private import Session
+
 SHORT = {
     "data_dir": "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).",
     "holdout": "Share of the training set kept for privacy attacks (default: 0.1).",
@@ -57,6 +60,12 @@ SHORT = {
     "seeds": "Number of members trained together, by vmap (default: 1).",
     "precision": "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting).",
     "eval_every": "Steps between scores on the holdout, by which the best state is kept (default: none).",
+    "dp.epsilon": "Of a table: train with differential privacy, and spend so much (default: not private).",
+    "dp.delta": "With --dp.epsilon: the probability with which it may fail (default: 1e-6).",
+    "dp.unit": "With --dp.epsilon: the column that names the person of a row (default: each row is a unit).",
+    "dp.dataset": "With --dp.epsilon: name of the data set in the ledger (default: the file's).",
+    "dp.total": "With --dp.epsilon: the owner's limit of all fits together, kept in the ledger (default: none).",
+    "dp.test_seed": "With --dp.epsilon: a seed that marks the run as a test, which protects and publishes nothing.",
 }
 """Flags that are fields of the experiment, and what --help says of each."""
 OF_MODEL = ("steps", "batch_size")
@@ -130,9 +139,10 @@ def field(flag: str) -> str:
 def said(given: list[tuple[str, str]]) -> set[str]:
     """The fields that a person decided: by `--config.FIELD=VALUE` (`given`), --steps or --batch_size, or by a file."""
     args = flags.FLAGS
+    set_here = {field(name) for name in SHORT if args[name].value is not None}
     from_file = args.config is not None or config.tuned(args.model, args.dataset) is not None
     decided = [name for name in OF_MODEL if from_file or args[name].value is not None]
-    return {name for name, _ in given} | set(map(field, decided))
+    return {name for name, _ in given} | set(map(field, decided)) | set_here
 
 
 def fitted(chosen: Experiment, said: Collection[str], data: Dataset) -> Experiment:
@@ -169,12 +179,12 @@ def default_workdir(chosen: Experiment) -> Path:
     return Path("runs") / f"{chosen.name}-{Path(chosen.dataset).stem.replace(':', '-')}"
 
 
-def trainer(chosen: Experiment, model: Model, data: Dataset) -> loop.Trainer:
+def trainer(chosen: Experiment, model: Model, data: Dataset, session: "Session | None" = None) -> loop.Trainer:
     """The trainer of an experiment on all devices; InputError if the data cannot be fed to the model."""
     weights = (1.0,) * data.spec.n_classes if chosen.feed == "balanced" else tuple(chosen.class_weights) or None
     size = chosen.model.batch_size
     feed = Feed.of(model, data.train.x, data.train.y, size, chosen.seed, jax.device_count())
-    feed = dataclasses.replace(feed, class_weights=weights)
+    feed = session.feed(feed, data.spec) if session else dataclasses.replace(feed, class_weights=weights)
     feed.check(data.spec.n_classes)
     augment = None
     if chosen.noise_components:
@@ -238,10 +248,12 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
     if data.table is None:
         what = f"{len(data.train.y):,} examples of shape {spec.shape}, {spec.n_classes} classes"
     else:
-        what = f"{len(data.train.y):,} rows of {len(data.table.schema.fields)} columns, {spec.n_classes} classes"
+        rows = f"about {spec.rows:,}" if chosen.private else f"{len(data.train.y):,}"
+        what = f"{rows} rows of {len(data.table.schema.fields)} columns, {spec.n_classes} classes"
+    held = "" if chosen.private else f" ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
     rare = chosen.rare_class and int((data.train.y == data.spec.classes.index(chosen.rare_class)).sum())
     return (
-        f"{chosen.name} on {data.name}: {what} ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
+        f"{chosen.name} on {data.name}: {what}{held}"
         + (f"; {rare:,} of class {chosen.rare_class}, under-sampled" if chosen.rare_class else "")
         + (f"\n{chosen.last_step:,} steps" if chosen.stop == "steps" else "\nsteps until the holdout gains no more,")
         + (" of " + ("all rows" if whole else f"batch {chosen.model.batch_size}"))
@@ -269,6 +281,12 @@ def main(given: list[tuple[str, str]]) -> None:
     chosen = experiment(given)
     config.family(chosen.name)
     workdir = files.path(args.workdir) if args.workdir else default_workdir(chosen)
+    if chosen.private:
+        from synthjax.launch import publish
+
+        if finished := publish.fit(chosen, said(given), workdir, args.minutes):
+            publish.close(finished, [])
+        return
     data = runs.data(chosen)
     if jax.process_index() == 0:
         for line in [data.table.description.report()] if data.table else data.notes:
@@ -277,29 +295,34 @@ def main(given: list[tuple[str, str]]) -> None:
     model_selection.say_copying(workdir, data)
 
 
-def run(chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0) -> int:
+def run(
+    chosen: Experiment, data: Dataset, workdir: Path, minutes: float = 0.0, session: "Session | None" = None
+) -> int:
     """Trains in a run's folder, from its newest checkpoint if there is one; returns the steps done.
 
     `data` is what `runs.data` gives; after so many `minutes` (0: no limit) a checkpoint is written and training ends.
+    `session`: of a private run.
 
     Raises:
       InputError: the folder belongs to another run, or the data cannot be fed to the model.
       NonFiniteError, Preempted, CheckpointError: as `loop.train`.
     """
-    model = prepared(chosen, runs.build(chosen, data.spec))
-    learner = trainer(chosen, model, data)
+    model = prepared(chosen, session.build(data.spec) if session else runs.build(chosen, data.spec))
+    learner = trainer(chosen, model, data, session)
     if chosen.eval_every:
         model_selection.check(chosen, model, data)
     size = sum(a.size for a in jax.tree.leaves(runs.abstract_state(chosen, model)))
     check_memory(chosen, data, 4 * size)
     with runs.locked(workdir / ".lock", f"another process trains in {workdir}"):
-        return _run(chosen, data, workdir, minutes, model, learner, size)
+        key = session.training_key() if session else jax.random.key(chosen.seed)
+        return _run(chosen, data, workdir, minutes, learner, size, key)
 
 
 def _run(
-    chosen: Experiment, data: Dataset, workdir: Path, minutes: float, model: Model, learner: loop.Trainer, size: int
+    chosen: Experiment, data: Dataset, workdir: Path, minutes: float, learner: loop.Trainer, size: int, key: jax.Array
 ) -> int:
     """`run` after its checks, with the folder locked; `size`: numbers in the state."""
+    model = learner.model
     progress = Progress(chosen.last_step if chosen.stop == "steps" else None)
     checkpoints = Checkpoints(workdir / runs.KEPT["last"], chosen.keep, progress.say)
     kept = [checkpoints, *[Checkpoints(workdir / runs.KEPT["best"], say=progress.say)] * (chosen.eval_every > 0)]
@@ -323,7 +346,7 @@ def _run(
     plan = loop.Plan(chosen.last_step, *every, chosen.stop == "holdout", minutes)
     with runs.precision(chosen):
         try:
-            step, state = loop.train(learner, plan, jax.random.key(chosen.seed), checkpoints, record, hooks)
+            step, state = loop.train(learner, plan, key, checkpoints, record, hooks)
         except NonFiniteError as error:
             raise NonFiniteError(f"{error}{remedy(chosen)}") from None
     store()

@@ -43,7 +43,8 @@ SHARED = 500_000
 """Maximum number of shared numbers and dates that are kept of all columns together; of a column at most 1,000."""
 SHARE = 1e-6
 """Minimum share of a column's rows that must have a number for it to be kept as a shared number."""
-_TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
+TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
+"""The cells of columns that are booleans, in lower case."""
 _NUMBER_NAME = re.compile(r"(nr|nbr|no|number)$", re.I)
 _INFINITE = re.compile(INFINITE)
 
@@ -118,7 +119,7 @@ class _Column(Tally):
             raise self._odd(self.infinite, "not a finite number", [*filter(_INFINITE.match, self.counts or ())], where)
         if distinct == 1 and not self.missing and self.present >= min_count:
             return "constant"
-        if distinct == 2 and self.counts and {cell.lower() for cell in self.counts} in _TRUTHS:
+        if distinct == 2 and self.counts and {cell.lower() for cell in self.counts} in TRUTHS:
             return "boolean"
         if self.dates == self.present and self._dated(distinct, min_count, storage):
             return "datetime"

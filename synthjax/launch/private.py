@@ -1,0 +1,373 @@
+"""Training with differential privacy: what `train` and `synthesize` do otherwise if there is a `--dp.epsilon`.
+
+    DIR/publish/     what may be published: covered by epsilon, see `synthjax.launch.publish`
+    DIR/internal/    the run, as any other, and for its owner alone; also
+        key            of the noise, the splits and the batches, until the run is finished
+        private.json   the fit in the ledger, and what was released
+
+The fit is entered in the ledger, and that is on disk, before the key is used. Then all randomness comes from the key:
+splits and batches, noise, initial weights. So an interrupted run goes on bit for bit and repeats no noise on other
+data. When the run is finished the key is destroyed, and nobody can compute the noise again or go on training.
+
+No step looks at held-out rows: there is no early stopping, no choice between models, no search for rules. Of the rows'
+number only the noisy one is used or printed.
+"""
+
+import dataclasses
+import hashlib
+import hmac
+import inspect
+import json
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synthjax import files
+from synthjax.data import Dataset, Split, sources
+from synthjax.data.feed import Feed
+from synthjax.errors import InputError
+from synthjax.launch import config, runs
+from synthjax.launch.config import Experiment
+from synthjax.model import Batch, DataSpec, Model
+from synthjax.privacy import accounting, budget, gradients, noise
+from synthjax.privacy.accounting import Release
+from synthjax.privacy.ledger import Ledger, default_folder
+
+INTERNAL, PUBLISH = "internal", "publish"
+"""Folders of a private run."""
+KEY, RECORD = "key", "private.json"
+MODEL = "table_ar"
+"""The model of `synthesize --epsilon`, which compares none: that would be charged."""
+STEPS, BATCH = 400, 2048
+"""Steps, and rows of a batch on average, of models that are trained by gradients, where no person says others."""
+SIXTH = 6
+"""Rows, in fractions of all, that a batch has at most by default."""
+FAR = 10.0
+"""Standard deviations of the noisy number of rows below which the true one is."""
+
+
+# --- checks that need no data -------------------------------------------------------------------------------------
+
+
+def check(chosen: Experiment, said: Collection[str]) -> None:
+    """Checks an experiment with differential privacy.
+
+    Args:
+        chosen: the experiment.
+        said: fields that a person set.
+
+    Raises:
+        InputError: a setting would look at rows without paying for it, or cannot be private.
+    """
+    dp = chosen.dp
+    if dp.test_seed is None and "seed" in said:
+        raise InputError(
+            "--seed: with --dp.epsilon all randomness comes from a secret key, since noise that a seed repeats protects "
+            "nothing; --dp.test_seed=N marks the run as a test, which publishes nothing"
+        )
+    if not 0 < dp.encoder < 1:
+        raise InputError(f"dp.encoder={dp.encoder:g}: a share between 0 and 1 is needed")
+    for name, off, why in (
+        ("seeds", 1, "each member is a fit of its own; run the command again, which the ledger counts"),
+        ("stop", "steps", "to end by held-out rows is not paid for; give --steps"),
+        ("eval_every", 0, "to choose a state by held-out rows is not paid for"),
+        ("rules", False, "rules between columns are found by looking at rows; they are not kept"),
+        ("all_rows", False, "that is a second fit; --holdout=0 trains on more rows at once"),
+        ("feed", "uniform", "rows are drawn as the accounting says, each as often as others"),
+        ("class_weights", (), "rows are drawn as the accounting says, each as often as others"),
+        ("rare_class", "", "the size of a class is not paid for"),
+        ("noise_components", 0, "principal components of a class are not paid for"),
+        ("init_from", None, "weights of another run may tell of the same rows"),
+        ("accumulate", 1, "slices of a batch are not accounted for"),
+        ("min_count", Experiment.min_count, "noise and thresholds hold back what few rows have"),
+    ):
+        if getattr(chosen, name) != off:
+            raise InputError(f"{name}={getattr(chosen, name)}: not with --dp.epsilon: {why}")
+    check_model(chosen)
+    Ledger(default_folder(), account(chosen))
+    budget.Budget(dp.epsilon or 0.0, dp.delta).part(dp.encoder)
+
+
+def check_model(chosen: Experiment) -> None:
+    """Raises InputError if the experiment's model cannot be trained privately, or by no noise so far."""
+    family = config.family(chosen.name)
+    if counts(family) or hasattr(chosen.model, "learning_rate"):
+        return
+    raise InputError(
+        f"--model={chosen.name}: cannot be trained with --dp.epsilon, since it uses rows other than in gradients and "
+        f"counts; models that can are {', '.join(possible())}"
+    )
+
+
+def possible() -> list[str]:
+    """Models of tables that can be trained privately."""
+    named = config.presets().items()
+    return sorted(
+        name
+        for name, (module, model) in named
+        if (module.startswith("table_") or counts(config.family(name)))
+        and (counts(config.family(name)) or hasattr(model, "learning_rate"))
+    )
+
+
+def counts(family: Any) -> bool:
+    """Whether a family's models are fitted to counts, which its `build` lets through a hook."""
+    return "count" in inspect.signature(family.build).parameters
+
+
+def account(chosen: Experiment) -> str:
+    """The name of the data set in the ledger."""
+    return chosen.dp.dataset or sources.short_name(chosen.dataset)
+
+
+def fitted(chosen: Experiment, said: Collection[str], spec: DataSpec) -> Experiment:
+    """The experiment with steps and batches as the noisy number of rows decides, where no person said them."""
+    if counts(config.family(chosen.name)):
+        return chosen
+    changes = {}
+    if "model.steps" not in said:
+        changes["steps"] = STEPS
+    if "model.batch_size" not in said:
+        changes["batch_size"] = max(min(BATCH, spec.rows // SIXTH), 1)
+    return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, **changes))
+
+
+# --- a run --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Session:
+    """A private run: its key, its budget, and what it has released."""
+
+    chosen: Experiment
+    folder: Path
+    """DIR/internal."""
+    key: noise.Key
+    budget: budget.Budget
+    ledger: Ledger | None
+    """None: a test."""
+    fit: str
+    releases: list[Release] = field(default_factory=list)
+    public: list[str] = field(default_factory=list)
+    """Columns with entries that are taken as public."""
+
+    @classmethod
+    def open(cls, chosen: Experiment, out: Path) -> "Session":
+        """Starts a run in DIR, or continues it.
+
+        Raises:
+            InputError: the run is finished, or its key is gone; or it would exceed the owner's total.
+        """
+        folder, dp = out / INTERNAL, chosen.dp
+        assert dp.epsilon is not None
+        if not files.is_local(out):
+            raise InputError(f"{out}: a private run needs a local folder, for its key")
+        limit = budget.Budget(dp.epsilon, dp.delta)
+        ledger = None if dp.test_seed is not None else Ledger(default_folder(), account(chosen))
+        record = files.read_json(folder / RECORD)
+        if record is not None and record.get("finished"):
+            raise InputError(f"{out}: is finished, and its key destroyed: it cannot go on; a new run needs a new folder")
+        if record is not None and not (folder / KEY).exists() and ledger is not None:
+            raise InputError(f"{folder / KEY}: is gone, and the run cannot go on without it; a new run needs a new folder")
+        if record is not None:
+            if ledger is not None:
+                ledger.entry(record["fit"])
+            key = noise.Key.read(folder / KEY) if ledger else noise.Key.from_seed(dp.test_seed or 0)
+            return cls(chosen, folder, key, limit, ledger, record["fit"])
+        if (folder / "config.json").exists():
+            raise InputError(f"{folder}: holds a run without {RECORD}; give another folder")
+        if (out / PUBLISH).exists():
+            raise InputError(f"{out / PUBLISH}: is there already; give another folder")
+        fit = "test"
+        if ledger is not None:
+            about = {"model": chosen.name, "dataset": Path(chosen.dataset).name, "unit": dp.unit or "row"}
+            fit = ledger.reserve(epsilon=dp.epsilon, delta=dp.delta, total=dp.total, notes=about)
+        key = noise.Key.create(folder / KEY) if ledger else noise.Key.from_seed(dp.test_seed or 0)
+        made = cls(chosen, folder, key, limit, ledger, fit)
+        made.record({})
+        return made
+
+    def record(self, values: dict[str, Any]) -> None:
+        """Adds to the record of the run."""
+        known = files.read_json(self.folder / RECORD) or {"fit": self.fit, "test": self.ledger is None}
+        files.write(self.folder / RECORD, json.dumps({**known, **values}, indent=1))
+
+    # --- the table
+
+    def coins(self, name: str, n: int) -> np.ndarray:
+        """(n,) f64, uniform in [0, 1), of a stream of the key."""
+        return self.key.fold_in(f"coins: {name}").generator().random(n)
+
+    def spend(self) -> Any:
+        """What the histograms of columns may spend."""
+        from synthjax.data.private_histograms import Spend
+
+        dp, most = self.chosen.dp, budget.THRESHOLDS * self.chosen.dp.delta
+
+        def sigma(share: float) -> float:
+            return self.budget.part(dp.encoder * share)
+
+        def noisy(name: str, exact: np.ndarray, share: float) -> np.ndarray:
+            drawn = noise.discrete_gaussian(self.key.fold_in(f"histogram: {name}"), sigma(share), exact.shape)
+            self.releases.append(Release(name, "discrete gaussian", sigma(share)))
+            return np.asarray(exact, np.int64) + drawn
+
+        def threshold(name: str, deviation: float, columns: int) -> int:
+            self.releases.append(Release(f"{name}: threshold", "threshold", 0.0, delta=most / columns))
+            return budget.threshold(deviation, most / columns)
+
+        return Spend(noisy, sigma, threshold)
+
+    def data(self) -> Dataset:
+        """The data set, with a schema, an encoder and statistics of noisy histograms alone.
+
+        Raises:
+            InputError: the data has changed since the run was started, or see `private_table`.
+        """
+        from synthjax.data import private_table
+        from synthjax.data.table_dataset import Options
+
+        chosen = self.chosen
+        found = sources.find_table(chosen.dataset, chosen.data_dir, chosen.test, chosen.target)
+        private = private_table.public_entries(found, Options(schema=chosen.schema), chosen.dp.unit)
+        self.public = sorted(private.public)
+        self._check_same(private_table.digest(found.train))
+        splits = private_table.cut(private, self.coins, chosen.holdout)
+        encoding = chosen.encoding or getattr(chosen.model, "encoding", "quantile")
+        rows, encoder, made = private_table.learn(private, splits, self.spend(), encoding)
+        if chosen.dp.delta >= 1 / max(rows, 1):
+            raise InputError(
+                f"--dp.delta={chosen.dp.delta:g}: must be below 1 / rows, which is about {1 / max(rows, 1):.2g}; with "
+                "more, to publish a whole row would count as private"
+            )
+        encoded, table = private_table.encode(private, splits, encoder)
+        spec = dataclasses.replace(encoder.spec().measured(made), rows=rows)
+        return dataset(chosen.dataset, spec, encoded, encoder, table)
+
+    def _check_same(self, digest: bytes) -> None:
+        """Raises InputError if the data has changed: the same noise on other data would show the difference."""
+        mark = hmac.new(self.key.fold_in("data").secret, digest, hashlib.sha256).hexdigest()
+        known = (files.read_json(self.folder / RECORD) or {}).get("data")
+        if known not in (None, mark):
+            raise InputError(
+                f"{self.chosen.dataset}: has changed since the run was started; the same noise on other rows would show "
+                "the difference: give another folder, which is another fit"
+            )
+        self.record({"data": mark})
+
+    # --- the model
+
+    def build(self, spec: DataSpec) -> Model:
+        """The model, with noise that spends the rest of the budget; what it releases is recorded first.
+
+        Raises:
+            InputError: the model cannot be private.
+        """
+        chosen, dp = self.chosen, self.chosen.dp
+        family, target = config.family(chosen.name), self.budget.part(1 - dp.encoder)
+        with runs.precision(chosen):
+            if counts(family):
+                hook = Counts(target)
+                model: Model = family.build(chosen.model, spec, count=hook)
+                self.releases += hook.traced(model, spec)
+            else:
+                rate = self.rate(spec)
+                expected = rate * spec.rows
+                plain = family.build(chosen.model, spec, gradients.dp_grad(dp.clip, 1.0, expected))
+                one = gradients.release("gradients", plain, chosen.last_step, noise=1.0, rate=rate)
+                multiplier = budget.within(one, target, budget.SLACK * dp.delta)
+                self.releases.append(dataclasses.replace(one, noise=multiplier, delta=self.truncation))
+                model = family.build(chosen.model, spec, gradients.dp_grad(dp.clip, multiplier, expected))
+        spent = accounting.epsilon(self.releases, dp.delta)
+        if spent > dp.epsilon * (1 + 1e-9):
+            raise AssertionError(f"the releases spend {spent}, more than {dp.epsilon}")
+        self.record({"releases": [dataclasses.asdict(one) for one in self.releases], "spent": spent})
+        return model
+
+    def rate(self, spec: DataSpec) -> float:
+        """The probability of each row to be in a batch."""
+        return min(1.0, self.chosen.model.batch_size / spec.rows)
+
+    @property
+    def truncation(self) -> float:
+        """Probability with which one of the batches may be too small for its sample."""
+        return budget.TRUNCATION * self.chosen.dp.delta / (1 + math.exp(self.budget.epsilon))
+
+    def feed(self, feed: Feed, spec: DataSpec) -> Feed:
+        """The feed of Poisson samples, in batches of a size that follows from public and noisy figures."""
+        seed = self.key.fold_in("batches").integer()
+        if feed.kind == "dataset":
+            return dataclasses.replace(feed, seed=seed)
+        rate, steps = self.rate(spec), self.chosen.last_step * feed.n_batches
+        sigma = next(one.noise for one in self.releases if one.name == "rows")
+        most = spec.rows + int(FAR * sigma)
+        size = accounting.capacity(most, rate, steps, self.truncation)
+        size = -(-size // feed.multiple) * feed.multiple
+        return dataclasses.replace(feed, batch_size=size, seed=seed, poisson=rate)
+
+    def training_key(self) -> jax.Array:
+        """The key of training: initial weights, and the noise of gradients and counts."""
+        return self.key.fold_in("training").jax_key()
+
+    def finish(self) -> None:
+        """Enters in the ledger what was released, and destroys the key."""
+        if self.ledger is not None:
+            self.ledger.finish(self.fit, self.releases)
+            noise.destroy(self.folder / KEY)
+        self.record({"finished": True})
+
+
+@dataclass
+class Counts:
+    """The `optim.Count` that adds discrete Gaussian noise."""
+
+    target: float
+    """Noise multiplier of all releases together."""
+    seen: list[Release] = field(default_factory=list)
+
+    def __call__(self, key: jax.Array, exact: jax.Array, sensitivity: float, share: float = 1.0) -> jax.Array:
+        """The counts with noise."""
+        sigma = self.target * sensitivity / share**0.5
+        name = f"counts {len(self.seen) + 1}"
+        self.seen.append(Release(name, "discrete gaussian", sigma, count=round(sensitivity**2)))
+        drawn = noise.discrete_gaussian(key, sigma, exact.shape)
+        return (jnp.round(exact).astype(jnp.int32) + drawn).astype(exact.dtype)
+
+    def traced(self, model: Model, spec: DataSpec) -> list[Release]:
+        """What one step of the model releases, found by tracing it."""
+        self.seen.clear()
+        shape = (8, *spec.shape)
+        batch = Batch(
+            jax.ShapeDtypeStruct(shape, jnp.float32),
+            *(jax.ShapeDtypeStruct((8,), kind) for kind in (jnp.int32, jnp.float32, jnp.int32)),
+        )
+        key = jax.random.key(0)
+        jax.eval_shape(model.step, key, jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(model.init, key), batch)
+        return list(self.seen)
+
+
+# --- the data of a run --------------------------------------------------------------------------------------------
+
+
+def dataset(name: str, spec: DataSpec, rows: Any, encoder: Any, table: Any) -> Dataset:
+    """A private data set. Its fingerprint is that of the spec and the encoder, not of rows."""
+    train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
+    described = json.dumps([spec.to_dict(), encoder.to_dict()], sort_keys=True)
+    digest = hashlib.sha256(described.encode()).hexdigest()
+    return Dataset(sources.short_name(name), spec, train, held, test, digest, encoder, table)
+
+
+def reload(workdir: Path, chosen: Experiment, data_dir: str | None = None) -> Dataset:
+    """The data of a private run, with the splits, the encoder and the spec that are in its folder."""
+    from synthjax.data import private_table
+
+    found = sources.find_table(chosen.dataset, data_dir or chosen.data_dir, chosen.test, chosen.target)
+    encoder, spec = runs.encoder(workdir), runs.spec(workdir)
+    rows, table = private_table.encode(private_table.Private(found, {}, chosen.dp.unit), runs.splits(workdir), encoder)
+    return dataset(chosen.dataset, spec, rows, encoder, table)

@@ -1,0 +1,109 @@
+"""Division of a budget among releases that depend on one another.
+
+How much noise a later release needs may depend on the results of earlier ones: the rate of Poisson sampling on the noisy
+number of rows, the number of marginals on the noisy categories. An accountant composes fixed mechanisms. So the whole
+budget is one Gaussian mechanism, of the noise multiplier `Budget.noise`, and each part gets a fixed share of it, of
+squared signal-to-noise ratios, whatever comes before: the composition of Gaussian mechanisms is one again (Dong, Roth &
+Su 2022, arXiv:1905.02383, corollary 2), and each part stays within its own. Training on Poisson samples is no Gaussian
+mechanism: its noise is such that it tells an attacker less than the Gaussian mechanism of its share (`within`).
+
+    >>> budget = Budget(epsilon=1.0, delta=1e-6)
+    >>> encoder, model = budget.part(0.1), budget.part(0.9)
+    >>> round(encoder / model, 6), bool((encoder**-2 + model**-2) ** -0.5 >= budget.noise * (1 - 1e-9))
+    (3.0, True)
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from scipy import special
+
+from synthjax.errors import InputError
+from synthjax.privacy import accounting, noise
+from synthjax.privacy.accounting import Release
+
+THRESHOLDS = 0.1
+"""Share of delta for all thresholds of categories together."""
+TRUNCATION = 0.05
+"""Share of delta for batches that are too small for a Poisson sample."""
+SLACK = 0.05
+"""Share of delta by which training may exceed the Gaussian mechanism of its share."""
+_MARGIN = 0.998  # of epsilon: rounding of the accountant, and discrete noise
+_GRID = 400
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A budget of privacy, and the Gaussian mechanism that spends it.
+
+    Raises:
+      InputError: epsilon is not above 0, delta not between 0 and 1, or no noise spends so little.
+    """
+
+    epsilon: float
+    delta: float
+    noise: float = field(init=False)
+    """Standard deviation over L2 sensitivity of the Gaussian mechanism that spends all but the shares of delta."""
+
+    def __post_init__(self):
+        accounting.check_budget(self.epsilon, self.delta)
+        left = self.delta * (1 - THRESHOLDS - TRUNCATION - SLACK)
+        (whole,) = accounting.calibrate([Release("all", "gaussian", 1.0)], self.epsilon * _MARGIN, left)
+        object.__setattr__(self, "noise", whole.noise)
+
+    def part(self, share: float) -> float:
+        """The noise multiplier of a Gaussian mechanism that spends a share of the budget, in (0, 1]."""
+        found = self.noise / math.sqrt(share)
+        if found > noise.MAX_SIGMA:
+            raise InputError(
+                f"--dp.epsilon={self.epsilon:g}: no table is so large that noise of {found:,.0f} rows leaves anything"
+            )
+        return found
+
+
+def threshold(sigma: float, delta: float) -> int:
+    """The threshold T with P(1 + Z >= T) <= `delta` for discrete Gaussian noise Z.
+
+    P(Z >= m) is at most P(N(0, sigma^2) >= m - 1) (Canonne, Kamath & Steinke 2020, arXiv:2004.00010, proposition 25).
+
+    >>> threshold(10.0, 1e-6)
+    50
+    """
+    return math.ceil(2 + sigma * float(-special.ndtri(delta)))
+
+
+def within(release: Release, target: float, slack: float) -> float:
+    """The least noise multiplier, to 0.1 %, by which a release tells less than a Gaussian mechanism.
+
+    Formal guarantees. Let d(e) be the hockey-stick divergence of the release at e >= 0, of both orders of neighbours,
+    and g(e) that of the Gaussian mechanism with noise multiplier `target`. The result has d(e) <= s + (1 - s) g(e) for
+    all e, so that the release may be replaced in any composition by that mechanism and an event of probability s.
+
+    Args:
+      release: its noise is replaced.
+      target: the noise multiplier of the Gaussian mechanism.
+      slack: s.
+    """
+    top = 1.0
+    while accounting.gaussian_delta(target, top) > slack:
+        top *= 1.5
+    grid = [top * i / _GRID for i in range(_GRID + 1)]
+    allowed = [slack + (1 - slack) * accounting.gaussian_delta(target, e) for e in grid]
+
+    def fits(multiplier: float) -> bool:
+        one = Release(release.name, release.mechanism, multiplier, release.rate, release.count)
+        delta = accounting.delta_of([one])
+        # d and g fall with e: between two points of the grid d is at most its left value, and g at least its right one.
+        inner = all(delta(e) <= most for e, most in zip(grid[:-1], allowed[1:], strict=True))
+        return inner and delta(grid[-1]) <= slack
+
+    enough = max(target * release.rate * math.sqrt(release.count), 0.3)
+    while not fits(enough):
+        enough *= 1.1
+    lacking = enough / 1.1
+    while fits(lacking):
+        enough, lacking = lacking, lacking / 1.1
+    while enough / lacking > 1.001:
+        middle = math.sqrt(enough * lacking)
+        enough, lacking = (middle, lacking) if fits(middle) else (enough, middle)
+    return enough
