@@ -24,9 +24,9 @@ PRIVACY = (
     "`python -m synthjax.launch.eval` and read its privacy part before sharing the set if the training data is private."
 )
 PRIVATE = (
-    "Differentially private: epsilon {epsilon:g}, delta {delta:g}, for adding or removing {unit}. Whoever sees the set, and "
-    "knows all else, learns no more about anyone than that allows; `certificate.json`, which comes with the model, says "
-    "what is covered. Facts about groups are not hidden."
+    "Differentially private: epsilon {epsilon:g}, delta {delta:g}, for adding or removing {unit}. Whoever sees the "
+    "set, and knows all else, learns no more about anyone than that allows; `certificate.json`, which comes with the model, "
+    "says what is covered. Facts about groups are not hidden."
 )
 BIAS = (
     "The set repeats the faults and imbalances of its training data and adds the model's own: rare kinds of examples "

@@ -17,7 +17,8 @@ Identifiers and free text are not looked at. Names of columns, the types of a Pa
 known (`text_values.FORMATS`) do not depend on rows, and are public.
 
 Formal guarantees. `release` is differentially private with respect to adding or removing one unit, which has one row of
-those that are counted, if `Spend.noise` and `Spend.threshold` are as documented. The histograms are released one after the other, and what later ones look like
+those that are counted, if `Spend.noise` and `Spend.threshold` are as documented.
+The histograms are released one after the other, and what later ones look like
 depends on earlier ones, but not their noise. Nothing else of the rows is used: whatever is made of the histograms is
 post-processing.
 """
@@ -25,33 +26,22 @@ post-processing.
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from synthjax.data.private_kinds import MOST, Cells, Column, Histogram, known_kind, look, numbers_of
 from synthjax.data.schema import MISSING
-from synthjax.data.schema_inference import CLASSES, ID_NAME
-from synthjax.data.text_values import (
-    COMPACT,
-    FORMATS,
-    NUMBER,
-    Chunk,
-    missing_in,
-    plain_numbers,
-    shape,
-    to_numbers,
-    to_seconds,
-)
+from synthjax.data.schema_inference import CLASSES
+from synthjax.data.text_values import Chunk, missing_in
 
-DECIMALS = 6
-"""Decimals that are told apart; a number with more counts as one with so many."""
 SURE = 4.0
 """Standard deviations of noise that a cell of a histogram must exceed to count as not empty."""
-MOST = 0.9
-"""Share of a column's cells that must be numbers, or dates, for it to be a column of these."""
+SHOWN = 2.0
+"""Rows of a cell of numbers at least, on average, in standard deviations of noise."""
 CELLS = 512
 """Maximum number of cells of a column of numbers."""
 KEPT = 0.05
@@ -59,10 +49,7 @@ KEPT = 0.05
 WEIGHTS = {"rows": 0.5, "look": 1.0, "classes": 1.0, "coarse": 1.0, "values": 3.0}
 """Privacy spent on one histogram (1 / variance of its noise), relative to others."""
 _PER_COLUMN = WEIGHTS["look"] + WEIGHTS["coarse"] + WEIGHTS["values"]
-_DATES = tuple(form for form in FORMATS if form not in COMPACT)
-_LOOKS = (*range(DECIMALS + 1), "whole", "scientific", *_DATES, "other", "missing")
 _YEARS = (1800, 2200)
-_MAYBE = r"(?i)^([0-9]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 
 
 class Spend(NamedTuple):
@@ -77,43 +64,6 @@ class Spend(NamedTuple):
     threshold: Callable[[str, float, int], int]
     """(name, sigma, columns) -> T, such that a category that only one unit holds is released with a probability of at
     most the delta for all thresholds divided by `columns`."""
-
-
-class Cells(NamedTuple):
-    """The cells of a column."""
-
-    distinct: pa.Array
-    """(m,) strings."""
-    counts: np.ndarray
-    """(m,) i64 number of rows with each."""
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """What is released of one column."""
-
-    name: str
-    kind: str = "text"
-    """One of "number", "date", "category", "id" and "text"; nothing is released of the last two."""
-    labels: tuple[str, ...] = ()
-    """Of categories."""
-    edges: tuple[float, ...] = ()
-    """Of numbers and dates (seconds since 1970-01-01): m + 1 boundaries of the cells, which include their left one. A
-    cell that ends within its `step` holds one number."""
-    counts: tuple[int, ...] = ()
-    """(m,) noisy number of rows in each cell."""
-    missing: int = 0
-    """Noisy number of rows without a value; 0 if it may be none."""
-    others: int = 0
-    """Noisy number of rows with a category that is not released; 0 if it may be none."""
-    sigma: float = 0.0
-    """Standard deviation of the noise of `counts`."""
-    decimals: tuple[int, int] = (0, 0)
-    """Of numbers: how many they have."""
-    step: float = 1.0
-    """Of numbers and dates: distance of neighbouring values in the format of the column."""
-    format: str = ""
-    """Of dates, and of numbers that are written unlike Python's."""
 
 
 def counted(chunks: Iterable[Chunk], names: Iterable[str]) -> dict[str, Cells]:
@@ -131,18 +81,6 @@ def _joined(parts: list[pa.Table]) -> Cells:
         return Cells(pa.array([], pa.string()), np.zeros(0, np.int64))
     whole = pa.concat_tables(parts).group_by("cell").aggregate([("rows", "sum")]).sort_by("cell")
     return Cells(whole.column("cell").combine_chunks(), np.asarray(whole.column("rows_sum")).astype(np.int64))
-
-
-class Column(NamedTuple):
-    """A column on its way."""
-
-    name: str
-    cells: Cells
-    """Those that are not missing."""
-    missing: int
-    public: Mapping[str, Any]
-    """What the schema file says of it."""
-    target: bool
 
 
 def release(
@@ -172,7 +110,7 @@ def release(
     columns = [_column(name, one, public.get(name, {}), name == target, tokens) for name, one in cells.items()]
     budget = _Budget(spend, len(columns))
     noisy_rows = max(int(budget.release("rows", "rows", np.array([rows]))[0]), 0)
-    known = {one.name: _start(one, set(left_out)) or _look(one, budget) for one in columns}
+    known = {one.name: known_kind(one, set(left_out)) or look(one, budget.looked(one.name)) for one in columns}
     done: dict[str, Histogram] = {}
     coarse: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for one in columns:
@@ -191,7 +129,7 @@ def release(
         if found.kind == "category":
             done[one.name] = _categories(one, found, budget, share, noisy_rows)
         else:
-            done[one.name] = _values(one, found, budget, share, coarse.get(one.name), noisy_rows)
+            done[one.name] = _values(one, found, budget, share, coarse.get(one.name))
     return noisy_rows, tuple(done.get(name, known[name]) for name in known)
 
 
@@ -207,6 +145,10 @@ class _Budget:
         self.left -= self._unit * WEIGHTS[stage]
         return self._unit * WEIGHTS[stage]
 
+    def looked(self, name: str) -> Callable[[np.ndarray], np.ndarray]:
+        """The release of what the cells of a column read as."""
+        return lambda counts: self.release(f"{name}: look", "look", counts)
+
     def release(self, name: str, stage: str, counts: np.ndarray) -> np.ndarray:
         """Noisy counts of a histogram of a stage; for all but the number of rows, 0 where there may be no row."""
         share = self.share(stage)
@@ -221,100 +163,7 @@ def _column(name: str, cells: Cells, public: Mapping[str, Any], target: bool, to
     return Column(name, present, int(cells.counts[absent].sum()), public, target)
 
 
-# --- kinds -------------------------------------------------------------------------------------------------------
-
-
-def _start(column: Column, left_out: set[str]) -> Histogram | None:
-    """What is known of a column without looking at its rows; None if its kind is open."""
-    public, name = column.public, column.name
-    kind = public.get("kind", "category" if "categories" in public else "")
-    if name in left_out or kind == "id" or (not kind and ID_NAME.search(name) and not column.target):
-        return Histogram(name, "id")
-    if kind in ("text", "constant"):
-        return Histogram(name)
-    if kind == "datetime" and "format" in public:
-        return _dated(Histogram(name, "date", format=public["format"]))
-    if kind == "integer" or (kind == "continuous" and "decimals" in public):
-        digits = int(public.get("decimals", 0))
-        return Histogram(
-            name, "number", decimals=(digits, digits), step=10.0**-digits, format=public.get("format", "")
-        )
-    if kind in ("categorical", "boolean", "category"):
-        return Histogram(name, "category")
-    return None
-
-
-def _dated(found: Histogram) -> Histogram:
-    """With the distance of neighbouring dates."""
-    for code, seconds in (("f", 1e-6), ("S", 1.0), ("M", 60.0), ("[HI]", 3600.0)):
-        if re.search(f"%-?{code}", found.format):
-            return replace(found, step=seconds, decimals=(6, 6) if code == "f" else (0, 0))
-    return replace(found, step=86400.0)
-
-
-def look_of(cells: pa.Array) -> np.ndarray:
-    """What each cell, none of them missing, reads as: (n,) i64 positions in the looks."""
-    found = np.full(len(cells), _LOOKS.index("other"))
-    number = np.asarray(pc.match_substring_regex(cells, NUMBER)).astype(bool)
-    if number.any():
-        texts = cells.filter(pa.array(number))
-        values = to_numbers(texts)
-        point = np.asarray(pc.find_substring(texts, "."))
-        digits = np.where(point < 0, 0, np.asarray(pc.utf8_length(texts)) - point - 1)
-        looks = np.minimum(digits, DECIMALS)
-        looks[(digits > 0) & (values == np.rint(values))] = _LOOKS.index("whole")
-        looks[np.asarray(pc.match_substring_regex(texts, "[eE]")).astype(bool)] = _LOOKS.index("scientific")
-        looks[~np.isfinite(values)] = _LOOKS.index("other")
-        found[number] = looks
-    left = np.flatnonzero(~number)
-    left = left[np.asarray(pc.match_substring_regex(cells.take(left), _MAYBE)).astype(bool)]
-    for form in _DATES:
-        if not len(left):
-            break
-        texts = cells.take(left)
-        fits = np.asarray(pc.match_substring_regex(texts, f"^{shape(form)}$")).astype(bool)
-        if fits.any():
-            fits[fits] = ~np.isnan(to_seconds(texts.filter(pa.array(fits)), form))
-            found[left[fits]] = _LOOKS.index(form)
-            left = left[~fits]
-    return found
-
-
-def _look(column: Column, budget: "_Budget") -> Histogram:
-    """Releases what the cells of a column read as, and decides its kind."""
-    counts = np.bincount(look_of(column.cells.distinct), column.cells.counts, len(_LOOKS)).astype(np.int64)
-    counts[_LOOKS.index("missing")] = column.missing
-    noisy = budget.release(f"{column.name}: look", "look", counts)
-    seen: dict[Any, int] = dict(zip(_LOOKS[:-1], noisy[:-1].tolist(), strict=True))
-    present = max(sum(seen.values()), 1)
-    digits = [n for n in range(DECIMALS + 1) if seen[n]]
-    numbers = sum(seen[n] for n in (*range(DECIMALS + 1), "whole", "scientific"))
-    dates = sum(seen[form] for form in _DATES)
-    kind = column.public.get("kind")
-    if kind == "datetime" or (not kind and dates >= MOST * present):
-        # Cells that several formats fit count for the first one: a later one is right if many cells fit it alone.
-        form = next((form for form in reversed(_DATES) if seen[form] >= 0.2 * max(dates, 1)), _DATES[0])
-        return _dated(Histogram(column.name, "date", format=form))
-    if kind == "continuous" or (not kind and numbers >= MOST * present):
-        least, most = (min(digits), max(digits)) if digits else (DECIMALS, DECIMALS)
-        if seen["whole"] and seen["whole"] + seen[0] >= 0.95 * numbers:
-            return Histogram(column.name, "number", decimals=(0 if seen[0] else 1, 1), step=1.0)
-        return Histogram(column.name, "number", decimals=(least, most), step=10.0**-most)
-    return Histogram(column.name, "category")
-
-
 # --- numbers and dates -------------------------------------------------------------------------------------------
-
-
-def numbers_of(column: Column, found: Histogram) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers (dates: seconds) of a column and the number of rows with each; cells that are none are left out."""
-    cells = column.cells.distinct
-    if found.kind == "date":
-        values = to_seconds(cells, found.format) if len(cells) else np.zeros(0)
-    else:
-        values = np.asarray(plain_numbers(cells, found.format).cast(pa.float64()).fill_null(np.nan))
-    good = np.isfinite(values)
-    return values[good], column.cells.counts[good]
 
 
 def _bounds(found: Histogram, public: Mapping[str, Any]) -> tuple[float, float]:
@@ -356,16 +205,17 @@ def _coarse(column: Column, found: Histogram, budget: _Budget) -> tuple[np.ndarr
     return edges, budget.release(f"{column.name}: coarse", "coarse", exact)
 
 
-def fine_edges(edges: np.ndarray, counts: np.ndarray, step: float, most: int) -> np.ndarray:
+def fine_edges(edges: np.ndarray, counts: np.ndarray, step: float, least: float) -> np.ndarray:
     """Divides the coarse cells between the first and the last that have rows.
 
-    Each gets a share of the `most` cells in proportion to its rows, at least one, and no cell is narrower than `step`.
+    Each is divided into cells of `least` rows or more, on average, that are not narrower than `step`. Of more than
+    `CELLS` each gets a share in proportion to its rows.
 
     Args:
         edges: (m + 1,) of the coarse cells.
         counts: (m,) rows in each.
         step: distance of neighbouring values.
-        most: number of cells, about.
+        least: number of rows.
 
     Returns:
         The boundaries of the fine cells, increasing.
@@ -375,7 +225,8 @@ def fine_edges(edges: np.ndarray, counts: np.ndarray, step: float, most: int) ->
         held = np.array([int(np.argmin(np.abs(edges[:-1])))])
     inside = slice(held[0], held[-1] + 1)
     starts, widths = edges[:-1][inside], np.diff(edges)[inside]
-    pieces = _divided(counts[inside], np.maximum(np.ceil(widths / step - 1e-9), 1), most)
+    room = np.minimum(np.ceil(widths / step - 1e-9), np.floor(counts[inside] / least))
+    pieces = _divided(counts[inside], np.maximum(room, 1), CELLS)
     parts = []
     for start, width, n in zip(starts, widths, pieces.tolist(), strict=True):
         inner = start + width * np.arange(n) / n
@@ -401,7 +252,6 @@ def _values(
     budget: _Budget,
     share: float,
     coarse: tuple[np.ndarray, np.ndarray] | None,
-    rows: int,
 ) -> Histogram:
     """Releases the histogram of numbers or dates."""
     spend = budget.spend
@@ -410,23 +260,14 @@ def _values(
         low, high = _bounds(found, column.public)
         edges = low + found.step * np.arange(round((high - low) / found.step) + 2)
     else:
-        edges = fine_edges(*coarse, found.step, int(np.clip(rows / (2 * sigma), 8, CELLS)))
+        edges = fine_edges(*coarse, found.step, SHOWN * sigma)
     values, counts = numbers_of(column, found)
     index = np.clip(np.searchsorted(edges, values + found.step * 1e-6, side="right") - 1, 0, len(edges) - 2)
     exact = np.bincount(index, counts, len(edges) - 1).astype(np.int64)
     absent = column.missing + int(column.cells.counts.sum() - counts.sum())
     noisy = spend.noise(f"{column.name}: values", np.append(exact, absent), share)
     missing = int(noisy[-1]) if noisy[-1] >= SURE * sigma else 0
-    held = np.flatnonzero(noisy[:-1] >= SURE * sigma)
-    first, last = (held[0], held[-1]) if len(held) else (0, len(exact) - 1)
-    inner = noisy[first : last + 1]
-    return replace(
-        found,
-        edges=tuple(edges[first : last + 2].tolist()),
-        counts=tuple(inner.tolist()),
-        missing=missing,
-        sigma=sigma,
-    )
+    return replace(found, edges=tuple(edges.tolist()), counts=tuple(noisy[:-1].tolist()), missing=missing, sigma=sigma)
 
 
 # --- categories --------------------------------------------------------------------------------------------------
@@ -454,6 +295,7 @@ def _categories(column: Column, found: Histogram, budget: _Budget, share: float,
     return replace(
         found,
         labels=tuple(label for label, _ in kept),
+        public="categories" in column.public,
         counts=tuple(count for _, count in kept),
         missing=missing if missing >= SURE * sigma else 0,
         others=gone if gone >= SURE * sigma * spread else 0,

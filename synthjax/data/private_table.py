@@ -1,4 +1,4 @@
-"""Tables under differential privacy: splits by coins, and a schema and an encoder that depend on noisy histograms alone.
+"""Tables under differential privacy: splits by coins, a schema and an encoder that depend on noisy histograms alone.
 
 From the histograms of its columns (`private_histograms`) a table of independent columns is made, with as many rows as
 the noisy number of rows says, and values inside the histograms' cells. What is measured of training rows elsewhere
@@ -28,15 +28,17 @@ import pyarrow.compute as pc
 from synthjax.data.arrays import fault, shown
 from synthjax.data.encoding import Encoder
 from synthjax.data.groups import subjects
-from synthjax.data.private_histograms import KEPT, Histogram, Spend, counted, release
+from synthjax.data.private_histograms import KEPT, Spend, counted, release
+from synthjax.data.private_kinds import Histogram
+from synthjax.data.private_rows import kind_of, made_cells, without_noise
 from synthjax.data.readers import Reader
-from synthjax.data.schema import DISCRETE, NUMERIC, RARE, Field, Schema, check_known, entry
+from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema, check_known, entry
 from synthjax.data.schema_file import Overrides, read_overrides
 from synthjax.data.schema_inference import infer
 from synthjax.data.schema_inference.inference import TRUTHS
 from synthjax.data.splits import TEST_SHARE
 from synthjax.data.table_dataset import Found, Options, Rows, Table, encoded, part_of
-from synthjax.data.text_values import Chunk, as_times, missing_in, number_text, plain_numbers, to_seconds, typed
+from synthjax.data.text_values import Chunk, missing_in, plain_numbers, to_seconds, typed
 from synthjax.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +48,6 @@ LIMIT = 100_000
 """Rows that are made at most."""
 FEWEST = 20
 """Noisy number of rows below which nothing is learnt."""
-_SEED = 4
 
 
 class Private(NamedTuple):
@@ -134,81 +135,12 @@ def cut(private: Private, coins: Callable[[str, int], np.ndarray], holdout: floa
 
 
 def kept_histograms(histograms: Sequence[Histogram], rows: int) -> list[Histogram]:
-    """The histograms, with columns of categories of which hardly any row is left as free text."""
+    """The histograms without noise; a column of categories of which hardly any row is left is free text."""
 
     def rare(one: Histogram) -> bool:
-        return one.kind == "category" and (not one.labels or sum(one.counts) < KEPT * (rows - one.missing))
+        return one.kind == "category" and not one.public and (not one.labels or sum(one.counts) < KEPT * (rows - one.missing))
 
-    return [Histogram(one.name) if rare(one) else one for one in histograms]
-
-
-def made_cells(histograms: Sequence[Histogram], rows: int, tokens: Mapping[str, str]) -> pa.Table:
-    """A table of independent columns, as text.
-
-    Args:
-        histograms: of the columns.
-        rows: how many.
-        tokens: column -> the cell that means that a value is missing.
-
-    Returns:
-        Strings. Each column has values in proportion to its histogram, in a random order that does not depend on data.
-    """
-    columns = {}
-    for i, one in enumerate(histograms):
-        cells = _made(one, rows, tokens[one.name])
-        order = np.random.default_rng((_SEED, i)).permutation(rows)
-        columns[one.name] = cells.take(pa.array(order))
-    return pa.table(columns)
-
-
-def _made(one: Histogram, rows: int, token: str) -> pa.Array:
-    """The cells of one column, in the order of its histogram."""
-    if one.kind == "id":
-        return pa.array(np.arange(1, rows + 1)).cast(pa.string())
-    if one.kind == "text":
-        return pa.array(["some text"] * rows, pa.string())
-    cells = np.array([*one.counts, one.others, one.missing], float)
-    used = np.append(np.ones(len(one.counts), bool), cells[-2:] > 0)
-    cells[used] = nearest_counts(cells[used], rows)
-    counts = whole(cells, rows)
-    if one.kind == "category":
-        names = np.array([*one.labels, RARE, token], object)
-        return pa.array(np.repeat(names, counts).tolist(), pa.string())
-    values = np.concatenate([_inside(one, i, n) for i, n in enumerate(counts[:-2].tolist())] or [np.zeros(0)])
-    field = Field(one.name, _kind_of(one), rows, decimals=one.decimals, format=one.format)
-    text = number_text(as_times(values) if one.kind == "date" else values, field)
-    return pa.concat_arrays([text.cast(pa.string()), pa.array([token] * int(counts[-1] + counts[-2]), pa.string())])
-
-
-def _inside(one: Histogram, i: int, n: int) -> np.ndarray:
-    """`n` values at equal distances in cell `i`, multiples of the step."""
-    first = np.ceil(one.edges[i] / one.step - 1e-6)
-    room = max(int(np.ceil(one.edges[i + 1] / one.step - 1e-6) - first), 1)
-    return (first + np.floor(room * (np.arange(n) + 0.5) / max(n, 1))) * one.step
-
-
-def _kind_of(one: Histogram) -> Any:
-    if one.kind == "date":
-        return "datetime"
-    return "integer" if one.step >= 1 else "continuous"
-
-
-def nearest_counts(counts: np.ndarray, total: float) -> np.ndarray:
-    """The counts, none negative and with that total, that are nearest to noisy ones in least squares.
-
-    >>> nearest_counts(np.array([7.0, 5.0, -3.0]), 10).tolist()
-    [6.0, 4.0, 0.0]
-    """
-    descending = np.sort(counts)[::-1]
-    shift = (np.cumsum(descending) - total) / np.arange(1, len(counts) + 1)
-    last = int(np.flatnonzero(descending > shift)[-1]) if total > 0 else 0
-    return np.maximum(counts - shift[last], 0)
-
-
-def whole(counts: np.ndarray, total: int) -> np.ndarray:
-    """Rounds counts to integers with the sum `total`."""
-    ends = np.rint(np.cumsum(counts) * (total / max(counts.sum(), 1e-12))).astype(np.int64)
-    return np.diff(ends, prepend=0)
+    return [Histogram(one.name) if rare(one) else without_noise(one) for one in histograms]
 
 
 def _forced(one: Histogram, public: Mapping[str, Any], target: str | None) -> dict[str, Any]:
@@ -223,7 +155,7 @@ def _forced(one: Histogram, public: Mapping[str, Any], target: str | None) -> di
     few = one.kind == "number" and len(one.edges) == 3 and one.edges[0] == 0 and one.step == 1
     if (few or len(one.counts) < 2) and one.name != target and "kind" not in public:
         return said  # 0 and 1: a boolean; one number: a constant
-    return said | {"kind": public.get("kind", _kind_of(one))}
+    return said | {"kind": public.get("kind", kind_of(one))}
 
 
 class Measured(NamedTuple):

@@ -68,8 +68,8 @@ def check(chosen: Experiment, said: Collection[str]) -> None:
     dp = chosen.dp
     if dp.test_seed is None and "seed" in said:
         raise InputError(
-            "--seed: with --dp.epsilon all randomness comes from a secret key, since noise that a seed repeats protects "
-            "nothing; --dp.test_seed=N marks the run as a test, which publishes nothing"
+            "--seed: with --dp.epsilon all randomness comes from a secret key, since noise that a seed repeats "
+            "protects nothing; --dp.test_seed=N marks the run as a test, which publishes nothing"
         )
     if not 0 < dp.encoder < 1:
         raise InputError(f"dp.encoder={dp.encoder:g}: a share between 0 and 1 is needed")
@@ -172,9 +172,13 @@ class Session:
         ledger = None if dp.test_seed is not None else Ledger(default_folder(), account(chosen))
         record = files.read_json(folder / RECORD)
         if record is not None and record.get("finished"):
-            raise InputError(f"{out}: is finished, and its key destroyed: it cannot go on; a new run needs a new folder")
+            raise InputError(
+                f"{out}: is finished, and its key destroyed: it cannot go on; a new run needs a new folder"
+            )
         if record is not None and not (folder / KEY).exists() and ledger is not None:
-            raise InputError(f"{folder / KEY}: is gone, and the run cannot go on without it; a new run needs a new folder")
+            raise InputError(
+                f"{folder / KEY}: is gone, and the run cannot go on without it; a new run needs a new folder"
+            )
         if record is not None:
             if ledger is not None:
                 ledger.entry(record["fit"])
@@ -256,8 +260,8 @@ class Session:
         known = (files.read_json(self.folder / RECORD) or {}).get("data")
         if known not in (None, mark):
             raise InputError(
-                f"{self.chosen.dataset}: has changed since the run was started; the same noise on other rows would show "
-                "the difference: give another folder, which is another fit"
+                f"{self.chosen.dataset}: has changed since the run was started; the same noise on other rows would "
+                "show the difference: give another folder, which is another fit"
             )
         self.record({"data": mark})
 

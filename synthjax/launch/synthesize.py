@@ -164,7 +164,9 @@ def make_final(workdir: Path, name: str, rows: int | None, seed: int) -> Path:
     return file
 
 
-def make_private(chosen: Experiment, out: Path, minutes: float, said: Collection[str], rows: int | None, level: str) -> None:
+def make_private(
+    chosen: Experiment, out: Path, minutes: float, said: Collection[str], rows: int | None, level: str
+) -> None:
     """Trains privately, judges the rows in OUT/internal without a word, and publishes in OUT/publish.
 
     Arguments as for `make`.
@@ -175,19 +177,24 @@ def make_private(chosen: Experiment, out: Path, minutes: float, said: Collection
     name = "synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv"
     count, folder = rows or fitted.data.spec.rows, fitted.session.folder
     draw(folder, folder / name, count, chosen.seed)
-    print(f"\nits first rows:\n{look(folder / name)}\n\njudging the rows for {folder}/eval ...", flush=True)
-    with (folder / "judged.txt").open("w") as told, contextlib.redirect_stdout(told):
-        try:
-            evaluate.run(subjects.find(Asked(workdir=str(folder)), table=True, seed=chosen.seed), folder / "eval",
-                         seed=chosen.seed, level=level)
-        except InputError as error:
-            print(error)
+    print(f"\nits first rows:\n{look(folder / name)}", flush=True)
     if fitted.session.ledger is None:
         publish.close(fitted, [])
-        return
-    target = publish.export(fitted)
-    draw(target, target.parent / name, count, chosen.seed)
-    publish.close(fitted, sorted(file.name for file in target.parent.glob(f"{name}*")))
+    else:
+        target = publish.export(fitted)
+        draw(target, target.parent / name, count, chosen.seed)
+        publish.close(fitted, sorted(file.name for file in target.parent.glob(f"{name}*")))
+    print(f"\njudging the rows for {folder}/eval, which is not to be published ...", flush=True)
+    with (folder / "judged.txt").open("w") as told, contextlib.redirect_stdout(told):
+        try:
+            evaluate.run(
+                subjects.find(Asked(workdir=str(folder)), table=True, seed=chosen.seed),
+                folder / "eval",
+                seed=chosen.seed,
+                level=level,
+            )
+        except InputError as error:
+            print(error)
 
 
 def main(given: list[tuple[str, str]]) -> None:

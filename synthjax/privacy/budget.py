@@ -1,11 +1,11 @@
 """Division of a budget among releases that depend on one another.
 
-How much noise a later release needs may depend on the results of earlier ones: the rate of Poisson sampling on the noisy
-number of rows, the number of marginals on the noisy categories. An accountant composes fixed mechanisms. So the whole
-budget is one Gaussian mechanism, of the noise multiplier `Budget.noise`, and each part gets a fixed share of it, of
-squared signal-to-noise ratios, whatever comes before: the composition of Gaussian mechanisms is one again (Dong, Roth &
-Su 2022, arXiv:1905.02383, corollary 2), and each part stays within its own. Training on Poisson samples is no Gaussian
-mechanism: its noise is such that it tells an attacker less than the Gaussian mechanism of its share (`within`).
+How much noise a later release needs may depend on the results of earlier ones: the rate of Poisson sampling on the
+noisy number of rows, the number of marginals on the noisy categories. An accountant composes fixed mechanisms. So the
+whole budget is one Gaussian mechanism, of the noise multiplier `Budget.noise`, and each part gets a fixed share of it,
+of squared signal-to-noise ratios, whatever comes before: the composition of Gaussian mechanisms is one again (Dong,
+Roth & Su 2022, arXiv:1905.02383, corollary 2), and each part stays within its own. Training on Poisson samples is no
+Gaussian mechanism: its noise is such that it tells an attacker less than that of its share (`within`).
 
     >>> budget = Budget(epsilon=1.0, delta=1e-6)
     >>> encoder, model = budget.part(0.1), budget.part(0.9)
@@ -29,7 +29,7 @@ TRUNCATION = 0.05
 SLACK = 0.05
 """Share of delta by which training may exceed the Gaussian mechanism of its share."""
 _MARGIN = 0.998  # of epsilon: rounding of the accountant, and discrete noise
-_GRID = 400
+_GRID = 1500
 
 
 @dataclass(frozen=True)

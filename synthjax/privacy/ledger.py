@@ -17,7 +17,7 @@ changed, removed or inserted unnoticed, but for lines at the end: certificates n
     >>> ledger.reserve(epsilon=1.0, delta=1e-6)
     Traceback (most recent call last):
     ...
-    synthjax.errors.InputError: customers: epsilon 1 is spent of the owner's total of 1.5; another 1 would exceed it (...
+    synthjax.errors.InputError: customers: epsilon 1 is spent of the owner's total of 1.5; another 1 would exceed it ...
 
 Formal guarantees. Fits compose: whatever several of them release of one data set is (epsilon, delta)-differentially
 private with the sums of `spent`, or better where the accountant composes the releases of finished fits, for the
@@ -211,7 +211,7 @@ def _hash(values: Mapping[str, Any]) -> str:
 
 
 def _spent(lines: Sequence[Mapping[str, Any]]) -> Spent:
-    """What the fits in these lines have paid: their sum, or what the accountant says of finished ones, if it is less."""
+    """What the fits in these lines have paid: their sum, or less if the accountant says so of the finished ones."""
     fits = {line["fit"]: line for line in lines if line["event"] == "fit"}
     done = {line["fit"]: [Release(**one) for one in line["releases"]] for line in lines if line["event"] == "done"}
     delta = sum(line["delta"] for line in fits.values())

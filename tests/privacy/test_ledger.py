@@ -1,0 +1,108 @@
+"""The ledger: sums and compositions, its chain, its limit, and two processes at once."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from synthjax.errors import InputError
+from synthjax.privacy import accounting
+from synthjax.privacy.accounting import Release
+from synthjax.privacy.ledger import Ledger, Spent
+
+GAUSS = [Release("all", "gaussian", 20.0)]
+
+
+def test_fits_add_up_and_finished_ones_compose(tmp_path):
+    ledger = Ledger(tmp_path, "shop")
+    assert ledger.spent() == Spent(0, 0, 0) and ledger.total() is None
+    first, second = (ledger.reserve(epsilon=0.5, delta=1e-6) for _ in range(2))
+    assert ledger.spent() == Spent(1.0, 2e-6, 2)
+    ledger.finish(first, GAUSS)
+    ledger.finish(second, GAUSS)
+    spent = ledger.spent()
+    two = accounting.epsilon([Release("both", "gaussian", 20.0 / 2**0.5)], 2e-6)  # closed form
+    assert spent.epsilon == pytest.approx(two, rel=1e-3) and spent.epsilon < 1.0
+    ledger.reserve(epsilon=0.25, delta=1e-6)
+    assert ledger.spent().epsilon == pytest.approx(two + 0.25, rel=1e-3)
+    ledger.finish(first, GAUSS)  # again: nothing
+    assert [line["event"] for line in ledger.lines()] == ["fit", "fit", "done", "done", "fit"]
+
+
+def test_accounts_are_separate_and_named_by_their_owner(tmp_path):
+    Ledger(tmp_path, "a").reserve(epsilon=1.0, delta=1e-6)
+    assert Ledger(tmp_path, "b").spent().fits == 0
+    with pytest.raises(InputError, match=r"--dp.dataset=\.\.: a name with letters"):
+        Ledger(tmp_path, "..")
+    assert Ledger(tmp_path, "../x y").path.parent == tmp_path
+
+
+def test_what_would_exceed_the_total_is_refused(tmp_path):
+    ledger = Ledger(tmp_path, "shop")
+    ledger.reserve(epsilon=1.0, delta=1e-6, total=1.5)
+    before = ledger.path.read_bytes()
+    for asked in ({"epsilon": 0.6}, {"epsilon": 0.1, "total": 9.0}):
+        with pytest.raises(InputError, match=r"owner's total of (1.5|shop is 1.5)"):
+            ledger.reserve(delta=1e-6, **asked)
+    assert ledger.path.read_bytes() == before
+    ledger.reserve(epsilon=0.5, delta=1e-6, total=1.5)
+    with pytest.raises(InputError, match="another 1e-05 would exceed it"):
+        ledger.reserve(epsilon=1e-5, delta=1e-6)
+
+
+def change(lines):
+    values = json.loads(lines[1])
+    values["epsilon"] = 0.01
+    return [lines[0], json.dumps(values), *lines[2:]]
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        (change, 2),
+        (lambda lines: [lines[0], *lines[2:]], 2),
+        (lambda lines: [lines[1], lines[0], *lines[2:]], 1),
+        (lambda lines: [*lines[:2], "{}", *lines[2:]], 3),
+        (lambda lines: [*lines[:3], lines[3][:20]], 4),
+    ],
+    ids=["changed", "removed", "swapped", "inserted", "cut off"],
+)
+def test_tampering_is_named(how, line, tmp_path):
+    ledger = Ledger(tmp_path, "shop")
+    for _ in range(4):
+        ledger.reserve(epsilon=0.5, delta=1e-6)
+    ledger.path.write_text("\n".join(how(ledger.path.read_text().splitlines())) + "\n")
+    with pytest.raises(InputError, match=f"line {line} is not what was written"):
+        ledger.spent()
+    with pytest.raises(InputError, match=f"line {line} is not what was written"):
+        ledger.reserve(epsilon=0.5, delta=1e-6)
+
+
+def test_a_fit_that_the_ledger_does_not_know_is_refused(tmp_path):
+    ledger = Ledger(tmp_path, "shop")
+    fit = ledger.reserve(epsilon=0.5, delta=1e-6, notes={"model": "independent"})
+    assert ledger.entry(fit)["notes"] == {"model": "independent"}
+    ledger.path.unlink()
+    with pytest.raises(InputError, match="knows no fit"):
+        ledger.finish(fit, GAUSS)
+
+
+def reserve(folder, barrier, results):
+    barrier.wait()
+    try:
+        results.put(Ledger(folder, "shop").reserve(epsilon=1.0, delta=1e-6, total=1.5))
+    except InputError as error:
+        results.put(f"refused: {error}")
+
+
+def test_two_processes_at_once_cannot_both_spend(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(4), context.Queue()
+    workers = [context.Process(target=reserve, args=(tmp_path, barrier, results)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    found = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert sum(not one.startswith("refused") for one in found) == 1, found
+    assert Ledger(tmp_path, "shop").spent() == Spent(1.0, 1e-6, 1)
