@@ -25,8 +25,8 @@ PRIVACY = (
 )
 PRIVATE = (
     "Differentially private: epsilon {epsilon:g}, delta {delta:g}, for adding or removing {unit}. Whoever sees the "
-    "set, and knows all else, learns no more about anyone than that allows; `certificate.json`, which comes with the model, "
-    "says what is covered. Facts about groups are not hidden."
+    "set, and knows all else, learns no more about anyone than that allows. `certificate.json`, which comes with the "
+    "model, says what is covered. Facts about groups are not hidden."
 )
 BIAS = (
     "The set repeats the faults and imbalances of its training data and adds the model's own: rare kinds of examples "

@@ -10,7 +10,7 @@ each of which occurs in a few rows. In either case, models treat rows as indepen
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -76,13 +76,18 @@ def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
         if said.group == target:
             raise fault(reader.where, f"group: {shown(target)!r} is the target; name the column of subjects")
         return Group(said.group, subjects(reader, said.group), True)
-    names = [name for name in reader.names if name != target and (ID_NAME.search(name) or _SUBJECT.search(name))]
+    names = [name for name in by_name(reader.names) if name != target]
     names = [name for name in names if said.columns.get(name, {}).get("kind", "id") == "id"]
     found = [cells for cells in _read(reader, names).values() if cells.clear] if names else []
     if not found:
         return None
     best = min(found, key=lambda cells: (not _SUBJECT.search(cells.name), len(cells.distinct)))
     return Group(best.name, best.rows, False)
+
+
+def by_name(names: Iterable[str]) -> list[str]:
+    """Columns that identify subjects by their names."""
+    return [name for name in names if ID_NAME.search(name) or _SUBJECT.search(name)]
 
 
 def subjects(reader: Reader, name: str) -> np.ndarray:

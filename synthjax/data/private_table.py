@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from synthjax.data.arrays import fault, shown
 from synthjax.data.encoding import Encoder
-from synthjax.data.groups import subjects
+from synthjax.data.groups import by_name, subjects
 from synthjax.data.private_histograms import KEPT, Spend, counted, release
 from synthjax.data.private_kinds import Histogram
 from synthjax.data.private_rows import kind_of, made_cells, without_noise
@@ -88,6 +88,10 @@ def public_entries(found: Found, options: Options, unit: str | None) -> Private:
                 f"columns: {shown(name)}: under differential privacy its entries must be public knowledge, not read "
                 f"off the data; if they are, write {line}",
             )
+    if said.group and unit is None:
+        raise fault(
+            where, f"group: {shown(said.group)}: give --dp.unit={shown(said.group)}, which uses one row of each"
+        )
     if said.rules:
         raise fault(where, "rules: are not kept under differential privacy; leave them out")
     public = {name: {k: v for k, v in column.items() if k != "public"} for name, column in said.columns.items()}
@@ -101,6 +105,15 @@ def digest(reader: Reader) -> bytes:
         for batch in chunk.cells.combine_chunks().to_batches():
             found.update(batch.serialize())
     return found.digest()
+
+
+def unit_note(private: Private) -> str:
+    """A line on columns that, by their names, may be shared by rows of one person; "" if there are none."""
+    names = [name for name in by_name(private.found.train.names) if name != private.found.target]
+    if private.unit is not None or not names:
+        return ""
+    name = shown(names[0])
+    return f"each row is protected by itself; if rows of one person share {name}, --dp.unit={name} protects the person"
 
 
 # --- splits ------------------------------------------------------------------------------------------------------
@@ -138,7 +151,11 @@ def kept_histograms(histograms: Sequence[Histogram], rows: int) -> list[Histogra
     """The histograms without noise; a column of categories of which hardly any row is left is free text."""
 
     def rare(one: Histogram) -> bool:
-        return one.kind == "category" and not one.public and (not one.labels or sum(one.counts) < KEPT * (rows - one.missing))
+        return (
+            one.kind == "category"
+            and not one.public
+            and (not one.labels or sum(one.counts) < KEPT * (rows - one.missing))
+        )
 
     return [Histogram(one.name) if rare(one) else without_noise(one) for one in histograms]
 
@@ -232,12 +249,15 @@ def _fitting(cells: pa.Array, field: Field, schema: Schema, token: str) -> pa.Ar
         return pc.if_else(pa.array(odd), pa.scalar(schema.classes[0]), cells) if odd.any() else None
     if field.kind not in NUMERIC:
         return None
-    if field.kind == "datetime":
-        odd = np.isnan(to_seconds(cells, field.format))
-    else:
-        values = plain_numbers(cells, field.format).cast(pa.float64()).fill_null(np.nan)
-        odd = ~np.isfinite(np.asarray(values))
+    odd = ~np.isfinite(_values(cells, field))
     return pc.if_else(pa.array(odd), pa.scalar(token), cells) if odd.any() else None
+
+
+def _values(cells: pa.Array, field: Field) -> np.ndarray:
+    """The numbers of cells, or seconds; NaN for cells that are none."""
+    if field.kind == "datetime":
+        return to_seconds(cells, field.format)
+    return np.asarray(plain_numbers(cells, field.format).cast(pa.float64()).fill_null(np.nan))
 
 
 def _among(cells: pa.Array, field: Field) -> np.ndarray:
@@ -261,6 +281,33 @@ def with_label(reader: Reader, schema: Schema) -> np.ndarray:
             new = _fitting(cells, schema[target], replace(schema, target=None), reader.tokens[0])
             parts.append(~missing_in(cells if new is None else new, reader.tokens))
     return np.concatenate(parts)
+
+
+def misfits(private: Private, index: np.ndarray, schema: Schema) -> dict[str, int]:
+    """Column -> number of rows, exactly, with a cell that its schema has no place for. This is private.
+
+    Args:
+        private: the table.
+        index: ascending row numbers.
+        schema: of `learn`.
+    """
+    reader = private.found.train
+    found: dict[str, int] = {}
+    for chunk in reader.chunks():
+        own = part_of(chunk, index)
+        for field in schema.fields:
+            cells = own.cells.column(field.name).combine_chunks()
+            present = ~missing_in(cells, (*reader.tokens, *field.tokens))
+            if field.kind in NUMERIC:
+                values = _values(cells, field)
+                odd = present & ~((values >= field.low) & (values <= field.high))
+            elif field.kind in DISCRETE:
+                odd = present & ~_among(cells, field)
+            else:
+                continue
+            if odd.any():
+                found[field.name] = found.get(field.name, 0) + int(odd.sum())
+    return found
 
 
 def encode(private: Private, splits: Mapping[str, np.ndarray], encoder: Encoder) -> tuple[dict[str, Rows], Table]:

@@ -4,6 +4,7 @@
     DIR/internal/    the run, as any other, and for its owner alone; also
         key            of the noise, the splits and the batches, until the run is finished
         private.json   the fit in the ledger, and what was released
+        misfits.json   how many training rows of each column lie outside what is public or was released of it
 
 The fit is entered in the ledger, and that is on disk, before the key is used. Then all randomness comes from the key:
 splits and batches, noise, initial weights. So an interrupted run goes on bit for bit and repeats no noise on other
@@ -41,13 +42,15 @@ from synthjax.privacy.ledger import Ledger, default_folder
 
 INTERNAL, PUBLISH = "internal", "publish"
 """Folders of a private run."""
-KEY, RECORD = "key", "private.json"
+KEY, RECORD, MISFITS = "key", "private.json", "misfits.json"
 MODEL = "table_ar"
 """The model of `synthesize --epsilon`, which compares none: that would be charged."""
 STEPS, BATCH = 400, 2048
 """Steps, and rows of a batch on average, of models that are trained by gradients, where no person says others."""
 SIXTH = 6
 """Rows, in fractions of all, that a batch has at most by default."""
+MICROBATCH = 256
+"""Rows whose gradients are computed at once."""
 FAR = 10.0
 """Standard deviations of the noisy number of rows below which the true one is."""
 
@@ -89,6 +92,8 @@ def check(chosen: Experiment, said: Collection[str]) -> None:
     ):
         if getattr(chosen, name) != off:
             raise InputError(f"{name}={getattr(chosen, name)}: not with --dp.epsilon: {why}")
+    if jax.process_count() > 1:
+        raise InputError("--distributed: not with --dp.epsilon, whose key is of one process")
     check_model(chosen)
     Ledger(default_folder(), account(chosen))
     budget.Budget(dp.epsilon or 0.0, dp.delta).part(dp.encoder)
@@ -156,6 +161,8 @@ class Session:
     releases: list[Release] = field(default_factory=list)
     public: list[str] = field(default_factory=list)
     """Columns with entries that are taken as public."""
+    note: str = ""
+    """A line for the user."""
 
     @classmethod
     def open(cls, chosen: Experiment, out: Path) -> "Session":
@@ -241,6 +248,7 @@ class Session:
         found = sources.find_table(chosen.dataset, chosen.data_dir, chosen.test, chosen.target)
         private = private_table.public_entries(found, Options(schema=chosen.schema), chosen.dp.unit)
         self.public = sorted(private.public)
+        self.note = private_table.unit_note(private)
         self._check_same(private_table.digest(found.train))
         splits = private_table.cut(private, self.coins, chosen.holdout)
         encoding = chosen.encoding or getattr(chosen.model, "encoding", "quantile")
@@ -251,6 +259,8 @@ class Session:
                 "more, to publish a whole row would count as private"
             )
         encoded, table = private_table.encode(private, splits, encoder)
+        misfits = private_table.misfits(private, splits["train"], encoder.schema)
+        files.write(self.folder / MISFITS, json.dumps(misfits, indent=1, ensure_ascii=False))
         spec = dataclasses.replace(encoder.spec().measured(made), rows=rows)
         return dataset(chosen.dataset, spec, encoded, encoder, table)
 
@@ -287,9 +297,12 @@ class Session:
                 one = gradients.release("gradients", plain, chosen.last_step, noise=1.0, rate=rate)
                 multiplier = budget.within(one, target, budget.SLACK * dp.delta)
                 self.releases.append(dataclasses.replace(one, noise=multiplier, delta=self.truncation))
-                model = family.build(chosen.model, spec, gradients.dp_grad(dp.clip, multiplier, expected))
+                grad = gradients.dp_grad(
+                    dp.clip, multiplier, expected, min(MICROBATCH, self.capacity(spec, plain.n_batches))
+                )
+                model = family.build(chosen.model, spec, grad)
         spent = accounting.epsilon(self.releases, dp.delta)
-        if spent > dp.epsilon * (1 + 1e-9):
+        if spent > self.budget.epsilon * (1 + 1e-9):
             raise AssertionError(f"the releases spend {spent}, more than {dp.epsilon}")
         self.record({"releases": [dataclasses.asdict(one) for one in self.releases], "spent": spent})
         return model
@@ -308,12 +321,16 @@ class Session:
         seed = self.key.fold_in("batches").integer()
         if feed.kind == "dataset":
             return dataclasses.replace(feed, seed=seed)
-        rate, steps = self.rate(spec), self.chosen.last_step * feed.n_batches
+        size = self.capacity(spec, feed.n_batches)
+        return dataclasses.replace(feed, batch_size=size, seed=seed, poisson=self.rate(spec))
+
+    def capacity(self, spec: DataSpec, n_batches: int) -> int:
+        """The size of a batch that Poisson samples hardly ever exceed, by public and noisy figures alone."""
         sigma = next(one.noise for one in self.releases if one.name == "rows")
-        most = spec.rows + int(FAR * sigma)
-        size = accounting.capacity(most, rate, steps, self.truncation)
-        size = -(-size // feed.multiple) * feed.multiple
-        return dataclasses.replace(feed, batch_size=size, seed=seed, poisson=rate)
+        most, steps = spec.rows + int(FAR * sigma), self.chosen.last_step * n_batches
+        size = accounting.capacity(most, self.rate(spec), steps, self.truncation)
+        unit = math.lcm(jax.device_count(), MICROBATCH if size > MICROBATCH else 1)
+        return -(-size // unit) * unit
 
     def training_key(self) -> jax.Array:
         """The key of training: initial weights, and the noise of gradients and counts."""
@@ -346,11 +363,9 @@ class Counts:
     def traced(self, model: Model, spec: DataSpec) -> list[Release]:
         """What one step of the model releases, found by tracing it."""
         self.seen.clear()
-        shape = (8, *spec.shape)
-        batch = Batch(
-            jax.ShapeDtypeStruct(shape, jnp.float32),
-            *(jax.ShapeDtypeStruct((8,), kind) for kind in (jnp.int32, jnp.float32, jnp.int32)),
-        )
+        shapes = [((8, *spec.shape), jnp.float32), *(((8,), kind) for kind in (jnp.int32, jnp.float32, jnp.int32))]
+        arrays: Any = [jax.ShapeDtypeStruct(*one) for one in shapes]
+        batch = Batch(*arrays)
         key = jax.random.key(0)
         jax.eval_shape(model.step, key, jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(model.init, key), batch)
         return list(self.seen)

@@ -57,7 +57,7 @@ def fit(chosen: Experiment, said: Collection[str], out: Path, minutes: float = 0
     files.remove(out / PUBLISH)  # of an interrupted run
     data = session.data()
     assert data.table is not None
-    print(data.table.description.report(), flush=True)
+    print(data.table.description.report() + session.note + "\n" * bool(session.note), flush=True)
     session.chosen = chosen = private.fitted(chosen, said, data.spec)
     done = train.run(chosen, data, session.folder, minutes, session)
     if done < chosen.last_step:
@@ -142,6 +142,7 @@ def released(model: Model, state: State) -> State:
     """The state with zeros for all arrays that sampling does not read, such as moments of the optimiser."""
     key, labels = jax.random.key(0), np.zeros(2, np.int32)
     read = _read(lambda one: model.sample(key, one, labels), state)
+    tree: Any
     leaves, tree = jax.tree.flatten(state)
     return tree.unflatten([leaf if used else np.zeros_like(leaf) for leaf, used in zip(leaves, read, strict=True)])
 

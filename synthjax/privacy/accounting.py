@@ -27,6 +27,7 @@ are added to delta:
 """
 
 import dataclasses
+import functools
 import importlib
 import math
 from collections import Counter
@@ -116,7 +117,7 @@ def delta_of(releases: Sequence[Release]) -> DeltaOf:
     Raises:
       InputError: dp-accounting is not installed.
     """
-    of_noise = _delta_of_noise(releases)
+    of_noise = _delta_of_noise(tuple(releases))
     threshold = sum(release.delta for release in releases if release.mechanism == "threshold")
     distance = sum(release.delta for release in releases if release.mechanism != "threshold")
 
@@ -251,7 +252,8 @@ def _smallest_epsilon(of: DeltaOf, delta: float) -> float:
     return high
 
 
-def _delta_of_noise(releases: Sequence[Release]) -> DeltaOf:
+@functools.lru_cache(maxsize=4)
+def _delta_of_noise(releases: tuple[Release, ...]) -> DeltaOf:
     """As `delta_of`, without failures. Equal mechanisms are composed at once; plain Gaussian ones are one mechanism."""
     precision = sum(r.count / r.noise**2 for r in releases if r.mechanism == "gaussian" and r.rate == 1)
     others: Counter[tuple[str, float, float]] = Counter()

@@ -107,6 +107,7 @@ def test_a_unit_has_one_row_in_one_split():
         ("columns:\n  age: {min: 0, max: 99}\n", "age: under differential privacy its entries must be public"),
         ("public: true\ncolumns:\n  years: {min: 0}\n", "'years' is not a column"),
         ("public: true\nrules: ['age <= income']\n", "rules: are not kept under differential privacy"),
+        ("group: id\n", "group: id: give --dp.unit=id, which uses one row of each"),
         ("public: perhaps\n", "public: 'perhaps' is neither true nor false"),
         ("columns:\n  age: {decimals: -1, public: true}\n", "decimals: -1 is no number of digits"),
         ("columns:\n  city: {categories: [Bath], public: true}\n", "categories: two different ones are needed"),
@@ -134,6 +135,12 @@ def test_units_and_targets_that_are_no_columns_are_named():
         private_table.learn(private, private_table.cut(private, coins(), 0.1), few, "quantile")
 
 
+def test_names_of_persons_are_pointed_out():
+    assert "--dp.unit=id protects the person" in private_table.unit_note(private_of(customers(0)))
+    assert private_table.unit_note(private_of(customers(0), unit="id")) == ""
+    assert private_table.unit_note(private_of(customers(0).drop(columns="id"))) == ""
+
+
 def test_public_entries_that_the_data_contradicts_are_kept(tmp_path):
     text = "public: true\ncolumns:\n  age: {kind: integer, min: 30, max: 40}\n  city: {categories: [Ayr, Deal]}\n"
     (tmp_path / "s.yaml").write_text(text)
@@ -144,6 +151,10 @@ def test_public_entries_that_the_data_contradicts_are_kept(tmp_path):
     assert set(encoder.schema["city"].categories) <= {"Ayr", "Deal", "(rare)"}
     encoded, _ = private_table.encode(private, splits, encoder)
     back = encoder.decode(encoded["train"].x)
+    train = customers(0, n=2000).iloc[splits["train"]]
+    found = private_table.misfits(private, splits["train"], encoder.schema)
+    beyond = train["age"].notna() & ~train["age"].between(30, 40)
+    assert found["age"] == beyond.sum() and found["city"] == (train["city"] == "Bath").sum()
     assert back["age"].min() == 30 and back["age"].max() == 40 and "Bath" not in set(back["city"])
 
 

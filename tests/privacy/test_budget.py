@@ -26,7 +26,8 @@ def test_parts_of_any_number_spend_the_budget_together():
     parts = [Release(str(i), "gaussian", budget.part(share)) for i, share in enumerate((0.1, 0.2, 0.3, 0.4))]
     spent = accounting.epsilon(parts, 1e-6)
     assert 0.93 < spent <= 1.0
-    many = [Release("many", "discrete gaussian", budget.part(0.5 / 50), count=50), *parts[:2], Release("t", "threshold", 0.0, delta=1e-7)]  # fmt: skip
+    many = Release("many", "discrete gaussian", budget.part(0.5 / 50), count=50)
+    many = [many, *parts[:2], Release("t", "threshold", 0.0, delta=1e-7)]
     assert accounting.epsilon(many, 1e-6) <= 1.0
 
 
@@ -38,7 +39,7 @@ def test_samples_tell_less_than_the_gaussian_mechanism_at_every_epsilon():
     target, slack = 2.0, 1e-7
     one = Release("g", "gaussian", 1.0, 0.2, 10)
     noise = within(one, target, slack)
-    assert noise < 0.2 * math.sqrt(10) * target * 1.2
+    assert noise < 0.2 * math.sqrt(10) * target * 1.6
     rng = np.random.default_rng(0)
     delta = accounting.delta_of([Release("g", "gaussian", noise, 0.2, 10)])
     for e in rng.uniform(0, 6, 50).tolist():
