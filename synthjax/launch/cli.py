@@ -79,12 +79,14 @@ def _check_flags() -> None:
 
 
 def _help() -> str:
-    """The launcher's docstring and the flags that synthjax defines, without absl's own."""
+    """The launcher's docstring and the flags that synthjax defines, without absl's own and details of privacy."""
     lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
     for module, defined in sorted(flags.FLAGS.flags_by_module_dict().items()):
         if not module.startswith(("synthjax", "__main__", sys.argv[0])):  # absl's and Orbax's own
             continue
         for flag in defined:
+            if flag.name.startswith("dp.") and flag.name != "dp.epsilon" in flags.FLAGS:
+                continue
             default = "" if flag.default in (None, False, "", []) else f" (default: {flag.default})"
             lines.append(f"  --{flag.name}: {flag.help}{default}")
     return "\n".join(lines)

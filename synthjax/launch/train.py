@@ -7,10 +7,8 @@
     python -m synthjax.launch.train --model=vae --dataset=more.npz --init_from=runs/vae --freeze=encoder
 
 Without --config, configs/DATASET/MODEL.py is used if it exists. The same command continues an interrupted run. Every
-field of the experiment can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE. --config.feed=balanced draws all
-classes equally often, --config.class_weights=1,1,2 in these proportions. --config.rare_class=0 --config.rare_factor=100
-keeps a hundredth of class 0, which launch.sample --top_up fills up. --eval_every=N also keeps the state with the best
-score on the holdout split, for --checkpoint=best of other commands.
+field can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE, such as --config.class_weights=1,1,2; or
+--config.rare_class=0 --config.rare_factor=100, which keeps a hundredth of class 0 for launch.sample --top_up to fill up.
 """
 
 import dataclasses
@@ -60,7 +58,7 @@ SHORT = {
     "seeds": "Number of members trained together, by vmap (default: 1).",
     "precision": "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting).",
     "eval_every": "Steps between scores on the holdout, by which the best state is kept (default: none).",
-    "dp.epsilon": "Of a table: train with differential privacy, and spend so much (default: not private).",
+    "dp.epsilon": "Of a table: spend so much on differential privacy; more flags in --helpfull (default: not private).",
     "dp.delta": "With --dp.epsilon: the probability with which it may fail (default: 1e-6).",
     "dp.unit": "With --dp.epsilon: the column that names the person of a row (default: each row is a unit).",
     "dp.dataset": "With --dp.epsilon: name of the data set in the ledger (default: the file's).",
