@@ -8,7 +8,7 @@
 
 Without --config, configs/DATASET/MODEL.py is used if it exists. The same command continues an interrupted run. Every
 field can be set: --config.FIELD=VALUE, --config.model.FIELD=VALUE, such as --config.class_weights=1,1,2; or
---config.rare_class=0 --config.rare_factor=100, which keeps a hundredth of class 0 for launch.sample --top_up to fill up.
+--config.rare_class=0 --config.rare_factor=100, a hundredth of class 0, for launch.sample --top_up.
 """
 
 import dataclasses
