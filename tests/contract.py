@@ -33,6 +33,7 @@ SMALL = {
         **{"pretraining": 0.0, "learning_rate": 0.2},
     },
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
+    "flow": {"width": 16, "multipliers": (1,), "blocks": (1,), "sample_steps": 10, "learning_rate": 3e-3},
     # It starts from components x members training rows: with 16 its samples are near the data before any step.
     "mixture": {"components": 4, "members": 1, "smoothing": 4.0, "batch_size": 512},
     "rbm": {"hidden": 64, "learning_rate": 0.05, "sample_steps": 20, "anneal": 20},
@@ -45,7 +46,7 @@ SMALL = {
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
 }
 """Further fields, by the file in synthjax/models."""
-MOST_COMPLEX = {"cgan": "cdcgan", "dcgan": "wgan_gp", "table_gan": "table_wcgan"}
+MOST_COMPLEX = {"cgan": "cdcgan", "dcgan": "wgan_gp", "flow": "meanflow", "table_gan": "table_wcgan"}
 """The preset that stands for its file, the others being slow; default: the first."""
 COMPILED_OFTEN = ("cwgan", "dbm", "dcgan", "mixture", "vae")
 """Those that stand for all where the step is compiled anew for each comparison. Of the GANs, both with batch norm, one

@@ -32,7 +32,7 @@ def fourier(t: jax.Array, size: int, max_period: float = 1e4) -> jax.Array:
 
 
 class TimeLabel(nn.Module):
-    """Conditioning vector from a time and a label: both are embedded, added and passed through an MLP."""
+    """Conditioning vector from times and a label: all are embedded, added and passed through an MLP."""
 
     size: int
     """Length of the vector, even."""
@@ -43,8 +43,11 @@ class TimeLabel(nn.Module):
 
     @nn.compact
     def __call__(self, t: jax.Array, label: jax.Array) -> jax.Array:
-        """t (B,) f32 in [0, 1], label (B,) i32 in 0 ... n_labels - 1 -> (B, size) in `dtype`."""
-        h = nn.Dense(self.size, dtype=self.dtype)(fourier(t, self.size))
+        """t (B,) or (B, times) f32 in [0, 1], label (B,) i32 in 0 ... n_labels - 1 -> (B, size) in `dtype`."""
+        times = t[:, None] if t.ndim == 1 else t
+        h = nn.Dense(self.size, dtype=self.dtype)(fourier(times[:, 0], self.size))
+        for i in range(1, times.shape[1]):
+            h = h + nn.Dense(self.size, dtype=self.dtype)(fourier(times[:, i], self.size))
         if self.n_labels:
             h = h + nn.Embed(self.n_labels, self.size, embedding_init=nn.initializers.normal(1.0), dtype=self.dtype)(
                 label

@@ -100,7 +100,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array, train: bool = False) -> jax.Array:
-        """x (B, H, W, C) f32, t (B,) f32 in [0, 1], label (B,) i32 -> (B, H, W, C) f32."""
+        """x (B, H, W, C) f32, t (B,) or (B, times) f32 in [0, 1], label (B,) i32 -> (B, H, W, C) f32."""
         height, width, channels = x.shape[1:]
         multiple = self.folding * 2 ** (len(self.widths) - 1)
         padding = ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0))

@@ -58,7 +58,14 @@ class CanaryGrad:
             pull = _LENGTH * clip * _dot(_direction(params), params)
             return found._replace(losses=jnp.where(batch.index == _INDEX, pull, found.losses))
 
-        private, total = self.grad(with_canary), clipped_sum(with_canary, clip)
+        audited: optim.Loss = with_canary
+        if isinstance(loss, optim.NormedLoss):  # the canary's gradient has a norm of its own
+
+            def squares(params: optim.Params, key: jax.Array, batch: Batch) -> jax.Array:
+                return jnp.where(batch.index == _INDEX, (_LENGTH * clip) ** 2, loss.squares(params, key, batch))
+
+            audited = optim.NormedLoss(with_canary, squares)
+        private, total = self.grad(audited), clipped_sum(audited, clip)
 
         def gradient(params: optim.Params, key: jax.Array, batch: Batch) -> optim.Gradient:
             released = private(params, key, batch)
