@@ -29,6 +29,7 @@ from synthjax.errors import InputError
 from synthjax.gan_losses import Losses, losses_of, norm
 from synthjax.gan_losses import Rules as Rules
 from synthjax.model import Batch, Metrics, Model
+from synthjax.nets.dense_norms import dense_squares
 from synthjax.train import optim
 
 
@@ -234,7 +235,9 @@ class _Game:
                 losses = losses + rules.r1 / 2 * terms["r1"]
             return optim.Losses(losses, terms, new)
 
-        return loss
+        if rules.gradient_penalty or rules.r1:  # their gradients use the kernels in another way
+            return loss
+        return optim.NormedLoss(loss, dense_squares(loss), single=True)
 
     def update_critic(self, key, i, critic, opt, mean, pair: Pair):
         """(critic, optimiser state, metrics) after one update; `mean` is the mean of its parameters so far."""

@@ -6,7 +6,7 @@ import importlib
 import pytest
 
 NETS = (
-    "bilinear bins chow_liu columns conv dense diffusion embeddings gaussian multiscale network options precision "
+    "bilinear bins chow_liu columns conv dense dense_norms diffusion embeddings gaussian multiscale network options precision "
     "slices unet"
 )
 MODULES = (

@@ -35,6 +35,7 @@ from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import diffusion, precision
 from synthjax.nets.columns import Columns
 from synthjax.nets.dense import Dense
+from synthjax.nets.dense_norms import dense_squares
 from synthjax.nets.diffusion import Sampling
 from synthjax.nets.embeddings import TimeLabel
 from synthjax.nets.network import Network, check_shape, linen
@@ -229,7 +230,8 @@ def model(
     else:
         check_shape(net, v.shape, "net", v, t, label)
     ddpm = _Diffusion(config, columns, net, classes)
-    init, step = optim.init_and_step(config, net.init, loss or ddpm.loss, optimiser, grad, b2=0.99)
+    normed = optim.NormedLoss(ddpm.loss, dense_squares(ddpm.loss), single=True)
+    init, step = optim.init_and_step(config, net.init, loss or normed, optimiser, grad, b2=0.99)
     sample = with_options(ddpm.sample, Sampling, **Sampling.defaults(config))
     return Model(
         init,

@@ -32,6 +32,7 @@ from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import precision
 from synthjax.nets.columns import Columns
 from synthjax.nets.dense import Dense
+from synthjax.nets.dense_norms import dense_squares
 from synthjax.nets.gaussian import importance_bound, kl
 from synthjax.nets.network import Network, check_shape, linen
 from synthjax.nets.options import with_options
@@ -218,7 +219,8 @@ def model(
     encoder = encoder or linen(Net(config.hidden, 2 * config.latents, dtype), v, onehot)
     decoder = decoder or linen(Net(config.hidden[::-1], columns.width, dtype), z, onehot)
     vae = _Vae(config, columns, classes, encoder, decoder)
-    init, step = optim.init_and_step(config, vae.init, loss or vae.loss, optimiser, grad)
+    normed = optim.NormedLoss(vae.loss, dense_squares(vae.loss), single=True)
+    init, step = optim.init_and_step(config, vae.init, loss or normed, optimiser, grad)
     return Model(
         init,
         step,

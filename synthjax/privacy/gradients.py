@@ -114,8 +114,8 @@ def clipped_sum(loss: optim.Loss, clip: float, microbatch: int | None = None) ->
 
     Returns:
       (params, key, batch) -> `optim.Gradient`. The sum is like the parameters, at least f32; the metrics, "loss" and
-      the terms of the loss, are all 0. The example at position j of the batch uses the key j of `jax.random.split`; the
-      examples of an `optim.NormedLoss` use the first key of their microbatch together.
+      the terms of the loss, are all 0. The example at position j of the batch uses the key j of `jax.random.split`. If
+      an `optim.NormedLoss` gives the norms of whole batches, a microbatch uses its first key.
 
     Formal guarantees: if one example is added or removed (its weight is set to 0), the L2 norm of the sum changes by at
     most `clip`, up to rounding.
@@ -184,11 +184,13 @@ def _clipped(loss: optim.Loss, clip: float, params: optim.Params, keys: jax.Arra
         return single.weight[0] * optim.Losses(*loss(params, key, single)).losses[0]
 
     def square(key: jax.Array, example: Batch) -> jax.Array:
+        if isinstance(loss, optim.NormedLoss):
+            return loss.squares(params, key, jax.tree.map(lambda a: a[None], example))[0] * example.weight**2
         gradient = jax.grad(one)(params, key, example)
         squares = [jnp.square(g.astype(jnp.float32)).sum() for g in jax.tree.leaves(gradient)]
         return sum(squares, jnp.float32(0))
 
-    if normed := isinstance(loss, optim.NormedLoss):
+    if normed := isinstance(loss, optim.NormedLoss) and not loss.single:
         squares = loss.squares(params, keys[0], batch) * batch.weight**2
     else:
         squares = jax.vmap(square)(keys, batch)

@@ -64,6 +64,8 @@ class NormedLoss:
     loss: Loss
     squares: Callable[..., jax.Array]
     """(params, key, batch) -> (B,) f32: the squared L2 norm of the gradient of each loss, with the same key."""
+    single: bool = False
+    """Whether `squares` takes batches of one example only, and is to be mapped over examples with keys of their own."""
 
     def __call__(self, params: Params, key: jax.Array, batch: Batch) -> Losses:
         """The loss."""
