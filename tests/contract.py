@@ -42,6 +42,7 @@ SMALL = {
     "table_ar": {"bins": 16, "hidden": 64, "learning_rate": 1e-2, "dropout": 0.0},
     "table_ddpm": {"width": 64, "sample_steps": 100, "eta": 1.0, "learning_rate": 1e-2},
     "table_gan": {"hidden": (64, 64, 64), "learning_rate": 4e-3, "ema_decay": 0.9},
+    "table_marginals": {"bins": 8, "chains": 1024, "iterations": 20, "batch_size": 512},
     "table_vae": {"latents": 8, "hidden": (64,), "learning_rate": 3e-3},
     "vae": {"latents": 8, "channels": (), "hidden": (64,)},
 }

@@ -6,8 +6,8 @@ import importlib
 import pytest
 
 NETS = (
-    "bilinear bins chow_liu columns conv dense dense_norms diffusion embeddings gaussian multiscale network options precision "
-    "slices unet"
+    "bilinear bins chow_liu columns conv dense dense_norms diffusion embeddings gaussian logits multiscale network "
+    "options precision slices unet"
 )
 MODULES = (
     "data.arrays",
@@ -27,7 +27,7 @@ MODULES = (
     "gan_losses",
     "jit",
     "model",
-    *(f"models.{name}" for name in ("ddpm", "independent", "smote", "table_ar", "table_gan")),
+    *(f"models.{name}" for name in ("ddpm", "independent", "smote", "table_ar", "table_gan", "table_marginals")),
     *(f"nets.{name}" for name in NETS.split()),
     "data.private_rows",
     "privacy.accounting",
