@@ -14,7 +14,7 @@ canary goes through the same clipping, weighting and noise as any record, so a f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -64,7 +64,7 @@ class CanaryGrad:
             def squares(params: optim.Params, key: jax.Array, batch: Batch) -> jax.Array:
                 return jnp.where(batch.index == _INDEX, (_LENGTH * clip) ** 2, loss.squares(params, key, batch))
 
-            audited = optim.NormedLoss(with_canary, squares)
+            audited = replace(loss, loss=with_canary, squares=squares)
         private, total = self.grad(audited), clipped_sum(audited, clip)
 
         def gradient(params: optim.Params, key: jax.Array, batch: Batch) -> optim.Gradient:
