@@ -6,7 +6,7 @@ rows (f32) and samples of at most 100,000 training rows and 100,000 holdout rows
 find rules.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from synthjax.data import identifiers, table_rules, within
+from synthjax.data import identifiers, table_rules
 from synthjax.data.arrays import fault, shown
 from synthjax.data.codings import PRESETS
 from synthjax.data.description import Description
@@ -201,15 +201,9 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
             if len(part.rows):
                 yield part
 
-    schema = infer(
-        training(),
-        target=found.target,
-        min_count=options.min_count,
-        overrides=overrides.columns,
-        tokens=reader.tokens,
-        storage=reader.storage,
-        where=reader.where,
-    )
+    how: dict[str, Any] = {"min_count": options.min_count, "tokens": reader.tokens, "storage": reader.storage}
+    how["where"] = reader.where
+    schema = infer(training(), target=found.target, overrides=overrides.columns, **how)
     schema = schema.with_classes(found.classes) if found.classes else schema
     if len(reader.names) == 1 and schema.fields[0].kind in ("constant", "id", "text"):
         what = f"one column only, {shown(reader.names[0])!r}, {schema.fields[0].holds()}"
@@ -221,12 +215,14 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     }
     between = table_rules.Between()
     if with_rules:
+
+        def as_identifiers(names: Collection[str]) -> Schema:
+            chunks = (_taken(chunk, splits["train"]) for chunk in reader.chunks([*names]))
+            return infer(chunks, overrides={name: {"kind": "id"} for name in names}, **how)
+
         where = str(options.schema or reader.where)
-        between = table_rules.of(overrides.rules, frames["train"], frames["holdout"], schema, where)
-        subject = within.key(schema)
-        if subject and between.within:
-            fields = (replace(field, within=between.within) if field is subject else field for field in schema.fields)
-            schema = replace(schema, fields=tuple(fields))
+        between = table_rules.of(overrides, frames["train"], frames["holdout"], schema, where, as_identifiers)
+        schema = between.schema or schema
     grouped = [found.group.note] if found.group else []
     if not found.group and overrides.group is None and (shared := [shown(f.name) for f in schema.fields if f.sizes]):
         names = " or ".join(f"`group: {name}`" for name in shared)

@@ -11,7 +11,7 @@ An empty list means no rules. If the file has no list, `synthjax.rules.find` sea
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +20,7 @@ from synthjax.data import within
 from synthjax.data.arrays import fault, quoted, shown
 from synthjax.data.arrow_types import from_frame
 from synthjax.data.schema import DISCRETE, NUMERIC, Kind, Schema, check_known
+from synthjax.data.schema_file import Overrides
 from synthjax.data.schema_inference import infer
 from synthjax.data.text_values import Chunk
 from synthjax.errors import InputError
@@ -69,38 +70,65 @@ class Between(NamedTuple):
     """How synthetic rows are made to obey them; None if nothing has to be done."""
     notes: tuple[str, ...] = ()
     """Lines for the user about rules of the schema file that training rows break."""
-    within: tuple[str, ...] = ()
-    """Columns that are constant within the identifier `within.key`."""
+    schema: Schema | None = None
+    """The schema of the table, with what the rules say of identifiers; None: it is as before."""
 
 
-def of(listed: Any, train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str) -> Between:
+def of(
+    said: Overrides,
+    train: "pd.DataFrame",
+    unseen: "pd.DataFrame",
+    schema: Schema,
+    where: str,
+    as_identifiers: Callable[[Collection[str]], Schema],
+) -> Between:
     """The rules of a table, and a plan for synthetic rows to obey them.
 
     Args:
-        listed: the list of rules in the schema file; None: there is none, and rules are searched for.
+        said: the entries of the schema file. If it lists no rules, they are searched for.
         train: typed training rows, or a sample of them, with all columns.
         unseen: typed holdout rows, or a sample of them, which confirm rules.
         schema: of the table.
         where: name of the schema file, for messages.
+        as_identifiers: measures columns as identifiers.
 
     Raises:
         InputError: see `read` and `measured`.
     """
-    names = [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
     notes: list[str] = []
-    if listed is not None:
-        given = read(listed, where)
+    if said.rules is not None:
+        given = read(said.rules, where)
         constant = [rule for rule, exact in given if exact and _is_within(rule, schema)]
         given = tuple(pair for pair in given if pair[0] not in constant)
-        found, notes = measured(given, train[names], unseen[names], schema, where)
+        found, notes = measured(given, train, unseen, schema, where)
     else:
-        constant = list(within.find(schema, train, unseen))
-        found = rules.find(train[names], unseen[names] if len(unseen) else None, min_count=schema.min_count)
+        found = _found(train, unseen, schema)
+        if named := within.identifying(found, train, schema, said.columns):
+            new = as_identifiers(named)
+            schema = replace(schema, fields=tuple(new[f.name] if f.name in named else f for f in schema.fields))
+            found, notes = _found(train, unseen, schema), within.said(named)
+        constant = [*within.find(schema, train, unseen)]
     subject = tuple(rule.names[1] for rule in constant)
     keep = [schema.target] if schema.target else []
+    names = _learnable(schema)
     planned = rules.plan(found, train[names], keep=keep, subject=subject, min_count=schema.min_count) if found else None
     needed = planned is not None and (planned.steps or planned.left or planned.unique)
-    return Between((*found, *constant), planned if needed else None, tuple(notes), subject)
+    if constant:
+        own = within.key(schema)
+        fields = (replace(field, within=subject) if field is own else field for field in schema.fields)
+        schema = replace(schema, fields=tuple(fields))
+    return Between((*found, *constant), planned if needed else None, tuple(notes), schema)
+
+
+def _learnable(schema: Schema) -> list[str]:
+    """The columns that rules may have."""
+    return [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
+
+
+def _found(train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema) -> list[Rule]:
+    """The rules that are found."""
+    names = _learnable(schema)
+    return rules.find(train[names], unseen[names] if len(unseen) else None, min_count=schema.min_count)
 
 
 def _is_within(rule: Rule, schema: Schema) -> bool:
@@ -121,6 +149,7 @@ def measured(
     Raises:
         InputError: a rule has a column that does not exist or is not learnt, or compares columns of different kinds.
     """
+    train, unseen = train[_learnable(schema)], unseen[_learnable(schema)]
     found, notes = [], []
     for rule, exact in given:
         for name in rule.names:

@@ -6,15 +6,21 @@ these columns get the same identifier, so that little changes.
 """
 
 import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema
+from synthjax.data.arrays import shown
+from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema, entry
 from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Determined
+from synthjax.rules.kinds import Determined, Rule
+from synthjax.rules.snapping import hidden
+
+_DETERMINED = 2  # minimum number of columns that a number determines, for it to be an identifier
+_DISTINCT = 20  # minimum number of distinct identifiers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +51,46 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     rules = (Determined((field.name,), name) for name in names)
     found = (confirmed(rule, first, second, tried, len(names), schema.min_count) for rule in rules)
     return [replace(rule, table=()) for rule in found if isinstance(rule, Determined) and rule.exact]
+
+
+def identifying(
+    rules: Iterable[Rule], train: "pd.DataFrame", schema: Schema, said: Collection[str]
+) -> dict[str, list[str]]:
+    """Finds columns of integers that are identifiers, since they determine columns as only names of subjects do.
+
+    A number that determines two columns of few values, which change back and forth along the numbers, and that few rows
+    share, tells nothing but whose row it is. Drawn as a number, it would be that of a real subject or of none.
+
+    Args:
+        rules: found in the training rows.
+        train: typed training rows, or a sample of them.
+        schema: of the table.
+        said: columns whose kind the user gave.
+
+    Returns:
+        Column -> the columns that it determines.
+    """
+    columns, found = Columns(train), {}
+    for field in schema.fields:
+        if field.kind != "integer" or field.name in said or field.name == schema.target:
+            continue
+        own = [rule for rule in rules if isinstance(rule, Determined) and rule.keys == (field.name,) and rule.exact]
+        parts = [rule.target for rule in own if not rule.both and hidden(columns, field.name, rule.target)]
+        numbers = columns.codes(field.name)[0]
+        counts = np.bincount(numbers[numbers >= 0])
+        shared = counts[counts >= schema.min_count].sum()
+        if len(parts) >= _DETERMINED and len(counts) >= _DISTINCT and 2 * shared < counts.sum():
+            found[field.name] = parts
+    return found
+
+
+def said(named: Mapping[str, list[str]]) -> list[str]:
+    """A line for the user about each column that `identifying` has found."""
+    return [
+        f"{shown(name)}: identifies subjects, since it determines {', '.join(map(shown, own[:4]))}; made anew as an "
+        f"identifier. If its numbers mean something, put {entry(name, kind='integer')} into a schema file"
+        for name, own in named.items()
+    ]
 
 
 def spread(rows: "pd.DataFrame", field: Field, names: tuple[str, ...]) -> "pd.DataFrame":

@@ -141,7 +141,8 @@ class HoldoutScore:
 
     def levelled(self) -> bool:
         """Whether a training that ends by the holdout should end."""
-        return self._chosen.stop == "holdout" and has_levelled(self.known, GAIN[self.decides])
+        warmup = min(getattr(self._chosen.model, "warmup", 0), self._chosen.model.steps // 10)  # as `optim.schedule`
+        return self._chosen.stop == "holdout" and has_levelled(self.known, GAIN[self.decides], warmup)
 
     def shown(self, score: float) -> str:
         """A selecting score, as metrics.jsonl has it."""

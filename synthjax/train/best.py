@@ -22,17 +22,20 @@ LEAST_SCORES = 10
 """Number of scores before which no training ends."""
 
 
-def has_levelled(scores: Mapping[int, float], gain: float) -> bool:
+def has_levelled(scores: Mapping[int, float], gain: float, start: int = 0) -> bool:
     """Whether the last third of the training has raised the highest score by less than `gain`.
 
     Args:
       scores: step -> score, higher is better; NaN where there is none.
       gain: above 0, in the units of the scores.
+      start: step at which the training begins in earnest: the end of the warm-up of the learning rate. `LEAST_SCORES`
+        scores and the thirds are counted from there.
     """
-    if len(scores) < LEAST_SCORES:
-        return False
     known = {step: -math.inf if math.isnan(score) else score for step, score in scores.items()}
-    early = [score for step, score in known.items() if 3 * step <= 2 * max(known)]
+    if sum(step > start for step in known) < LEAST_SCORES:
+        return False
+    end = max(known)
+    early = [score for step, score in known.items() if 3 * (step - start) <= 2 * (end - start)]
     return max(known.values()) < max(early, default=-math.inf) + gain
 
 

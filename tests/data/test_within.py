@@ -97,3 +97,37 @@ def test_the_order_of_alike_rows_is_one_of_all_rows():
     assert sorted(order) == list(range(1000))
     near = np.linalg.norm(np.diff(points[order], axis=0), axis=1)
     assert near.mean() < 0.3 * np.linalg.norm(points[:-1] - points[1:], axis=1).mean()
+
+
+def persons(n=1500):
+    """Rows of persons that a number names, as no column's name says, beside a price that decides a band of prices."""
+    rng = np.random.default_rng(3)
+    person, own = rng.choice(np.arange(125_000, 632_000, 37), 900, replace=False), rng.integers(0, 900, n)
+    sex, site = rng.choice(["f", "m"], 900), rng.integers(1, 7, 900)
+    price = rng.integers(100, 900, n)
+    return pd.DataFrame(
+        {
+            "zper": person[own],
+            "sex": sex[own],
+            "site": site[own],
+            "price": price,
+            "band": price // 300,
+            "low": price // 99,
+        }
+    )
+
+
+def test_numbers_of_persons_are_made_anew_with_what_they_determine(tmp_path):
+    frame = persons()
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    found = data.load(str(tmp_path / "rows.csv"), rules=True)
+    field = found.table.schema["zper"]
+    assert field.kind == "id" and set(field.within) == {"sex", "site"} and found.table.schema["price"].kind == "integer"
+    (note,) = [note for note in found.table.notes if note.startswith("zper: identifies")]
+    assert "determines sex, site" in note and "`zper: {kind: integer}`" in note
+    rows = found.encoder.decode(found.train.x)
+    assert not set(rows["zper"].astype(int)) & set(frame["zper"])
+    assert (rows.groupby("zper")[["sex", "site"]].nunique() == 1).all().all()
+    (tmp_path / "schema.yaml").write_text("columns: {zper: {kind: integer}}\n")
+    kept = data.load(str(tmp_path / "rows.csv"), rules=True, schema=str(tmp_path / "schema.yaml"))
+    assert kept.table.schema["zper"].kind == "integer"

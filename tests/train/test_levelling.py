@@ -10,12 +10,12 @@ from synthjax.train.loop import Plan
 STEPS = range(10, 1001, 10)
 
 
-def ended(score, gain=0.01, steps=STEPS) -> int | None:
+def ended(score, gain=0.01, steps=STEPS, start=0) -> int | None:
     """The step at which a training with that score ends; None: it goes on to the end."""
     scores = {}
     for step in steps:
         scores[step] = score(step)
-        if has_levelled(scores, gain):
+        if has_levelled(scores, gain, start):
             return step
     return None
 
@@ -39,6 +39,13 @@ def test_a_training_ends_when_its_last_third_gained_nothing(score, end):
 def test_less_than_the_gain_counts_as_nothing():
     # log(1.5) = .405 is what each last third gains.
     assert ended(math.log, gain=0.3) is None and ended(math.log, gain=0.6) == 10 * LEAST_SCORES
+
+
+def test_a_warm_up_that_gains_nothing_is_no_end():
+    slow = lambda step: max(step - 100, 0) / 100  # noqa: E731
+    assert ended(slow) == 100 and ended(slow, start=100) is None
+    assert ended(lambda step: 1.0, start=100) == 100 + 10 * LEAST_SCORES
+    assert ended(lambda step: min(step, 150) / 100, start=100) == 200
 
 
 def test_there_are_ten_scores_for_each_doubling_of_the_steps():
