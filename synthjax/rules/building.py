@@ -13,7 +13,7 @@ from synthjax.rules.expressions import Call, Expression, Name, Number, combinati
 from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
 from synthjax.rules.snapping import Snapped, following, hidden
-from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Shared, Step, typical
+from synthjax.rules.steps import Base, Bounded, Computed, Joint, Looked, Masked, Shared, Step, ends, typical
 from synthjax.rules.tables import Table, cells
 
 _ENFORCED = 0.99
@@ -227,7 +227,8 @@ class Builder:
         limits = limits if exact else (-math.inf, math.inf)
         text = f"{spelt(bound, 2)} - {name}" if upper else f"{name} - {spelt(bound, 2)}"
         scale = _scale(form, actual - base) * (-1 if upper else 1)
-        step = Computed(name, bound, form, self._name(text), low=limits[0], high=limits[1], scale=scale)
+        floor, ceiling = ends(actual, self.min_count)
+        step = Computed(name, bound, form, self._name(text), None, *limits, scale, None, floor, ceiling)
         self._base(self._other(step, actual, base))
         if exact and not upper:
             self.gaps.add(name)

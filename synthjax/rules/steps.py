@@ -42,6 +42,10 @@ class Computed:
     """Unit of the free column: seconds if the target is a date, otherwise 1; negative if it is subtracted."""
     loose: Equation | None = None
     """The rule that limits the difference in each row."""
+    floor: float = -math.inf
+    """Minimum of the target, of an order, as far as the order allows."""
+    ceiling: float = math.inf
+    """Maximum of the target, of an order, as far as the order allows."""
     shown: bool = False
     """Whether the target is a free column as well, which a step `Snapped` reads."""
 
@@ -72,6 +76,8 @@ class Computed:
         if self.rest:
             rest = np.clip(draft.numbers(self.rest) * self.scale, self.low, self.high)
             values = self.form.rounded(base + rest)
+            values = np.where(values < self.floor, np.minimum(self.floor, base + self.high), values)
+            values = np.where(values > self.ceiling, np.maximum(self.ceiling, base + self.low), values)
             if self.loose:
                 with np.errstate(invalid="ignore"):
                     draft.put(self.target, values, self.form)
@@ -344,6 +350,16 @@ class Bounded:
 
 Base = Computed | Looked | Joint
 Step = Base | Masked | Bounded | Shared | Snapped
+
+
+def ends(numbers: np.ndarray, min_count: int) -> tuple[float, float]:
+    """The minimum and maximum of numbers (n,) if `min_count` rows share it, as many counts start at 0; or infinities."""
+    numbers = np.sort(numbers[~np.isnan(numbers)])
+    if len(numbers) < min_count:
+        return -math.inf, math.inf
+    first, last = numbers[:min_count], numbers[-min_count:]
+    low = float(first[0]) if first[0] == first[-1] else -math.inf
+    return low, float(last[0]) if last[0] == last[-1] else math.inf
 
 
 def typical(columns: Columns, name: str, rows: np.ndarray, min_count: int) -> Cell:

@@ -160,7 +160,7 @@ def test_a_model_that_copies_is_said_when_it_is_trained_and_when_it_is_drawn_fro
     assert kept["step"] == 2 and not kept["warning"]
     data = runs.trained_on(folder / "copies", str(folder))
     rows = data.frame("train")
-    monkeypatch.setattr(trained.Run, "sample", lambda self, n, seed: rows.iloc[np.arange(n) % len(rows)])
+    monkeypatch.setattr(trained.Run, "sample", lambda self, n, seed, unique=True: rows.iloc[np.arange(n) % len(rows)])
     model_selection.say_copying(folder / "copies", data)
     monkeypatch.undo()
     done = launch(folder, "--workdir=copies", "--rows=5", "--out=five.csv", name="sample")

@@ -117,6 +117,19 @@ def test_missing_values_come_back_where_they_were():
     pd.testing.assert_frame_equal(plan.decode(plan.encode(frame)), frame)
 
 
+@pytest.mark.parametrize("kept", ["of", "place"])
+def test_a_number_below_another_stays_within_its_own_bounds(kept):
+    """The place of a child, from 1, is not above the number of children, whichever of the two is computed."""
+    rng = np.random.default_rng(0)
+    of = rng.integers(1, 9, 500)
+    frame = pd.DataFrame({"of": of, "place": rng.integers(1, of + 1)})
+    plan = rules.plan([rules.parse("place <= of")], frame, keep=[kept])
+    free = plan.encode(frame)
+    pd.testing.assert_frame_equal(plan.decode(free), frame)
+    drawn = plan.decode(anything(free, rng))
+    assert plan.keeps(drawn).all() and drawn["place"].min() == 1 and drawn["of"].max() == 8
+
+
 def test_a_near_rule_keeps_its_rate():
     frame, _ = planted.table(["nearly_total"], seed=1, n=3000, noisy=0)
     (rule,) = rules.find(frame)
