@@ -353,7 +353,7 @@ Step = Base | Masked | Bounded | Shared | Snapped
 
 
 def ends(numbers: np.ndarray, min_count: int) -> tuple[float, float]:
-    """The minimum and maximum of numbers (n,) if `min_count` rows share it, as many counts start at 0; or infinities."""
+    """The minimum and maximum of numbers (n,) if `min_count` rows share it, else infinities."""
     numbers = np.sort(numbers[~np.isnan(numbers)])
     if len(numbers) < min_count:
         return -math.inf, math.inf
