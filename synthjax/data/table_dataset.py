@@ -217,7 +217,8 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     if with_rules:
 
         def as_identifiers(names: Collection[str]) -> Schema:
-            chunks = (_taken(chunk, splits["train"]) for chunk in reader.chunks([*names]))
+            parts = (part_of(chunk, splits["train"]) for chunk in reader.chunks([*names]))
+            chunks = (part for part in parts if len(part.rows))
             return infer(chunks, overrides={name: {"kind": "id"} for name in names}, **how)
 
         where = str(options.schema or reader.where)

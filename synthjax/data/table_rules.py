@@ -27,7 +27,7 @@ from synthjax.errors import InputError
 from synthjax.rules import Evidence, Plan, Rule
 from synthjax.rules.chance import contradiction, rates
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Determined
+from synthjax.rules.kinds import Determined, Unique
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,10 +96,12 @@ def of(
         InputError: see `read` and `measured`.
     """
     notes: list[str] = []
+    keys: list[Unique] = []
     if said.rules is not None:
         given = read(said.rules, where)
         constant = [rule for rule, exact in given if exact and _is_within(rule, schema)]
-        given = tuple(pair for pair in given if pair[0] not in constant)
+        keys = [rule for rule, exact in given if exact and _is_key_within(rule, schema)]
+        given = tuple(pair for pair in given if pair[0] not in (*constant, *keys))
         found, notes = measured(given, train, unseen, schema, where)
     else:
         found = _found(train, unseen, schema)
@@ -107,17 +109,27 @@ def of(
             new = as_identifiers(named)
             schema = replace(schema, fields=tuple(new[f.name] if f.name in named else f for f in schema.fields))
             found, notes = _found(train, unseen, schema), within.said(named)
-        constant = [*within.find(schema, train, unseen)]
+        constant, keys = [*within.find(schema, train, unseen)], within.keys(schema, train, unseen)
     subject = tuple(rule.names[1] for rule in constant)
     keep = [schema.target] if schema.target else []
     names = _learnable(schema)
-    planned = rules.plan(found, train[names], keep=keep, subject=subject, min_count=schema.min_count) if found else None
+    planned = None
+    if found or keys:
+        planned = rules.plan(found, train[names], keep=keep, subject=subject, min_count=schema.min_count)
+        planned = replace(planned, unique=(*planned.unique, *keys))
     needed = planned is not None and (planned.steps or planned.left or planned.unique)
     if constant:
         own = within.key(schema)
         fields = (replace(field, within=subject) if field is own else field for field in schema.fields)
         schema = replace(schema, fields=tuple(fields))
-    return Between((*found, *constant), planned if needed else None, tuple(notes), schema)
+    return Between((*found, *constant, *keys), planned if needed else None, tuple(notes), schema)
+
+
+def _is_key_within(rule: Rule, schema: Schema) -> bool:
+    """Whether a rule says that a column differs in all rows of the identifier of several rows."""
+    field = within.key(schema)
+    named = isinstance(rule, Unique) and field is not None and len(rule.columns) == 2 and rule.columns[0] == field.name
+    return named and schema[rule.names[-1]].kind in (*NUMERIC, *DISCRETE)
 
 
 def _learnable(schema: Schema) -> list[str]:

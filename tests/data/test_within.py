@@ -53,7 +53,9 @@ def check(rows):
 def test_columns_of_an_identifier_are_found_and_shared_whatever_is_drawn(found):
     field = found.table.schema["family"]
     assert set(field.within) == {"father", "mother", "mid", "children"}
-    assert {"family -> father", "family -> children"} <= {rule.text for rule in found.table.rules}
+    texts = {rule.text for rule in found.table.rules}
+    assert {"family -> father", "family -> children", "unique(family, child)"} <= texts
+    assert [rule.text for rule in found.encoder.plan.unique] == ["unique(family, child)"]
     encoder = Encoder.from_dict(json.loads(json.dumps(found.encoder.to_dict())))
     x = 2 * np.random.default_rng(1).standard_normal((900, encoder.width))
     rows = encoder.decode(x)
@@ -74,9 +76,9 @@ def test_alike_rows_get_the_same_identifier(found):
 def test_a_schema_file_may_say_so_or_not(tmp_path):
     path, schema = tmp_path / "families.csv", tmp_path / "schema.yaml"
     families().to_csv(path, index=False)
-    schema.write_text("rules: [family -> father]\n")
+    schema.write_text('rules: [family -> father, "unique(family, child)"]\n')
     loaded = data.load(str(path), schema=str(schema))
-    assert loaded.table.schema["family"].within == ("father",)
+    assert loaded.table.schema["family"].within == ("father",) and len(loaded.encoder.plan.unique) == 1
     rows = loaded.encoder.decode(loaded.train.x)
     assert (rows.groupby("family")["father"].nunique() == 1).all()
     assert (rows.groupby("family")["mother"].nunique() > 1).any()
