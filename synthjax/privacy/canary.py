@@ -79,12 +79,11 @@ class CanaryGrad:
 
 
 def _direction(params: optim.Params) -> Any:
-    """A fixed random direction of length 1, like the parameters."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(0), len(leaves))
-    drawn = [jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    length = jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in drawn))
-    return jax.tree.unflatten(structure, [leaf / length for leaf in drawn])
+    """A fixed random direction of length 1, like the parameters; NumPy draws it, so that XLA need not fold it."""
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), params)
+    length = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(drawn)))
+    return jax.tree.map(lambda leaf: leaf / length, drawn)
 
 
 def _dot(a: Any, b: Any) -> jax.Array:

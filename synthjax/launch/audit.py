@@ -1,0 +1,135 @@
+"""Audits private training: lower bounds on epsilon from a thousand trainings with and without a canary.
+
+    python -m synthjax.launch.audit --model=table_ar --table=customers.csv --dp.epsilon=1
+    python -m synthjax.launch.audit --model=table_vae --table=adult --data_dir=DIR --dp.epsilon=4 --runs=2000
+
+A canary is the record that is easiest to find (see `synthjax.privacy.canary`). Each training sees it in every step, or
+never, beside the same rows of the table, with as much noise as the claim needs; the attacker sees every gradient. How
+well the trainings with and without the canary can be told apart bounds epsilon from below. A bound above the claim
+shows that something is wrong, and the command ends with code 4. A bound below it proves nothing, but a sound gradient
+comes near the limit that is printed beside it.
+
+Nothing is charged to a ledger and nothing is written: what is printed depends on the noise and the canary, and hardly
+on the rows. It is for the owner of the data and not for publication.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from scipy import stats
+
+from synthjax.data.feed import Feed
+from synthjax.errors import GateError, InputError
+from synthjax.evals.privacy import audit
+from synthjax.launch import config, runs, train
+from synthjax.launch.config import Experiment
+from synthjax.model import Batch
+from synthjax.privacy import canary
+from synthjax.privacy.accounting import Release, calibrate
+from synthjax.privacy.gradients import dp_grad
+
+STEPS = 10
+"""Steps of a training, where --steps does not say others."""
+LEVEL = 0.95
+SURE = 0.999
+"""Level of a bound above the claim that ends the command with an error, so that a sound gradient hardly ever does."""
+
+
+def define_flags() -> None:
+    """Defines the flags of this launcher: those of `train`, and these."""
+    train.define_flags()
+    flags.DEFINE_alias("table", "dataset")
+    flags.DEFINE_integer("runs", 1000, "Trainings with the canary, and as many without it.", 20)
+    flags.DEFINE_integer("rows", 50, "Rows of the table that each training sees beside the canary.", 1)
+
+
+def scores(chosen: Experiment, noise: float, steps: int, pairs: int, rows: int) -> canary.Scores:
+    """Scores of trainings of an experiment with and without a canary.
+
+    Args:
+        chosen: the experiment, with a data set of at least `rows` training rows.
+        noise: standard deviation of the noise, divided by the clipping norm.
+        steps: training steps of a run.
+        pairs: number of runs of either kind.
+        rows: number of rows beside the canary.
+
+    Raises:
+        InputError: the model has not exactly one gradient a step, or there are fewer rows.
+    """
+    found = runs.data(dataclasses.replace(chosen, dp=config.Privacy()))
+    if len(found.train.y) < rows:
+        raise InputError(f"--rows={rows}: the training set has {len(found.train.y)} rows")
+    feed = Feed(found.train.x, found.train.y, rows, seed=chosen.seed)
+    stored = feed.batch(0)
+    batch = Batch(found.spec.encode(stored.x), *map(jnp.asarray, stored[1:]))
+    grad = dp_grad(clip=getattr(chosen.model, "clip", 1.0), noise=noise, expected=float(rows))
+    model = dataclasses.replace(chosen.model, steps=steps, batch_size=rows)
+    family = config.family(chosen.name)
+    return canary.run(
+        lambda hook: family.build(model, found.spec, hook),
+        grad,
+        batch,
+        jax.random.key(chosen.seed),
+        runs=pairs,
+        steps=steps,
+    )
+
+
+def report(found: canary.Scores, epsilon: float, delta: float, steps: int, noise: float) -> list[str]:
+    """Lines that say what the scores mean for the claim (epsilon, delta) of `steps` gradients with `noise`."""
+    mu, pairs = math.sqrt(steps) / noise, len(found.without)
+    threshold = audit.best_threshold(mu, pairs, delta)
+    bounds = {
+        "assuming normal scores": audit.gaussian(*found, delta, LEVEL),
+        "assuming nothing": audit.distribution_free(*found, delta, LEVEL, threshold),
+    }
+    middle = stats.norm.ppf((np.arange(pairs) + 0.5) / pairs)
+    limits = [
+        audit.gaussian(middle + mu, middle, delta, LEVEL),
+        audit.distribution_free(middle + mu, middle, delta, LEVEL, threshold),
+    ]
+    mean, spread = found.without.mean(), found.without.std(ddof=1)
+    fits = stats.kstest(found.without, "norm").pvalue
+    return [
+        f"claim: epsilon {epsilon:g} at delta {delta:g}, by noise of {noise:.3f} in each of {steps} gradients",
+        *(
+            f"epsilon is at least {bound:.2f} ({LEVEL:.0%}), {name}; so many trainings can show about {limit:.2f}"
+            for (name, bound), limit in zip(bounds.items(), limits, strict=True)
+        ),
+        f"scores without the canary: mean {mean:.3f}, deviation {spread:.3f}; due are 0 and 1 (p = {fits:.3f})",
+    ]
+
+
+def main(given: list[tuple[str, str]]) -> None:
+    """Runs the launcher; `given` are the overrides that were split off the command line."""
+    asked = flags.FLAGS
+    if asked.dataset is None and asked.config is None:
+        raise InputError("--table: name one, such as --table=customers.csv")
+    chosen = train.experiment(given)
+    epsilon, delta = chosen.dp.epsilon, chosen.dp.delta
+    if epsilon is None:
+        raise InputError("--dp.epsilon: the claim that is audited is missing, such as --dp.epsilon=1")
+    said = asked.steps is not None or "model.steps" in dict(given)
+    steps = chosen.model.steps if said else STEPS
+    (release,) = calibrate([Release("gradients", "gaussian", 1.0, count=steps)], epsilon, delta)
+    print(
+        f"{asked.runs:,} trainings of {chosen.name} with the canary and as many without, {steps} steps of {asked.rows} "
+        "rows each ...",
+        flush=True,
+    )
+    found = scores(chosen, release.noise, steps, asked.runs, asked.rows)
+    print(*report(found, epsilon, delta, steps, release.noise), sep="\n", flush=True)
+    sure = audit.gaussian(*found, delta, SURE)
+    if sure > epsilon or stats.kstest(found.without, "norm").pvalue < 1 - SURE:
+        raise GateError(
+            f"the claim of epsilon {epsilon:g} does not hold: the bound at {SURE:.1%} is {sure:.2f}, or the noise is "
+            "not what it should be"
+        )
+
+
+if __name__ == "__main__":
+    train.launch(main, define_flags, __doc__)
