@@ -10,9 +10,9 @@ Of the candidates that do not copy training rows, the one with the least AUC is 
 of it, the one whose pairs are nearest (`quick_scores.likeness`). Likelihoods are not compared: they are not of the same
 thing. Test rows are not looked at.
 
-Below `FEWEST` rows the holdout is too small to choose by, and `SMALL` is taken, or `SMALL_WIDE` of many columns. There
-is no cross-validation there: an AUC of so few rows has an error of some hundredths, and each fold would compile and
-train all candidates anew. A candidate that needs all rows at once is left out where they do not fit into memory.
+Below `FEWEST` rows the holdout is too small to choose by, and `SMALL` is taken. There is no cross-validation there: an
+AUC of so few rows has an error of some hundredths, and each fold would compile and train all candidates anew. One that
+needs all rows at once is left out where they do not fit into memory.
 
     WORKDIR/candidates/NAME/    a run of each candidate; that of the chosen one is copied to WORKDIR
     WORKDIR/auto.json           what was tried and why one was chosen; auto.md, the same as a table
@@ -44,10 +44,8 @@ MINUTES = 10.0
 """For all candidates together."""
 FEWEST = 1_000
 """Training and held-out rows from which candidates are compared."""
-SMALL = "table_ar"
-"""What is taken of fewer rows: on three small tables it is nearer to real rows than `mixture` and copies no more."""
-WIDE, SMALL_WIDE = 100, "mixture"
-"""Columns from which another one is taken of fewer rows: `table_ar` has a network for each, of all others."""
+SMALL = "mixture"
+"""What is taken of fewer rows: `table_ar` is more faithful to some small tables, and copies more of others."""
 BYTES_PER_VALUE = 16
 """Memory that a model which needs all rows at once takes for each value of the encoded table, about."""
 RECORD = "auto.json"
@@ -160,9 +158,9 @@ class Race:
         if winner:
             return self._trained(winner)
         if (rows := len(data.train.y) + len(data.holdout.y)) < FEWEST:
-            small = SMALL if len(data.spec.columns) < WIDE else SMALL_WIDE
-            self._keep(small, f"{small} is taken: {rows:,} rows are too few to compare models on (from {FEWEST:,})")
-            return self._trained(small)
+            why = f"{SMALL} is taken: {rows:,} rows are too few to compare models on (from {FEWEST:,})"
+            self._keep(SMALL, why)
+            return self._trained(SMALL)
         end = time.monotonic() + 60 * self._minutes
         for number, name in enumerate(CANDIDATES):
             if name not in [one.model for one in self._tried]:

@@ -113,7 +113,7 @@ def test_few_rows_get_one_model_and_a_model_too_large_is_left_out(folder, small,
     monkeypatch.setattr(auto.model_selection, "copying", lambda *_: None)
     monkeypatch.setattr(auto, "FEWEST", 1000)
     experiment, _ = auto.Race(chosen, tmp_path / "few", 1.0).run()
-    assert experiment.name == auto.SMALL == "table_ar"
+    assert experiment.name == auto.SMALL == "mixture"
     assert "560 rows are too few to compare models on (from 1,000)" in capsys.readouterr().out
     race = auto.Race(chosen, tmp_path / "large", 1.0)
     monkeypatch.setattr(train, "run", lambda *_: (_ for _ in ()).throw(InputError("too wide")))
