@@ -72,7 +72,7 @@ class Faulty(DpGrad):
 
     def __call__(self, loss):
         if self.fault == "half the noise":
-            return dataclasses.replace(self, fault="", noise=self.noise / 2)(loss)
+            return DpGrad(self.clip, self.noise / 2, self.expected)(loss)
         if self.fault == "no clipping":
             honest = DpGrad(1e6 * self.clip, self.noise / 1e6, self.expected)
             return honest(loss)
