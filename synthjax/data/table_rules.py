@@ -100,7 +100,7 @@ def of(
     if said.rules is not None:
         given = read(said.rules, where)
         constant = [rule for rule, exact in given if exact and _is_within(rule, schema)]
-        keys = [rule for rule, exact in given if exact and _is_key_within(rule, schema)]
+        keys = [rule for rule, exact in given if exact and isinstance(rule, Unique) and _is_key_within(rule, schema)]
         given = tuple(pair for pair in given if pair[0] not in (*constant, *keys))
         found, notes = measured(given, train, unseen, schema, where)
     else:
@@ -125,11 +125,11 @@ def of(
     return Between((*found, *constant, *keys), planned if needed else None, tuple(notes), schema)
 
 
-def _is_key_within(rule: Rule, schema: Schema) -> bool:
-    """Whether a rule says that a column differs in all rows of the identifier of several rows."""
+def _is_key_within(rule: Unique, schema: Schema) -> bool:
+    """Whether a key says that a column differs in all rows of the identifier of several rows."""
     field = within.key(schema)
-    named = isinstance(rule, Unique) and field is not None and len(rule.columns) == 2 and rule.columns[0] == field.name
-    return named and schema[rule.names[-1]].kind in (*NUMERIC, *DISCRETE)
+    named = field is not None and len(rule.columns) == 2 and rule.columns[0] == field.name
+    return named and schema[rule.columns[1]].kind in (*NUMERIC, *DISCRETE)
 
 
 def _learnable(schema: Schema) -> list[str]:
