@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from in_process import launch
+from in_process import launch, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
-from benchmarks import conv, leaks, likelihood, neighbours
+from benchmarks import conv, leaks, likelihood, neighbours, private_tables
 from synthjax.launch import runs
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
@@ -187,3 +187,39 @@ def test_leaks_of_a_copying_and_of_an_honest_generator(dataset, rows, monkeypatc
     assert copying["auc"] > honest["auc"]
     sizes = f"{rows} members, {rows * 3 // 4} others, {rows * 3 // 4} reference, {rows} synthetic"
     assert last == f"{dataset}: {sizes}; honest generators flagged: {int(bool(honest['flagged']))} of 1 seeds"
+
+
+# --- private tables ----------------------------------------------------------------------------------------------
+
+
+def test_distance_of_pairs_by_hand():
+    train = pd.DataFrame({"a": ["x", "x", "y", None], "n": [1.0, 1.0, 2.0, 2.0]})
+    made = pd.DataFrame({"a": ["x", "y", "y", "z"], "n": [1.0, 1.0, 2.0, None]})
+    states = [private_tables.codes(rows, train) for rows in (made, train)]
+    assert (states[0][:, 0] == [1, 2, 2, 0]).all() and states[0][3, 1] == 0  # what is not known counts as missing
+    # (x, 1) 1/4 for 1/2, (y, 1) 1/4 for 0, (y, 2) 1/4 for 1/4, (-, -) 1/4 for 0, (-, 2) 0 for 1/4.
+    assert private_tables.distance(*states) == 0.5
+    assert private_tables.distance(states[1], states[1]) == 0
+
+
+def test_private_tables(tmp_path, monkeypatch, capsys):
+    """Independent columns of a toy table teach nothing, and their pairs are further from it than test rows' are."""
+    rng = np.random.default_rng(0)
+    colour = rng.choice(["red", "blue"], 1500)
+    size = np.where(colour == "red", rng.integers(0, 5, 1500), rng.integers(3, 9, 1500))
+    sold = np.where(rng.uniform(size=1500) < 0.1 + 0.7 * (size > 3), "yes", "no")
+    pd.DataFrame({"colour": colour, "size": size, "sold": sold}).to_csv(tmp_path / "toy.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+
+    def call_here(command, **_):
+        end = run(command[2].removeprefix("synthjax.launch."), *command[3:])
+        return types.SimpleNamespace(returncode=end.code, stdout=end.out, stderr=end.err)
+
+    monkeypatch.setattr(private_tables.subprocess, "run", call_here)
+    words = ["--table=toy.csv", "--target=sold", "--models=independent", "--epsilon=20", "--seeds=1"]
+    private_tables.main([*words, "--flags=--config.model.bins=9"])
+    out = capsys.readouterr().out
+    found = {name: (float(auc), float(tvd)) for name, auc, tvd in re.findall(r"^(.+): auc (\S+), tvd (\S+)", out, re.M)}
+    assert found["real"][0] > 0.8 and found["real"][1] == 0
+    auc, tvd = found["independent, seed 0"]
+    assert 0.3 < auc < 0.7 and found["test"][1] < tvd < 0.5
