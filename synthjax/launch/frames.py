@@ -84,14 +84,7 @@ def synthesize(
       InputError: no such model or field, a frame that cannot be read, or a folder that holds another run.
     """
     real = _read(frame)
-    if level not in levels.LEVELS:
-        raise InputError(f"level={level}: unknown; there are {', '.join(levels.LEVELS)}")
-    if final not in ("train", "all"):
-        raise InputError(f"final={final}: unknown; there are train and all")
-    if rows is not None and rows < 1:
-        raise InputError(f"rows={rows}: at least 1 is needed")
-    if not 0 <= minutes < math.inf:
-        raise InputError(f"minutes={minutes}: a finite number is needed, 0 for no limit")
+    _check(level, final, rows, minutes)
     given = [(name, str(value), name) for name, value in {"rules": True, **fields}.items()]
     if target is not None:
         given.append(("target", target, "target"))
@@ -109,6 +102,18 @@ def synthesize(
         made, found = launcher.make(chosen, folder, minutes, said=said, rows=rows, level=level, final=final == "all")
         report = Report(found, (folder / "eval" / "report.html").read_text())
         return _like(real, pq.read_table(made)), report
+
+
+def _check(level: str, final: str, rows: int | None, minutes: float) -> None:
+    """Raises InputError if an argument of `synthesize` is none of its values."""
+    if level not in levels.LEVELS:
+        raise InputError(f"level={level}: unknown; there are {', '.join(levels.LEVELS)}")
+    if final not in ("train", "all"):
+        raise InputError(f"final={final}: unknown; there are train and all")
+    if rows is not None and rows < 1:
+        raise InputError(f"rows={rows}: at least 1 is needed")
+    if not 0 <= minutes < math.inf:
+        raise InputError(f"minutes={minutes}: a finite number is needed, 0 for no limit")
 
 
 def _read(frame: Any) -> nw.DataFrame[Any]:

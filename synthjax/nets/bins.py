@@ -18,10 +18,6 @@ tell them apart.
 The label is a state as well. It is column 0 if the data has classes, and replaces the target column if the vector has
 one.
 
-    layout = Layout(spec, 128)
-    states = layout.states(batch.x, batch.y)                # (B, C) i32
-    x = layout.decode(key, states)                          # (B, D)
-
 A table with one numeric column of three values and two classes:
 
     >>> import jax, numpy as np
