@@ -267,7 +267,14 @@ def _values(
     absent = column.missing + int(column.cells.counts.sum() - counts.sum())
     noisy = spend.noise(f"{column.name}: values", np.append(exact, absent), share)
     missing = int(noisy[-1]) if noisy[-1] >= SURE * sigma else 0
-    return replace(found, edges=tuple(edges.tolist()), counts=tuple(noisy[:-1].tolist()), missing=missing, sigma=sigma)
+    return replace(
+        found,
+        edges=tuple(edges.tolist()),
+        counts=tuple(noisy[:-1].tolist()),
+        missing=missing,
+        sigma=sigma,
+        public="min" in column.public and "max" in column.public,
+    )
 
 
 # --- categories --------------------------------------------------------------------------------------------------

@@ -40,11 +40,11 @@ class Histogram:
 
     name: str
     kind: str = "text"
-    """One of "number", "date", "category", "id" and "text"; nothing is released of the last two."""
+    """One of "number", "date", "category", "id" and "text"; of the last two nothing is learnt."""
     labels: tuple[str, ...] = ()
     """Of categories."""
     public: bool = False
-    """Whether the categories are public."""
+    """Whether the categories, or both bounds, are public."""
     edges: tuple[float, ...] = ()
     """Of numbers and dates (seconds since 1970-01-01): m + 1 boundaries of the cells, which include their left one. A
     cell that ends within its `step` holds one number."""

@@ -129,13 +129,16 @@ def smoothed(counts: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def without_noise(one: Histogram) -> Histogram:
-    """A histogram of numbers, smoothed, without empty cells at its ends; others unchanged."""
+    """A histogram of numbers, smoothed, without empty cells at its ends; others unchanged.
+
+    Where no cell may be told from an empty one, the numbers are spread evenly over public bounds, or else left out.
+    """
     if one.kind not in ("number", "date"):
         return one
     counts = smoothed(np.array(one.counts, float), one.sigma)
     held = np.flatnonzero(counts)
     if not len(held):
-        return replace(one, edges=one.edges[:2], counts=(0,))
+        return replace(one, edges=(one.edges[0], one.edges[-1]), counts=(1,)) if one.public else Histogram(one.name)
     first, last = int(held[0]), int(held[-1])
     return replace(
         one, edges=one.edges[first : last + 2], counts=tuple(np.rint(counts[first : last + 1]).astype(int).tolist())

@@ -107,13 +107,20 @@ def digest(reader: Reader) -> bytes:
     return found.digest()
 
 
-def unit_note(private: Private) -> str:
-    """A line on columns that, by their names, may be shared by rows of one person; "" if there are none."""
+def notes(private: Private, schema: Schema) -> list[str]:
+    """Lines on columns that are left out, and on those that, by their names, may be shared by rows of one person."""
+    lines = []
+    said = [name for name, column in private.public.items() if column.get("kind") == "text"]
+    if gone := [shown(field.name) for field in schema.fields if field.kind == "text" and field.name not in said]:
+        lines.append(
+            f"{', '.join(gone)}: left out, as free text, or since too few rows share values under this epsilon; public "
+            "bounds, categories or formats in a schema file keep a column"
+        )
     names = [name for name in by_name(private.found.train.names) if name != private.found.target]
-    if private.unit is not None or not names:
-        return ""
-    name = shown(names[0])
-    return f"each row is protected by itself; if rows of one person share {name}, --dp.unit={name} protects the person"
+    if private.unit is None and names:
+        name = shown(names[0])
+        lines.append(f"each row is a unit; if rows of one person share {name}, --dp.unit={name} protects the person")
+    return lines
 
 
 # --- splits ------------------------------------------------------------------------------------------------------
@@ -148,7 +155,7 @@ def cut(private: Private, coins: Callable[[str, int], np.ndarray], holdout: floa
 
 
 def kept_histograms(histograms: Sequence[Histogram], rows: int) -> list[Histogram]:
-    """The histograms without noise; a column of categories of which hardly any row is left is free text."""
+    """The histograms without noise; a column of which hardly any row is left is treated as free text."""
 
     def rare(one: Histogram) -> bool:
         return (

@@ -34,7 +34,7 @@ def report(ledger: Ledger) -> str:
     done = {line["fit"] for line in lines if line["event"] == "done"}
     rows = [
         f"{line['time']}  epsilon {line['epsilon']:g}, delta {line['delta']:g}, unit {line['notes'].get('unit', '?')}, "
-        f"{line['notes'].get('model', '?')}" + ("" if line["fit"] in done else "; not finished: counts in full")
+        f"{line['notes'].get('model', '?')}" + ("" if line["fit"] in done else "; not finished, but counts in full")
         for line in fits
     ]
     spent, total = ledger.spent(), ledger.total()

@@ -7,6 +7,8 @@ import numpy as np
 
 from synthjax import data
 from synthjax.evals.domains import Rows
+from synthjax.launch.config import Privacy
+from synthjax.privacy import accounting
 
 NAMED = 5
 """Classes that a note names at most."""
@@ -36,6 +38,21 @@ def about(real: data.Dataset, rows: dict[str, Rows], *, foreign: bool) -> tuple[
             "the generator was not trained on them; --holdout=FILE beside --real=FILE names others"
         )
     return tuple(notes)
+
+
+def of_privacy(dp: Privacy) -> str:
+    """What a run's differential privacy means beside attacks, or "" without."""
+    if dp.epsilon is None:
+        return ""
+    if dp.test_seed is not None:
+        return "the run is a test of differential privacy: its noise follows from a seed and protects nothing"
+    most = 100 * accounting.attack(dp.epsilon, dp.delta, 0.01)
+    unit = f"all rows with one value of {dp.unit}" if dp.unit else "one row"
+    return (
+        f"training was differentially private, with epsilon {dp.epsilon:g} and delta {dp.delta:g} for {unit}: with 1 % "
+        f"false alarms no attack on what is in publish/, known or not, finds more than {most:.2g} % of the training "
+        "rows. This report is made of real rows; it is not covered, and not to be published"
+    )
 
 
 def _left_out(real: data.Dataset, rows: dict[str, Rows]) -> str | None:

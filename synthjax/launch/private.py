@@ -161,8 +161,8 @@ class Session:
     releases: list[Release] = field(default_factory=list)
     public: list[str] = field(default_factory=list)
     """Columns with entries that are taken as public."""
-    note: str = ""
-    """A line for the user."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for the user."""
 
     @classmethod
     def open(cls, chosen: Experiment, out: Path) -> "Session":
@@ -248,7 +248,6 @@ class Session:
         found = sources.find_table(chosen.dataset, chosen.data_dir, chosen.test, chosen.target)
         private = private_table.public_entries(found, Options(schema=chosen.schema), chosen.dp.unit)
         self.public = sorted(private.public)
-        self.note = private_table.unit_note(private)
         self._check_same(private_table.digest(found.train))
         splits = private_table.cut(private, self.coins, chosen.holdout)
         encoding = chosen.encoding or getattr(chosen.model, "encoding", "quantile")
@@ -259,6 +258,7 @@ class Session:
                 "more, to publish a whole row would count as private"
             )
         encoded, table = private_table.encode(private, splits, encoder)
+        self.notes = private_table.notes(private, encoder.schema)
         misfits = private_table.misfits(private, splits["train"], encoder.schema)
         files.write(self.folder / MISFITS, json.dumps(misfits, indent=1, ensure_ascii=False))
         spec = dataclasses.replace(encoder.spec().measured(made), rows=rows)

@@ -57,7 +57,7 @@ def fit(chosen: Experiment, said: Collection[str], out: Path, minutes: float = 0
     files.remove(out / PUBLISH)  # of an interrupted run
     data = session.data()
     assert data.table is not None
-    print(data.table.description.report() + session.note + "\n" * bool(session.note), flush=True)
+    print(data.table.description.report(), *session.notes, sep="\n", flush=True)
     session.chosen = chosen = private.fitted(chosen, said, data.spec)
     done = train.run(chosen, data, session.folder, minutes, session)
     if done < chosen.last_step:

@@ -308,6 +308,8 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
     rows = from_frames(frames, kinds, schema.target)
     if run is not None and (copying := files.read_json(run.workdir / runs.COPYING)) and copying["warning"]:
         told = [*told, copying["said"]]
+    if run is not None and (promise := notes.of_privacy(runs.read(run.workdir)[0].dp)):
+        told = [promise, *told]
     return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
 
 

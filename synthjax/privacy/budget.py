@@ -28,6 +28,8 @@ TRUNCATION = 0.05
 """Share of delta for batches that are too small for a Poisson sample."""
 SLACK = 0.05
 """Share of delta by which training may exceed the Gaussian mechanism of its share."""
+FAILURE = THRESHOLDS + TRUNCATION + SLACK
+"""Share of delta for all events that noise does not account for."""
 _MARGIN = 0.998  # of epsilon: rounding of the accountant, and discrete noise
 _GRID = 1500
 
@@ -47,7 +49,7 @@ class Budget:
 
     def __post_init__(self):
         accounting.check_budget(self.epsilon, self.delta)
-        left = self.delta * (1 - THRESHOLDS - TRUNCATION - SLACK)
+        left = self.delta * (1 - FAILURE)
         (whole,) = accounting.calibrate([Release("all", "gaussian", 1.0)], self.epsilon * _MARGIN, left)
         object.__setattr__(self, "noise", whole.noise)
 

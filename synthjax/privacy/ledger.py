@@ -6,8 +6,8 @@ changed, removed or inserted unnoticed, but for lines at the end: certificates n
 (`Ledger.entry`).
 
     {"event": "total", "epsilon": 3.0}                             the owner's limit, of the first fit that gives one
-    {"event": "fit", "fit": "5f...", "epsilon": 1.0, "delta": 1e-06, "notes": {...}}    reserved, before noise is drawn
-    {"event": "done", "fit": "5f...", "releases": [...]}           what it has released
+    {"event": "fit", "fit": "5f...", "epsilon": 1.0, "delta": 1e-06, ...}     before noise is drawn
+    {"event": "done", "fit": "5f...", "releases": [...]}           what it has released, for the record
 
     >>> import tempfile
     >>> ledger = Ledger(tempfile.mkdtemp(), "customers")
@@ -15,9 +15,10 @@ changed, removed or inserted unnoticed, but for lines at the end: certificates n
     >>> ledger.spent(), ledger.total()
     (Spent(epsilon=1.0, delta=1e-06, fits=1), 1.5)
 
-Formal guarantees. Fits compose: whatever several of them release of one data set is (epsilon, delta)-differentially
-private with the sums of `spent`, or better where the accountant composes the releases of finished fits, for the
-coarsest unit that all of them have. A fit that was interrupted counts as if it had released everything.
+Formal guarantees. Whatever several fits release of one data set is (epsilon, delta)-differentially private, with the
+figures of `spent`, for the finest unit that one of them has. Each fit is within a Gaussian mechanism and an event of
+small probability (`synthjax.privacy.budget`); the composition of Gaussian mechanisms is one again, whichever results
+later fits depended on. A fit that was interrupted counts as if it had released everything.
 """
 
 import contextlib
@@ -37,6 +38,7 @@ from synthjax import files
 from synthjax.errors import InputError
 from synthjax.privacy import accounting
 from synthjax.privacy.accounting import Release
+from synthjax.privacy.budget import FAILURE, Budget
 
 VARIABLE = "SYNTHJAX_LEDGER_DIR"
 """The environment variable with the folder of ledgers."""
@@ -107,7 +109,7 @@ class Ledger:
         return next((line["epsilon"] for line in self.lines() if line["event"] == "total"), None)
 
     def spent(self) -> Spent:
-        """What all fits so far have paid together, those that are not finished in full."""
+        """What all fits so far have paid together, finished or not."""
         return _spent(self.lines())
 
     def reserve(
@@ -133,18 +135,18 @@ class Ledger:
             if known is not None and total is not None and total != known:
                 raise InputError(f"--dp.total={total:g}: the owner's total of {self.name} is {known:g} ({self.path})")
             limit = total if known is None else known
-            already = _spent(lines)
-            if limit is not None and already.epsilon + epsilon > limit * (1 + 1e-9):
+            whole = Budget(epsilon, delta)
+            entry = {"epsilon": epsilon, "delta": delta, "noise": whole.noise, "failure": delta * FAILURE}
+            fit = secrets.token_hex(8)
+            after = _spent([*lines, {"event": "fit", "fit": fit, **entry}]).epsilon
+            if limit is not None and after > limit * (1 + 1e-9):
                 raise InputError(
-                    f"{self.name}: epsilon {already.epsilon:.4g} is spent of the owner's total of {limit:g}; another "
-                    f"{epsilon:g} would exceed it ({self.path})"
+                    f"{self.name}: epsilon {_spent(lines).epsilon:.4g} is spent of the owner's total of {limit:g}; "
+                    f"another {epsilon:g} would make it {after:.4g} ({self.path})"
                 )
             if known is None and total is not None:
                 self._append(lines, {"event": "total", "epsilon": total})
-            fit = secrets.token_hex(8)
-            self._append(
-                lines, {"event": "fit", "fit": fit, "epsilon": epsilon, "delta": delta, "notes": dict(notes or {})}
-            )
+            self._append(lines, {"event": "fit", "fit": fit, **entry, "notes": dict(notes or {})})
         return fit
 
     def finish(self, fit: str, releases: Sequence[Release]) -> None:
@@ -207,14 +209,12 @@ def _hash(values: Mapping[str, Any]) -> str:
 
 
 def _spent(lines: Sequence[Mapping[str, Any]]) -> Spent:
-    """What the fits in these lines have paid: their sum, or less if the accountant says so of the finished ones."""
-    fits = {line["fit"]: line for line in lines if line["event"] == "fit"}
-    done = {line["fit"]: [Release(**one) for one in line["releases"]] for line in lines if line["event"] == "done"}
-    delta = sum(line["delta"] for line in fits.values())
-    simple = sum(line["epsilon"] for line in fits.values())
-    if len(done) < 2:
+    """What the fits in these lines have paid: their Gaussian mechanisms composed, or their sum if it is less."""
+    fits = [line for line in lines if line["event"] == "fit"]
+    delta = sum(line["delta"] for line in fits)
+    simple = sum(line["epsilon"] for line in fits)
+    if len(fits) < 2:
         return Spent(simple, delta, len(fits))
-    releases = [one for several in done.values() for one in several]
-    together = accounting.epsilon(releases, sum(fits[name]["delta"] for name in done))
-    waiting = sum(line["epsilon"] for name, line in fits.items() if name not in done)
-    return Spent(min(simple, together + waiting), delta, len(fits))
+    releases = [Release(line["fit"], "gaussian", line["noise"]) for line in fits]
+    releases += [Release(line["fit"], "threshold", 0.0, delta=line["failure"]) for line in fits]
+    return Spent(min(simple, accounting.epsilon(releases, delta)), delta, len(fits))

@@ -135,10 +135,38 @@ def test_units_and_targets_that_are_no_columns_are_named():
         private_table.learn(private, private_table.cut(private, coins(), 0.1), few, "quantile")
 
 
+def notes_of(private):
+    splits = private_table.cut(private, coins(), 0.1)
+    return private_table.notes(private, private_table.learn(private, splits, EXACT, "quantile")[1].schema)
+
+
 def test_names_of_persons_are_pointed_out():
-    assert "--dp.unit=id protects the person" in private_table.unit_note(private_of(customers(0)))
-    assert private_table.unit_note(private_of(customers(0), unit="id")) == ""
-    assert private_table.unit_note(private_of(customers(0).drop(columns=["id", "member"]))) == ""
+    frame = customers(0)
+    assert notes_of(private_of(frame)) == [
+        "each row is a unit; if rows of one person share id, --dp.unit=id protects the person"
+    ]
+    assert notes_of(private_of(frame, unit="id")) == notes_of(private_of(frame.drop(columns=["id", "member"]))) == []
+
+
+def test_columns_that_drown_in_noise_are_left_out_and_named(tmp_path):
+    """Of numbers with public bounds these remain."""
+    (tmp_path / "s.yaml").write_text("public: true\ncolumns:\n  age: {kind: integer, min: 0, max: 120}\n")
+    frame = customers(0)[["age", "income", "joined", "city"]]
+
+    def noisy(name, counts, share):
+        sure = name in ("rows",) or name.startswith("city") or name.endswith("look")
+        return np.array(counts) if sure else np.zeros_like(counts)
+
+    private = private_of(frame, tmp_path / "s.yaml", target=None)
+    splits = private_table.cut(private, coins(), 0.1)
+    spend = Spend(noisy, lambda share: 5.0, lambda name, sigma, n: 2)
+    _, encoder, _ = private_table.learn(private, splits, spend, "quantile")
+    kinds = {field.name: field.kind for field in encoder.schema.fields}
+    assert kinds == {"age": "integer", "income": "text", "joined": "text", "city": "categorical"}
+    assert (encoder.schema["age"].low, encoder.schema["age"].high) == (0, 120)
+    assert private_table.notes(private, encoder.schema)[0].startswith(
+        "income, joined: left out, as free text, or since"
+    )
 
 
 def test_public_entries_that_the_data_contradicts_are_kept(tmp_path):

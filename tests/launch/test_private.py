@@ -15,7 +15,7 @@ from shop import shop
 import synthjax
 from synthjax.data.private_histograms import Spend
 from synthjax.errors import InputError
-from synthjax.launch import private, publish, runs
+from synthjax.launch import notes, private, publish, runs
 from synthjax.launch.config import Experiment, Privacy
 from synthjax.models import independent
 from synthjax.privacy import certificate, noise
@@ -209,7 +209,7 @@ def test_the_ledger_command_says_what_was_paid(ledgers):
     Ledger(ledgers, "shop").reserve(epsilon=1.0, delta=1e-6, total=3.0, notes={"model": "table_ar", "unit": "row"})
     end = run("ledger", "--table=data/shop.csv")
     assert "1 fits spend epsilon 1 at delta 1e-06 together, of the owner's total of 3" in end.out
-    assert "not finished: counts in full" in end.out and run("ledger").out == end.out
+    assert "not finished, but counts in full" in end.out and run("ledger").out == end.out
     path = ledgers / "shop.jsonl"
     path.write_text(path.read_text().replace('"epsilon": 1.0', '"epsilon": 0.1'))
     assert run("ledger", "--table=shop.csv").line.endswith("nobody knows what the data set has paid")
@@ -246,11 +246,11 @@ def test_what_cannot_be_private_is_refused_in_one_line(kind):
 
 
 def test_a_used_up_budget_is_refused_in_one_line(ledgers):
-    Ledger(ledgers, "mine").reserve(epsilon=1.0, delta=1e-6, total=1.5)
+    Ledger(ledgers, "mine").reserve(epsilon=1.0, delta=1e-6, total=1.3)
     end = run("train", *FIT, EPSILON, "--dp.dataset=mine", "--workdir=out")
-    assert end.code == 3 and "epsilon 1 is spent of the owner's total of 1.5" in end.line
+    assert end.code == 3 and "epsilon 1 is spent of the owner's total of 1.3" in end.line
     end = run("synthesize", "--table=shop.csv", "--epsilon=0.4", "--dp.total=9", "--dp.dataset=mine", "--out=out")
-    assert end.code == 3 and "--dp.total=9: the owner's total of mine is 1.5" in end.line
+    assert end.code == 3 and "--dp.total=9: the owner's total of mine is 1.3" in end.line
 
 
 def test_images_and_a_second_training_are_refused():
@@ -258,3 +258,11 @@ def test_images_and_a_second_training_are_refused():
     assert end.code == 3 and "digits: not a table" in end.line
     end = run("synthesize", "--table=shop.csv", "--epsilon=1", "--final=all", "--out=out")
     assert end.code == 3 and "--final=all: is a second fit" in end.line
+
+
+def test_the_report_says_what_epsilon_means():
+    assert notes.of_privacy(Privacy()) == ""
+    said = notes.of_privacy(Privacy(1.0, unit="person"))
+    assert "epsilon 1 and delta 1e-06 for all rows with one value of person" in said
+    assert f"finds more than {100 * (0.01 * np.e + 1e-6):.2g} %" in said  # the definition
+    assert "protects nothing" in notes.of_privacy(Privacy(1.0, test_seed=3))

@@ -14,20 +14,21 @@ from synthjax.privacy.ledger import Ledger, Spent
 GAUSS = [Release("all", "gaussian", 20.0)]
 
 
-def test_fits_add_up_and_finished_ones_compose(tmp_path):
+def test_fits_compose_as_gaussian_mechanisms(tmp_path):
+    """Squared signal-to-noise ratios add up, and delta as a function of epsilon is known in closed form."""
     ledger = Ledger(tmp_path, "shop")
     assert ledger.spent() == Spent(0, 0, 0) and ledger.total() is None
-    first, second = (ledger.reserve(epsilon=0.5, delta=1e-6) for _ in range(2))
-    assert ledger.spent() == Spent(1.0, 2e-6, 2)
-    ledger.finish(first, GAUSS)
-    ledger.finish(second, GAUSS)
+    first = ledger.reserve(epsilon=0.5, delta=1e-6)
+    assert ledger.spent() == Spent(0.5, 1e-6, 1)
+    ledger.reserve(epsilon=0.3, delta=1e-6)
     spent = ledger.spent()
-    two = accounting.epsilon([Release("both", "gaussian", 20.0 / 2**0.5)], 2e-6)  # closed form
-    assert spent.epsilon == pytest.approx(two, rel=1e-3) and spent.epsilon < 1.0
-    ledger.reserve(epsilon=0.25, delta=1e-6)
-    assert ledger.spent().epsilon == pytest.approx(two + 0.25, rel=1e-3)
+    ratios = sum(line["noise"] ** -2 for line in ledger.lines())
+    assert spent.delta == 2e-6 and spent.epsilon < 0.8
+    assert accounting.gaussian_delta(ratios**-0.5, spent.epsilon) == pytest.approx(0.8 * 2e-6, rel=1e-3)
+    ledger.finish(first, GAUSS)
     ledger.finish(first, GAUSS)  # again: nothing
-    assert [line["event"] for line in ledger.lines()] == ["fit", "fit", "done", "done", "fit"]
+    assert ledger.spent() == spent
+    assert [line["event"] for line in ledger.lines()] == ["fit", "fit", "done"]
 
 
 def test_accounts_are_separate_and_named_by_their_owner(tmp_path):
@@ -40,15 +41,15 @@ def test_accounts_are_separate_and_named_by_their_owner(tmp_path):
 
 def test_what_would_exceed_the_total_is_refused(tmp_path):
     ledger = Ledger(tmp_path, "shop")
-    ledger.reserve(epsilon=1.0, delta=1e-6, total=1.5)
+    ledger.reserve(epsilon=1.0, delta=1e-6, total=1.3)
     before = ledger.path.read_bytes()
-    for asked in ({"epsilon": 0.6}, {"epsilon": 0.1, "total": 9.0}):
-        with pytest.raises(InputError, match=r"owner's total of (1.5|shop is 1.5)"):
+    for asked in ({"epsilon": 1.0}, {"epsilon": 0.1, "total": 9.0}):
+        with pytest.raises(InputError, match=r"owner's total of (1.3|shop is 1.3)"):
             ledger.reserve(delta=1e-6, **asked)
     assert ledger.path.read_bytes() == before
-    ledger.reserve(epsilon=0.5, delta=1e-6, total=1.5)
-    with pytest.raises(InputError, match="another 1e-05 would exceed it"):
-        ledger.reserve(epsilon=1e-5, delta=1e-6)
+    ledger.reserve(epsilon=0.5, delta=1e-6, total=1.3)
+    with pytest.raises(InputError, match="another 0.8 would make it 1."):
+        ledger.reserve(epsilon=0.8, delta=1e-6)
 
 
 def change(lines):
@@ -96,7 +97,7 @@ ledger = Ledger(sys.argv[1], "shop")
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    ledger.reserve(epsilon=1.0, delta=1e-6, total=1.5)
+    ledger.reserve(epsilon=1.0, delta=1e-6, total=1.3)
     print("spent")
 except InputError as error:
     print(f"refused: {error}")
