@@ -83,7 +83,7 @@ def close(fitted: Fitted, names: Sequence[str]) -> Path | None:
         return None
     if not (folder / MODEL).exists():
         export(fitted)
-    values = certified(fitted, [f"{MODEL}/", *names])
+    values = certified(fitted, [f"{MODEL}/", *names, CERTIFICATE, PAGE])
     files.write(folder / CERTIFICATE, json.dumps(values, indent=1, ensure_ascii=False))
     files.write(folder / PAGE, certificate.page(values))
     session.finish()
