@@ -16,6 +16,7 @@ Gaussian mechanism: its noise is such that it tells an attacker less than that o
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
 from scipy import special
 
 from synthjax.errors import InputError
@@ -31,7 +32,8 @@ SLACK = 0.05
 FAILURE = THRESHOLDS + TRUNCATION + SLACK
 """Share of delta for all events that noise does not account for."""
 _MARGIN = 0.998  # of epsilon: rounding of the accountant, and discrete noise
-_GRID = 1500
+_GRID = 100
+_TOLERANCE = 1.002
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def threshold(sigma: float, delta: float) -> int:
 
 
 def within(release: Release, target: float, slack: float) -> float:
-    """The least noise multiplier, to 0.1 %, by which a release tells less than a Gaussian mechanism.
+    """The least noise multiplier, to 0.2 %, by which a release tells less than a Gaussian mechanism.
 
     Formal guarantees. Let d(e) be the hockey-stick divergence of the release at e >= 0, of both orders of neighbours,
     and g(e) that of the Gaussian mechanism with noise multiplier `target`. The result has d(e) <= s + (1 - s) g(e) for
@@ -88,24 +90,45 @@ def within(release: Release, target: float, slack: float) -> float:
     """
     top = 1.0
     while accounting.gaussian_delta(target, top) > slack:
-        top *= 1.5
-    grid = [top * i / _GRID for i in range(_GRID + 1)]
-    allowed = [slack + (1 - slack) * accounting.gaussian_delta(target, e) for e in grid]
+        top *= 1.2
+    grid = np.linspace(0, top, _GRID)
+    meets, least = _lower_bound(target, np.exp(grid), np.array([accounting.gaussian_delta(target, e) for e in grid]))
+    allowed = slack + (1 - slack) * least
 
     def fits(multiplier: float) -> bool:
         one = Release(release.name, release.mechanism, multiplier, release.rate, release.count)
-        delta = accounting.delta_of([one])
-        # d and g fall with e: between two points of the grid d is at most its left value, and g at least its right one.
-        inner = all(delta(e) <= most for e, most in zip(grid[:-1], allowed[1:], strict=True))
-        return inner and delta(grid[-1]) <= slack
+        of = accounting.delta_of([one])
+        if of(float(grid[-1])) > slack:
+            return False
+        # d is convex in exp(e): between two points of the grid it is at most what lies on the line between them.
+        return bool((np.interp(meets, np.exp(grid), [of(float(e)) for e in grid]) <= allowed).all())
 
-    enough = max(target * release.rate * math.sqrt(release.count), 0.3)
+    # By the central limit theorem, see `certificate.shares`.
+    enough = math.log1p(target**-2 / (release.count * release.rate**2)) ** -0.5
+    step = 1.02
     while not fits(enough):
-        enough *= 1.1
-    lacking = enough / 1.1
+        enough, step = enough * step, step**1.5
+    lacking, step = enough / 1.02, 1.02
     while fits(lacking):
-        enough, lacking = lacking, lacking / 1.1
-    while enough / lacking > 1.001:
+        enough, lacking, step = lacking, lacking / step, step**1.5
+    while enough / lacking > _TOLERANCE:
         middle = math.sqrt(enough * lacking)
         enough, lacking = (middle, lacking) if fits(middle) else (enough, middle)
     return enough
+
+
+def _lower_bound(target: float, x: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points below the hockey-stick divergence of a Gaussian mechanism, as a function of x = exp(epsilon).
+
+    The divergence is convex in x, with slope -P(loss of the other data set > epsilon), so that its tangents lie below.
+
+    Returns:
+      The points of the grid and those where neighbouring tangents meet, increasing; and the tangents there.
+    """
+    slope = -special.ndtr(-np.log(x) * target - 1 / (2 * target))
+    start = delta - slope * x
+    meet = np.clip((start[1:] - start[:-1]) / np.minimum(slope[:-1] - slope[1:], -1e-300), x[:-1], x[1:])
+    points = np.concatenate([x, meet])
+    values = np.concatenate([delta, np.maximum(start[:-1] + slope[:-1] * meet, start[1:] + slope[1:] * meet)])
+    order = np.argsort(points, kind="stable")
+    return points[order], values[order]

@@ -4,6 +4,7 @@ import json
 import shutil
 import stat
 
+import jax
 import jax.numpy as jnp
 import jsonschema
 import numpy as np
@@ -266,3 +267,22 @@ def test_the_report_says_what_epsilon_means():
     assert "epsilon 1 and delta 1e-06 for all rows with one value of person" in said
     assert f"finds more than {100 * (0.01 * np.e + 1e-6):.2g} %" in said  # the definition
     assert "protects nothing" in notes.of_privacy(Privacy(1.0, test_seed=3))
+
+
+def test_training_by_gradients_reports_nothing_of_the_rows(tmp_path):
+    tiny = ["--config.model.hidden=4", "--config.model.embedding=2", "--config.model.bins=8", "--config.model.fine=1"]
+    words = ["--model=table_ar", "--dataset=shop.csv", "--target=churned", "--steps=6", "--batch_size=100", *tiny]
+    end = run("train", *words, "--dp.epsilon=2", "--workdir=out")
+    assert end.code == 0, end.err
+    values = json.loads((tmp_path / "out/publish/certificate.json").read_text())
+    rows = json.loads((tmp_path / "out/publish/model/data.json").read_text())["spec"]["rows"]
+    last = values["releases"][-1]
+    assert (last["name"], last["count"], last["rate"]) == ("gradients", 6, pytest.approx(100 / rows))
+    assert certificate.verify(values) <= 2 and last["noise"] > 0.3 and 0 < last["delta"] < 1e-7
+    lines = [json.loads(line) for line in (tmp_path / "out/internal/metrics.jsonl").read_text().splitlines()]
+    assert lines and all(line["loss"] == 0 for line in lines)
+    run_of, published = (synthjax.load(f"out/{name}") for name in ("internal", "publish/model"))
+    same = [np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (run_of.state, published.state)), strict=True)]
+    assert not all(same)  # moments of the optimiser are left out
+    frames = [one.sample(30, seed=1) for one in (run_of, published)]
+    pd.testing.assert_frame_equal(*frames)

@@ -42,10 +42,10 @@ def test_samples_tell_less_than_the_gaussian_mechanism_at_every_epsilon():
     assert noise < 0.2 * math.sqrt(10) * target * 1.6
     rng = np.random.default_rng(0)
     delta = accounting.delta_of([Release("g", "gaussian", noise, 0.2, 10)])
-    for e in rng.uniform(0, 6, 50).tolist():
+    for e in rng.uniform(0, 6, 20).tolist():
         assert delta(e) <= slack + accounting.gaussian_delta(target, e)
     less = accounting.delta_of([Release("g", "gaussian", noise * 0.98, 0.2, 10)])
-    assert any(less(e) > slack + accounting.gaussian_delta(target, e) for e in np.linspace(0, 6, 400).tolist())
+    assert any(less(e) > slack + accounting.gaussian_delta(target, e) for e in np.linspace(0, 6, 120).tolist())
 
 
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.0, 1e-6), (-1.0, 1e-6), (math.inf, 1e-6), (1.0, 0.0), (1.0, 1.0)])
