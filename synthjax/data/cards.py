@@ -170,7 +170,7 @@ def _column_lines(request: dict[str, Any]) -> list[str]:
 
 def _privacy(request: dict[str, Any]) -> str:
     """What is promised of the training data's privacy."""
-    promised = request["model"].get("privacy")
+    promised = request["model"].get("guarantee")
     if not promised:
         return PRIVACY
     unit = f"all rows with one value of {promised['unit']}" if promised["unit"] else "one row"

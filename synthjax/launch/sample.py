@@ -74,7 +74,7 @@ def describe_run(
     config = dataclasses.asdict(experiment.model)
     model = {"name": experiment.name, "config": config, "member": member, "step": step, "sha256": state_sha256(state)}
     if experiment.private and experiment.dp.test_seed is None:
-        model["privacy"] = {name: getattr(experiment.dp, name) for name in ("epsilon", "delta", "unit")}
+        model["guarantee"] = {name: getattr(experiment.dp, name) for name in ("epsilon", "delta", "unit")}
     return model, {"name": data["dataset"], "fingerprint": data["fingerprint"]}
 
 

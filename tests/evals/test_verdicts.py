@@ -356,6 +356,8 @@ def test_the_checkpoint_may_be_shared_only_if_it_was_trained_privately():
         private = {**MODEL, "guarantee": {"epsilon": epsilon, "delta": 1e-5}}
         verdict = judged("checkpoint", "image", {"manifest.model": private})
         assert verdict.level == level and f"ε = {epsilon:.3g}, δ = 1e-05" in texts(verdict)["guarantee"]
+    said = texts(verdicts.publish(reports.make("image", {"manifest.model": private})))["guarantee"]
+    assert f"ε = {epsilon:.3g}" in said and "bounds what any attack can find" in said
     assert reports.make("image", {"manifest.model": private}).manifest.model.guarantee == Guarantee(
         epsilon=20, delta=1e-5
     )

@@ -70,6 +70,8 @@ class Guarantee:
 
     epsilon: float
     delta: float
+    unit: str | None = None
+    """Column that names the unit; None: each example is one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from synthjax.evals.privacy import overlap
 from synthjax.evals.privacy.overlap import Overlap
 from synthjax.evals.report.alike import alike, trend
 from synthjax.evals.report.consistent import consistent, of_columns
-from synthjax.evals.report.model import Evidence, ImageReport, Report, TableReport, Verdict
+from synthjax.evals.report.model import Evidence, Guarantee, ImageReport, Report, TableReport, Verdict
 from synthjax.evals.report.private import of_model, private
 from synthjax.evals.report.shared import Level
 from synthjax.evals.report.tables import TableFidelity
@@ -96,7 +96,16 @@ def publish(report: Report) -> Verdict:
         level, answer = "fair", f"This cannot be told: too few {unit}s were attacked. Nothing was found among them."
     # What the model itself gives away belongs to the question about the checkpoint.
     evidence = [one for one in found.evidence if one.topic != "model"]
+    if report.manifest.model and (guarantee := report.manifest.model.guarantee):
+        text = f"{_guaranteed(guarantee)} That bounds what any attack can find in it, those of this report and others."
+        evidence.insert(0, Evidence("guarantee", text))
     return Verdict("publish", "May I publish it?", level, answer, evidence, _sure_of_privacy(report, found.level))
+
+
+def _guaranteed(guarantee: Guarantee) -> str:
+    """What training promises."""
+    unit = f", for all examples of one {guarantee.unit}" if guarantee.unit else ""
+    return f"It was trained with differential privacy: ε = {guarantee.epsilon:.3g}, δ = {guarantee.delta:.1g}{unit}."
 
 
 def _seen(report: Report) -> Overlap | None:
@@ -303,8 +312,7 @@ def checkpoint(report: Report) -> Verdict:
     evidence = _of_checkpoint(report)
     level: Level = "poor"
     if model and (guarantee := model.guarantee):
-        text = f"It was trained with differential privacy: ε = {guarantee.epsilon:.3g}, δ = {guarantee.delta:.1g}."
-        evidence.append(Evidence("guarantee", text))
+        evidence.append(Evidence("guarantee", _guaranteed(guarantee)))
         private_enough = guarantee.epsilon <= 1
         level = "good" if private_enough else "fair"
         answer = "Yes, as far as this ε goes." if private_enough else "With care: this ε promises little."
