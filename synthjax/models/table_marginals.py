@@ -323,6 +323,7 @@ def build(
     columns, fine = Columns(layout, max(config.categories, 2)), FineBins(layout, config.fine)
     measure, kernel = _Measure(config, columns, count), (config.smoothness, config.length)
     conditional = config.conditional and spec.n_classes > 0
+    parts_cdf = np.cumsum(np.exp(fine.log_shares), axis=-1)
     places, width, size = jnp.asarray(columns.padded), len(columns.of), columns.padded.shape[1]
 
     def init(key) -> State:
@@ -374,8 +375,7 @@ def build(
         inputs = jnp.arange(count), jax.random.split(key_states, count), state.weight, state.bias, places
         states = jax.lax.scan(draw, jnp.zeros((len(labels), width), jnp.float32), inputs)[1].T
         states = columns.separate(key_joint, state.share, states)
-        shares = jnp.exp(jnp.asarray(fine.log_shares))
-        parts = choose(key_part, jnp.cumsum(shares, axis=-1)[jnp.arange(count)[None], states])
+        parts = choose(key_part, jnp.asarray(parts_cdf)[jnp.arange(count)[None], states])
         return fine.decode(key_value, states, parts)
 
     def log_prob(key, state: State, batch: Batch):
