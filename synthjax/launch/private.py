@@ -43,7 +43,7 @@ from synthjax.privacy.ledger import Ledger, default_folder
 INTERNAL, PUBLISH = "internal", "publish"
 """Folders of a private run."""
 KEY, RECORD, MISFITS = "key", "private.json", "misfits.json"
-MODEL = "table_ar"
+MODEL = "table_marginals"
 """The model of `synthesize --epsilon`, which compares none: that would be charged."""
 STEPS, BATCH = 400, 2048
 """Steps, and rows of a batch on average, of models that are trained by gradients, where no person says others."""
@@ -289,7 +289,9 @@ class Session:
             if counts(family):
                 hook = Counts(target)
                 model: Model = family.build(chosen.model, spec, count=hook)
-                self.releases += hook.traced(model, spec)
+                named = [one[0] for one in family.releases(chosen.model, spec)]
+                traced = hook.traced(model, spec)
+                self.releases += [dataclasses.replace(one, name=n) for one, n in zip(traced, named, strict=True)]
             else:
                 rate = self.rate(spec)
                 expected = rate * spec.rows

@@ -11,6 +11,8 @@ shows columns and rules before anything is trained. DIR is a run like any other,
 take it as --workdir. The same command goes on where it was interrupted, --minutes giving training that much more. All
 flags of `launch.train` are understood, --config.FIELD=VALUE too; those of one model need its name.
 
+--epsilon=1 makes it differentially private: what may be published is in DIR/publish, the rest in DIR/internal.
+
 The report can only judge a model that has not seen all rows. --final=all trains that model anew afterwards, as many
 steps on all rows of the file, and draws its rows into DIR/final. They are not judged: the report is that of the model
 of fewer rows, and all rows are as exposed as the training rows that it speaks of.

@@ -58,7 +58,7 @@ def test_a_run_publishes_its_model_with_a_certificate(tmp_path, ledgers, monkeyp
     assert 6 < certificate.verify(values) <= 8
     of_columns = [one for one in values["releases"] if one["mechanism"] == "discrete gaussian"]
     seen = sorted(sigma for sigma, host in traced if host)
-    assert seen == sorted(round(one["noise"], 6) for one in of_columns if not one["name"].startswith("counts"))
+    assert seen == sorted(round(one["noise"], 6) for one in of_columns if not one["name"].startswith("counts of"))
     assert {sigma for sigma, host in traced if not host} == {round(of_columns[-1]["noise"], 6)}
     assert of_columns[-1]["count"] == len(runs.encoder("out/internal").codings)
     published = names(tmp_path / "out/publish")
