@@ -45,7 +45,7 @@ INTERNAL, PUBLISH = "internal", "publish"
 KEY, RECORD, MISFITS = "key", "private.json", "misfits.json"
 MODEL = "table_marginals"
 """The model of `synthesize --epsilon`, which compares none: that would be charged."""
-STEPS, BATCH = 400, 2048
+STEPS, BATCH = 400, 1024
 """Steps, and rows of a batch on average, of models that are trained by gradients, where no person says others."""
 SIXTH = 6
 """Rows, in fractions of all, that a batch has at most by default."""
@@ -92,6 +92,8 @@ def check(chosen: Experiment, said: Collection[str]) -> None:
     ):
         if getattr(chosen, name) != off:
             raise InputError(f"{name}={getattr(chosen, name)}: not with --dp.epsilon: {why}")
+    if chosen.precision == "bfloat16":
+        raise InputError("--precision=bfloat16: not with --dp.epsilon: sums round by more than the gradient of a row")
     if jax.process_count() > 1:
         raise InputError("--distributed: not with --dp.epsilon, whose key is of one process")
     check_model(chosen)
@@ -132,10 +134,14 @@ def account(chosen: Experiment) -> str:
 
 
 def fitted(chosen: Experiment, said: Collection[str], spec: DataSpec) -> Experiment:
-    """The experiment with steps and batches as the noisy number of rows decides, where no person said them."""
-    if counts(config.family(chosen.name)):
+    """The experiment with the settings for private training, where no person said them.
+
+    They are `PRIVATE` of the model's family. Steps and batches depend on the noisy number of rows.
+    """
+    family = config.family(chosen.name)
+    if counts(family):
         return chosen
-    changes = {}
+    changes = {name: value for name, value in getattr(family, "PRIVATE", {}).items() if f"model.{name}" not in said}
     if "model.steps" not in said:
         changes["steps"] = STEPS
     if "model.batch_size" not in said:

@@ -93,6 +93,8 @@ class Config:
 
 
 PRESETS = {"table_ar": Config()}
+PRIVATE = dict(bins=32, embedding=8, hidden=16, dropout=0.0, learning_rate=1e-2, warmup=10, ema_decay=0.98)
+"""Fields of the Config for private training, whose limit is the noise (docs/notebook/privacy.md)."""
 
 
 def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> Network:

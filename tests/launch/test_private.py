@@ -18,7 +18,8 @@ from synthjax.data.private_histograms import Spend
 from synthjax.errors import InputError
 from synthjax.launch import notes, private, publish, runs
 from synthjax.launch.config import Experiment, Privacy
-from synthjax.models import independent
+from synthjax.model import DataSpec
+from synthjax.models import independent, table_ar
 from synthjax.privacy import certificate, noise
 from synthjax.privacy.ledger import VARIABLE, Ledger
 
@@ -230,6 +231,7 @@ REFUSED = {
     "stopping": ([EPSILON, "--config.stop=holdout"], "stop=holdout: not with --dp.epsilon"),
     "rules": ([EPSILON, "--config.rules=true"], "rules=True: not with --dp.epsilon"),
     "balanced": ([EPSILON, "--config.feed=balanced"], "feed=balanced: not with --dp.epsilon"),
+    "rounded sums": ([EPSILON, "--precision=bfloat16"], "--precision=bfloat16: not with --dp.epsilon"),
     "other weights": ([EPSILON, "--init_from=x"], "init_from=x: not with --dp.epsilon"),
     "a unit that is missing": ([EPSILON, "--dp.unit=customer"], "--dp.unit 'customer' is not a column; did you mean"),
     "SMOTE": ([EPSILON, "--model=smote"], "--model=smote: cannot be trained with --dp.epsilon"),
@@ -286,3 +288,12 @@ def test_training_by_gradients_reports_nothing_of_the_rows(tmp_path):
     assert not all(same)  # moments of the optimiser are left out
     frames = [one.sample(30, seed=1) for one in (run_of, published)]
     pd.testing.assert_frame_equal(*frames)
+
+
+def test_settings_for_private_training_give_way_to_those_that_a_person_said():
+    chosen = Experiment("table_ar", table_ar.Config(fine=8, bins=64), "shop.csv")
+    spec = DataSpec("table", (3,), 0, rows=1200)
+    model = private.fitted(chosen, {"model.bins", "model.steps"}, spec).model
+    assert (model.bins, model.steps, model.fine) == (64, table_ar.Config().steps, 8)
+    assert (model.learning_rate, model.dropout, model.batch_size) == (1e-2, 0.0, 200)
+    assert private.fitted(chosen, set(), spec).model.bins == table_ar.PRIVATE["bins"]
