@@ -349,9 +349,9 @@ class _Dbm:
         rate = None if self.optimiser else self.learning_rate
         update = optim.train_update(self.transformation, rate, ema_decay=config.ema_decay)
         new, metrics = update(i, state.train, result.gradient)
-        offsets = (
-            training.update_offsets(state.offsets, result.means, batch.weight) if config.centred else state.offsets
-        )
+        offsets = state.offsets
+        if config.centred:
+            offsets = training.update_offsets(offsets, result.means, batch.weight)
         state = state.updated(new)._replace(offsets=offsets, chains=result.chains, trace=result.trace)
         return state, result.metrics | metrics | training.sizes(self.machine, state.params)
 
@@ -374,16 +374,14 @@ def model(
     Args:
       config: of the training, and of the machine and the optimiser if these are not given.
       spec: of the data, with statistics, from which the initial biases are computed.
-      machine: with hidden layers between pixels and, if the model is conditional, label units. Default: that of
-        `architecture`.
+      machine: with hidden layers between pixels and, if the model is conditional, label units. Default: the Config's.
       optimiser: any optax transformation with its own learning rate; one that takes extra arguments gets the step
         number as `step`. In the greedy phase the gradients of layers that are not being trained are zero. Default:
         `training.momentum` with the learning rates of the Config.
       grad: turns the losses into gradient functions. It does not see the offsets of centring.
 
     Raises:
-      InputError: the data is a table, the images are in colour and the pixels Bernoulli, `machine` does not fit, or
-        `grad` is private and the gradient centred.
+      InputError: the data is a table, `machine` does not fit the images, or `grad` is private and the gradient centred.
     """
     training.check_private(config, grad)
     default, units = architecture(config, spec)

@@ -12,8 +12,7 @@ from synthjax.evals.report.model import Guarantee
 from synthjax.evals.report.private import copied
 from synthjax.evals.report.tables import Pair
 
-KINDS = ("image", "table")
-NASTY = "<b>in.come"
+KINDS, NASTY = ("image", "table"), "<b>in.come"
 
 
 def judged(name, kind="image", changes=None, **how):

@@ -43,8 +43,7 @@ SHARED = 500_000
 """Maximum number of shared numbers and dates that are kept of all columns together; of a column at most 1,000."""
 SHARE = 1e-6
 """Minimum share of a column's rows that must have a number for it to be kept as a shared number."""
-TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})
-"""The cells of columns that are booleans, in lower case."""
+TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}, {"0", "1"}, {"on", "off"})  # in lower case
 _NUMBER_NAME = re.compile(r"(nr|nbr|no|number)$", re.I)
 _INFINITE = re.compile(INFINITE)
 
