@@ -21,6 +21,7 @@ from synthjax.data.feed import Feed
 from synthjax.launch.config import family
 from synthjax.model import Batch, DataSpec
 from synthjax.models import cgan, dcgan, ddpm, vae
+from synthjax.nets import unet
 from synthjax.train import optim
 
 UNET = ddpm.Config(width=16, multipliers=(1, 2), blocks=(1, 1), batch_size=4, steps=100, warmup=5)
@@ -118,7 +119,7 @@ def test_unet_is_the_same_in_torch(torch_models):
     torch_models.load(net, params)
     x = np.asarray(SPEC.encode(X[:4, :10, :10]))  # sides that the folds do not divide
     t, y = np.array([0.001, 0.3, 0.7, 1.0], np.float32), np.array([0, 1, 2, 3])
-    ours = jax.jit(ddpm._unet(UNET, SPEC).apply)(params, x, t, y)
+    ours = jax.jit(unet.network(UNET, SPEC).apply)(params, x, t, y)
     with torch.no_grad():
         theirs = net(nchw(torch, x), torch.from_numpy(t), torch.from_numpy(y)).permute(0, 2, 3, 1).numpy()
     assert np.abs(ours).max() > 0.5

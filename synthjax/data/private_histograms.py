@@ -17,10 +17,9 @@ Identifiers and free text are not looked at. Names of columns, the types of a Pa
 known (`text_values.FORMATS`) do not depend on rows, and are public.
 
 Formal guarantees. `release` is differentially private with respect to adding or removing one unit, which has one row of
-those that are counted, if `Spend.noise` and `Spend.threshold` are as documented.
-The histograms are released one after the other, and what later ones look like
-depends on earlier ones, but not their noise. Nothing else of the rows is used: whatever is made of the histograms is
-post-processing.
+those that are counted, if `Spend.noise` and `Spend.threshold` are as documented. The histograms are released one after
+the other, and what later ones look like depends on earlier ones, but not their noise. Nothing else of the rows is used:
+whatever is made of the histograms is post-processing.
 """
 
 import math

@@ -85,7 +85,7 @@ def _help() -> str:
         if not module.startswith(("synthjax", "__main__", sys.argv[0])):  # absl's and Orbax's own
             continue
         for flag in defined:
-            if flag.name.startswith("dp.") and flag.name != "dp.epsilon" in flags.FLAGS:
+            if flag.name.startswith("dp.") and flag.name != "dp.epsilon" and "dp.epsilon" in flags.FLAGS:
                 continue
             default = "" if flag.default in (None, False, "", []) else f" (default: {flag.default})"
             lines.append(f"  --{flag.name}: {flag.help}{default}")

@@ -35,10 +35,9 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets import diffusion, precision
-from synthjax.nets.network import Network, check_shape, linen
+from synthjax.nets import diffusion, unet
+from synthjax.nets.network import Network, check_shape
 from synthjax.nets.options import with_options
-from synthjax.nets.unet import UNet
 from synthjax.train import optim
 from synthjax.train.optim import TrainState
 
@@ -87,15 +86,9 @@ class Config:
     """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
 
     def __post_init__(self):
-        if self.width % 16 or self.width < 16:
-            raise InputError(f"model.width={self.width}: must be a positive multiple of 16")
-        if len(self.blocks) != len(self.multipliers):
-            raise InputError(f"model.blocks={self.blocks}: must be as many as model.multipliers={self.multipliers}")
-        if self.folding < 1:
-            raise InputError(f"model.folding={self.folding}: must be at least 1")
+        unet.check(self)
         if self.timesteps < 1:
             raise InputError(f"model.timesteps={self.timesteps}: must be at least 1")
-        diffusion.check_share("model.dropout", self.dropout)
         diffusion.check_share("model.label_dropout", self.label_dropout)
         diffusion.check_steps("model.sample_steps", self.sample_steps, self.timesteps)
         optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
@@ -174,13 +167,11 @@ class _Diffusion:
 
     def guided(self, params, x_t, t, labels, guidance) -> jax.Array:
         """The prediction of x_0 at time t (), with classifier-free guidance: (B, H, W, C)."""
-        times = jnp.full(len(labels), t)
-        if isinstance(guidance, int | float) and guidance == 0:
-            return self.predict(params, x_t, times, labels).clean
-        both = jnp.concatenate([labels, jnp.full_like(labels, self.spec.n_classes)])
-        clean = self.predict(params, jnp.tile(x_t, (2, 1, 1, 1)), jnp.tile(times, 2), both).clean
-        with_label, without = jnp.split(clean, 2)
-        return (1 + guidance) * with_label - guidance * without
+
+        def clean(x_t, t, labels):
+            return self.predict(params, x_t, t, labels).clean
+
+        return diffusion.guided(clean, (x_t, jnp.full(len(labels), t)), labels, self.spec.n_classes, guidance)
 
     def score(self, key, state: TrainState, batch: Batch) -> jax.Array:
         """Denoising loss with noise from `key`, averaged over ten fixed times: (B,) f32."""
@@ -285,7 +276,7 @@ def model(
         jax.ShapeDtypeStruct((2,), jnp.int32),
     )
     if net is None:
-        net = _unet(config, spec)
+        net = unet.network(config, spec)
     else:
         check_shape(net, (2, *spec.shape), "net", *inputs)
     ddpm = _Diffusion(config, spec, net)
@@ -302,14 +293,6 @@ def model(
         n_classes=spec.n_classes,
         empty_classes=spec.empty_classes,
     )
-
-
-def _unet(config: Config, spec: DataSpec) -> Network:
-    widths = tuple(config.width * multiplier for multiplier in config.multipliers)
-    labels = spec.n_classes and spec.n_classes + 1
-    module = UNet(widths, config.blocks, config.folding, True, config.dropout, labels, precision.current().compute)
-    x, zero = jnp.zeros((1, *spec.shape), jnp.float32), jnp.zeros(1, jnp.int32)
-    return linen(module, x, jnp.zeros(1, jnp.float32), zero, dropout=config.dropout > 0)
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:

@@ -26,6 +26,7 @@ that samples can be guided: (1 + w) u(x, y) - w u(x, none).
 `model` takes custom parts: a network, an optimiser or a loss.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,10 +36,9 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets import diffusion, precision
-from synthjax.nets.network import Network, check_shape, linen
+from synthjax.nets import diffusion, unet
+from synthjax.nets.network import Network, check_shape
 from synthjax.nets.options import with_options
-from synthjax.nets.unet import UNet
 from synthjax.train import optim
 from synthjax.train.optim import TrainState
 
@@ -94,13 +94,8 @@ class Config:
     """Decay of the average of the parameters that sampling and scoring use, see `optim.ema`."""
 
     def __post_init__(self):
-        if self.width % 16 or self.width < 16:
-            raise InputError(f"model.width={self.width}: must be a positive multiple of 16")
-        if len(self.blocks) != len(self.multipliers):
-            raise InputError(f"model.blocks={self.blocks}: must be as many as model.multipliers={self.multipliers}")
-        if self.folding < 1:
-            raise InputError(f"model.folding={self.folding}: must be at least 1")
-        for name in ("dropout", "label_dropout", "mean_share"):
+        unet.check(self)
+        for name in ("label_dropout", "mean_share"):
             diffusion.check_share(f"model.{name}", getattr(self, name))
         for name, least in (("adaptive", 0), ("time_std", 1e-6)):
             value = getattr(self, name)
@@ -199,13 +194,9 @@ class _Flow:
 
     def guided(self, params, x_t, r, t, labels, guidance) -> jax.Array:
         """u(x_t, r, t) at times r and t (), with classifier-free guidance: (B, H, W, C)."""
-        r, t = jnp.full(len(labels), r), jnp.full(len(labels), t)
-        if isinstance(guidance, int | float) and guidance == 0:
-            return self.velocity(params, x_t, r, t, labels)
-        both = jnp.concatenate([labels, jnp.full_like(labels, self.spec.n_classes)])
-        x_t, r, t = (jnp.concatenate([a, a]) for a in (x_t, r, t))
-        with_label, without = jnp.split(self.velocity(params, x_t, r, t, both), 2)
-        return (1 + guidance) * with_label - guidance * without
+        inputs = x_t, jnp.full(len(labels), r), jnp.full(len(labels), t)
+        predict = functools.partial(self.velocity, params)
+        return diffusion.guided(predict, inputs, labels, self.spec.n_classes, guidance)
 
     def score(self, key: jax.Array, state: TrainState, batch: Batch) -> jax.Array:
         """Squared error of the velocity with noise from `key`, averaged over ten fixed times: (B,) f32."""
@@ -262,7 +253,7 @@ def model(
         jax.ShapeDtypeStruct((2,), jnp.int32),
     )
     if net is None:
-        net = _unet(config, spec)
+        net = unet.network(config, spec, times=2)
     else:
         check_shape(net, (2, *spec.shape), "net", *inputs)
     flow = _Flow(config, spec, net)
@@ -276,14 +267,6 @@ def model(
         n_classes=spec.n_classes,
         empty_classes=spec.empty_classes,
     )
-
-
-def _unet(config: Config, spec: DataSpec) -> Network:
-    widths = tuple(config.width * multiplier for multiplier in config.multipliers)
-    labels = spec.n_classes and spec.n_classes + 1
-    module = UNet(widths, config.blocks, config.folding, True, config.dropout, labels, precision.current().compute)
-    x = jnp.zeros((1, *spec.shape), jnp.float32)
-    return linen(module, x, jnp.zeros((1, 2), jnp.float32), jnp.zeros(1, jnp.int32), dropout=config.dropout > 0)
 
 
 def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) -> Model:

@@ -31,6 +31,7 @@ and its bias contains the log frequencies of `DataSpec.statistics`.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,16 +140,6 @@ def _layers(dropout: float, params: Any, seen: jax.Array, before: jax.Array, key
     first = (params["first"] * before[:, None, None]).reshape(-1, hidden)
     h = jax.nn.gelu(seen.reshape(len(seen), -1) @ first + jnp.atleast_2d(params["bias_first"])) * drop[0]
     return h, h + jax.nn.gelu(h @ params["second"] + jnp.atleast_2d(params["bias_second"])) * drop[1]
-
-
-def _masked(network: Network) -> Any:
-    """A network of the embeddings alone as one that also takes `before`, with the result of `_layers`."""
-
-    def apply(params, seen, before, key):
-        hidden = network.apply(params, seen * before[None, :, None], key=key)
-        return hidden, hidden
-
-    return apply
 
 
 def order(config: Config, layout: Layout) -> np.ndarray:
@@ -325,6 +316,21 @@ def _draw_columns(
     return jax.lax.scan(draw, start, (jax.random.split(key, count), *of_column))[0][1:]
 
 
+def _of_columns(config: Config, count: int, network: Network | None) -> tuple[Callable[..., Any], Network]:
+    """A function with the arguments and results of `_layers`, and the network of one column; default: the Config's."""
+    if network is None:
+        network = hidden_layers(count, config.embedding, config.hidden, config.dropout)
+        return functools.partial(_layers, config.dropout), network
+    check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
+    own = network
+
+    def masked(params, seen, before, key):
+        hidden = own.apply(params, seen * before[None, :, None], key=key)
+        return hidden, hidden
+
+    return masked, network
+
+
 def model(
     config: Config,
     spec: DataSpec,
@@ -350,15 +356,9 @@ def model(
     check("table_ar", spec)
     layout = Layout(spec, config.bins)
     sequence = order(config, layout)
-    count = len(sequence)
-    layers = functools.partial(_layers, config.dropout)
-    if own_network := network is not None:
-        check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
-        layers = _masked(network)
-    network = network or hidden_layers(count, config.embedding, config.hidden, config.dropout)
+    layers, init_network = _of_columns(config, len(sequence), network)
     conditional = config.conditional and spec.n_classes > 0
     fine = FineBins(layout, config.fine)
-
     norms = GradientNorms(fine, _groups(layout.sizes), _before(sequence))
 
     def rows(batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -387,8 +387,8 @@ def model(
     def score(key, state: optim.TrainState, batch: Batch):
         return -log_prob(key, state, batch)
 
-    params = functools.partial(initial, config, layout, network)
-    trained: Any = loss if own_network else optim.NormedLoss(loss, squares)
+    params = functools.partial(initial, config, layout, init_network)
+    trained: Any = optim.NormedLoss(loss, squares) if network is None else loss
     init, step = optim.init_and_step(config, params, trained, optimiser, grad)
     made = Model(init, step, sample, score, log_prob, "exact", "bins", conditional)
     return made._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)

@@ -67,7 +67,7 @@ from synthjax.nets.chunks import total
 from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.joint_states import Columns
 from synthjax.nets.logits import Conditional
-from synthjax.nets.marginals import Counts
+from synthjax.nets.marginals import Release
 from synthjax.train import optim
 
 _TINY = 1e-30
@@ -142,36 +142,20 @@ class State(NamedTuple):
 # --- measuring ---------------------------------------------------------------------------------------------------
 
 
-class Release(NamedTuple):
-    """One call of `count`."""
-
-    name: str
-    tables: int
-    """Number of tables, in each of which a row is counted once."""
-    share: float
-    """Of the budget."""
-
-    @property
-    def variance(self) -> float:
-        """Of the noise of each count, for a noise multiplier of 1."""
-        return self.tables / self.share
-
-
 def _plan(config: Config, layout: Layout) -> dict[str, Release]:
-    """The calls of `count`, by the field of the Config that gives their share."""
+    """The calls of `count`, by the names that `marginals.Measure` has for them."""
     columns, labelled = len(layout.sizes), layout.labelled
     with_label = (columns - 1) * labelled
     others = math.comb(columns, 2) - with_label
     tables = {
-        "share_single": ("counts of single columns", columns),
-        "share_label": ("pairs with the label", with_label),
-        "share_pairs": ("pairs without the label", others),
-        "share_again": ("pairs that depend most", min(others, round(config.again * columns))),
+        "single": ("counts of single columns", columns),
+        "label": ("pairs with the label", with_label),
+        "pairs": ("pairs without the label", others),
+        "again": ("pairs that depend most", min(others, round(config.again * columns))),
     }
-    whole = sum(getattr(config, field) for field, (_, count) in tables.items() if count)
-    return {
-        field: Release(name, count, getattr(config, field) / whole) for field, (name, count) in tables.items() if count
-    }
+    shares = {part: getattr(config, f"share_{part}") for part, (_, count) in tables.items() if count}
+    whole = sum(shares.values())
+    return {part: Release(*tables[part], share / whole) for part, share in shares.items()}
 
 
 def releases(config: Config, spec: DataSpec) -> list[tuple[str, str, float, float, int]]:
@@ -182,77 +166,6 @@ def releases(config: Config, spec: DataSpec) -> list[tuple[str, str, float, floa
     check("table_marginals", spec)
     plan = _plan(config, Layout(spec, config.bins))
     return [(one.name, "discrete gaussian", 1 / math.sqrt(one.share), 1.0, 1) for one in plan.values()]
-
-
-class _Measure:
-    """Noisy counts of a table."""
-
-    def __init__(self, config: Config, columns: Columns, count: optim.Count):
-        self.plan = _plan(config, columns.layout)
-        self.columns, self.count = columns, count
-        self.labelled = columns.layout.labelled
-
-    def _noisy(self, key: jax.Array, counts: jax.Array, field: str) -> jax.Array:
-        release = self.plan[field]
-        return self.count(key, counts, math.sqrt(release.tables), release.share)
-
-    def _pairs(self, key: jax.Array, counts: jax.Array, chosen: jax.Array, field: str) -> tuple[jax.Array, jax.Array]:
-        """Noisy counts of pairs of columns, as `Counts` has them.
-
-        Args:
-          key: for the noise.
-          counts: (W, W) f32.
-          chosen: (C, C) bool, above the diagonal; as many as `field` says.
-          field: of the plan.
-
-        Returns:
-          (W, W) f32 and (C, C) f32, `Counts.pairs` and `Counts.variance`.
-        """
-        possible = self.columns.possible
-        cells = self.columns.spread(chosen)
-        noisy = self._noisy(key, jnp.where(cells, counts, 0), field)
-        noisy = jnp.where(cells & (possible[:, None] & possible[None]), noisy, 0)
-        variance = jnp.where(chosen | chosen.T, jnp.float32(self.plan[field].variance), jnp.inf)
-        return noisy + noisy.T, variance
-
-    def first(self, key: jax.Array, single: jax.Array, pairs: jax.Array) -> tuple[jax.Array, Counts]:
-        """Measures single columns and all pairs.
-
-        Args:
-          key: for the noise.
-          single: (states of the layout,) f32 number of rows in each state.
-          pairs: (W, W) f32 number of rows with each pair of states.
-
-        Returns:
-          the noisy `single`, and the noisy counts of the W states.
-        """
-        columns, count = self.columns, len(self.columns.padded)
-        key_single, key_label, key_pairs = jax.random.split(key, 3)
-        single = self._noisy(key_single, single, "share_single")
-        one = (
-            jnp.zeros(len(columns.of), jnp.float32).at[columns.group].add(jnp.where(columns.layout.possible, single, 0))
-        )
-        nothing = jnp.zeros_like(pairs), jnp.full((count, count), jnp.inf, jnp.float32)
-        found = Counts(one, jnp.asarray(columns.size * np.float32(self.plan["share_single"].variance)), *nothing)
-        above = np.triu(np.ones((count, count), bool), 1)
-        with_label = above & ((np.arange(count) < self.labelled)[:, None])
-        for field, key_of, chosen in (
-            ("share_label", key_label, with_label),
-            ("share_pairs", key_pairs, above & ~with_label),
-        ):
-            if field in self.plan:
-                found = found.average(*self._pairs(key_of, pairs, jnp.asarray(chosen), field), columns)
-        return single, found
-
-    def again(self, key: jax.Array, pairs: jax.Array, found: Counts, gain: jax.Array) -> Counts:
-        """Measures the pairs of columns with the largest `gain`, (C, C) f32, again; other arguments as in `first`."""
-        if "share_again" not in self.plan:
-            return found
-        first, second = (side.astype(np.int32) for side in np.triu_indices(len(gain), 1))
-        first, second = first[first >= self.labelled], second[first >= self.labelled]
-        best = jax.lax.top_k(gain[first, second], self.plan["share_again"].tables)[1]
-        chosen = jnp.zeros(gain.shape, bool).at[jnp.asarray(first)[best], jnp.asarray(second)[best]].set(True)
-        return found.average(*self._pairs(key, pairs, chosen, "share_again"), self.columns)
 
 
 # --- fitting -----------------------------------------------------------------------------------------------------
@@ -310,6 +223,65 @@ def _count(config: Config, columns: Columns, batch: Batch) -> tuple[jax.Array, j
     return total(part, batch._replace(weight=batch.weight / jnp.maximum(mean, 1e-9)), config.batch_size)
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawing:
+    """Sampling and likelihood of the fitted conditionals."""
+
+    columns: Columns
+    fine: FineBins
+    conditional: bool
+
+    def _visit(self, onehot, conditional, state):
+        """Logits of a column given those before, and the rows with its states, which `state` draws or names."""
+        weight, bias, index = conditional
+        logits = onehot @ weight + bias[None]
+        drawn = state(logits)
+        size = self.columns.padded.shape[1]
+        onehot = jnp.pad(onehot, ((0, 0), (0, 1))).at[:, index].set(jax.nn.one_hot(drawn, size, dtype=jnp.float32))
+        return onehot[:, :-1], logits, drawn
+
+    def sample(self, key, state: State, labels):
+        key_states, key_joint, key_part, key_value = jax.random.split(key, 4)
+
+        def draw(onehot, inputs):
+            c, key, *conditional_of = inputs
+
+            def choose_state(logits):
+                drawn = choose(key, jnp.cumsum(jax.nn.softmax(logits, axis=1), axis=1))
+                return jnp.where(c == 0, labels.astype(jnp.int32), drawn) if self.conditional else drawn
+
+            onehot, _, drawn = self._visit(onehot, conditional_of, choose_state)
+            return onehot, drawn
+
+        columns, count = self.columns, len(self.columns.padded)
+        places = jnp.asarray(columns.padded)
+        inputs = jnp.arange(count), jax.random.split(key_states, count), state.weight, state.bias, places
+        states = jax.lax.scan(draw, jnp.zeros((len(labels), len(columns.of)), jnp.float32), inputs)[1].T
+        states = columns.separate(key_joint, state.share, states)
+        parts_cdf = jnp.asarray(np.cumsum(np.exp(self.fine.log_shares), axis=-1))
+        parts = choose(key_part, parts_cdf[jnp.arange(count)[None], states])
+        return self.fine.decode(key_value, states, parts)
+
+    def log_prob(self, key, state: State, batch: Batch):
+        """log p(x, y) of the states: (B,) f32, nats."""
+        columns, layout = self.columns, self.columns.layout
+        states = columns.states(batch.x, batch.y)
+
+        def add(carry, inputs):
+            onehot, log_p = carry
+            own, *conditional_of = inputs
+            onehot, logits, _ = self._visit(onehot, conditional_of, lambda _: own)
+            return (onehot, log_p + jnp.take_along_axis(jax.nn.log_softmax(logits), own[:, None], axis=1)[:, 0]), None
+
+        start = jnp.zeros((len(states), len(columns.of)), jnp.float32), jnp.zeros(len(states), jnp.float32)
+        log_p = jax.lax.scan(add, start, (states.T, state.weight, state.bias, jnp.asarray(columns.padded)))[0][1]
+        whole = layout.flat_index(layout.states(batch.x, batch.y))
+        return log_p + jnp.log(jnp.maximum(state.share, _TINY))[whole].sum(axis=1)
+
+    def score(self, key, state: State, batch: Batch):
+        return -self.log_prob(key, state, batch)
+
+
 def build(
     config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad, count: optim.Count = optim.exact_count
 ) -> Model:
@@ -321,13 +293,11 @@ def build(
     check("table_marginals", spec)
     layout = Layout(spec, config.bins)
     columns, fine = Columns(layout, max(config.categories, 2)), FineBins(layout, config.fine)
-    measure, kernel = _Measure(config, columns, count), (config.smoothness, config.length)
-    conditional = config.conditional and spec.n_classes > 0
-    parts_cdf = np.cumsum(np.exp(fine.log_shares), axis=-1)
-    places, width, size = jnp.asarray(columns.padded), len(columns.of), columns.padded.shape[1]
+    measure = marginals.Measure(_plan(config, layout), columns, count)
+    kernel = config.smoothness, config.length
 
     def init(key) -> State:
-        count = len(columns.padded)
+        count, width, size = len(columns.padded), len(columns.of), columns.padded.shape[1]
         bias = jnp.where(columns.pad(jnp.asarray(columns.possible, jnp.float32)) > 0, jnp.float32(0), _NONE)
         weight, share = jnp.zeros((count, width, size), jnp.float32), jnp.zeros(len(columns.group), jnp.float32)
         return State(weight, bias, columns.shares(share), jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
@@ -350,51 +320,7 @@ def build(
         state = jax.lax.cond(i == 0, lambda: fit(key, batch), lambda: state)
         return state, {"loss": state.loss, "noise": state.noise}
 
-    def visit(onehot, conditional, state):
-        """Logits of a column given those before, and the rows with its states, which `state` draws or names."""
-        weight, bias, index = conditional
-        logits = onehot @ weight + bias[None]
-        drawn = state(logits)
-        onehot = jnp.pad(onehot, ((0, 0), (0, 1))).at[:, index].set(jax.nn.one_hot(drawn, size, dtype=jnp.float32))
-        return onehot[:, :-1], logits, drawn
-
-    def sample(key, state: State, labels):
-        key_states, key_joint, key_part, key_value = jax.random.split(key, 4)
-
-        def draw(onehot, inputs):
-            c, key, *conditional_of = inputs
-
-            def choose_state(logits):
-                drawn = choose(key, jnp.cumsum(jax.nn.softmax(logits, axis=1), axis=1))
-                return jnp.where(c == 0, labels.astype(jnp.int32), drawn) if conditional else drawn
-
-            onehot, _, drawn = visit(onehot, conditional_of, choose_state)
-            return onehot, drawn
-
-        count = len(columns.padded)
-        inputs = jnp.arange(count), jax.random.split(key_states, count), state.weight, state.bias, places
-        states = jax.lax.scan(draw, jnp.zeros((len(labels), width), jnp.float32), inputs)[1].T
-        states = columns.separate(key_joint, state.share, states)
-        parts = choose(key_part, jnp.asarray(parts_cdf)[jnp.arange(count)[None], states])
-        return fine.decode(key_value, states, parts)
-
-    def log_prob(key, state: State, batch: Batch):
-        """log p(x, y) of the states: (B,) f32, nats."""
-        states = columns.states(batch.x, batch.y)
-
-        def add(carry, inputs):
-            onehot, log_p = carry
-            own, *conditional_of = inputs
-            onehot, logits, _ = visit(onehot, conditional_of, lambda _: own)
-            return (onehot, log_p + jnp.take_along_axis(jax.nn.log_softmax(logits), own[:, None], axis=1)[:, 0]), None
-
-        start = jnp.zeros((len(states), width), jnp.float32), jnp.zeros(len(states), jnp.float32)
-        log_p = jax.lax.scan(add, start, (states.T, state.weight, state.bias, places))[0][1]
-        whole = layout.flat_index(layout.states(batch.x, batch.y))
-        return log_p + jnp.log(jnp.maximum(state.share, _TINY))[whole].sum(axis=1)
-
-    def score(key, state: State, batch: Batch):
-        return -log_prob(key, state, batch)
-
-    model = Model(init, step, sample, score, log_prob, "exact", "bins", conditional, feed="dataset")
+    drawing = _Drawing(columns, fine, config.conditional and spec.n_classes > 0)
+    functions = init, step, drawing.sample, drawing.score, drawing.log_prob
+    model = Model(*functions, "exact", "bins", drawing.conditional, feed="dataset")
     return model._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)

@@ -223,6 +223,25 @@ def mean_error(key: jax.Array, timesteps: int, error: Callable[[jax.Array, jax.A
     return jax.lax.map(lambda each: error(*each), (jax.random.split(key, len(times)), times)).mean(axis=0)
 
 
+def guided(
+    predict: Callable[..., jax.Array], inputs: tuple[jax.Array, ...], labels: jax.Array, none: int, guidance: Any
+) -> jax.Array:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): (1 + w) f(x, y) - w f(x, none).
+
+    Args:
+      predict: (*inputs, labels) -> (B, ...), called once, with both kinds of labels in one batch.
+      inputs: arrays (B, ...).
+      labels: (B,) i32.
+      none: the label that means no label.
+      guidance: w; the number 0 leaves out half of the work.
+    """
+    if isinstance(guidance, int | float) and guidance == 0:
+        return predict(*inputs, labels)
+    both = jnp.concatenate([labels, jnp.full_like(labels, none)])
+    with_label, without = jnp.split(predict(*(jnp.concatenate([a, a]) for a in inputs), both), 2)
+    return (1 + guidance) * with_label - guidance * without
+
+
 def check_steps(name: str, steps: Any, timesteps: int) -> None:
     """Raises InputError if `steps` is not in 1 ... timesteps. A traced value is not checked."""
     if not isinstance(steps, jax.core.Tracer) and not 1 <= steps <= timesteps:

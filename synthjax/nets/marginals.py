@@ -1,9 +1,10 @@
 r"""One-way and two-way marginals of a table from noisy counts: how strong the noise is, and what it leaves to be seen.
 
 A row of a table is C discrete states (`nets.joint_states`); W is the number of states of all columns, S the largest
-number of one. Counts are sums over rows, each with independent noise of variance
-z^2 v, where v is known and z is not. z is 0 if there is no noise.
+number of one. Counts are sums over rows, each with independent noise of variance z^2 v, where v is known and z is not.
+z is 0 if there is no noise.
 
+- `Measure` counts.
 - `consistent` estimates z from counts that would be equal without noise: a state's count, and the sums over the rows
   and columns of the pair tables. It averages them by their precision.
 - `basis` gives functions f_k of the states of a column that are orthonormal under its marginal p and have mean 0:
@@ -14,10 +15,13 @@ z^2 v, where v is known and z is not. z is 0 if there is no noise.
   Morris 1973, JASA 68), so that pairs without visible dependence get none.
 """
 
+import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from synthjax.nets.joint_states import Columns
 
@@ -75,6 +79,104 @@ def _on_simplex(columns: Columns, one: jax.Array, rows: jax.Array) -> jax.Array:
     last = jnp.maximum((down > shift).sum(axis=1, keepdims=True, dtype=jnp.int32), 1) - 1
     counts = jnp.where(possible, jnp.maximum(counts - jnp.take_along_axis(shift, last, axis=1), 0.5), 0)
     return columns.flat(counts / counts.sum(axis=1, keepdims=True))
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+class Release(NamedTuple):
+    """One call of `count`."""
+
+    name: str
+    tables: int
+    """Number of tables, in each of which a row is counted once."""
+    share: float
+    """Of the budget."""
+
+    @property
+    def variance(self) -> float:
+        """Of the noise of each count, for a noise multiplier of 1."""
+        return self.tables / self.share
+
+
+class Measure:
+    """Noisy counts of a table.
+
+    Args:
+      plan: the calls of `count`, by name: "single" of single columns, "label" of the pairs with the label, "pairs" of
+        the others, "again" of those that are measured again. Those that do not occur are not there.
+      columns: of the table.
+      count: (key, counts, sensitivity, share) -> noisy counts, see `synthjax.train.optim.Count`.
+    """
+
+    def __init__(self, plan: Mapping[str, Release], columns: Columns, count: Callable[..., jax.Array]):
+        self.plan, self.columns, self.count = plan, columns, count
+        self.labelled = columns.layout.labelled
+
+    def _noisy(self, key: jax.Array, counts: jax.Array, part: str) -> jax.Array:
+        release = self.plan[part]
+        return self.count(key, counts, math.sqrt(release.tables), release.share)
+
+    def _pairs(self, key: jax.Array, counts: jax.Array, chosen: jax.Array, part: str) -> tuple[jax.Array, jax.Array]:
+        """Noisy counts of pairs of columns, as `Counts` has them.
+
+        Args:
+          key: for the noise.
+          counts: (W, W) f32.
+          chosen: (C, C) bool, above the diagonal; as many as the plan says.
+          part: of the plan.
+
+        Returns:
+          (W, W) f32 and (C, C) f32, `Counts.pairs` and `Counts.variance`.
+        """
+        possible = self.columns.possible
+        cells = self.columns.spread(chosen)
+        noisy = self._noisy(key, jnp.where(cells, counts, 0), part)
+        noisy = jnp.where(cells & (possible[:, None] & possible[None]), noisy, 0)
+        variance = jnp.where(chosen | chosen.T, jnp.float32(self.plan[part].variance), jnp.inf)
+        return noisy + noisy.T, variance
+
+    def first(self, key: jax.Array, single: jax.Array, pairs: jax.Array) -> tuple[jax.Array, Counts]:
+        """Measures single columns and all pairs.
+
+        Args:
+          key: for the noise.
+          single: (states of the layout,) f32 number of rows in each state.
+          pairs: (W, W) f32 number of rows with each pair of states.
+
+        Returns:
+          the noisy `single`, and the noisy counts of the W states.
+        """
+        columns, count = self.columns, len(self.columns.padded)
+        key_single, key_label, key_pairs = jax.random.split(key, 3)
+        single = self._noisy(key_single, single, "single")
+        one = (
+            jnp.zeros(len(columns.of), jnp.float32).at[columns.group].add(jnp.where(columns.layout.possible, single, 0))
+        )
+        nothing = jnp.zeros_like(pairs), jnp.full((count, count), jnp.inf, jnp.float32)
+        found = Counts(one, jnp.asarray(columns.size * np.float32(self.plan["single"].variance)), *nothing)
+        above = np.triu(np.ones((count, count), bool), 1)
+        with_label = above & ((np.arange(count) < self.labelled)[:, None])
+        for part, key_of, chosen in (
+            ("label", key_label, with_label),
+            ("pairs", key_pairs, above & ~with_label),
+        ):
+            if part in self.plan:
+                found = found.average(*self._pairs(key_of, pairs, jnp.asarray(chosen), part), columns)
+        return single, found
+
+    def again(self, key: jax.Array, pairs: jax.Array, found: Counts, gain: jax.Array) -> Counts:
+        """Measures the pairs of columns with the largest `gain`, (C, C) f32, again; other arguments as in `first`."""
+        if "again" not in self.plan:
+            return found
+        first, second = (side.astype(np.int32) for side in np.triu_indices(len(gain), 1))
+        first, second = first[first >= self.labelled], second[first >= self.labelled]
+        best = jax.lax.top_k(gain[first, second], self.plan["again"].tables)[1]
+        chosen = jnp.zeros(gain.shape, bool).at[jnp.asarray(first)[best], jnp.asarray(second)[best]].set(True)
+        return found.average(*self._pairs(key, pairs, chosen, "again"), self.columns)
+
+
+# --- what is seen ------------------------------------------------------------------------------------------------
 
 
 class Basis(NamedTuple):

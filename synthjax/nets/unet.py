@@ -23,8 +23,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from synthjax.nets import conv
+from synthjax.errors import InputError
+from synthjax.model import DataSpec
+from synthjax.nets import conv, diffusion, precision
 from synthjax.nets.embeddings import TimeLabel
+from synthjax.nets.network import Network, linen
 
 
 def fold(x: jax.Array, factor: int) -> jax.Array:
@@ -123,3 +126,36 @@ class UNet(nn.Module):
         h = nn.silu(_norm(self.dtype)(h))
         h = conv.Conv(channels * self.folding**2, (3, 3), kernel_init=nn.initializers.zeros, dtype=self.dtype)(h)
         return unfold(h, self.folding)[:, :height, :width].astype(x.dtype)
+
+
+def check(config: Any) -> None:
+    """Checks the fields of a Config that describe a U-Net: width, multipliers, blocks, folding and dropout.
+
+    Raises:
+      InputError: one is out of range.
+    """
+    if config.width % 16 or config.width < 16:
+        raise InputError(f"model.width={config.width}: must be a positive multiple of 16")
+    if len(config.blocks) != len(config.multipliers):
+        raise InputError(f"model.blocks={config.blocks}: must be as many as model.multipliers={config.multipliers}")
+    if config.folding < 1:
+        raise InputError(f"model.folding={config.folding}: must be at least 1")
+    diffusion.check_share("model.dropout", config.dropout)
+
+
+def network(config: Any, spec: DataSpec, times: int = 1) -> Network:
+    """The U-Net of a Config for images of `spec`; one label more than there are classes means no label.
+
+    Args:
+      config: with the fields that `check` names.
+      spec: of images.
+      times: number of times that the network takes; with one, t is (B,).
+
+    Returns:
+      x_t (B, H, W, C), t (B,) or (B, times), label (B,) -> (B, H, W, C).
+    """
+    widths = tuple(config.width * multiplier for multiplier in config.multipliers)
+    labels = spec.n_classes and spec.n_classes + 1
+    module = UNet(widths, config.blocks, config.folding, True, config.dropout, labels, precision.current().compute)
+    x, t = jnp.zeros((1, *spec.shape), jnp.float32), jnp.zeros((1, times) if times > 1 else 1, jnp.float32)
+    return linen(module, x, t, jnp.zeros(1, jnp.int32), dropout=config.dropout > 0)

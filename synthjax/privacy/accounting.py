@@ -160,19 +160,39 @@ def calibrate(releases: Sequence[Release], epsilon: float, delta: float) -> list
         )
     if all(release.mechanism == "threshold" or not release.count for release in releases):
         return list(releases)
-    enough = _guess(releases, epsilon, delta - failure)
-    step = 1.05
-    while not spends(enough):
-        enough, step = enough * step, step**2
-        if step > 1e30:
-            raise InputError(f"epsilon={epsilon}: no noise was found that spends so little")
-    lacking, step = enough / 1.05, 1.05
-    while spends(lacking):
-        enough, lacking, step = lacking, lacking / step, step**2
-    while enough / lacking > _TOLERANCE:
-        middle = math.sqrt(enough * lacking)
-        enough, lacking = (middle, lacking) if spends(middle) else (enough, middle)
+    enough = least_noise(spends, _guess(releases, epsilon, delta - failure), tolerance=_TOLERANCE)
+    if math.isinf(enough):
+        raise InputError(f"epsilon={epsilon}: no noise was found that spends so little")
     return scaled(enough)
+
+
+def least_noise(
+    fits: Callable[[float], bool], guess: float, *, tolerance: float, step: float = 1.05, growth: float = 2.0
+) -> float:
+    """The least noise that suffices, by bisection of the logarithm.
+
+    Args:
+      fits: whether a noise suffices; if it does, so does more.
+      guess: where the search starts.
+      tolerance: factor above 1 within which the result is the least noise.
+      step: first factor of the steps away from the guess.
+      growth: power by which these factors grow.
+
+    Returns:
+      A noise that suffices; infinite if none was found.
+    """
+    enough, factor = guess, step
+    while not fits(enough):
+        enough, factor = enough * factor, factor**growth
+        if factor > 1e30:
+            return math.inf
+    lacking, factor = enough / step, step
+    while fits(lacking):
+        enough, lacking, factor = lacking, lacking / factor, factor**growth
+    while enough / lacking > tolerance:
+        middle = math.sqrt(enough * lacking)
+        enough, lacking = (middle, lacking) if fits(middle) else (enough, middle)
+    return enough
 
 
 def attack(epsilon: float, delta: float, fpr: float) -> float:

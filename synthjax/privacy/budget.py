@@ -104,17 +104,8 @@ def within(release: Release, target: float, slack: float) -> float:
         return bool((np.interp(meets, np.exp(grid), [of(float(e)) for e in grid]) <= allowed).all())
 
     # By the central limit theorem, see `certificate.shares`.
-    enough = math.log1p(target**-2 / (release.count * release.rate**2)) ** -0.5
-    step = 1.02
-    while not fits(enough):
-        enough, step = enough * step, step**1.5
-    lacking, step = enough / 1.02, 1.02
-    while fits(lacking):
-        enough, lacking, step = lacking, lacking / step, step**1.5
-    while enough / lacking > _TOLERANCE:
-        middle = math.sqrt(enough * lacking)
-        enough, lacking = (middle, lacking) if fits(middle) else (enough, middle)
-    return enough
+    guess = math.log1p(target**-2 / (release.count * release.rate**2)) ** -0.5
+    return accounting.least_noise(fits, guess, tolerance=_TOLERANCE, step=1.02, growth=1.5)
 
 
 def _lower_bound(target: float, x: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

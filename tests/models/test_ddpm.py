@@ -11,7 +11,7 @@ from one_pixel import MEANS, PIXEL, STD, amplitudes, answering, batch, gaussian,
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec
 from synthjax.models import ddpm
-from synthjax.nets import diffusion
+from synthjax.nets import diffusion, unet
 from synthjax.train import optim
 
 # --- the chain ---------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_predictions_of_image_and_noise_make_up_the_noisy_image(prediction):
     """With the real network, its parameters moved off their zeros."""
     config = ddpm.Config(width=16, multipliers=(1,), blocks=(1,), prediction=prediction)
     spec = DataSpec("image", (4, 4, 1), classes=("a", "b"))
-    net = ddpm._unet(config, spec)
+    net = unet.network(config, spec)
     x_t, y = jax.random.normal(jax.random.key(1), (3, 4, 4, 1)), jnp.array([0, 1, 2])
     t = jnp.array([5, 500, 900])
     a, s = amplitudes(config, t / 1000)
