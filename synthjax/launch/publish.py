@@ -20,7 +20,7 @@ import numpy as np
 
 from synthjax import files
 from synthjax.data import Dataset
-from synthjax.launch import config, private, runs, train
+from synthjax.launch import config, private, private_checks, runs, train
 from synthjax.launch.config import Experiment
 from synthjax.launch.private import PUBLISH, Session
 from synthjax.launch.trained import Run
@@ -50,9 +50,9 @@ def fit(chosen: Experiment, said: Collection[str], out: Path, minutes: float = 0
         minutes: of training; 0: no limit.
 
     Raises:
-        InputError: see `private.check`, `Session` and `train.run`.
+        InputError: see `private_checks.check`, `Session` and `train.run`.
     """
-    private.check(chosen, said)
+    private_checks.check(chosen, said)
     session = Session.open(chosen, out)
     files.remove(out / PUBLISH)  # of an interrupted run
     data = session.data()

@@ -239,6 +239,12 @@ REFUSED = {
     "other weights": ([EPSILON, "--init_from=x"], "init_from=x: not with --dp.epsilon"),
     "a unit that is missing": ([EPSILON, "--dp.unit=customer"], "--dp.unit 'customer' is not a column; did you mean"),
     "SMOTE": ([EPSILON, "--model=smote"], "--model=smote: cannot be trained with --dp.epsilon"),
+    "counted categories": (
+        [EPSILON, "--model=table_wgan", "--config.model.by_sampling=true"],
+        "model.by_sampling counts the categories of training rows",
+    ),
+    "entries that are not public": ([EPSILON, "--schema=s.yaml"], "its entries must be public knowledge"),
+    "no such table": ([EPSILON, "--dataset=nowhere.csv"], "nowhere.csv: no such file"),
     "a bad share": ([EPSILON, "--config.dp.encoder=1"], "dp.encoder=1: a share between 0 and 1"),
     "a data set without a name": ([EPSILON, "--dp.dataset=.."], "--dp.dataset=..: a name with letters"),
     "too small an epsilon for the rows": (["--dp.epsilon=0.001"], "under this epsilon"),
@@ -246,10 +252,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_private_is_refused_in_one_line(kind):
+def test_what_cannot_be_private_is_refused_in_one_line(kind, tmp_path, ledgers):
+    """And before anything is paid, unless noisy counts must say so."""
+    (tmp_path / "s.yaml").write_text("columns:\n  town: {kind: text}\n")
     words, said = REFUSED[kind]
     end = run("train", *FIT, *words, "--workdir=out")
     assert end.code == 3 and said in end.line, end.err
+    assert Ledger(ledgers, "shop").spent().fits == (kind in ("too large a delta", "too small an epsilon for the rows"))
 
 
 def test_a_used_up_budget_is_refused_in_one_line(ledgers):
