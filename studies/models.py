@@ -27,7 +27,7 @@ from synthjax.evals.fidelity import tables as fidelity
 from synthjax.evals.table import from_frames
 from synthjax.launch import config as config_lib
 from synthjax.launch import evaluate, levels, runs, subjects, synthesize
-from synthjax.launch.config import Experiment, experiment, labelled
+from synthjax.launch.config import Experiment, experiment
 from synthjax.launch.markdown import Table
 from synthjax.launch.subjects import Asked, Subject, Synthetic
 from synthjax.model import DataSpec
@@ -92,10 +92,8 @@ def fitting(spec: DataSpec, names: tuple[str, ...]) -> list[str]:
 
 
 def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
-    """The experiment of a model, for at most so many steps; sets of images are judged by their labels."""
+    """The experiment of a model, for at most so many steps."""
     chosen = experiment(None, name, dataset)
-    if dataset == config.images:
-        chosen = labelled(chosen)
     most = min(n for n in (chosen.model.steps, config.steps, steps) if n)
     model = dataclasses.replace(chosen.model, steps=most)
     every = max(most // 4, SPEED_STEPS)

@@ -13,7 +13,7 @@ from synthjax.data import transforms
 from synthjax.evals import keras_cnn
 from synthjax.evals.domains import images
 from synthjax.launch import runs
-from synthjax.launch.config import Experiment, experiment, labelled
+from synthjax.launch.config import Experiment, experiment
 from synthjax.model import Model, State
 from synthjax.models import dcgan
 
@@ -67,7 +67,7 @@ class Config:
 
 def generator(workspace: Workspace, config: Config, name: str) -> Generator:
     """The trained generator of that name."""
-    chosen = labelled(experiment(None, name, config.dataset))
+    chosen = experiment(None, name, config.dataset)
     data = workspace.data(chosen)
     seen = config.epochs * len(data.train.y)
     if name == "dcgan":  # the study's, as published

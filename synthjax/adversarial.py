@@ -260,7 +260,9 @@ class _Game:
         key_generate, key_update = jax.random.split(key)
 
         def pair(key, batch: Batch) -> Pair:
-            x, _ = self.generate(key, state.generator, batch.y, jnp.ones_like(batch.weight))
+            # Without labels all examples count in batch norm: how many are real must not be seen in private training.
+            weight = jnp.ones_like(batch.weight) if self.frequencies == () else batch.weight
+            x, _ = self.generate(key, state.generator, batch.y, weight)
             return Pair(*batch, x, batch.y)
 
         if self.rules.n_critic == 1:

@@ -182,13 +182,6 @@ def tuned(name: str | None, dataset: str | None) -> str | None:
     return str(file) if "/" not in dataset and file.is_file() else None
 
 
-def labelled(chosen: Experiment) -> Experiment:
-    """The experiment with a conditional model, where that is a field of its Config."""
-    if not hasattr(chosen.model, "conditional"):
-        return chosen
-    return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, conditional=True))
-
-
 def _read_file(path: str) -> Experiment:
     places = [Path(path), Path(str(resources.files("synthjax.configs"))) / path.removeprefix("configs/")]
     for place in places:

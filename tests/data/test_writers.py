@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthjax.data import files, writers
+from synthjax.data import writers
+from synthjax.data.image_folders import read_image_folder
 from synthjax.errors import InputError, StorageError
 from synthjax.files import atomic
 from synthjax.model import DataSpec
@@ -115,7 +116,7 @@ def test_pngs_without_labels_lie_in_the_folder_itself(tmp_path):
 
 def test_png_folders_are_read_back_by_the_loader(tmp_path):
     writers.write_pngs(tmp_path / "set", BLOCKS, spec())
-    source = files.read_png_folder(tmp_path / "set")
+    source = read_image_folder(tmp_path / "set")
     order = np.argsort(Y, kind="stable")
     np.testing.assert_array_equal(source.train.x, X[order])
     np.testing.assert_array_equal(source.train.y, Y[order])

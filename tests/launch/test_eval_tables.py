@@ -14,7 +14,7 @@ from synthjax import data
 from synthjax.errors import GateError, InputError, SynthjaxError
 from synthjax.evals.report import alike as likeness
 from synthjax.evals.report import gates, rows
-from synthjax.launch import eval, evaluate, shadows, subjects
+from synthjax.launch import config, eval, evaluate, runs, shadows, subjects
 from synthjax.launch.subjects import Asked, Run
 from synthjax.model import Model
 
@@ -281,6 +281,7 @@ def run(folder, tmp_path, monkeypatch):
     state = jnp.asarray(real.train.index)
     made = Run(tmp_path / "run", model, state, real.spec, {"name": "toy", "sha256": "a" * 64})
     made.workdir.mkdir()
+    runs.begin(made.workdir, config.experiment(None, "independent", str(folder / "train.csv")), real)
     monkeypatch.setattr(subjects, "open_run", lambda *a: (made, real))
     monkeypatch.setattr(subjects, "made_by", lambda file: makers.get(file))
     makers = {}

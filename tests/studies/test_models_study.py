@@ -133,15 +133,6 @@ class Speed:
         return workspace.Generator(name, self.folder, chosen, None, None, None)
 
 
-def test_sets_of_images_are_drawn_by_labels_whatever_the_experiment_says():
-    for name in ("table_gan", "table_cgan"):  # of tables that is another model
-        found = study.of(study.Config(), name, "adult").model.conditional
-        assert found == config_lib.experiment(None, name, "adult").model.conditional == (name == "table_cgan")
-    assert not config_lib.experiment(None, "rbm", "mnist").model.conditional
-    assert study.of(study.Config(), "rbm", "mnist").model.conditional
-    assert study.of(study.Config(), "cgan", "mnist").model == config_lib.experiment(None, "cgan", "mnist").model
-
-
 def test_the_time_is_turned_into_steps(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(
         '{"step": 50, "steps_per_second": 0.1}\n{"step": 150, "steps_per_second": 2}\n'
