@@ -167,25 +167,32 @@ def make_final(workdir: Path, name: str, rows: int | None, seed: int) -> Path:
 
 
 def make_private(
-    chosen: Experiment, out: Path, minutes: float, said: Collection[str], rows: int | None, level: str
-) -> None:
-    """Trains privately, judges the rows in OUT/internal without a word, and publishes in OUT/publish.
+    chosen: Experiment, out: Path, minutes: float, said: Collection[str], rows: int | None, level: str | None
+) -> Path | None:
+    """Trains privately, publishes in OUT/publish, and judges the rows in OUT/internal without a word.
 
-    Arguments as for `make`.
+    Arguments as for `make`; without a level the rows are not judged.
+
+    Returns:
+        The published file of rows; that in OUT/internal of a test; None if the minutes were over before the end.
     """
     fitted = publish.fit(chosen, said, out, minutes)
     if fitted is None:
-        return
+        return None
     name = "synthetic.parquet" if Path(chosen.dataset).suffix == ".parquet" else "synthetic.csv"
     count, folder = rows or fitted.data.spec.rows, fitted.session.folder
     draw(folder, folder / name, count, chosen.seed)
     print(f"\nits first rows:\n{look(folder / name)}", flush=True)
+    made = folder / name
     if fitted.session.ledger is None:
         publish.close(fitted, [])
     else:
         target = publish.export(fitted)
-        draw(target, target.parent / name, count, chosen.seed)
+        made = target.parent / name
+        draw(target, made, count, chosen.seed)
         publish.close(fitted, sorted(file.name for file in target.parent.glob(f"{name}*")))
+    if level is None:
+        return made
     print(f"\njudging the rows for {folder}/eval, which is not to be published ...", flush=True)
     with (folder / "judged.txt").open("w") as told, contextlib.redirect_stdout(told):
         try:
@@ -197,6 +204,7 @@ def make_private(
             )
         except InputError as error:
             print(error)
+    return made
 
 
 def main(given: list[tuple[str, str]]) -> None:
