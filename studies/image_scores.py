@@ -9,6 +9,7 @@ import numpy as np
 
 from synthjax.data import Dataset, Split
 from synthjax.evals import classifiers
+from synthjax.evals.domains.images import passes
 from synthjax.evals.fidelity import images
 from synthjax.evals.subsample import stratified
 
@@ -27,6 +28,8 @@ class ImageScores:
     seed: int
     limit: int = images.LIMIT
     """Images whose neighbours are looked for, at most."""
+    steps: int = 0
+    """Steps of each classifier, whatever the size of its training set; 0: those of its epochs."""
 
     @functools.cached_property
     def real(self) -> Split:
@@ -42,7 +45,8 @@ class ImageScores:
     def train(self, x: np.ndarray, y: np.ndarray) -> classifiers.Classifiers:
         """Classifiers trained on images x (N, H, W, C) as stored, y (N,)."""
         key, size = jax.random.key(self.seed), max(self.samples, len(self.real.y))
-        return classifiers.train(key, x, y, self.data.spec, seeds=self.networks, epochs=self.epochs, pad_to=size)
+        epochs = passes(len(y), self.steps) if self.steps else self.epochs
+        return classifiers.train(key, x, y, self.data.spec, seeds=self.networks, epochs=epochs, pad_to=size)
 
     def accuracy(self, nets: classifiers.Classifiers) -> list[float]:
         """Of each classifier, on real test images."""

@@ -35,43 +35,52 @@ from synthjax.train import metrics
 
 from . import figures
 from .image_scores import ImageScores
-from .workspace import Generator, Workspace, cell
+from .workspace import Generator, Workspace, cell, slug
 
-SPEED_STEPS = 50
-"""Steps between two lines of metrics, the last of which tell how fast a model trains."""
-FITTED = 3 * SPEED_STEPS
-"""A model of no more steps than that is fitted to its end, whatever the time."""
 REAL = "real data"
 OPEN = ("models",)
 """Fields that say which pieces there are, not what one holds: a folder goes on under other ones."""
 
 
 @dataclass(frozen=True)
-class Config:
-    """On what, for how long, and how closely it is looked at."""
+class Effort:
+    """Which models, for how long, and how closely they are looked at."""
 
-    images: str = "mnist"
-    """Data set of the first table."""
-    tables: str = "adult"
-    """Data set of the second."""
     models: tuple[str, ...] = ()
     """Names of models; empty: all that make such data."""
     minutes: float = 10.0
     """Training time of each model, by the speed of its first steps; 0: all steps of its experiment."""
+    speed_steps: int = 50
+    """Steps between two lines of metrics, of which the third tells how fast a model trains."""
     steps: int = 0
     """Steps of each model at most; 0: no limit."""
-    samples: int = 10_000
-    """Synthetic images of each model."""
-    rows: int = 0
-    """Synthetic rows of each model; 0: as many as it was trained on."""
     networks: int = 3
     """Classifiers, of images or rows, per training set."""
-    classifier_epochs: int = classifiers.EPOCHS
     limit: int = 5_000
     """Examples that the two-sample test and the attacks look at, at most."""
     timed: int = 1000
     """Examples that sampling is timed with."""
     seed: int = 0
+
+    @property
+    def fitted(self) -> int:
+        """A model of no more steps than that is fitted to its end, whatever the time."""
+        return 3 * self.speed_steps
+
+
+@dataclass(frozen=True)
+class Config(Effort):
+    """On what, and how much is drawn."""
+
+    images: str = "mnist"
+    """Data set of the first table."""
+    tables: str = "adult"
+    """Data set of the second."""
+    samples: int = 10_000
+    """Synthetic images of each model."""
+    rows: int = 0
+    """Synthetic rows of each model; 0: as many as it was trained on."""
+    classifier_epochs: int = classifiers.EPOCHS
 
 
 def fitting(spec: DataSpec, names: tuple[str, ...]) -> list[str]:
@@ -91,33 +100,39 @@ def fitting(spec: DataSpec, names: tuple[str, ...]) -> list[str]:
     return found
 
 
-def of(config: Config, name: str, dataset: str, steps: int = 0) -> Experiment:
+def of(config: Effort, name: str, dataset: str, steps: int = 0) -> Experiment:
     """The experiment of a model, for at most so many steps."""
     chosen = experiment(None, name, dataset)
     most = min(n for n in (chosen.model.steps, config.steps, steps) if n)
     model = dataclasses.replace(chosen.model, steps=most)
-    every = max(most // 4, SPEED_STEPS)
+    log, every = config.speed_steps, max(most // 4, config.speed_steps)
     return dataclasses.replace(
-        chosen, model=model, seed=config.seed, log_every=SPEED_STEPS, checkpoint_every=every, sample_every=0, keep=1
+        chosen, model=model, seed=config.seed, log_every=log, checkpoint_every=every, sample_every=0, keep=1
     )
 
 
-def steps_within(workspace: Workspace, config: Config, name: str, dataset: str) -> int:
+def steps_within(workspace: Workspace, config: Effort, name: str, dataset: str) -> int:
     """Steps that a model does in its time, by the speed of a few."""
-    made = workspace.train(f"{dataset}-{name}-speed", of(config, name, dataset, FITTED))
+    made = workspace.train(f"{slug(dataset)}-{name}-speed", of(config, name, dataset, config.fitted))
     rates = [row["steps_per_second"] for row in metrics.read(made.workdir, "steps_per_second")]
     return max(int(60 * config.minutes * rates[-1]), 1)
 
 
-def generator(workspace: Workspace, config: Config, name: str, dataset: str) -> Generator:
+def affordable(workspace: Workspace, config: Effort, name: str, dataset: str) -> Experiment:
+    """The experiment of a model, for as many steps as fit into its time."""
+    chosen = of(config, name, dataset)
+    if not config.minutes or chosen.model.steps <= config.fitted:
+        return chosen
+    work = functools.partial(steps_within, workspace, config, name, dataset)
+    return of(config, name, dataset, workspace.result(f"steps, {dataset}, {name}", work))
+
+
+def generator(workspace: Workspace, config: Effort, name: str, dataset: str) -> Generator:
     """The trained model."""
-    steps = 0
-    if config.minutes and of(config, name, dataset).model.steps > FITTED:
-        steps = workspace.result(f"steps, {dataset}, {name}", lambda: steps_within(workspace, config, name, dataset))
-    return workspace.train(f"{dataset}-{name}", of(config, name, dataset, steps))
+    return workspace.train(f"{slug(dataset)}-{name}", affordable(workspace, config, name, dataset))
 
 
-def described(made: Generator, config: Config) -> dict[str, Any]:
+def described(made: Generator, config: Effort) -> dict[str, Any]:
     """What a model costs."""
     return {
         "steps": made.experiment.model.steps,
@@ -187,14 +202,14 @@ def scores_of_images(workspace: Workspace, config: Config, scores: ImageScores, 
     }
 
 
-def privacy_of_images(workspace: Workspace, config: Config, made: Generator, synthetic: Synthetic) -> dict[str, Any]:
+def privacy_of_images(workspace: Workspace, config: Effort, made: Generator, synthetic: Synthetic) -> dict[str, Any]:
     """The privacy part of a report on those images of a model."""
     run, real = subjects.open_run(made.workdir, 0, workspace.data_dir)
     subject = subjects.of_images(real, synthetic, workspace.folder / "sets" / f"{made.name}.npz", run)
     return attacked(workspace, config, subject)
 
 
-def attacked(workspace: Workspace, config: Config, subject: Subject) -> dict[str, Any]:
+def attacked(workspace: Workspace, config: Effort, subject: Subject) -> dict[str, Any]:
     """The privacy part of a report."""
     effort = (levels.TABLES if subject.table else levels.IMAGES)["look"]
     return evaluate.attack(evaluate.Evaluation.of(subject, workspace.folder, effort, config.seed), limit=config.limit)

@@ -76,15 +76,9 @@ def loss(
     Returns plain values with the keys of `Loss` but `who` and `measure`: `ci` by percentiles, `ours` and `real` the
     means, `seeds` of the side that has fewer.
     """
-    whole = np.ones((1, n))
-    means = [float(np.mean([score(whole)[0] for score in side])) for side in (ours, real)]
-    drawn = []
-    for start in range(0, resamples, block := max(1, _BLOCK // n)):
-        rows = min(block, resamples - start)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
-        sides = [_over_seeds(rng, np.stack([score(weights) for score in side])) for side in (ours, real)]
-        drawn.append(sides[1] - sides[0])
-    low, high = np.nanquantile(100 * np.concatenate(drawn), [0.025, 0.975])
+    means = _means((ours, real), n)
+    drawn = _drawn(rng, (ours, real), n, resamples)
+    low, high = np.nanquantile(100 * (drawn[1] - drawn[0]), [0.025, 0.975])
     return {
         "points": 100 * (means[1] - means[0]),
         "ci": [float(low), float(high)],
@@ -94,6 +88,41 @@ def loss(
         "seeds": min(len(ours), len(real)),
         "resamples": resamples,
     }
+
+
+def ratio(
+    rng: np.random.Generator, ours: Sequence[Score], real: Sequence[Score], n: int, *, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """The score of classifiers trained on synthetic data (`ours`) over that of those trained on `real` data.
+
+    Args and resamples as of `loss`. Returns plain values: `ratio`, of the means `ours` and `real`; `ci`, `ours_ci`
+    and `real_ci`, their intervals [low, high] by percentiles.
+
+        right = np.arange(100) < 80  # of 100 test examples
+        found = ratio(stream(0, "example"), [share(right)], [share(right)], n=100)
+        found["ratio"], found["ci"]  # (1.0, [1.0, 1.0])
+    """
+    means = _means((ours, real), n)
+    drawn = _drawn(rng, (ours, real), n, resamples)
+    sides = {"ours_ci": drawn[0], "real_ci": drawn[1], "ci": drawn[0] / drawn[1]}
+    intervals = {name: np.nanquantile(values, [0.025, 0.975]).tolist() for name, values in sides.items()}
+    return {"ratio": means[0] / means[1], "ours": means[0], "real": means[1], **intervals}
+
+
+def _means(sides: Sequence[Sequence[Score]], n: int) -> list[float]:
+    """Of each side's scores on all n examples."""
+    whole = np.ones((1, n))
+    return [float(np.mean([score(whole)[0] for score in side])) for side in sides]
+
+
+def _drawn(rng: np.random.Generator, sides: Sequence[Sequence[Score]], n: int, resamples: int) -> np.ndarray:
+    """Scores (sides, resamples) of examples and seeds drawn anew; the examples are the same for all sides."""
+    drawn = []
+    for start in range(0, resamples, block := max(1, _BLOCK // n)):
+        rows = min(block, resamples - start)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=rows).astype(np.float64)
+        drawn.append([_over_seeds(rng, np.stack([score(weights) for score in side])) for side in sides])
+    return np.concatenate(drawn, axis=1)
 
 
 def _over_seeds(rng: np.random.Generator, scores: np.ndarray) -> np.ndarray:
@@ -111,6 +140,18 @@ def share(values: np.ndarray) -> Score:
     """The weighted mean of values (N,), such as 1 where an answer is right: accuracy."""
     values = np.asarray(values, np.float64)
     return lambda weights: weights @ values / weights.sum(1)
+
+
+def balanced(y: np.ndarray, answers: np.ndarray) -> Score:
+    """Balanced accuracy of answers (N,) for classes y (N,): the mean recall of the classes that a resample holds."""
+    recalls = [(y == label, ((y == label) & (answers == label)).astype(np.float64)) for label in np.unique(y)]
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            shares = [weights @ right / (weights @ there.astype(np.float64)) for there, right in recalls]
+        return np.nanmean(shares, axis=0)
+
+    return score
 
 
 def area(wanted: np.ndarray, guess: np.ndarray) -> Score:

@@ -32,6 +32,7 @@ STUDIES = {
     "s4": "a GAN on more and more rows of a table (Despres & Shariff)",
     "adult": "models of the Adult table: fidelity against leakage",
     "models": "every model of images and of tables side by side",
+    "medmnist": "every model of images on small medical sets (MedMNIST)",
 }
 ALL = "all"
 OF_ONE = ("table", "minutes")
@@ -46,7 +47,10 @@ def define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the study (default: runs/STUDY, or runs/STUDY-quick).")
     flags.DEFINE_string("data_dir", None, "Folder with the data's files (default: $SYNTHJAX_DATA_DIR).")
     flags.DEFINE_float(
-        "minutes", None, "s3: time for all training; models: for that of each (default: as its config says).", 0.0
+        "minutes",
+        None,
+        "s3: time for all training; models, medmnist: for that of each (default: as its config says).",
+        0.0,
     )
     flags.DEFINE_bool(
         "update_results", False, "Write the tables into ./docs/results/studies/STUDY.md too; not with --quick."
@@ -96,7 +100,7 @@ def main(given: list[tuple[str, str]]) -> None:
     """Lists the studies, or runs one or all; see the module's docstring."""
     asked = flags.FLAGS
     if asked.study is None:
-        print("\n".join(f"--study={name:7} {what}" for name, what in {**STUDIES, ALL: "all of these"}.items()))
+        print("\n".join(f"--study={name:8} {what}" for name, what in {**STUDIES, ALL: "all of these"}.items()))
         return
     if asked.quick and asked.update_results:
         raise InputError("--update_results: not with --quick, whose figures are no results")

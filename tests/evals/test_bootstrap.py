@@ -85,3 +85,29 @@ def test_drawn_labels_are_calibrated_and_boasting_is_not():
     assert bootstrap.calibration_error(honest, y) < 0.02
     bold = np.stack([p < 0.5, p >= 0.5], 1).astype(float)
     assert bootstrap.calibration_error(bold, y) == pytest.approx(0.25, abs=0.02)  # E min(p, 1 - p) = 1/4
+
+
+def test_balanced_accuracy_is_scikit_learns():
+    y = RNG.choice(4, 50, p=[0.6, 0.2, 0.1, 0.1])
+    answers = np.where(RNG.random(50) < 0.6, y, RNG.integers(0, 4, 50))
+    weights = RNG.integers(0, 4, (5, 50)).astype(float)
+    expected = [metrics.balanced_accuracy_score(y, answers, sample_weight=row) for row in weights]
+    np.testing.assert_allclose(bootstrap.balanced(y, answers)(weights), expected, rtol=1e-12)
+    without_zeros = (y > 0).astype(float)[None]  # a class that was not drawn has no recall
+    expected = metrics.recall_score(y, answers, labels=[1, 2, 3], average="macro")
+    assert bootstrap.balanced(y, answers)(without_zeros)[0] == pytest.approx(expected)
+
+
+def test_the_interval_of_a_ratio_is_that_of_the_delta_method():
+    n = 900
+    real = RNG.random(n) < 0.9
+    ours = np.where(RNG.random(n) < 0.1, ~real, real)
+    found = bootstrap.ratio(
+        np.random.default_rng(0), [bootstrap.share(ours)], [bootstrap.share(real)], n, resamples=4_000
+    )
+    ratio = ours.mean() / real.mean()
+    error = (ours - ratio * real).std() / real.mean() / n**0.5
+    assert found["ratio"] == pytest.approx(ratio)
+    assert (found["ci"][1] - found["ci"][0]) / 2 == pytest.approx(1.96 * error, rel=0.06)
+    assert found["real_ci"][1] - found["real_ci"][0] == pytest.approx(2 * 1.96 * real.std() / n**0.5, rel=0.06)
+    assert (found["ours"], found["real"]) == pytest.approx((ours.mean(), real.mean()))

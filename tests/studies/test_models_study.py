@@ -141,7 +141,7 @@ def test_the_time_is_turned_into_steps(tmp_path):
     speed.folder = tmp_path
     timed = dataclasses.replace(TINY, steps=0, minutes=1.5)
     assert study.steps_within(speed, timed, "vae", "digits") == 180
-    assert speed.trained == ("digits-vae-speed", study.FITTED)
+    assert speed.trained == ("digits-vae-speed", timed.fitted)
 
 
 @pytest.mark.parametrize(
