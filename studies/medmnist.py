@@ -120,8 +120,6 @@ def task(workspace: Workspace, config: Config, name: str) -> Task:
     spec = data.spec
     if spec.kind != "image" or spec.n_classes < 2:
         raise InputError(f"sets={name}: must be a set of images with labels of two classes or more")
-    if not len(data.holdout.y):
-        raise InputError(f"sets={name}: has no validation images, by which models are chosen")
     n = max(min(round(config.times * len(data.train.y)), config.samples), spec.n_classes)
     counts = proportional_counts(n, spec.frequencies)
     if config.equal_classes:
