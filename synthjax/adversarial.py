@@ -125,10 +125,14 @@ class _Game:
         return self.frequencies is None or self.rules.loss == "cramer" or self.rules.feature_matching > 0
 
     @property
+    def paired(self) -> bool:
+        """Whether the critic must compare examples of equal labels."""
+        return self.labels_of_batch or bool(self.frequencies and self.rules.gradient_penalty)
+
+    @property
     def shared(self) -> bool:
         """Whether both networks are trained on the same generated examples."""
-        unpaired = not self.frequencies or not self.rules.gradient_penalty
-        return self.rules.n_critic == 1 and (self.labels_of_batch or unpaired)
+        return self.rules.n_critic == 1 and (self.labels_of_batch or not self.paired)
 
     def labels(self, key: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """Labels and weights (B,) that the generator is trained on."""
@@ -254,16 +258,16 @@ class _Game:
     def train_critic(self, key, i, state: State, batch: Batch, generated: Generated | None):
         """(critic, optimiser state, metrics) after all critic updates of a step.
 
-        If `generated` is None, examples are generated with the batch's labels.
+        If `generated` is None, examples are generated, with the batch's labels if they must be.
         """
         mean = state.history[1] if state.history else ()
         key_generate, key_update = jax.random.split(key)
 
         def pair(key, batch: Batch) -> Pair:
-            # Without labels all examples count in batch norm: how many are real must not be seen in private training.
-            weight = jnp.ones_like(batch.weight) if self.frequencies == () else batch.weight
-            x, _ = self.generate(key, state.generator, batch.y, weight)
-            return Pair(*batch, x, batch.y)
+            # In private training the generator's batch norm must see neither labels nor the number of real examples.
+            y, weight = (batch.y, batch.weight) if self.paired else self.labels(jax.random.fold_in(key, 0), batch)
+            x, _ = self.generate(key, state.generator, y, weight)
+            return Pair(*batch, x, y)
 
         if self.rules.n_critic == 1:
             only = pair(key_generate, batch) if generated is None else Pair(*batch, generated.x, generated.y)
@@ -389,7 +393,7 @@ def game(
     game = _Game(rules, networks, optimisers, frequencies, steps, losses or losses_of(rules), grad)
     if optim.is_private(grad):
         statistics = "batch_stats" in jax.eval_shape(game.init, jax.random.key(0)).generator
-        coupled = bool(frequencies) and not game.shared and statistics
+        coupled = bool(frequencies) and game.paired and statistics
         fault = gan_losses.private_fault(rules, networks.batch_coupling, frequencies is None, coupled)
         optim.refuse_private(grad, fault, fault)
     feed: Literal["batch", "batches"] = "batch" if rules.n_critic == 1 else "batches"

@@ -185,8 +185,8 @@ def private_fault(rules: Rules, batch_coupling: str, labels_of_batch: bool, labe
     if labels_of_batch:
         return "the generator is trained on the labels of the batch; give their frequencies"
     if labels_in_batch_norm:
-        return "the generator's batch norm couples the labels of a batch; set model.rules.n_critic=1 and " \
-               "model.rules.gradient_penalty=0, or model.conditional=False"  # fmt: skip
+        return "the generator's batch norm couples the labels of a batch; set model.rules.gradient_penalty=0, or " \
+               "model.conditional=False"  # fmt: skip
     return ""
 
 

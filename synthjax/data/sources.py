@@ -130,21 +130,21 @@ def load(
     """
     if not 0 <= holdout < 1:
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
-    data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
-    (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
-    size = parse_size(image_size)
+    (name, data_dir), test = local(name, data_dir), test and from_store(test, data_dir)[0]
     if is_table(name, data_dir):
         from synthjax.data.table_dataset import Options
 
-        if size:
+        if parse_size(image_size):
             raise InputError(f"image_size={image_size}: is for images; {shown(name)} is a table")
         return _load_table(name, data_dir, holdout, test, Options(target, encoding, schema, min_count, rules))
     if target or schema:
         raise InputError(f"target and schema are for tables; {shown(name)} holds images")
-    source = read(name, data_dir, size)
-    if test:
-        source = with_test(name, source, test, data_dir, size)
-    return _dataset(short_name(name), source, holdout)
+    return _dataset(short_name(name), find_images(name, data_dir, test, image_size), holdout)
+
+
+def local(name: str, data_dir: str | None) -> tuple[str, str | None]:
+    """The data set and its folder, that of `SYNTHJAX_DATA_DIR` by default; copied if they are in an object store."""
+    return from_store(name, data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None)
 
 
 def short_name(name: str) -> str:
@@ -187,8 +187,7 @@ def find_table(name: str, data_dir: str | None, test: str | None = None, target:
     """Opens the files of a table. Arguments and errors as for `load`; `InputError` too if it is not a table."""
     from synthjax.data import known_tables, readers, table_dataset
 
-    data_dir = data_dir or os.environ.get("SYNTHJAX_DATA_DIR") or None
-    (name, data_dir), test = from_store(name, data_dir), test and from_store(test, data_dir)[0]
+    (name, data_dir), test = local(name, data_dir), test and from_store(test, data_dir)[0]
     if not is_table(name, data_dir):
         raise InputError(f"{shown(name)}: not a table; tables are {', '.join(TABLES)} and files {', '.join(ENDINGS)}")
     if name in TABLES:
@@ -199,6 +198,14 @@ def find_table(name: str, data_dir: str | None, test: str | None = None, target:
         tests = readers.open_table(locate(test, data_dir)) if test else None
         found = table_dataset.Found(readers.open_table(locate(name, data_dir)), tests)
     return found._replace(target=target or found.target)
+
+
+def find_images(name: str, data_dir: str | None, test: str | None = None, image_size: str = "") -> Source:
+    """Reads the files of images. Arguments and errors as for `load`."""
+    size = parse_size(image_size)
+    (name, data_dir), test = local(name, data_dir), test and from_store(test, data_dir)[0]
+    source = read(name, data_dir, size)
+    return with_test(name, source, test, data_dir, size) if test else source
 
 
 def _cut_table(

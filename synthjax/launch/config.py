@@ -25,7 +25,7 @@ MODEL, DATASET = "ddpm", "digits"
 
 @dataclass(frozen=True)
 class Privacy:
-    """Differential privacy of a run on a table, see `synthjax.launch.private`."""
+    """Differential privacy of a run, see `synthjax.launch.private`."""
 
     epsilon: float | None = None
     """The budget: neighbours differ in one unit, which is added or removed. None: training is not private."""
@@ -37,10 +37,11 @@ class Privacy:
     """Name of the data set in the ledger; None: that of the file. A changed row must not change it."""
     total: float | None = None
     """The owner's limit on epsilon of all fits to the data set; kept in the ledger at its first use."""
-    encoder: float = 0.15
-    """Share of the budget for the histograms of single columns, of which kinds, bounds and categories are learnt."""
+    encoder: float | None = None
+    """Share of the budget for the histograms of single columns, of which kinds, bounds and categories are learnt, or
+    for the numbers of images of the classes. None: 0.15 for a table, 0.01 for images."""
     clip: float = 1.0
-    """Of models that are trained by gradients: maximum norm of the gradient of one row."""
+    """Of models that are trained by gradients: maximum norm of the gradient of one row or image."""
     test_seed: int | None = None
     """Marks the run as a test: its noise follows from this seed and protects nothing. Nothing is published."""
 

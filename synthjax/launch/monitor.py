@@ -94,6 +94,7 @@ class Monitor:
         self._grids = min(GRIDS, max(EXAMPLES // len(self._labels), 1))
         large = min(data.spec.shape[:2]) >= classifiers.MIN_SIDE
         self._measures = data.spec.n_classes > 0 and model.conditional and large
+        self._measures &= not chosen.private  # what it says is of real images
         needed = PIXEL_BYTES * classifiers.BATCH * data.spec.shape[0] * data.spec.shape[1]
         stats = jax.local_devices()[0].memory_stats() or {}  # None on CPUs
         limit = stats.get("bytes_limit") or memory.limit()

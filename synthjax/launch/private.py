@@ -22,23 +22,27 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from synthjax import files
-from synthjax.data import Dataset, Split, sources
+from synthjax.data import Dataset, Split, private_images, sources
+from synthjax.data.arrays import Source
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError
 from synthjax.launch import config, runs
 from synthjax.launch.config import Experiment
-from synthjax.launch.private_checks import account, counts, public_table
+from synthjax.launch.private_checks import account, counts, encoder_share, find
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.privacy import accounting, budget, gradients, noise
 from synthjax.privacy.accounting import Release
 from synthjax.privacy.ledger import Ledger, default_folder
+
+if TYPE_CHECKING:
+    from synthjax.data.private_table import Private
 
 INTERNAL, PUBLISH = "internal", "publish"
 """Folders of a private run."""
@@ -86,9 +90,11 @@ class Session:
     ledger: Ledger | None
     """None: a test."""
     fit: str
+    share: float = 0.0
+    """Of the budget, for what is learnt before the model is trained."""
     releases: list[Release] = field(default_factory=list)
     public: list[str] = field(default_factory=list)
-    """Columns with entries that are taken as public."""
+    """What is taken as public: columns with entries, or parts of images."""
     notes: list[str] = field(default_factory=list)
     """Lines for the user."""
 
@@ -137,7 +143,7 @@ class Session:
         known = files.read_json(self.folder / RECORD) or {"fit": self.fit, "test": self.ledger is None}
         files.write(self.folder / RECORD, json.dumps({**known, **values}, indent=1))
 
-    # --- the table
+    # --- the data
 
     def coins(self, name: str, n: int) -> np.ndarray:
         """(n,) f64, uniform in [0, 1), of a stream of the key."""
@@ -147,10 +153,10 @@ class Session:
         """What the histograms of columns may spend."""
         from synthjax.data.private_histograms import Spend
 
-        dp, most = self.chosen.dp, budget.THRESHOLDS * self.chosen.dp.delta
+        most = budget.THRESHOLDS * self.chosen.dp.delta
 
         def sigma(share: float) -> float:
-            return self.budget.part(dp.encoder * share)
+            return self.budget.part(self.share * share)
 
         def noisy(name: str, exact: np.ndarray, share: float) -> np.ndarray:
             drawn = noise.discrete_gaussian(self.key.fold_in(f"histogram: {name}"), sigma(share), exact.shape)
@@ -163,31 +169,47 @@ class Session:
 
         return Spend(noisy, sigma, threshold)
 
-    def data(self) -> Dataset:
-        """The data set, with a schema, an encoder and statistics of noisy histograms alone.
+    def data(self, found: "Private | Source") -> Dataset:
+        """The data set, with what is learnt of noisy histograms alone: a schema and an encoder, or shares of classes.
+
+        Args:
+            found: of `private_checks.check`.
 
         Raises:
-            InputError: the data has changed since the run was started, or see `private_table`.
+            InputError: the data has changed since the run was started, or see `private_table` and `private_images`.
         """
+        chosen, images = self.chosen, isinstance(found, Source)
+        self.share = encoder_share(chosen, found)
+        made = self._images(found) if isinstance(found, Source) else self._table(found)
+        if chosen.dp.delta >= 1 / max(made.spec.rows, 1):
+            raise InputError(
+                f"--dp.delta={chosen.dp.delta:g}: must be below 1 / {'images' if images else 'rows'}, which is about "
+                f"{1 / max(made.spec.rows, 1):.2g}; with more, to publish a whole row would count as private"
+            )
+        return made
+
+    def _table(self, private: "Private") -> Dataset:
         from synthjax.data import private_table
 
-        chosen, private = self.chosen, public_table(self.chosen)
+        chosen = self.chosen
         self.public = sorted(private.public)
         self._check_same(private_table.digest(private.found.train))
         splits = private_table.cut(private, self.coins, chosen.holdout)
         encoding = chosen.encoding or getattr(chosen.model, "encoding", "quantile")
         rows, encoder, made = private_table.learn(private, splits, self.spend(), encoding)
-        if chosen.dp.delta >= 1 / max(rows, 1):
-            raise InputError(
-                f"--dp.delta={chosen.dp.delta:g}: must be below 1 / rows, which is about {1 / max(rows, 1):.2g}; with "
-                "more, to publish a whole row would count as private"
-            )
         encoded, table = private_table.encode(private, splits, encoder)
         self.notes = private_table.notes(private, encoder.schema)
         misfits = private_table.misfits(private, splits["train"], encoder.schema)
         files.write(self.folder / MISFITS, json.dumps(misfits, indent=1, ensure_ascii=False))
         spec = dataclasses.replace(encoder.spec().measured(made), rows=rows)
         return dataset(chosen.dataset, spec, encoded, encoder, table)
+
+    def _images(self, source: Source) -> Dataset:
+        self.public, self.notes = list(private_images.PUBLIC), private_images.notes(source)
+        self._check_same(private_images.digest(source))
+        splits = private_images.cut(source, self.coins, self.chosen.holdout)
+        spec = private_images.learn(source, splits["train"], self.spend().noise)
+        return dataset(self.chosen.dataset, spec, private_images.split_rows(source, splits))
 
     def _check_same(self, digest: bytes) -> None:
         """Raises InputError if the data has changed: the same noise on other data would show the difference."""
@@ -209,7 +231,7 @@ class Session:
             InputError: the model cannot be private.
         """
         chosen, dp = self.chosen, self.chosen.dp
-        family, target = config.family(chosen.name), self.budget.part(1 - dp.encoder)
+        family, target = config.family(chosen.name), self.budget.part(1 - self.share)
         with runs.precision(chosen):
             if counts(family):
                 hook = Counts(target)
@@ -301,19 +323,22 @@ class Counts:
 # --- the data of a run --------------------------------------------------------------------------------------------
 
 
-def dataset(name: str, spec: DataSpec, rows: Any, encoder: Any, table: Any) -> Dataset:
+def dataset(name: str, spec: DataSpec, rows: Any, encoder: Any = None, table: Any = None) -> Dataset:
     """A private data set. Its fingerprint is that of the spec and the encoder, not of rows."""
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
-    described = json.dumps([spec.to_dict(), encoder.to_dict()], sort_keys=True)
+    described = json.dumps([spec.to_dict(), encoder.to_dict() if encoder else None], sort_keys=True)
     digest = hashlib.sha256(described.encode()).hexdigest()
     return Dataset(sources.short_name(name), spec, train, held, test, digest, encoder, table)
 
 
 def reload(workdir: Path, chosen: Experiment, data_dir: str | None = None) -> Dataset:
     """The data of a private run, with the splits, the encoder and the spec that are in its folder."""
+    found = find(dataclasses.replace(chosen, data_dir=data_dir or chosen.data_dir, schema=None))
+    splits, spec = runs.splits(workdir), runs.spec(workdir)
+    if isinstance(found, Source):
+        return dataset(chosen.dataset, spec, private_images.split_rows(found, splits))
     from synthjax.data import private_table
 
-    found = sources.find_table(chosen.dataset, data_dir or chosen.data_dir, chosen.test, chosen.target)
-    encoder, spec = runs.encoder(workdir), runs.spec(workdir)
-    rows, table = private_table.encode(private_table.Private(found, {}, chosen.dp.unit), runs.splits(workdir), encoder)
+    encoder = runs.encoder(workdir)
+    rows, table = private_table.encode(found, splits, encoder)
     return dataset(chosen.dataset, spec, rows, encoder, table)

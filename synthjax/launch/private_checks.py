@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from synthjax.data import sources
+from synthjax.data import private_images, sources
+from synthjax.data.arrays import Source
 from synthjax.errors import InputError
 from synthjax.launch import config
 from synthjax.launch.config import Experiment
@@ -18,13 +19,19 @@ from synthjax.privacy.ledger import Ledger, default_folder
 if TYPE_CHECKING:
     from synthjax.data.private_table import Private
 
+ENCODER = {"table": 0.15, "images": 0.01}
+"""Default of `Privacy.encoder`."""
 
-def check(chosen: Experiment, said: Collection[str]) -> None:
+
+def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
     """Checks an experiment with differential privacy.
 
     Args:
         chosen: the experiment.
         said: fields that a person set.
+
+    Returns:
+        Its data set.
 
     Raises:
         InputError: a setting would look at rows without paying for it, or cannot be private.
@@ -35,7 +42,7 @@ def check(chosen: Experiment, said: Collection[str]) -> None:
             "--seed: with --dp.epsilon all randomness comes from a secret key, since noise that a seed repeats "
             "protects nothing; --dp.test_seed=N marks the run as a test, which publishes nothing"
         )
-    if not 0 < dp.encoder < 1:
+    if dp.encoder is not None and not 0 < dp.encoder < 1:
         raise InputError(f"dp.encoder={dp.encoder:g}: a share between 0 and 1 is needed")
     for name, off, why in (
         ("seeds", 1, "each member is a fit of its own; run the command again, which the ledger counts"),
@@ -57,34 +64,71 @@ def check(chosen: Experiment, said: Collection[str]) -> None:
         raise InputError("--precision=bfloat16: not with --dp.epsilon: sums round by more than the gradient of a row")
     if jax.process_count() > 1:
         raise InputError("--distributed: not with --dp.epsilon, whose key is of one process")
-    check_model(chosen)
-    public_table(chosen)
     Ledger(default_folder(), account(chosen))
-    budget.Budget(dp.epsilon or 0.0, dp.delta).part(dp.encoder)
+    found = find(chosen)
+    budget.Budget(dp.epsilon or 0.0, dp.delta).part(encoder_share(chosen, found))
+    check_model(chosen, found)
+    return found
 
 
-def check_model(chosen: Experiment) -> None:
-    """Raises InputError if the experiment's model cannot be trained privately, or by no noise so far."""
-    family = config.family(chosen.name)
-    if counts(family):
-        return
-    if hasattr(chosen.model, "learning_rate"):
-        return _check_gradients(chosen)
-    raise InputError(
-        f"--model={chosen.name}: cannot be trained with --dp.epsilon, since it uses rows other than in gradients and "
-        f"counts; models that can are {', '.join(possible())}"
-    )
+def find(chosen: Experiment) -> "Private | Source":
+    """The experiment's data set: a table with what its schema file says is public, or images.
+
+    Raises:
+        InputError: it cannot be read, its entries are not public, or flags of tables are given for images.
+    """
+    if sources.is_table(*sources.local(chosen.dataset, chosen.data_dir)):
+        from synthjax.data import private_table
+        from synthjax.data.table_dataset import Options
+
+        table = sources.find_table(chosen.dataset, chosen.data_dir, chosen.test, chosen.target)
+        return private_table.public_entries(table, Options(schema=chosen.schema), chosen.dp.unit)
+    for flag, value in (("target", chosen.target), ("schema", chosen.schema), ("dp.unit", chosen.dp.unit)):
+        if value is not None:
+            raise InputError(f"--{flag}={value}: is for tables; {chosen.dataset} holds images")
+    return sources.find_images(chosen.dataset, chosen.data_dir, chosen.test, chosen.image_size)
 
 
-def possible() -> list[str]:
-    """Models of tables that can be trained privately."""
-    named = config.presets().items()
-    return sorted(
-        name
-        for name, (module, model) in named
-        if (module.startswith("table_") or counts(config.family(name)))
-        and (counts(config.family(name)) or hasattr(model, "learning_rate"))
-    )
+def encoder_share(chosen: Experiment, found: "Private | Source") -> float:
+    """The share of the budget for what is learnt before the model is trained."""
+    if chosen.dp.encoder is not None:
+        return chosen.dp.encoder
+    return ENCODER["images" if isinstance(found, Source) else "table"]
+
+
+def check_model(chosen: Experiment, found: "Private | Source") -> None:
+    """Raises InputError if the experiment's model cannot be trained privately, or by no noise so far.
+
+    A model of tables is built for a made one: the columns of `found` are not known yet.
+    """
+    family, images = config.family(chosen.name), isinstance(found, Source)
+    if not counts(family) and not hasattr(chosen.model, "learning_rate"):
+        raise InputError(
+            f"--model={chosen.name}: cannot be trained with --dp.epsilon, since it uses rows other than in gradients "
+            f"and counts; models that can are {', '.join(possible(images))}"
+        )
+    spec = private_images.bare(found) if isinstance(found, Source) else _made_table()
+    grad = () if counts(family) else (gradients.dp_grad(1.0, 1.0, 1.0),)
+    try:
+        family.build(chosen.model, spec, *grad)
+    except InputError as refusal:
+        try:
+            family.build(chosen.model, spec)
+        except InputError:
+            if images:
+                raise
+            return  # of the made table, and not of privacy
+        raise refusal from None
+
+
+def possible(images: bool) -> list[str]:
+    """Models of tables, or of images, that can be trained privately."""
+
+    def can(name: str, module: str, model: Any) -> bool:
+        counted = counts(config.family(name))
+        return (hasattr(model, "learning_rate") and module.startswith("table_") != images) or (counted and not images)
+
+    return sorted(name for name, (module, model) in config.presets().items() if can(name, module, model))
 
 
 def counts(family: Any) -> bool:
@@ -97,34 +141,12 @@ def account(chosen: Experiment) -> str:
     return chosen.dp.dataset or sources.short_name(chosen.dataset)
 
 
-def _check_gradients(chosen: Experiment) -> None:
-    """Raises InputError if the model of a made table can be trained by plain gradients, and not by private ones."""
+def _made_table() -> DataSpec:
+    """The spec of a made table with columns of each kind."""
     columns = (
         Column("number", "continuous", 0, 1),
         Column("category", "onehot", 1, 2),
         Column("label", "onehot", 3, 2, target=True),
     )
     rows = np.array([[0, 1, 0, 1, 0], [1, 0, 1, 0, 1]], np.float32).repeat(10, axis=0)
-    spec = DataSpec("table", (5,), 0, ("a", "b"), (0.5, 0.5), columns).measured(rows)
-    build = config.family(chosen.name).build
-    try:
-        build(chosen.model, spec, gradients.dp_grad(1.0, 1.0, 1.0))
-    except InputError as refusal:
-        try:
-            build(chosen.model, spec)
-        except InputError:  # of this table, and not of privacy
-            return
-        raise refusal from None
-
-
-def public_table(chosen: Experiment) -> "Private":
-    """The experiment's table, with what its schema file says is public.
-
-    Raises:
-        InputError: see `synthjax.data.sources.find_table` and `private_table.public_entries`.
-    """
-    from synthjax.data import private_table
-    from synthjax.data.table_dataset import Options
-
-    found = sources.find_table(chosen.dataset, chosen.data_dir, chosen.test, chosen.target)
-    return private_table.public_entries(found, Options(schema=chosen.schema), chosen.dp.unit)
+    return DataSpec("table", (5,), 0, ("a", "b"), (0.5, 0.5), columns).measured(rows)

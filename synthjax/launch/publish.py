@@ -52,12 +52,12 @@ def fit(chosen: Experiment, said: Collection[str], out: Path, minutes: float = 0
     Raises:
         InputError: see `private_checks.check`, `Session` and `train.run`.
     """
-    private_checks.check(chosen, said)
+    found = private_checks.check(chosen, said)
     session = Session.open(chosen, out)
     files.remove(out / PUBLISH)  # of an interrupted run
-    data = session.data()
-    assert data.table is not None
-    print(data.table.description.report(), *session.notes, sep="\n", flush=True)
+    data = session.data(found)
+    described = [data.table.description.report()] if data.table else []
+    print(*described, *session.notes, sep="\n", flush=True)
     session.chosen = chosen = private.fitted(chosen, said, data.spec)
     done = train.run(chosen, data, session.folder, minutes, session)
     if done < chosen.last_step:

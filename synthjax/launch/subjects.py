@@ -290,7 +290,14 @@ def _read_images(real: data.Dataset, file: Path, run: Run | None) -> Subject:
 def of_images(real: data.Dataset, synthetic: Synthetic, file: Path, run: Run | None) -> Subject:
     """The subject of a set of images."""
     rows = {"synthetic": synthetic, "train": real.train, "holdout": real.holdout, "test": real.test}
-    return Subject(real, rows, file, run, notes.about(real, rows, foreign=run is None))
+    told = notes.about(real, rows, foreign=run is None)
+    return Subject(real, rows, file, run, (*_promise(run), *told))
+
+
+def _promise(run: Run | None) -> list[str]:
+    """What the run's differential privacy means, if it has any."""
+    promise = notes.of_privacy(runs.read(run.workdir)[0].dp) if run is not None else ""
+    return [promise] if promise else []
 
 
 def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
@@ -308,8 +315,7 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
     rows = from_frames(frames, kinds, schema.target)
     if run is not None and (copying := files.read_json(run.workdir / runs.COPYING)) and copying["warning"]:
         told = [*told, copying["said"]]
-    if run is not None and (promise := notes.of_privacy(runs.read(run.workdir)[0].dp)):
-        told = [promise, *told]
+    told = [*_promise(run), *told]
     return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
 
 

@@ -58,7 +58,7 @@ SHORT = {
     "seeds": "Number of members trained together, by vmap (default: 1).",
     "precision": "Of matrix products in training and sampling: float32 or bfloat16 (default: JAX's setting).",
     "eval_every": "Steps between scores on the holdout, by which the best state is kept (default: none).",
-    "dp.epsilon": "Of a table: spend so much on differential privacy; more flags in --helpfull (default: not private).",
+    "dp.epsilon": "Spend so much on differential privacy; more flags in --helpfull (default: not private).",
     "dp.delta": "With --dp.epsilon: the probability with which it may fail (default: 1e-6).",
     "dp.unit": "With --dp.epsilon: the column that names the person of a row (default: each row is a unit).",
     "dp.dataset": "With --dp.epsilon: name of the data set in the ledger (default: the file's).",
@@ -243,10 +243,10 @@ class Progress:
 def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, whole: bool = False) -> str:
     """Three lines that describe the run; `whole`: each step takes the whole training set."""
     devices, spec = jax.devices(), data.spec
+    rows = f"about {spec.rows:,}" if chosen.private else f"{len(data.train.y):,}"
     if data.table is None:
-        what = f"{len(data.train.y):,} examples of shape {spec.shape}, {spec.n_classes} classes"
+        what = f"{rows} examples of shape {spec.shape}, {spec.n_classes} classes"
     else:
-        rows = f"about {spec.rows:,}" if chosen.private else f"{len(data.train.y):,}"
         what = f"{rows} rows of {len(data.table.schema.fields)} columns, {spec.n_classes} classes"
     held = "" if chosen.private else f" ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
     rare = chosen.rare_class and int((data.train.y == data.spec.classes.index(chosen.rare_class)).sum())

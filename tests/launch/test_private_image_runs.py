@@ -1,0 +1,85 @@
+"""Private training on images: what is published, what is said, and what is refused before anything is paid."""
+
+import json
+
+import numpy as np
+import pytest
+from in_process import run
+
+import synthjax
+from synthjax.launch import runs
+from synthjax.privacy import budget, certificate
+from synthjax.privacy.ledger import VARIABLE, Ledger
+
+TINY = ["--config.model.norm=layer", "--config.model.channels=4", "--config.model.rules.n_critic=2"]
+WORDS = ["--model=dcgan", "--dataset=scans.npz", "--steps=3", "--batch_size=20", *TINY, "--dp.epsilon=4"]
+
+
+@pytest.fixture(autouse=True)
+def ledgers(tmp_path, monkeypatch):
+    """The folder of ledgers, and a working directory with images."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "ledger"))
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (400, 8, 8, 1), np.uint8), rng.integers(0, 2, 400)
+    np.savez("scans.npz", x=x, y=y)
+    return tmp_path / "ledger"
+
+
+def test_a_run_publishes_its_model_with_a_certificate(tmp_path, ledgers):
+    end = run("train", *WORDS, "--workdir=out")
+    assert end.code == 0, end.err
+    assert "taken as public: the size of the images, 8 x 8 x 1, their 256 grey levels, and the names of" in end.out
+    values = json.loads((tmp_path / "out/publish/certificate.json").read_text())
+    assert 3 < certificate.verify(values) <= 4
+    assert [one["name"] for one in values["releases"]] == ["rows", "classes", "gradients"]
+    assert values["releases"][-1]["count"] == 6  # 3 steps of two critic updates
+    spent = sum(one["noise"] ** -2 for one in values["releases"][:2])
+    assert spent == pytest.approx(0.01 * budget.Budget(4.0, 1e-6).noise ** -2, rel=1e-6)
+    assert "names of the classes" in values["public"]
+    assert Ledger(ledgers, "scans").spent().fits == 1
+    spec = json.loads((tmp_path / "out/publish/model/data.json").read_text())["spec"]
+    count = len(runs.splits(tmp_path / "out/internal")["train"])
+    assert spec["rows"] != count and abs(spec["rows"] - count) < 100
+    assert f"about {spec['rows']:,} examples" in end.out and f"{count} " not in end.out and "real" not in end.out
+    images = synthjax.load("out/publish/model").sample(4, seed=1)
+    np.testing.assert_array_equal(images, synthjax.load("out/internal").sample(4, seed=1))
+    assert images.shape == (4, 8, 8, 1) and images.dtype == np.uint8
+
+
+def test_the_owner_gets_the_splits_of_the_run_back(tmp_path):
+    assert run("train", *WORDS, "--workdir=out").code == 0
+    data, splits = runs.trained_on(tmp_path / "out/internal"), runs.splits(tmp_path / "out/internal")
+    stored = np.load("scans.npz")
+    for split in ("train", "holdout", "test"):
+        np.testing.assert_array_equal(getattr(data, split).x, stored["x"][splits[split]])
+        np.testing.assert_array_equal(getattr(data, split).y, stored["y"][splits[split]])
+
+
+REFUSED = {
+    "batch norm": (["--config.model.norm=batch"], "the critic's batch norm couples the examples of a batch"),
+    "a model of tables": (["--model=table_vae"], "table"),
+    "a model of counts": (["--model=independent"], "table"),
+    "no gradients": (["--model=smote"], "models that can are"),
+    "a target": (["--target=y"], "--target=y: is for tables; scans.npz holds images"),
+    "a unit": (["--dp.unit=y"], "--dp.unit=y: is for tables"),
+    "no such images": (["--dataset=other.npz"], "other.npz: no such file"),
+    "a size": (["--image_size=0"], "image_size"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_private_is_refused_before_anything_is_paid(kind, ledgers):
+    words, said = REFUSED[kind]
+    given = WORDS if "model" not in kind and kind != "no gradients" else [*WORDS[1:4], WORDS[-1]]
+    end = run("train", *[w for w in given if w.split("=")[0] != words[0].split("=")[0]], *words, "--workdir=out")
+    assert end.code == 3 and said in end.line, end.err
+    assert not ledgers.exists() or Ledger(ledgers, "scans").spent().fits == 0
+
+
+def test_other_images_never_meet_the_same_noise(tmp_path):
+    assert run("train", *WORDS, "--minutes=1e-9", "--workdir=out").code == 0
+    stored = dict(np.load("scans.npz"))
+    np.savez("scans.npz", x=stored["x"] ^ 1, y=stored["y"])
+    end = run("train", *WORDS, "--workdir=out")
+    assert end.code == 3 and "scans.npz: has changed since the run was started" in end.line
