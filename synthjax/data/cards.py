@@ -30,8 +30,10 @@ PRIVATE = (
 )
 BIAS = (
     "The set repeats the faults and imbalances of its training data and adds the model's own: rare kinds of examples "
-    "may be missing, and nothing in it is a real observation."
+    "may be missing."
 )
+INVENTED = "No example is a real observation."
+COMPLETED = "Each example repeats the known part of an image that was given, which nothing said here protects."
 
 
 def card(name: str, values: dict[str, Any]) -> str:
@@ -49,7 +51,7 @@ def card(name: str, values: dict[str, Any]) -> str:
         f"# {name}",
         "",
         f"A synthetic data set: {values['rows']:,} {_unit(request)} drawn from a generative model that was trained on "
-        f"`{request['dataset']['name']}`. No example is a real observation.",
+        f"`{request['dataset']['name']}`. {_real(request)}",
         "",
         *_origin_lines(request),
         *_class_lines(request),
@@ -168,6 +170,11 @@ def _column_lines(request: dict[str, Any]) -> list[str]:
     return ["## Columns", "", target, "", "| column | type | missing values |", "|---|---|---|", *rows, ""]
 
 
+def _real(request: dict[str, Any]) -> str:
+    """What of the set is real."""
+    return COMPLETED if "completes" in request else INVENTED
+
+
 def _privacy(request: dict[str, Any]) -> str:
     """What is promised of the training data's privacy."""
     promised = request["model"].get("guarantee")
@@ -230,7 +237,7 @@ def croissant(name: str, values: dict[str, Any]) -> dict[str, Any]:
         "@type": "sc:Dataset",
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": name,
-        "description": f"A synthetic data set: {made} No example is a real observation. {_privacy(request)}",
+        "description": f"A synthetic data set: {made} {_real(request)} {_privacy(request)}",
         "keywords": ["synthetic data", request["model"]["name"], request["dataset"]["name"]],
         "version": "1.0.0",
         "isLiveDataset": False,

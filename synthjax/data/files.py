@@ -203,6 +203,18 @@ def read_npz(path: Path, classes: tuple[str, ...] | None = None) -> Source:
     return Source(train, parts.get("test"), classes, held=0 if held is None else len(held.x))
 
 
+def read_array(path: Path, name: str) -> np.ndarray | None:
+    """Reads one array of an `.npz` archive; None if it has none of that name. InputError as `read_npz`."""
+    check_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _read_member(archive, name, path) if f"{name}.npy" in archive.namelist() else None
+    except BROKEN as error:
+        if isinstance(error, InputError):
+            raise
+        raise fault(path, f"not an .npz archive, or a damaged one: {reason(error)}") from error
+
+
 def _npz_keys(names: Sequence[str]) -> dict[str, tuple[str, str | None]]:
     """Split -> names of its images and of its labels, of which there may be none, in an archive."""
     known = {name.lower(): name for name in names}

@@ -4,6 +4,7 @@
   python -m synthjax.launch.sample --workdir=runs/ddpm-digits --n=5000 --out=pngs/ --sample.steps=25
   python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --n=1000000 --out=big --format=parts
   python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --top_up
+  python -m synthjax.launch.sample --workdir=runs/ddpm-mnist --given=incomplete.npz --out=completed.npz
   python -m synthjax.launch.sample --workdir=runs/table_wcgan-adult --rows=1000000 --out=synthetic.parquet
   python -m synthjax.launch.sample --workdir=runs/table_wcgan-adult --rows=500 --where='income=>50K' --where=sex=Female
 
@@ -35,7 +36,7 @@ from synthjax.data import writers
 from synthjax.data.requests import Job, Request, describe_table
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.jit import jit
-from synthjax.launch import cli, config, distributed, rejection, runs
+from synthjax.launch import cli, completion, config, distributed, rejection, runs
 from synthjax.launch.class_counts import check_batch, top_up_line
 from synthjax.launch.sampler_flags import parse_options, typed_options
 from synthjax.model import DataSpec, Model, State
@@ -182,7 +183,11 @@ def _drawer(
 ) -> Callable[[Sequence[int]], Iterator[np.ndarray]]:
     """The function that draws blocks for `Job.run`; arguments as for `fulfil`."""
     request, encoder = job.request, job.encoder if wanted is None else wanted.encoder
-    sampler = sampling.Sampler(model, state, request.block, request.blocks, **request.options)
+    sampler: sampling.Sampler | completion.Completer
+    if isinstance(request, completion.Completion):
+        sampler = completion.Completer(model, state, request)
+    else:
+        sampler = sampling.Sampler(model, state, request.block, request.blocks, **request.options)
     inverse = jit(encoder.inverse) if encoder else None
 
     def blocks(key: jax.Array, labels: Mapping[int, np.ndarray]) -> Iterator[np.ndarray]:
@@ -246,13 +251,9 @@ def output_form(out: str, form: str | None) -> Form:
     )
 
 
-def default_out(workdir: Path, top_up: bool) -> str:
-    """Default path of a run's synthetic set: .csv for a table, .npz for images.
-
-    A top-up gets another name, since `eval` takes synthetic.* for a whole set with examples of every class.
-    """
-    suffix = "csv" if (workdir / "encoder.json").exists() else "npz"
-    return str(workdir / f"{'top_up' if top_up else 'synthetic'}.{suffix}")
+def default_out(workdir: Path, name: str) -> str:
+    """Default path of a run's set of that name: .csv for a table, .npz for images."""
+    return str(workdir / f"{name}.{'csv' if (workdir / 'encoder.json').exists() else 'npz'}")
 
 
 def block_size(spec: DataSpec) -> int:
@@ -271,6 +272,9 @@ def define_flags() -> None:
     flags.DEFINE_multi_string("where", [], "Condition COLUMN=VALUE on the rows of a table; may be repeated.")
     flags.DEFINE_list("classes", [], "Names of the classes to draw; default: all.")
     flags.DEFINE_bool("top_up", False, "Fill each class up to the size of the largest one in the training set.")
+    flags.DEFINE_string(
+        "given", None, "FILE.npz with images x and known, True where a pixel of x is known: each image is completed."
+    )
     flags.DEFINE_string("data_dir", None, "For --top_up: folder with the data's files, if not where training found it.")
     flags.DEFINE_integer("seed", 0, "Seed of the samples.", lower_bound=0)
     flags.DEFINE_integer(
@@ -286,26 +290,50 @@ def define_flags() -> None:
     distributed.define_flags()
 
 
+def _check_alone() -> None:
+    """Raises InputError if --given, which says what is drawn, stands beside another flag that does."""
+    given = flags.FLAGS
+    for name in ("n", "per_class", "classes", "top_up", "where"):
+        if given.given and given[name].value:
+            raise InputError(f"--given={given.given}: each of its images is completed once; leave out --{name}")
+
+
+def _plan(
+    workdir: Path, model: Model, spec: DataSpec, encoder: "Encoder | None", size: int
+) -> tuple[tuple[int, ...], rejection.Wanted | None]:
+    """What the flags ask for, as `rejection.plan` returns it; says what a top-up does."""
+    given = flags.FLAGS
+    labels = runs.trained_on(workdir, given.data_dir).train.y if given.top_up else None
+    choice = {"n": given.n, "per_class": given.per_class, "classes": given.classes, "top_up": labels}
+    counts, wanted = rejection.plan(model, spec, encoder, given.where, size, **choice)
+    if labels is not None and jax.process_index() == 0:
+        print(top_up_line(spec, labels, counts), flush=True)
+    return counts, wanted
+
+
 def main(options: Mapping[str, str | None]) -> None:
     """Runs the launcher; `options`: the `--sample.NAME=VALUE` arguments."""
     given = flags.FLAGS
     config.check_seed(given.seed, "--seed")
+    _check_alone()
     distributed.initialize()
     signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: signals.append(number))
     workdir = cli.workdir(given.workdir)
-    out = given.out or default_out(workdir, given.top_up)
+    # Other names, since `eval` takes synthetic.* for a whole set with examples of every class.
+    out = given.out or default_out(workdir, "top_up" if given.top_up else "completed" if given.given else "synthetic")
     form = output_form(out, given.format)
     model, state, spec = synthjax.load(workdir, given.member, given.checkpoint)
     encoder = runs.encoder(workdir) if given.where or spec.kind == "table" else None
     encoder = encoder if given.where or form in writers.TABLES else None
     size = given.batch_size or block_size(spec)
     check_batch(size, spec)
-    labels = runs.trained_on(workdir, given.data_dir).train.y if given.top_up else None
-    choice = {"n": given.n, "per_class": given.per_class, "classes": given.classes, "top_up": labels}
-    counts, wanted = rejection.plan(model, spec, encoder, given.where, size, **choice)
-    if labels is not None and jax.process_index() == 0:
-        print(top_up_line(spec, labels, counts), flush=True)
+    incomplete, wanted = None, None
+    if given.given:
+        incomplete = completion.read(files.path(given.given), model, spec)
+        counts, size = completion.counts(incomplete, model, spec), min(size, len(incomplete.x))
+    else:
+        counts, wanted = _plan(workdir, model, spec, encoder, size)
     if not any(counts):
         return
     typed = typed_options(model.sample, options)
@@ -324,6 +352,7 @@ def main(options: Mapping[str, str | None]) -> None:
         options=typed,
         where=tuple(given.where),
     )
+    request = request if incomplete is None else completion.of(request, incomplete)
     job = Job(request, files.path(out), encoder)
     with runs.precision(runs.read(workdir)[0]):
         drawn = fulfil(model, state, job, overwrite=given.overwrite, wanted=wanted, stop=lambda: bool(signals))
