@@ -20,7 +20,7 @@ from synthjax import sampling
 from synthjax.data.files import read_array
 from synthjax.data.requests import Request
 from synthjax.errors import InputError
-from synthjax.launch.subjects import read_synthetic
+from synthjax.launch.synthetic_images import read_synthetic
 from synthjax.model import DataSpec, Model, State
 
 ABLE = ("ddpm", "flow", "meanflow", "rbm", "dbm")
