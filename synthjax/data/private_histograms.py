@@ -16,7 +16,7 @@ search queries and clicks privately"; Wilson et al. 2020, arXiv:1909.01917).
 Identifiers and free text are not looked at. Names of columns, the types of a Parquet file and the formats that are
 known (`text_values.FORMATS`) do not depend on rows, and are public.
 
-Formal guarantees. `release` is differentially private with respect to adding or removing one unit, which has one row of
+Formal guarantees. `release` is differentially private with respect to adding or removing one unit, which has k rows of
 those that are counted, if `Spend.noise` and `Spend.threshold` are as documented. The histograms are released one after
 the other, and what later ones look like depends on earlier ones, but not their noise. Nothing else of the rows is used:
 whatever is made of the histograms is post-processing.
@@ -57,7 +57,7 @@ class Spend(NamedTuple):
     noise: Callable[[str, np.ndarray, float], np.ndarray]
     """(name, counts (m,) i64, share) -> counts (m,) i64 with Gaussian noise of the standard deviation `sigma(share)`.
 
-    A unit changes one count by 1. Shares of one release sum to at most 1."""
+    A row changes one count by 1. Shares of one release sum to at most 1."""
     sigma: Callable[[float], float]
     """(share) -> standard deviation of the noise."""
     threshold: Callable[[str, float, int], int]

@@ -90,7 +90,9 @@ def public_entries(found: Found, options: Options, unit: str | None) -> Private:
             )
     if said.group and unit is None:
         raise fault(
-            where, f"group: {shown(said.group)}: give --dp.unit={shown(said.group)}, which uses one row of each"
+            where,
+            f"group: {shown(said.group)}: give --dp.unit={shown(said.group)}, which uses one row of each, "
+            "or --dp.rows_per_unit",
         )
     if said.rules:
         raise fault(where, "rules: are not kept under differential privacy; leave them out")
@@ -126,13 +128,16 @@ def notes(private: Private, schema: Schema) -> list[str]:
 # --- splits ------------------------------------------------------------------------------------------------------
 
 
-def cut(private: Private, coins: Callable[[str, int], np.ndarray], holdout: float) -> dict[str, np.ndarray]:
-    """Splits the rows by an independent coin for each unit; of a unit with several rows one is kept, at random.
+def cut(
+    private: Private, coins: Callable[[str, int], np.ndarray], holdout: float, most: int = 1
+) -> dict[str, np.ndarray]:
+    """Splits the rows by an independent coin for each unit; of a unit with more rows than `most` so many are kept.
 
     Args:
         private: the table.
         coins: (name, n) -> (n,) f64 uniform in [0, 1), independent for different names.
         holdout: share of the rows that are not test rows.
+        most: number of rows of a unit, drawn at random, that are used at most. All of them are in one split.
 
     Returns:
         "train", "holdout" and, if there is no test file, "test": ascending row numbers.
@@ -143,7 +148,9 @@ def cut(private: Private, coins: Callable[[str, int], np.ndarray], holdout: floa
     kept = np.arange(rows)
     if private.unit is not None:
         order = np.lexsort((coins("row of a unit", rows), unit))
-        kept = np.sort(order[np.flatnonzero(np.diff(unit[order], prepend=-1))])
+        first = np.flatnonzero(np.diff(unit[order], prepend=-1))
+        place = np.arange(rows) - np.repeat(first, np.diff(first, append=rows))  # among the rows of its unit
+        kept = np.sort(order[place < most])
     coin = coins("splits", int(unit.max(initial=-1)) + 1)[unit[kept]]
     test = 0.0 if private.found.test else TEST_SHARE
     splits = {"train": kept[coin >= test + (1 - test) * holdout]}

@@ -118,6 +118,8 @@ def main(given: list[tuple[str, str]]) -> None:
     epsilon, delta = chosen.dp.epsilon, chosen.dp.delta
     if epsilon is None:
         raise InputError("--dp.epsilon: the claim that is audited is missing, such as --dp.epsilon=1")
+    if chosen.dp.unit is not None:
+        raise InputError(f"--dp.unit={chosen.dp.unit}: not here; the canary is one row, which is a unit by itself")
     said = asked.steps is not None or "model.steps" in dict(given)
     steps = chosen.model.steps if said else STEPS
     (release,) = calibrate([Release("gradients", "gaussian", 1.0, count=steps)], epsilon, delta)

@@ -32,7 +32,9 @@ class Privacy:
     delta: float = 1e-6
     """The budget's probability of failure."""
     unit: str | None = None
-    """Column that names the person of a row: one row of each is used, at random. None: each row is a unit."""
+    """Column that names the person of a row. None: each row is a unit."""
+    rows_per_unit: int = 1
+    """Rows of each person that are used at most, drawn at random; the noise grows in proportion."""
     dataset: str | None = None
     """Name of the data set in the ledger; None: that of the file. A changed row must not change it."""
     total: float | None = None

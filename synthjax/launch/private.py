@@ -37,7 +37,7 @@ from synthjax.launch import config, runs
 from synthjax.launch.config import Experiment
 from synthjax.launch.private_checks import account, counts, encoder_share, find
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.privacy import accounting, budget, gradients, noise
+from synthjax.privacy import accounting, budget, gradients, noise, units
 from synthjax.privacy.accounting import Release
 from synthjax.privacy.ledger import Ledger, default_folder
 
@@ -153,19 +153,19 @@ class Session:
         """What the histograms of columns may spend."""
         from synthjax.data.private_histograms import Spend
 
-        most = budget.THRESHOLDS * self.chosen.dp.delta
+        most, most_rows = budget.THRESHOLDS * self.chosen.dp.delta, self.chosen.dp.rows_per_unit
 
         def sigma(share: float) -> float:
-            return self.budget.part(self.share * share)
+            return units.discrete_noise(self.budget.part(self.share * share), most_rows)
 
         def noisy(name: str, exact: np.ndarray, share: float) -> np.ndarray:
             drawn = noise.discrete_gaussian(self.key.fold_in(f"histogram: {name}"), sigma(share), exact.shape)
-            self.releases.append(Release(name, "discrete gaussian", sigma(share)))
+            self.releases.append(Release(name, "discrete gaussian", sigma(share), rows=most_rows))
             return np.asarray(exact, np.int64) + drawn
 
         def threshold(name: str, deviation: float, columns: int) -> int:
             self.releases.append(Release(f"{name}: threshold", "threshold", 0.0, delta=most / columns))
-            return budget.threshold(deviation, most / columns)
+            return budget.threshold(deviation, most / columns, most_rows)
 
         return Spend(noisy, sigma, threshold)
 
@@ -194,7 +194,7 @@ class Session:
         chosen = self.chosen
         self.public = sorted(private.public)
         self._check_same(private_table.digest(private.found.train))
-        splits = private_table.cut(private, self.coins, chosen.holdout)
+        splits = private_table.cut(private, self.coins, chosen.holdout, chosen.dp.rows_per_unit)
         encoding = chosen.encoding or getattr(chosen.model, "encoding", "quantile")
         rows, encoder, made = private_table.learn(private, splits, self.spend(), encoding)
         encoded, table = private_table.encode(private, splits, encoder)
@@ -234,7 +234,7 @@ class Session:
         family, target = config.family(chosen.name), self.budget.part(1 - self.share)
         with runs.precision(chosen):
             if counts(family):
-                hook = Counts(target)
+                hook = Counts(target, dp.rows_per_unit)
                 model: Model = family.build(chosen.model, spec, count=hook)
                 named = [one[0] for one in family.releases(chosen.model, spec)]
                 traced = hook.traced(model, spec)
@@ -243,7 +243,9 @@ class Session:
                 rate = self.rate(spec)
                 expected = rate * spec.rows
                 plain = family.build(chosen.model, spec, gradients.dp_grad(dp.clip, 1.0, expected))
-                one = gradients.release("gradients", plain, chosen.last_step, noise=1.0, rate=rate)
+                one = gradients.release(
+                    "gradients", plain, chosen.last_step, noise=1.0, rate=rate, rows=dp.rows_per_unit
+                )
                 multiplier = budget.within(one, target, budget.SLACK * dp.delta)
                 self.releases.append(dataclasses.replace(one, noise=multiplier, delta=self.truncation))
                 grad = gradients.dp_grad(
@@ -298,14 +300,16 @@ class Counts:
     """The `optim.Count` that adds discrete Gaussian noise."""
 
     target: float
-    """Noise multiplier of all releases together."""
+    """Noise multiplier of all releases together, over the sensitivity to a unit."""
+    rows: int = 1
+    """Rows of a unit at most."""
     seen: list[Release] = field(default_factory=list)
 
     def __call__(self, key: jax.Array, exact: jax.Array, sensitivity: float, share: float = 1.0) -> jax.Array:
         """The counts with noise."""
-        sigma = self.target * sensitivity / share**0.5
+        sigma = units.discrete_noise(self.target * sensitivity / share**0.5, self.rows)
         name = f"counts {len(self.seen) + 1}"
-        self.seen.append(Release(name, "discrete gaussian", sigma, count=round(sensitivity**2)))
+        self.seen.append(Release(name, "discrete gaussian", sigma, count=round(sensitivity**2), rows=self.rows))
         drawn = noise.discrete_gaussian(key, sigma, exact.shape)
         return (jnp.round(exact).astype(jnp.int32) + drawn).astype(exact.dtype)
 

@@ -44,6 +44,9 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
         )
     if dp.encoder is not None and not 0 < dp.encoder < 1:
         raise InputError(f"dp.encoder={dp.encoder:g}: a share between 0 and 1 is needed")
+    if dp.rows_per_unit < 1 or (dp.rows_per_unit > 1 and dp.unit is None):
+        least = "must be at least 1" if dp.rows_per_unit < 1 else "needs --dp.unit, the column of the persons"
+        raise InputError(f"--dp.rows_per_unit={dp.rows_per_unit}: {least}")
     for name, off, why in (
         ("seeds", 1, "each member is a fit of its own; run the command again, which the ledger counts"),
         ("stop", "steps", "to end by held-out rows is not paid for; give --steps"),

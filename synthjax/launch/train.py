@@ -61,6 +61,7 @@ SHORT = {
     "dp.epsilon": "Spend so much on differential privacy; more flags in --helpfull (default: not private).",
     "dp.delta": "With --dp.epsilon: the probability with which it may fail (default: 1e-6).",
     "dp.unit": "With --dp.epsilon: the column that names the person of a row (default: each row is a unit).",
+    "dp.rows_per_unit": "With --dp.unit: rows of each person that are used at most, drawn at random (default: 1).",
     "dp.dataset": "With --dp.epsilon: name of the data set in the ledger (default: the file's).",
     "dp.total": "With --dp.epsilon: the owner's limit of all fits together, kept in the ledger (default: none).",
     "dp.test_seed": "With --dp.epsilon: a seed that marks the run as a test, which protects and publishes nothing.",

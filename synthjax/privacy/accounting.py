@@ -16,6 +16,8 @@ are added to delta:
 - Let G be the distance in total variation between what is run and what is accounted for (a truncated batch, a table of
   probabilities rounded to 64 bits), for each of two neighbours. Then (1 + exp(e)) G is added.
 
+A unit may have several rows, see `synthjax.privacy.units`.
+
     >>> steps = Release("gradients", "gaussian", noise=2.0, rate=0.01, count=100)
     >>> counts = Release("counts", "discrete gaussian", noise=20.0, count=5)
     >>> spent = epsilon([steps, counts], delta=1e-6)
@@ -40,8 +42,10 @@ import numpy as np
 from scipy import optimize, special, stats
 
 from synthjax.errors import InputError
+from synthjax.privacy import units
 
 _INTERVAL = 1e-4  # discretisation of the privacy loss
+_COARSE = 1e-3  # the same, for mixtures of Gaussians, which take longer
 _MAX_EPSILON = 128.0  # a larger one counts as infinite
 _TOLERANCE = 1.001  # factor within which `calibrate` finds the noise
 
@@ -59,17 +63,19 @@ class Release:
     """"gaussian": a vector plus Gaussian noise in every entry, possibly of a Poisson sample. "discrete gaussian":
     integers plus `noise.discrete_gaussian`. "threshold": the failure of a threshold, which only has a `delta`."""
     noise: float
-    """Standard deviation of the noise divided by the L2 sensitivity; 0 for a threshold.
+    """Standard deviation of the noise divided by the L2 sensitivity to one row; 0 for a threshold.
 
-    For the discrete Gaussian it is the parameter sigma, where a unit changes one integer by at most 1. If it changes
+    For the discrete Gaussian it is the parameter sigma, where a row changes one integer by at most 1. If it changes
     several, `count` is their number."""
     rate: float = 1.0
-    """Probability with which each unit is in the Poisson sample that the mechanism sees; 1: it sees all of them."""
+    """Probability with which each row is in the Poisson sample that the mechanism sees; 1: it sees all of them."""
     count: int = 1
     """Number of times that the mechanism is run."""
     delta: float = 0.0
     """Probability of failure of all runs together. Of a "threshold": that it lets through what a single unit alone
     holds. Of others: the distance in total variation from the mechanism that is accounted for."""
+    rows: int = 1
+    """Rows of a unit at most. A Poisson sample draws them independently."""
 
     def __post_init__(self):
         named = f"release {self.name!r}"
@@ -85,6 +91,8 @@ class Release:
             raise InputError(f"{named}: rate={self.rate}: only the Gaussian mechanism is accounted for on samples")
         if self.count < 0:
             raise InputError(f"{named}: count={self.count}: must not be negative")
+        if self.rows < 1:
+            raise InputError(f"{named}: rows={self.rows}: must be at least 1")
         if not 0 <= self.delta < 1:
             raise InputError(f"{named}: delta={self.delta}: must be at least 0 and below 1")
 
@@ -120,6 +128,9 @@ def delta_of(releases: Sequence[Release]) -> DeltaOf:
     of_noise = _delta_of_noise(tuple(releases))
     threshold = sum(release.delta for release in releases if release.mechanism == "threshold")
     distance = sum(release.delta for release in releases if release.mechanism != "threshold")
+    distance += sum(
+        units.DISTANCE * r.count * r.rows for r in releases if r.mechanism == "discrete gaussian" and r.rows > 1
+    )
 
     def delta(epsilon: float) -> float:
         if threshold >= 1:
@@ -275,44 +286,75 @@ def _smallest_epsilon(of: DeltaOf, delta: float) -> float:
 @functools.lru_cache(maxsize=4)
 def _delta_of_noise(releases: tuple[Release, ...]) -> DeltaOf:
     """As `delta_of`, without failures. Equal mechanisms are composed at once; plain Gaussian ones are one mechanism."""
-    precision = sum(r.count / r.noise**2 for r in releases if r.mechanism == "gaussian" and r.rate == 1)
-    others: Counter[tuple[str, float, float]] = Counter()
+    precision = sum(r.count / _variance(r) for r in releases if _is_plain(r))
+    others: Counter[tuple[str, float, float, int]] = Counter()
     for r in releases:
-        if r.mechanism != "threshold" and not (r.mechanism == "gaussian" and r.rate == 1):
-            others[r.mechanism, r.noise, r.rate] += r.count
+        if r.mechanism != "threshold" and not _is_plain(r):
+            others[r.mechanism, r.noise, r.rate, r.rows] += r.count
     counts = {kind: count for kind, count in others.items() if count}
     if not counts:
         return (lambda e: gaussian_delta(precision**-0.5, e)) if precision else (lambda e: max(0.0, -math.expm1(e)))
-    losses = [_loss(*kind).self_compose(count) for kind, count in counts.items()]
+    interval = _COARSE if any(rows > 1 for *_, rows in counts) else _INTERVAL
+    losses = [_loss(*kind, interval).self_compose(count) for kind, count in counts.items()]
     if precision:
-        losses.append(_loss("gaussian", precision**-0.5, 1.0))
+        losses.append(_loss("gaussian", precision**-0.5, 1.0, 1, interval))
     total = losses[0]
     for loss in losses[1:]:
         total = total.compose(loss)
     return lambda e: float(total.get_delta_for_epsilon(e))
 
 
-def _loss(mechanism: str, noise: float, rate: float) -> Any:
+def _is_plain(release: Release) -> bool:
+    """Whether a release is accounted for as a Gaussian mechanism without sampling."""
+    return (release.mechanism == "gaussian" and release.rate == 1) or (
+        release.mechanism == "discrete gaussian" and release.rows > 1
+    )
+
+
+def _variance(release: Release) -> float:
+    """The variance of the Gaussian mechanism that a plain release is accounted for as, over its squared sensitivity."""
+    if release.mechanism == "discrete gaussian":
+        return units.variance(release.noise, release.rows)
+    return (release.noise / release.rows) ** 2
+
+
+def _loss(mechanism: str, noise: float, rate: float, rows: int, interval: float) -> Any:
     """The privacy loss distribution of one run."""
     pld = _dp_accounting().pld.privacy_loss_distribution
     if mechanism == "discrete gaussian":
         return pld.from_discrete_gaussian_mechanism(
-            noise, value_discretization_interval=_INTERVAL, use_connect_dots=True
+            noise, value_discretization_interval=interval, use_connect_dots=True
         )
-    return pld.from_gaussian_mechanism(noise, value_discretization_interval=_INTERVAL, sampling_prob=rate)
+    if rows > 1:
+        drawn, chances = units.sampled(rows, rate)
+        return pld.from_mixture_gaussian_mechanism(noise, drawn, chances, value_discretization_interval=interval)
+    return pld.from_gaussian_mechanism(noise, value_discretization_interval=interval, sampling_prob=rate)
+
+
+def signal(release: Release, factor: float = 1.0) -> float:
+    """About the squared signal-to-noise ratio of a release; 0 for a threshold.
+
+    It is that of the central limit theorem (Dong, Roth & Su 2022, arXiv:1905.02383, section 5).
+
+    Args:
+      release: what is released.
+      factor: of its noise.
+    """
+    if release.mechanism == "threshold":
+        return 0.0
+    noise = factor * release.noise
+    if release.rate == 1:
+        return release.count * (release.rows / noise) ** 2
+    drawn, chances = units.sampled(release.rows, release.rate)
+    gained = np.expm1(np.minimum(np.outer(drawn, drawn) / noise**2, 50.0))
+    return float(release.count * chances @ gained @ chances)
 
 
 def _guess(releases: Sequence[Release], epsilon: float, delta: float) -> float:
-    """About the factor that `calibrate` looks for, from the central limit theorem (Dong, Roth & Su 2022, Section 5)."""
+    """About the factor that `calibrate` looks for, from the central limit theorem."""
 
     def excess(log_factor: float) -> float:
-        precision = 0.0
-        for release in releases:
-            if release.mechanism != "threshold":
-                inverse = (math.exp(log_factor) * release.noise) ** -2
-                precision += release.count * (
-                    inverse if release.rate == 1 else release.rate**2 * math.expm1(min(inverse, 50.0))
-                )
+        precision = sum(signal(release, math.exp(log_factor)) for release in releases)
         return math.log(max(gaussian_delta(precision**-0.5, epsilon), 1e-300)) - math.log(delta)
 
     low, high = -1.0, 1.0

@@ -14,7 +14,7 @@ Gaussian mechanism: its noise is such that it tells an attacker less than that o
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import special
@@ -65,15 +65,22 @@ class Budget:
         return found
 
 
-def threshold(sigma: float, delta: float) -> int:
-    """The threshold T with P(1 + Z >= T) <= `delta` for discrete Gaussian noise Z.
+def threshold(sigma: float, delta: float, rows: int = 1) -> int:
+    """The threshold T that what one unit alone has passes with a probability of at most `delta`.
 
-    P(Z >= m) is at most P(N(0, sigma^2) >= m - 1) (Canonne, Kamath & Steinke 2020, arXiv:2004.00010, proposition 25).
+    A unit of k rows alone may have k categories at most, and in each of them k rows: k P(k + Z >= T) <= delta for
+    discrete Gaussian noise Z. P(Z >= m) is at most P(N(0, sigma^2) >= m - 1) (Canonne, Kamath & Steinke 2020,
+    arXiv:2004.00010, proposition 25).
+
+    Args:
+      sigma: parameter of the noise.
+      delta: the probability.
+      rows: k.
 
     >>> threshold(10.0, 1e-6)
     50
     """
-    return math.ceil(2 + sigma * float(-special.ndtri(delta)))
+    return math.ceil(1 + rows + sigma * float(-special.ndtri(delta / rows)))
 
 
 def within(release: Release, target: float, slack: float) -> float:
@@ -96,15 +103,15 @@ def within(release: Release, target: float, slack: float) -> float:
     allowed = slack + (1 - slack) * least
 
     def fits(multiplier: float) -> bool:
-        one = Release(release.name, release.mechanism, multiplier, release.rate, release.count)
+        one = replace(release, noise=multiplier, delta=0.0)
         of = accounting.delta_of([one])
         if of(float(grid[-1])) > slack:
             return False
         # d is convex in exp(e): between two points of the grid it is at most what lies on the line between them.
         return bool((np.interp(meets, np.exp(grid), [of(float(e)) for e in grid]) <= allowed).all())
 
-    # By the central limit theorem, see `certificate.shares`.
-    guess = math.log1p(target**-2 / (release.count * release.rate**2)) ** -0.5
+    # By the central limit theorem, see `accounting.signal`.
+    guess = release.rows * math.log1p(target**-2 / (release.count * release.rate**2)) ** -0.5
     return accounting.least_noise(fits, guess, tolerance=_TOLERANCE, step=1.02, growth=1.5)
 
 

@@ -16,7 +16,6 @@ if the releases are what they say and nobody has the key of the noise. `verify` 
 
 import importlib.metadata
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
@@ -72,18 +71,8 @@ def in_words(true_positives: Mapping[str, float]) -> str:
 
 
 def shares(releases: Sequence[Release]) -> list[float]:
-    """The share of each release in what is spent, by squared signal-to-noise ratios; those of thresholds are 0.
-
-    For a Poisson sample it is that of the central limit theorem (Dong, Roth & Su 2022, arXiv:1905.02383, section 5).
-    """
-    spent = []
-    for one in releases:
-        if one.mechanism == "threshold":
-            spent.append(0.0)
-            continue
-        inverse = one.noise**-2
-        each = inverse if one.rate == 1 else one.rate**2 * math.expm1(min(inverse, 50.0))
-        spent.append(one.count * each)
+    """The share of each release in what is spent, by squared signal-to-noise ratios; those of thresholds are 0."""
+    spent = [accounting.signal(one) for one in releases]
     total = sum(spent)
     return [one / total if total else 0.0 for one in spent]
 
@@ -126,7 +115,7 @@ def certificate(
         "delta": delta,
         "spent": spent,
         "neighbours": NEIGHBOURS,
-        "unit": {"column": unit, "rows": 1},
+        "unit": {"column": unit, "rows": max((one.rows for one in releases), default=1)},
         "attacker": {"true positive rate": rates, "in words": f"{in_words(rates)}."},
         "releases": [{**asdict(one), "share": part} for one, part in zip(releases, parts, strict=True)],
         "accountant": {"method": "privacy loss distributions", "package": "dp-accounting"},

@@ -144,7 +144,9 @@ def clipped_sum(loss: optim.Loss, clip: float, microbatch: int | None = None) ->
     return total
 
 
-def release(name: str, model: Model, steps: int, noise: float, rate: float, truncation: float = 0.0) -> Release:
+def release(
+    name: str, model: Model, steps: int, noise: float, rate: float, truncation: float = 0.0, rows: int = 1
+) -> Release:
     """What training by `dp_grad` on batches of `Feed(poisson=rate)` releases.
 
     Args:
@@ -154,13 +156,14 @@ def release(name: str, model: Model, steps: int, noise: float, rate: float, trun
       noise: that of `dp_grad`.
       rate: probability of each row to be in a batch.
       truncation: probability that a batch of a run is truncated, see `accounting.truncation` (for steps * n_batches).
+      rows: rows of a unit at most.
 
     Raises:
       InputError: a step of the model takes the whole training set.
     """
     if model.feed == "dataset":
         raise InputError("a step of this model takes the whole training set, and no gradient on batches")
-    return Release(name, "gaussian", noise, rate, steps * model.n_batches, truncation)
+    return Release(name, "gaussian", noise, rate, steps * model.n_batches, truncation, rows)
 
 
 def _outputs(loss: optim.Loss, params: optim.Params, key: jax.Array, batch: Batch) -> tuple[Metrics, Any]:

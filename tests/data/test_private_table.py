@@ -192,3 +192,56 @@ def test_the_digest_changes_with_any_cell():
     assert one == private_table.digest(frame_reader(frame.copy(), "other name"))
     frame.loc[7, "city"] = "Deal" if frame.loc[7, "city"] != "Deal" else "Ayr"
     assert one != private_table.digest(frame_reader(frame, "table"))
+
+
+def people(n: int = 600) -> pd.DataFrame:
+    """Persons p0, p1, ... with 1, 2, ..., 7, 1, ... rows; the rows of the last one come last, and are equal."""
+    counts = np.arange(n) % 7 + 1
+    who = np.repeat(np.arange(n), counts)[:n]
+    frame = customers(0, n=n).assign(person=[f"p{i}" for i in who])
+    frame.loc[frame.index[-6:], frame.columns] = frame.iloc[[-6] * 6].assign(person="last").to_numpy()
+    return frame
+
+
+def test_a_unit_has_at_most_so_many_rows_all_in_one_split():
+    frame, seen = people(), set()
+    private = private_of(frame, unit="person")
+    for seed in range(3):
+        splits = private_table.cut(private, coins(seed), 0.2, 3)
+        of_split = {name: frame["person"].iloc[rows].value_counts() for name, rows in splits.items()}
+        counts = pd.concat(of_split.values())
+        assert counts.index.is_unique  # no person in two splits
+        expected = np.minimum(frame["person"].value_counts(), 3)
+        assert counts.to_dict() == expected.to_dict()
+        kept = np.concatenate(list(splits.values()))
+        seen |= set(np.flatnonzero(frame["person"] == "last")) & set(kept)
+    assert len(seen) > 3  # at random
+    one = private_table.cut(private, coins(0), 0.2)
+    three = private_table.cut(private, coins(0), 0.2, 3)
+    assert all(set(one[name]) <= set(three[name]) for name in one)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_a_unit_less_changes_each_histogram_by_at_most_its_rows(most):
+    """All rows of the last person are removed; coins, and so the rows of all others, are the same."""
+    frame, changes = people(), []
+    frame = frame[["person", "age", "income", "joined", "city", "member", "churned"]]
+    for without in (frame, frame[:-6]):
+        seen = {}
+
+        def noisy(name, counts, share, seen=seen):
+            seen[name] = np.array(counts)
+            return np.array(counts)
+
+        private = private_of(without, unit="person")
+        splits = private_table.cut(private, coins(0), 0.0, most)
+        in_train = (frame["person"].iloc[splits["train"]] == "last").sum()
+        private_table.learn(private, splits, EXACT._replace(noise=noisy), "quantile")
+        changes.append((seen, in_train))
+    (with_, held), (less, none) = changes
+    assert (held, none) == (most, 0)  # with these coins the person is in the training set
+    for name in ("rows", "age: look", "income: look", "joined: look", "city: look", "city: values", "churned: values"):
+        change = np.abs(with_[name] - less[name])
+        assert change.sum() == most == change.max(), name  # equal rows, in one cell: the worst case
+    for name in ("income: coarse", "joined: coarse"):
+        assert np.abs(with_[name] - less[name]).sum() in (0, most), name
