@@ -93,6 +93,8 @@ class Task(NamedTuple):
     counts: tuple[int, ...]
     """Synthetic images of each class."""
     scores: ImageScores
+    models: list[str]
+    """Names of its models."""
 
     @property
     def path(self) -> str:
@@ -114,12 +116,15 @@ def task(workspace: Workspace, config: Config, name: str) -> Task:
     """Opens a set.
 
     Raises:
-      InputError: it is not there, is broken, or holds no labelled images.
+      InputError: it is not there, is broken, or holds no labelled images; a model is unknown, or none makes these.
     """
     data = workspace.data(Experiment("", None, dataset(name)))
     spec = data.spec
     if spec.kind != "image" or spec.n_classes < 2:
         raise InputError(f"sets={name}: must be a set of images with labels of two classes or more")
+    names = models.fitting(spec, config.models)
+    if not names:
+        raise InputError(f"models={','.join(config.models)}: none makes images such as those of {name}")
     n = max(min(round(config.times * len(data.train.y)), config.samples), spec.n_classes)
     counts = proportional_counts(n, spec.frequencies)
     if config.equal_classes:
@@ -127,7 +132,8 @@ def task(workspace: Workspace, config: Config, name: str) -> Task:
         data = data._replace(train=data.train.take(repeated(data.train.y, config.seed)))
     size = max(sum(counts), len(data.train.y))
     how: dict[str, Any] = {"limit": config.limit, "steps": config.classifier_steps}
-    return Task(workspace, config, name, data, counts, ImageScores(data, size, config.networks, 0, config.seed, **how))
+    scores = ImageScores(data, size, config.networks, 0, config.seed, **how)
+    return Task(workspace, config, name, data, counts, scores, names)
 
 
 def repeated(y: np.ndarray, seed: int) -> np.ndarray:
@@ -247,15 +253,15 @@ def every_model(task: Task) -> dict[str, dict[str, Any]]:
     draw(task, "real", task.data.train.x, task.data.train.y)
     real = work.result(f"{task.name}, {REAL}", lambda: without_model(task, scores.real, scores.trained_on_real))
     found = {REAL: real, FLOOR: work.result(f"{task.name}, {FLOOR}", functools.partial(floor, task))}
-    for name in models.fitting(task.data.spec, task.config.models):
+    for name in task.models:
         found[name] = work.result(f"{task.name}, {name}", functools.partial(judged, task, name))
     return found
 
 
-def chosen(found: dict[str, dict[str, Any]]) -> str | None:
-    """The model that is best on the holdout; None: there is no model."""
+def chosen(found: dict[str, dict[str, Any]]) -> str:
+    """The model that is best on the holdout."""
     names = [name for name in found if name not in (REAL, FLOOR)]
-    return max(names, key=lambda name: np.mean(found[name]["holdout"]), default=None)
+    return max(names, key=lambda name: np.mean(found[name]["holdout"]))
 
 
 def with_interval(value: float, interval: list[float]) -> str:
@@ -295,11 +301,9 @@ def tables_of(task: Task, found: dict[str, dict[str, Any]]) -> list[Table]:
 LIKENESS = "Precision, recall, diversity (of real: 1) in the features of a network trained on real images."
 
 
-def goal_of(task: Task, found: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The model that the holdout chose, trained with several seeds, beside real images; None: there is no model."""
+def goal_of(task: Task, found: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The model that the holdout chose, trained with several seeds, beside real images."""
     name = chosen(found)
-    if name is None:
-        return None
     config, y = task.config, task.data.test.y
     answers = [found[name]["answers"]]
     for seed in range(config.seed + 1, config.seed + config.repeats):
@@ -336,9 +340,8 @@ def tables(workspace: Workspace, config: Config) -> list[Table]:
         pictured = {name: of for name, of in found.items() if name != FLOOR}
         models.draw(workspace, one.name, pictured, f"Every model of images, on {one.name}")
         made += tables_of(one, found)
-        if told := goal_of(one, found):
-            aims[one.name] = told
-    return [*made, goal(aims)] if aims else made
+        aims[one.name] = goal_of(one, found)
+    return [*made, goal(aims)]
 
 
 TABLES: dict[str, Callable[[Workspace, Config], list[Table]]] = {"medmnist": tables}

@@ -173,7 +173,6 @@ def test_the_holdout_alone_chooses_the_model():
     better = {"holdout": [0.6, 0.7], "tstr": [0.1]}
     best = {"holdout": [1.0]}
     assert study.chosen({study.REAL: best, study.FLOOR: best, "vae": worse, "rbm": better}) == "rbm"
-    assert study.chosen({study.REAL: best, study.FLOOR: best}) is None
 
 
 def test_the_holdout_chooses_the_length_of_training(data_dir, tmp_path, stand_ins, monkeypatch):
@@ -207,6 +206,10 @@ def test_data_that_does_not_fit_is_told(data_dir, tmp_path):
         study.task(place, TINY, "pathmnist")
     with pytest.raises(InputError, match="sets=breast_cancer: must be a set of images"):
         study.task(place, TINY, "breast_cancer")
+    with pytest.raises(InputError, match="--model=ddmp: unknown"):
+        study.task(place, dataclasses.replace(TINY, models=("ddmp",)), "toymnist")
+    with pytest.raises(InputError, match="models=smote,table_vae: none makes images such as those of toymnist"):
+        study.task(place, dataclasses.replace(TINY, models=("smote", "table_vae")), "toymnist")
     np.savez(data_dir / "medmnist" / "nolabels.npz", images=images(np.random.default_rng(0), (10, 10))[0])
     with pytest.raises(InputError, match="sets=nolabels: must be a set of images with labels"):
         study.task(place, TINY, "nolabels")
