@@ -2,6 +2,7 @@
 
     python -m synthjax.launch.audit --model=table_ar --table=customers.csv --dp.epsilon=1
     python -m synthjax.launch.audit --model=table_vae --table=adult --data_dir=DIR --dp.epsilon=4 --runs=2000
+    python -m synthjax.launch.audit --model=table_vae --table=adult --data_dir=DIR --dp.epsilon=4 --one_run
 
 A canary is the record that is easiest to find (see `synthjax.privacy.canary`). Each training sees it in every step, or
 never, beside the same rows of the table, with as much noise as the claim needs; the attacker sees every gradient. How
@@ -9,12 +10,17 @@ well the trainings with and without the canary can be told apart bounds epsilon 
 shows that something is wrong, and the command ends with code 4. A bound below it proves nothing, but a sound gradient
 comes near the limit that is printed beside it.
 
+--one_run trains once, with a thousand canaries of which each is in or out by a fair coin, and guesses which are in
+(Steinke, Nasr & Jagielski 2023). That takes seconds for large models, and its bounds are lower.
+
 Nothing is charged to a ledger and nothing is written: what is printed depends on the noise and the canary, and hardly
 on the rows. It is for the owner of the data and not for publication.
 """
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +33,11 @@ from synthjax.errors import GateError, InputError
 from synthjax.evals.privacy import audit
 from synthjax.launch import config, runs, train
 from synthjax.launch.config import Experiment
-from synthjax.model import Batch
+from synthjax.model import Batch, Model
 from synthjax.privacy import canary
 from synthjax.privacy.accounting import Release, calibrate
-from synthjax.privacy.gradients import dp_grad
+from synthjax.privacy.gradients import DpGrad, dp_grad
+from synthjax.train import optim
 
 STEPS = 10
 """Steps of a training, where --steps does not say others."""
@@ -45,20 +52,31 @@ def define_flags() -> None:
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_integer("runs", 1000, "Trainings with the canary, and as many without it.", 20)
     flags.DEFINE_integer("rows", 50, "Rows of the table that each training sees beside the canary.", 1)
+    flags.DEFINE_bool("one_run", False, "One training, with many canaries.")
+    flags.DEFINE_integer("canaries", 1000, "With --one_run: their number.", 20)
 
 
-def scores(chosen: Experiment, noise: float, steps: int, pairs: int, rows: int) -> canary.Scores:
-    """Scores of trainings of an experiment with and without a canary.
+class Audited(NamedTuple):
+    """What is audited."""
+
+    build: Callable[[optim.Grad], Model]
+    grad: DpGrad
+    batch: Batch
+    """Rows beside the canaries."""
+    key: jax.Array
+
+
+def audited(chosen: Experiment, noise: float, steps: int, rows: int) -> Audited:
+    """The model and the private gradient of an experiment, and rows of its data.
 
     Args:
         chosen: the experiment, with a data set of at least `rows` training rows.
         noise: standard deviation of the noise, divided by the clipping norm.
         steps: training steps of a run.
-        pairs: number of runs of either kind.
-        rows: number of rows beside the canary.
+        rows: number of rows beside the canaries.
 
     Raises:
-        InputError: the model has not exactly one gradient a step, or there are fewer rows.
+        InputError: there are fewer rows.
     """
     found = runs.data(dataclasses.replace(chosen, dp=config.Privacy()))
     if len(found.train.y) < rows:
@@ -69,24 +87,25 @@ def scores(chosen: Experiment, noise: float, steps: int, pairs: int, rows: int) 
     grad = dp_grad(clip=getattr(chosen.model, "clip", 1.0), noise=noise, expected=float(rows))
     model = dataclasses.replace(chosen.model, steps=steps, batch_size=rows)
     family = config.family(chosen.name)
-    return canary.run(
-        lambda hook: family.build(model, found.spec, hook),
-        grad,
-        batch,
-        jax.random.key(chosen.seed),
-        runs=pairs,
-        steps=steps,
+    return Audited(lambda hook: family.build(model, found.spec, hook), grad, batch, jax.random.key(chosen.seed))
+
+
+def noise_fits(without: np.ndarray) -> float:
+    """The p-value of a Kolmogorov-Smirnov test that the scores without the canary are standard normal."""
+    return float(stats.kstest(without, "norm").pvalue)
+
+
+def _of_noise(without: np.ndarray) -> str:
+    mean, spread = without.mean(), without.std(ddof=1)
+    return (
+        f"scores without the canary: mean {mean:.3f}, deviation {spread:.3f}; due are 0 and 1 "
+        f"(p = {noise_fits(without):.3f})"
     )
 
 
-def noise_fits(found: canary.Scores) -> float:
-    """The p-value of a Kolmogorov-Smirnov test that the scores without the canary are standard normal."""
-    return float(stats.kstest(found.without, "norm").pvalue)
-
-
-def report(found: canary.Scores, epsilon: float, delta: float, steps: int, noise: float) -> list[str]:
-    """Lines that say what the scores mean for the claim (epsilon, delta) of `steps` gradients with `noise`."""
-    mu, pairs = math.sqrt(steps) / noise, len(found.without)
+def report(found: canary.Scores, delta: float, mu: float) -> list[str]:
+    """Lines that say what the scores mean for a claim by which they are N(0, 1) and N(`mu`, 1)."""
+    pairs = len(found.without)
     threshold = audit.best_threshold(mu, pairs, delta)
     bounds = {
         "assuming normal scores": audit.gaussian(*found, delta, LEVEL),
@@ -97,15 +116,30 @@ def report(found: canary.Scores, epsilon: float, delta: float, steps: int, noise
         audit.gaussian(middle + mu, middle, delta, LEVEL),
         audit.distribution_free(middle + mu, middle, delta, LEVEL, threshold),
     ]
-    mean, spread = found.without.mean(), found.without.std(ddof=1)
     return [
-        f"claim: epsilon {epsilon:g} at delta {delta:g}, by noise of {noise:.3f} in each of {steps} gradients",
         *(
             f"epsilon is at least {bound:.2f} ({LEVEL:.0%}), {name}; so many trainings can show about {limit:.2f}"
             for (name, bound), limit in zip(bounds.items(), limits, strict=True)
         ),
-        f"scores without the canary: mean {mean:.3f}, deviation {spread:.3f}; due are 0 and 1 "
-        f"(p = {noise_fits(found):.3f})",
+        _of_noise(found.without),
+    ]
+
+
+def report_once(found: canary.Once, guesses: int, delta: float, mu: float) -> list[str]:
+    """Lines that say what one run means for a claim whose canaries have scores N(0, 1) and N(`mu`, 1)."""
+    right, count = audit.right_guesses(*found, guesses), len(found.scores)
+    likely = audit.expected_right(mu, guesses, count)
+    return [
+        f"{right} of {guesses} guesses are right, on the canaries that are easiest to tell; about {likely} can be",
+        *(
+            f"epsilon is at least {bound(right, guesses, count, delta, LEVEL):.2f} ({LEVEL:.0%}), {name}; so many "
+            f"canaries can show about {bound(likely, guesses, count, delta, LEVEL):.2f}"
+            for bound, name in (
+                (audit.one_run_gaussian, "assuming the trade-off of Gaussian noise"),
+                (audit.one_run, "assuming nothing"),
+            )
+        ),
+        _of_noise(found.scores[~found.inside]),
     ]
 
 
@@ -123,15 +157,25 @@ def main(given: list[tuple[str, str]]) -> None:
     said = asked.steps is not None or "model.steps" in dict(given)
     steps = chosen.model.steps if said else STEPS
     (release,) = calibrate([Release("gradients", "gaussian", 1.0, count=steps)], epsilon, delta)
-    print(
-        f"{asked.runs:,} trainings of {chosen.name} with the canary and as many without, {steps} steps of {asked.rows} "
-        "rows each ...",
-        flush=True,
+    claim = (
+        f"claim: epsilon {epsilon:g} at delta {delta:g}, by noise of {release.noise:.3f} in each of {steps} gradients"
     )
-    found = scores(chosen, release.noise, steps, asked.runs, asked.rows)
-    print(*report(found, epsilon, delta, steps, release.noise), sep="\n", flush=True)
-    sure = audit.gaussian(*found, delta, SURE)
-    if sure > epsilon or noise_fits(found) < 1 - SURE:
+    mu = math.sqrt(steps) / release.noise
+    what = audited(chosen, release.noise, steps, asked.rows)
+    each = f"{steps} steps of {asked.rows} rows each ..."
+    if asked.one_run:
+        print(f"one training of {chosen.name} with {asked.canaries:,} canaries, {each}", flush=True)
+        guesses = audit.best_guesses(mu, asked.canaries, delta, LEVEL)
+        once = canary.run_once(*what, canaries=asked.canaries, steps=steps)
+        print(claim, *report_once(once, guesses, delta, mu), sep="\n", flush=True)
+        right = audit.right_guesses(*once, guesses)
+        sure, without = audit.one_run_gaussian(right, guesses, asked.canaries, delta, SURE), once.scores[~once.inside]
+    else:
+        print(f"{asked.runs:,} trainings of {chosen.name} with the canary and as many without, {each}", flush=True)
+        found = canary.run(*what, runs=asked.runs, steps=steps)
+        print(claim, *report(found, delta, mu), sep="\n", flush=True)
+        sure, without = audit.gaussian(*found, delta, SURE), found.without
+    if sure > epsilon or noise_fits(without) < 1 - SURE:
         raise GateError(
             f"the claim of epsilon {epsilon:g} does not hold: the bound at {SURE:.1%} is {sure:.2f}, or the noise is "
             "not what it should be"

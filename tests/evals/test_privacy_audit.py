@@ -114,3 +114,41 @@ def test_rates_bound_by_hand():
     limit = 1 - 0.025 ** (1 / 100)
     found = audit.distribution_free(np.ones(100), np.zeros(100), 0.0, threshold=0.5)
     assert found == pytest.approx(math.log((1 - limit) / limit))
+
+
+def test_right_guesses_by_hand():
+    scores, inside = np.array([3.0, -1, 0.5, 2, -2, 0]), np.array([True, False, True, False, True, False])
+    assert audit.right_guesses(scores, inside, 4) == 2  # 3 is in, 2 is not; -2 is in, -1 is not
+    assert audit.right_guesses(scores, inside, 6) == 4
+
+
+@pytest.mark.parametrize("guesses", [20, 300, 1000])
+@pytest.mark.parametrize("mu", [0.0, 0.3, 1.5])
+def test_expected_right_guesses_are_the_mean_of_draws(mu, guesses):
+    found = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        inside = rng.random(1000) < 0.5
+        found.append(audit.right_guesses(rng.normal(size=1000) + mu * inside, inside, guesses))
+    assert abs(np.mean(found) - audit.expected_right(mu, guesses, 1000)) < 4 * np.std(found) / math.sqrt(200) + 1
+
+
+@pytest.mark.parametrize("epsilon", [1, 4, 8])
+def test_so_many_guesses_are_best(epsilon):
+    mu = audit.gaussian_mu(epsilon, DELTA)
+    best = audit.best_guesses(mu, 1000, DELTA)
+
+    def mean(guesses: int) -> float:
+        return float(np.mean([audit.one_run_gaussian(guessed(mu, s, 1000, guesses), guesses, 1000, DELTA)
+                              for s in range(20)]))  # fmt: skip
+
+    assert best % 2 == 0 and mean(best) > 0.9 * max(map(mean, (20, 100, 200, 400, 1000)))
+    assert mean(best) < epsilon
+
+
+def test_canaries_without_a_signal_give_bounds_above_zero_in_at_most_7_percent():
+    guesses = audit.best_guesses(audit.gaussian_mu(1, DELTA), 1000, DELTA)
+    right = [guessed(0.0, seed, 1000, guesses) for seed in range(1000)]
+    for bound in (audit.one_run, audit.one_run_gaussian):
+        above = {count: bound(count, guesses, 1000, DELTA) > 0 for count in set(right)}
+        assert sum(above[count] for count in right) <= 70

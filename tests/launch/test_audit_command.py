@@ -70,3 +70,43 @@ def test_a_bound_above_the_claim_ends_with_code_4(table, monkeypatch):
 def test_bad_flags_get_one_line(table, words, message):
     done = in_process.run("audit", *words, folder=table)
     assert done.code == 3 and message in done.line
+
+
+ONCE = ("--one_run", "--canaries=300", "--dp.epsilon=8")
+
+
+def planted_once(monkeypatch, shift):
+    """A training whose canaries have scores N(shift, 1) if they are in takes the place of a real one."""
+    asked = {}
+
+    def run_once(build, grad, batch, key, *, canaries, steps):
+        asked.update(rows=len(batch.weight), canaries=canaries, steps=steps)
+        rng = np.random.default_rng(0)
+        inside = rng.random(canaries) < 0.5
+        return canary.Once(rng.normal(size=canaries) + shift * inside, inside)
+
+    monkeypatch.setattr(canary, "run_once", run_once)
+    return asked
+
+
+def test_one_run_is_told_beside_its_limit(table, monkeypatch):
+    asked = planted_once(monkeypatch, gaussian_mu(8.0, 1e-6))
+    done = in_process.run("audit", "--table=toy.csv", *ONCE, *SMALL, folder=table)
+    assert done.code == 0, done.err
+    claim, right, curve, free, noise = done.out.splitlines()[-5:]
+    assert claim.startswith("claim: epsilon 8 at delta 1e-06, by noise of ")
+    assert "guesses are right, on the canaries that are easiest to tell" in right
+    assert "assuming the trade-off of Gaussian noise; so many canaries can show about" in curve
+    assert "assuming nothing" in free and noise.startswith("scores without the canary: mean ")
+    assert asked == {"rows": 8, "canaries": 300, "steps": 2}
+
+
+def test_one_run_above_the_claim_ends_with_code_4(table, monkeypatch):
+    planted_once(monkeypatch, 6.0)
+    done = in_process.run("audit", "--table=toy.csv", *ONCE, *SMALL, "--dp.epsilon=1", folder=table)
+    assert done.code == 4 and "the claim of epsilon 1 does not hold" in done.line
+
+
+def test_a_small_model_has_too_few_parameters_for_many_canaries(table):
+    done = in_process.run("audit", "--table=toy.csv", *ONCE, *SMALL, "--canaries=5000", folder=table)
+    assert done.code == 3 and "--canaries=5000: each needs a parameter of its own; the model has" in done.line

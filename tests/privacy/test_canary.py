@@ -116,3 +116,75 @@ def test_models_with_several_gradients_are_refused():
         canary.run(
             lambda grad: table_gan.build(preset, spec), dp_grad(1.0, 1.0, 16), rows, jax.random.key(0), runs=2, steps=1
         )
+
+
+# --- one run with many canaries
+
+MANY = 200
+
+
+def wide(grad: optim.Grad) -> Model:
+    """Learns a direction among more numbers than there are canaries, in two leaves."""
+
+    def loss(params, key, batch):
+        return optim.Losses(jnp.tanh(batch.x @ params["a"][:3]) ** 2 + params["b"].sum() ** 2 * 1e-3)
+
+    optimiser = optim.adam()
+    step = optim.train_step(loss, optimiser, optim.schedule(0.1, STEPS), grad=grad)
+    params = {"a": jnp.ones(100), "b": jnp.ones((15, 10))}
+    return Model(lambda key: optim.TrainState.create(params, optimiser), step, lambda *a: jnp.zeros(1))
+
+
+def once(grad: DpGrad, seed: int = 0, canaries: int = MANY) -> canary.Once:
+    return canary.run_once(wide, grad, batch(), jax.random.key(seed), canaries=canaries, steps=STEPS)
+
+
+def test_scores_of_many_canaries_are_normal_and_independent():
+    noise = noise_of(4.0)
+    runs = [once(dp_grad(clip=0.5, noise=noise, expected=ROWS), seed) for seed in range(4)]
+    scores, inside = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    assert stats.kstest(scores[~inside], "norm").pvalue > 0.001
+    assert stats.kstest(scores[inside] - math.sqrt(STEPS) / noise, "norm").pvalue > 0.001
+    assert stats.binomtest(int(inside.sum()), len(inside)).pvalue > 0.001  # fair coins
+    assert not np.array_equal(runs[0].inside, runs[1].inside)
+    rest = scores - inside * math.sqrt(STEPS) / noise
+    assert abs(np.corrcoef(rest[:-1], rest[1:])[0, 1]) < 4 / math.sqrt(len(rest))
+
+
+@pytest.mark.parametrize("fault", ["", "half the noise", "no clipping"])
+def test_one_run_catches_planted_faults_and_does_not_accuse_a_sound_gradient(fault):
+    """So few canaries cannot show half the noise in the bound; it shows in the spread of the scores."""
+    claim = 2.0
+    mu = math.sqrt(STEPS) / noise_of(claim)
+    grad = Faulty(0.5, noise_of(claim), ROWS, fault=fault) if fault else dp_grad(0.5, noise_of(claim), ROWS)
+    found = once(grad)
+    guesses = audit.best_guesses(mu, MANY, DELTA)
+    right = audit.right_guesses(*found, guesses)
+    assert (audit.one_run_gaussian(right, guesses, MANY, DELTA, level=0.999) > claim) == (fault == "no clipping")
+    without = found.scores[~found.inside]
+    assert (abs(without.std() - 1) < 4 / math.sqrt(2 * len(without))) == (fault == "")
+
+
+def test_losses_with_norms_of_their_own_meet_the_canaries():
+    """Those whose clipping uses norms in closed form."""
+
+    def build_normed(grad):
+        def loss(params, key, batch):
+            return optim.Losses(batch.x @ params[:3])
+
+        def squares(params, key, batch):
+            return (batch.x**2).sum(axis=1)
+
+        normed = optim.NormedLoss(loss, squares)
+        optimiser = optim.adam()
+        step = optim.train_step(normed, optimiser, optim.schedule(0.1, STEPS), grad=grad)
+        return Model(lambda key: optim.TrainState.create(jnp.ones(150), optimiser), step, lambda *a: jnp.zeros(1))
+
+    grad = dp_grad(0.5, 0.4, ROWS)
+    found = canary.run_once(build_normed, grad, batch(), jax.random.key(0), canaries=100, steps=STEPS)
+    assert stats.kstest(found.scores[found.inside] - math.sqrt(STEPS) / 0.4, "norm").pvalue > 0.001
+
+
+def test_more_canaries_than_parameters_are_refused():
+    with pytest.raises(InputError, match="--canaries=251: each needs a parameter of its own; the model has 250"):
+        once(dp_grad(0.5, 1.0, ROWS), canaries=251)

@@ -34,6 +34,7 @@ from scipy.special import ndtr, ndtri
 from synthjax.evals.estimate import LEVEL
 from synthjax.privacy.accounting import gaussian_delta
 
+_SHARES = (0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)  # of canaries that may be guessed
 _MOST = 100.0  # largest epsilon, and largest distance mu, that a search considers
 
 
@@ -185,6 +186,42 @@ def one_run_gaussian(correct: int, guesses: int, canaries: int, delta: float, le
         return right + wrong > guesses / canaries
 
     return gaussian_epsilon(_largest_rejected(rejected), delta)
+
+
+def right_guesses(scores: np.ndarray, inside: np.ndarray, guesses: int) -> int:
+    """Number of right guesses: half of them that the canaries with the highest scores are in, half that others are out.
+
+    Args:
+        scores: (m,) of the canaries, high if one seems to be in.
+        inside: (m,) bool.
+        guesses: an even number, at most m.
+    """
+    order, half = np.argsort(scores, kind="stable"), guesses // 2
+    return int((~inside[order[:half]]).sum() + inside[order[len(order) - half :]].sum())
+
+
+def expected_right(mu: float, guesses: int, canaries: int) -> int:
+    """About the expectation of `right_guesses` for scores N(0, 1) of canaries that are out, and N(mu, 1) of those in.
+
+    The highest guesses / 2 of scores of the mixture lie above c; of those a canary is in with the share of N(mu, 1).
+    """
+    share = guesses / 2 / canaries
+
+    def excess(c: float) -> float:
+        return float(ndtr(-c) + ndtr(mu - c)) / 2 - share
+
+    c = optimize.brentq(excess, -40.0, mu + 40.0)
+    return round(canaries * float(ndtr(mu - c)))
+
+
+def best_guesses(mu: float, canaries: int, delta: float, level: float = LEVEL) -> int:
+    """The even number of guesses for which `one_run_gaussian` is largest at the expected right ones.
+
+    `mu` is that of the claim, so the number depends on no score.
+    """
+    choices = sorted({2 * max(round(canaries * share / 2), 1) for share in _SHARES if canaries * share >= 2})
+    bounds = [one_run_gaussian(expected_right(mu, n, canaries), n, canaries, delta, level) for n in choices]
+    return choices[int(np.argmax(bounds))]
 
 
 def _largest_rejected(rejected: Callable[[float], bool]) -> float:
