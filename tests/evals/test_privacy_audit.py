@@ -57,6 +57,10 @@ def test_scores_that_are_no_numbers_apart_from_a_constant():
     same = np.zeros(50)
     assert audit.gaussian(same, same, DELTA) == 0 == audit.distribution_free(same, same, DELTA, threshold=0.5)
     assert audit.gaussian(same + 1, same, DELTA) == 100
+    for n in (20, 100, 2000):  # apart by far more than their spread
+        nearly = np.random.default_rng(n).normal(size=(2, n))
+        for spread in (1e-14, 1e-6, 1e-3, 1e-2):
+            assert audit.gaussian(1 + spread * nearly[0], spread * nearly[1], DELTA) == 100
 
 
 @pytest.mark.parametrize("correct", [500, 560, 620, 700])

@@ -5,8 +5,10 @@ import math
 import in_process
 import numpy as np
 import pytest
+from scipy import stats
 
 from synthjax.evals.privacy.audit import gaussian_mu
+from synthjax.launch.audit import noise_fits
 from synthjax.privacy import canary
 
 SMALL = (
@@ -110,3 +112,23 @@ def test_one_run_above_the_claim_ends_with_code_4(table, monkeypatch):
 def test_a_small_model_has_too_few_parameters_for_many_canaries(table):
     done = in_process.run("audit", "--table=toy.csv", *ONCE, *SMALL, "--canaries=5000", folder=table)
     assert done.code == 3 and "--canaries=5000: each needs a parameter of its own; the model has" in done.line
+
+
+def test_counts_are_audited_too(table):
+    words = ["--model=table_marginals", "--config.model.bins=4", "--rows=20", "--runs=40", "--dp.epsilon=8"]
+    done = in_process.run("audit", "--table=toy.csv", *words, folder=table)
+    assert done.code == 0, done.err
+    said, claim, normal, free, noise = done.out.splitlines()[-5:]
+    assert said.startswith("40 counts of table_marginals with the canary and as many without, of 20 rows")
+    assert claim.startswith("claim: epsilon 8 at delta 1e-06, by noise of ") and claim.endswith(" in counts")
+    assert "so many trainings can show" in normal and "assuming nothing" in free and "due are 0 and 1" in noise
+    done = in_process.run("audit", "--table=toy.csv", *words, "--one_run", folder=table)
+    assert done.code == 3 and "--one_run: is for models that are trained by gradients; table_marginals is" in done.line
+
+
+def test_noise_of_another_size_or_mean_is_noticed():
+    drawn = np.random.default_rng(0).normal(size=400)
+    assert noise_fits(drawn) > 0.01
+    assert max(noise_fits(0.8 * drawn), noise_fits(1.2 * drawn), noise_fits(drawn + 0.25)) < 0.001
+    above = [noise_fits(np.random.default_rng(seed).normal(size=50)) < 0.05 for seed in range(400)]
+    assert sum(above) <= stats.binom.isf(0.001, 400, 0.05)

@@ -74,7 +74,7 @@ def gaussian(with_: np.ndarray, without: np.ndarray, delta: float, level: float 
     difference = float(np.mean(with_) - np.mean(without))
     if spread == 0:
         return _MOST if difference > 0 else 0.0
-    t, freedom = difference / math.sqrt(spread) * scale, n + m - 2
+    t, freedom = min(difference / math.sqrt(spread), 2 * _MOST) * scale, n + m - 2  # no more is needed for _MOST
     if stats.t.sf(t, freedom) >= 1 - level:
         return 0.0
 
