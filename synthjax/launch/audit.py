@@ -36,10 +36,10 @@ from synthjax.errors import GateError, InputError
 from synthjax.evals.privacy import audit
 from synthjax.launch import config, private_checks, runs, train
 from synthjax.launch.config import Experiment
-from synthjax.launch.private import Counts
 from synthjax.model import Batch, Model
 from synthjax.privacy import canary, canary_counts
 from synthjax.privacy.accounting import Release, calibrate
+from synthjax.privacy.counts import Counts
 from synthjax.privacy.gradients import DpGrad, dp_grad
 
 STEPS = 10

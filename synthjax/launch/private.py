@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from synthjax import files
@@ -36,9 +35,10 @@ from synthjax.errors import InputError
 from synthjax.launch import config, runs
 from synthjax.launch.config import Experiment
 from synthjax.launch.private_checks import account, counts, encoder_share, find
-from synthjax.model import Batch, DataSpec, Model
+from synthjax.model import DataSpec, Model
 from synthjax.privacy import accounting, budget, gradients, noise, units
 from synthjax.privacy.accounting import Release
+from synthjax.privacy.counts import Counts
 from synthjax.privacy.ledger import Ledger, default_folder
 
 if TYPE_CHECKING:
@@ -293,35 +293,6 @@ class Session:
             self.ledger.finish(self.fit, self.releases)
             noise.destroy(self.folder / KEY)
         self.record({"finished": True})
-
-
-@dataclass
-class Counts:
-    """The `optim.Count` that adds discrete Gaussian noise."""
-
-    target: float
-    """Noise multiplier of all releases together, over the sensitivity to a unit."""
-    rows: int = 1
-    """Rows of a unit at most."""
-    seen: list[Release] = field(default_factory=list)
-
-    def __call__(self, key: jax.Array, exact: jax.Array, sensitivity: float, share: float = 1.0) -> jax.Array:
-        """The counts with noise."""
-        sigma = units.discrete_noise(self.target * sensitivity / share**0.5, self.rows)
-        name = f"counts {len(self.seen) + 1}"
-        self.seen.append(Release(name, "discrete gaussian", sigma, count=round(sensitivity**2), rows=self.rows))
-        drawn = noise.discrete_gaussian(key, sigma, exact.shape)
-        return (jnp.round(exact).astype(jnp.int32) + drawn).astype(exact.dtype)
-
-    def traced(self, model: Model, spec: DataSpec) -> list[Release]:
-        """What one step of the model releases, found by tracing it."""
-        self.seen.clear()
-        shapes = [((8, *spec.shape), jnp.float32), *(((8,), kind) for kind in (jnp.int32, jnp.float32, jnp.int32))]
-        arrays: Any = [jax.ShapeDtypeStruct(*one) for one in shapes]
-        batch = Batch(*arrays)
-        key = jax.random.key(0)
-        jax.eval_shape(model.step, key, jax.ShapeDtypeStruct((), jnp.int32), jax.eval_shape(model.init, key), batch)
-        return list(self.seen)
 
 
 # --- the data of a run --------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a run with differential privacy must be like, checked before anything is paid: see `synthjax.launch.private`."""
 
+import contextlib
 import inspect
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from synthjax.launch import config
 from synthjax.launch.config import Experiment
 from synthjax.model import Column, DataSpec
 from synthjax.privacy import budget, gradients
+from synthjax.privacy.counts import Counts
 from synthjax.privacy.ledger import Ledger, default_folder
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
         raise InputError("--distributed: not with --dp.epsilon, whose key is of one process")
     Ledger(default_folder(), account(chosen))
     found = find(chosen)
-    budget.Budget(dp.epsilon or 0.0, dp.delta).part(encoder_share(chosen, found))
-    check_model(chosen, found)
+    share, limit = encoder_share(chosen, found), budget.Budget(dp.epsilon or 0.0, dp.delta)
+    limit.part(share)
+    check_model(chosen, found, limit.part(1 - share))
     return found
 
 
@@ -99,21 +102,20 @@ def encoder_share(chosen: Experiment, found: "Private | Source") -> float:
     return ENCODER["images" if isinstance(found, Source) else "table"]
 
 
-def check_model(chosen: Experiment, found: "Private | Source") -> None:
-    """Raises InputError if the experiment's model cannot be trained privately, or by no noise so far.
+def check_model(chosen: Experiment, found: "Private | Source", target: float) -> None:
+    """Raises InputError if the experiment's model cannot be trained privately with noise of that multiplier.
 
     A model of tables is built for a made one: the columns of `found` are not known yet.
     """
     family, images = config.family(chosen.name), isinstance(found, Source)
-    if not counts(family) and not hasattr(chosen.model, "learning_rate"):
+    spec = private_images.bare(found) if isinstance(found, Source) else _made_table()
+    if not _private(family, chosen.model):
         raise InputError(
             f"--model={chosen.name}: cannot be trained with --dp.epsilon, since it uses rows other than in gradients "
-            f"and counts; models that can are {', '.join(possible(images))}"
+            f"and counts; models that can are {', '.join(possible(spec))}"
         )
-    spec = private_images.bare(found) if isinstance(found, Source) else _made_table()
-    grad = () if counts(family) else (gradients.dp_grad(1.0, 1.0, 1.0),)
     try:
-        family.build(chosen.model, spec, *grad)
+        _build(family, chosen.model, spec, target)
     except InputError as refusal:
         try:
             family.build(chosen.model, spec)
@@ -124,14 +126,29 @@ def check_model(chosen: Experiment, found: "Private | Source") -> None:
         raise refusal from None
 
 
-def possible(images: bool) -> list[str]:
-    """Models of tables, or of images, that can be trained privately."""
+def _private(family: Any, model: Any) -> bool:
+    return counts(family) or hasattr(model, "learning_rate")
 
-    def can(name: str, module: str, model: Any) -> bool:
-        counted = counts(config.family(name))
-        return (hasattr(model, "learning_rate") and module.startswith("table_") != images) or (counted and not images)
 
-    return sorted(name for name, (module, model) in config.presets().items() if can(name, module, model))
+def _build(family: Any, model: Any, spec: DataSpec, target: float = 1.0) -> None:
+    """Raises InputError if the model of that data cannot be private with noise of that multiplier."""
+    if counts(family):
+        hook = Counts(target)
+        hook.traced(family.build(model, spec, count=hook), spec)
+    else:
+        family.build(model, spec, gradients.dp_grad(1.0, 1.0, 1.0))
+
+
+def possible(spec: DataSpec) -> list[str]:
+    """Models of such data that can be trained privately with their usual settings."""
+    found = []
+    for name, (_, model) in config.presets().items():
+        family = config.family(name)
+        with contextlib.suppress(InputError):
+            if _private(family, model):
+                _build(family, model, spec)
+                found.append(name)
+    return sorted(found)
 
 
 def counts(family: Any) -> bool:

@@ -66,7 +66,7 @@ class Release:
     """Standard deviation of the noise divided by the L2 sensitivity to one row; 0 for a threshold.
 
     For the discrete Gaussian it is the parameter sigma, where a row changes one integer by at most 1. If it changes
-    several, `count` is their number."""
+    several, `count` is their number; if it changes them by more, see `norm`."""
     rate: float = 1.0
     """Probability with which each row is in the Poisson sample that the mechanism sees; 1: it sees all of them."""
     count: int = 1
@@ -76,6 +76,8 @@ class Release:
     holds. Of others: the distance in total variation from the mechanism that is accounted for."""
     rows: int = 1
     """Rows of a unit at most. A Poisson sample draws them independently."""
+    norm: float = 1.0
+    """Of the discrete Gaussian: the largest L2 norm of the change of integers by one row."""
 
     def __post_init__(self):
         named = f"release {self.name!r}"
@@ -93,6 +95,8 @@ class Release:
             raise InputError(f"{named}: count={self.count}: must not be negative")
         if self.rows < 1:
             raise InputError(f"{named}: rows={self.rows}: must be at least 1")
+        if self.norm < 1 or (self.norm > 1 and self.mechanism != "discrete gaussian"):
+            raise InputError(f"{named}: norm={self.norm}: must be at least 1, and 1 without integers")
         if not 0 <= self.delta < 1:
             raise InputError(f"{named}: delta={self.delta}: must be at least 0 and below 1")
 
@@ -129,7 +133,9 @@ def delta_of(releases: Sequence[Release]) -> DeltaOf:
     threshold = sum(release.delta for release in releases if release.mechanism == "threshold")
     distance = sum(release.delta for release in releases if release.mechanism != "threshold")
     distance += sum(
-        units.DISTANCE * r.count * r.rows for r in releases if r.mechanism == "discrete gaussian" and r.rows > 1
+        units.DISTANCE * r.count * r.rows * r.norm**2  # a row changes at most norm^2 integers
+        for r in releases
+        if r.mechanism == "discrete gaussian" and r.rows * r.norm > 1
     )
 
     def delta(epsilon: float) -> float:
@@ -307,14 +313,14 @@ def _delta_of_noise(releases: tuple[Release, ...]) -> DeltaOf:
 def _is_plain(release: Release) -> bool:
     """Whether a release is accounted for as a Gaussian mechanism without sampling."""
     return (release.mechanism == "gaussian" and release.rate == 1) or (
-        release.mechanism == "discrete gaussian" and release.rows > 1
+        release.mechanism == "discrete gaussian" and release.rows * release.norm > 1
     )
 
 
 def _variance(release: Release) -> float:
     """The variance of the Gaussian mechanism that a plain release is accounted for as, over its squared sensitivity."""
     if release.mechanism == "discrete gaussian":
-        return units.variance(release.noise, release.rows)
+        return units.variance(release.noise, release.rows * release.norm)
     return (release.noise / release.rows) ** 2
 
 
@@ -344,7 +350,7 @@ def signal(release: Release, factor: float = 1.0) -> float:
         return 0.0
     noise = factor * release.noise
     if release.rate == 1:
-        return release.count * (release.rows / noise) ** 2
+        return release.count * (release.rows * release.norm / noise) ** 2
     drawn, chances = units.sampled(release.rows, release.rate)
     gained = np.expm1(np.minimum(np.outer(drawn, drawn) / noise**2, 50.0))
     return float(release.count * chances @ gained @ chances)

@@ -4,11 +4,12 @@
 - In a Poisson sample of rows there are j of them with the probability of a binomial distribution, and the sum of
   clipped gradients changes by at most j. That is a mixture of Gaussians, at most as private as one whose gradients have
   the same direction (Ganesh 2024, arXiv:2401.10294).
-- k rows change integers with discrete Gaussian noise of parameter sigma by integers, of norm k at most. The noise is
-  accounted for as a Gaussian with variance sigma^2 - r^2, r = `ROUNDED`, and a distance in total variation of
-  `DISTANCE` for each integer that changes. For let y be drawn from that Gaussian, and z from the integers with
-  probabilities proportional to exp(-(z - y)^2 / 2 r^2). The sum of these over z is the same for all y up to a factor of
-  1 +- 1.1e-19 (Poisson summation). If it were the same, z would have the discrete Gaussian law (after Peikert 2010,
+- k rows change integers with discrete Gaussian noise of parameter sigma by integers, of norm k at most; the same holds
+  for one row that changes them by integers of norm k, which need not be whole. The noise is accounted for as a Gaussian
+  with variance sigma^2 - r^2, r = `ROUNDED`, and a distance in total variation of `DISTANCE` for each integer that
+  changes. For let y be drawn from that Gaussian, and z from the integers with probabilities proportional to
+  exp(-(z - y)^2 / 2 r^2). The sum of these over z is the same for all y up to a factor of 1 +- 1.1e-19 (Poisson
+  summation). If it were the same, z would have the discrete Gaussian law (after Peikert 2010,
   doi:10.1007/978-3-642-14623-7_5, theorem 3.1).
 
     >>> sigma = discrete_noise(10.0, rows=3)
@@ -27,22 +28,22 @@ DISTANCE = 2.2e-19
 """In total variation, for each integer that a unit changes."""
 
 
-def discrete_noise(noise: float, rows: int) -> float:
+def discrete_noise(noise: float, rows: float) -> float:
     """The parameter of discrete Gaussian noise by which units are as safe as by Gaussian noise.
 
     Args:
       noise: standard deviation of the Gaussian noise over the sensitivity to a unit.
-      rows: rows of a unit at most.
+      rows: rows of a unit at most, or the norm of the change by it.
     """
     return noise if rows == 1 else math.hypot(rows * noise, ROUNDED)
 
 
-def variance(sigma: float, rows: int) -> float:
+def variance(sigma: float, rows: float) -> float:
     """Variance over squared sensitivity to a unit of the Gaussian noise that discrete noise is accounted for as.
 
     Args:
       sigma: parameter of the discrete Gaussian noise.
-      rows: rows of a unit at most.
+      rows: rows of a unit at most, or the norm of the change by it.
     """
     return max(sigma**2 - ROUNDED**2, 1e-12) / rows**2
 

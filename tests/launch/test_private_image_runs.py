@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import numpy as np
 import pytest
 from in_process import run
@@ -83,3 +84,18 @@ def test_other_images_never_meet_the_same_noise(tmp_path):
     np.savez("scans.npz", x=stored["x"] ^ 1, y=stored["y"])
     end = run("train", *WORDS, "--workdir=out")
     assert end.code == 3 and "scans.npz: has changed since the run was started" in end.line
+
+
+def test_a_mixture_of_gaussians_publishes_what_its_sums_cost(tmp_path):
+    sizes = [f"--config.model.{name}={n}" for name, n in (("coefficients", 9), ("dimensions", 4), ("components", 2))]
+    words = ["--model=gaussian_mixture", "--dataset=scans.npz", *sizes, "--dp.epsilon=4", "--workdir=out"]
+    end = run("train", *words)
+    assert end.code == 0, end.err
+    values = json.loads((tmp_path / "out/publish/certificate.json").read_text())
+    jsonschema.validate(values, certificate.schema())
+    assert 3.5 < certificate.verify(values) <= 4
+    names = [one["name"] for one in values["releases"]]
+    assert names[:5] == ["rows", "classes", "mean", "distances", "second moments"] and len(names) == 13
+    assert sum(one["share"] for one in values["releases"]) == pytest.approx(1)
+    images = synthjax.load("out/publish/model").sample(6, seed=1)
+    assert images.shape == (6, 8, 8, 1) and images.std() > 0

@@ -11,8 +11,8 @@ from in_process import run
 from shop import shop
 
 from synthjax.launch import runs
-from synthjax.launch.private import Counts
 from synthjax.privacy import accounting, budget, certificate, units
+from synthjax.privacy.counts import Counts
 from synthjax.privacy.ledger import VARIABLE, Ledger
 
 FIT = ["train", "--model=independent", "--dataset=shop.csv", "--target=churned", "--dp.epsilon=8", "--workdir=out"]

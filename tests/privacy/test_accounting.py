@@ -170,3 +170,15 @@ def test_without_dp_accounting_one_line_names_the_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
     with pytest.raises(InputError, match=r"pip install synthjax\[dp\]"):
         accounting.epsilon([gaussian(1.0, rate=0.5)], 1e-6)
+
+
+def test_integers_that_change_by_more_than_one_cost_as_much_as_the_gaussian_of_their_norm():
+    """Sums of vectors of norm 512: beside the closed form of the Gaussian mechanism."""
+    release = Release("sums", "discrete gaussian", noise=512 * 2.0, norm=512.0)
+    spent = accounting.epsilon([release], 1e-6)
+    assert accounting.gaussian_delta(2.0, spent) == pytest.approx(1e-6, rel=1e-3)
+    alone = accounting.epsilon([Release("one", "discrete gaussian", noise=20.0, norm=10.0)], 1e-6)
+    counts = accounting.epsilon([Release("hundred", "discrete gaussian", noise=20.0, count=100)], 1e-6)
+    assert counts < alone < 1.01 * counts  # a hundred integers that change by 1 have the norm 10
+    with pytest.raises(InputError, match=r"norm=2.0: must be at least 1, and 1 without integers"):
+        Release("gradients", "gaussian", noise=1.0, norm=2.0)

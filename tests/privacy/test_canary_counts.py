@@ -9,11 +9,11 @@ import pytest
 from scipy import stats
 
 from synthjax.evals.privacy import audit
-from synthjax.launch.private import Counts
 from synthjax.model import Batch, DataSpec
 from synthjax.models import independent, table_marginals
 from synthjax.privacy import canary, canary_counts
 from synthjax.privacy.accounting import Release, calibrate
+from synthjax.privacy.counts import Counts
 
 DELTA, RUNS = 1e-5, 300
 X = np.random.default_rng(0).integers(0, 3, (60, 4)).astype(np.float32)

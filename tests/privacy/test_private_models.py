@@ -38,7 +38,7 @@ FIELDS = {
     "table_gan": {"rules": dataclasses.replace(table_gan.CROSS_ENTROPY, critic_warmup=0)},
 }
 """Further fields of a preset."""
-COUNTING = {"independent", "mixture", "mixture_product", "table_marginals"}
+COUNTING = {"gaussian_mixture", "independent", "mixture", "mixture_product", "table_marginals"}
 """Presets that are fitted by counts, not by gradients."""
 REFUSED = {"smote"}
 REPRESENTED = {"cgan", "cwgan", "cwdcgan", "table_gan", "table_wgan", "table_cgan"}

@@ -1,0 +1,134 @@
+"""Noisy sums of vectors over the rows of a batch, as a private `count` returns them.
+
+A row enters a sum as a vector of integers: its vector is scaled, clipped to a norm and rounded. So the noise is that of
+counts, and one row changes a sum by at most the clipped norm.
+
+    sums = NoisySums(key, batch, count, rows=60_000)
+    radius = sums.radius(vectors, 28.0, share=0.1)                          # and now sums.noise is known
+    found = sums.vectors(vectors, labels, 10, radius, share=0.9)
+    means = found.sums / found.rows[:, None]
+
+    >>> x = jnp.array([[3.0, 4.0], [0.0, 0.5], [0.0, 1.0]])
+    >>> batch = Batch(x, jnp.array([0, 0, 1]), jnp.ones(3), jnp.arange(3))
+    >>> sums = NoisySums(jax.random.key(0), batch, lambda key, counts, *of: counts, rows=3)
+    >>> found = sums.vectors(lambda b: b.x, lambda b: b.y, 2, radius=1.0, share=1.0)
+    >>> found.rows.tolist(), (10 * found.sums).round().tolist()             # (3, 4) was clipped to (0.6, 0.8)
+    ([2.0, 1.0], [[6.0, 13.0], [0.0, 10.0]])
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from synthjax.model import Batch
+from synthjax.nets.chunks import total
+
+_ROWS = 1024  # images whose vectors are in memory at once
+_UNIT = 512  # the integer that stands for the clipped norm
+_COUNTED = 0.5  # what an image adds to the number of a cluster, where the sum of the cluster changes by up to 1
+_CELLS, _EMPTY = 64, 64  # of the histograms: with images, and without
+_INSIDE = 0.98  # share of the images that are not clipped
+
+Of = Callable[[Batch], jax.Array]
+"""Batch of B rows -> (B, ...)."""
+
+
+class NoisySums:
+    """Noisy sums over the rows of a batch.
+
+    Args:
+      key: for the noise.
+      batch: all rows. Their weights are scaled to a mean of 1.
+      count: (key, counts, sensitivity, share) -> noisy counts, see `synthjax.train.optim.Count`.
+      rows: public number of rows, for the range of integers.
+    """
+
+    def __init__(self, key: jax.Array, batch: Batch, count: Callable[..., jax.Array], rows: int):
+        mean = batch.weight.sum() / jnp.maximum((batch.weight > 0).sum(), 1)
+        self.batch = batch._replace(weight=batch.weight / jnp.maximum(mean, 1e-9))
+        self.key, self.count, self.calls = key, count, 0
+        self.unit = max(min(_UNIT, 2**30 // max(rows, 1)), 1)
+        self.noise: Any = jnp.float32(0)
+        """() f32 estimate of the noise multiplier of `count`, after `radius`."""
+
+    def _released(self, sums: jax.Array, sensitivity: float, share: float) -> jax.Array:
+        self.calls += 1
+        return self.count(jax.random.fold_in(self.key, self.calls), sums, sensitivity, share)
+
+    def vectors(self, function: Of, group: Of, groups: int, radius: Any, share: float) -> "Grouped":
+        """The number of rows in each group, and the sum of their vectors.
+
+        Args:
+          function: batch of B rows -> (B, n) f32 vectors, which are clipped to the norm `radius`, () f32.
+          group: batch -> (B,) i32 numbers of groups, 0 ... groups - 1.
+          groups: how many there are.
+          radius: see `function`.
+          share: of the budget.
+        """
+        unit = self.unit
+
+        def add(chunk: Batch) -> jax.Array:
+            vectors = function(chunk) * (unit / radius)
+            room = max(unit - math.sqrt(vectors.shape[1]) / 2 - 0.01, 0)  # rounding adds at most the rest
+            vectors = clipped(vectors, room)
+            whole = jnp.concatenate([vectors, jnp.full((len(vectors), 1), _COUNTED * unit, jnp.float32)], axis=1)
+            whole = jnp.round(whole * chunk.weight[:, None]).astype(jnp.int32)
+            return jnp.zeros((groups, whole.shape[1]), jnp.int32).at[group(chunk)].add(whole)
+
+        sensitivity = math.hypot(1, _COUNTED)
+        noisy = self._released(total(add, self.batch, _ROWS), unit * sensitivity, share).astype(jnp.float32)
+        deviation = self.noise * sensitivity * radius / share**0.5
+        return Grouped(noisy[:, -1] / (_COUNTED * unit), noisy[:, :-1] * (radius / unit), deviation)
+
+    def radius(self, vectors: Of, most: Any, share: float) -> jax.Array:
+        """A norm, () f32, that most of the vectors do not exceed, from a histogram of norms up to `most`."""
+
+        def add(chunk: Batch) -> jax.Array:
+            cell = jnp.clip(_norm(vectors(chunk))[:, 0] * (_CELLS / most), 0, _CELLS - 1).astype(jnp.int32)
+            return jnp.zeros(_CELLS + _EMPTY, jnp.float32).at[cell].add(chunk.weight)
+
+        counts = self._released(jnp.round(total(add, self.batch, _ROWS)).astype(jnp.int32), 1.0, share)
+        below = jnp.cumsum(counts[:_CELLS])
+        self.noise = jnp.sqrt((counts[_CELLS:].astype(jnp.float32) ** 2).mean() * share)
+        return (jnp.argmax(below >= _INSIDE * below[-1]) + 1) * most / _CELLS
+
+
+class Grouped(NamedTuple):
+    """Noisy sums of groups of rows."""
+
+    rows: jax.Array
+    """(groups,) f32 number of rows."""
+    sums: jax.Array
+    """(groups, n) f32."""
+    deviation: jax.Array
+    """() f32, of the noise of each of `sums`."""
+
+
+def _norm(vectors: jax.Array) -> jax.Array:
+    """(B, n) -> (B, 1)."""
+    return jnp.sqrt((vectors**2).sum(axis=1, keepdims=True))
+
+
+def clipped(vectors: jax.Array, radius: Any) -> jax.Array:
+    """(B, n) vectors, shortened to a norm of at most `radius`."""
+    return vectors * jnp.minimum(1, radius / jnp.maximum(_norm(vectors), 1e-9))
+
+
+def triangle(vectors: jax.Array) -> jax.Array:
+    """(B, n) -> (B, n (n + 1) / 2): upper triangles of outer products. Norms are those of the vectors, squared."""
+    rows, columns = np.triu_indices(vectors.shape[1])
+    scale = np.where(rows == columns, 1, math.sqrt(2)).astype(np.float32)
+    return vectors[:, rows] * vectors[:, columns] * scale[None]
+
+
+def matrices(triangles: jax.Array, n: int) -> jax.Array:
+    """The inverse of `_triangle`: (..., n (n + 1) / 2) -> (..., n, n), symmetric."""
+    rows, columns = np.triu_indices(n)
+    scale = np.where(rows == columns, 1, math.sqrt(0.5)).astype(np.float32)
+    triangles = triangles * scale.reshape(*[1] * (triangles.ndim - 1), -1)
+    upper = jnp.zeros((*triangles.shape[:-1], n, n), jnp.float32).at[..., rows, columns].set(triangles)
+    return upper.at[..., columns, rows].set(triangles)
