@@ -256,7 +256,7 @@ class _Game:
         return {**new, "params": params}, opt, metrics
 
     def train_critic(self, key, i, state: State, batch: Batch, generated: Generated | None):
-        """(critic, optimiser state, metrics) after all critic updates of a step; it generates what is not `generated`."""
+        """(critic, optimiser state, metrics) after all critic updates of a step; it generates what is missing."""
         mean = state.history[1] if state.history else ()
         key_generate, key_update = jax.random.split(key)
 
