@@ -86,6 +86,13 @@ def test_a_missing_cell_changes_the_text_of_no_other():
     ]
 
 
+def test_persons_with_several_rows_are_units():
+    frame = people().assign(customer_id=lambda f: np.arange(len(f)) // 3)
+    _, made = synthjax.synthesize(frame, **ASKED, unit="customer_id", rows_per_unit=2, delta=1e-7)
+    assert made.values["unit"] == {"column": "customer_id", "rows": 2} and made.values["delta"] == 1e-7
+    assert "all rows with one value of customer_id" in str(made)
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
