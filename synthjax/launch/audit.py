@@ -10,6 +10,9 @@ well the trainings with and without the canary can be told apart bounds epsilon 
 shows that something is wrong, and the command ends with code 4. A bound below it proves nothing, but a sound gradient
 comes near the limit that is printed beside it.
 
+--rate=0.1 puts the canary into each batch with that probability, as Poisson sampling does, for which less noise is
+needed. The bound comes from the trade-off curve of the sampled mechanism, and is lower.
+
 --one_run trains once, with a thousand canaries of which each is in or out by a fair coin, and guesses which are in
 (Steinke, Nasr & Jagielski 2023). That takes seconds for large models, and its bounds are lower.
 
@@ -21,6 +24,7 @@ on the rows. It is for the owner of the data and not for publication.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,13 +42,16 @@ from synthjax.launch import config, private_checks, runs, train
 from synthjax.launch.config import Experiment
 from synthjax.model import Batch, Model
 from synthjax.privacy import canary, canary_counts
-from synthjax.privacy.accounting import Release, calibrate
+from synthjax.privacy.accounting import Release, calibrate, delta_of
+from synthjax.privacy.accounting import epsilon as epsilon_of
 from synthjax.privacy.counts import Counts
 from synthjax.privacy.gradients import DpGrad, dp_grad
 
 STEPS = 10
 """Steps of a training, where --steps does not say others."""
 LEVEL = 0.95
+IDEAL = 20_000
+"""Scores that are drawn from the law that is due."""
 SURE = 0.999
 """Level of a bound above the claim that ends the command with an error, so that a sound gradient hardly ever does."""
 
@@ -55,6 +62,7 @@ def define_flags() -> None:
     flags.DEFINE_alias("table", "dataset")
     flags.DEFINE_integer("runs", 1000, "Trainings with the canary, and as many without it.", 20)
     flags.DEFINE_integer("rows", 50, "Rows of the table that each training sees beside the canary.", 1)
+    flags.DEFINE_float("rate", 1.0, "Probability of the canary to be in a batch.", 1e-4, 1.0)
     flags.DEFINE_bool("one_run", False, "One training, with many canaries.")
     flags.DEFINE_integer("canaries", 1000, "With --one_run: their number.", 20)
 
@@ -114,44 +122,79 @@ def _of_noise(without: np.ndarray) -> str:
     )
 
 
-def report(found: canary.Scores, delta: float, mu: float) -> list[str]:
-    """Lines that say what the scores mean for a claim by which they are N(0, 1) and N(`mu`, 1)."""
+class Finding(NamedTuple):
+    """What an audit found."""
+
+    lines: list[str]
+    sure: float
+    """The bound at level `SURE`."""
+    fits: float
+    """The p-value of a test that scores without the canary are what they should be."""
+
+
+def many_runs(found: canary.Scores, delta: float, mu: float) -> Finding:
+    """What the scores mean for a claim by which they are N(0, 1) and N(`mu`, 1)."""
     pairs = len(found.without)
     threshold = audit.best_threshold(mu, pairs, delta)
-    bounds = {
-        "assuming normal scores": audit.gaussian(*found, delta, LEVEL),
-        "assuming nothing": audit.distribution_free(*found, delta, LEVEL, threshold),
-    }
+    free = functools.partial(audit.distribution_free, delta=delta, level=LEVEL, threshold=threshold)
+    normal = functools.partial(audit.gaussian, delta=delta, level=LEVEL)
     middle = stats.norm.ppf((np.arange(pairs) + 0.5) / pairs)
-    limits = [
-        audit.gaussian(middle + mu, middle, delta, LEVEL),
-        audit.distribution_free(middle + mu, middle, delta, LEVEL, threshold),
-    ]
-    return [
-        *(
-            f"epsilon is at least {bound:.2f} ({LEVEL:.0%}), {name}; so many trainings can show about {limit:.2f}"
-            for (name, bound), limit in zip(bounds.items(), limits, strict=True)
-        ),
+    due = canary.Scores(middle + mu, middle)
+    lines = [
+        _bound("assuming normal scores", lambda one: normal(*one), found, due),
+        _bound("assuming nothing", lambda one: free(*one), found, due),
         _of_noise(found.without),
     ]
+    return Finding(lines, audit.gaussian(*found, delta, SURE), noise_fits(found.without))
 
 
-def report_once(found: canary.Once, guesses: int, delta: float, mu: float) -> list[str]:
-    """Lines that say what one run means for a claim whose canaries have scores N(0, 1) and N(`mu`, 1)."""
-    right, count = audit.right_guesses(*found, guesses), len(found.scores)
-    likely = audit.expected_right(mu, guesses, count)
-    return [
-        f"{right} of {guesses} guesses are right, on the canaries that are easiest to tell; about {likely} can be",
-        *(
-            f"epsilon is at least {bound(right, guesses, count, delta, LEVEL):.2f} ({LEVEL:.0%}), {name}; so many "
-            f"canaries can show about {bound(likely, guesses, count, delta, LEVEL):.2f}"
-            for bound, name in (
-                (audit.one_run_gaussian, "assuming the trade-off of Gaussian noise"),
-                (audit.one_run, "assuming nothing"),
-            )
-        ),
-        _of_noise(found.scores[~found.inside]),
+def sampled_runs(found: canary.Scores, delta: float, release: Release) -> Finding:
+    """What the scores mean for a claim with Poisson sampling."""
+    pairs, ideal = len(found.without), canary.ideal(release.noise, release.rate, release.count, IDEAL)
+    threshold = audit.threshold_of(*ideal, pairs, delta, LEVEL)
+    free = functools.partial(audit.distribution_free, delta=delta, level=LEVEL, threshold=threshold)
+    due = canary.Scores(*(np.quantile(one, (np.arange(pairs) + 0.5) / pairs) for one in ideal))
+
+    def of(noise: float) -> list[Release]:
+        return [dataclasses.replace(release, noise=noise)]
+
+    def by_curve(one: canary.Scores, level: float = LEVEL) -> float:
+        noise = audit.noise_ruled_out(
+            one.with_canary, one.without, lambda noise: delta_of(of(noise)), release.noise, threshold, level
+        )
+        return epsilon_of(of(noise), delta) if math.isfinite(noise) else 0.0
+
+    fits = float(stats.ks_2samp(found.without, ideal.without).pvalue)
+    lines = [
+        _bound("by the trade-off of the mechanism", by_curve, found, due),
+        _bound("assuming nothing", lambda one: free(*one), found, due),
+        f"scores without the canary have the law that is due: p = {fits:.3f}",
     ]
+    return Finding(lines, by_curve(found, SURE), fits)
+
+
+def one_run(found: canary.Once, delta: float, mu: float) -> Finding:
+    """What one run means for a claim whose canaries have scores N(0, 1) and N(`mu`, 1)."""
+    count = len(found.scores)
+    guesses = audit.best_guesses(mu, count, delta, LEVEL)
+    right, likely = audit.right_guesses(*found, guesses), audit.expected_right(mu, guesses, count)
+    given: dict[str, Any] = {"guesses": guesses, "canaries": count, "delta": delta, "level": LEVEL}
+    by_curve, plain = (functools.partial(of, **given) for of in (audit.one_run_gaussian, audit.one_run))
+    without = found.scores[~found.inside]
+    lines = [
+        f"{right} of {guesses} guesses are right, on the canaries that are easiest to tell; about {likely} can be",
+        _bound("assuming the trade-off of Gaussian noise", by_curve, right, likely, "canaries"),
+        _bound("assuming nothing", plain, right, likely, "canaries"),
+        _of_noise(without),
+    ]
+    return Finding(lines, audit.one_run_gaussian(right, guesses, count, delta, SURE), noise_fits(without))
+
+
+def _bound(name: str, bound: Callable[[Any], float], found: Any, due: Any, what: str = "trainings") -> str:
+    """A line with the bound of what was found, and of what is due."""
+    return (
+        f"epsilon is at least {bound(found):.2f} ({LEVEL:.0%}), {name}; so many {what} can show about {bound(due):.2f}"
+    )
 
 
 def main(given: list[tuple[str, str]]) -> None:
@@ -166,36 +209,40 @@ def main(given: list[tuple[str, str]]) -> None:
     if chosen.dp.unit is not None:
         raise InputError(f"--dp.unit={chosen.dp.unit}: not here; the canary is one row, which is a unit by itself")
     counted = private_checks.counts(config.family(chosen.name))
-    if counted and asked.one_run:
-        raise InputError(f"--one_run: is for models that are trained by gradients; {chosen.name} is fitted to counts")
+    if counted and (asked.one_run or asked.rate < 1):
+        flag = "one_run" if asked.one_run else "rate"
+        raise InputError(f"--{flag}: is for models that are trained by gradients; {chosen.name} is fitted to counts")
+    if asked.one_run and asked.rate < 1:
+        raise InputError("--one_run and --rate: give one of them")
     said = asked.steps is not None or "model.steps" in dict(given)
     steps = 1 if counted else chosen.model.steps if said else STEPS
-    (release,) = calibrate([Release("gradients", "gaussian", 1.0, count=steps)], epsilon, delta)
+    (release,) = calibrate([Release("gradients", "gaussian", 1.0, asked.rate, steps)], epsilon, delta)
     noise, mu = release.noise, math.sqrt(steps) / release.noise
     what = audited(chosen, noise, steps, asked.rows)
-    by = f"noise of {noise:.3f} " + ("in counts" if counted else f"in each of {steps} gradients")
-    claim = f"claim: epsilon {epsilon:g} at delta {delta:g}, by {by}"
-    each = f"of {asked.rows} rows ..." if counted else f"{steps} steps of {asked.rows} rows each ..."
+    begin = "one training" if asked.one_run else f"{asked.runs:,} {'counts' if counted else 'trainings'}"
+    canaries = f"{asked.canaries:,} canaries" if asked.one_run else "the canary and as many without"
+    print(f"{begin} of {chosen.name} with {canaries}, {steps} steps of {asked.rows} rows each ...", flush=True)
     if asked.one_run:
-        print(f"one training of {chosen.name} with {asked.canaries:,} canaries, {each}", flush=True)
-        guesses = audit.best_guesses(mu, asked.canaries, delta, LEVEL)
-        once = canary.run_once(*what, canaries=asked.canaries, steps=steps)
-        print(claim, *report_once(once, guesses, delta, mu), sep="\n", flush=True)
-        right = audit.right_guesses(*once, guesses)
-        sure, without = audit.one_run_gaussian(right, guesses, asked.canaries, delta, SURE), once.scores[~once.inside]
+        found = one_run(canary.run_once(*what, canaries=asked.canaries, steps=steps), delta, mu)
+    elif counted:
+        counts = canary_counts.run(what.build, Counts(noise), what.batch, what.key, runs=asked.runs)
+        found = many_runs(counts, delta, mu)
+    elif asked.rate < 1:
+        scores = canary.run(*what, runs=asked.runs, steps=steps, rate=asked.rate)
+        found = sampled_runs(scores, delta, release)
     else:
-        kind = "counts" if counted else "trainings"
-        print(f"{asked.runs:,} {kind} of {chosen.name} with the canary and as many without, {each}", flush=True)
-        if counted:
-            found = canary_counts.run(what.build, Counts(noise), what.batch, what.key, runs=asked.runs)
-        else:
-            found = canary.run(*what, runs=asked.runs, steps=steps)
-        print(claim, *report(found, delta, mu), sep="\n", flush=True)
-        sure, without = audit.gaussian(*found, delta, SURE), found.without
-    if sure > epsilon or noise_fits(without) < 1 - SURE:
+        found = many_runs(canary.run(*what, runs=asked.runs, steps=steps), delta, mu)
+    by = "in counts" if counted else f"in each of {steps} gradients"
+    print(
+        f"claim: epsilon {epsilon:g} at delta {delta:g}, by noise of {noise:.3f} {by}",
+        *found.lines,
+        sep="\n",
+        flush=True,
+    )
+    if found.sure > epsilon or found.fits < 1 - SURE:
         raise GateError(
-            f"the claim of epsilon {epsilon:g} does not hold: the bound at {SURE:.1%} is {sure:.2f}, or the noise is "
-            "not what it should be"
+            f"the claim of epsilon {epsilon:g} does not hold: the bound at {SURE:.1%} is {found.sure:.2f}, or the "
+            "noise is not what it should be"
         )
 
 

@@ -9,6 +9,9 @@ if the gradient is what `gradients.dp_grad` promises. The score of a run of T st
 of T, is the best test between the two. `synthjax.evals.privacy.audit` turns scores into lower bounds on epsilon. The
 canary goes through the same clipping, weighting and noise as any record, so a fault there is seen in the bounds.
 
+If the canary is in each batch with probability q (`run` with a rate), the score is the logarithm of the likelihood
+ratio of the private gradients, the sum of log(1 - q + q exp(s_t / noise - 1 / (2 noise^2))). `ideal` draws such scores.
+
 One training can have many canaries, each in or out by a fair coin (`run_once`): the gradient of each is along another
 parameter, so that their scores are independent.
 
@@ -123,19 +126,48 @@ def _dot(a: Any, b: Any) -> jax.Array:
     return sum(jax.tree.leaves(products), jnp.float32(0))
 
 
+def _ratio(score: Any, noise: float, rate: float) -> Any:
+    """The logarithm of the likelihood ratio of a private gradient, of its score s_t."""
+    numbers = jnp if isinstance(score, jax.Array) else np
+    return numbers.logaddexp(np.log1p(-rate), np.log(rate) + score / noise - 1 / (2 * noise**2))
+
+
+def ideal(noise: float, rate: float, steps: int, runs: int) -> Scores:
+    """Scores of `run` with a rate, drawn from the law that they have if the gradient is what it promises.
+
+    Args:
+        noise: standard deviation of the noise, divided by the clipping norm.
+        rate: probability of the canary to be in a batch, below 1.
+        steps: training steps of a run.
+        runs: number of runs of either kind.
+    """
+    rng = np.random.default_rng(1)
+    drawn = rng.normal(size=(2, runs, steps))
+    drawn[0] += (rng.random((runs, steps)) < rate) / noise
+    return Scores(*_ratio(drawn, noise, rate).sum(axis=2))
+
+
 def run(
-    build: Callable[[optim.Grad], Model], grad: DpGrad, batch: Batch, key: jax.Array, *, runs: int, steps: int
+    build: Callable[[optim.Grad], Model],
+    grad: DpGrad,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    runs: int,
+    steps: int,
+    rate: float = 1.0,
 ) -> Scores:
     """Trains a model many times with the canary, and as many times without it.
 
     Args:
         build: makes the model with a gradient function.
         grad: the private gradient that is audited.
-        batch: the other records, all of which are in every batch. The canary is, too: there is no sampling, so that the
-            mechanism is the Gaussian one, `steps` times.
+        batch: the other records, all of which are in every batch.
         key: of the runs, which differ in their randomness.
         runs: number of runs of either kind.
         steps: training steps of a run.
+        rate: probability of the canary to be in a batch, in a run with it. 1: it always is, so that the mechanism is
+            the Gaussian one, `steps` times.
 
     Returns:
         The scores of all runs.
@@ -147,13 +179,16 @@ def run(
 
     def one(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         key, there = inputs
-        weights = joined._replace(weight=joined.weight.at[-1].set(there))
+        key_coins, key_steps = (key, key) if rate == 1 else jax.random.split(key)
 
         def step(state: Any, i: jax.Array) -> tuple[Any, jax.Array]:
-            state, found = model.step(jax.random.fold_in(key, i), i, state, weights)
+            drawn = there if rate == 1 else there * jax.random.bernoulli(jax.random.fold_in(key_coins, i), rate)
+            weights = joined._replace(weight=joined.weight.at[-1].set(drawn))
+            state, found = model.step(jax.random.fold_in(key_steps, i), i, state, weights)
             return state, found[METRIC]
 
-        return jax.lax.scan(step, state, jnp.arange(steps))[1].sum() / np.sqrt(steps)
+        found = jax.lax.scan(step, state, jnp.arange(steps))[1]
+        return found.sum() / np.sqrt(steps) if rate == 1 else _ratio(found, grad.noise, rate).sum()
 
     there = (jnp.arange(2 * runs) < runs).astype(jnp.float32)
     of_run = sum(a.size for a in jax.tree.leaves(state)) * len(joined.weight)

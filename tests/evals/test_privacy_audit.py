@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from synthjax.evals.privacy import audit
+from synthjax.privacy.accounting import gaussian_delta
 
 DELTA = 1e-5
 
@@ -156,3 +157,37 @@ def test_canaries_without_a_signal_give_bounds_above_zero_in_at_most_7_percent()
     for bound in (audit.one_run, audit.one_run_gaussian):
         above = {count: bound(count, guesses, 1000, DELTA) > 0 for count in set(right)}
         assert sum(above[count] for count in right) <= 70
+
+
+def gaussian_curve(noise: float):
+    return lambda epsilon: gaussian_delta(noise, epsilon)
+
+
+@pytest.mark.parametrize("mu", [0.5, 1.5, 3.0])
+def test_the_noise_that_is_ruled_out_meets_the_limits_of_the_rates(mu):
+    """Of the Gaussian mechanism its trade-off curve is known: mu = z(1 - fpr) - z(fnr)."""
+    with_, without = normal_scores(mu, 1)
+    threshold = mu / 2
+    noise = audit.noise_ruled_out(with_, without, gaussian_curve, 1 / mu, threshold)
+    limits = [
+        audit._upper(int(count), 1000, 0.025) for count in ((with_ < threshold).sum(), (without >= threshold).sum())
+    ]
+    expected = -stats.norm.ppf(limits[0]) - stats.norm.ppf(limits[1])
+    assert 1 / noise == pytest.approx(expected, rel=0.02) and 1 / noise < mu
+
+
+def test_no_noise_is_ruled_out_without_a_signal_in_93_percent():
+    ruled = [
+        np.isfinite(audit.noise_ruled_out(*normal_scores(0.0, seed), gaussian_curve, 3.0, 0.5)) for seed in range(300)
+    ]
+    assert sum(ruled) <= 0.07 * 300
+
+
+def test_a_threshold_of_ideal_scores_is_that_of_the_normal_law():
+    mu, many = 2.0, normal_scores(2.0, 0, 20_000)
+    found, best = audit.threshold_of(*many, 1000, DELTA), audit.best_threshold(mu, 1000, DELTA)
+    bounds = [
+        np.mean([audit.distribution_free(*normal_scores(mu, s), DELTA, threshold=t) for s in range(40)])
+        for t in (found, best)
+    ]
+    assert bounds[0] > 0.93 * bounds[1]

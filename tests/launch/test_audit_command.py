@@ -10,6 +10,7 @@ from scipy import stats
 from synthjax.evals.privacy.audit import gaussian_mu
 from synthjax.launch.audit import noise_fits
 from synthjax.privacy import canary
+from synthjax.privacy.accounting import Release, epsilon
 
 SMALL = (
     "--model=table_vae",
@@ -119,11 +120,36 @@ def test_counts_are_audited_too(table):
     done = in_process.run("audit", "--table=toy.csv", *words, folder=table)
     assert done.code == 0, done.err
     said, claim, normal, free, noise = done.out.splitlines()[-5:]
-    assert said.startswith("40 counts of table_marginals with the canary and as many without, of 20 rows")
+    assert said.startswith("40 counts of table_marginals with the canary and as many without, 1 steps of 20 rows")
     assert claim.startswith("claim: epsilon 8 at delta 1e-06, by noise of ") and claim.endswith(" in counts")
     assert "so many trainings can show" in normal and "assuming nothing" in free and "due are 0 and 1" in noise
     done = in_process.run("audit", "--table=toy.csv", *words, "--one_run", folder=table)
     assert done.code == 3 and "--one_run: is for models that are trained by gradients; table_marginals is" in done.line
+
+
+def test_sampling_is_audited_by_the_curve_of_the_mechanism(table, monkeypatch):
+    seen = {}
+
+    def run(build, grad, batch, key, *, runs, steps, rate):
+        seen.update(rate=rate, noise=grad.noise)
+        return canary.Scores(*(one[:runs] for one in canary.ideal(grad.noise / seen["less"], rate, steps, 20 * runs)))
+
+    monkeypatch.setattr(canary, "run", run)
+    words = ["--table=toy.csv", "--dp.epsilon=1", *SMALL, "--runs=400", "--rate=0.5"]
+    for less, code in ((1.0, 0), (3.0, 4)):
+        seen["less"] = less
+        done = in_process.run("audit", *words, folder=table)
+        assert done.code == code, done.err
+        claim, curve, free, law = done.out.splitlines()[-4:]
+        assert claim.startswith("claim: epsilon 1 at delta 1e-06, by noise of ") and "assuming nothing" in free
+        assert "by the trade-off of the mechanism; so many trainings can show about" in curve
+        assert law.startswith("scores without the canary have the law that is due: p = ")
+    assert seen["rate"] == 0.5
+    spent = epsilon([Release("gradients", "gaussian", seen["noise"], 0.5, 2)], 1e-6)
+    assert spent == pytest.approx(1, rel=0.01)
+    assert "give one of them" in in_process.run("audit", *words, "--one_run", folder=table).line
+    words = ["--table=toy.csv", "--dp.epsilon=4", "--model=independent", "--rate=0.5"]
+    assert "--rate: is for models that are trained by" in in_process.run("audit", *words, folder=table).line
 
 
 def test_noise_of_another_size_or_mean_is_noticed():

@@ -118,6 +118,20 @@ def test_models_with_several_gradients_are_refused():
         )
 
 
+@pytest.mark.parametrize("rate", [0.3, 0.9])
+def test_scores_of_samples_have_the_law_that_is_due(rate):
+    """And the ideal scores are likelihood ratios: by the densities of a single gradient."""
+    grad = dp_grad(clip=0.5, noise=0.8, expected=ROWS)
+    found = canary.run(build, grad, batch(), jax.random.key(0), runs=RUNS, steps=STEPS, rate=rate)
+    ideal = canary.ideal(0.8, rate, STEPS, 20_000)
+    for one, due in zip(found, ideal, strict=True):
+        assert stats.ks_2samp(one, due).pvalue > 0.001
+    assert np.exp(-ideal.with_canary).mean() == pytest.approx(1, abs=4 * np.exp(-ideal.with_canary).std() / 141)
+    z = np.linspace(-3, 5, 9)
+    mixed = (1 - rate) * stats.norm.pdf(z) + rate * stats.norm.pdf(z, 1 / 0.8)
+    np.testing.assert_allclose(canary._ratio(z, 0.8, rate), np.log(mixed / stats.norm.pdf(z)), rtol=1e-9)
+
+
 # --- one run with many canaries
 
 MANY = 200

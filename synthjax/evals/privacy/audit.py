@@ -6,12 +6,14 @@ negative rate FNR of any test, an (epsilon, delta) mechanism has (Kairouz, Oh & 
 
     FPR >= exp(-epsilon) (1 - delta - FNR)    and    FNR >= exp(-epsilon) (1 - delta - FPR)
 
-Four bounds, each of which exceeds the true epsilon with probability at most 1 - level:
+Five bounds, each of which exceeds the true epsilon with probability at most 1 - level:
 
     of many runs   `distribution_free`  Clopper-Pearson limits of both rates, at a threshold that does not depend on
                                         the scores
                    `gaussian`           for normal scores of equal variance: the lower limit of their distance mu, and
                                         epsilon by the curve of the Gaussian mechanism (Dong, Roth & Su 2022)
+                   `noise_ruled_out`    for a mechanism known but for its noise, such as the Gaussian one on Poisson
+                                        samples: the noise at which its trade-off curve meets the limits of both rates
     of one run     `one_run`            many canaries, each in or out by a fair coin (Steinke, Nasr & Jagielski 2023)
                    `one_run_gaussian`   the same, if the trade-off curve is that of a Gaussian mechanism (Mahloujifar,
                                         Melis & Chaudhuri 2025); tighter
@@ -32,7 +34,7 @@ from scipy import optimize, stats
 from scipy.special import ndtr, ndtri
 
 from synthjax.evals.estimate import LEVEL
-from synthjax.privacy.accounting import gaussian_delta
+from synthjax.privacy.accounting import DeltaOf, gaussian_delta, least_noise
 
 _SHARES = (0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)  # of canaries that may be guessed
 _MOST = 100.0  # largest epsilon, and largest distance mu, that a search considers
@@ -107,6 +109,54 @@ def distribution_free(
         threshold = float(choices[int(np.argmax(bounds))])
         with_, without = with_[n:], without[m:]
     return max(_rates_bound(with_, without, delta, level, threshold), 0.0)
+
+
+def noise_ruled_out(
+    with_: np.ndarray,
+    without: np.ndarray,
+    curve: Callable[[float], DeltaOf],
+    claim: float,
+    threshold: float,
+    level: float = LEVEL,
+) -> float:
+    """The least noise of a mechanism that many runs rule out: with as much, it would be more private than they show.
+
+    Args:
+        with_: (n,) scores of runs with the canary.
+        without: (m,) scores of runs without it.
+        curve: noise -> (epsilon -> delta) of the mechanism that is claimed; more noise, less delta. It is the
+            mechanism's trade-off curve in another form (Dong, Roth & Su 2022, section 2.4).
+        claim: the noise that is claimed, where the search starts.
+        threshold: as of `distribution_free`.
+        level: probability that the mechanism has less noise than the result.
+
+    Returns:
+        The noise; infinite if 1e4 times the claim is not ruled out. Its epsilon is a lower bound on the mechanism's.
+    """
+    fnr = _upper(int((with_ < threshold).sum()), len(with_), (1 - level) / 2)
+    fpr = _upper(int((without >= threshold).sum()), len(without), (1 - level) / 2)
+    grid = np.concatenate([[0.0], np.geomspace(1e-3, 20, 60)])
+
+    def rejected(noise: float) -> bool:
+        of = curve(noise)
+        return any(
+            1 - min(a + math.exp(e) * b, 1.0) > of(e) for e in grid.tolist() for a, b in ((fnr, fpr), (fpr, fnr))
+        )
+
+    return least_noise(rejected, claim, tolerance=1.005, step=1.3) if rejected(1e4 * claim) else math.inf
+
+
+def threshold_of(with_: np.ndarray, without: np.ndarray, runs: int, delta: float, level: float = LEVEL) -> float:
+    """The threshold at which `distribution_free` is largest for `runs` runs with the rates of these scores.
+
+    The scores must be those of a claim (`canary.ideal`), and not those that are audited.
+    """
+    choices = np.quantile(np.concatenate([with_, without]), np.linspace(0.001, 0.999, 400))
+    bounds = [
+        _bound(round(runs * (with_ < c).mean()), runs, round(runs * (without >= c).mean()), runs, delta, level)
+        for c in choices
+    ]
+    return float(choices[int(np.argmax(bounds))])
 
 
 def _rates_bound(with_: np.ndarray, without: np.ndarray, delta: float, level: float, threshold: float) -> float:
