@@ -62,15 +62,15 @@ FAR = 10.0
 def fitted(chosen: Experiment, said: Collection[str], spec: DataSpec) -> Experiment:
     """The experiment with the settings for private training, where no person said them.
 
-    They are `PRIVATE` of the model's family. Steps and batches depend on the noisy number of rows.
+    They are `PRIVATE` of the model's family. Of a model that is trained by gradients, steps and batches depend on the
+    noisy number of rows.
     """
     family = config.family(chosen.name)
-    if counts(family):
-        return chosen
     changes = {name: value for name, value in getattr(family, "PRIVATE", {}).items() if f"model.{name}" not in said}
-    if "model.steps" not in said:
+    by_gradients = not counts(family)
+    if by_gradients and "model.steps" not in said:
         changes["steps"] = STEPS
-    if "model.batch_size" not in said:
+    if by_gradients and "model.batch_size" not in said:
         changes["batch_size"] = max(min(BATCH, spec.rows // SIXTH), 1)
     return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, **changes))
 

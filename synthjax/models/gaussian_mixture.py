@@ -75,6 +75,8 @@ class Config:
 
 
 PRESETS = {"gaussian_mixture": Config()}
+PRIVATE = dict(components=5)
+"""Settings for private training, unless a person says others."""
 
 
 class State(NamedTuple):

@@ -19,7 +19,7 @@ from synthjax.errors import InputError
 from synthjax.launch import notes, private, private_checks, publish, runs
 from synthjax.launch.config import Experiment, Privacy
 from synthjax.model import DataSpec
-from synthjax.models import independent, table_ar
+from synthjax.models import gaussian_mixture, independent, table_ar
 from synthjax.privacy import certificate, noise
 from synthjax.privacy.ledger import VARIABLE, Ledger
 
@@ -310,3 +310,10 @@ def test_settings_for_private_training_give_way_to_those_that_a_person_said():
     assert (model.bins, model.steps, model.fine) == (64, table_ar.Config().steps, 8)
     assert (model.learning_rate, model.dropout, model.batch_size) == (1e-2, 0.0, 200)
     assert private.fitted(chosen, set(), spec).model.bins == table_ar.PRIVATE["bins"]
+
+
+def test_models_that_count_have_settings_for_private_training_too():
+    chosen = Experiment("gaussian_mixture", gaussian_mixture.Config(components=30), "scans")
+    spec = DataSpec("image", (8, 8, 1), 256, rows=1200)
+    assert private.fitted(chosen, set(), spec).model == gaussian_mixture.Config(components=5)
+    assert private.fitted(chosen, {"model.components"}, spec).model == gaussian_mixture.Config(components=30)
