@@ -31,7 +31,7 @@ _ROWS = 1024  # images whose vectors are in memory at once
 _UNIT = 512  # the integer that stands for the clipped norm
 _COUNTED = 0.5  # what an image adds to the number of a cluster, where the sum of the cluster changes by up to 1
 _CELLS, _EMPTY = 64, 64  # of the histograms: with images, and without
-_INSIDE = 0.98  # share of the images that are not clipped
+_INSIDE = 0.8  # share of the vectors that are not clipped, where there is noise: it grows with the radius
 
 Of = Callable[[Batch], jax.Array]
 """Batch of B rows -> (B, ...)."""
@@ -85,7 +85,7 @@ class NoisySums:
         return Grouped(noisy[:, -1] / (_COUNTED * unit), noisy[:, :-1] * (radius / unit), deviation)
 
     def radius(self, vectors: Of, most: Any, share: float) -> jax.Array:
-        """A norm, () f32, that most of the vectors do not exceed, from a histogram of norms up to `most`."""
+        """A norm, () f32, that most vectors do not exceed (all without noise), from a histogram up to `most`."""
 
         def add(chunk: Batch) -> jax.Array:
             cell = jnp.clip(_norm(vectors(chunk))[:, 0] * (_CELLS / most), 0, _CELLS - 1).astype(jnp.int32)
@@ -94,7 +94,8 @@ class NoisySums:
         counts = self._released(jnp.round(total(add, self.batch, _ROWS)).astype(jnp.int32), 1.0, share)
         below = jnp.cumsum(counts[:_CELLS])
         self.noise = jnp.sqrt((counts[_CELLS:].astype(jnp.float32) ** 2).mean() * share)
-        return (jnp.argmax(below >= _INSIDE * below[-1]) + 1) * most / _CELLS
+        inside = jnp.where(self.noise > 0, _INSIDE, 1.0) * below[-1]
+        return (jnp.argmax(below >= inside) + 1) * most / _CELLS
 
 
 class Grouped(NamedTuple):
