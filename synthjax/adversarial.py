@@ -262,7 +262,8 @@ class _Game:
 
         def pair(key, batch: Batch) -> Pair:
             # In private training the generator's batch norm must see neither labels nor the number of real examples.
-            y, weight = (batch.y, batch.weight) if self.paired else self.labels(jax.random.fold_in(key, 0), batch)
+            key_labels, key = jax.random.split(key)
+            y, weight = (batch.y, batch.weight) if self.paired else self.labels(key_labels, batch)
             x, _ = self.generate(key, state.generator, y, weight)
             return Pair(*batch, x, y)
 

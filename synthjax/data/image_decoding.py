@@ -41,6 +41,8 @@ _GREY, _COLOUR = (
     ("P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"),
 )
 _DEEP = ("I;16", "I;16B", "I;16L", "I")  # modes of 16-bit grey
+DEEP = "images have 16 bits a pixel"
+"""Start of the note on images whose grey levels were scaled by the brightest of all."""
 _LEVELS = (255, 1023, 4095, 16383, 65535)
 _ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF tag, and its values that exchange height and width
 
@@ -125,7 +127,7 @@ def decode(sources: Sequence[Path | Picture], size: Size = None) -> tuple[np.nda
         top = int(x.max())
         white = next(levels for levels in _LEVELS if top <= levels)
         x = np.rint(x * (255 / white)).astype(np.uint8)
-        notes.append(f"images have 16 bits a pixel, at most {top:,}: 0 ... {white:,} become 0 ... 255")
+        notes.append(f"{DEEP}, at most {top:,}: 0 ... {white:,} become 0 ... 255")
     return x, notes
 
 

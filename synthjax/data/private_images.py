@@ -27,16 +27,16 @@ PUBLIC = ("size of the images", "grey levels", "names of the classes")
 
 
 def notes(source: Source) -> list[str]:
-    """Lines on how images were converted, and on what is taken as public."""
+    """Lines on what is taken as public. How images were converted is not said: `source.notes` count them."""
     spec = bare(source)
     classes = f", and the names of the classes, {', '.join(spec.classes)}" if spec.classes else ""
     size = " x ".join(map(str, spec.shape))
-    return [*source.notes, f"taken as public: the size of the images, {size}, their {spec.levels} grey levels{classes}"]
+    return [f"taken as public: the size of the images, {size}, their {spec.levels} grey levels{classes}"]
 
 
 def digest(source: Source) -> bytes:
-    """SHA-256 of all images and labels of the training file."""
-    found = hashlib.sha256()
+    """SHA-256 of all images and labels of the training file, and of what is said of them."""
+    found = hashlib.sha256(repr((source.held, source.levels, class_names(source))).encode())
     for array in whole(source.train)[:2]:
         found.update(f"{array.dtype.str}{array.shape}".encode())
         found.update(np.ascontiguousarray(array).data)

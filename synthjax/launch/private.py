@@ -75,6 +75,13 @@ def fitted(chosen: Experiment, said: Collection[str], spec: DataSpec) -> Experim
     return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, **changes))
 
 
+def close_to_others(folder: Path) -> None:
+    """Makes a folder that its owner alone may read."""
+    with files.named_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+
+
 # --- a run --------------------------------------------------------------------------------------------------------
 
 
@@ -120,22 +127,29 @@ class Session:
             raise InputError(
                 f"{folder / KEY}: is gone, and the run cannot go on without it; a new run needs a new folder"
             )
+        asked = json.loads(json.dumps(config.to_dict(chosen)))
         if record is not None:
+            if different := config.differences(record.get("experiment", {}), asked):
+                raise InputError(
+                    f"{out}: belongs to another run ({'; '.join(different)}); give another folder, which is another fit"
+                )
             if ledger is not None:
                 ledger.entry(record["fit"])
             key = noise.Key.read(folder / KEY) if ledger else noise.Key.from_seed(dp.test_seed or 0)
             return cls(chosen, folder, key, limit, ledger, record["fit"])
-        if (folder / "config.json").exists():
-            raise InputError(f"{folder}: holds a run without {RECORD}; give another folder")
+        for name in ("config.json", KEY):
+            if (folder / name).exists():
+                raise InputError(f"{folder}: holds {name} without {RECORD}; give another folder")
         if (out / PUBLISH).exists():
             raise InputError(f"{out / PUBLISH}: is there already; give another folder")
+        close_to_others(folder)
         fit = "test"
         if ledger is not None:
             about = {"model": chosen.name, "dataset": Path(chosen.dataset).name, "unit": dp.unit or "row"}
             fit = ledger.reserve(epsilon=dp.epsilon, delta=dp.delta, total=dp.total, notes=about)
         key = noise.Key.create(folder / KEY) if ledger else noise.Key.from_seed(dp.test_seed or 0)
         made = cls(chosen, folder, key, limit, ledger, fit)
-        made.record({})
+        made.record({"experiment": asked})
         return made
 
     def record(self, values: dict[str, Any]) -> None:
@@ -160,7 +174,8 @@ class Session:
 
         def noisy(name: str, exact: np.ndarray, share: float) -> np.ndarray:
             drawn = noise.discrete_gaussian(self.key.fold_in(f"histogram: {name}"), sigma(share), exact.shape)
-            self.releases.append(Release(name, "discrete gaussian", sigma(share), rows=most_rows))
+            of_table = most_rows * noise.distance(sigma(share))
+            self.releases.append(Release(name, "discrete gaussian", sigma(share), delta=of_table, rows=most_rows))
             return np.asarray(exact, np.int64) + drawn
 
         def threshold(name: str, deviation: float, columns: int) -> int:
@@ -207,6 +222,7 @@ class Session:
     def _images(self, source: Source) -> Dataset:
         self.public, self.notes = list(private_images.PUBLIC), private_images.notes(source)
         self._check_same(private_images.digest(source))
+        self.record({"conversions": list(source.notes)})  # for the owner: they count images
         splits = private_images.cut(source, self.coins, self.chosen.holdout)
         spec = private_images.learn(source, splits["train"], self.spend().noise)
         return dataset(self.chosen.dataset, spec, private_images.split_rows(source, splits))

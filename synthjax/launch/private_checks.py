@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -10,11 +10,13 @@ import numpy as np
 
 from synthjax.data import private_images, sources
 from synthjax.data.arrays import Source
+from synthjax.data.image_decoding import DEEP
 from synthjax.errors import InputError
 from synthjax.launch import config
 from synthjax.launch.config import Experiment
 from synthjax.model import Column, DataSpec
-from synthjax.privacy import budget, gradients
+from synthjax.privacy import accounting, budget, gradients, noise, units
+from synthjax.privacy.accounting import Release
 from synthjax.privacy.counts import Counts
 from synthjax.privacy.ledger import Ledger, default_folder
 
@@ -72,7 +74,7 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
     Ledger(default_folder(), account(chosen))
     found = find(chosen)
     share, limit = encoder_share(chosen, found), budget.Budget(dp.epsilon or 0.0, dp.delta)
-    limit.part(share)
+    noise.check(units.discrete_noise(limit.part(share), dp.rows_per_unit))
     check_model(chosen, found, limit.part(1 - share))
     return found
 
@@ -92,7 +94,13 @@ def find(chosen: Experiment) -> "Private | Source":
     for flag, value in (("target", chosen.target), ("schema", chosen.schema), ("dp.unit", chosen.dp.unit)):
         if value is not None:
             raise InputError(f"--{flag}={value}: is for tables; {chosen.dataset} holds images")
-    return sources.find_images(chosen.dataset, chosen.data_dir, chosen.test, chosen.image_size)
+    images = sources.find_images(chosen.dataset, chosen.data_dir, chosen.test, chosen.image_size)
+    if any(note.startswith(DEEP) for note in images.notes):
+        raise InputError(
+            f"{chosen.dataset}: images of 16 bits are scaled by the brightest of all, which one image decides; save "
+            "them with 8 bits, scaled by a public maximum"
+        )
+    return images
 
 
 def encoder_share(chosen: Experiment, found: "Private | Source") -> float:
@@ -115,7 +123,7 @@ def check_model(chosen: Experiment, found: "Private | Source", target: float) ->
             f"and counts; models that can are {', '.join(possible(spec))}"
         )
     try:
-        _build(family, chosen.model, spec, target)
+        releases = _build(family, chosen.model, spec, target, chosen.dp)
     except InputError as refusal:
         try:
             family.build(chosen.model, spec)
@@ -124,19 +132,30 @@ def check_model(chosen: Experiment, found: "Private | Source", target: float) ->
                 raise
             return  # of the made table, and not of privacy
         raise refusal from None
+    if images and not _fits(releases, chosen.dp):
+        raise InputError(
+            f"--dp.delta={chosen.dp.delta:g}: too small for epsilon {chosen.dp.epsilon:g}: that noise of integers is "
+            "drawn from a table with 64 binary digits would count for more than its share"
+        )
+
+
+def _fits(releases: Sequence[Release], dp: config.Privacy) -> bool:
+    """Whether releases of the model spend no more than all that was promised."""
+    return accounting.epsilon(releases, dp.delta) <= (dp.epsilon or 0.0)
 
 
 def _private(family: Any, model: Any) -> bool:
     return counts(family) or hasattr(model, "learning_rate")
 
 
-def _build(family: Any, model: Any, spec: DataSpec, target: float = 1.0) -> None:
-    """Raises InputError if the model of that data cannot be private with noise of that multiplier."""
+def _build(family: Any, model: Any, spec: DataSpec, target: float, dp: config.Privacy) -> list[Release]:
+    """The releases of counts; InputError if the model of that data cannot be private with noise of that multiplier."""
     if counts(family):
-        hook = Counts(target)
-        hook.traced(family.build(model, spec, count=hook), spec)
-    else:
-        family.build(model, spec, gradients.dp_grad(1.0, 1.0, 1.0))
+        hook = Counts(target, dp.rows_per_unit)
+        made = family.build(model, spec, count=hook)
+        return hook.traced(made, spec) if spec.kind == "image" else []  # columns of a table are not known yet
+    family.build(model, spec, gradients.dp_grad(dp.clip, 1.0, 1.0))
+    return []
 
 
 def possible(spec: DataSpec) -> list[str]:
@@ -146,7 +165,7 @@ def possible(spec: DataSpec) -> list[str]:
         family = config.family(name)
         with contextlib.suppress(InputError):
             if _private(family, model):
-                _build(family, model, spec)
+                _build(family, model, spec, 1.0, config.Privacy())
                 found.append(name)
     return sorted(found)
 

@@ -96,6 +96,7 @@ def write(real: nw.DataFrame[Any], file: Path, unit: str | None) -> None:
     rows = out.getvalue().to_pybytes()
     if file.exists() and file.read_bytes() != rows:
         raise InputError(f"{file}: holds other rows than the frame; give another workdir, which is another fit")
+    private.close_to_others(file.parent)
     files.write(file, rows)
 
 

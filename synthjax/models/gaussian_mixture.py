@@ -9,15 +9,14 @@ Everything is computed from sums over the training images, which a private `coun
     k-means within each class (Lloyd 1982, doi:10.1109/TIT.1982.1056489): number and sum of the images of each cluster
     second moments within clusters, summed over each class and over each cluster
 
-Training by gradients adds noise in each of thousands of steps; here it is added about ten times. Estimates from few
+Training by gradients adds noise in each of hundreds of steps; here it is added about ten times. Estimates from few
 images, or with much noise, are drawn towards those of a larger group (`nets.shrinkage`): centers and covariances of
 clusters towards those of their class, and these towards those of all classes.
 
 **Formal guarantees.** What the state and the metrics know of the rows are the results of the calls of `count` that
 `releases` lists, all in step 0. With z the noise multiplier of `count`, they cost together as much as one Gaussian
 release with noise multiplier z. Neighbours differ by one image of weight 1 that is added or removed. It enters a sum as
-a vector of integers whose norm is clipped. Images of other weights are scaled to a mean weight of 1, and are not
-covered.
+a vector of integers whose norm is clipped. Other weights are scaled to a mean of 1, and are not covered.
 
     model = build(Config(), spec)
     state, metrics = model.step(key, 0, model.init(key), batch)             # batch: the whole training set

@@ -1,7 +1,7 @@
 """Noisy sums of vectors over the rows of a batch, as a private `count` returns them.
 
-A row enters a sum as a vector of integers: its vector is scaled, clipped to a norm and rounded. So the noise is that of
-counts, and one row changes a sum by at most the clipped norm.
+A row enters a sum as a vector of integers: its vector is scaled, clipped to a norm and rounded at random. So the noise
+is that of counts, and one row changes a sum by at most the clipped norm.
 
     sums = NoisySums(key, batch, count, rows=60_000)
     radius = sums.radius(vectors, 28.0, share=0.1)                          # and now sums.noise is known
@@ -24,12 +24,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synthjax.errors import InputError
 from synthjax.model import Batch
 from synthjax.nets.chunks import total
 
 _ROWS = 1024  # images whose vectors are in memory at once
 _UNIT = 512  # the integer that stands for the clipped norm
-_COUNTED = 0.5  # what an image adds to the number of a cluster, where the sum of the cluster changes by up to 1
+_COUNTED = 0.5  # what a row adds to the number of its group, in units of the clipped norm of its vector
+_DITHER = 1000  # keys of rounding come after those of noise
+_GOLDEN = 0.618034  # its multiples are spread evenly modulo 1
 _CELLS, _EMPTY = 64, 64  # of the histograms: with images, and without
 _INSIDE = 0.8  # share of the vectors that are not clipped, where there is noise: it grows with the radius
 
@@ -51,7 +54,7 @@ class NoisySums:
         mean = batch.weight.sum() / jnp.maximum((batch.weight > 0).sum(), 1)
         self.batch = batch._replace(weight=batch.weight / jnp.maximum(mean, 1e-9))
         self.key, self.count, self.calls = key, count, 0
-        self.unit = max(min(_UNIT, 2**30 // max(rows, 1)), 1)
+        self.unit = max(min(_UNIT, 2**30 // max(rows, 1)) // 2 * 2, 2)
         self.noise: Any = jnp.float32(0)
         """() f32 estimate of the noise multiplier of `count`, after `radius`."""
 
@@ -70,17 +73,19 @@ class NoisySums:
           share: of the budget.
         """
         unit = self.unit
+        key = jax.random.fold_in(self.key, _DITHER + self.calls)
+        dither = jax.random.uniform(key, self.batch.weight.shape, jnp.float32)
 
-        def add(chunk: Batch) -> jax.Array:
-            vectors = function(chunk) * (unit / radius)
-            room = max(unit - math.sqrt(vectors.shape[1]) / 2 - 0.01, 0)  # rounding adds at most the rest
-            vectors = clipped(vectors, room)
-            whole = jnp.concatenate([vectors, jnp.full((len(vectors), 1), _COUNTED * unit, jnp.float32)], axis=1)
+        def add(rows: tuple[Batch, jax.Array]) -> jax.Array:
+            chunk, offset = rows
+            vectors = rounded(function(chunk) * (unit / radius), unit, offset)
+            whole = jnp.concatenate([vectors, jnp.full((len(vectors), 1), int(_COUNTED * unit), jnp.int32)], axis=1)
             whole = jnp.round(whole * chunk.weight[:, None]).astype(jnp.int32)
             return jnp.zeros((groups, whole.shape[1]), jnp.int32).at[group(chunk)].add(whole)
 
         sensitivity = math.hypot(1, _COUNTED)
-        noisy = self._released(total(add, self.batch, _ROWS), unit * sensitivity, share).astype(jnp.float32)
+        sums = total(add, (self.batch, dither), _ROWS)
+        noisy = self._released(sums, unit * sensitivity, share).astype(jnp.float32)
         deviation = self.noise * sensitivity * radius / share**0.5
         return Grouped(noisy[:, -1] / (_COUNTED * unit), noisy[:, :-1] * (radius / unit), deviation)
 
@@ -96,6 +101,29 @@ class NoisySums:
         self.noise = jnp.sqrt((counts[_CELLS:].astype(jnp.float32) ** 2).mean() * share)
         inside = jnp.where(self.noise > 0, _INSIDE, 1.0) * below[-1]
         return (jnp.argmax(below >= inside) + 1) * most / _CELLS
+
+
+def rounded(vectors: jax.Array, most: int, offset: jax.Array) -> jax.Array:
+    """Vectors (B, n), clipped and rounded to integers, i32, whose norms are at most `most`, exactly.
+
+    Rounding has the right mean for each entry, if `offset` (B,) is uniform in [0, 1). It lengthens vectors: those that
+    become too long are rounded towards 0.
+
+    Raises:
+      InputError: there are so many entries that rounding alone gives vectors of half that norm.
+
+    >>> rounded(jnp.array([[3.0, 4.0], [0.25, 0.0]]), 5, jnp.array([0.5, 0.9])).tolist()
+    [[2, 2], [1, 0]]
+    """
+    n = vectors.shape[1]
+    if n > most**2:
+        raise InputError(f"{n:,} sums: too many for integers of norm {most}; take smaller images or fewer coefficients")
+    room = max(math.sqrt(most**2 - n / 4) - 2, most / 2)  # two more, since the length varies
+    vectors = clipped(vectors, room)
+    places = (offset[:, None] + jnp.arange(n, dtype=jnp.float32)[None] * _GOLDEN) % 1
+    whole = jnp.floor(vectors + places).astype(jnp.int32)
+    too_long = (whole**2).sum(axis=1, keepdims=True) > most**2
+    return jnp.where(too_long, jnp.trunc(vectors).astype(jnp.int32), whole)
 
 
 class Grouped(NamedTuple):
@@ -127,7 +155,7 @@ def triangle(vectors: jax.Array) -> jax.Array:
 
 
 def matrices(triangles: jax.Array, n: int) -> jax.Array:
-    """The inverse of `_triangle`: (..., n (n + 1) / 2) -> (..., n, n), symmetric."""
+    """The inverse of `triangle`: (..., n (n + 1) / 2) -> (..., n, n), symmetric."""
     rows, columns = np.triu_indices(n)
     scale = np.where(rows == columns, 1, math.sqrt(0.5)).astype(np.float32)
     triangles = triangles * scale.reshape(*[1] * (triangles.ndim - 1), -1)

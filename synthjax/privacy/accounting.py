@@ -63,7 +63,7 @@ class Release:
     """"gaussian": a vector plus Gaussian noise in every entry, possibly of a Poisson sample. "discrete gaussian":
     integers plus `noise.discrete_gaussian`. "threshold": the failure of a threshold, which only has a `delta`."""
     noise: float
-    """Standard deviation of the noise divided by the L2 sensitivity to one row; 0 for a threshold.
+    """Of the Gaussian: standard deviation of the noise divided by the L2 sensitivity to one row; 0 for a threshold.
 
     For the discrete Gaussian it is the parameter sigma, where a row changes one integer by at most 1. If it changes
     several, `count` is their number; if it changes them by more, see `norm`."""

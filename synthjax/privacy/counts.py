@@ -7,14 +7,15 @@
     >>> hook = Counts(target=4.0)
     >>> hook(jax.random.key(0), jnp.array([3.0, 5.0]), 1.0).dtype
     dtype('float32')
-    >>> hook.seen
-    [Release(name='counts 1', mechanism='discrete gaussian', noise=4.0, rate=1.0, count=1, delta=0.0, rows=1, norm=1.0)]
+    >>> [(one.name, one.noise, one.count, one.delta < 1e-15) for one in hook.seen]
+    [('counts 1', 4.0, 1, True)]
 
 Formal guarantees. Each call is the release of a discrete Gaussian mechanism that `seen` lists, if one row changes the
 counts as `optim.exact_count` says. All calls together cost as much as one Gaussian mechanism with noise multiplier
 `target`, if their shares sum to at most 1.
 """
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,12 +47,13 @@ class Counts:
         """
         scale, name = self.target * sensitivity / share**0.5, f"counts {len(self.seen) + 1}"
         if jnp.issubdtype(exact.dtype, jnp.integer):
-            sigma = math.hypot(self.rows * scale, units.ROUNDED)
+            sigma, changed = math.hypot(self.rows * scale, units.ROUNDED), min(exact.shape[-1], sensitivity**2)
             release = Release(name, "discrete gaussian", sigma, rows=self.rows, norm=sensitivity)
         else:
-            sigma = units.discrete_noise(scale, self.rows)
-            release = Release(name, "discrete gaussian", sigma, count=round(sensitivity**2), rows=self.rows)
-        self.seen.append(release)
+            sigma, changed = units.discrete_noise(scale, self.rows), round(sensitivity**2)
+            release = Release(name, "discrete gaussian", sigma, count=changed, rows=self.rows)
+        of_table = self.rows * changed * noise.distance(sigma)
+        self.seen.append(dataclasses.replace(release, delta=of_table))
         drawn = noise.discrete_gaussian(key, sigma, exact.shape)
         return (jnp.round(exact).astype(jnp.int32) + drawn).astype(exact.dtype)
 

@@ -181,6 +181,12 @@ def discrete_gaussian(key: Key | jax.Array, sigma: float, shape: tuple[int, ...]
     return first - half
 
 
+def check(sigma: float) -> None:
+    """Raises InputError if `discrete_gaussian` has no table for sigma."""
+    if not MIN_SIGMA <= sigma <= MAX_SIGMA:
+        raise InputError(f"sigma={sigma}: the discrete Gaussian needs one between {MIN_SIGMA} and {MAX_SIGMA:.0f}")
+
+
 def distance(sigma: float) -> float:
     """Bound on the distance in total variation between a draw of `discrete_gaussian` and the discrete Gaussian.
 
@@ -197,8 +203,7 @@ def _table(sigma: float) -> np.ndarray:
 
     The weights follow from w(k + 1) = w(k) r(k), r(k + 1) = r(k) exp(-1 / sigma^2), in integers of 192 binary digits.
     """
-    if not MIN_SIGMA <= sigma <= MAX_SIGMA:
-        raise InputError(f"sigma={sigma}: the discrete Gaussian needs one between {MIN_SIGMA} and {MAX_SIGMA:.0f}")
+    check(sigma)
     half, digits = math.ceil(_TAIL * sigma) + 2, 192
     with decimal.localcontext(prec=80):
         exponent = 1 / (2 * decimal.Decimal(sigma) ** 2)

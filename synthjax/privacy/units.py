@@ -5,10 +5,10 @@
   clipped gradients changes by at most j. That is a mixture of Gaussians, at most as private as one whose gradients have
   the same direction (Ganesh 2024, arXiv:2401.10294).
 - k rows change integers with discrete Gaussian noise of parameter sigma by integers, of norm k at most; the same holds
-  for one row that changes them by integers of norm k, which need not be whole. The noise is accounted for as a Gaussian
-  with variance sigma^2 - r^2, r = `ROUNDED`, and a distance in total variation of `DISTANCE` for each integer that
-  changes. For let y be drawn from that Gaussian, and z from the integers with probabilities proportional to
-  exp(-(z - y)^2 / 2 r^2). The sum of these over z is the same for all y up to a factor of 1 +- 1.1e-19 (Poisson
+  for one row that changes them by integers of norm k, where k need not be a whole number. The noise is accounted for as
+  a Gaussian with variance sigma^2 - r^2, r = `ROUNDED`, and a distance in total variation of `DISTANCE` for each
+  integer that changes. For let y be drawn from that Gaussian, and z from the integers with probabilities in proportion
+  to exp(-(z - y)^2 / 2 r^2). The sum of these over z is the same for all y up to a factor of 1 +- 1.1e-19 (Poisson
   summation). If it were the same, z would have the discrete Gaussian law (after Peikert 2010,
   doi:10.1007/978-3-642-14623-7_5, theorem 3.1).
 

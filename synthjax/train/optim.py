@@ -87,8 +87,8 @@ def exact_count(key: jax.Array, counts: jax.Array, sensitivity: float, share: fl
 
     Args:
       key: typed PRNG key, for the noise of these counts alone.
-      counts: of rows, floating, each of which a row changes by at most 1; or sums of integers, int32, that it changes
-        by any integers. Any shape.
+      counts: of rows, floating, each of which a row changes by at most 1; or sums of integers, int32, of which it
+        changes those of one place on all axes but the last, by any integers. Any shape.
       sensitivity: the L2 norm of the largest change of `counts` if one row of weight 1 is added or removed. It depends
         on no row.
       share: of the budget, above 0 and at most 1.

@@ -95,3 +95,12 @@ def test_a_changed_image_or_label_changes_the_digest():
     changed = [one.train._replace(x=x), one.train._replace(y=y)]
     digests = {private_images.digest(one._replace(train=part)) for part in (one.train, *changed)}
     assert len(digests) == 3
+
+
+def test_what_is_printed_counts_no_images():
+    images = source()._replace(notes=("7 images of 16 bits were reduced to 8",))
+    (line,) = private_images.notes(images)
+    assert (
+        line == "taken as public: the size of the images, 4 x 5 x 1, their 256 grey levels, and the names of the "
+        "classes, cat, dog, owl"
+    )

@@ -177,6 +177,20 @@ def test_other_rows_never_meet_the_same_noise(tmp_path):
         private.Session.open(experiment(), tmp_path / "out").data(private_checks.find(experiment()))
 
 
+@pytest.mark.parametrize("changed", [{"epsilon": 100.0}, {"delta": 1e-5}, {"encoder": 0.5}])
+def test_a_run_goes_on_with_what_was_paid_for_alone(tmp_path, changed):
+    """Though it ended before it had a config.json."""
+    private.Session.open(experiment(), tmp_path / "out")
+    (name, value), *_ = changed.items()
+    with pytest.raises(InputError, match=rf"out: belongs to another run \(dp.{name}: .* -> {value}\)"):
+        private.Session.open(experiment(**changed), tmp_path / "out")
+
+
+def test_what_is_for_the_owner_can_be_read_by_nobody_else(tmp_path):
+    private.Session.open(experiment(), tmp_path / "out")
+    assert stat.S_IMODE((tmp_path / "out/internal").stat().st_mode) == 0o700
+
+
 def test_a_run_whose_key_is_gone_cannot_go_on(tmp_path):
     private.Session.open(experiment(), tmp_path / "out").data(private_checks.find(experiment()))
     (tmp_path / "out/internal/key").unlink()
@@ -247,6 +261,7 @@ REFUSED = {
     ),
     "entries that are not public": ([EPSILON, "--schema=s.yaml"], "its entries must be public knowledge"),
     "no such table": ([EPSILON, "--dataset=nowhere.csv"], "nowhere.csv: no such file"),
+    "a bad clip": ([EPSILON, "--model=table_vae", "--config.dp.clip=0"], "clip=0.0: must be"),
     "a bad share": ([EPSILON, "--config.dp.encoder=1"], "dp.encoder=1: a share between 0 and 1"),
     "a data set without a name": ([EPSILON, "--dp.dataset=.."], "--dp.dataset=..: a name with letters"),
     "too small an epsilon for the rows": (["--dp.epsilon=0.001"], "under this epsilon"),

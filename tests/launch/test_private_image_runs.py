@@ -6,6 +6,7 @@ import jsonschema
 import numpy as np
 import pytest
 from in_process import run
+from PIL import Image
 
 import synthjax
 from synthjax.launch import runs
@@ -67,6 +68,25 @@ REFUSED = {
     "no such images": (["--dataset=other.npz"], "other.npz: no such file"),
     "a size": (["--image_size=0"], "image_size"),
 }
+
+
+def test_images_of_16_bits_are_refused(tmp_path, ledgers):
+    """Their grey levels depend on the brightest image of all."""
+    for name in "ab":
+        (tmp_path / "deep" / name).mkdir(parents=True)
+        for i in range(30):
+            values = np.random.default_rng(i).integers(0, 4000, (8, 8), np.uint16)
+            Image.fromarray(values).save(tmp_path / "deep" / name / f"{i}.png")
+    end = run("train", *[w for w in WORDS if "dataset" not in w], "--dataset=deep", "--workdir=out")
+    assert end.code == 3 and "deep: images of 16 bits are scaled by the brightest of all" in end.line, end.err
+    assert Ledger(ledgers, "deep").spent().fits == 0
+
+
+def test_a_delta_too_small_for_tables_of_noise_is_refused(ledgers):
+    words = ["--model=gaussian_mixture", "--dataset=scans.npz", "--dp.epsilon=20", "--dp.delta=1e-9", "--workdir=out"]
+    end = run("train", *words)
+    assert end.code == 3 and "--dp.delta=1e-09: too small for epsilon 20" in end.line, end.err
+    assert Ledger(ledgers, "scans").spent().fits == 0
 
 
 @pytest.mark.parametrize("kind", REFUSED)

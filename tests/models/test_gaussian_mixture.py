@@ -195,6 +195,19 @@ def test_triangles_keep_norms_and_come_back():
     np.testing.assert_allclose(noisy_sums.matrices(triangles, 5), outer, rtol=1e-5, atol=1e-6)
 
 
+def test_rounding_has_the_right_mean_and_never_a_longer_vector():
+    rng = np.random.default_rng(0)
+    equal = jnp.full((20_000, 700), 3.3)  # of norm 87: nothing is clipped
+    whole = np.asarray(noisy_sums.rounded(equal, 512, jnp.asarray(rng.uniform(size=20_000), jnp.float32)))
+    np.testing.assert_allclose(whole.mean(axis=0), 3.3, atol=0.02)
+    long = jnp.asarray(rng.normal(size=(5000, 10_440)) * rng.uniform(0, 20, (5000, 1)), jnp.float32)
+    whole = np.asarray(noisy_sums.rounded(long, 512, jnp.asarray(rng.uniform(size=5000), jnp.float32)), np.int64)
+    norms = np.sqrt((whole**2).sum(axis=1))
+    assert norms.max() <= 512 and np.median(norms) > 505
+    with pytest.raises(InputError, match=r"101 sums: too many for integers of norm 10"):
+        noisy_sums.rounded(jnp.zeros((2, 101)), 10, jnp.zeros(2))
+
+
 def test_covariances_are_kept_without_errors_and_their_parents_with_nothing_else():
     parent = jnp.asarray(covariance(), jnp.float32)[None]
     found = parent * 1.5
