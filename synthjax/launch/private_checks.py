@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -62,6 +62,7 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
         ("rare_class", "", "the size of a class is not paid for"),
         ("noise_components", 0, "principal components of a class are not paid for"),
         ("init_from", None, "weights of another run may tell of the same rows"),
+        ("freeze", Experiment.freeze, "goes with --init_from, which is refused"),
         ("accumulate", 1, "slices of a batch are not accounted for"),
         ("min_count", Experiment.min_count, "noise and thresholds hold back what few rows have"),
     ):
@@ -75,7 +76,13 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
     found = find(chosen)
     share, limit = encoder_share(chosen, found), budget.Budget(dp.epsilon or 0.0, dp.delta)
     noise.check(units.discrete_noise(limit.part(share), dp.rows_per_unit))
-    check_model(chosen, found, limit.part(1 - share))
+    before = Release("before the model", "gaussian", limit.part(share))
+    releases = [before, *check_model(chosen, found, limit.part(1 - share))]
+    if accounting.epsilon(releases, dp.delta) > limit.epsilon:
+        raise InputError(
+            f"--dp.delta={dp.delta:g}: too small for --dp.epsilon={limit.epsilon:g} and sums of so many integers, whose "
+            "noise is drawn from a table of 64 binary digits; give a larger delta or a smaller epsilon"
+        )
     return found
 
 
@@ -110,10 +117,13 @@ def encoder_share(chosen: Experiment, found: "Private | Source") -> float:
     return ENCODER["images" if isinstance(found, Source) else "table"]
 
 
-def check_model(chosen: Experiment, found: "Private | Source", target: float) -> None:
-    """Raises InputError if the experiment's model cannot be trained privately with noise of that multiplier.
+def check_model(chosen: Experiment, found: "Private | Source", target: float) -> list[Release]:
+    """What a model that counts will release of images, with noise of that multiplier; [] for others.
 
     A model of tables is built for a made one: the columns of `found` are not known yet.
+
+    Raises:
+        InputError: the experiment's model cannot be trained privately.
     """
     family, images = config.family(chosen.name), isinstance(found, Source)
     spec = private_images.bare(found) if isinstance(found, Source) else _made_table()
@@ -123,25 +133,15 @@ def check_model(chosen: Experiment, found: "Private | Source", target: float) ->
             f"and counts; models that can are {', '.join(possible(spec))}"
         )
     try:
-        releases = _build(family, chosen.model, spec, target, chosen.dp)
+        return _build(family, chosen.model, spec, target, chosen.dp)
     except InputError as refusal:
         try:
             family.build(chosen.model, spec)
         except InputError:
             if images:
                 raise
-            return  # of the made table, and not of privacy
+            return []  # of the made table, and not of privacy
         raise refusal from None
-    if images and not _fits(releases, chosen.dp):
-        raise InputError(
-            f"--dp.delta={chosen.dp.delta:g}: too small for epsilon {chosen.dp.epsilon:g}: that noise of integers is "
-            "drawn from a table with 64 binary digits would count for more than its share"
-        )
-
-
-def _fits(releases: Sequence[Release], dp: config.Privacy) -> bool:
-    """Whether releases of the model spend no more than all that was promised."""
-    return accounting.epsilon(releases, dp.delta) <= (dp.epsilon or 0.0)
 
 
 def _private(family: Any, model: Any) -> bool:

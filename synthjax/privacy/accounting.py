@@ -280,7 +280,7 @@ def _smallest_epsilon(of: DeltaOf, delta: float) -> float:
         return 0.0
     low, high = 0.0, 2.0**-10
     while of(high) > delta:
-        low, high = high, 2 * high
+        low, high = high, 1.05 * high  # in small steps: delta may rise again, see G in the module's docstring
         if high > _MAX_EPSILON:
             return math.inf
     while high - low > 1e-9 * max(high, 1):

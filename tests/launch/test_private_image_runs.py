@@ -85,7 +85,7 @@ def test_images_of_16_bits_are_refused(tmp_path, ledgers):
 def test_a_delta_too_small_for_tables_of_noise_is_refused(ledgers):
     words = ["--model=gaussian_mixture", "--dataset=scans.npz", "--dp.epsilon=20", "--dp.delta=1e-9", "--workdir=out"]
     end = run("train", *words)
-    assert end.code == 3 and "--dp.delta=1e-09: too small for epsilon 20" in end.line, end.err
+    assert end.code == 3 and "--dp.delta=1e-09: too small for --dp.epsilon=20" in end.line, end.err
     assert Ledger(ledgers, "scans").spent().fits == 0
 
 

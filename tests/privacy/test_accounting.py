@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from synthjax.errors import InputError
 from synthjax.privacy import accounting
@@ -182,3 +182,17 @@ def test_integers_that_change_by_more_than_one_cost_as_much_as_the_gaussian_of_t
     assert counts < alone < 1.01 * counts  # a hundred integers that change by 1 have the norm 10
     with pytest.raises(InputError, match=r"norm=2.0: must be at least 1, and 1 without integers"):
         Release("gradients", "gaussian", noise=1.0, norm=2.0)
+
+
+def test_a_distance_that_counts_more_at_a_larger_epsilon_is_no_reason_for_infinity():
+    """delta(e) falls with the noise, and rises with (1 + exp(e)) times the distance."""
+    release = Release("sums", "discrete gaussian", noise=512 * 0.5, norm=512.0, delta=1e-11)
+    spent = accounting.epsilon([release], 1e-5)
+    assert (1 + math.exp(2 * spent)) * 1e-11 > 1e-5
+    expected = optimize.brentq(lambda e: stats_delta(e) + (1 + math.exp(e)) * 1e-11 - 1e-5, 5, 12)
+    assert spent == pytest.approx(expected, rel=1e-4)
+
+
+def stats_delta(e: float, noise: float = 0.5) -> float:
+    """Of the Gaussian mechanism (Balle & Wang 2018)."""
+    return stats.norm.cdf(0.5 / noise - e * noise) - math.exp(e) * stats.norm.cdf(-0.5 / noise - e * noise)
