@@ -80,7 +80,7 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
     releases = [before, *check_model(chosen, found, limit.part(1 - share))]
     if accounting.epsilon(releases, dp.delta) > limit.epsilon:
         raise InputError(
-            f"--dp.delta={dp.delta:g}: too small for --dp.epsilon={limit.epsilon:g} and sums of so many integers, whose "
+            f"--dp.delta={dp.delta:g}: too small for --dp.epsilon={limit.epsilon:g} and so many integers, whose "
             "noise is drawn from a table of 64 binary digits; give a larger delta or a smaller epsilon"
         )
     return found
