@@ -139,7 +139,8 @@ def load(
         return _load_table(name, data_dir, holdout, test, Options(target, encoding, schema, min_count, rules))
     if target or schema:
         raise InputError(f"target and schema are for tables; {shown(name)} holds images")
-    return _dataset(short_name(name), find_images(name, data_dir, test, image_size), holdout)
+    source = find_images(name, data_dir, test, image_size)
+    return _dataset(short_name(name), source, holdout)
 
 
 def local(name: str, data_dir: str | None) -> tuple[str, str | None]:

@@ -72,8 +72,8 @@ def check(chosen: Experiment, said: Collection[str]) -> "Private | Source":
         raise InputError("--precision=bfloat16: not with --dp.epsilon: sums round by more than the gradient of a row")
     if jax.process_count() > 1:
         raise InputError("--distributed: not with --dp.epsilon, whose key is of one process")
-    Ledger(default_folder(), account(chosen))
     found = find(chosen)
+    Ledger(default_folder(), account(chosen))
     share, limit = encoder_share(chosen, found), budget.Budget(dp.epsilon or 0.0, dp.delta)
     noise.check(units.discrete_noise(limit.part(share), dp.rows_per_unit))
     before = Release("before the model", "gaussian", limit.part(share))

@@ -15,7 +15,7 @@ from synthjax.evals import classifiers
 from synthjax.evals.domains.images import Images
 from synthjax.evals.fidelity import images
 from synthjax.evals.sets import Sets
-from synthjax.launch import eval, evaluate, levels, provenance, shadows, subjects
+from synthjax.launch import config, eval, evaluate, levels, provenance, runs, shadows, subjects
 from synthjax.launch.subjects import Run, Synthetic
 from synthjax.model import Batch, Model
 
@@ -43,6 +43,7 @@ def subject(digits, tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 17, (300, 8, 8, 1), dtype=np.uint8), np.arange(300, dtype=np.int32) % 10
     run.workdir.mkdir()
+    runs.begin(run.workdir, config.experiment(None, "vae", "digits"), digits)
     return subjects.of_images(digits, Synthetic(x, y), save(run.workdir / "synthetic.npz", x=x, y=y), run)
 
 
