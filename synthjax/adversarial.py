@@ -262,10 +262,9 @@ class _Game:
 
         def pair(key, batch: Batch) -> Pair:
             # In private training the generator's batch norm must see neither labels nor the number of real examples.
-            key_labels, key = jax.random.split(key)
+            key_labels, key_x = jax.random.split(key)
             y, weight = (batch.y, batch.weight) if self.paired else self.labels(key_labels, batch)
-            x, _ = self.generate(key, state.generator, y, weight)
-            return Pair(*batch, x, y)
+            return Pair(*batch, self.generate(key_x, state.generator, y, weight)[0], y)
 
         if self.rules.n_critic == 1:
             only = pair(key_generate, batch) if generated is None else Pair(*batch, generated.x, generated.y)

@@ -79,8 +79,7 @@ def synthesize(
 ) -> Any:
     """A synthetic copy of a data frame, and a report on what it is worth; or, with epsilon, a certificate of privacy.
 
-    The same as `python -m synthjax.launch.synthesize`, which prints the same: columns and the rules between them, how
-    models compare, answers.
+    The same as `python -m synthjax.launch.synthesize`, which prints the same: columns, rules, how models compare.
 
         synthetic, report = synthjax.synthesize(frame, target="churned")
         report                          # in a notebook: the page; report.save("report.html") writes it
@@ -97,8 +96,7 @@ def synthesize(
       rows: number of synthetic rows; default: as many as are trained on: 72 % of the frame's, or all.
       minutes: of training at most; 0: no limit. Default: 10, or no limit with epsilon.
       workdir: a folder that keeps the run, with the real rows, for `synthjax.load`; default: nothing is kept. With
-        epsilon, what may be published is in its folder `publish`, and a report on the rows, for the owner of the data
-        alone, in `internal/eval`.
+        epsilon, `publish` in it may be published, and `internal/eval` has a report for the owner of the data alone.
       fields: `level`: how thorough the report is, "look", "quick" or "full". `final="all"`: after the report the model
         is trained again, on all rows, and the synthetic rows are its own; they are not judged, since no unseen rows are
         left. Others are fields of `synthjax.launch.config.Experiment`, such as `seed=1`, `min_count=10` or
@@ -106,12 +104,11 @@ def synthesize(
         the data in the ledger and must be given, `delta`, `unit`, `total`.
 
     Returns:
-      The synthetic rows as a frame of the same library, with the same columns but for free text; and the report. With
-      epsilon, types of columns may differ, since they follow from the released schema; and the certificate.
+      The synthetic rows as a frame of the same library, with the same columns but for free text; and the report, or
+      the certificate. With epsilon, types of columns follow from the released schema.
 
     Raises:
-      InputError: no such model or field, a frame that cannot be read, a folder that holds another run, or a budget that
-        is used up.
+      InputError: no such model or field, an unreadable frame, a folder of another run, or a used-up budget.
 
     **Formal guarantees.** With epsilon, the synthetic rows, the certificate and DIR/publish are (epsilon, delta)
     differentially private; see the threat model for what this does not cover. Names of columns are public, and so are
@@ -121,8 +118,7 @@ def synthesize(
     limit = minutes if minutes is not None else 0.0 if epsilon is not None else auto.MINUTES
     asked = Asked(model, rows, limit, fields.pop("level", "quick"), fields.pop("final", "train"))
     _check(asked, fields, epsilon, kept=workdir is not None)
-    if target is not None:
-        fields["target"] = target
+    fields |= {} if target is None else {"target": target}
     with ExitStack() as stack:
         folder = files.path(workdir or stack.enter_context(tempfile.TemporaryDirectory()))
         if epsilon is None:

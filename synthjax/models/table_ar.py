@@ -357,8 +357,7 @@ def model(
     layout = Layout(spec, config.bins)
     sequence = order(config, layout)
     layers, init_network = _of_columns(config, len(sequence), network)
-    conditional = config.conditional and spec.n_classes > 0
-    fine = FineBins(layout, config.fine)
+    conditional, fine = config.conditional and spec.n_classes > 0, FineBins(layout, config.fine)
     norms = GradientNorms(fine, _groups(layout.sizes), _before(sequence))
 
     def rows(batch: Batch) -> tuple[jax.Array, jax.Array]:
