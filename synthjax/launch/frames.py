@@ -110,9 +110,8 @@ def synthesize(
     Raises:
       InputError: no such model or field, an unreadable frame, a folder of another run, or a used-up budget.
 
-    **Formal guarantees.** With epsilon, the synthetic rows, the certificate and DIR/publish are (epsilon, delta)
-    differentially private; see the threat model for what this does not cover. Names of columns are public, and so are
-    their types, but for whether numbers are whole: read files with `dtype=str`, so that no type depends on rows.
+    **Formal guarantees.** With epsilon, rows, certificate and DIR/publish are (epsilon, delta)-differentially private;
+    see the threat model. Names and types of columns are public: read files with `dtype=str`, so none depends on rows.
     """
     real = _read(frame)
     limit = minutes if minutes is not None else 0.0 if epsilon is not None else auto.MINUTES
