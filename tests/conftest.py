@@ -11,7 +11,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Most programs run for a few steps here, and compiling them well takes several times as long as running them. Not with
 # --xla_cpu_use_fusion_emitters=false: together they let collectives of one program wait for each other for ever.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Four devices on two busy cores: XLA ends the process if one of them waits 40 s for another.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600",
+)
 # One cache for this run and the processes it starts, which compile the same programs again and again: also the small
 # ones, which are most of them.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"synthjax-tests-{os.getuid()}"))
@@ -64,6 +68,12 @@ def pytest_xdist_make_scheduler(config, log):
             file, _, name = nodeid.partition("::")
             parameters = name.partition("[")[2].rstrip("]")
             return f"{file}[{parameters.partition('-')[0]}]" if file in BY_PARAMETER else file
+
+        def remove_node(self, node):
+            """Files that a crashed worker had ended are not begun again: another worker would wait in them for ever."""
+            files = self.assigned_work[node]
+            self.assigned_work[node] = {name: tests for name, tests in files.items() if not all(tests.values())}
+            return super().remove_node(node)
 
     return Scheduling(config, log)
 

@@ -36,6 +36,8 @@ from synthjax import data
 from synthjax.data.feed import Feed
 from synthjax.errors import CheckpointError, InputError
 from synthjax.launch import config, runs
+from synthjax.launch.sample import state_sha256
+from synthjax.privacy.ledger import VARIABLE, Ledger
 
 DIE_IN_COMMIT = """
 import os, signal
@@ -312,24 +314,38 @@ def kill_at_random(line: list[str], workdir: Path, chance: random.Random) -> int
     return end(process)[0]
 
 
-def kill_and_compare(workdir: Path, kills: int, seed: int, straight_ddpm) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("repetition", range(5))
+def test_kill_9_at_random_instants_ends_with_the_same_bits(tmp_path, straight_ddpm, repetition):
+    seed = time.time_ns() % 2**32
     chance = random.Random(seed)
-    line = command("train", *DDPM, f"--workdir={workdir}", hook=NO_CURVE)
-    codes = [kill_at_random(line, workdir, chance) for _ in range(kills)]
-    assert codes == [-signal.SIGKILL] * kills, seed
+    line = command("train", *DDPM, f"--workdir={tmp_path}", hook=NO_CURVE)
+    codes = [kill_at_random(line, tmp_path, chance) for _ in range(4)]
+    assert codes == [-signal.SIGKILL] * 4, seed
     code, out, err = finish(line)
     assert code == 0, (seed, err)
     assert "continuing from step" in out
     expected, expected_file = straight_ddpm
-    assert outcome(workdir) == expected, seed
-    assert drawn(workdir) == expected_file, seed
-
-
-def test_kill_9_at_random_instants_ends_with_the_same_bits(tmp_path, straight_ddpm):
-    kill_and_compare(tmp_path, 1, time.time_ns() % 2**32, straight_ddpm)
+    assert outcome(tmp_path) == expected, seed
+    assert drawn(tmp_path) == expected_file, seed
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("repetition", range(5))
-def test_kill_9_again_and_again_ends_with_the_same_bits(tmp_path, straight_ddpm, repetition):
-    kill_and_compare(tmp_path, 4, time.time_ns() % 2**32, straight_ddpm)
+def test_a_private_run_killed_by_9_repeats_its_last_steps_with_the_same_noise_and_pays_once(tmp_path, toy):
+    private = ["--dp.epsilon=8", "--dp.delta=1e-3"]
+    shared = environment(**{VARIABLE: str(tmp_path / "ledger")})
+
+    def line(workdir, hook=""):
+        return command("train", *TINY, *private, f"--dataset={toy}", f"--workdir={workdir}", hook=NO_CURVE + hook)
+
+    code, _, err = finish(line(tmp_path / "one", DIE_IN_COMMIT), env=shared)
+    assert code == -signal.SIGKILL, err
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    for name in ("one", "two"):
+        code, out, err = finish(line(tmp_path / name), env=shared)
+        assert code == 0, err
+        assert "continuing from step 30" in out
+    one, two = (synthjax.load(tmp_path / name / "publish" / "model").state for name in ("one", "two"))
+    assert state_sha256(one) == state_sha256(two)
+    (account,) = (tmp_path / "ledger").glob("*.jsonl")
+    assert [entry["event"] for entry in Ledger(tmp_path / "ledger", account.stem).lines()].count("fit") == 1

@@ -95,6 +95,7 @@ def start_two(line: list[str]) -> list[subprocess.Popen[str]]:
     return [start([*line, *shared, f"--process_id={index}"], env=environment()) for index in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_survive_sigterm(two, train, tmp_path):
     processes = start_two(train(tmp_path, hook=SLOW))
     try:

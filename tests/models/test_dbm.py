@@ -64,7 +64,7 @@ def test_score_is_a_bound_of_the_exact_likelihood():
 
 def test_the_joint_gradient_is_that_of_the_bound():
     """E_q[dE] of the data with q as found, minus the exact expectation; chains that have mixed."""
-    model, state, machine = built(joint_k=60, chains=40_000)
+    model, state, machine = built(joint_k=30, chains=20_000)
     batch = images(500)
     new, _ = model.step(jax.random.key(1), 0, state, batch)
     v = (batch.x.reshape(500, 4) + 1) / 2
@@ -101,6 +101,7 @@ def test_phases_train_the_layers_that_they_name():
     np.testing.assert_allclose(rates, [0.5, 1.0, 0.5], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_after_greedy_training_alone_it_is_a_whole_machine():
     """A run that stops there samples and scores with the couplings as they are."""
     model, state, machine = built(pretraining=0.5, steps=20, pretraining_rate=0.1, ema_decay=0.5)

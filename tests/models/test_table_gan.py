@@ -57,7 +57,7 @@ def test_networks_have_three_hidden_layers_and_n_inputs(name):
     assert count == [hidden + linear(256, n), hidden + linear(256, 1)]
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("conditional", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_known_dependences_come_back(conditional):
     labels, x = drawn(conditional)
     toy_table.assert_exact(x, labels if conditional else None)
@@ -70,6 +70,7 @@ def test_known_dependences_come_back(conditional):
     assert made["weight's deviation"] == pytest.approx(real["weight's deviation"], rel=0.25)
 
 
+@pytest.mark.slow
 def test_an_unconditional_model_makes_the_target_itself():
     labels, x = drawn(False)
     made = x[:, 6:8].argmax(axis=1)
