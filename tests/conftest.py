@@ -89,6 +89,18 @@ def few_mappings():
                 jax.clear_caches()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def small_maps():
+    """Maps of few points: t-SNE of as many as people are shown takes longer than all else that a report needs."""
+    from small_look import SHOWN
+
+    from synthjax.evals import maps
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(maps, "SHOWN", SHOWN)
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the real data sets; the test is skipped where there is none."""
@@ -106,6 +118,19 @@ def small_look():
     with pytest.MonkeyPatch.context() as patch:
         shrink(patch)
         yield
+
+
+@pytest.fixture(scope="module")
+def coarse_accounting():
+    """Privacy losses in coarser cells: as sound, a few percent larger, and ten times as fast."""
+    from synthjax.privacy import accounting
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounting, "_INTERVAL", 5e-3)
+        patch.setattr(accounting, "_COARSE", 2e-2)
+        accounting._delta_of_noise.cache_clear()
+        yield
+    accounting._delta_of_noise.cache_clear()
 
 
 @pytest.fixture

@@ -309,6 +309,7 @@ def test_rates_that_teach_nothing_are_refused_by_every_gan(family, shape, field,
     family.build(family.Config(ema_decay=0.0), spec)
 
 
+@pytest.mark.slow
 def test_all_modes_of_a_ring_of_gaussians_are_found():
     rules = Rules(loss="wasserstein", gradient_penalty=1.0, n_critic=5)
     adam = optax.adam(1e-3, 0.5, 0.9)

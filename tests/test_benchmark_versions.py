@@ -8,6 +8,7 @@ import pytest
 from benchmarks import versions
 
 
+@pytest.mark.slow
 def test_two_checkouts_take_turns(monkeypatch, capsys):
     words = [f"--other={Path(versions.ROOT)}", "--models=table_vae", "--rounds=2"]
     monkeypatch.setattr(sys, "argv", ["versions", *words])

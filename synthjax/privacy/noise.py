@@ -171,14 +171,18 @@ def discrete_gaussian(key: Key | jax.Array, sigma: float, shape: tuple[int, ...]
         return (np.searchsorted(table, uniform, side="right").astype(np.int64) - half).reshape(shape)
     high, low = jax.random.bits(key, (2, *shape), jnp.uint32)
     table_high, table_low = (jnp.asarray((table >> np.uint64(shift)).astype(np.uint32)) for shift in (32, 0))
-    first, last = jnp.zeros(shape, jnp.int32), jnp.full(shape, len(table), jnp.int32)
-    for _ in range(len(table).bit_length()):  # the number of entries at most equal to the uniform number lies between
+
+    def halve(_: Any, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        first, last = bounds  # the number of entries at most equal to the uniform number lies between them
         middle = (first + last) // 2
         entry = jnp.minimum(middle, len(table) - 1)
         below = (table_high[entry] < high) | ((table_high[entry] == high) & (table_low[entry] <= low))
         below &= first < last
-        first, last = jnp.where(below, middle + 1, first), jnp.where(below | (first >= last), last, middle)
-    return first - half
+        return jnp.where(below, middle + 1, first), jnp.where(below | (first >= last), last, middle)
+
+    # A loop, since XLA would work out its first rounds while compiling, which takes seconds.
+    start = jnp.zeros(shape, jnp.int32), jnp.full(shape, len(table), jnp.int32)
+    return jax.lax.fori_loop(0, len(table).bit_length(), halve, start)[0] - half
 
 
 def check(sigma: float) -> None:

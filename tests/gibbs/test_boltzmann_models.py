@@ -97,7 +97,7 @@ def test_second_derivatives_of_the_score(name):
     assert max(np.abs(a).max() for a in jax.tree.leaves(found)) > 0.05
 
 
-@pytest.mark.parametrize("name", ["cd", "half", "pt", "dbm"])
+@pytest.mark.parametrize("name", ["cd", *(pytest.param(one, marks=pytest.mark.slow) for one in ("half", "pt", "dbm"))])
 def test_without_centring_training_rows_reach_the_state_through_grad_alone(name):
     """With a gradient that lets nothing through, other rows give the same state."""
 

@@ -117,6 +117,7 @@ def told(main, monkeypatch, capsys, *words):
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_a_run_is_that_of_enumeration(trained, monkeypatch, capsys):
     """Over the states of the hidden units: log p(v) = sum over h of exp(b v + c h + v W h) / Z."""
     monkeypatch.chdir(trained.parent)

@@ -25,6 +25,8 @@ from synthjax.privacy.ledger import VARIABLE, Ledger
 
 FIT = ["--model=independent", "--dataset=shop.csv", "--target=churned"]
 
+pytestmark = pytest.mark.usefixtures("coarse_accounting")
+
 
 @pytest.fixture(autouse=True)
 def ledgers(tmp_path, monkeypatch):

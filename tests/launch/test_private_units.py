@@ -17,6 +17,8 @@ from synthjax.privacy.ledger import VARIABLE, Ledger
 
 FIT = ["train", "--model=independent", "--dataset=shop.csv", "--target=churned", "--dp.epsilon=8", "--workdir=out"]
 
+pytestmark = pytest.mark.usefixtures("coarse_accounting")
+
 
 @pytest.fixture(autouse=True)
 def ledgers(tmp_path, monkeypatch):

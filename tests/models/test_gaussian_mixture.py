@@ -117,7 +117,7 @@ def test_planted_clusters_are_found():
 def test_one_image_changes_what_is_released_by_no_more_than_declared():
     """All calls of `count`, with what it returned on all images held fixed."""
     batch = images(rows=300)
-    config = Config(coefficients=12, dimensions=6, components=2, sweeps=2)
+    config = Config(coefficients=8, dimensions=4, components=2, sweeps=1)
     spec, key = spec_of(batch), jax.random.key(0)
     results: list = []
 

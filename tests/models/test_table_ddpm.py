@@ -33,7 +33,7 @@ def drawn(conditional: bool, **options) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.asarray(jax.jit(functools.partial(model.sample, **options))(jax.random.key(3), state, labels))
 
 
-@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("conditional", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_known_dependences_come_back(conditional):
     labels, x = drawn(conditional)
     toy_table.assert_exact(x, labels if conditional else None)

@@ -35,9 +35,9 @@ CODES = tuple(dataclasses.replace(c, codes=40) if c.kind == "code" else c for c 
 @pytest.mark.parametrize(
     ("columns", "fields"),
     [
-        (SPEC.columns, {"bins": 16, "fine": 4}),
+        pytest.param(SPEC.columns, {"bins": 16, "fine": 4}, marks=pytest.mark.slow),
         (CODES, {"bins": 6, "fine": 16, "order": ("shop", "amount")}),
-        (CODES, {"bins": 258, "fine": 1, "dropout": 0.0}),  # two groups of columns
+        pytest.param(CODES, {"bins": 258, "fine": 1, "dropout": 0.0}, marks=pytest.mark.slow),  # two groups of columns
         (tuple(c for c in CODES if c.kind == "onehot"), {}),  # nothing is binned
     ],
 )

@@ -102,6 +102,7 @@ def test_64_bit_mode_and_strict_ranks_change_nothing():
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_forward_mode_reaches_the_whole_network():
     """A Hessian-vector product forward over reverse is that of reverse over forward, and not zero; in f64."""
     with jax.enable_x64(True):

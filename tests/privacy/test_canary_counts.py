@@ -66,6 +66,6 @@ def test_planted_faults_are_caught(fault):
     claim = 4.0
     count = Faulty(noise_of(claim))
     count.fault = fault
-    found = scores(count, runs=100)
+    found = scores(count, independent, runs=100)
     bound = audit.gaussian(*found, DELTA, level=0.999)
     assert (bound > claim) == (fault != "")

@@ -22,6 +22,7 @@ SMALL = {
     "dcgan": {"noise": 4, "channels": (4, 8), "norm": "layer"},
     "dbm": {"hidden": (6, 5), "burn_in": 2, "chains": 4, "centred": False},
     "ddpm": {"width": 16, "multipliers": (1,), "blocks": (1,)},
+    "flow": {"width": 16, "multipliers": (1,), "blocks": (1,)},
     "rbm": {"hidden": 6, "chains": 4, "centred": False},
     "table_ar": {"bins": 8, "hidden": 4, "embedding": 4, "fine": 4},
     "table_ddpm": {"width": 8, "blocks": 1},
@@ -41,7 +42,7 @@ FIELDS = {
 COUNTING = {"gaussian_mixture", "independent", "mixture", "mixture_product", "table_marginals"}
 """Presets that are fitted by counts, not by gradients."""
 REFUSED = {"smote"}
-REPRESENTED = {"cgan", "cwgan", "cwdcgan", "table_gan", "table_wgan", "table_cgan"}
+REPRESENTED = {"cgan", "cwgan", "cwdcgan", "flow", "table_gan", "table_wgan", "table_cgan", "wgan_gp"}
 """Presets whose file has another one in every run."""
 PRIVATE = [
     pytest.param(preset, marks=[pytest.mark.slow] * (preset in REPRESENTED))

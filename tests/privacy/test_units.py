@@ -108,6 +108,7 @@ def test_categories_of_one_unit_alone_pass_with_a_probability_of_at_most_delta(s
     assert budget.threshold(sigma, delta) < least < budget.threshold(sigma, delta) + K + 0.4 * sigma
 
 
+@pytest.mark.slow
 def test_samples_of_units_tell_less_than_the_gaussian_mechanism():
     target, slack = 5.0, 1e-7
     noise = budget.within(Release("g", "gaussian", 1.0, 0.1, 10, rows=K), target, slack)

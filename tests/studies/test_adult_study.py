@@ -66,6 +66,7 @@ def test_copies_are_found_out_and_columns_drawn_alone_are_not():
     assert found["auc"] == measures(test, judge(test), rarer)["roc_auc"] > 0.95
 
 
+@pytest.mark.slow
 def test_the_study_runs_and_goes_on(tmp_path, monkeypatch):
     config = dataclasses.replace(QUICK, settings=("independent", "smote"), seeds=1)
     workspace = Workspace(tmp_path, None, dataclasses.asdict(config), lambda line: None)

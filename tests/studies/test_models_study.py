@@ -55,6 +55,7 @@ def test_every_model_is_in_one_of_the_tables():
         study.fitting(data.load("digits").spec, ("ddmp",))
 
 
+@pytest.mark.slow
 def test_a_row_has_a_cell_for_each_column_and_real_data_comes_first(place):
     _, images, tables = place
     for table, name in ((images, "vae"), (tables, "independent")):

@@ -193,7 +193,11 @@ def test_mirrored_classes_cannot_be_told_apart_and_only_with_flips():
     assert right[True][y < 2].mean() < 0.65 and right[True][y == 2].mean() > 0.95
 
 
-@pytest.mark.parametrize("protocol", [keras_cnn.PROTOCOL, FAST_S1], ids=lambda p: p.net.__name__)
+@pytest.mark.parametrize(
+    "protocol",
+    [keras_cnn.PROTOCOL, pytest.param(FAST_S1, marks=pytest.mark.slow)],
+    ids=lambda p: p.net.__name__,
+)
 def test_learns_digits(protocol):
     train, test = (enlarged(protocol, part.x) for part in (DIGITS.train, DIGITS.test))
     spec = DataSpec.from_arrays(train, DIGITS.train.y, levels=17)

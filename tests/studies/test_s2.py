@@ -180,6 +180,7 @@ def test_an_interval_and_the_weight_s_correlations():
     assert s2.weight_correlation({"columns": ["age"], "real": [[1]]}, "real") == ""
 
 
+@pytest.mark.slow
 def test_every_table_comes_out(study):
     """All but the pictures of the rows, which take longest."""
     made = {name: [table for table in make(study, TINY)] for name, make in s2.TABLES.items() if name != "figures"}

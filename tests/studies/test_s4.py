@@ -42,6 +42,7 @@ def test_each_table_holds_the_smaller_ones_and_no_unseen_row(workspace):
     assert written["diagnosis"].tolist() == real["diagnosis"].tolist()
 
 
+@pytest.mark.slow
 def test_the_table_says_what_was_measured(workspace, tables):
     (table,) = tables
     assert [row[:2] for row in table.rows] == [
