@@ -29,7 +29,7 @@ class End(NamedTuple):
         return line
 
 
-def run(name: str, *words: str, folder: Path | None = None, devices: int | None = None, curve: bool = False) -> End:
+def run(name: str, *words: str, folder: Path | None = None, devices: int = 1, curve: bool = False) -> End:
     """`python -m synthjax.launch.NAME WORDS`, in `folder` and on so many devices; handlers and flags are put back.
 
     `curve`: whether loss.png is drawn, which takes as long as a tiny training; if not, it is empty.
@@ -44,11 +44,10 @@ def run(name: str, *words: str, folder: Path | None = None, devices: int | None 
             patch.setattr("synthjax.evals.draw.png.loss_curve", lambda rows: b"")
         if folder is not None:
             patch.chdir(folder)
-        if devices is not None:
-            some = jax.devices()[:devices]
-            for function in ("devices", "local_devices"):
-                patch.setattr(jax, function, lambda: some)
-            patch.setattr(jax, "device_count", lambda: devices)
+        some = jax.devices()[:devices]
+        for function in ("devices", "local_devices"):
+            patch.setattr(jax, function, lambda: some)
+        patch.setattr(jax, "device_count", lambda: devices)
         warnings.filterwarnings("ignore", ".*found in sys.modules", RuntimeWarning)  # put back by pytest
         try:
             runpy.run_module(f"synthjax.launch.{name}", run_name="__main__", alter_sys=True)
@@ -66,4 +65,4 @@ def run(name: str, *words: str, folder: Path | None = None, devices: int | None 
 
 def launch(folder: Path, *words: str, name: str = "train", curve: bool = False) -> End:
     """Runs a launcher in `folder`, on one device."""
-    return run(name, *words, folder=folder, devices=1, curve=curve)
+    return run(name, *words, folder=folder, curve=curve)

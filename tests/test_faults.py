@@ -124,7 +124,7 @@ def one_line(err: str) -> str:
 
 def train_here(toy: Path, workdir: Path, *more: str) -> End:
     """`train` in this process."""
-    return run("train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more, devices=1)
+    return run("train", *TINY, f"--dataset={toy}", f"--workdir={workdir}", *more)
 
 
 def test_killed_inside_a_commit_and_inside_a_write_ends_with_the_same_bits(workdir, train, straight):
@@ -291,7 +291,7 @@ def drawn(workdir: Path) -> bytes:
     """The file that `launch.sample` draws from a run."""
     out = workdir / "drawn.npz"
     flags = ["--per_class=2", "--batch_size=20", "--sample.steps=4", f"--out={out}"]
-    done = run("sample", f"--workdir={workdir}", *flags, devices=1)
+    done = run("sample", f"--workdir={workdir}", *flags)
     assert done.code == 0, done.err
     return out.read_bytes()
 

@@ -61,7 +61,7 @@ def two(train, tmp_path_factory):
 
 def test_two_processes_agree_with_one(two, train, tmp_path):
     _, _, _, *words = train(tmp_path)  # Python, -c and the program
-    done = run("train", *words, devices=1)
+    done = run("train", *words)
     assert done.code == 0, done.err
     alone, together = outcome(tmp_path), outcome(two[0])
     assert [row["step"] for row in together["rows"] if "loss" in row] == list(range(EVERY, STEPS + 1, EVERY))

@@ -70,7 +70,7 @@ def check(workplace: Path, command: str) -> None:
     """Runs a README command, shortened, and expects success; a gate may also close, with so little training."""
     words = shortened(command)
     if words[:2] == ["python", "-m"]:
-        code, out, err = run(words[2].rpartition(".")[2], *words[3:], folder=workplace, devices=1)
+        code, out, err = run(words[2].rpartition(".")[2], *words[3:], folder=workplace)
     else:
         code, out, err = start(workplace, words)
     assert code in ((0, 4) if "--fail_if" in command else (0,)), f"{command}\n{out}\n{err}"

@@ -232,7 +232,7 @@ def test_the_command_goes_on_and_names_the_best(tmp_path):
     """Twice, the second time with the last rung's figures lost; then what `train` makes of the printed command."""
     line = ("search", "--model=table_wcgan", "--dataset=breast_cancer", "--trials=3", "--rungs=2", "--halving=2",
                    "--rows=40", "--score=c2st", "--workdir=w", *SMALL, f"--config.{RATE}=1e-4..1e-2:log")  # fmt: skip
-    code, out, errors = in_process.run(*line, folder=tmp_path, devices=1)
+    code, out, errors = in_process.run(*line, folder=tmp_path)
     assert code == 0, errors
     folder = tmp_path / "w"
     lines = [json.loads(text) for text in (folder / "trials.jsonl").read_text().splitlines()]
@@ -241,7 +241,7 @@ def test_the_command_goes_on_and_names_the_best(tmp_path):
     assert {one["trial"] for one in lines[3:]} == {one["trial"] for one in first[:2]}
 
     (folder / "trials.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines[:4]))
-    code, again, errors = in_process.run(*line, folder=tmp_path, devices=1)
+    code, again, errors = in_process.run(*line, folder=tmp_path)
     assert code == 0, errors
     found = [json.loads(text) for text in (folder / "trials.jsonl").read_text().splitlines()]
     assert [one["score"] for one in found] == [one["score"] for one in lines]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import finish
 from in_process import launch
+from in_process import run as run_launcher
 from shop import draw, experiment, read
 
 import synthjax
@@ -309,7 +310,7 @@ def test_the_commands_from_csv_to_csv(folder):
     """With the study's conditional GAN, whose sampler is asked for the label."""
     flags = ["--dataset=shop.csv", "--model=table_wcgan", "--steps=2", "--batch_size=32", "--config.model.hidden=8"]
     flags += ["--workdir=gan", "--target=churned", "--min_count=4", "--encoding=minmax"]
-    done = launch(folder, *flags)
+    done = run_launcher("train", *flags, folder=folder, devices=4)
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[0] == "216 training rows, 9 columns, target churned; min_count=4"
