@@ -221,7 +221,10 @@ def main(given: list[tuple[str, str]]) -> None:
     what = audited(chosen, noise, steps, asked.rows)
     begin = "one training" if asked.one_run else f"{asked.runs:,} {'counts' if counted else 'trainings'}"
     canaries = f"{asked.canaries:,} canaries" if asked.one_run else "the canary and as many without"
-    print(f"{begin} of {chosen.name} with {canaries}, {steps} steps of {asked.rows} rows each ...", flush=True)
+    print(
+        f"{begin} of {chosen.name} with {canaries}, {steps} step{'s' * (steps != 1)} of {asked.rows} rows each ...",
+        flush=True,
+    )
     if asked.one_run:
         found = one_run(canary.run_once(*what, canaries=asked.canaries, steps=steps), delta, mu)
     elif counted:

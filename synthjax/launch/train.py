@@ -250,11 +250,12 @@ def banner(chosen: Experiment, data: Dataset, state_size: int, workdir: Path, wh
     else:
         what = f"{rows} rows of {len(data.table.schema.fields)} columns, {spec.n_classes} classes"
     held = "" if chosen.private else f" ({len(data.holdout.y):,} held out, {len(data.test.y):,} test)"
+    steps = f"{chosen.last_step:,} step{'s' * (chosen.last_step != 1)}"
     rare = chosen.rare_class and int((data.train.y == data.spec.classes.index(chosen.rare_class)).sum())
     return (
         f"{chosen.name} on {data.name}: {what}{held}"
         + (f"; {rare:,} of class {chosen.rare_class}, under-sampled" if chosen.rare_class else "")
-        + (f"\n{chosen.last_step:,} steps" if chosen.stop == "steps" else "\nsteps until the holdout gains no more,")
+        + (f"\n{steps}" if chosen.stop == "steps" else "\nsteps until the holdout gains no more,")
         + (" of " + ("all rows" if whole else f"batch {chosen.model.batch_size}"))
         + (f", {chosen.seeds} seeds at once" if chosen.seeds > 1 else "")
         + f", on {len(devices)} {devices[0].platform} device(s); {state_size:,} numbers in the state\n"

@@ -120,7 +120,7 @@ def test_counts_are_audited_too(table):
     done = in_process.run("audit", "--table=toy.csv", *words, folder=table)
     assert done.code == 0, done.err
     said, claim, normal, free, noise = done.out.splitlines()[-5:]
-    assert said.startswith("40 counts of table_marginals with the canary and as many without, 1 steps of 20 rows")
+    assert said.startswith("40 counts of table_marginals with the canary and as many without, 1 step of 20 rows")
     assert claim.startswith("claim: epsilon 8 at delta 1e-06, by noise of ") and claim.endswith(" in counts")
     assert "so many trainings can show" in normal and "assuming nothing" in free and "due are 0 and 1" in noise
     done = in_process.run("audit", "--table=toy.csv", *words, "--one_run", folder=table)
