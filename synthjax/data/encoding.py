@@ -226,13 +226,17 @@ class Encoder:
         counts = zip(self.codings, (~known).sum(axis=0).tolist(), strict=True)
         return {coding.name: count for coding, count in counts if count}
 
-    def decode(self, x: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
+    def decode(
+        self, x: np.ndarray, *, seed: int = 0, start: int = 0, given: "pd.DataFrame | None" = None
+    ) -> "pd.DataFrame":
         """Decodes vectors.
 
         Args:
             x: (n, D), any real numbers.
             seed: of the identifiers.
             start: number of rows of the synthetic table before these. Identifiers of all rows are distinct.
+            given: (n, k) typed columns whose values are known. They replace those of x before columns are computed by
+                rules.
 
         Returns:
             Typed rows, with the columns in the order of the file.
@@ -245,15 +249,19 @@ class Encoder:
             row, position = np.argwhere(np.isnan(x))[0]
             name = next(column.name for column in self.columns if position < column.start + column.size)
             raise InputError(f"row {start + row + 1}, column {shown(name)!r}: NaN, which no value is encoded as")
-        return self.rows(self.inverse(x), seed=seed, start=start)
+        return self.rows(self.inverse(x), seed=seed, start=start, given=given)
 
-    def rows(self, units: np.ndarray, *, seed: int = 0, start: int = 0) -> "pd.DataFrame":
+    def rows(
+        self, units: np.ndarray, *, seed: int = 0, start: int = 0, given: "pd.DataFrame | None" = None
+    ) -> "pd.DataFrame":
         """Converts units (n, columns) f32, from `inverse`, to typed rows; see `decode`."""
         import pandas as pd
 
         names = tuple(coding.name for coding in self.codings)
         tolerances = {coding.name: coding.tolerance for coding in self.codings}
         rows = column_units.decoded(self.learnt, names, units, seed, start, tolerances)
+        if given is not None:
+            rows = rows.assign(**{str(name): given[name].array for name in given})
         for field in self.schema.fields:
             if field.within:
                 rows = within.spread(rows, field, self.plan.free_of(field.within) if self.plan else field.within)

@@ -158,6 +158,8 @@ class Options(NamedTuple):
     """See `schema`."""
     rules: bool = False
     """Whether to search for rules between columns, if the schema file lists none."""
+    keep: tuple[str, ...] = ()
+    """Columns that rules do not replace or correct, such as those that are given when rows are drawn."""
 
 
 class Measured(NamedTuple):
@@ -222,7 +224,9 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
             return infer(chunks, overrides={name: {"kind": "id"} for name in names}, **how)
 
         where = str(options.schema or reader.where)
-        between = table_rules.of(overrides, frames["train"], frames["holdout"], schema, where, as_identifiers)
+        between = table_rules.of(
+            overrides, frames["train"], frames["holdout"], schema, where, as_identifiers, options.keep
+        )
         schema = between.schema or schema
     grouped = [found.group.note] if found.group else []
     if not found.group and overrides.group is None and (shared := [shown(f.name) for f in schema.fields if f.sizes]):

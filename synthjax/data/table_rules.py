@@ -81,6 +81,7 @@ def of(
     schema: Schema,
     where: str,
     as_identifiers: Callable[[Collection[str]], Schema],
+    keep: Collection[str] = (),
 ) -> Between:
     """The rules of a table, and a plan for synthetic rows to obey them.
 
@@ -91,6 +92,7 @@ def of(
         schema: of the table.
         where: name of the schema file, for messages.
         as_identifiers: measures columns as identifiers.
+        keep: columns that rules do not replace or correct, beside the target.
 
     Raises:
         InputError: see `read` and `measured`.
@@ -111,7 +113,7 @@ def of(
             found, notes = _found(train, unseen, schema), within.said(named)
         constant, keys = [*within.find(schema, train, unseen)], within.keys(schema, train, unseen)
     subject = tuple(rule.names[1] for rule in constant)
-    keep = [schema.target] if schema.target else []
+    keep = [*keep, *([schema.target] if schema.target else [])]
     names = _learnable(schema)
     planned = None
     if found or keys:

@@ -106,7 +106,7 @@ def read(path: Path, model: Model, spec: DataSpec) -> Incomplete:
       InputError: the model completes none; or the file cannot be read, has no `known` or no `y` where that is needed,
         their shapes do not fit, or there is nothing to complete, or nothing to complete it from.
     """
-    if "given" not in inspect.signature(model.sample).parameters:
+    if spec.kind != "image" or "given" not in inspect.signature(model.sample).parameters:
         raise InputError(f"--given={path}: this run's model completes nothing; {', '.join(ABLE)} complete images")
     found = read_synthetic(path, spec, labelled=False)
     known = _mask(path, found.x.shape)

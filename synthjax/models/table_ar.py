@@ -10,7 +10,9 @@ Each column is a discrete state (`nets.bins`). A number is a bin and a fine bin 
   bin to the next. Later columns see the fine bin too: it moves the embedding along its slope.
 
 All columns are trained at once, by maximum likelihood. Sampling draws one column after the other in a `lax.scan`. The
-label is the first column, so that samples with a given label are drawn directly. A number is drawn uniformly between
+label is the first column, so that samples with a given label are drawn directly. With the option `given=(mask, x)`,
+(B, D) bool and (B, D) f32, columns where the mask is True have the values of x (a number those of its fine bin), and
+others are drawn given those before them: put given columns first (`Config.order`). A number is drawn uniformly between
 the edges of its fine bin. The likelihood is exact. At initialisation the columns are independent: the last layer is 0,
 and its bias contains the log frequencies of `DataSpec.statistics`.
 
@@ -33,7 +35,7 @@ and its bias contains the log frequencies of `DataSpec.statistics`.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +46,7 @@ from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import multiscale
 from synthjax.nets.bins import Layout, check, check_counts, choose
+from synthjax.nets.column_layers import apply_layers, hidden_layers
 from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.gradient_norms import GradientNorms, Inputs, Taps
 from synthjax.nets.network import Network, check_shape
@@ -96,50 +99,6 @@ class Config:
 PRESETS = {"table_ar": Config()}
 PRIVATE = dict(bins=32, embedding=8, hidden=16, dropout=0.0, learning_rate=1e-2, warmup=10, ema_decay=0.98)
 """Fields of the Config for private training, whose limit is the noise (docs/notebook/privacy.md)."""
-
-
-def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> Network:
-    """The default network of one column: two layers of `hidden` units with dropout and a residual connection.
-
-    Args:
-      columns: number of columns, C.
-      embedding: size of their embeddings, E.
-      hidden: number of units.
-      dropout: rate, in [0, 1).
-
-    Returns:
-      A network (params, seen, before, key) -> (B, hidden) f32. seen: (B, C, E) f32 embeddings. before: (C,) f32, 1 for
-      columns before this one and 0 for others; it masks the weights, which are fewer than the inputs. key: of the
-      dropout, None for none.
-    """
-
-    def init(key):
-        key_first, key_second = jax.random.split(key)
-        first = jax.random.normal(key_first, (columns, embedding, hidden), jnp.float32)
-        second = jax.random.normal(key_second, (hidden, hidden), jnp.float32)
-        return {
-            "first": first * (2 / (columns * embedding)) ** 0.5,
-            "bias_first": jnp.zeros(hidden, jnp.float32),
-            "second": second * (2 / hidden) ** 0.5,
-            "bias_second": jnp.zeros(hidden, jnp.float32),
-        }
-
-    def apply(params, seen, before, key=None):
-        return _layers(dropout, params, seen, before, key)[1]
-
-    return Network(init, apply)
-
-
-def _layers(dropout: float, params: Any, seen: jax.Array, before: jax.Array, key: jax.Array | None):
-    """Outputs of both layers of `hidden_layers`, (B, hidden) each. Biases may be (hidden,) or (B, hidden)."""
-    hidden = params["second"].shape[0]
-    drop = jnp.ones((2, 1, 1), jnp.float32)
-    if key is not None:
-        keep = jnp.float32(1 - dropout)
-        drop = jax.random.bernoulli(key, keep, (2, len(seen), hidden)) / keep
-    first = (params["first"] * before[:, None, None]).reshape(-1, hidden)
-    h = jax.nn.gelu(seen.reshape(len(seen), -1) @ first + jnp.atleast_2d(params["bias_first"])) * drop[0]
-    return h, h + jax.nn.gelu(h @ params["second"] + jnp.atleast_2d(params["bias_second"])) * drop[1]
 
 
 def order(config: Config, layout: Layout) -> np.ndarray:
@@ -271,8 +230,37 @@ def _last_layer(layout: Layout, params: Any) -> tuple[jax.Array, jax.Array]:
     return jnp.moveaxis(layout.pad(_out(layout, params).T), 0, -1), bias
 
 
+class Given(NamedTuple):
+    """Columns that are not drawn."""
+
+    known: jax.Array
+    """(B, C) bool."""
+    states: jax.Array
+    """(B, C) i32; of any value where `known` is False."""
+    parts: jax.Array
+    """(B, C) i32 fine bins."""
+
+
+def _given(fine: FineBins, labels: jax.Array | None, given: tuple[jax.Array, jax.Array] | None) -> Given | None:
+    """What is given by labels (B,), and by the mask and the rows of the option `given`."""
+    layout = fine.layout
+    if given is not None:
+        mask, x = given
+        y = jnp.zeros(len(x), jnp.int32) if labels is None else labels
+        states = layout.states(x, y)
+        known = jnp.asarray(mask, bool)[:, [column.start for column in layout.columns]]
+        first = jnp.full((len(x), layout.labelled), labels is not None)
+        return Given(jnp.concatenate([first, known], axis=1), states, fine.parts(x, states))
+    if labels is None:
+        return None
+    shape = (len(labels), len(layout.sizes))
+    column = np.arange(shape[1])[None]
+    known, states = jnp.broadcast_to(column == 0, shape), jnp.where(column == 0, labels[:, None], 0)
+    return Given(known, states, jnp.zeros(shape, jnp.int32))
+
+
 def _draw_columns(
-    key: jax.Array, fine: FineBins, sequence: np.ndarray, network: Any, params: Any, labels: Any, rows: int
+    key: jax.Array, fine: FineBins, sequence: np.ndarray, network: Any, params: Any, given: Given | None, rows: int
 ) -> tuple[jax.Array, jax.Array]:
     """Draws one column after the other.
 
@@ -282,7 +270,7 @@ def _draw_columns(
       sequence: (C,) order of the columns.
       network: of a column, see `log_p`.
       params: see `initial`.
-      labels: (rows,) i32 states of column 0; None: they are drawn as well.
+      given: what is not drawn; None: all columns are.
       rows: number of rows.
 
     Returns:
@@ -298,9 +286,10 @@ def _draw_columns(
         own = jax.tree.map(lambda a: a[column], params["network"])
         _, hidden = network(own, carry[0], before, None)
         state = choose(key_state, jnp.cumsum(jax.nn.softmax(hidden @ out[column].T + bias[column][None]), axis=-1))
-        state = state if labels is None else jnp.where(column == 0, labels, state)
+        state = state if given is None else jnp.where(given.known[:, column], given.states[:, column], state)
         within = _log_parts(fine, column, state, (hidden * tilt[start + state]).sum(axis=-1))
         part = choose(key_part, jnp.cumsum(jnp.exp(within), axis=-1))
+        part = part if given is None else jnp.where(given.known[:, column], given.parts[:, column], part)
         middle = jnp.asarray(fine.middles)[column, state, part]
         seen = embed[start + state] + middle[:, None] * slope[start + state]
         new = (seen, state, part)
@@ -317,10 +306,10 @@ def _draw_columns(
 
 
 def _of_columns(config: Config, count: int, network: Network | None) -> tuple[Callable[..., Any], Network]:
-    """A function with the arguments and results of `_layers`, and the network of one column; default: the Config's."""
+    """A function as `column_layers.apply_layers`, and the network of one column; default: the Config's."""
     if network is None:
         network = hidden_layers(count, config.embedding, config.hidden, config.dropout)
-        return functools.partial(_layers, config.dropout), network
+        return functools.partial(apply_layers, config.dropout), network
     check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
     own = network
 
@@ -374,10 +363,10 @@ def model(
         tapped = functools.partial(log_p, fine, sequence, layers, params, rows(batch), key)
         return norms.squares(tapped, rows(batch), (config.embedding, config.hidden))
 
-    def sample(key, state: optim.TrainState, labels):
+    def sample(key, state: optim.TrainState, labels, given=None):
         key_state, key_value = jax.random.split(key)
-        given = jnp.asarray(labels, jnp.int32) if conditional else None
-        return fine.decode(key_value, *_draw_columns(key_state, fine, sequence, layers, state.ema, given, len(labels)))
+        known = _given(fine, jnp.asarray(labels, jnp.int32) if conditional else None, given)
+        return fine.decode(key_value, *_draw_columns(key_state, fine, sequence, layers, state.ema, known, len(labels)))
 
     def log_prob(key, state: optim.TrainState, batch: Batch):
         """log p(x, y) of the states and fine bins: (B,) f32, nats."""

@@ -53,7 +53,7 @@ class Builder:
         elif isinstance(rule, Seen):
             self._seen(rule)
         elif isinstance(rule, Order):
-            for low, operator, high in rule.pairs:
+            for low, operator, high in rule.pairs(self.columns):
                 self._order(low, operator == "<", high, rule)
         elif isinstance(rule, Together):
             self._together(rule)

@@ -13,7 +13,6 @@ A row keeps a rule or breaks it. A rule does not apply to rows in which a value 
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -204,10 +203,16 @@ class Order(Rule):
             seen += present
         return seen > 1, kept
 
-    @property
-    def pairs(self) -> list[tuple[Expression, str, Expression]]:
-        """Each term but the last, its operator, and the next term."""
-        return [(low, op, high) for (low, high), op in zip(pairwise(self.terms), self.operators, strict=True)]
+    def pairs(self, columns: Columns) -> list[tuple[Expression, str, Expression]]:
+        """Two terms and their operator: neighbours, then those with terms between them that are missing in some row."""
+        gone = [bool(np.isnan(evaluate(term, columns)).any()) for term in self.terms]
+        found = []
+        for distance in range(1, len(self.terms)):
+            for i in range(len(self.terms) - distance):
+                if all(gone[i + 1 : i + distance]):
+                    operator = "<" if "<" in self.operators[i : i + distance] else "<="
+                    found.append((self.terms[i], operator, self.terms[i + distance]))
+        return found
 
 
 def order(low: str | float, operator: str, high: str | float) -> Order:

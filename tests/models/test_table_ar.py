@@ -225,3 +225,29 @@ def test_a_step_costs_each_of_two_devices_half():
 def test_what_cannot_be_built_is_said(fields, message):
     with pytest.raises(InputError, match=message):
         table_ar.build(table_ar.Config(**fields), SPEC)
+
+
+def test_given_columns_stay_and_others_follow_them(known):
+    """Frequencies of u given the label and v, from all rows; v is drawn before u."""
+    state, p = known
+    model = table_ar.build(CONFIG, SMALL)
+    fixed = (ALL[:, 0] == 1) & (ALL[:, 2] == 0)
+    n = 4000
+    x = np.repeat(ROWS[np.flatnonzero(fixed)[:1]], n, axis=0)
+    mask = np.zeros(x.shape, bool)
+    mask[:, 3:5] = True  # v
+    drawn = np.asarray(jax.jit(model.sample)(jax.random.key(5), state, np.ones(n, np.int32), given=(mask, x)))
+    np.testing.assert_array_equal(drawn[:, 3:], x[:, 3:])
+    np.testing.assert_allclose(drawn[:, :3].mean(axis=0), p[fixed] / p[fixed].sum(), atol=0.03)
+
+
+def test_given_numbers_keep_their_fine_bin():
+    x = np.sort(np.random.default_rng(0).normal(size=(300, 2)), axis=0).astype(np.float32)
+    spec = DataSpec.from_arrays(x)
+    model = table_ar.build(table_ar.Config(bins=4, fine=8, embedding=3, hidden=4), spec)
+    fine = FineBins(bins.Layout(spec, 4), 8)
+    mask = np.repeat([[True, False]], 300, axis=0)
+    drawn = model.sample(jax.random.key(0), model.init(jax.random.key(1)), jnp.zeros(300, jnp.int32), given=(mask, x))
+    before, after = (fine.parts(rows, fine.layout.states(rows, jnp.zeros(300))) for rows in (jnp.asarray(x), drawn))
+    np.testing.assert_array_equal(before[:, 0], after[:, 0])
+    assert (before[:, 1] != after[:, 1]).any()

@@ -221,3 +221,17 @@ def test_tables_without_rows_or_columns():
     plan = rules.plan(found, frame)
     assert len(plan.decode(plan.encode(frame[:0]))) == 0
     assert all(rule.holds(frame[:0]).shape == (0,) for rule in found)
+
+
+def test_an_order_holds_where_the_term_in_the_middle_is_missing():
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 100, 400)
+    middle = np.where(rng.random(400) < 0.5, np.nan, first + rng.integers(0, 9, 400))
+    last = np.fmax(first, middle) + rng.integers(0, 9, 400)
+    frame = pd.DataFrame({"first": first, "middle": middle, "last": last})
+    made = rules.plan([rules.parse("first <= middle <= last")], frame, keep=["first"])
+    assert not made.left
+    free = made.encode(frame)
+    mixed = free.assign(first=free["first"].sample(frac=1, random_state=0).to_numpy())
+    decoded = made.decode(mixed)
+    assert (decoded["last"] >= decoded["first"]).all() and made.decode(free).equals(frame)
