@@ -316,16 +316,26 @@ def _csv_writer(file: IO[bytes], schema: Schema) -> Callable[["pd.DataFrame"], N
 
     def write(frame: "pd.DataFrame") -> None:
         nonlocal empty
-        table = written(frame, schema, safe=True)
-        lines = pc.binary_join_element_wise(*(_quoted(column, table.num_columns) for column in table.columns), ",")
-        if empty:
-            header = [_quoted(pa.array([name]), table.num_columns)[0].as_py() for name in table.column_names]
-            file.write((",".join(header) + "\n").encode())
-            empty = False
-        if len(table):
-            file.write(("\n".join(lines.to_pylist()) + "\n").encode())
+        file.write(csv_lines(written(frame, schema, safe=True), header=empty))
+        empty = False
 
     return write
+
+
+def csv_lines(table: pa.Table, header: bool = True) -> bytes:
+    """Rows of text as lines of a CSV file in UTF-8, with a line of the names if `header`.
+
+    >>> csv_lines(pa.table({"a": ["1", 'x "y", z'], "b": ["", "2"]}))
+    b'a,b\\n1,\\n"x ""y"", z",2\\n'
+    """
+    found = ""
+    if header:
+        names = [_quoted(pa.array([name]), table.num_columns)[0].as_py() for name in table.column_names]
+        found = ",".join(names) + "\n"
+    if len(table):
+        lines = pc.binary_join_element_wise(*(_quoted(column, table.num_columns) for column in table.columns), ",")
+        found += "\n".join(lines.to_pylist()) + "\n"
+    return found.encode()
 
 
 def _quoted(column: pa.Array, columns: int) -> pa.Array:

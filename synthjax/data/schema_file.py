@@ -45,13 +45,23 @@ def read_overrides(path: str | Path, names: Iterable[str] = ()) -> Overrides:
     Raises:
         InputError: the file cannot be read, or an entry is not valid.
     """
+    path, values = read_values(path)
+    return overrides_of(values, path, names)
+
+
+def read_values(path: str | Path) -> tuple[Path, Any]:
+    """The path of a schema file, copied if it is in an object store, and what it holds; InputError as above."""
     path = files.download(files.path(path))
     check_file(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise fault(path, f"a schema file, cannot be read: {error}") from error
-    values = _parsed(text, path)
+    return path, _parsed(text, path)
+
+
+def overrides_of(values: Any, path: Path, names: Iterable[str] = ()) -> Overrides:
+    """What a schema file holds, as `read_overrides` gives it; `path` is named in messages."""
     if isinstance(values, dict) and isinstance(values.get("fields"), list):
         values = {"columns": dict(_saved(field, path) for field in values["fields"])}
     bare = isinstance(values, dict) and not {"missing", "rules", "group", "public"}.isdisjoint(values)

@@ -257,7 +257,7 @@ def written(frame: "pd.DataFrame", schema: Schema, safe: bool = False) -> pa.Tab
             text = number_text(frame[name].to_numpy(), field)
         else:
             text = pa.array(frame[name], pa.string(), from_pandas=True)
-            text = _guarded(text) if safe else text
+            text = guarded(text) if safe else text
         columns.append(pc.fill_null(text, field.token))
     return pa.table(columns, names=[guard_name(name) if safe else str(name) for name in frame.columns])
 
@@ -333,7 +333,7 @@ def _time_text(times: np.ndarray, field: Field) -> pa.Array:
     return pc.binary_join_element_wise(*pieces, "")
 
 
-def _guarded(text: pa.Array) -> pa.Array:
+def guarded(text: pa.Array) -> pa.Array:
     """Puts a `'` before text that spreadsheets would evaluate as a formula; see `written`."""
     risky = pc.and_(pc.match_substring_regex(text, _INJECTION), pc.invert(pc.match_substring_regex(text, NUMBER)))
     return pc.if_else(risky, pc.binary_join_element_wise(pa.scalar("'"), text, ""), text)

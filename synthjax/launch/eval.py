@@ -8,6 +8,7 @@
   python -m synthjax.launch.eval --fail_if='privacy.mia.auc>0.55' --fail_if='utility.cnn.tstr_over_trtr<0.98'
   python -m synthjax.launch.eval --compare runs/ddpm-mnist runs/vae-mnist              # side by side; also files
   python -m synthjax.launch.eval --real=mnist --compare mine.npz theirs.npz --out=both
+  python -m synthjax.launch.eval --real=DIR1 --synthetic=DIR2 --key='orders.customer_id -> customers.id'   # folders
   python -m synthjax.launch.eval --render=runs/ddpm-mnist/eval/report.json             # the page again, nothing more
 
 A run's own set of images, synthetic.npz in its workdir, is drawn first if it is missing or from another checkpoint: as
@@ -71,6 +72,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("public", 0, "Members, and as many others, that an attacker knows beforehand.", lower_bound=0)
     flags.DEFINE_multi_string("compare", [], "Runs, or with --real files, or report.json files, to put side by side.")
     flags.DEFINE_string("render", None, "A report.json whose page is drawn again: report.html beside it, or in --out.")
+    flags.DEFINE_multi_string("key", [], "Of folders of linked tables: 'orders.customer_id -> customers.id'.")
+    flags.DEFINE_multi_string("keep", [], "Of folders of linked tables: the name of one that is copied as it is.")
     flags.DEFINE_multi_string("fail_if", [], "Condition on a number in report.json that ends the command with code 4.")
 
 
@@ -144,6 +147,28 @@ def render(file: str, out: str | None) -> Path:
     return folder / "report.html"
 
 
+def judge_linked() -> None:
+    """Judges folders of linked tables, see `launch.linked_eval`; InputError for flags that they do not have."""
+    from synthjax.launch import linked_eval
+
+    given = flags.FLAGS
+    for name in ("real", "synthetic"):
+        if given[name].value is None:
+            raise InputError(f"--{name}: of linked tables, a folder with a file for each is needed")
+    known = ("real", "synthetic", "holdout", "schema", "out", "seed")
+    names = [name for name in (*Asked._fields, *HOW, "compare", "fail_if") if name not in known]
+    if others := [name for name in names if given[name].present]:
+        raise InputError(f"--{others[0]}: is not for linked tables; leave it out")
+    linked_eval.run(
+        given.real,
+        given.synthetic,
+        said=linked_eval.Said(tuple(given.key), tuple(given.keep), given.schema),
+        holdout=given.holdout,
+        out=given.out,
+        seed=given.seed,
+    )
+
+
 def main() -> None:
     """Runs the launcher."""
     given = flags.FLAGS
@@ -154,6 +179,9 @@ def main() -> None:
         say(f"wrote {render(given.render, given.out)}: open it in a browser")
         return
     config.check_seed(given.seed, "--seed")
+    if given.key or (given.synthetic and (files.path(given.synthetic) / "linked.yaml").exists()):
+        judge_linked()
+        return
     flags_of: dict[str, Any] = {name: given[name].value for name in Asked._fields}
     asked = Asked(**flags_of)
     protocol = {name: given[name].value for name in HOW}

@@ -53,7 +53,11 @@ SHOWN = 20
 def define_flags() -> None:
     """Defines the flags of this launcher: those of `train`, two of them under other names too."""
     train.define_flags()
-    flags.DEFINE_alias("table", "dataset")
+    flags.DEFINE_multi_string("table", [], "A .csv or .parquet file, or a name (adult, ...); several: linked tables.")
+    flags.DEFINE_multi_string(
+        "key", [], "Of linked tables: 'orders.customer_id -> customers.id' (default: those that are sure)."
+    )
+    flags.DEFINE_multi_string("keep", [], "Of linked tables: the name of one that is public, and copied as it is.")
     flags.DEFINE_alias("out", "workdir")
     flags.DEFINE_alias("epsilon", "dp.epsilon")
     flags.DEFINE_integer("rows", None, "Rows of the synthetic table (default: as many as are trained on).", 1)
@@ -207,11 +211,39 @@ def make_private(
     return made
 
 
+def make_linked(given: list[tuple[str, str]]) -> None:
+    """Makes linked tables, see `launch.linked`; InputError for flags that they do not have."""
+    from synthjax.launch import linked
+
+    asked = flags.FLAGS
+    if asked["dp.epsilon"].value is not None or any(name.startswith("dp.") for name, _ in given):
+        raise InputError("--epsilon: of one table alone; linked tables are not made with differential privacy yet")
+    if asked.model not in (None, auto.NAME, linked.MODEL):
+        raise InputError(f"--model={asked.model}: linked tables are made by {linked.MODEL}")
+    for name in ("target", "config", "init_from", "freeze", "seeds", "dataset", "holdout"):
+        if asked[name].present:
+            raise InputError(f"--{name}: is for one table; leave it out")
+    if asked.final == "all":
+        raise InputError("--final=all: is for one table; leave it out")
+    asked["model"].value, described = linked.MODEL, asked.schema
+    asked["schema"].value = None
+    chosen = train.experiment([("rules", "true"), *given])
+    out = files.path(asked.workdir) if asked.workdir else files.path("runs/linked")
+    minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
+    order = linked.Order(tuple(asked.table), tuple(asked.key), tuple(asked.keep), described, asked.data_dir)
+    linked.make(order, linked.Asked(chosen, train.said(given), out, minutes, asked.rows))
+
+
 def main(given: list[tuple[str, str]]) -> None:
     """Runs the launcher; `given` are the overrides that were split off the command line."""
     asked = flags.FLAGS
     if asked.distributed:
         raise InputError("--distributed: synthesize runs in one process; use launch.train and launch.sample")
+    if len(asked.table) > 1 or asked.key or asked.keep:
+        make_linked(given)
+        return
+    if asked.table:
+        asked["dataset"].value = asked.table[0]
     if asked.dataset is None and asked.config is None:
         raise InputError("--table: name one, such as --table=customers.csv")
     raced, minutes = asked.model == auto.NAME or (asked.model is None and asked.config is None), asked.minutes

@@ -293,6 +293,8 @@ def main(given: list[tuple[str, str]]) -> None:
             print(line, flush=True)
     run(fitted(chosen, said(given), data), data, workdir, args.minutes)
     model_selection.say_copying(workdir, data)
+    if jax.process_index() == 0:
+        print(following(workdir, judged=not chosen.all_rows), flush=True)
 
 
 def run(
@@ -363,7 +365,8 @@ def _run(
         why = f", since the {minutes:g} minutes are over" if not judge.levelled() else ", by the holdout"
         if best.step is not None:
             why += f": its best state is that of step {best.step} ({judge.shown(best.value)}), which is kept"
-    progress.say(ending(f"step {step}{why}", workdir, pictures=show is not None, judged=not chosen.all_rows))
+    pictures = ", samples/" * (show is not None)
+    progress.say(f"finished at step {step}{why}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png{pictures}")
     return step
 
 
@@ -374,14 +377,11 @@ def remedy(chosen: Experiment) -> str:
     return f"; lower rates may help, in a new --workdir: {lower}" if lower else ""
 
 
-def ending(where: str, workdir: Path, pictures: bool, judged: bool) -> str:
-    """The last lines: the files written, and the next command; `judged`: whether there are rows to judge it by."""
+def following(workdir: Path, judged: bool) -> str:
+    """The line with the next command; `judged`: whether there are rows to judge the run by."""
     flag = f"--workdir={shlex.quote(str(workdir))}"
-    following = f"eval {flag}   (or synthjax.launch.sample, same flag)" if judged else f"sample {flag}"
-    return (
-        f"finished at {where}; wrote {workdir}/checkpoints, metrics.jsonl, loss.png" + ", samples/" * pictures + "\n"
-        f"next: python -m synthjax.launch.{following}"
-    )
+    command = f"eval {flag}   (or synthjax.launch.sample, same flag)" if judged else f"sample {flag}"
+    return f"next: python -m synthjax.launch.{command}"
 
 
 def launch(main: Callable[..., None], define: Callable[[], None], doc: str) -> NoReturn:

@@ -76,13 +76,13 @@ def render(report: Mapping[str, Any]) -> str:
     if table:
         rules = report.get("rules")
         context |= {**values.of_table(report), "rule_strip": rules and strips.of_rules(rules)}
-    return _filled("report.html", terms, context)
+    return fill("report.html", terms, context)
 
 
 def compare(found: Mapping[str, Any]) -> str:
     """The page of a comparison, given as plain values as compare.json holds them."""
     context = {**found, "part_names": PARTS, "trade_off": _trade_off(found), "figure_text": number}
-    return _filled("compare.html", Terms(), context)
+    return fill("compare.html", Terms(), context)
 
 
 @functools.cache
@@ -111,7 +111,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _filled(template: str, terms: Terms, context: Mapping[str, Any]) -> str:
+def fill(template: str, terms: Terms, context: Mapping[str, Any]) -> str:
     """A template with its values, every number and its per cent sign on one line."""
     text = _environment().get_template(template).render(**context, terms=terms, term=terms.link)
     return re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
