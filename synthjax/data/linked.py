@@ -19,10 +19,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from synthjax.data.arrays import fault, shown
+from synthjax.data.arrays import fault
 from synthjax.data.keys import Key, in_order, levels, resolve
 from synthjax.data.readers import Reader
-from synthjax.data.schema import MISSING
 from synthjax.data.splits import HOLDOUT_SEED, TEST_SEED, TEST_SHARE, stratified
 from synthjax.errors import InputError
 
@@ -180,12 +179,3 @@ def _drawn(n: int, where: str) -> np.ndarray:
 def read_cells(reader: Reader) -> pa.Table:
     """All cells of a table as text; InputError as `readers.open_table`."""
     return pa.concat_tables(chunk.cells for chunk in reader.chunks()).combine_chunks()
-
-
-def check_names(paths: Mapping[str, str]) -> None:
-    """Raises InputError if there are no tables, or a name says nothing."""
-    if not paths:
-        raise InputError("--table: name each table, such as --table=customers.csv --table=orders.csv")
-    for name in paths:
-        if not name or name in MISSING:
-            raise InputError(f"--table={shown(paths[name])}: its file has no name")

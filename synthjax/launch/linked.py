@@ -26,7 +26,7 @@ from synthjax import files, sampling
 from synthjax.data import Dataset, identifiers, linked_frames, sources, table_dataset
 from synthjax.data.arrays import shown
 from synthjax.data.keys import Key, cells_of, levels, split_cells
-from synthjax.data.linked import HOLDOUT, TEST, TRAIN
+from synthjax.data.linked import HOLDOUT, TEST, TRAIN, Place
 from synthjax.data.linked_frames import Sheet
 from synthjax.data.readers import Reader
 from synthjax.data.schema import Field
@@ -59,7 +59,7 @@ class Asked(NamedTuple):
     """Rows of the first table without a parent; None: as many as are trained on."""
 
 
-class Order(NamedTuple):
+class Request(NamedTuple):
     """What a person says about linked tables."""
 
     tables: tuple[str, ...]
@@ -73,21 +73,21 @@ class Order(NamedTuple):
     data_dir: str | None = None
 
 
-def make(order: Order, asked: Asked) -> None:
+def make(request: Request, asked: Asked) -> None:
     """Reads, trains, draws, writes and judges linked tables.
 
     Raises:
         InputError: see `linked_files.read`.
     """
-    described = linked_files.describe(order.schema)
-    described = described._replace(keys=order.keys or described.keys)
-    readers = linked_files.open_tables(order.tables, order.data_dir)
-    source = linked_files.read(readers, described, order.keep, asked.chosen.min_count)
+    described = linked_files.describe(request.schema)
+    described = described._replace(keys=request.keys or described.keys)
+    readers = linked_files.open_tables(request.tables, request.data_dir)
+    source = linked_files.read(readers, described, request.keep, asked.chosen.min_count)
     tables = Maker(source, asked).run()
     for name in source.linked.order:
         print(f"\n{name}, its first rows:\n{look(tables[name])}", flush=True)
     print("\njudging the synthetic tables ...", flush=True)
-    named = str(asked.out), ", ".join(order.tables)
+    named = str(asked.out), ", ".join(request.tables)
     linked_eval.judge(source, tables, asked.out / "eval", named=named, seed=asked.chosen.seed)
     print(f"the synthetic tables: {asked.out}, with their keys in {linked_files.FILE}", flush=True)
 
@@ -351,7 +351,7 @@ def _texts(values: Any) -> list[str]:
 _CHUNK = 100_000  # rows that are read at once
 
 
-def said(place: Any) -> str:
+def said(place: Place) -> str:
     """How the rows of a table are made, in words."""
     parts = []
     if place.main is None:

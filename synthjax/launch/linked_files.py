@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -164,7 +165,7 @@ def read(readers: Mapping[str, Reader], described: Description, keep: Sequence[s
 def schema_of(reader: Reader, cells: pa.Table, entries: Mapping[str, Any], min_count: int) -> Schema:
     """The schema of a whole file."""
     return infer(
-        [Chunk(cells, reader_rows(cells))],
+        [Chunk(cells, np.arange(len(cells)))],
         overrides=entries,
         min_count=min_count,
         tokens=reader.tokens,
@@ -173,19 +174,12 @@ def schema_of(reader: Reader, cells: pa.Table, entries: Mapping[str, Any], min_c
     )
 
 
-def reader_rows(cells: pa.Table) -> Any:
-    """(n,) row numbers of a whole table."""
-    import numpy as np
-
-    return np.arange(len(cells))
-
-
 # --- writing -----------------------------------------------------------------------------------------------------
 
 
 def to_yaml(
     keys: Sequence[Key], why: Mapping[Key, str], keep: Sequence[str] = (), order: Mapping[str, str] | None = None
-):
+) -> str:
     """A file as in the module's docstring; `why` are remarks on keys."""
     lines = ["# Keys between tables. Correct what is wrong; the first key of a table is its main one."]
     lines.append("keys:" if keys else "keys: []")

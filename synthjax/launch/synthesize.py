@@ -230,8 +230,8 @@ def make_linked(given: list[tuple[str, str]]) -> None:
     chosen = train.experiment([("rules", "true"), *given])
     out = files.path(asked.workdir) if asked.workdir else files.path("runs/linked")
     minutes = asked.minutes if asked["minutes"].present else auto.MINUTES
-    order = linked.Order(tuple(asked.table), tuple(asked.key), tuple(asked.keep), described, asked.data_dir)
-    linked.make(order, linked.Asked(chosen, train.said(given), out, minutes, asked.rows))
+    request = linked.Request(tuple(asked.table), tuple(asked.key), tuple(asked.keep), described, asked.data_dir)
+    linked.make(request, linked.Asked(chosen, train.said(given), out, minutes, asked.rows))
 
 
 def main(given: list[tuple[str, str]]) -> None:
