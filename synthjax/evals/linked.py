@@ -33,6 +33,8 @@ FREQUENT = 5
 """Values of a categorical column whose shares are aggregates, at most."""
 LIMIT = 50_000
 """Children on which rules are looked for and checked, at most."""
+COPIES_FROM = 20
+"""Unseen parents from which copies are counted; the error of their share is said."""
 LISTED = 10
 """Dependences and rules that are named."""
 
@@ -87,9 +89,11 @@ def judge(
     frames, types = aggregated(families, above, below)
     dependence, largest = _dependence(families, above, frames)
     tables = from_frames(frames, types)
-    told = {name: c2st(tables["unseen"], tables[name], seed=seed, explain=True) for name in ("synthetic", "train")}
+    told: dict[str, Any] = {}
+    if min(map(len, counts.values())) >= FEWEST:
+        told = {name: c2st(tables["unseen"], tables[name], seed=seed, explain=True) for name in ("synthetic", "train")}
     copied = None
-    if len(frames["unseen"]) >= FEWEST:
+    if len(frames["unseen"]) >= COPIES_FROM:
         copied = quick_scores.copied(frames["train"], frames["unseen"], frames["synthetic"], types, seed=seed)
     return OfKey(
         **found,
@@ -99,11 +103,16 @@ def judge(
         ),
         dependence=dependence,
         largest=largest,
-        auc=Beside(synthetic=told["synthetic"]["auc"], real=told["train"]["auc"]),
-        told_by={name: fall for name, fall in list(told["synthetic"]["told_by"].items())[:LISTED] if fall > 0},
+        auc=Beside(synthetic=told["synthetic"]["auc"], real=told["train"]["auc"]) if told else None,
+        told_by=_most(told["synthetic"]["told_by"]) if told else {},
         copied=copied and copied.share,
         copied_error=copied and copied.error,
     )
+
+
+def _most(falls: Mapping[str, float]) -> dict[str, float]:
+    """The largest falls above 0."""
+    return {name: fall for name, fall in list(falls.items())[:LISTED] if fall > 0}
 
 
 def _compared(kinds: Mapping[str, str], frames: Sequence["pd.DataFrame"]) -> dict[str, str]:

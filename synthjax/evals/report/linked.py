@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-FEWEST = 20
-"""Unseen parents below which a figure of them says little."""
+FEWEST = 50
+"""Unseen parents below which their figures say little, and a classifier cannot learn what tells them apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class OfKey:
     largest: dict[str, list[float]]
     """Parent column and aggregate -> rank correlation of synthetic and of unseen parents, most different first."""
     auc: Beside | None
-    """None: there are too few parents."""
+    """None: there are fewer than FEWEST unseen or synthetic parents."""
     told_by: dict[str, float]
     """By how much the AUC falls where a column is shuffled, the largest first."""
     rules: list[BrokenRule]
