@@ -239,7 +239,7 @@ def test_loading_takes_the_memory_of_the_encoded_rows_once(tmp_path, monkeypatch
     monkeypatch.setattr(csv_layout, "BLOCK", 1 << 17)
     monkeypatch.setattr(table_dataset, "SAMPLE", 1000)
     monkeypatch.setattr(readers, "COLUMN_BLOCK", 1 << 11)
-    n, columns = 12_000, 60
+    n, columns = 40_000, 60
     cells = np.random.default_rng(0).integers(0, 50, (n, columns))
     pd.DataFrame(cells, columns=[f"x{i}" for i in range(columns)]).to_csv(tmp_path / "t.csv", index=False)
     data.load(str(tmp_path / "t.csv"))  # what is imported and compiled once
