@@ -96,6 +96,15 @@ class Config:
         optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """The options of `Model.sample`."""
+
+    given: tuple[jax.Array, jax.Array] | None = None
+    """(mask, x), each (B, D), mask bool: columns where the mask is True keep the value of x, encoded rows; the
+    others are drawn given those before them."""
+
+
 PRESETS = {"table_ar": Config()}
 PRIVATE = dict(bins=32, embedding=8, hidden=16, dropout=0.0, learning_rate=1e-2, warmup=10, ema_decay=0.98)
 """Fields of the Config for private training, whose limit is the noise (docs/notebook/privacy.md)."""
@@ -363,7 +372,7 @@ def model(
         tapped = functools.partial(log_p, fine, sequence, layers, params, rows(batch), key)
         return norms.squares(tapped, rows(batch), (config.embedding, config.hidden))
 
-    def sample(key, state: optim.TrainState, labels, given=None):
+    def sample(key, state: optim.TrainState, labels, *, given: tuple[jax.Array, jax.Array] | None = None):
         key_state, key_value = jax.random.split(key)
         known = _given(fine, jnp.asarray(labels, jnp.int32) if conditional else None, given)
         return fine.decode(key_value, *_draw_columns(key_state, fine, sequence, layers, state.ema, known, len(labels)))
