@@ -8,6 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from synthjax.data import Split
 from synthjax.errors import InputError
+from synthjax.evals import maps
 from synthjax.evals.fidelity import feature_space
 from synthjax.evals.fidelity import images as images_fidelity
 from synthjax.model import DataSpec
@@ -158,7 +159,7 @@ def test_evaluate():
     assert found["coverage"] < found["reference"]["coverage"] - 0.05
     assert found["frechet"] > 2 * found["reference"]["frechet"]
     assert found["c2st"]["score"] < found["reference"]["c2st"]["score"] and found["c2st"]["n"] == 60
-    assert list(found["map"]["names"]) == ["a", "b", "c"] and len(found["map"]["synthetic"]) == 60
+    assert list(found["map"]["names"]) == ["a", "b", "c"] and len(found["map"]["synthetic"]) == maps.SHOWN
 
 
 def test_distances_class_by_class_stand_beside_those_of_as_many_real_examples(monkeypatch):
