@@ -16,8 +16,8 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600",
 )
-# A device that waits for the others holds a thread of XLA's pool, which has one for each core unless told otherwise: with
-# fewer threads than two for each device, collectives of one program can wait for each other for ever.
+# A device that waits for the others holds a thread of XLA's pool. By default there are as many threads as cores; with
+# fewer than two for each device, collectives of one program can wait for each other for ever.
 os.environ.setdefault("NPROC", "8")
 # One cache for this run and the processes it starts, which compile the same programs again and again: also the small
 # ones, which are most of them.

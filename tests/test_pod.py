@@ -19,9 +19,10 @@ def pods(tmp_path_factory) -> dict[int, dict]:
     found = {}
     for each in (4, 8):
         out = tmp_path_factory.mktemp("pod") / "found.json"
-        flags = f"--xla_force_host_platform_device_count={each}"
-        line = ["env", f"XLA_FLAGS={flags}", f"NPROC={2 * each}", sys.executable, str(HERE.parent / "launch" / "local.py"), "--processes=2"]
-        code, text, err = finish([*line, "--", sys.executable, str(HERE / "pod.py"), f"--out={out}"])
+        devices = f"XLA_FLAGS=--xla_force_host_platform_device_count={each}"
+        line = ["env", devices, f"NPROC={2 * each}", sys.executable, str(HERE.parent / "launch" / "local.py")]
+        line += ["--processes=2", "--", sys.executable, str(HERE / "pod.py"), f"--out={out}"]
+        code, text, err = finish(line)
         assert code == 0, text + err
         found[2 * each] = json.loads(out.read_text())
         assert found[2 * each]["devices"] == 2 * each

@@ -2,5 +2,6 @@
 
 from synthjax.data.sources import Dataset, describe, load
 from synthjax.data.splits import Split
+from synthjax.data.table_options import TableOptions
 
-__all__ = ["Dataset", "Split", "describe", "load"]
+__all__ = ["Dataset", "Split", "TableOptions", "describe", "load"]

@@ -6,7 +6,7 @@ the noisy number of rows says, and values inside the histograms' cells. What is 
 finished encoder: cells that its schema has no place for count as missing, or as the nearest bound; training rows
 whose label is not among the classes are left out.
 
-    private = public_entries(found, Options(schema="public.yaml"), unit="customer")
+    private = public_entries(found, TableOptions(schema="public.yaml"), unit="customer")
     splits = cut(private, coins, holdout=0.1)
     rows, encoder, made = learn(private, splits, spend, "quantile")      # pays
     encoded, table = encode(private, splits, encoder)
@@ -37,7 +37,8 @@ from synthjax.data.schema_file import Overrides, read_overrides
 from synthjax.data.schema_inference import infer
 from synthjax.data.schema_inference.inference import TRUTHS
 from synthjax.data.splits import TEST_SHARE
-from synthjax.data.table_dataset import Found, Options, Rows, Table, encoded, part_of
+from synthjax.data.table_dataset import Found, Rows, Table, encoded, part_of
+from synthjax.data.table_options import TableOptions
 from synthjax.data.text_values import Chunk, missing_in, plain_numbers, to_seconds, typed
 from synthjax.errors import InputError
 
@@ -60,7 +61,7 @@ class Private(NamedTuple):
     """The column that names the person of a row; None: each row is a unit."""
 
 
-def public_entries(found: Found, options: Options, unit: str | None) -> Private:
+def public_entries(found: Found, options: TableOptions, unit: str | None) -> Private:
     """Reads what the schema file says is public.
 
     Args:

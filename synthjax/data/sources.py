@@ -28,7 +28,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from synthjax.data.image_decoding import parse_size
 from synthjax.data.image_sources import NAMES, existing, is_table, locate, read, with_test
 from synthjax.data.splits import Split, check_counts, check_groups, cut, whole
 from synthjax.data.table_names import ENDINGS, TABLES
+from synthjax.data.table_options import TableOptions
 from synthjax.errors import InputError
 from synthjax.model import DataSpec
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:  # tables need pyarrow, which is not imported for images
 
     from synthjax.data.description import Description
     from synthjax.data.encoding import Encoder
-    from synthjax.data.table_dataset import Found, Options, Table
+    from synthjax.data.table_dataset import Found, Table
 
 
 class Dataset(NamedTuple):
@@ -90,36 +91,24 @@ def load(
     data_dir: str | None = None,
     *,
     holdout: float = 0.1,
-    target: str | None = None,
-    encoding: str = "quantile",
-    schema: str | None = None,
-    min_count: int = 5,
     test: str | None = None,
-    rules: bool = False,
     image_size: str = "",
+    **of_table: Any,
 ) -> Dataset:
     """Loads a data set and its fixed splits (see `synthjax.data.splits`).
 
         digits = load("digits")
         shop = load("customers.csv", target="churned", encoding="interval")
 
-    `target`, `encoding`, `schema`, `min_count` and `rules` are for tables only.
-
     Args:
         name: of a data set, or a path; see the module's docstring.
         data_dir: a folder with the files of the data set, or with a folder of the name of the data set. Default: the
             environment variable `SYNTHJAX_DATA_DIR`.
         holdout: share of the training examples in the holdout split, in [0, 1); if positive, at least one per class.
-        target: the column to predict; a numeric one makes it a regression, without classes. Default: the target of a
-            data set with a name, none for a file.
-        encoding: name of an encoding, see `synthjax.data.encoding`.
-        schema: a YAML or JSON file that corrects the inferred schema, see `synthjax.data.schema`.
-        min_count: minimum number of rows that must share a category or an extreme value for it to be stored; 1 stores
-            every value.
         test: path of another file or folder with the test split. If given, no test split is taken from `name`.
-        rules: whether to search for rules between columns, which synthetic rows then obey (see `synthjax.rules`). Rules
-            in the schema file are used in any case.
         image_size: to which images are resized, "64" or "48x64" (height x width); "": all must have the same size.
+        **of_table: of a table, how it is measured and encoded: `target`, `encoding`, `schema`, `min_count`, `rules`
+            and `keep`, the fields of `TableOptions`.
 
     Returns:
         The data set. Images are uint8 (N, H, W, C); rows of tables are encoded, f32 (N, D).
@@ -127,18 +116,19 @@ def load(
     Raises:
         InputError: the data cannot be found or read, or an option does not fit it. The message is one line that names
             the file, the field and the row.
+        TypeError: an option has another name than those.
     """
     if not 0 <= holdout < 1:
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
+    options = TableOptions(**of_table)
     (name, data_dir), test = local(name, data_dir), test and from_store(test, data_dir)[0]
     if is_table(name, data_dir):
-        from synthjax.data.table_dataset import Options
-
         if parse_size(image_size):
             raise InputError(f"image_size={image_size}: is for images; {shown(name)} is a table")
-        return _load_table(name, data_dir, holdout, test, Options(target, encoding, schema, min_count, rules))
-    if target or schema:
-        raise InputError(f"target and schema are for tables; {shown(name)} holds images")
+        return _load_table(name, data_dir, holdout, test, options)
+    for option, value in options._asdict().items():
+        if value != options._field_defaults[option]:
+            raise InputError(f"{option}={value}: is for tables; {shown(name)} holds images")
     source = find_images(name, data_dir, test, image_size)
     return _dataset(short_name(name), source, holdout)
 
@@ -161,7 +151,7 @@ def describe(
     *,
     holdout: float = 0.1,
     test: str | None = None,
-    options: "Options | None" = None,
+    **of_table: Any,
 ) -> "Description":
     """Measures the columns of a table, and the rules between them, as `load` does; nothing is encoded.
 
@@ -170,7 +160,7 @@ def describe(
         data_dir: see `load`.
         holdout: share of the training rows in the holdout split, which confirms rules.
         test: see `load`.
-        options: see `synthjax.data.table_dataset.Options`. Default: rules are searched for.
+        **of_table: see `load`; `rules` is True by default.
 
     Raises:
         InputError: the data is not a table, or see `load`.
@@ -178,7 +168,7 @@ def describe(
     from synthjax.data import table_dataset
     from synthjax.data.description import Description
 
-    options = options or table_dataset.Options(rules=True)
+    options = TableOptions(**{"rules": True} | of_table)
     found, splits = _cut_table(name, data_dir, holdout, test, options)
     schema, between, overrides, _ = table_dataset.measure(found, splits, options)
     return Description(schema, between.rules, between.notes, overrides, found.group and found.group.name)
@@ -210,7 +200,7 @@ def find_images(name: str, data_dir: str | None, test: str | None = None, image_
 
 
 def _cut_table(
-    name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options"
+    name: str, data_dir: str | None, holdout: float, test_file: str | None, options: TableOptions
 ) -> "tuple[Found, dict[str, np.ndarray]]":
     """A table and the row numbers of its splits, without "test" if there is a test file."""
     from synthjax.data import groups, table_dataset
@@ -232,7 +222,9 @@ def _cut_table(
     return found, {"train": train.index, "holdout": held.index} | ({} if found.test else {"test": test.index})
 
 
-def _load_table(name: str, data_dir: str | None, holdout: float, test_file: str | None, options: "Options") -> Dataset:
+def _load_table(
+    name: str, data_dir: str | None, holdout: float, test_file: str | None, options: TableOptions
+) -> Dataset:
     """Loads a table: splits, measures and encodes it."""
     from synthjax.data import table_dataset
 

@@ -8,7 +8,6 @@ find rules.
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from synthjax.data.readers import KNOWN_DELIMITERS, Reader
 from synthjax.data.schema import NUMERIC, Schema, check_known
 from synthjax.data.schema_file import Overrides, read_overrides
 from synthjax.data.schema_inference import CLASSES, infer
+from synthjax.data.table_options import TableOptions
 from synthjax.data.text_values import NUMBER, Chunk, class_order, missing_in, to_numbers, typed
 from synthjax.errors import InputError
 from synthjax.rules import Plan, Rule
@@ -145,23 +145,6 @@ def _numbers(names: pa.Array) -> np.ndarray | None:
 # --- encoding ----------------------------------------------------------------------------------------------------
 
 
-class Options(NamedTuple):
-    """How a table is measured and encoded."""
-
-    target: str | None = None
-    """The column to predict; None: the target of a data set known by name."""
-    encoding: str = "quantile"
-    """Name of an encoding, one of `codings.PRESETS`."""
-    schema: str | Path | None = None
-    """A schema file, see `schema_file.read_overrides`."""
-    min_count: int = 5
-    """See `schema`."""
-    rules: bool = False
-    """Whether to search for rules between columns, if the schema file lists none."""
-    keep: tuple[str, ...] = ()
-    """Columns that rules do not replace or correct, such as those that are given when rows are drawn."""
-
-
 class Measured(NamedTuple):
     """Measurements of the training rows of a table."""
 
@@ -175,13 +158,13 @@ class Measured(NamedTuple):
     were searched for."""
 
 
-def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) -> Measured:
+def measure(found: Found, splits: Mapping[str, np.ndarray], options: TableOptions) -> Measured:
     """Measures the schema of a table, and the rules between its columns.
 
     Args:
         found: the table.
         splits: "train", and "holdout", which confirms rules: ascending row numbers.
-        options: see `Options`.
+        options: see `TableOptions`.
 
     Raises:
         InputError: see `infer` and `table_rules.of`; or the test file has other columns.
@@ -236,13 +219,15 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: Options) ->
     return Measured(schema, between._replace(notes=notes), overrides.columns, frames["train"])
 
 
-def encode(found: Found, splits: dict[str, np.ndarray], options: Options) -> tuple[dict[str, Rows], Encoder, Table]:
+def encode(
+    found: Found, splits: dict[str, np.ndarray], options: TableOptions
+) -> tuple[dict[str, Rows], Encoder, Table]:
     """Measures and encodes a table.
 
     Args:
         found: the table.
         splits: "train", "holdout" and, if there is no test file, "test": ascending row numbers.
-        options: see `Options`.
+        options: see `TableOptions`.
 
     Returns:
         The rows of each split, the encoder, and the table.
@@ -295,7 +280,7 @@ def _fitted(
         raise fault(where, str(error)) from error
 
 
-def _check(found: Found, options: Options) -> None:
+def _check(found: Found, options: TableOptions) -> None:
     """Raises InputError if an option is invalid, or the test file has other columns than the training file."""
     if options.encoding not in PRESETS:
         raise InputError(f"encoding={options.encoding}: unknown; there are {', '.join(PRESETS)}")

@@ -20,7 +20,6 @@ from pathlib import Path
 from absl import flags
 
 from synthjax import data, files
-from synthjax.data.table_dataset import Options
 from synthjax.errors import InputError
 from synthjax.launch import cli
 
@@ -85,8 +84,8 @@ def main() -> None:
         describe_keys(asked.table, asked.data_dir, out)
         return
     (table,) = asked.table
-    options = Options(asked.target, schema=asked.schema, min_count=asked.min_count, rules=asked.rules)
-    described = data.describe(table, asked.data_dir, test=asked.test, options=options)
+    how = {name: getattr(asked, name) for name in ("test", "target", "schema", "min_count", "rules")}
+    described = data.describe(table, asked.data_dir, **how)
     print(described.report(most=sys.maxsize), flush=True)
     if doubts := described.doubts():
         print("uncertain; lines go below `columns:` in a schema file:", *doubts, sep="\n  ", flush=True)

@@ -32,6 +32,7 @@ from synthjax.data.readers import Reader
 from synthjax.data.schema import Field
 from synthjax.data.schema_inference import infer
 from synthjax.data.splits import Split
+from synthjax.data.table_options import TableOptions
 from synthjax.data.text_values import Chunk
 from synthjax.errors import InputError
 from synthjax.launch import linked_drawing, linked_eval, linked_files, runs, train
@@ -187,7 +188,7 @@ class Maker:
         if few := [what for what, found in splits.items() if not len(found)]:
             raise InputError(f"{source.where[name]}: no row is left for the {few[0]} split; are there too few parents?")
         chosen = self._asked.chosen
-        options = table_dataset.Options(
+        options = TableOptions(
             None,
             chosen.encoding or "quantile",
             folder / "schema.json",

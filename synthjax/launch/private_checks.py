@@ -94,10 +94,10 @@ def find(chosen: Experiment) -> "Private | Source":
     """
     if sources.is_table(*sources.local(chosen.dataset, chosen.data_dir)):
         from synthjax.data import private_table
-        from synthjax.data.table_dataset import Options
+        from synthjax.data.table_options import TableOptions
 
         table = sources.find_table(chosen.dataset, chosen.data_dir, chosen.test, chosen.target)
-        return private_table.public_entries(table, Options(schema=chosen.schema), chosen.dp.unit)
+        return private_table.public_entries(table, TableOptions(schema=chosen.schema), chosen.dp.unit)
     for flag, value in (("target", chosen.target), ("schema", chosen.schema), ("dp.unit", chosen.dp.unit)):
         if value is not None:
             raise InputError(f"--{flag}={value}: is for tables; {chosen.dataset} holds images")

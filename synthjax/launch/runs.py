@@ -124,9 +124,6 @@ def data(experiment: Experiment, data_dir: str | None = None) -> Dataset:
         rules=experiment.rules,
         image_size=experiment.image_size,
     )
-    for name in ("encoding", "min_count", "rules"):
-        if whole.encoder is None and getattr(experiment, name) != getattr(Experiment, name):
-            raise InputError(f"{name}={getattr(experiment, name)}: is for tables; {whole.name} holds images")
     if experiment.all_rows:
         return _all_rows(whole, experiment)
     if not rare:

@@ -10,7 +10,6 @@ import yaml
 from synthjax import data
 from synthjax.data.description import SHOWN, Description, Doubt
 from synthjax.data.schema import Schema
-from synthjax.data.table_dataset import Options
 from synthjax.errors import InputError
 
 
@@ -68,7 +67,7 @@ def test_the_schema_file_finds_the_same_again(table, described, tmp_path):
     values = yaml.safe_load(path.read_text())
     assert list(values["columns"]) == list(described.schema.names)
     assert values["columns"]["start"] == {"kind": "datetime", "format": "%d/%m/%Y %H:%M:%S"}
-    again = data.describe(table, options=Options(schema=str(path)))
+    again = data.describe(table, schema=str(path))
     assert again.schema == described.schema
     texts = [(rule.text, rule.exact) for rule in described.rules]
     assert [(rule.text, rule.exact) for rule in again.rules] == texts
@@ -79,12 +78,12 @@ def test_the_schema_file_finds_the_same_again(table, described, tmp_path):
 def test_what_is_said_in_a_file_stays_in_what_is_written(table, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("columns:\n  fare: {min: 0, max: 100}\n  wait: {missing: [-999]}\nrules: [start < end]\n")
-    found = data.describe(table, options=Options(schema=str(path)))
+    found = data.describe(table, schema=str(path))
     (tmp_path / "more.yaml").write_text(found.to_yaml("orders.csv"))
     values = yaml.safe_load((tmp_path / "more.yaml").read_text())
     assert values["columns"]["fare"] == {"kind": "continuous", "min": 0, "max": 100}
     assert values["columns"]["wait"] == {"kind": "integer", "missing": ["-999"]} and values["rules"] == ["start < end"]
-    again = data.describe(table, options=Options(schema=str(tmp_path / "more.yaml")))
+    again = data.describe(table, schema=str(tmp_path / "more.yaml"))
     assert again.schema == found.schema and again.schema["wait"].missing > 0
 
 
@@ -101,7 +100,7 @@ def test_doubts_name_the_line_that_settles_them(table, described, tmp_path):
     for doubt in doubts.values():  # each line works where it is put
         line = str(doubt).partition("`")[2][:-1]
         (tmp_path / "one.yaml").write_text(f"columns:\n  {line}\n")
-        found = data.describe(table, options=Options(schema=str(tmp_path / "one.yaml")))
+        found = data.describe(table, schema=str(tmp_path / "one.yaml"))
         assert doubt.entry.get("kind", "integer") == found.schema[doubt.column].kind
         assert doubt.column not in {other.column for other in found.doubts()}
 

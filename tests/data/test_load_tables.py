@@ -141,8 +141,13 @@ def test_a_bad_cell_outside_the_training_rows_is_named_too(shop, tmp_path):
 
 
 def test_images_take_no_target():
-    with pytest.raises(InputError, match="target and schema are for tables; digits holds images"):
+    with pytest.raises(InputError, match="target=x: is for tables; digits holds images"):
         data.load("digits", target="x")
+
+
+def test_an_unknown_option_is_named():
+    with pytest.raises(TypeError, match="'targte'"):
+        data.load("digits", targte="x")
 
 
 STREAM = """

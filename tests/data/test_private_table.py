@@ -8,7 +8,8 @@ from customers import customers
 from synthjax.data import private_table
 from synthjax.data.private_histograms import Spend
 from synthjax.data.readers import frame_reader
-from synthjax.data.table_dataset import Found, Options
+from synthjax.data.table_dataset import Found
+from synthjax.data.table_options import TableOptions
 from synthjax.errors import InputError
 
 EXACT = Spend(lambda name, counts, share: np.array(counts), lambda share: 1e-3, lambda name, sigma, n: 2)
@@ -23,7 +24,7 @@ def found_of(frame: pd.DataFrame, target: str | None = "churned") -> Found:
 
 
 def private_of(frame, schema=None, unit=None, target="churned"):
-    return private_table.public_entries(found_of(frame, target), Options(schema=schema), unit)
+    return private_table.public_entries(found_of(frame, target), TableOptions(schema=schema), unit)
 
 
 def test_the_schema_of_exact_histograms_is_that_of_the_rows():

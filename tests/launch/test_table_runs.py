@@ -161,7 +161,7 @@ def test_a_model_may_ask_for_an_encoding_of_its_own(folder):
             "encoding=mode: is for tables; digits holds images",
         ),
         ({"dataset": "digits", "target": None, "min_count": 3}, "min_count=3: is for tables; digits holds images"),
-        ({"dataset": "digits"}, "target and schema are for tables; digits holds images"),
+        ({"dataset": "digits"}, "target=churned: is for tables; digits holds images"),
     ],
 )
 def test_what_cannot_be_said_of_a_table_is_refused(folder, fields, message):
