@@ -20,7 +20,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from benchmarks.unseen_tables import Table, kind_of
 from synthjax.rules import Rule
-from synthjax.rules.kinds import Determined, Seen, Unique
+from synthjax.rules.keys import Unique
+from synthjax.rules.kinds import Determined, Seen
 
 LEVELS = 200
 """Values of a text column that boosting can tell apart; the others are one."""

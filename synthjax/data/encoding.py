@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from synthjax.data import column_units, identifiers, memory, scalers, within
+from synthjax.data import column_units, identifiers, memory, scalers, within, within_keys
 from synthjax.data.arrays import shown
 from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, UNEVEN, Coding, choose, layout, learn
 from synthjax.data.schema import DISCRETE, Field, Schema
@@ -266,6 +266,7 @@ class Encoder:
             if field.within:
                 rows = within.spread(rows, field, self.plan.free_of(field.within) if self.plan else field.within)
         if self.plan is not None:
+            rows = within_keys.settled(rows, self.plan, self.schema) if self.plan.unique else rows
             whole = self.plan.decode(rows)
             kept = [field.name for field in self.schema.fields if field.kept]
             rows = pd.DataFrame({name: (whole if name in whole else rows)[name] for name in kept})

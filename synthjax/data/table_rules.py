@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synthjax import rules
-from synthjax.data import within
+from synthjax.data import within, within_keys
 from synthjax.data.arrays import fault, quoted, shown
 from synthjax.data.arrow_types import from_frame
 from synthjax.data.schema import DISCRETE, NUMERIC, Kind, Schema, check_known
@@ -27,7 +27,8 @@ from synthjax.errors import InputError
 from synthjax.rules import Evidence, Plan, Rule
 from synthjax.rules.chance import contradiction, rates
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Determined, Unique
+from synthjax.rules.keys import Unique
+from synthjax.rules.kinds import Determined
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,9 +112,9 @@ def of(
             new = as_identifiers(named)
             schema = replace(schema, fields=tuple(new[f.name] if f.name in named else f for f in schema.fields))
             found, notes = _found(train, unseen, schema), within.said(named)
-        constant, keys = [*within.find(schema, train, unseen)], within.keys(schema, train, unseen)
+        constant, keys = [*within.find(schema, train, unseen)], within_keys.find(schema, train, unseen)
     subject = tuple(rule.names[1] for rule in constant)
-    keep = [*keep, *([schema.target] if schema.target else [])]
+    keep = [*keep, *([schema.target] if schema.target else []), *within_keys.settling(keys, found, schema)]
     names = _learnable(schema)
     planned = None
     if found or keys:

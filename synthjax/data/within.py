@@ -16,7 +16,7 @@ from synthjax.data.arrays import shown
 from synthjax.data.schema import DISCRETE, NUMERIC, Field, Schema, entry
 from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import Determined, Rule, Unique
+from synthjax.rules.kinds import Determined, Rule
 from synthjax.rules.snapping import hidden
 
 _DETERMINED = 2  # minimum number of columns that a number determines, for it to be an identifier
@@ -51,24 +51,6 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     rules = (Determined((field.name,), name) for name in names)
     found = (confirmed(rule, first, second, tried, len(names), schema.min_count) for rule in rules)
     return [replace(rule, table=()) for rule in found if isinstance(rule, Determined) and rule.exact]
-
-
-def keys(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[Unique]:
-    """Finds the columns that differ in all rows of an identifier, such as the place of a child in its family.
-
-    Arguments as for `find`.
-
-    Returns:
-        Rules `unique(identifier, column)`.
-    """
-    field = key(schema)
-    names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
-    if field is None or not len(unseen):
-        return []
-    first, second, tried = Columns(train), Columns(unseen), math.log(max(len(names), 1))
-    rules = [Unique((field.name, name)) for name in names if 2 * len(first.codes(name)[1]) < len(train)]
-    found = (confirmed(rule, first, second, tried, len(names), schema.min_count) for rule in rules)
-    return [rule for rule in found if isinstance(rule, Unique) and rule.exact]
 
 
 def identifying(
@@ -125,7 +107,7 @@ def spread(rows: "pd.DataFrame", field: Field, names: tuple[str, ...]) -> "pd.Da
     if not names or not len(rows):
         return rows
     columns = Columns(rows[list(names)])
-    order = alike(np.array([_ranks(columns, name) for name in names]).T, round(float(np.mean(field.sizes))))
+    order = alike(np.array([ranks(columns, name) for name in names]).T, round(float(np.mean(field.sizes))))
     keys = rows[field.name].array
     known = Columns(rows[[field.name]]).codes(field.name)[0]
     starts = np.r_[True, (known[1:] != known[:-1]) | (known[1:] < 0)]
@@ -137,7 +119,7 @@ def spread(rows: "pd.DataFrame", field: Field, names: tuple[str, ...]) -> "pd.Da
     return rows.assign(**{field.name: keys.take(back)}, **changed)
 
 
-def _ranks(columns: Columns, name: str) -> np.ndarray:
+def ranks(columns: Columns, name: str) -> np.ndarray:
     """Ranks of the values of a column in [0, 1], equal ones with the mean of theirs: (n,) f64."""
     codes, levels = columns.codes(name)
     order = np.argsort(np.argsort(levels))

@@ -23,7 +23,8 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.rules.columns import Columns, Form
-from synthjax.rules.kinds import Determined, Equation, Evidence, Rule, Unique
+from synthjax.rules.keys import Unique
+from synthjax.rules.kinds import Determined, Equation, Evidence, Rule
 
 NEAR = 0.99
 """Minimum fraction of rows that keep a rule."""

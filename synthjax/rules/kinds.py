@@ -356,29 +356,3 @@ class Together(Rule):
     def verdict(self, columns):  # noqa: D102
         met = np.array([part.test(columns) for part in self.parts])
         return np.ones(len(columns), bool), met.all(axis=0) | ~met.any(axis=0)
-
-
-@dataclass(frozen=True)
-class Unique(Rule):
-    """`unique(order, line)`: no two rows have the same values. If they do, the later row breaks the rule."""
-
-    columns: tuple[str, ...]
-
-    @property
-    def text(self) -> str:  # noqa: D102
-        return f"unique({', '.join(map(spelt_name, self.columns))})"
-
-    @property
-    def names(self) -> tuple[str, ...]:  # noqa: D102
-        return self.columns
-
-    @property
-    def shuffled(self) -> tuple[str, ...]:  # noqa: D102
-        return self.columns
-
-    def verdict(self, columns):  # noqa: D102
-        codes = [columns.codes(name)[0] for name in self.columns]
-        _, first = joint(codes)
-        kept = np.zeros(len(columns), bool)
-        kept[first] = True
-        return np.all([part >= 0 for part in codes], axis=0), kept

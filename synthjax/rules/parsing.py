@@ -7,6 +7,7 @@
     seen(origin, dest)                       unique(order, line)           hits + faults <= tries
     year < 1954 => missing(sf)               weekday(day) <= 4             day <= monthdays(month)
     lsize = log(size)                        quota = goals / shots         person -> sex
+    numbered(order, line)
 
 Names of columns are words, or in backticks: `unit price`. Text is in quotes.
 """
@@ -16,7 +17,8 @@ from typing import NamedTuple
 
 from synthjax.errors import InputError
 from synthjax.rules.expressions import FUNCTIONS, RESERVED, Binary, Call, Expression, Name, Number, names
-from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, Unique, When
+from synthjax.rules.keys import Numbered, Unique
+from synthjax.rules.kinds import Determined, Equation, Order, Rule, Seen, Together, When
 from synthjax.rules.predicates import Compare, Missing, Multiple, Predicate
 
 _TOKENS = re.compile(
@@ -164,13 +166,13 @@ class _Parser:
             raise self.fault(f"{self.next()} after the end of the rule")
 
     def whole(self) -> Rule:
-        for word, kind in (("seen", Seen), ("unique", Unique)):
+        for word, kind in (("seen", Seen), ("unique", Unique), ("numbered", Numbered)):
             if self.is_call(word):
                 self.at += 2
                 columns = self.name_list()
                 self.take(")")
-                if word == "seen" and len(columns) < 2:
-                    raise self.fault("seen(...) names two columns at least", 0)
+                if word != "unique" and len(columns) < 2:
+                    raise self.fault(f"{word}(...) names two columns at least", 0)
                 return kind(columns)
         if any(kind == "sign" and value in ("->", "<->") for kind, value, _ in self.tokens):
             return self.determined()

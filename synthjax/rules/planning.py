@@ -33,7 +33,8 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.rules.columns import Columns, Draft, Form
 from synthjax.rules.expressions import Name, names
-from synthjax.rules.kinds import MIN_COUNT, Order, Rule, Unique, When
+from synthjax.rules.keys import Unique
+from synthjax.rules.kinds import MIN_COUNT, Order, Rule, When
 from synthjax.rules.predicates import Compare
 from synthjax.rules.steps import Base, Computed, Joint, Looked, Step
 
@@ -231,7 +232,7 @@ def _zero_below(rule: When, below: set[tuple[str, str]]) -> bool:
 
 def _in_order(rules: list[Rule]) -> list[Rule]:
     """Rules in the order in which they are added to a plan: by kind, and exact ones first."""
-    kinds = ("Equation", "Determined", "Seen", "Together", "When", "Order", "Unique")
+    kinds = ("Equation", "Determined", "Seen", "Together", "When", "Order", "Unique", "Numbered")
     return sorted(rules, key=lambda rule: (kinds.index(type(rule).__name__), not rule.exact))
 
 

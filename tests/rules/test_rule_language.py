@@ -32,6 +32,7 @@ TEXTS = [
     "tariff == 1 => fare % 0.5 = 0.25",
     "seen(origin, dest, carrier)",
     "unique(order, line)",
+    "numbered(order, `line no`)",
     "`a = b` = `x``y` + `päivä`",
 ]
 
@@ -85,6 +86,7 @@ def test_several_spellings_of_one_rule(text, other):
         ("a = b and c = d", 16, "=>"),
         ("a = b => c = d", 1, "a condition compares one column with a value"),
         ("seen(a)", 1, "two columns"),
+        ("numbered(a)", 1, "two columns"),
         ("unique(a, a)", 1, "named twice"),
         ("a == 'x", 6, "is not of the language"),
         ("a = " + "(" * 99, 55, "brackets"),

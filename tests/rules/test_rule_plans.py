@@ -13,7 +13,7 @@ from synthjax import rules
 from synthjax.errors import InputError
 from synthjax.rules import stored
 from synthjax.rules.columns import Columns, Form
-from synthjax.rules.kinds import Unique
+from synthjax.rules.keys import Unique
 
 
 def anything(free: pd.DataFrame, rng: np.random.Generator, n: int = 500) -> pd.DataFrame:

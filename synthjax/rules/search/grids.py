@@ -6,7 +6,8 @@ from itertools import combinations
 import numpy as np
 
 from synthjax.rules.columns import joint
-from synthjax.rules.kinds import Determined, Equation, Rule, Unique, When
+from synthjax.rules.keys import Unique
+from synthjax.rules.kinds import Determined, Equation, Rule, When
 from synthjax.rules.predicates import Compare, Multiple
 from synthjax.rules.search.sample import Sample
 
