@@ -18,7 +18,7 @@ os.environ.setdefault(
 )
 # A device that waits for the others holds a thread of XLA's pool. By default there are as many threads as cores; with
 # fewer than two for each device, collectives of one program can wait for each other for ever.
-os.environ.setdefault("NPROC", "8")
+os.environ.setdefault("PJRT_NPROC", "8")
 # One cache for this run and the processes it starts, which compile the same programs again and again: also the small
 # ones, which are most of them.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"synthjax-tests-{os.getuid()}"))

@@ -20,7 +20,7 @@ def pods(tmp_path_factory) -> dict[int, dict]:
     for each in (4, 8):
         out = tmp_path_factory.mktemp("pod") / "found.json"
         devices = f"XLA_FLAGS=--xla_force_host_platform_device_count={each}"
-        line = ["env", devices, f"NPROC={2 * each}", sys.executable, str(HERE.parent / "launch" / "local.py")]
+        line = ["env", devices, f"PJRT_NPROC={2 * each}", sys.executable, str(HERE.parent / "launch" / "local.py")]
         line += ["--processes=2", "--", sys.executable, str(HERE / "pod.py"), f"--out={out}"]
         code, text, err = finish(line)
         assert code == 0, text + err
