@@ -234,7 +234,7 @@ def expected(work: Evaluation) -> str:
 def write(work: Evaluation, about: dict[str, Any], parts: Parts) -> report.Report:
     """Says the verdicts, writes all files of the report, says where they are, and forgets the parts."""
     subject, out = work.subject, work.out
-    found = report.assemble(about, **work.found)
+    found = report.assemble(about, work.found)
     say("")
     for verdict in found.verdicts:
         say(f"{verdict.question}  {verdict.answer}")

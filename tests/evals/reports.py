@@ -107,7 +107,7 @@ def values(kind, changes=None, *, attacks=None):
 def make(kind, changes=None, *, attacks=None):
     """A typed report."""
     found = values(kind, changes, attacks=attacks)
-    return report.assemble(found["manifest"], **{name: found[name] for name in (*PARTS, "rules") if name in found})
+    return report.assemble(found["manifest"], {name: found[name] for name in (*PARTS, "rules") if name in found})
 
 
 def verdict(name, found):

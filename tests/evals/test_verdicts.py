@@ -382,10 +382,10 @@ def test_without_labels_less_is_answered():
     found = {"utility": None, "studies": None, "robustness": None}
     values = reports.values("image")
     parts = {**{name: values[name] for name in ("fidelity", "privacy")}, **found}
-    some = reports.report.assemble(values["manifest"], **parts)
+    some = reports.report.assemble(values["manifest"], parts)
     assert reports.verdict("good", some).answer.startswith("To look at:")
     assert "No classifier was trained" in reports.verdict("lost", some).answer
-    nothing = reports.report.assemble(values["manifest"], **{**parts, "fidelity": None})
+    nothing = reports.report.assemble(values["manifest"], parts | {"fidelity": None})
     assert (
         reports.verdict("good", nothing).answer == reports.verdict("lost", nothing).answer == "This was not measured."
     )

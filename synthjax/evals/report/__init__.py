@@ -1,6 +1,6 @@
 """The report: what measures found, typed; verdicts, gates, tables and comparison are functions of it.
 
-    report.assemble(manifest, utility=..., ..., privacy=...)   -> `ImageReport` or `TableReport`, verdicts and all
+    report.assemble(manifest, found)                           -> `ImageReport` or `TableReport`, verdicts and all
     report.write(folder, found), report.read(path)             report.json
     report.catalogue()                                         every figure: key, name, meaning, what it is held against
     report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
@@ -36,30 +36,20 @@ def part(kind: Kind, name: str, found: Any) -> Any:
     return parse(get_type_hints(REPORTS[kind])[name], found)
 
 
-def assemble(
-    manifest: Mapping[str, Any],
-    *,
-    privacy: Any,
-    utility: Any = None,
-    studies: Any = None,
-    robustness: Mapping[str, Any] | None = None,
-    fidelity: Any = None,
-    rules: Any = None,
-    pictures: Mapping[str, Any] | None = None,
-) -> ImageReport | TableReport:
+def assemble(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> ImageReport | TableReport:
     """The whole report with its verdicts, from the parts, typed or plain values as their measures return them.
 
-    `manifest.kind` says which report it is. Without labels or target `utility`, `studies` and `robustness` are None, of
-    images `fidelity` too; `rules` are of tables. The levels of the `checks` of robustness are found here. `pictures` is
-    what the page shows beside figures.
+    `manifest.kind` says which report it is. `found` holds the parts by name: `privacy` always; `utility`, `studies` and
+    `robustness`, and of images `fidelity`, if there are labels or a target; `rules` of tables. The levels of the
+    `checks` of robustness are found here. `pictures` is what the page shows beside figures.
 
     Raises:
         msgspec.ValidationError: a key is missing or unknown, or a value of another type; says where.
     """
     kind: Kind = manifest["kind"]
-    given = {"utility": utility, "studies": studies, "fidelity": fidelity, "privacy": privacy}
-    given |= {"rules": rules} if kind == "table" else {}
-    parts = {name: part(kind, name, found) for name, found in given.items()}
+    names = ("utility", "studies", "fidelity", "privacy", *["rules"] * (kind == "table"))
+    parts = {name: part(kind, name, found.get(name)) for name in names}
+    robustness, pictures = found.get("robustness"), found.get("pictures")
     report = REPORTS[kind](
         protocol_version=PROTOCOL_VERSION,
         manifest=part(kind, "manifest", manifest),
