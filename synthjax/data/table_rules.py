@@ -11,7 +11,7 @@ An empty list means no rules. If the file has no list, `synthjax.rules.find` sea
 """
 
 import itertools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,6 +100,7 @@ def of(
     """
     notes: list[str] = []
     keys: list[Unique] = []
+    limits: Sequence[Rule] = ()
     if said.rules is not None:
         given = read(said.rules, where)
         constant = [rule for rule, exact in given if exact and _is_within(rule, schema)]
@@ -113,12 +114,13 @@ def of(
             schema = replace(schema, fields=tuple(new[f.name] if f.name in named else f for f in schema.fields))
             found, notes = _found(train, unseen, schema), within.said(named)
         constant, keys = [*within.find(schema, train, unseen)], within_keys.find(schema, train, unseen)
+        limits = rules.limits(train[names := _learnable(schema)], unseen[names], found)
     subject = tuple(rule.names[1] for rule in constant)
     keep = [*keep, *([schema.target] if schema.target else []), *within_keys.settling(keys, found, schema)]
     names = _learnable(schema)
     planned = None
     if found or keys:
-        planned = rules.plan(found, train[names], keep=keep, subject=subject, min_count=schema.min_count)
+        planned = rules.plan(found, train[names], keep=keep, subject=subject, limits=limits, min_count=schema.min_count)
         planned = replace(planned, unique=(*planned.unique, *keys))
     needed = planned is not None and (planned.steps or planned.left or planned.unique)
     if constant:

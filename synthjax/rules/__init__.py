@@ -7,9 +7,9 @@ free = whole.encode(train)                  # the columns that a model learns
 frame = whole.decode(free)                  # all columns
 """
 
-from synthjax.rules.finding import find
+from synthjax.rules.finding import find, limits
 from synthjax.rules.kinds import Evidence, Rule
 from synthjax.rules.parsing import parse
 from synthjax.rules.planning import Plan, plan
 
-__all__ = ["Evidence", "Plan", "Rule", "find", "parse", "plan"]
+__all__ = ["Evidence", "Plan", "Rule", "find", "limits", "parse", "plan"]

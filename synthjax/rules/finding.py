@@ -87,6 +87,17 @@ def find(
     return _Search(train, rest, min_count, seed).rules()
 
 
+def limits(frame: "pd.DataFrame", unseen: "pd.DataFrame", found: Iterable[Rule]) -> list[Order]:
+    """Sums below a bound that no row exceeds, for `plan`; too few rows show that they are rules.
+
+    Args:
+        frame: training rows.
+        unseen: other rows of the same table.
+        found: the rules from `find`.
+    """
+    return sums_.unclaimed(Columns(frame), Columns(unseen), found)
+
+
 class _Search:
     """The search for rules in one table."""
 

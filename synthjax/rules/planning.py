@@ -25,16 +25,16 @@ They are found by decoding shuffled rows, and are in `plan.left`. `plan.keeps` t
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.rules.columns import Columns, Draft, Form
-from synthjax.rules.expressions import Name, names
+from synthjax.rules.expressions import Name, linear, names
 from synthjax.rules.keys import Unique
-from synthjax.rules.kinds import MIN_COUNT, Order, Rule, When
+from synthjax.rules.kinds import MIN_COUNT, Equation, Order, Rule, When
 from synthjax.rules.predicates import Compare
 from synthjax.rules.steps import Base, Computed, Joint, Looked, Step
 
@@ -158,6 +158,7 @@ def plan(
     *,
     keep: Iterable[str] = (),
     subject: Iterable[str] = (),
+    limits: Sequence[Rule] = (),
     min_count: int = MIN_COUNT,
     seed: int = 0,
 ) -> Plan:
@@ -168,11 +169,13 @@ def plan(
         frame: training rows, to which rules, tables and units are fitted.
         keep: columns that are not replaced, such as the target of a conditional model.
         subject: columns that several rows of one subject share. They are only computed from one another.
+        limits: from `synthjax.rules.limits`. Decoded rows keep them as far as the steps for `rules` allow.
         min_count: minimum number of rows that share each stored value.
         seed: of the shuffled rows with which the plan is tested.
 
     Returns:
-        The plan. If orders imply some of the conditions, this is the better one of the plans with and without these.
+        The plan. If orders imply some of the conditions, or if there are limits, this is the best one of the plans with
+        and without these.
 
     >>> import pandas as pd
     >>> from synthjax.rules import parse
@@ -192,12 +195,13 @@ def plan(
     exact = tuple(rule for rule in fitted if rule.exact and not isinstance(rule, Unique))
     unique = tuple(rule for rule in fitted if rule.exact and isinstance(rule, Unique))
     below = _below(fitted, columns)
-    implied = [rule for rule in fitted if isinstance(rule, When) and _zero_below(rule, below)]
+    implied = tuple(rule for rule in fitted if isinstance(rule, When) and _zero_below(rule, below))
     best: tuple[float, Plan] | None = None
-    for left_out in ([], implied)[: 2 if implied else 1]:
+    for left_out, also in dict.fromkeys(product(((), implied), (tuple(limits), ()))):
         builder = Builder(columns, frozenset(keep), frozenset(subject), min_count)
-        for rule in _in_order([rule for rule in fitted if rule not in left_out]):
-            builder.add(rule)
+        for rule in _in_order([*(rule for rule in fitted if rule not in left_out), *also]):
+            if not _is_part(rule, also):
+                builder.add(rule)
         whole = Plan(columns.names, builder.ordered(), exact)
         rate, left = _broken(whole, columns, seed)
         if best is None or rate < best[0]:
@@ -212,7 +216,10 @@ def _fitted(rule: Rule, columns: Columns, min_count: int) -> Rule:
 
 
 def _below(rules: list[Rule], columns: Columns) -> set[tuple[str, str]]:
-    """Pairs (low, high) of columns for which an exact order implies low <= high, and low has no negative numbers."""
+    """Pairs (low, high) of columns for which exact rules imply low <= high, and low has no negative numbers.
+
+    Also pairs of a sum (low) of such columns: it is 0 where high is 0.
+    """
     found: set[tuple[str, str]] = set()
     for rule in rules:
         if isinstance(rule, Order) and rule.exact:
@@ -220,7 +227,29 @@ def _below(rules: list[Rule], columns: Columns) -> set[tuple[str, str]]:
                 parts = names(low) if not isinstance(low, Name) and set(rule.names) >= set(names(low)) else ()
                 if isinstance(high, Name):
                     found |= {(part, high.name) for part in ((low.name,) if isinstance(low, Name) else parts)}
-    return {(low, high) for low, high in found if not (columns.numbers(low) < 0).any()}
+    for middle in {low for low, _ in found} & {high for _, high in found}:
+        found |= {(low, high) for low, one in found if one == middle for other, high in found if other == middle}
+    found = {(low, high) for low, high in found if not (columns.numbers(low) < 0).any()}
+    for rule in rules:
+        if isinstance(rule, Equation) and rule.exact and not rule.loose:
+            terms, constant = linear(rule.value) or ({}, 1.0)
+            shared = [{high for low, high in found if low == part} | {part} for part in terms]
+            found |= {(rule.target, high) for high in set.intersection(*shared)} if shared and not constant else set()
+    return found
+
+
+def _is_part(rule: Rule, limits: Sequence[Rule]) -> bool:
+    """Whether a rule is the order of two columns that one of the limits, a sum below a bound, implies."""
+    return (
+        isinstance(rule, Order)
+        and rule.operators == ("<=",)
+        and all(isinstance(term, Name) for term in rule.terms)
+        and any(
+            rule.terms[0] != other.terms[0] and set(rule.names) <= set(other.names) and rule.terms[1] == other.terms[1]
+            for other in limits
+            if isinstance(other, Order)
+        )
+    )
 
 
 def _zero_below(rule: When, below: set[tuple[str, str]]) -> bool:
@@ -231,9 +260,10 @@ def _zero_below(rule: When, below: set[tuple[str, str]]) -> bool:
 
 
 def _in_order(rules: list[Rule]) -> list[Rule]:
-    """Rules in the order in which they are added to a plan: by kind, and exact ones first."""
+    """Rules in the order in which they are added to a plan: by kind, exact ones first, sums before single columns."""
     kinds = ("Equation", "Determined", "Seen", "Together", "When", "Order", "Unique", "Numbered")
-    return sorted(rules, key=lambda rule: (kinds.index(type(rule).__name__), not rule.exact))
+    single = lambda rule: isinstance(rule, Order) and all(isinstance(term, Name) for term in rule.terms)  # noqa: E731
+    return sorted(rules, key=lambda rule: (kinds.index(type(rule).__name__), not rule.exact, single(rule)))
 
 
 def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[float, tuple[Rule, ...]]:

@@ -1,16 +1,21 @@
 """Sums with an upper bound: `hits + strikeouts <= at_bats`, and columns of 0 and 1 of which at most one is 1.
 
 Each part of the sum is below the bound. To test that the sum is so not only by chance, parts are exchanged between rows
-with similar bounds. Sums are candidates if they would then exceed the bound in many rows.
+with similar bounds. Sums are candidates if they would then exceed the bound in many rows, or if they reach it in many
+rows and exceed it in none: without the rule, a sum would be just above the bound about as often as it is just at it.
+
+Of few rows, neither can be shown. `unclaimed` are the sums that no row exceeds, by which drawn rows are bounded.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
+from synthjax.rules.columns import Columns
 from synthjax.rules.expressions import Binary, Expression, Name, Number
-from synthjax.rules.kinds import Order, Rule, When
+from synthjax.rules.kinds import Evidence, Order, Rule, When
 from synthjax.rules.search.sample import Sample
 
 _PARTS = 20  # maximum number of parts with the same bound
@@ -19,6 +24,7 @@ _BLOCK = 16  # number of rows with similar bounds
 _ROUNDS = 4  # number of exchanges
 _SURE = 7.0  # minimum number of rows that would exceed the bound, in addition to the log of the number of pairs
 _GLANCE = 300  # number of rows that are checked first
+_UNCLAIMED = 100  # maximum number of sums that are not claimed
 
 
 def bounded(sample: Sample, pairs: Iterable[Order], known: Iterable[Rule]) -> list[Order]:
@@ -79,8 +85,9 @@ def _sets(sample: Sample, parts: list[str], high: str | None, tied: list[set[str
             continue
         total, terms = columns.numbers(pair[0]), [pair[0]]
         for name in (pair[1], *(part for part in parts if part not in pair)):
-            if len(terms) < _TERMS and _excess(total, columns.numbers(name), bound, handed) > limit:
-                total, terms = total + columns.numbers(name), [*terms, name]
+            part = columns.numbers(name)
+            if len(terms) < _TERMS and max(_excess(total, part, bound, handed), _reached(total, part, bound)) > limit:
+                total, terms = total + part, [*terms, name]
             elif len(terms) == 1:
                 break
         if len(terms) > 1:
@@ -114,3 +121,64 @@ def _excess(
         if not exceeded:
             return 0.0
     return exceeded / len(handed)
+
+
+def _reached(total: np.ndarray, part: np.ndarray, bound: np.ndarray) -> float:
+    """Log of the odds that a total and a part, both above 0, are at the bound so often by chance and never above it."""
+    if np.any(total + part > bound):
+        return 0.0
+    return float(np.log(2) * np.sum((total > 0) & (part > 0) & (total + part == bound)))
+
+
+def unclaimed(train: Columns, unseen: Columns, found: Iterable[Rule]) -> list[Order]:
+    """Sums that no row exceeds, of columns of which rules say that each is below the same bound.
+
+    Args:
+        train: rows in which the rules were found.
+        unseen: other rows.
+        found: rules; sums of which one of them has all columns are left out.
+
+    Returns:
+        Orders with a chance level of 1: nothing shows that they hold in rows that have not been seen.
+    """
+    found = list(found)
+    tied = [set(rule.names) for rule in found if len(rule.names) > 2]
+    below: dict[str, list[str]] = {}
+    for rule in found:
+        names = [term.name for term in rule.terms if isinstance(term, Name)] if isinstance(rule, Order) else []
+        if isinstance(rule, Order) and rule.exact and len(names) == len(rule.terms):
+            for low, high in combinations(names, 2):
+                if _is_part(train, low, high) and low not in below.setdefault(high, []):
+                    below[high].append(low)
+    sums = []
+    for high, parts in below.items():
+        sets: list[list[str]] = []
+        for pair in combinations(parts[:_PARTS], 2):
+            terms = [*pair, *(part for part in parts[:_PARTS] if part not in pair)]
+            own: list[str] = []
+            for name in terms:
+                if len(own) < _TERMS and _never_above([*own, name], high, train, unseen):
+                    own.append(name)
+                elif len(own) < 2:
+                    break
+            if len(own) > 1 and not any(set(own) <= set(other) for other in (*sets, *tied)):
+                sets.append(sorted(own, key=train.names.index))
+        sums += [_order(terms, Name(high)) for terms in sets]
+    evidence = Evidence(len(train), 1.0, len(unseen), 1.0, 1.0)
+    return [replace(rule, evidence=evidence) for rule in sums[:_UNCLAIMED]]
+
+
+def _is_part(columns: Columns, low: str, high: str) -> bool:
+    """Whether a column is a number that is not negative, and has the unit of its bound."""
+    return columns.kind(low) == "number" and columns.unit(low) == columns.unit(high) and _least(columns, low) >= 0
+
+
+def _least(columns: Columns, name: str) -> float:
+    return float(np.nanmin(columns.numbers(name), initial=np.inf))
+
+
+def _never_above(terms: Sequence[str], high: str, *rows: Columns) -> bool:
+    """Whether no row's sum of terms is above its bound."""
+    return not any(
+        np.any(np.sum([columns.numbers(name) for name in terms], axis=0) > columns.numbers(high)) for columns in rows
+    )
