@@ -362,6 +362,21 @@ def test_the_checkpoint_may_be_shared_only_if_it_was_trained_privately():
     )
 
 
+@pytest.mark.parametrize(("quick", "beside"), [(False, "the attacks found nothing"), (True, "too few examples")])
+def test_the_answer_of_a_private_run_names_epsilon(quick, beside):
+    changes = {"manifest.quick": quick, "privacy.mia.n_others": 5_000, "privacy.mia.auc_interval": [0.49, 0.51]}
+    for epsilon, level, promise in (
+        (0.9, "good", "bounds what any attack can find"),
+        (20.0, "fair", "promises little"),
+    ):
+        private = {**MODEL, "guarantee": {"epsilon": epsilon, "delta": 1e-5}}
+        said = verdicts.publish(reports.make("image", changes | {"manifest.model": private}))
+        assert (
+            said.level == level
+            and f"Differential privacy {promise}: ε = {epsilon:.3g}. Beside it, {beside}" in said.answer
+        )
+
+
 def variations(*ours):
     return {"robustness.checks": [{"name": f"variation {i}", "ours": v, "real": 0.97} for i, v in enumerate(ours)]}
 

@@ -39,6 +39,8 @@ WIDE = 0.05
 """Half width of the interval of an AUC above which it says little."""
 SEEN = 0.05
 """Share of the unseen examples taken over from the training set above which they cannot stand for unseen ones."""
+PRIVATE_ENOUGH = 1.0
+"""The largest ε that is called a strong promise."""
 SHOWN = 3
 """Classes, columns and pairs that are named at most."""
 PARTS: dict[str, Callable[[Any], Verdict]] = {
@@ -81,6 +83,7 @@ def publish(report: Report) -> Verdict:
     """May I publish it? What the attacks on the file found."""
     unit, found = _unit(report), report.parts["privacy"]
     level = found.level
+    guarantee = report.manifest.model.guarantee if report.manifest.model else None
     answer = {
         "poor": f"No: training {unit}s can be recognised from it.",
         "fair": f"Not as it is: traces of training {unit}s were found.",
@@ -92,11 +95,16 @@ def publish(report: Report) -> Verdict:
         if seen.rows_of == overlap.SYNTHETIC:
             what = f"the synthetic {unit}s are {seen.found_in} {unit}s"
         answer = f"This cannot be told: {percent(seen.taken)} of {what}."
+    elif level == "good" and guarantee:
+        found_nothing = f"too few {unit}s were attacked to tell" if _weak(report) else "the attacks found nothing"
+        level = "good" if guarantee.epsilon <= PRIVATE_ENOUGH else "fair"
+        promise = "bounds what any attack can find" if level == "good" else "promises little"
+        answer = f"Differential privacy {promise}: ε = {guarantee.epsilon:.3g}. Beside it, {found_nothing}."
     elif level == "good" and _weak(report):
         level, answer = "fair", f"This cannot be told: too few {unit}s were attacked. Nothing was found among them."
     # What the model itself gives away belongs to the question about the checkpoint.
     evidence = [one for one in found.evidence if one.topic != "model"]
-    if report.manifest.model and (guarantee := report.manifest.model.guarantee):
+    if guarantee:
         text = f"{_guaranteed(guarantee)} That bounds what any attack can find in it, those of this report and others."
         evidence.insert(0, Evidence("guarantee", text))
     return Verdict("publish", "May I publish it?", level, answer, evidence, _sure_of_privacy(report, found.level))
@@ -313,7 +321,7 @@ def checkpoint(report: Report) -> Verdict:
     level: Level = "poor"
     if model and (guarantee := model.guarantee):
         evidence.append(Evidence("guarantee", _guaranteed(guarantee)))
-        private_enough = guarantee.epsilon <= 1
+        private_enough = guarantee.epsilon <= PRIVATE_ENOUGH
         level = "good" if private_enough else "fair"
         answer = "Yes, as far as this ε goes." if private_enough else "With care: this ε promises little."
         sure = "high: the guarantee holds against every attack."
