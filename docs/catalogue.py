@@ -1,7 +1,9 @@
-"""The catalogue of figures: tables made from the rows that the report's own types declare."""
+"""The catalogue of figures and attacks: tables made from the rows that the code itself goes by."""
 
+import inspect
 from pathlib import Path
 
+from synthjax.evals.privacy.attacks import ATTACKS
 from synthjax.evals.report.rows import SECTIONS, Row, catalogue
 
 TITLES = {
@@ -46,8 +48,19 @@ def tables() -> str:
     return "\n".join(lines)
 
 
-def write(path: Path) -> None:
+def attacks() -> str:
+    """Markdown: the membership attacks on the file."""
+    lines = ["| NAME | on the page | what it does | needs |", "|---|---|---|---|"]
+    for row in ATTACKS:
+        said = " ".join(inspect.getdoc(row.guess).split())
+        needs = ["other real data"] * row.needs_reference + ["columns"] * row.needs_table
+        lines.append(f"| `{row.name}` | {row.words.format(unit='row')} | {said} | {', '.join(needs)} |")
+    return "\n".join(lines)
+
+
+def write(folder: Path) -> None:
     """Writes the tables, which docs/figures.md includes; an unchanged file is left alone."""
-    path.parent.mkdir(exist_ok=True)
-    if not path.exists() or path.read_text() != tables():
-        path.write_text(tables())
+    folder.mkdir(exist_ok=True)
+    for name, text in (("figures.md", tables()), ("attacks.md", attacks())):
+        if not (folder / name).exists() or (folder / name).read_text() != text:
+            (folder / name).write_text(text)

@@ -61,4 +61,4 @@ napoleon_use_rtype = False
 def setup(app):
     """Connects both parts."""
     app.connect("autodoc-process-docstring", docstrings.to_rst, priority=400)  # before napoleon, at 500
-    app.connect("config-inited", lambda *_: catalogue.write(HERE / "_generated/figures.md"))
+    app.connect("config-inited", lambda *_: catalogue.write(HERE / "_generated"))

@@ -19,7 +19,7 @@ from in_process import launch, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
-from benchmarks import conv, leaks, likelihood, neighbours, private_tables
+from benchmarks import attacks, conv, leaks, likelihood, neighbours, private_tables
 from synthjax.launch import runs
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
@@ -187,6 +187,42 @@ def test_leaks_of_a_copying_and_of_an_honest_generator(dataset, rows, monkeypatc
     assert copying["auc"] > honest["auc"]
     sizes = f"{rows} members, {rows * 3 // 4} others, {rows * 3 // 4} reference, {rows} synthetic"
     assert last == f"{dataset}: {sizes}; honest generators flagged: {int(bool(honest['flagged']))} of 1 seeds"
+
+
+def test_attacks_on_targets_that_copy_and_that_know_nobody(tmp_path, monkeypatch, capsys):
+    """A generator that hands out its members is found by all that look for copies; independent columns by none."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({name: rng.normal(size=400).round(3) for name in "abc"})
+    frame.assign(sold=np.where(frame.a + frame.b > 0, "yes", "no")).to_csv(tmp_path / "toy.csv", index=False)
+    monkeypatch.setattr(attacks, "GENERATORS", {"independent": ("independent", {})})
+    made = attacks.made
+
+    def copying(members, target, generator, seed):
+        return members if generator == "copies" else made(members, target, generator, seed)
+
+    monkeypatch.setattr(attacks, "made", copying)
+    words = [f"--dataset={tmp_path}/toy.csv", "--target=sold", "--rows=100", "--seeds=2"]
+    words += ["--generators=copies,independent"]
+    file = tmp_path / "lines.jsonl"
+    call(attacks.main, [*words, f"--file={file}"], monkeypatch)
+    *lines, last = capsys.readouterr().out.splitlines()
+    targets = [json.loads(line) for line in lines if line.startswith("{")]
+    assert [(one["generator"], one["seed"]) for one in targets] == [
+        (generator, seed) for seed in (0, 1) for generator in ("copies", "independent")
+    ]
+    copied, honest = (
+        [one["attacks"] for one in targets if one["generator"] == name] for name in ("copies", "independent")
+    )
+    for one in copied:
+        assert one["distance"]["auc"] == one["copy"]["tpr1"] == 1 and one["ensemble"]["auc"] > 0.95
+    assert all(0.35 < one["ensemble"]["auc"] < 0.65 for one in honest)
+    means = {name: np.mean([one[name]["auc"] for one in honest]) for name in honest[0]}
+    regrets = [1 - np.mean([one["ensemble"]["auc"] for one in copied])]
+    regrets += [max(means[name] for name in means if name != "ensemble") - means["ensemble"]]
+    assert last == f"median regret of the ensemble over 2 generators: {np.median(regrets):+.3f}"
+    monkeypatch.setattr(attacks, "made", None)  # what is in the file is not done again
+    call(attacks.main, [*words, f"--file={file}"], monkeypatch)
+    assert capsys.readouterr().out.splitlines() == [*lines, last]
 
 
 # --- private tables ----------------------------------------------------------------------------------------------

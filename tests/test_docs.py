@@ -8,6 +8,7 @@ from types import ModuleType
 
 import pytest
 
+from synthjax.evals.privacy.attacks import ATTACKS
 from synthjax.evals.report import rows
 from synthjax.evals.report.gates import Gate
 from synthjax.launch import reproduce
@@ -73,6 +74,16 @@ def test_the_catalogue_has_every_figure_by_a_key_that_gates_take():
             assert any(parsed(key, kind) for kind in rows.REPORTS), key
     (auc,) = {line for line in lines if line.startswith("| `privacy.mia.auc`")}
     assert auc.split(" | ")[2:] == ["lower", "0 to 1", "0.5 |"]
+
+
+def test_the_catalogue_explains_each_attack_in_three_sentences():
+    _, _, *lines = of_site("catalogue").attacks().splitlines()
+    assert len(lines) == len(ATTACKS)
+    for line, row in zip(lines, ATTACKS, strict=True):
+        name, _, said, _ = (
+            line.strip("| ").split(" | ") if row.needs_reference else [*line.strip("| ").split(" | "), ""]
+        )
+        assert name == f"`{row.name}`" and len(re.findall(r"[a-z]\.(?: |$)", said)) == 3, said
 
 
 def parsed(key: str, kind: str) -> bool:

@@ -69,6 +69,10 @@ def verdicts():
     parts = {"utility": "useful", "fidelity": "alike", "rules": "consistent", "privacy": "private"}
     return {
         "verdicts": [verdict(name, level) for name, level in first.items()],
+        "guidance": [
+            {"topic": "columns", "text": f"Leave out {NASTY}."},
+            {"topic": "judge", "text": "Judge it again."},
+        ],
         "parts": {part: verdict(name, "fair") for part, name in parts.items()},
     }
 
@@ -238,7 +242,7 @@ def image():
     check = {"name": f"another {NASTY}", "level": "fair", "ours": 0.911, "real": 0.922}
     grid = {"names": ["a", NASTY], "png": _square(0)}
     return {
-        "protocol_version": 4,
+        "protocol_version": 5,
         "manifest": manifest("image", epochs=12),
         **verdicts(),
         "utility": {
@@ -348,7 +352,7 @@ def table():
     shares = {"synthetic": [0.25, 0.75], "real": [0.5, 0.5]}
     check = {"name": f"another {NASTY}", "level": "fair", "kept": 0.871}
     return {
-        "protocol_version": 4,
+        "protocol_version": 5,
         "manifest": manifest(
             "table",
             columns={"age": "integer", NASTY: "categorical"},

@@ -336,7 +336,7 @@ def comparison():
     about = {"file": f"{NASTY}.npz", "sha256": "a" * 64, "examples": 1234, "model": None}
     verdict = {"id": "publish", "question": "May I?", "level": "fair", "answer": NASTY, "confidence": ""}
     return {
-        "protocol_version": 4,
+        "protocol_version": 5,
         "kind": "image",
         "dataset": NASTY,
         "notes": [f"seeds differ ({NASTY})"],

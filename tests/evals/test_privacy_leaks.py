@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from synthjax.evals import encoders, privacy, report
 from synthjax.evals.domains.images import Images
 from synthjax.evals.domains.tables import Tables
-from synthjax.evals.privacy import AttackedRows, Attacker, Keys, judge, roc
-from synthjax.evals.privacy.attacks import from_file
+from synthjax.evals.privacy import AttackedRows, Attacker, Keys, attacks, judge, roc
+from synthjax.evals.privacy.attacks import ATTACKS, from_file
 from synthjax.evals.privacy.summary import findings
 from synthjax.evals.report import private
 from synthjax.evals.sets import Sets
@@ -97,19 +97,26 @@ def test_a_generator_that_copies_one_member_in_twenty(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["digits", "table"])
-def test_a_generator_that_drew_from_other_rows_is_flagged_in_at_most_two_of_twenty_seeds(kind):
+@pytest.mark.parametrize("seeds", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_generator_that_drew_from_other_rows_is_flagged_in_at_most_two_of_twenty_seeds(kind, seeds):
+    """All attacks, those on columns too, by Holm."""
     asked = AttackedRows(np.arange(MEMBERS), np.arange(OTHERS))
     flagged = 0
-    for seed in range(20):
+    for seed in range(seeds):
         members, others, reference, synthetic = rows(kind, seed)
-        guesses, _ = from_file(np.concatenate([members, others]), synthetic, reference, seed=seed)
+        ends = np.cumsum([MEMBERS + OTHERS, REFERENCE, SYNTHETIC])
+        real, known, made = (table(seed).take(part) for part in np.split(np.arange(ENDS[-1]), ends[:-1]))
+        more = {"tables": attacks.Tables(real, made, known)} if kind == "table" else {}
+        guesses, _ = from_file(np.concatenate([members, others]), synthetic, reference, seed=seed, **more)
+        assert len(guesses) == len(ATTACKS) - (kind == "digits")
         p = {
             f"{name}.{key}": value
             for name, guess in guesses.items()
             for key, value in roc.p_values(guess, asked.is_member).items()
         }
         flagged += bool(findings(p)["flagged"])
-    assert flagged <= 2
+    print(f"{kind}: {flagged} of {seeds} honest files flagged")
+    assert flagged <= seeds // 10
 
 
 def test_who_knows_some_members_is_judged_by_the_others_alone():

@@ -82,7 +82,7 @@ def test_other_real_rows_are_good_in_every_way(judged):
 
 def test_every_figure_is_measured_and_in_the_file(judged, folder):
     found = json.loads((folder / "honest-eval" / "report.json").read_text())
-    assert found["protocol_version"] == 4 and found["verdicts"][0]["id"] == "publish"
+    assert found["protocol_version"] == 5 and found["verdicts"][0]["id"] == "publish"
     measured = {row.key for row in rows.measured(judged["honest"])}
     for row in rows.catalogue("table"):
         of_numbers, of_models = "r2" in row.key or "rmse" in row.key, ".model" in row.key

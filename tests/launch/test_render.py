@@ -43,8 +43,8 @@ def damaged(change):
         ('{"figures": []}', "holds no report"),
         ("[" * 100_000, "holds no report"),
         (
-            damaged(lambda found: found.update(protocol_version=3)),
-            f"of protocol version 3, .* version {PROTOCOL_VERSION}",
+            damaged(lambda found: found.update(protocol_version=4)),
+            f"of protocol version 4, .* version {PROTOCOL_VERSION}",
         ),
         (damaged(lambda found: found["privacy"].pop("dcr")), "dcr"),
         (damaged(lambda found: found["privacy"]["mia"].update(auc="much")), "auc"),

@@ -26,7 +26,7 @@ from synthjax.evals.domains.panel import ALL_ROWS, BOOSTING_COLUMNS, JUDGES, NEI
 from synthjax.evals.estimate import student
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample, stratified
-from synthjax.evals.table import Schema, Table, independent_columns
+from synthjax.evals.table import Schema, Table, concat, independent_columns
 from synthjax.evals.threads import fixed_protocol, single_thread
 
 LIMIT = 5_000
@@ -112,7 +112,7 @@ class Tables:
         return rows.take(index)
 
     def concat(self, one: Table, other: Table) -> Table:
-        return Table(one.schema, *(np.concatenate([getattr(t, k) for t in (one, other)]) for k in ("numbers", "codes")))
+        return concat(one, other)
 
     def labels(self, rows: Table) -> np.ndarray:
         return rows.target()

@@ -108,12 +108,21 @@ def _over(points: np.ndarray, centres: np.ndarray, width: float, *, ball: bool) 
     return np.concatenate(found)
 
 
+def kernel_width(n: int, dims: int) -> float:
+    """By Scott's rule, of kernels on n centres, in units of the standard deviation of each of `dims` axes."""
+    return n ** (-1 / (dims + 4))
+
+
+def log_kernel_sum(points: np.ndarray, centres: np.ndarray, width: float) -> np.ndarray:
+    """Log of the sum over centres c (M, D) of exp(-|x - c|^2 / 2 width^2), at points x (N, D): (N,) f64."""
+    return _over(points, centres, width, ball=False).astype(np.float64)
+
+
 def log_kernel(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Log density (N,) f64 at points (N, D) of Gaussian kernels on centres (M, D), by Scott's rule; D whitened axes."""
     n, dims = centres.shape
-    width = n ** (-1 / (dims + 4))
-    total = _over(points, centres, width, ball=False).astype(np.float64)
-    return total - np.log(n) - dims * (np.log(width) + np.log(2 * np.pi) / 2)
+    width = kernel_width(n, dims)
+    return log_kernel_sum(points, centres, width) - np.log(n) - dims * (np.log(width) + np.log(2 * np.pi) / 2)
 
 
 def count_within(points: np.ndarray, centres: np.ndarray, radius: float) -> np.ndarray:

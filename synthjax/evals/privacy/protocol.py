@@ -14,7 +14,7 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.evals.figure import Count, Share, figure, part, twin
 from synthjax.evals.privacy import attributes, distance_tests, distances, records, roc
-from synthjax.evals.privacy.attacks import from_file, informed
+from synthjax.evals.privacy.attacks import Tables, from_file, informed
 from synthjax.evals.privacy.attributes import Guesses
 from synthjax.evals.privacy.distance_tests import StudyTests
 from synthjax.evals.privacy.distances import ClosePair, ClosestRecord, Duplicates, Keys, NearMatches
@@ -24,7 +24,7 @@ from synthjax.evals.privacy.summary import Attack, Attacks, Findings, ModelAttac
 from synthjax.evals.sets import Sets
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
-from synthjax.evals.table import Table
+from synthjax.evals.table import Table, concat
 
 RECORD_LIMIT = 50_000
 """Rows of a synthetic table whose closest record is looked for at most."""
@@ -131,7 +131,8 @@ def evaluate(
     parts = sets.synthetic, sets.train, sets.unseen, sets.reference
     guessed = attributes.evaluate(*parts, secrets=secrets, seed=seed, limit=limit)
     more = {f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()}
-    found = judge(vectors, exact, attacker, record_limit=RECORD_LIMIT, save=save, more=more)
+    rows = {"synthetic": sets.synthetic, "train": sets.train, "unseen": sets.unseen, "reference": sets.reference}
+    found = judge(vectors, exact, attacker, record_limit=RECORD_LIMIT, save=save, more=more, tables=rows)
     tests = distance_tests.evaluate(vectors, seed=seed, limit=limit)
     return {**found, "attributes": guessed, "tests": tests}
 
@@ -144,6 +145,7 @@ def judge(
     record_limit: int,
     save: Path | None = None,
     more: Mapping[str, float] | None = None,
+    tables: Mapping[str, Table] | None = None,
 ) -> dict[str, Any]:
     """All that is measured alike on vectors of any kind whose Euclidean distance means something.
 
@@ -154,14 +156,15 @@ def judge(
         record_limit: synthetic examples whose closest record is looked for at most.
         save: as in `evaluate`.
         more: p-values of other tests of the same file, which `findings` corrects together with these.
+        tables: the same sets as tables, for the attacks that look at columns.
     """
     seed, limit = attacker.seed, attacker.limit
     synthetic, train, holdout = (vectors[name] for name in ("synthetic", "train", "unseen"))
     seen = sample(stream(seed, "privacy.seen"), len(synthetic), limit)
     recorded = sample(stream(seed, "privacy.recorded"), len(synthetic), record_limit)
     attacked = attacked_rows(len(train), len(holdout), seed=seed, limit=limit)
-    members, others = train[attacked.members], holdout[attacked.others]
-    mia, asked, guesses = membership(synthetic, members, others, vectors["reference"], attacked, attacker)
+    others = holdout[attacked.others]
+    mia, asked, guesses = membership(vectors, attacked, attacker, tables)
     if save is not None:
         records.save(save, asked, guesses)
     to_synthetic = -guesses["distance"]
@@ -178,24 +181,32 @@ def judge(
 
 
 def membership(
-    synthetic: np.ndarray,
-    members: np.ndarray,
-    others: np.ndarray,
-    reference: np.ndarray,
+    vectors: Mapping[str, np.ndarray],
     attacked: AttackedRows,
     attacker: Attacker,
+    tables: Mapping[str, Table] | None = None,
 ) -> tuple[dict[str, Any], AttackedRows, dict[str, np.ndarray]]:
     """Membership attacks from the synthetic file alone, and on the model where there are scores.
 
-    `members` (n, ...) and `others` (m, ...) are the rows `attacked` of the training set and of the holdout, `reference`
-    may be empty. `attacker.public` members and others, at most half of each, teach the attack `informed` and are then
-    left out of all figures: of them nothing is to be found out.
+    `vectors` and `tables` are those of `judge`; `attacked` says which rows of train and unseen the attacks are tried
+    on. `attacker.public` members and others, at most half of each, teach the attack `informed` and are then left out of
+    all figures: of them nothing is to be found out.
 
     Returns the part `mia` of a report; whom it is about; and what each attack said of each of them, those on the model
     under "model.NAME".
     """
-    real = np.concatenate([members, others])
-    guesses, control = from_file(real, synthetic, reference, seed=attacker.seed)
+    members, others = vectors["train"][attacked.members], vectors["unseen"][attacked.others]
+    rows = None
+    if tables is not None:
+        real = concat(tables["train"].take(attacked.members), tables["unseen"].take(attacked.others))
+        rows = Tables(real, tables["synthetic"], tables["reference"])
+    guesses, control = from_file(
+        np.concatenate([members, others]),
+        vectors["synthetic"],
+        vectors["reference"],
+        seed=attacker.seed,
+        tables=rows,
+    )
     known = _public(attacked, attacker)
     if attacker.public:
         guesses["informed"] = informed(guesses, attacked.is_member, known)

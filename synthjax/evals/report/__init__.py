@@ -6,9 +6,9 @@
     report.schema()                                            the JSON schema (also `python -m synthjax.evals.report`)
 
 `model` says what a report holds, `synthjax.evals.figure` how a figure is declared, `verdicts` what it amounts to,
-`gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several reports side by side. The types
-of parts are beside their measures (`privacy.protocol.Privacy`, `studies.Studies`, `bootstrap.Loss`, ...), those of
-usefulness and likeness in `images` and `tables`.
+`guidance` what to do next, `gates` when a pipeline fails, `figures` its tables in CSV and LaTeX, `compare` several
+reports side by side. The types of parts are beside their measures (`privacy.protocol.Privacy`, `studies.Studies`,
+`bootstrap.Loss`, ...), those of usefulness and likeness in `images` and `tables`.
 """
 
 import json
@@ -22,7 +22,7 @@ import msgspec
 
 from synthjax import files
 from synthjax.errors import InputError
-from synthjax.evals.report import useful, verdicts
+from synthjax.evals.report import guidance, useful, verdicts
 from synthjax.evals.report.model import PROTOCOL_VERSION as PROTOCOL_VERSION
 from synthjax.evals.report.model import REPORTS, ImageReport, Kind, Report, TableReport, parse
 from synthjax.evals.report.model import Evidence as Evidence
@@ -54,12 +54,13 @@ def assemble(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> ImageRepo
         protocol_version=PROTOCOL_VERSION,
         manifest=part(kind, "manifest", manifest),
         verdicts=[],
+        guidance=[],
         parts=verdicts.of_parts(parts),
         robustness=None if robustness is None else useful.robustness(robustness["checks"], parts["utility"]),
         pictures=None if pictures is None else dict(pictures),
         **parts,
     )
-    return replace(report, verdicts=verdicts.of_report(report))
+    return replace(report, verdicts=verdicts.of_report(report), guidance=guidance.of_report(report))
 
 
 def write(folder: Path, report: Report) -> Path:

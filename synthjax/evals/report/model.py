@@ -24,7 +24,7 @@ from synthjax.evals.report.tables import TableFidelity, TableUtility
 from synthjax.evals.rules import Rules
 from synthjax.evals.studies import Studies
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Figures of different versions do not compare."""
 Kind = Literal["image", "table"]
 
@@ -169,6 +169,8 @@ class Report:
     manifest: Manifest
     verdicts: Annotated[list[Verdict], msgspec.Meta(min_length=1)]
     """Of the first page: publish, good, lost, checkpoint."""
+    guidance: list[Evidence]
+    """What to do next, where attacks found something; see `report.guidance`."""
     parts: dict[str, Verdict]
     """Of utility, fidelity, rules and privacy, where measured."""
     utility: ImageUtility | TableUtility | None

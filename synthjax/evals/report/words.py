@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from synthjax.evals.privacy import attacks
+
 JUDGES = {
     "linear": "linear model",
     "svm": "support vector machine",
@@ -12,12 +14,7 @@ JUDGES = {
 }
 """Classifiers of tables."""
 ATTACKS = {
-    "distance": "nearest synthetic {unit}",
-    "monte_carlo": "synthetic {unit}s within a radius",
-    "calibrated": "nearest, calibrated by other real data",
-    "copy": "a synthetic {unit} nearer than any by chance",
-    "domias_kernel": "density over that of other real data, kernels",
-    "domias_mixture": "density over that of other real data, mixtures",
+    **{row.name: row.words for row in attacks.ATTACKS},
     "informed": "all of these, by who knows a few members",
 }
 """Membership attacks from the file."""
