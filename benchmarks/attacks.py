@@ -121,7 +121,7 @@ def _interval(values: Sequence[float]) -> str:
 def main() -> None:
     """Attacks the targets that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", required=True, help="a table, by its name or its path")
+    parser.add_argument("--dataset", default="adult", help="a table, by its name or its path")
     parser.add_argument("--data_dir")
     parser.add_argument("--target", help="the column to predict; default: that of a data set with a name")
     parser.add_argument("--rows", type=int, default=1_000, help="members, and others, and rows of the reference")
