@@ -8,7 +8,7 @@ import pkgutil
 import runpy
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,6 +21,8 @@ from synthjax.errors import InputError
 
 MODEL, DATASET = "ddpm", "digits"
 """Those of a command that names none."""
+ROWS_EACH, LEAST_COMPONENTS = 8, 4
+"""Rows for each component of a mixture of a table, and fewest components, where nobody said a number."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,18 @@ def _read_file(path: str) -> Experiment:
                 raise InputError(f"--config={path}: must set CONFIG = Experiment(...)")
             return found
     raise InputError(f"--config={path}: no such file")
+
+
+def for_rows(chosen: Experiment, said: Collection[str], rows: int) -> Experiment:
+    """The experiment with at most a latent value for each `ROWS_EACH` of the training rows of a table.
+
+    With more, the priors of a mixture outweigh its rows, and columns become nearly independent.
+    """
+    values, default = getattr(chosen.model, "components", 0), getattr(presets()[chosen.name][1], "components", 0)
+    most = max(rows // ROWS_EACH, LEAST_COMPONENTS)
+    if "model.components" in said or not values or values != default or values <= most:
+        return chosen
+    return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, components=most))
 
 
 def check_seed(seed: int, flag: str) -> int:

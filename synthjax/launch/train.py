@@ -145,13 +145,13 @@ def said(given: list[tuple[str, str]]) -> set[str]:
 
 
 def fitted(chosen: Experiment, said: Collection[str], data: Dataset) -> Experiment:
-    """The experiment of a model trained by gradients, with what no person said (`said`) as the data decides it.
+    """The experiment with what no person said (`said`) as the data decides it.
 
     Batches have at most all rows, and training on a table ends by the holdout (`Experiment.stop`) where that can be
     scored.
     """
     if not hasattr(chosen.model, "learning_rate"):
-        return chosen
+        return config.for_rows(chosen, said, len(data.train.y)) if data.spec.kind == "table" else chosen
     free = [name for name in OF_MODEL if f"model.{name}" not in said]
     rows, unit = len(data.train.y), math.lcm(BATCH_UNIT, chosen.accumulate)
     if "batch_size" in free and chosen.model.batch_size > rows:

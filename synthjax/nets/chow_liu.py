@@ -14,6 +14,8 @@ quantile groups.
     [2, 2, 0]
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -22,14 +24,26 @@ from synthjax.nets.bins import Layout
 from synthjax.nets.chunks import total
 
 _TINY = 1e-30
-_COARSE = 10  # groups of a numeric column
+_COARSE = 10  # most groups of a numeric column
+_LEAST = 3  # fewest
+_CELL = 8  # rows that a pair of groups has on average, at least
 MOST = 30_000
 """Maximum total number of states for `tree`. One table of pair counts then takes 3.6 GB; several are in memory."""
 
 
+def groups(spec: DataSpec) -> int:
+    """Number of quantile groups of a numeric column.
+
+    With few rows in each pair of groups, the error of the mutual information would be larger than itself.
+    """
+    if not spec.rows:
+        return _COARSE
+    return min(max(math.isqrt(spec.rows // _CELL), _LEAST), _COARSE)
+
+
 def coarse_states(spec: DataSpec) -> int:
     """Total number of states of all columns after `coarse`; to be compared with `MOST`."""
-    return sum(Layout(spec, _COARSE, full=True).sizes)
+    return sum(Layout(spec, groups(spec), full=True).sizes)
 
 
 def mutual_information(pairs: jax.Array, layout: Layout) -> jax.Array:
@@ -99,14 +113,15 @@ def coarse(layout: Layout, marginal: jax.Array, states: jax.Array) -> jax.Array:
       states: (B, C) i32.
 
     Returns:
-      (B, C) i32 states of the layout with at most 10 bins; categorical states are unchanged.
+      (B, C) i32 states of the layout with `groups` bins; categorical states are unchanged.
     """
     share = layout.pad(marginal)
     middle = jnp.cumsum(share, axis=1) - share / 2  # quantile at the middle of each state
     numeric = jnp.zeros(len(layout.sizes), bool).at[layout.numeric_indices].set(True)
-    group = jnp.minimum(jnp.floor(_COARSE * middle), _COARSE - 1).astype(jnp.int32)
+    most = groups(layout.spec)
+    group = jnp.minimum(jnp.floor(most * middle), most - 1).astype(jnp.int32)
     grouped = jnp.take_along_axis(group, states.T, axis=1).T
-    return jnp.where(numeric[None], jnp.where(states == layout.bins, _COARSE, grouped), states)
+    return jnp.where(numeric[None], jnp.where(states == layout.bins, most, grouped), states)
 
 
 def tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Array, size: int):
@@ -123,7 +138,7 @@ def tree(layout: Layout, marginal: jax.Array, states: jax.Array, weight: jax.Arr
       order: (C,) i32, the column of each node.
       parent: (C,) i32, the index in `order` of each node's parent, which precedes it; 0 for the root.
     """
-    narrow = Layout(layout.spec, _COARSE, full=True)
+    narrow = Layout(layout.spec, groups(layout.spec), full=True)
 
     def count(chunk):
         onehot = narrow.onehot(coarse(layout, marginal, chunk[0]))

@@ -1,5 +1,7 @@
 """Chow-Liu trees against SciPy's spanning tree and scikit-learn's mutual information."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,3 +48,8 @@ def test_each_column_hangs_on_another():
     """The tree 0 - 2, 2 - 1."""
     found = chow_liu.above(jnp.asarray([0, 2, 1]), jnp.asarray([0, 0, 1]))
     np.testing.assert_array_equal(found, [2, 2, 0])
+
+
+@pytest.mark.parametrize(("rows", "most"), [(0, 10), (20, 3), (200, 5), (800, 10), (10**6, 10)])
+def test_few_rows_have_few_groups(rows, most):
+    assert chow_liu.groups(dataclasses.replace(SPEC, rows=rows)) == most
