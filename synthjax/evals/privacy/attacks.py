@@ -61,7 +61,7 @@ COPY_QUANTILE = 0.01
 """Share of reference records that come as near to a synthetic one as `copy` calls near."""
 NEIGHBOURS = 5
 """K; fewer than `neighbours.CANDIDATES`, beyond which the exact search takes long."""
-FIT_LIMIT = 20_000
+FIT_LIMIT = 50_000
 """Rows of each side that the classifier learns from at most."""
 ROUNDS = 200
 """Of its boosting."""

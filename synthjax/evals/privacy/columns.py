@@ -25,7 +25,7 @@ from synthjax.evals.subsample import sample
 from synthjax.evals.table import Table, concat
 from synthjax.evals.threads import single_thread
 
-FIT_LIMIT = 10_000
+FIT_LIMIT = 20_000
 """Rows of each side that trees learn from at most."""
 COLUMNS = 30
 """Columns that are predicted at most: a random choice of more."""
