@@ -239,9 +239,9 @@ def write(work: Evaluation, about: dict[str, Any], parts: Parts) -> report.Repor
     for verdict in found.verdicts:
         say(f"{verdict.question}  {verdict.answer}")
     if found.guidance:
-        say("What to do next:")
-    for number, step in enumerate(found.guidance, 1):
-        say(f"  {number}. {step.text}")
+        say("\nWhat to do next:")
+    for step in found.guidance:
+        remark(step.text)
     json_file, html_file = report.write(out, found), out / "report.html"
     files.write(html_file, page.render(msgspec.to_builtins(found)))
     measured = {subject.file.name: rows.measured(found)}
