@@ -48,6 +48,7 @@ _INTERVAL = 1e-4  # discretisation of the privacy loss
 _COARSE = 1e-3  # the same, for mixtures of Gaussians, which take longer
 _MAX_EPSILON = 128.0  # a larger one counts as infinite
 _TOLERANCE = 1.001  # factor within which `calibrate` finds the noise
+_FIRST = 10.0  # `calibrate` begins its search with cells of the privacy loss that are wider by this factor
 
 DeltaOf = Callable[[float], float]
 """epsilon -> the smallest delta for which a mechanism is (epsilon, delta)-differentially private, or a bound on it."""
@@ -123,13 +124,17 @@ def epsilon(releases: Sequence[Release], delta: float) -> float:
     return _smallest_epsilon(delta_of(releases), delta)
 
 
-def delta_of(releases: Sequence[Release]) -> DeltaOf:
+def delta_of(releases: Sequence[Release], width: float = 1.0) -> DeltaOf:
     """The function epsilon -> delta of all releases together, an upper bound for each epsilon >= 0.
+
+    Args:
+      releases: what was released.
+      width: of the cells of the privacy loss, at least 1. Wider ones are faster and give a looser bound.
 
     Raises:
       InputError: dp-accounting is not installed.
     """
-    of_noise = _delta_of_noise(tuple(releases))
+    of_noise = _delta_of_noise(tuple(releases), width)
     threshold = sum(release.delta for release in releases if release.mechanism == "threshold")
     distance = sum(release.delta for release in releases if release.mechanism != "threshold")
     distance += sum(
@@ -167,8 +172,8 @@ def calibrate(releases: Sequence[Release], epsilon: float, delta: float) -> list
     def scaled(factor: float) -> list[Release]:
         return [dataclasses.replace(release, noise=factor * release.noise) for release in releases]
 
-    def spends(factor: float) -> bool:
-        return delta_of(scaled(factor))(epsilon) <= delta
+    def spends(factor: float, width: float = 1.0) -> bool:
+        return delta_of(scaled(factor), width)(epsilon) <= delta
 
     failure = delta_of([dataclasses.replace(r, count=0) for r in releases])(epsilon)
     if failure >= delta:
@@ -177,10 +182,12 @@ def calibrate(releases: Sequence[Release], epsilon: float, delta: float) -> list
         )
     if all(release.mechanism == "threshold" or not release.count for release in releases):
         return list(releases)
-    enough = least_noise(spends, _guess(releases, epsilon, delta - failure), tolerance=_TOLERANCE)
-    if math.isinf(enough):
+    near = least_noise(
+        functools.partial(spends, width=_FIRST), _guess(releases, epsilon, delta - failure), tolerance=_TOLERANCE
+    )
+    if math.isinf(near):
         raise InputError(f"epsilon={epsilon}: no noise was found that spends so little")
-    return scaled(enough)
+    return scaled(least_noise(spends, near, tolerance=_TOLERANCE, step=_TOLERANCE))
 
 
 def least_noise(
@@ -290,7 +297,7 @@ def _smallest_epsilon(of: DeltaOf, delta: float) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def _delta_of_noise(releases: tuple[Release, ...]) -> DeltaOf:
+def _delta_of_noise(releases: tuple[Release, ...], width: float = 1.0) -> DeltaOf:
     """As `delta_of`, without failures. Equal mechanisms are composed at once; plain Gaussian ones are one mechanism."""
     precision = sum(r.count / _variance(r) for r in releases if _is_plain(r))
     others: Counter[tuple[str, float, float, int]] = Counter()
@@ -300,7 +307,7 @@ def _delta_of_noise(releases: tuple[Release, ...]) -> DeltaOf:
     counts = {kind: count for kind, count in others.items() if count}
     if not counts:
         return (lambda e: gaussian_delta(precision**-0.5, e)) if precision else (lambda e: max(0.0, -math.expm1(e)))
-    interval = _COARSE if any(rows > 1 for *_, rows in counts) else _INTERVAL
+    interval = width * (_COARSE if any(rows > 1 for *_, rows in counts) else _INTERVAL)
     losses = [_loss(*kind, interval).self_compose(count) for kind, count in counts.items()]
     if precision:
         losses.append(_loss("gaussian", precision**-0.5, 1.0, 1, interval))
