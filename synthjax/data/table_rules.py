@@ -119,7 +119,7 @@ def of(
     keep = [*keep, *([schema.target] if schema.target else []), *within_keys.settling(keys, found, schema)]
     names = _learnable(schema)
     planned = None
-    if found or keys:
+    if found or keys or limits:
         planned = rules.plan(found, train[names], keep=keep, subject=subject, limits=limits, min_count=schema.min_count)
         planned = replace(planned, unique=(*planned.unique, *keys))
     needed = planned is not None and (planned.steps or planned.left or planned.unique)

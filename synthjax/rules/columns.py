@@ -132,11 +132,9 @@ class Columns:
 
     def series(self, name: str) -> "pd.Series":
         """The column as a pandas Series."""
-        series = self.frame.iloc[:, self._place[name]]
-        if self.rows is None:
-            return series
         if name not in self._series:
-            self._series[name] = series.take(self.rows)
+            series = self.frame.iloc[:, self._place[name]]
+            self._series[name] = series if self.rows is None else series.take(self.rows)
         return self._series[name]
 
     def kind(self, name: str) -> str:

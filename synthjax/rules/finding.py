@@ -14,7 +14,7 @@ import numpy as np
 from synthjax.errors import InputError
 from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
-from synthjax.rules.kinds import MIN_COUNT, Determined, Equation, Order, Rule
+from synthjax.rules.kinds import MIN_COUNT, Determined, Equation, Evidence, Order, Rule
 from synthjax.rules.predicates import Compare
 from synthjax.rules.search import (
     bounds,
@@ -87,15 +87,22 @@ def find(
     return _Search(train, rest, min_count, seed).rules()
 
 
-def limits(frame: "pd.DataFrame", unseen: "pd.DataFrame", found: Iterable[Rule]) -> list[Order]:
-    """Sums below a bound that no row exceeds, for `plan`; too few rows show that they are rules.
+def limits(frame: "pd.DataFrame", unseen: "pd.DataFrame", found: Sequence[Rule]) -> list[Order]:
+    """Bounds that no row exceeds, for `plan`: sums of columns, and the days of a month.
+
+    Too few rows show that they are rules: their chance level is near 1.
 
     Args:
         frame: training rows.
         unseen: other rows of the same table.
         found: the rules from `find`.
     """
-    return sums_.unclaimed(Columns(frame), Columns(unseen), found)
+    train, rest = Columns(frame), Columns(unseen)
+    evidence = Evidence(len(train), 1.0, len(rest), 1.0, 1.0)
+    known = [rule.text for rule in found]
+    days = [rule for rule in times.days(Sample.of(train, 0), list(found)) if rule.text not in known]
+    days = [rule for rule in days if rule.holds(train).all() and rule.holds(rest).all()]
+    return [replace(rule, evidence=evidence) for rule in (*sums_.unclaimed(train, rest, found), *days)]
 
 
 class _Search:

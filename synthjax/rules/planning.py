@@ -277,6 +277,8 @@ def _broken(whole: Plan, columns: Columns, seed: int) -> tuple[float, tuple[Rule
     """
     import pandas as pd
 
+    if not whole.rules:
+        return 0.0, ()
     rng = np.random.default_rng(seed)
     rows = rng.choice(len(columns), min(len(columns), _TRIED), replace=False)
     free = Columns(whole.encode(columns.frame.iloc[rows]))

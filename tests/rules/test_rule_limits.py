@@ -60,3 +60,19 @@ def test_a_sum_that_often_reaches_its_bound_and_never_exceeds_it_is_a_rule():
         return pd.DataFrame({"part": part, "rest": rest, "total": total})
 
     assert "part + rest <= total" in [rule.text for rule in rules.find(drawn(2), drawn(3))]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_days_are_within_their_month_though_few_rows_show_it(seed):
+    rng = np.random.default_rng(seed)
+    dates = pd.to_datetime("2023-01-01") + pd.to_timedelta(rng.permutation(365)[:200], "D")
+    dates = dates.append(pd.to_datetime(["2023-01-31"]))
+    frame = pd.DataFrame({"month": dates.strftime("%b").str.lower(), "day": dates.day, "n": rng.integers(0, 9, 201)})
+    train, unseen = frame, frame[:40]
+    limits = rules.limits(train, unseen, [])
+    assert [rule.text for rule in limits] == ["day <= monthdays(month)"]
+    plan = rules.plan([], train, limits=limits)
+    pd.testing.assert_frame_equal(plan.decode(plan.encode(train)), train)
+    drawn = plan.decode(shuffled(plan.encode(train), seed))
+    assert limits[0].holds(drawn).all()

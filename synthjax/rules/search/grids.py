@@ -80,7 +80,8 @@ def _grid(steps: np.ndarray) -> tuple[int, int] | None:
 
 def _near_grid(steps: np.ndarray, common: int) -> tuple[int, int] | None:
     """The step and offset of the widest grid for nearly all integers; the step is a multiple of `common`."""
-    for step in sorted((step for step in _STEPS if step > common and step % common == 0), reverse=True):
+    widest = np.ptp(steps) / (_LEAST_LEVELS - 1)
+    for step in sorted((step for step in _STEPS if common < step <= widest and step % common == 0), reverse=True):
         offsets = steps % step
         offset = int(np.bincount(offsets).argmax())
         on = offsets == offset

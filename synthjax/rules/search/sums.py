@@ -8,14 +8,13 @@ Of few rows, neither can be shown. `unclaimed` are the sums that no row exceeds,
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from synthjax.rules.columns import Columns
 from synthjax.rules.expressions import Binary, Expression, Name, Number
-from synthjax.rules.kinds import Evidence, Order, Rule, When
+from synthjax.rules.kinds import Order, Rule, When
 from synthjax.rules.search.sample import Sample
 
 _PARTS = 20  # maximum number of parts with the same bound
@@ -137,9 +136,6 @@ def unclaimed(train: Columns, unseen: Columns, found: Iterable[Rule]) -> list[Or
         train: rows in which the rules were found.
         unseen: other rows.
         found: rules; sums of which one of them has all columns are left out.
-
-    Returns:
-        Orders with a chance level of 1: nothing shows that they hold in rows that have not been seen.
     """
     found = list(found)
     tied = [set(rule.names) for rule in found if len(rule.names) > 2]
@@ -164,8 +160,7 @@ def unclaimed(train: Columns, unseen: Columns, found: Iterable[Rule]) -> list[Or
             if len(own) > 1 and not any(set(own) <= set(other) for other in (*sets, *tied)):
                 sets.append(sorted(own, key=train.names.index))
         sums += [_order(terms, Name(high)) for terms in sets]
-    evidence = Evidence(len(train), 1.0, len(unseen), 1.0, 1.0)
-    return [replace(rule, evidence=evidence) for rule in sums[:_UNCLAIMED]]
+    return sums[:_UNCLAIMED]
 
 
 def _is_part(columns: Columns, low: str, high: str) -> bool:

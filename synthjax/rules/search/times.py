@@ -117,11 +117,18 @@ def ranges(sample: Sample, known: list[Rule]) -> list[Order]:
     for name in sample.numeric:
         if sample.kinds[name] == "date" and name not in computed:
             found += [rule for part, ends in _RANGES.items() if (rule := _range(sample, name, part, ends))]
+    return found + days(sample, known)
+
+
+def days(sample: Sample, known: list[Rule]) -> list[Order]:
+    """Days within their month, `day <= monthdays(month)`; arguments as for `ranges`."""
+    computed = {rule.target for rule in known if isinstance(rule, Equation)}
+    found = []
     numbers = [name for name in sample.numeric if sample.kinds[name] == "number" and name not in computed]
-    days = [name for name in numbers if _within(sample.columns.numbers(name), 31, _DAY_LEVELS)]
+    days_ = [name for name in numbers if _within(sample.columns.numbers(name), 31, _DAY_LEVELS)]
     months = [name for name in sample.kinds if sample.kinds[name] != "date" and name not in computed]
-    months = [name for name in months if name not in days and _within(sample.columns.months(name), 12, _MONTH_LEVELS)]
-    for day, month in product(days, months):
+    months = [name for name in months if name not in days_ and _within(sample.columns.months(name), 12, _MONTH_LEVELS)]
+    for day, month in product(days_, months):
         sample.count("calendar", 1)
         rule = Order((Name(day), Call("monthdays", (Name(month),))), ("<=",))
         if sample.rate(rule) >= _GOOD:
