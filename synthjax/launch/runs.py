@@ -213,8 +213,9 @@ def begin(
 
     `saved` are the records of the checkpoints that training would continue from. Returns, in process 0, name -> sha256
     of the files that describe the data; each checkpoint stores it as "files". InputError, before anything is changed,
-    if the folder is another run's (the message names the difference) or cannot be written.
+    if the folder is another run's (the message names the difference) or an earlier version's, or cannot be written.
     """
+    _check_version(workdir, saved)
     new = _plain(config_lib.to_dict(experiment))
     for old, fingerprint in _kept(workdir, saved):
         different = config_lib.differences(old, new)
@@ -266,10 +267,7 @@ def spec(workdir: Path) -> DataSpec:
     place = workdir / STATISTICS
     with files.named_errors(place, "read"):
         if not place.exists():
-            raise InputError(
-                f"{place}: is missing: the run was trained by synthjax 0.1 or earlier; train it again, in another "
-                "--workdir"
-            )
+            raise _earlier(place)
         content = place.read_bytes()
     with _whole(place):
         try:
@@ -278,6 +276,22 @@ def spec(workdir: Path) -> DataSpec:
         except (OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(str(error)) from error
         return DataSpec.from_dict(described["spec"], statistics)
+
+
+def _earlier(place: Path) -> InputError:
+    return InputError(
+        f"{place}: is missing: the run was trained by synthjax 0.1 or earlier; train it again, in another --workdir"
+    )
+
+
+def _check_version(workdir: Path, saved: Sequence[Mapping[str, Any]]) -> None:
+    """Raises InputError if a folder with a run has no statistics, and none of its checkpoints knew any."""
+    place = workdir / STATISTICS
+    with files.named_errors(workdir, "read"):
+        begun = bool(saved) or (workdir / "config.json").exists()
+        missing = begun and not place.exists()
+    if missing and not any(STATISTICS in record.get("files", {}) for record in saved):
+        raise _earlier(place)
 
 
 def _kept(workdir: Path, saved: Sequence[Mapping[str, Any]]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -15,6 +15,7 @@ from synthjax.launch import runs, sample, train
 from synthjax.launch.config import Experiment
 from synthjax.models import vae
 from synthjax.train import metrics
+from synthjax.train.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +182,44 @@ def test_a_file_to_which_another_process_draws_is_left_alone(workdir):
     assert not out.exists() and not list(workdir.glob("drawn*"))
     assert sample.fulfil(model, state, Job(request, out))
     assert not list(workdir.glob(".drawn*"))
+
+
+EARLIER = r"statistics.npz: is missing: the run was trained by synthjax 0.1 or earlier; train it again, in another --w"
+
+
+@pytest.mark.parametrize("kept", ["all", "no checkpoint", "no config.json"])
+def test_a_run_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path, kept):
+    """Version 0.1 wrote no statistics, and its checkpoints name no such file."""
+    chosen, folder = tiny(experiment(seed=0)), tmp_path / "old"
+    dataset = runs.data(chosen)
+    described = runs.begin(folder, chosen, dataset)
+    if kept != "no checkpoint":
+        record = {"experiment": runs.config_lib.to_dict(chosen), "fingerprint": dataset.fingerprint}
+        record["files"] = {"data.json": described["data.json"]}
+        state = {"weights": np.zeros(3, np.float32)}  # of a model without what 0.2 keeps
+        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints.save(2, state, record)
+        checkpoints.close()
+    for name in ("statistics.npz", *["config.json"] * (kept == "no config.json")):
+        (folder / name).unlink()
+    before = contents(folder)
+    with pytest.raises(InputError, match=EARLIER):
+        run(experiment(seed=0), folder)
+    with pytest.raises(InputError, match=EARLIER):  # whatever else differs
+        run(experiment(seed=3), folder)
+    assert contents(folder) == before
+    if kept == "all":
+        with pytest.raises(InputError, match=EARLIER):
+            synthjax.load(folder)
+
+
+def test_statistics_that_were_lost_are_written_again(workdir):
+    before = contents(workdir)
+    (workdir / "statistics.npz").unlink()
+    with pytest.raises(CheckpointError, match=r"statistics.npz: is missing since checkpoint 4 was saved; restore it"):
+        synthjax.load(workdir)
+    assert run(experiment(seed=0), workdir) == 4
+    assert (workdir / "statistics.npz").read_bytes() == before[str(workdir / "statistics.npz")]
 
 
 def test_what_describes_the_data_is_tied_to_the_checkpoint(workdir):
