@@ -38,7 +38,7 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     Args:
         schema: of the table.
         train: typed training rows, or a sample of them.
-        unseen: typed holdout rows, which confirm what was found.
+        unseen: typed holdout rows.
 
     Returns:
         Rules `identifier -> column`, without tables: there is none if no identifier has several rows.
@@ -47,10 +47,20 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
     if field is None or not len(unseen):
         return []
-    first, second, tried = Columns(train), Columns(unseen), math.log(max(len(names), 1))
+    (first, second), tried = halves(field, train, unseen), math.log(max(len(names), 1))
     rules = (Determined((field.name,), name) for name in names)
     found = (confirmed(rule, first, second, tried, len(names), schema.min_count) for rule in rules)
     return [replace(rule, table=()) for rule in found if isinstance(rule, Determined) and rule.exact]
+
+
+def halves(field: Field, train: "pd.DataFrame", unseen: "pd.DataFrame") -> tuple[Columns, Columns]:
+    """The rows of half of the identifiers each, since few of those in the unseen rows may have several rows there."""
+    import pandas as pd
+
+    rows = pd.concat([train, unseen], ignore_index=True)
+    codes, _ = pd.factorize(rows[field.name])
+    first = np.random.default_rng(0).permutation(len(rows))[codes] % 2 == 0
+    return Columns(rows[first]), Columns(rows[~first])
 
 
 def identifying(

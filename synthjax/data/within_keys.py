@@ -38,7 +38,7 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     Args:
         schema: of the table.
         train: typed training rows, or a sample of them.
-        unseen: typed holdout rows, which confirm what was found.
+        unseen: typed holdout rows.
 
     Returns:
         Rules `numbered(identifier, column)`, and `unique(identifier, column)` of the other columns.
@@ -47,10 +47,10 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
     if field is None or not len(unseen):
         return []
-    first, second, tried = Columns(train), Columns(unseen), math.log(max(2 * len(names), 1))
+    (first, second), tried = within.halves(field, train, unseen), math.log(max(2 * len(names), 1))
     found: list[Unique] = []
     for name in names:
-        if 2 * len(first.codes(name)[1]) >= len(train):
+        if 2 * len(first.codes(name)[1]) >= len(first):
             continue
         counts = [Numbered((field.name, name))] if schema[name].kind in NUMERIC else []
         for rule in (*counts, Unique((field.name, name))):
