@@ -175,3 +175,13 @@ def test_rules_of_a_real_hotel_like_table():
     assert set(texts(rules.find(frame))) == {
         "nights = days(checkout - checkin)", "checkin < checkout", "total = room_cost + extras", "city -> country",
     }  # fmt: skip
+
+
+def test_a_copy_of_a_column_without_a_unit_is_an_equation():
+    rng = np.random.default_rng(0)
+    raw, other = rng.normal(size=400), rng.normal(size=400)
+    known = np.where(rng.random(400) < 0.3, np.nan, raw)
+    frame = pd.DataFrame({"known": known, "whole": raw, "other": other, "flag": rng.integers(0, 2, 400)})
+    assert texts(rules.find(frame)) == ["whole = known"]
+    plan = rules.plan(rules.find(frame), frame)
+    pd.testing.assert_frame_equal(plan.decode(plan.encode(frame)), frame)

@@ -35,6 +35,7 @@ def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
     targets = [name for name in sources if name not in computed and _is_fine(sample, name)]
     if not targets:
         return []
+    copies = _copies(sample, targets)
     matrix = np.array([sample.columns.numbers(name)[:_GLANCE] for name in targets])
     units = np.array([[sample.columns.unit(name)] for name in targets])
     best: dict[str, tuple[tuple[float, float, int], Equation]] = {}
@@ -49,7 +50,23 @@ def equations(sample: Sample, known: Iterable[Equation]) -> list[Equation]:
                 rule = Equation(targets[place], form(Name(source)))
                 if rule.target != source and (rated := _rated(sample, rule, source, rank)):
                     best[rule.target] = max(best.get(rule.target, rated), rated, key=lambda pair: pair[0])
-    return [rule for _, rule in best.values()]
+    return [*(rule for _, rule in best.values() if rule.target not in copies), *copies.values()]
+
+
+def _copies(sample: Sample, names: list[str]) -> dict[str, Equation]:
+    """Columns without a unit that equal another one, which linear equations cannot see: `adjusted = raw`."""
+    free = [name for name in names if not sample.columns.unit(name)]
+    free.sort(key=lambda name: -sample.columns.missing(name).sum())  # the column with most missing values is the source
+    values = np.array([sample.columns.numbers(name) for name in free])
+    found: dict[str, Equation] = {}
+    for i, source in enumerate(free):
+        later = [j for j in range(i + 1, len(free)) if free[j] not in found]
+        sample.count("function", len(later))
+        equal = np.mean((values[later] == values[i]) | np.isnan(values[later]) | np.isnan(values[i]), axis=1)
+        for j in np.array(later, int)[equal >= _GOOD]:
+            if sample.rate(rule := Equation(free[j], Name(source))) >= _GOOD:
+                found[free[j]] = rule
+    return found
 
 
 def _is_fine(sample: Sample, name: str) -> bool:
