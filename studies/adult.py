@@ -161,14 +161,16 @@ def fidelity(tables: dict[str, Rows], *, seed: int, limit: int) -> dict[str, Any
 def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: int, attacked: int) -> dict[str, Any]:
     """What tells the training half from the other: shares, membership; and the likelihood of the other."""
     encode = encoders.metric(tables["train"])
-    synthetic, known, unseen, reference = (encode(tables[n]) for n in ("synthetic", "train", "holdout", "test"))
-    closest = distances.closest_record(synthetic, known, unseen, seed=seed)
+    named = {"synthetic": "synthetic", "train": "train", "unseen": "holdout", "reference": "test"}
+    vectors = {name: encode(tables[part]) for name, part in named.items()}
+    known, unseen = vectors["train"], vectors["unseen"]
+    closest = distances.closest_record(vectors["synthetic"], known, unseen, seed=seed)
     rows = privacy.attacked_rows(len(known), len(unseen), seed=seed, limit=attacked)
     run = Run(made.workdir, made.model, made.state, made.spec, {})
     scores = shadows.model_scores(run, data.train, data.holdout, seed=seed, limit=attacked)
     nll = float(scores["others"].mean()) if scores and made.experiment.name in COUNTED else None
     attacker = privacy.Attacker(scores=scores, seed=seed, limit=attacked)
-    found, *_ = protocol.membership(synthetic, known[rows.members], unseen[rows.others], reference, rows, attacker)
+    found, *_ = protocol.membership(vectors, rows, attacker)
     return {
         "share": closest["share_nearer_train"],
         "interval": closest["interval"],
