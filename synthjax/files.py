@@ -14,7 +14,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,6 +23,10 @@ from synthjax.errors import InputError, StorageError, SynthjaxError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Error numbers of a full disk or an exceeded quota."""
 SCHEMES = ("gs://", "s3://", "az://")
+_EXTRAS = {"gs://": "'synthjax[gs]'", "s3://": "'synthjax[s3]'", "az://": "adlfs"}  # what pip installs for a store
+_READS = ("exists", "is_dir", "is_file", "iterdir", "glob", "stat", "read_bytes", "read_text")
+_WRITES = ("mkdir", "rmdir", "rmtree", "unlink", "rename", "replace", "copy", "write_bytes", "write_text")
+_EXPECTED = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
 _UNLOCKABLE = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
@@ -31,19 +35,47 @@ def path(name: str | os.PathLike[str]) -> Path:
 
     Returns:
       A `pathlib.Path`, or an `epath.Path` for an object store, which has the same methods to read, write, list and
-      remove.
+      remove. If the store refuses or fails, they raise InputError or StorageError, see `named_errors`; if something is
+      missing or already there, the exceptions of `pathlib`.
 
     Raises:
       InputError: the scheme is unknown.
     """
     text = os.fspath(name)
     if text.startswith(SCHEMES):
-        from etils import epath
-
-        return cast(Path, epath.Path(text))
+        return cast(Path, _stored()(text))
     if "://" in text:
         raise InputError(f"{text}: no such kind of store; a local path, {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
     return Path(text)
+
+
+@functools.cache
+def _stored() -> type:
+    """The class of paths in object stores."""
+    from etils import epath
+
+    parent = type(epath.Path(SCHEMES[0]))
+    return type("StoredPath", (parent,), {name: _named(getattr(parent, name)) for name in (*_READS, *_WRITES, "open")})
+
+
+def _named(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of a path with errors of its store as in `named_errors`."""
+
+    @functools.wraps(method)
+    def call(self: Path, *arguments: Any, **options: Any) -> Any:
+        name = method.__name__
+        try:
+            found = method(self, *arguments, **options)
+            return iter(list(found)) if name in ("iterdir", "glob") else found
+        except _EXPECTED:
+            raise
+        except Exception:
+            mode = str(options.get("mode", [*arguments, "r"][0]))
+            writes = "r" not in mode if name == "open" else name in _WRITES
+            with named_errors(self, "written" if writes else "read"):
+                raise
+
+    return call
 
 
 def is_local(file_path: Path) -> bool:
@@ -61,7 +93,8 @@ def named_errors(file_path: Path, what: str = "written") -> Iterator[None]:
 
     Raises:
       StorageError: the disk is full.
-      InputError: any other OSError; for an object store, any other exception, since its client may raise any type.
+      InputError: any other OSError; for an object store, any other exception, since its client may raise any type. If
+        the client is not installed, the message says how to install it.
     """
     try:
         yield
@@ -70,6 +103,9 @@ def named_errors(file_path: Path, what: str = "written") -> Iterator[None]:
     except Exception as error:
         if is_local(file_path) and not isinstance(error, OSError):
             raise
+        if isinstance(error, ImportError):
+            hint = f"pip install {_EXTRAS[str(file_path)[:5]]}"
+            raise InputError(f"{file_path}: cannot be {what} ({reason(error)}); {hint}") from error
         full = isinstance(error, OSError) and error.errno in FULL
         raise (StorageError if full else InputError)(f"{file_path}: cannot be {what} ({reason(error)})") from error
 

@@ -13,7 +13,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 
 class Store(MemoryFileSystem):
-    """A bucket, `gs://bucket`, and one that refuses, `gs://forbidden`; objects appear when they are closed."""
+    """A bucket, `gs://bucket`, one that refuses objects, `gs://forbidden`, and one that refuses all, `gs://closed`.
+
+    Objects appear when they are closed.
+    """
 
     protocol = "gs"
     store: dict = {}  # noqa: RUF012
@@ -23,7 +26,37 @@ class Store(MemoryFileSystem):
     def _strip_protocol(cls, path):
         return MemoryFileSystem._strip_protocol(str(path).removeprefix("gs://"))
 
+    def refuse(self, path):
+        """Raises what the clients of stores raise, of any type."""
+        if self._strip_protocol(path).startswith("/closed"):
+            raise RuntimeError(f"403: the caller has no storage.objects.get access to {path}")
+
+    def info(self, path, **options):
+        self.refuse(path)
+        return super().info(path, **options)
+
+    def ls(self, path, *arguments, **options):
+        self.refuse(path)
+        return super().ls(path, *arguments, **options)
+
+    def exists(self, path, **options):
+        self.refuse(path)
+        return super().exists(path, **options)
+
+    def isdir(self, path):
+        self.refuse(path)
+        return super().isdir(path)
+
+    def makedirs(self, path, *arguments, **options):
+        self.refuse(path)
+        return super().makedirs(path, *arguments, **options)
+
+    def glob(self, path, **options):
+        self.refuse(path)
+        return super().glob(path, **options)
+
     def open(self, path, mode="rb", **options):
+        self.refuse(path)
         if "a" in mode:
             raise ValueError("objects cannot be appended to")
         if self._strip_protocol(path).startswith("/forbidden"):

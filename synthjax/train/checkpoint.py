@@ -95,6 +95,8 @@ class Checkpoints:
                     self._said.add(line)
                     self._say(line)
         except InputError as error:
+            if isinstance(error.__cause__, ImportError):
+                return _UNREADABLE, str(error)
             return _UNREADABLE, f"{error}; checkpoints are left as they are: make them readable and try again"
         # A single unfinished checkpoint means that the first commit was interrupted. Nothing is lost then.
         return (-1 if len(steps) == unfinished <= 1 else _ALL_DAMAGED), ""
@@ -122,7 +124,7 @@ class Checkpoints:
         return jax.tree.map(lambda a, value: value if a is PLACEHOLDER or a.size else _empty(a), like, found)
 
     def _read(self, step: int, item: str, arguments: ocp.args.CheckpointArgs) -> Any:
-        with ocp.CheckpointManager(self.directory, item_names=(item,)) as manager:
+        with ocp.CheckpointManager(os.fspath(self.directory), item_names=(item,)) as manager:
             try:
                 return manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
             except (ValueError, KeyError) as error:
@@ -151,7 +153,7 @@ class Checkpoints:
             if self._manager is None:
                 options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False, cleanup_tmp_directories=True)
                 self.directory.mkdir(parents=True, exist_ok=True)
-                self._manager = _Manager(self.directory, options=options)
+                self._manager = _Manager(os.fspath(self.directory), options=options)
             if jax.process_index() == 0:
                 _reserve(self.directory, state)
             stored = jax.tree.map(lambda a: a if a.size else np.zeros(1, np.int8), state)  # Orbax refuses empty arrays
@@ -166,10 +168,7 @@ class Checkpoints:
                     _remove(self.directory / str(old))
         except Exception as error:
             if jax.process_index() == 0:
-                for folder in self.directory.glob(f"{step}*"):
-                    if not folder.name.removeprefix(str(step))[:1].isdigit():
-                        with contextlib.suppress(Exception):
-                            files.remove(folder)
+                _remove_written(self.directory, step)
             last = f"the last good one is step {previous[-1]}" if previous else "there is none before it"
             raise CheckpointError(
                 f"cannot write checkpoint {step} to {self.directory} ({files.reason(error)}); {last}"
@@ -246,6 +245,15 @@ def _remove(folder: Path) -> None:
     """Removes a checkpoint, manifest first, so that after an interruption it is unfinished and not damaged."""
     (folder / MANIFEST).unlink(missing_ok=True)
     files.remove(folder)
+
+
+def _remove_written(directory: Path, step: int) -> None:
+    """Removes what was written of a checkpoint that failed, as far as that can be removed."""
+    with contextlib.suppress(Exception):
+        for folder in directory.glob(f"{step}*"):
+            if not folder.name.removeprefix(str(step))[:1].isdigit():
+                with contextlib.suppress(Exception):
+                    files.remove(folder)
 
 
 def _reserve(directory: Path, state: State) -> None:
