@@ -17,6 +17,7 @@ Two comparisons of a model of the synthetic rows with the same model of the atta
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from synthjax.evals import encoders
@@ -24,6 +25,7 @@ from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
 from synthjax.evals.table import Table, concat
 from synthjax.evals.threads import single_thread
+from synthjax.nets.chow_liu import spanning_tree
 
 FIT_LIMIT = 20_000
 """Rows of each side that trees learn from at most."""
@@ -139,25 +141,23 @@ def _bins(rows: Rows) -> list[np.ndarray]:
 
 def _edges(x: np.ndarray, sizes: np.ndarray) -> list[tuple[int, int]]:
     """(column, the column it depends on) of the tree of largest mutual information; of its root (root, -1)."""
-    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
-
     rows = x[sample(stream(0, "privacy.tree"), len(x), FIT_LIMIT)]
-    columns = len(sizes)
-    weight = np.zeros((columns, columns))
-    for i in range(columns):
+    gain = np.zeros((len(sizes), len(sizes)))
+    for i in range(len(sizes)):
         for j in range(i):
-            # No edge may weigh 0, which would be none.
-            weight[i, j] = -1e-9 - _mutual_information(rows[:, i] * sizes[j] + rows[:, j], sizes[i], sizes[j])
-    order, before = breadth_first_order(minimum_spanning_tree(weight), 0, directed=False)
-    return [(int(column), max(int(before[column]), -1)) for column in order]
+            gain[i, j] = gain[j, i] = _mutual_information(rows[:, i] * sizes[j] + rows[:, j], sizes[i], sizes[j])
+    order, parent = map(np.asarray, spanning_tree(jnp.asarray(gain, jnp.float32)))
+    return [(int(order[0]), -1), *zip(order[1:].tolist(), order[parent[1:]].tolist(), strict=True)]
 
 
 def _mutual_information(pairs: np.ndarray, one: int, other: int) -> float:
-    """Nats, of codes of pairs (N,)."""
+    """Nats, of codes of pairs (N,), corrected for bias as in `chow_liu.mutual_information`."""
     joint = np.bincount(pairs, minlength=one * other).reshape(one, other) / len(pairs)
     apart = joint.sum(1, keepdims=True) * joint.sum(0)
     there = joint > 0
-    return float((joint[there] * np.log(joint[there] / apart[there])).sum())
+    freedom = (joint.any(1).sum() - 1) * (joint.any(0).sum() - 1)
+    found = (joint[there] * np.log(joint[there] / apart[there])).sum()
+    return float(found - freedom / (2 * len(pairs)))
 
 
 def _log_conditional(learnt: np.ndarray, rows: np.ndarray, child: int, parent: int, sizes: np.ndarray) -> np.ndarray:
