@@ -182,6 +182,10 @@ def privacy(**more):
         "mia": {
             **on_file,
             "control_auc": 0.507,
+            "isolated": {
+                **{"attack": "ensemble", "auc": 0.613, "auc_interval": [0.567, 0.659], "p": 0.00321},
+                **{"n_members": 97, "n_others": 33},
+            },
             "n_public": 30,
             "model_auc": 0.777,
             "model": on_model["attacks"]["score"],

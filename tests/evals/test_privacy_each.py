@@ -6,7 +6,7 @@ The intervals are those of the report: 95 %, simultaneous over all attacks of a 
 import numpy as np
 import pytest
 
-from synthjax.evals.privacy import attacks, roc, shadow
+from synthjax.evals.privacy import attacks, roc, shadow, summary
 from synthjax.evals.privacy.shadow import Shadows
 from synthjax.evals.report.words import ATTACKS, MODEL_ATTACKS
 from synthjax.evals.table import Schema, Table
@@ -91,3 +91,15 @@ def test_an_attack_on_a_model(attack):
     clean, is_member = scored(0.0)
     low, high = interval(clean, attack, is_member)
     assert low < 0.5 < high
+
+
+def test_isolated_records_alone():
+    """An attack that knows only those of the furthest tenth is perfect there; ties at the edge are all in."""
+    rng = np.random.default_rng(5)
+    is_member, apart = np.arange(200) < 100, np.tile(np.arange(100.0), 2)
+    guess = np.where(apart >= 90, is_member + rng.random(200) / 2, rng.random(200))
+    found = summary.isolated("it", guess, apart, is_member)
+    assert (found["auc"], found["n_members"], found["n_others"]) == (1, 10, 10) and found["p"] < 1e-3
+    found = summary.isolated("it", guess, np.zeros(200), is_member)
+    assert (found["n_members"], found["n_others"]) == (100, 100)
+    assert summary.isolated("it", guess, np.where(is_member, apart + 100, apart), is_member) is None

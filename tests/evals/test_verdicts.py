@@ -240,6 +240,8 @@ def test_what_is_significant_is_named_in_plain_words_smallest_p_first():
     third = said.index("“density over that of other real data, kernels” (p = 0.02)")
     assert first < second < third and said.count("kernels") == 1
     assert said.endswith("; and 1 more.") and said.startswith("Significant, corrected for all 6 tests")
+    said = texts(judged("private", "table", findings({"mia.ensemble.isolated": 0.01})))["tests"]
+    assert "isolated training rows are told from others by “mean rank of all attacks” (p = 0.01)" in said
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,23 @@ from synthjax.evals.privacy.distance_tests import StudyTests
 from synthjax.evals.privacy.distances import ClosePair, ClosestRecord, Duplicates, Keys, NearMatches
 from synthjax.evals.privacy.records import AttackedRows, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
-from synthjax.evals.privacy.summary import Attack, Attacks, Findings, ModelAttacks, findings, summarise
+from synthjax.evals.privacy.summary import (
+    Attack,
+    Attacks,
+    Findings,
+    Isolated,
+    ModelAttacks,
+    findings,
+    isolated,
+    summarise,
+)
 from synthjax.evals.sets import Sets
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
 from synthjax.evals.table import Table, concat
 
+BEST = "ensemble"
+"""The attack that isolated records are attacked by: it is seldom far behind the best."""
 RECORD_LIMIT = 50_000
 """Rows of a synthetic table whose closest record is looked for at most."""
 
@@ -42,6 +53,8 @@ class Membership(Attacks):
     )
     n_public: Count
     """Records of which the attacker knew before."""
+    isolated: Isolated | None = part()
+    """None: there is no reference to be isolated from, or too few records."""
     model_auc: Share | None = figure(
         "AUC, asking the model",
         "The same by the best attack that asks the model itself; guessing gives 0.5.",
@@ -170,6 +183,7 @@ def judge(
     to_synthetic = -guesses["distance"]
     doubles = distances.duplicates(to_synthetic[: len(asked.members)], to_synthetic[len(asked.members) :], exact)
     tests = {f"mia.{name}": p for name, p in mia["p"].items()}
+    tests |= {f"mia.{mia['isolated']['attack']}.isolated": mia["isolated"]["p"]} if mia["isolated"] else {}
     tests |= {f"duplicates.{kind}": found["p"] for kind, found in doubles.items()}
     return {
         **distances.copies(synthetic, train, others, seen, exact),
@@ -216,6 +230,7 @@ def membership(
     found = {
         **summarise(guesses, asked, seed=attacker.seed),
         "control_auc": None if control is None else roc.judge(control[~known], member)["auc"],
+        "isolated": None if control is None else isolated(BEST, guesses[BEST], -control[~known], member),
         "n_public": int(known.sum()),
         **{"model_auc": None, "model": None, "model_attacks": None},
     }

@@ -7,6 +7,9 @@ with no leak at all (mean and 95 % quantile of the same maximum over `SHUFFLES` 
 of relabellings that reach the figure, the true one counted among them. `surest` is the attack whose simultaneous
 interval reaches furthest above 1/2: an attack that is sure of few has a small AUC and a far smaller variance.
 
+*Isolated records.* Those who stand out are recognised first (Meeus et al. 2023, arXiv:2306.10308), and an average does
+not show it: `isolated` judges one attack on the records alone that are furthest from the attacker's other real data.
+
 `p` holds the p-value of every figure of every attack. `findings` corrects those, and any others of the same file, by
 Holm; what it flags is wrong in at most one of twenty files that leak nothing.
 
@@ -24,10 +27,12 @@ import numpy as np
 
 from synthjax.evals.figure import Count, Interval, Share, figure, part
 from synthjax.evals.privacy.records import AttackedRows
-from synthjax.evals.privacy.roc import FPR, SHUFFLES, bootstrap, by_chance, holm, judge, p_values
+from synthjax.evals.privacy.roc import FPR, SHUFFLES, auc_p, bootstrap, by_chance, holm, judge, p_values
 
 LEVEL = 0.05
 """Probability of a false accusation, over all tests together."""
+ISOLATED = 0.1
+"""Share of the records that count as isolated."""
 NAMED_AT_LEAST = 20
 NAMED_AT_MOST = 1000
 _HEADLINES = ("auc", *FPR)
@@ -61,6 +66,24 @@ class Surest:
     attack: str
     auc: Share
     auc_interval: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolated:
+    """One attack on isolated records alone."""
+
+    attack: str
+    auc: Share = figure(
+        "AUC among isolated records",
+        f"Of the ensemble of attacks among the tenth of records furthest from other real ones; {_GUESS}.",
+        "low",
+        reference=0.5,
+        interval="auc_interval",
+    )
+    auc_interval: Interval
+    p: Share = figure("p among isolated records", "Training records are ranked higher; uncorrected.", detail=True)
+    n_members: Count
+    n_others: Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +185,35 @@ def summarise(guesses: Mapping[str, np.ndarray], attacked: AttackedRows, *, seed
         "attacks": each,
         "n_members": len(attacked.members),
         "n_others": len(attacked.others),
+    }
+
+
+def isolated(attack: str, guess: np.ndarray, apart: np.ndarray, is_member: np.ndarray) -> dict[str, Any] | None:
+    """One attack on the records that are furthest from other real data.
+
+    Args:
+        attack: its name.
+        guess: (n,) what it says, high = member.
+        apart: (n,) how far they are; nothing that depends on who is a member.
+        is_member: (n,) bool.
+
+    Returns:
+        Plain values with the keys of `Isolated`; None of fewer than 2 members or others.
+    """
+    # Ties are all in: to choose among them by their place would favour members, who come first.
+    chosen = apart >= np.quantile(apart, 1 - ISOLATED)
+    guess, is_member = guess[chosen], is_member[chosen]
+    members, others = int(is_member.sum()), int((~is_member).sum())
+    if min(members, others) < 2:
+        return None
+    found = judge(guess, is_member)
+    return {
+        "attack": attack,
+        "auc": found["auc"],
+        "auc_interval": found["auc_interval"],
+        "p": auc_p(guess, is_member),
+        "n_members": members,
+        "n_others": others,
     }
 
 

@@ -1,7 +1,7 @@
 """The verdict on privacy: do the attacks recognise training examples, by the synthetic file alone?
 
-A test is named mia.ATTACK.FIGURE, duplicates.KIND or attributes.COLUMN.ATTACKER; `findings` holds the p-values of all
-tests of one file, corrected together by Holm, and which of them are significant.
+A test is named mia.ATTACK.FIGURE, mia.ATTACK.isolated, duplicates.KIND or attributes.COLUMN.ATTACKER; `findings` holds
+the p-values of all tests of one file, corrected together by Holm, and which of them are significant.
 """
 
 from synthjax.evals.privacy.distances import exceeds
@@ -17,6 +17,8 @@ SHOWN = 3
 """Tests that a sentence names at most."""
 REPEATED = 0.05
 """Share of unseen examples equal to a training example from which on the verdict says so."""
+ISOLATED = "isolated"
+"""What tests on isolated records alone end with."""
 _TAIL = "tpr_at_fpr_0p1pct"
 _GUESSES = {"boosting": "by boosting", "nearest": "by the nearest synthetic row"}
 
@@ -104,7 +106,9 @@ def finding(test: str, unit: str) -> str:
     """What a test found, in words; the figures of one attack are the same finding."""
     family, _, rest = test.partition(".")
     if family == "mia":
-        return f"training {unit}s are told from others by “{attack(rest.partition('.')[0], unit)}”"
+        name, _, figure = rest.partition(".")
+        which = "isolated training" if figure == ISOLATED else "training"
+        return f"{which} {unit}s are told from others by “{attack(name, unit)}”"
     if family == "duplicates":
         near = "equal" if rest == "exact" else "come very near to"
         return f"synthetic {unit}s {near} training {unit}s more often than unseen ones"
