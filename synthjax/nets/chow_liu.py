@@ -26,7 +26,7 @@ from synthjax.nets.chunks import total
 _TINY = 1e-30
 _COARSE = 10  # most groups of a numeric column
 _LEAST = 3  # fewest
-_CELL = 8  # rows that a pair of groups has on average, at least
+_CELL = 4  # rows that a pair of groups has on average, at least
 MOST = 30_000
 """Maximum total number of states for `tree`. One table of pair counts then takes 3.6 GB; several are in memory."""
 
