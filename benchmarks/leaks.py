@@ -57,9 +57,8 @@ def table(dataset, rows: int, share: float, seed: int) -> dict:
     four = [whole.take(part) for part in (synthetic, members, others, reference)]
     encode = encoders.metric(four[1])
     exact = Keys.of(*(np.concatenate([part.numbers, part.codes], axis=1) for part in four[:3]))
-    return privacy.judge(
-        dict(zip(SETS, map(encode, four), strict=True)), exact, Attacker(seed=seed), record_limit=10_000
-    )
+    vectors, rows = dict(zip(SETS, map(encode, four), strict=True)), dict(zip(SETS, four, strict=True))
+    return privacy.judge(vectors, exact, Attacker(seed=seed), record_limit=10_000, tables=rows)
 
 
 def main() -> None:
