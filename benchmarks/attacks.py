@@ -6,9 +6,10 @@
 For each seed the rows of a table are dealt anew into members, as many others, and as many of the attacker's own, the
 reference. Each generator is trained on the members and draws as many synthetic rows; every attack of
 `synthjax.evals.privacy.attacks` is asked about members and others. One line of JSON a target, and at the end, by
-generator, each attack's AUC and the share of members found at 10 % and at 1 % false alarms: mean and 95 % interval over
-the targets (Student's t). Regret is the AUC of the attack that is best on a generator, by the mean over its targets,
-less that of the ensemble, which is not told which one that is; it errs upwards, since the best is chosen afterwards.
+generator, each attack's AUC, the share of members found at 10 % and at 1 % false alarms, and its AUC among isolated
+records (`privacy.summary.isolated`): mean and 95 % interval over the targets (Student's t). Regret is the AUC of the
+attack that is best on a generator, by the mean over its targets, less that of the ensemble, which is not told which one
+that is; it errs upwards, since the best is chosen afterwards.
 
 --file keeps the lines, so that a long run can be stopped and goes on; lines of other data sets or sizes do not count.
 """
@@ -33,6 +34,7 @@ from synthjax.evals import encoders
 from synthjax.evals.estimate import student
 from synthjax.evals.privacy import roc
 from synthjax.evals.privacy.attacks import ATTACKS, Tables, from_file
+from synthjax.evals.privacy.summary import isolated
 from synthjax.evals.table import concat, from_frames
 from synthjax.launch.config import experiment, family
 from synthjax.launch.sample import block_size
@@ -48,7 +50,7 @@ GENERATORS: dict[str, tuple[str, dict[str, Any]]] = {
 """Name -> model, and how its Config departs from the preset."""
 RATES = {"tpr10": 0.1, "tpr1": 0.01}
 """False alarms at which members found are counted."""
-FIGURES = ("auc", *RATES)
+FIGURES = ("auc", *RATES, "isolated")
 
 
 def whole(dataset: data.Dataset) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -85,13 +87,15 @@ def attacked(parts: dict[str, pd.DataFrame], kinds: dict[str, str], target: str 
     tables = from_frames(parts, kinds, target)
     encode = encoders.metric(tables["members"])
     rows = Tables(concat(tables["members"], tables["others"]), tables["synthetic"], tables["reference"])
-    guesses, _ = from_file(*map(encode, rows), seed=seed, tables=rows)
+    guesses, control = from_file(*map(encode, rows), seed=seed, tables=rows)
     is_member = np.arange(len(rows.real)) < len(tables["members"])
+    assert control is not None
     found = {}
     for name, guess in guesses.items():
         fpr, tpr = roc.roc(guess, is_member)
         at = {key: float(tpr[fpr <= most].max()) for key, most in RATES.items()}
-        found[name] = {"auc": float(np.trapezoid(tpr, fpr)), **at}
+        alone = isolated(name, guess, -control, is_member)
+        found[name] = {"auc": float(np.trapezoid(tpr, fpr)), **at, "isolated": alone["auc"] if alone else np.nan}
     return found
 
 
@@ -101,7 +105,8 @@ def summary(lines: Sequence[dict[str, Any]]) -> list[str]:
     for generator in dict.fromkeys(line["generator"] for line in lines):
         targets = [line["attacks"] for line in lines if line["generator"] == generator]
         mean = {}
-        said.append(f"{generator}, {len(targets)} targets: {'AUC':>27}{'found at 10 %':>24}{'found at 1 %':>24}")
+        heads = ("AUC", "found at 10 %", "found at 1 %", "AUC, isolated records")
+        said += [f"{generator}, {len(targets)} targets", " " * 18 + "".join(f"{head:>24}" for head in heads)]
         for row in ATTACKS:
             cells = [[target[row.name][key] for target in targets] for key in FIGURES]
             mean[row.name] = float(np.mean(cells[0]))

@@ -214,7 +214,10 @@ def test_attacks_on_targets_that_copy_and_that_know_nobody(tmp_path, monkeypatch
         [one["attacks"] for one in targets if one["generator"] == name] for name in ("copies", "independent")
     )
     for one in copied:
-        assert one["distance"]["auc"] == one["copy"]["tpr1"] == 1 and one["ensemble"]["auc"] > 0.95
+        assert (
+            one["distance"]["auc"] == one["copy"]["tpr1"] == one["copy"]["isolated"] == 1
+            and one["ensemble"]["auc"] > 0.95
+        )
     assert all(0.35 < one["ensemble"]["auc"] < 0.65 for one in honest)
     means = {name: np.mean([one[name]["auc"] for one in honest]) for name in honest[0]}
     regrets = [1 - np.mean([one["ensemble"]["auc"] for one in copied])]
