@@ -322,6 +322,8 @@ def main(given: list[tuple[str, str]]) -> None:
         raise InputError("--minutes: a search is as long as --trials, --steps and --rungs make it")
     fixed, space = split(config.experiment(args.config, args.model, args.dataset), given)
     chosen = train.experiment(fixed)
+    if chosen.init_from:
+        raise InputError(f"--init_from={chosen.init_from}: the trials of a search start from random weights")
     if chosen.seeds > 1:
         raise InputError(f"--seeds={chosen.seeds}: a search trains one member a trial; train the best with --seeds")
     data = runs.data(chosen)

@@ -31,11 +31,10 @@ from synthjax.data import Dataset, memory, transforms
 from synthjax.data.feed import Feed
 from synthjax.errors import InputError, NonFiniteError
 from synthjax.evals.draw import png
-from synthjax.launch import cli, config, distributed, model_selection, monitor, runs
+from synthjax.launch import cli, config, distributed, initial_weights, model_selection, monitor, runs
 from synthjax.launch.config import Experiment
-from synthjax.launch.trained import Run
 from synthjax.model import Model
-from synthjax.train import fine_tuning, loop, metrics
+from synthjax.train import loop, metrics
 from synthjax.train.best import Best
 from synthjax.train.checkpoint import Checkpoints
 
@@ -125,6 +124,8 @@ def experiment(given: list[tuple[str, str]]) -> Experiment:
             raise InputError(f"{name}={getattr(chosen.model, name)}: must be at least 1")
     if chosen.model.batch_size % chosen.accumulate:
         raise InputError(f"accumulate={chosen.accumulate}: must divide batch_size={chosen.model.batch_size}")
+    if chosen.freeze and not chosen.init_from:
+        raise InputError(f"freeze={','.join(chosen.freeze)}: goes with --init_from, whose weights it keeps")
     if chosen.class_weights and chosen.feed == "balanced":
         raise InputError("class_weights and feed=balanced: give one of them")
     return chosen
@@ -191,19 +192,6 @@ def trainer(chosen: Experiment, model: Model, data: Dataset, session: "Session |
         parts = transforms.class_components(data.train.x, data.train.y, spec.n_classes, k, spec.classes)
         augment = transforms.directed_noise(parts, chosen.noise_scale)
     return loop.Trainer(model, feed, data.spec, chosen.seeds, augment)
-
-
-def prepared(chosen: Experiment, model: Model) -> Model:
-    """The model with the initial weights of `init_from` and the frozen weights of `freeze`.
-
-    InputError: `init_from` is no run of such a model, or `freeze` names no weight.
-    """
-    if chosen.init_from:
-        run = Run(chosen.init_from)
-        if config.family(run.config.name) is not config.family(chosen.name):
-            raise InputError(f"init_from={chosen.init_from}: is a run of {run.config.name}, not of {chosen.name}")
-        model = fine_tuning.fine_tuned(model, run.state, f"init_from={chosen.init_from}")
-    return fine_tuning.frozen(model, chosen.freeze) if chosen.freeze else model
 
 
 class Progress:
@@ -309,7 +297,9 @@ def run(
       InputError: the folder belongs to another run, or the data cannot be fed to the model.
       NonFiniteError, Preempted, CheckpointError: as `loop.train`.
     """
-    model = prepared(chosen, session.build(data.spec) if session else runs.build(chosen, data.spec))
+    model = initial_weights.prepared(
+        chosen, session.build(data.spec) if session else runs.build(chosen, data.spec), data
+    )
     learner = trainer(chosen, model, data, session)
     if chosen.eval_every:
         model_selection.check(chosen, model, data)

@@ -21,6 +21,7 @@ from synthjax.errors import InputError
 from synthjax.model import Model, State
 
 _FRESH = ("opt", "velocity", "history", "trace")  # entries of a state that start with these are not taken over
+_FOLLOWING = ("ema", "chains", "base", "offsets")  # entries with averages and Markov chains, which no gradient changes
 
 
 def names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -73,7 +74,7 @@ def frozen(model: Model, parts: tuple[str, ...]) -> Model:
       parts: names along the paths to these weights in the state, such as "encoder" or "encoder/Dense_0".
 
     Raises:
-      InputError: no weight has such a name in its path.
+      InputError: no weight has such a name in its path, or all are frozen.
     """
     split_parts = [tuple(part.split("/")) for part in parts]
     leaves = jax.tree_util.tree_flatten_with_path(jax.eval_shape(model.init, jax.random.key(0)))[0]
@@ -82,6 +83,9 @@ def frozen(model: Model, parts: tuple[str, ...]) -> Model:
         if not any(_within(part, path) for path in paths):
             known = sorted({name for path in paths for name in path})
             raise InputError(f"freeze={name}: no weight has this name in its path; there are {', '.join(known[:30])}")
+    weights = [path for path in paths if path[0] not in _FOLLOWING and "batch_stats" not in path]
+    if all(any(_within(part, path) for part in split_parts) for path in weights):
+        raise InputError(f"freeze={','.join(parts)}: leaves no weight to train; freeze fewer of them")
 
     def step(key: jax.Array, i: Any, state: State, batch: Any) -> Any:
         new, metrics = model.step(key, i, state, batch)

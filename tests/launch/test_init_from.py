@@ -1,13 +1,17 @@
 """`--init_from` and `--freeze` as their users give them."""
 
+import dataclasses
 import json
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from in_process import run
 
 import synthjax
+from synthjax.launch import initial_weights, runs
+from synthjax.model import DataSpec
 
 SMALL = ("--model=vae", "--batch_size=16", "--config.model.channels=()", "--config.model.hidden=16",
          "--config.model.latents=2", "--config.model.warmup=0", "--config.sample_every=0")  # fmt: skip
@@ -55,6 +59,12 @@ FROM = "--init_from={folder}/first"
         ([FROM, "--config.model.hidden=8,8"], "init_from={folder}/first: is a run of another model"),
         ([FROM, "--freeze=encoders"], "freeze=encoders: no weight has this name in its path; there"),
         ([FROM, "--model=ddpm", "--config.model.width=16"], "is a run of vae, not of ddpm"),
+        (["--freeze=encoder"], "error: freeze=encoder: goes with --init_from, whose weights it keeps"),
+        ([FROM, "--freeze=params"], "error: freeze=params: leaves no weight to train; freeze fewer of them"),
+        (
+            [FROM, "--image_size=9x10"],
+            "first: was trained on images of 8x8x1 (height x width x channels), and these are of 9x10x1",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line_before_training(folder, flags, message):
@@ -64,3 +74,83 @@ def test_what_does_not_fit_is_one_line_before_training(folder, flags, message):
     assert done.code == 3
     assert message.format(folder=folder) in done.line
     assert not (folder / "third").exists()
+
+
+TABLE = ("--model=table_vae", "--target=churned", "--steps=2", "--batch_size=16", "--config.model.hidden=8",
+         "--config.model.latents=2")  # fmt: skip
+
+
+def shop(n: int = 120) -> pd.DataFrame:
+    """A table whose categories have a fixed order."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "age": rng.permutation(n),
+            "town": rng.permutation(["Ayr"] * (n // 2) + ["Bath"] * (n // 3) + ["Deal"] * (n - n // 2 - n // 3)),
+            "churned": rng.permutation(["no"] * (n - n // 3) + ["yes"] * (n // 3)),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory):
+    """A table, and a run on it."""
+    folder = tmp_path_factory.mktemp("shops")
+    shop().to_csv(folder / "shop.csv", index=False)
+    done = run("train", *TABLE, f"--dataset={folder}/shop.csv", f"--workdir={folder}/run")
+    assert done.code == 0, done.err
+    return folder
+
+
+def tuned(shops, frame, workdir):
+    """Fine-tuning of the run on another table."""
+    frame.to_csv(workdir / "other.csv", index=False)
+    flags = (f"--dataset={workdir}/other.csv", f"--workdir={workdir}/tuned", f"--init_from={shops}/run")
+    return run("train", *TABLE, *flags)
+
+
+def test_more_rows_of_the_same_table_are_taken(shops, tmp_path):
+    shop(180).to_csv(tmp_path / "more.csv", index=False)
+    trained = synthjax.load(shops / "run")
+    chosen = dataclasses.replace(trained.config, dataset=str(tmp_path / "more.csv"), init_from=str(shops / "run"))
+    more = runs.data(chosen)
+    model = initial_weights.prepared(chosen, runs.build(chosen, more.spec), more)
+    assert difference(model.init(jax.random.key(1)).params, trained.state.params) == 0
+
+
+def renamed(**names):
+    return lambda frame: frame.rename(columns=names)
+
+
+OTHERS = {
+    "a name": (renamed(town="city"), "its column 2 is town (onehot, 3 values), here it is city (onehot, 3 values)"),
+    "an order": (lambda f: f[["town", "age", "churned"]], r"its column 1 is age (continuous, 1 values), here it is t"),
+    "a kind": (lambda f: f.assign(age=[*"ab" * 60]), "its column 1 is age (continuous, 1 values), here it is age (one"),
+    "a size": (lambda f: f.assign(town=[*"ab" * 60]), "town (onehot, 3 values), here it is town (onehot, 2 values)"),
+    "a gap": (lambda f: f.replace({"town": {"Deal": None}}), "here it is town (onehot, 3 values, with missing values)"),
+    "no column": (lambda f: f[["age", "churned"]], "its column 2 is town (onehot, 3 values), here it is churned"),
+    "one more": (lambda f: f.assign(paid=[*"ab" * 60]), "its column 4 is missing, here it is paid (onehot, 2 values)"),
+    "a category": (lambda f: f.replace("Deal", "Dean"), "'Deal' is in column town there and not here"),
+    "a class": (lambda f: f.replace("yes", "yea"), "its class 2 is 'yes', here it is 'yea'"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), OTHERS.values(), ids=OTHERS.keys())
+def test_a_run_on_another_table_is_refused_with_the_first_difference(shops, tmp_path, change, message):
+    done = tuned(shops, change(shop()), tmp_path)
+    assert done.code == 3
+    assert done.line.startswith(f"error: init_from={shops}/run: was trained on another table: ")
+    assert message in done.line
+    assert not (tmp_path / "tuned").exists()
+
+
+@pytest.mark.parametrize(
+    ("conditional", "found"), [(True, "was trained on 3 classes, and this data has 2"), (False, "")]
+)
+def test_classes_of_images_may_have_other_names_but_not_another_number(conditional, found):
+    x = np.zeros((6, 4, 4, 1), np.uint8)
+    three, two = (DataSpec.from_arrays(x, np.arange(6) % count) for count in (3, 2))
+    assert initial_weights.difference(three, two, conditional) == found
+    named = dataclasses.replace(three, classes=("cat", "dog", "owl"))
+    assert initial_weights.difference(three, named, conditional) == ""
+    assert initial_weights.difference(three, DataSpec.from_arrays(np.zeros((6, 2), np.float32))).endswith("kind table")

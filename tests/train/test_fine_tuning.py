@@ -74,3 +74,10 @@ def test_what_does_not_fit_is_named():
         fine_tuned(built()._replace(feed="dataset"), state)
     with pytest.raises(InputError, match=r"^freeze=enc: no weight has this name in its path; there are .*encoder"):
         frozen(built(), ("enc",))
+
+
+@pytest.mark.parametrize("parts", [("params",), ("encoder", "decoder", "log_scale")])
+def test_something_is_left_to_train(parts):
+    """The average of the weights alone changes no more."""
+    with pytest.raises(InputError, match=rf"^freeze={','.join(parts)}: leaves no weight to train; freeze fewer of"):
+        frozen(built(), parts)
