@@ -38,6 +38,12 @@ LINES = {
         3,
         SEED,
     ),
+    "search: weights of a run": (
+        "search",
+        ["--model=table_wcgan", "--dataset=shop.csv", "--init_from=run", "--config.model.b1=0|0.5"],
+        3,
+        "--init_from=run: the trials of a search start from random weights",
+    ),
     "reproduce: a seed of 33 bits": ("reproduce", ["--study=s1", "--quick", "--config.seed=4294967296"], 3, SEED),
     "train: minutes that are no number": ("train", [*TRAIN, "--minutes=nan"], 3, "--minutes=nan: must be a finite"),
     "train: an empty workdir": ("train", [*TRAIN, "--workdir="], 3, "--workdir=: is empty"),

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -24,8 +25,9 @@ def starter(name: str, *arguments: str, **variables: str) -> subprocess.Complete
     return subprocess.run(command, env={**environment, **variables}, capture_output=True, text=True, timeout=120)
 
 
-def dry_run(name: str, *arguments: str, **variables: str) -> str:
-    done = starter(name, "--dry-run", *arguments, "--", *TRAIN, **variables)
+def dry_run(name: str, *arguments: str, workdir: str = "a b", **variables: str) -> str:
+    command = [*TRAIN[:-1], f"--workdir={workdir}"]
+    done = starter(name, "--dry-run", *arguments, "--", *command, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -72,6 +74,20 @@ def test_tpu_vm_dry_run():
     ]
 
 
+OPTIONS = {
+    "local.py": [],
+    "kubernetes.py": ["--name=n", "--image=i", "--processes=2"],
+    "slurm.sh": [],
+    "tpu_vm.sh": ["--name=n", "--zone=z"],
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_workdir_in_a_store_reaches_the_processes_as_it_is(name):
+    text = dry_run(name, *OPTIONS[name], workdir="gs://bucket/run")
+    assert re.search(r"[\s'\"]--workdir=gs://bucket/run[\s'\"]", text.replace("\\", "")), text
+
+
 def test_slurm_dry_run():
     text = dry_run("slurm.sh", "--nodes=2", "--time=1:00:00", "--restarts=3")
     assert text == (
@@ -92,7 +108,9 @@ def test_slurm_dry_run():
     )
 
 
-@pytest.mark.parametrize(("code", "count", "requeued"), [(0, 0, 0), (5, 0, 0), (42, 0, 1), (137, 2, 1), (42, 3, 0)])
+@pytest.mark.parametrize(
+    ("code", "count", "requeued"), [(0, 0, 0), (5, 0, 0), (42, 0, 1), (134, 0, 1), (137, 2, 1), (134, 3, 0), (42, 3, 0)]
+)
 def test_the_slurm_script_requeues_what_can_continue(tmp_path, code, count, requeued):
     for name, body in {"srun": f"exit {code}", "scontrol": f'echo "$@" >> {tmp_path}/requeued'}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
@@ -103,6 +121,40 @@ def test_the_slurm_script_requeues_what_can_continue(tmp_path, code, count, requ
     assert subprocess.run(["bash", "-c", script], env=variables).returncode == code
     log = tmp_path / "requeued"
     assert (log.read_text().splitlines() if log.exists() else []) == ["requeue 7"] * requeued
+
+
+@pytest.mark.parametrize(
+    ("codes", "restarts", "end"),
+    [
+        ([0], 3, 0),
+        ([5], 3, 5),
+        ([1], 3, 1),
+        ([42, 0], 3, 0),
+        ([134, 137, 255, 0], 3, 0),
+        ([134, 5], 3, 5),
+        ([134, 134], 1, 134),
+        ([42], 0, 42),
+    ],
+)
+def test_the_tpu_vm_loop_runs_again_what_can_continue(tmp_path, codes, restarts, end):
+    """A `gcloud` that ends with one code after the other, and writes down how it was called."""
+    bodies = {
+        "gcloud": f'echo "$*" >> {tmp_path}/calls\nexit $(sed -n "$(wc -l < {tmp_path}/calls)p" {tmp_path}/codes)',
+        "sleep": f"echo >> {tmp_path}/slept",
+    }
+    for name, body in bodies.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "codes").write_text("".join(f"{code}\n" for code in codes))
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = starter("tpu_vm.sh", "--name=pod", "--zone=z", f"--restarts={restarts}", "--", *TRAIN, PATH=path)
+    assert done.returncode == end, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == len(codes) and len(set(calls)) == 1  # each time the same
+    assert calls[0].startswith("compute tpus tpu-vm ssh pod --zone=z --worker=all --command=cd synthjax && python -m")
+    lines = [f"launch/tpu_vm: exit code {code}, {restarts - i} restarts left" for i, code in enumerate(codes[:-1])]
+    assert done.stderr.splitlines() == lines
+    assert (tmp_path / "slept").exists() == (len(codes) > 1)
 
 
 def test_kubernetes_dry_run():
