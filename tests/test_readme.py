@@ -1,4 +1,4 @@
-"""README's commands and programs run, the long ones shortened."""
+"""The commands and programs of README run, the long ones shortened, and the programs of BUILD."""
 
 import re
 import shlex
@@ -131,6 +131,15 @@ def test_python_programs_run(workplace):
     for program, claim in claims.items():
         code, _, err = start(workplace, ["python", "-c", f"{program}\n{claim}"])
         assert code == 0, err
+
+
+def test_the_programs_of_build_run(workplace, monkeypatch):
+    (flops_of_a_step,) = re.findall(r"```python\n(.*?)```", (ROOT / "BUILD.md").read_text(), re.DOTALL)
+    assert "runs/ddpm-mnist" in flops_of_a_step
+    monkeypatch.chdir(workplace)
+    found: dict = {}
+    exec(flops_of_a_step.replace("ddpm-mnist", "ddpm-digits"), found)
+    assert found["flops"] > 1e6
 
 
 def test_the_folders_and_files_that_the_pages_link_to_exist():
