@@ -30,6 +30,7 @@ from synthjax.gan_losses import Losses, losses_of, norm
 from synthjax.gan_losses import Rules as Rules
 from synthjax.model import Batch, Metrics, Model
 from synthjax.nets.dense_norms import dense_squares
+from synthjax.nets.network import check_game
 from synthjax.train import optim
 
 
@@ -186,8 +187,7 @@ class _Game:
         """Norm of the gradient of `f` at each of x (B, ...), for the labels of the real examples: (B,)."""
 
         def f(x):
-            inputs = x, pair.y, pair.weight, True
-            values, features = self.networks.critic.apply(critic, *inputs, rngs={"dropout": key})
+            values, features = self.networks.critic.apply(critic, x, pair.y, pair.weight, True, rngs={"dropout": key})
             return self.f(values, features, anchor)
 
         return gan_losses.slopes(f, x)
@@ -209,8 +209,7 @@ class _Game:
         """Adds the gradient of the historical-averaging penalty."""
         if not self.rules.historical_averaging:
             return gradient
-        scale = 2 * self.rules.historical_averaging
-        return jax.tree.map(lambda g, p, m: g + scale * (p - m), gradient, params, mean)
+        return jax.tree.map(lambda g, p, m: g + 2 * self.rules.historical_averaging * (p - m), gradient, params, mean)
 
     # --- the critic ------------------------------------------------------------------------------------------------
 
@@ -229,8 +228,7 @@ class _Game:
             accuracies = gan_losses.accuracies(real, generated, pair.weight, self.losses.threshold)
             terms = {"critic_loss": losses, "critic_distance": real - generated, **accuracies}
             if rules.gradient_penalty:
-                shape = (len(pair.y),) + (1,) * (pair.x.ndim - 1)
-                share = jax.random.uniform(key_share, shape, jnp.float32)
+                share = jax.random.uniform(key_share, (len(pair.y),) + (1,) * (pair.x.ndim - 1), jnp.float32)
                 between = pair.generated[0] + share * (pair.x - pair.generated[0])
                 terms["gradient_penalty"] = (self.gradient_norms(key_penalty, critic, between, pair, anchor) - 1) ** 2
                 losses = losses + rules.gradient_penalty * terms["gradient_penalty"]
@@ -315,6 +313,8 @@ class _Game:
             return self.generate(key_generate, {**state.generator, "params": params}, y, weight)
 
         x, vjp, statistics = jax.vjp(generate, state.generator["params"], has_aux=True)
+        if x[0].shape != last.x.shape:
+            raise InputError(f"generator: makes examples of shape {x[0].shape[1:]}; the data's have {last.x.shape[1:]}")
         shared = Generated(x, y, weight) if self.shared else None
         critic, opt_critic, metrics = self.train_critic(key_critic, i, state, batch, shared)
 
@@ -378,15 +378,14 @@ def game(
       grad: turns the critic's per-example loss, whose batch is a `Pair`, into a gradient.
 
     Raises:
-      InputError: a gradient penalty is not defined for this critic, `networks.noise` is below 1, or the game cannot be
-        private and `grad` is.
+      InputError: parts do not fit the rules or each other, or the game cannot be private and `grad` is.
     """
     for name in ("gradient_penalty", "r1"):
-        if getattr(rules, name) and networks.batch_coupling:
-            layer = networks.batch_coupling
+        if (layer := networks.batch_coupling) and getattr(rules, name):
             raise InputError(f"model.rules.{name}: not defined per example, since the critic has {layer}")
-    if networks.noise < 1:
-        raise InputError(f"model.noise={networks.noise}: must be at least 1")
+    check_game(networks.generator, networks.critic, networks.noise)
+    for name in ("generator", "critic"):
+        optim.check_optimiser(getattr(optimisers, name), f"optimiser of the {name}")
     game = _Game(rules, networks, optimisers, frequencies, steps, losses or losses_of(rules), grad)
     if optim.is_private(grad):
         statistics = "batch_stats" in jax.eval_shape(game.init, jax.random.key(0)).generator
@@ -394,7 +393,7 @@ def game(
         fault = gan_losses.private_fault(rules, networks.batch_coupling, frequencies is None, coupled)
         optim.refuse_private(grad, fault, fault)
     feed: Literal["batch", "batches"] = "batch" if rules.n_critic == 1 else "batches"
+    model = Model(game.init, game.step, game.sample, game.score, feed=feed, n_batches=rules.n_critic)
     conditional = frequencies is None or len(frequencies) > 0
-    model = Model(game.init, game.step, game.sample, game.score, conditional=conditional)
     empty = tuple(label for label, share in enumerate(frequencies or ()) if share == 0)
-    return model._replace(feed=feed, n_batches=rules.n_critic, n_classes=len(frequencies or ()), empty_classes=empty)
+    return model._replace(conditional=conditional, n_classes=len(frequencies or ()), empty_classes=empty)

@@ -22,7 +22,7 @@ ALLOWED = {
     "sampling": {"model", "errors", "jit"},
     "nets": {"nets", "model", "errors", "statistics"},
     "gan_losses": {"model", "errors"},
-    "adversarial": {"gan_losses", "model", "errors", "nets.dense_norms", "train.optim"},
+    "adversarial": {"gan_losses", "model", "errors", "nets.dense_norms", "nets.network", "train.optim"},
     "gibbs": {"gibbs", "nets", "model", "errors", "train.optim"},
     "models": {"model", "errors", "nets", "adversarial", "gan_losses", "gibbs", "train.optim"},
     "rules": {"rules", "errors"},

@@ -125,8 +125,11 @@ def check(config: Any, positive: tuple[str, ...]) -> None:
     )
 
 
-def check_private(config: Any, grad: optim.Grad) -> None:
-    """Raises InputError if `grad` is private and the offsets of centring are measured on training rows."""
+def check_parts(config: Any, optimiser: Any, grad: optim.Grad) -> None:
+    """Raises InputError if `optimiser`, unless None, is no optax transformation, or for a private `grad` of a centred
+    gradient, whose offsets are measured on training rows."""
+    if optimiser is not None:
+        optim.check_optimiser(optimiser)
     message = "model.centred=True: the offsets are means of training rows; set it to False"
     optim.refuse_private(grad, config.centred, message)
 

@@ -383,7 +383,7 @@ def model(
     Raises:
       InputError: the data is a table, `machine` does not fit the images, or `grad` is private and the gradient centred.
     """
-    training.check_private(config, grad)
+    training.check_parts(config, optimiser, grad)
     default, units = architecture(config, spec)
     if machine is not None:
         images.check_machine(machine, units)

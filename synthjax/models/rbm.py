@@ -225,7 +225,7 @@ def model(
       InputError: the data is a table, the images are in colour and the pixels Bernoulli, `machine` does not fit, or
         `grad` is private and the gradient centred.
     """
-    training.check_private(config, grad)
+    training.check_parts(config, optimiser, grad)
     default, units = architecture(config, spec)
     if machine is not None:
         images.check_machine(machine, units)

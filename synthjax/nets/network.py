@@ -2,7 +2,7 @@
 
     Network(init, apply)                             plain functions
     linen(module, x, t, label)                       Flax Linen
-    nnx.split(module) and nnx.merge, Equinox's partition and combine: see the README
+    Network(init, apply) of nnx.graphdef, nnx.state and nnx.merge    Flax NNX, see below and README
 
     >>> import flax.linen as nn, jax, jax.numpy as jnp
     >>> net = linen(nn.Dense(3), jnp.zeros((1, 2)))
@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.nets import precision
@@ -92,6 +93,43 @@ def check_shape(network: Network, expected: tuple[Any, ...], what: str, *inputs:
     def run(key, *inputs):
         return network.apply(network.init(key), *inputs)
 
+    found, words = _made(run, what, *inputs)
+    if jax.tree.map(lambda a: a.shape, found) != expected:
+        raise InputError(f"{words}; it must make {expected}")
+
+
+def check_game(generator: Any, critic: Any, noise: int) -> None:
+    """Checks the output shapes of the networks of a GAN (see `synthjax.adversarial`) without running them.
+
+    Args:
+      generator: Linen module or an object with the same `init` and `apply`; (z, y, weight, train) -> x.
+      critic: likewise; (x, y, weight, train) -> values, features.
+      noise: length of z.
+
+    Raises:
+      InputError: `noise` is below 1, a network cannot be applied, the generator does not make one example per row of
+        z, or the critic does not make values (B,) and features (B, F) of them.
+    """
+
+    def run(module):
+        return lambda key, *inputs: module.apply(module.init(key, *inputs, False), *inputs, False)
+
+    if noise < 1:
+        raise InputError(f"model.noise={noise}: must be at least 1")
+    y, weight = jax.ShapeDtypeStruct((2,), np.int32), jax.ShapeDtypeStruct((2,), np.float32)
+    x, words = _made(run(generator), "generator", jax.ShapeDtypeStruct((2, noise), np.float32), y, weight)
+    if not hasattr(x, "shape") or x.shape[:1] != (2,):
+        raise InputError(f"{words}; it must make one example for each row of the first, (2, ...)")
+    found, words = _made(run(critic), "critic", x, y, weight)
+    shapes = [a.shape for a in jax.tree.leaves(found)]
+    if not (isinstance(found, tuple) and len(found) == len(shapes) == 2) or not (
+        shapes[0] == (2,) and shapes[1][:1] == (2,) and len(shapes[1]) == 2
+    ):
+        raise InputError(f"{words}; it must make values and features ((2,), (2, F))")
+
+
+def _made(run: Callable[..., Any], what: str, *inputs: Any) -> tuple[Any, str]:
+    """What a function of a key and inputs makes, traced and not run; and its shape in words, for an error."""
     given = ", ".join(str(tuple(a.shape)) for a in inputs)
     try:
         found = jax.eval_shape(run, jax.random.key(0), *inputs)
@@ -101,6 +139,5 @@ def check_shape(network: Network, expected: tuple[Any, ...], what: str, *inputs:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{what}: cannot be applied to inputs of shapes {given}: {reason}") from error
     shapes = jax.tree.map(lambda a: a.shape, found)
-    if shapes != expected:
-        made = f"an array of shape {shapes}" if hasattr(found, "shape") else f"a {type(found).__name__} {shapes}"
-        raise InputError(f"{what}: makes {made} of inputs of shapes {given}; it must make {expected}")
+    made = f"an array of shape {shapes}" if hasattr(found, "shape") else f"a {type(found).__name__} {shapes}"
+    return found, f"{what}: makes {made} of inputs of shapes {given}"

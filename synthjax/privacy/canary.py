@@ -72,7 +72,7 @@ class CanaryGrad:
         clip, noise, expected = self.grad.clip, self.grad.noise, self.grad.expected
 
         def with_canaries(params: optim.Params, key: jax.Array, batch: Batch) -> optim.Losses:
-            found = optim.Losses(*loss(params, key, batch))
+            found = optim.as_losses(loss(params, key, batch))
             pulls = _LENGTH * clip * self.along(params)
             pull = pulls[jnp.maximum(_FIRST - batch.index, 0)]
             return found._replace(losses=jnp.where(batch.index <= _FIRST, pull, found.losses))

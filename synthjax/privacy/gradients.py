@@ -169,7 +169,7 @@ def release(
 def _outputs(loss: optim.Loss, params: optim.Params, key: jax.Array, batch: Batch) -> tuple[Metrics, Any]:
     """Zeros for the metrics that the loss reports, and its statistics, which must be empty; checks what it returns."""
     one = jax.tree.map(lambda a: a[:1], batch)
-    losses, terms, statistics = optim.Losses(*jax.eval_shape(loss, params, key, one))
+    losses, terms, statistics = optim.as_losses(jax.eval_shape(loss, params, key, one))
     if jax.tree.leaves(statistics):
         raise InputError("loss: has running statistics (batch norm), which depend on all examples of a batch together; "
                          "a private gradient needs another norm")  # fmt: skip

@@ -42,6 +42,14 @@ class Losses(NamedTuple):
     """New running statistics (batch norm): any pytree, computed over the whole batch; () for none."""
 
 
+def as_losses(found: Any) -> Losses:
+    """What a loss function returned, as Losses; InputError if it is neither that nor a tuple of the first fields."""
+    if not isinstance(found, tuple) or not 1 <= len(found) <= 3:
+        made = f"an array of shape {found.shape}" if hasattr(found, "shape") else f"a {type(found).__name__}"
+        raise InputError(f"loss: returns {made}; it must return optim.Losses(losses), where losses has shape (B,)")
+    return Losses(*found)
+
+
 class Gradient(NamedTuple):
     """The result of a gradient function."""
 
@@ -112,7 +120,7 @@ def mean_grad(loss: Loss) -> Callable[..., Gradient]:
     """
 
     def mean(params: Params, key: jax.Array, batch: Batch):
-        losses, terms, statistics = Losses(*loss(params, key, batch))
+        losses, terms, statistics = as_losses(loss(params, key, batch))
         for name, term in {"loss": losses, **terms}.items():
             if term.shape != batch.weight.shape:
                 raise InputError(f"loss: makes {name!r} of shape {term.shape}; it must make {batch.weight.shape}")
@@ -283,7 +291,11 @@ def train_update(
 
     Returns:
       (i, state, gradient) -> (state, metrics). The metrics are "grad_norm" and "learning_rate".
+
+    Raises:
+      InputError: `optimiser` is not an optax transformation.
     """
+    check_optimiser(optimiser)
     optimiser = optax.with_extra_args_support(optimiser)
 
     def update(i: Any, state: TrainState, gradient: Params) -> tuple[TrainState, Metrics]:
@@ -333,6 +345,12 @@ def ema(average: Params, params: Params, i: jax.Array, decay: float) -> Params:
     i = jnp.asarray(i, jnp.float32)
     d = jnp.minimum(decay, (1.0 + i) / (10.0 + i))
     return jax.tree.map(lambda a, p: a + (1 - d).astype(jnp.result_type(a)) * (p - a), average, params)
+
+
+def check_optimiser(optimiser: Any, what: str = "optimiser") -> None:
+    """Raises InputError if `optimiser` is not an optax transformation; `what` is its name in the error."""
+    if not (hasattr(optimiser, "init") and hasattr(optimiser, "update")):
+        raise InputError(f"{what}: must be an optax transformation such as optax.adam(1e-3), not {optimiser!r}")
 
 
 def check_rates(learning_rate: float, ema_decay: float, warmup: int = 0, clip: float | None = None) -> None:

@@ -1,6 +1,7 @@
 """Models with networks of one's own, of any library: they train, sample, and say in one line what does not fit."""
 
 import itertools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import toy_table
 from flax import nnx
+from games import CLIPPED, Linear, Point, play
+from games import batch as points
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec
-from synthjax.models import ddpm, table_ddpm, table_vae, vae
+from synthjax.models import dbm, ddpm, rbm, table_ddpm, table_vae, vae
 from synthjax.nets.columns import Columns
 from synthjax.nets.network import Network, linen
 
@@ -168,3 +171,58 @@ def test_networks_of_another_shape_are_refused():
     with pytest.raises(InputError, match="^decoder: cannot be applied to inputs of shapes") as error:
         table_vae.model(config, toy_table.SPEC, decoder=broken)
     assert "\n" not in str(error.value)
+
+
+class Critic(nn.Module):
+    """A critic whose outputs are those of a function of its values (B,) and of x."""
+
+    outputs: Any
+
+    @nn.compact
+    def __call__(self, x, y, weight, train):
+        return self.outputs(nn.Dense(1)(x)[:, 0], x)
+
+
+def test_networks_of_a_gan_that_do_not_fit_are_refused_before_any_step():
+    cases = {
+        "makes an array of shape (2,)": lambda values, x: values,
+        "makes a tuple ((2, 1), (2, 2))": lambda values, x: (values[:, None], x),
+        "makes a tuple ((2,), (2,))": lambda values, x: (values, values),
+        "makes a tuple ((2,), (2, 2), (2, 2))": lambda values, x: (values, x, x),
+    }
+    for made, outputs in cases.items():
+        with pytest.raises(InputError) as error:
+            play(CLIPPED, critic=Critic(outputs))
+        line = f"critic: {made} of inputs of shapes (2, 2), (2,), (2,); it must make values and features ((2,), (2, F))"
+        assert str(error.value) == line
+    broken = Critic(lambda values, x: (values, x @ jnp.zeros((99, 9))))
+    with pytest.raises(InputError, match=r"^critic: cannot be applied to inputs of shapes \(2, 2\), \(2,\), \(2,\): "):
+        play(CLIPPED, critic=broken)
+    game = play(CLIPPED, generator=Point(3), critic=Linear(3))
+    state = game.init(jax.random.key(0))
+    with pytest.raises(InputError, match=r"^generator: makes examples of shape \(3,\); the data's have \(2,\)$"):
+        game.step(jax.random.key(1), 0, state, points(np.zeros((4, 2))))
+
+
+def test_a_loss_that_returns_a_bare_array_is_refused():
+    model = ddpm.model(ddpm.Config(), SPEC, net=plain(), loss=lambda params, key, batch: batch.weight)
+    state = jax.eval_shape(model.init, jax.random.key(0))
+    line = r"^loss: returns an array of shape \(5,\); it must return optim.Losses\(losses\), where losses has"
+    with pytest.raises(InputError, match=line):
+        jax.eval_shape(model.step, jax.random.key(0), 0, state, batch(SPEC.encode(X[:5]), Y[:5]))
+
+
+def test_a_number_is_no_optimiser():
+    line = "must be an optax transformation such as optax.adam(1e-3), not 0.001"
+    makes = [
+        lambda: ddpm.model(ddpm.Config(), SPEC, net=plain(), optimiser=1e-3),
+        lambda: rbm.model(rbm.Config(), SPEC, optimiser=1e-3),
+        lambda: dbm.model(dbm.Config(), SPEC, optimiser=1e-3),
+    ]
+    for make in makes:
+        with pytest.raises(InputError) as error:
+            make()
+        assert str(error.value) == f"optimiser: {line}"
+    with pytest.raises(InputError) as error:
+        play(CLIPPED, 1e-3)
+    assert str(error.value) == f"optimiser of the generator: {line}"
