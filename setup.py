@@ -49,6 +49,8 @@ setup(
     ],
     extras_require={
         "test": [
+            "equinox",
+            "grain",
             "hypothesis",
             "jsonschema",
             "mlcroissant",

@@ -122,12 +122,14 @@ def test_commands_on_files_run(workplace, data_dir, command):
 
 
 def test_python_programs_run(workplace):
-    three_lines, loop = PYTHON
+    three_lines, loop, networks = PYTHON
     assert "range(2000)" in loop and "ddpm.Config()" in loop
     narrow = "ddpm.Config(width=16, multipliers=(1,), blocks=(1,), sample_steps=4)"
     loop = loop.replace("range(2000)", "range(3)").replace("ddpm.Config()", narrow)
+    loop += networks  # which uses the names of the loop
     claims = {three_lines: "assert images.shape == (10, 8, 8, 1)"}
-    claims[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16 and metrics['loss'] > 0"
+    claims[loop] = "assert threes.shape == (16, 8, 8, 1) and threes.max() <= 16 and metrics['loss'] > 0\n"
+    claims[loop] += "assert [jax.eval_shape(m.init, key_init).opt is not None for m in models] == [True, True]"
     for program, claim in claims.items():
         code, _, err = start(workplace, ["python", "-c", f"{program}\n{claim}"])
         assert code == 0, err
