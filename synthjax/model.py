@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from synthjax.errors import InputError
-from synthjax.statistics import LEAST, Statistics, measure
+from synthjax.statistics import LEAST, Statistics, check_arrays, measure
 
 State = Any
 Metrics = dict[str, jax.Array]
@@ -135,10 +135,10 @@ class DataSpec:
         """Makes the spec of arrays, and measures `statistics` with all of `x` as training rows.
 
         x: (N, H, W, C) images as integers 0 ... levels - 1, or (N, D) table rows of continuous columns; y: (N,) integer
-        labels 0 ... n_classes - 1. ValueError: x has another number of axes, or a value is not finite.
+        labels 0 ... n_classes - 1. ValueError: an array has another shape, a pixel or label is no such integer, or a
+        value is not finite.
         """
-        if x.ndim not in (2, 4):
-            raise ValueError(f"x must be (N, H, W, C) images or (N, D) rows, not of shape {x.shape}")
+        check_arrays(x, y, levels)
         kind: Literal["image", "table"] = "image" if x.ndim == 4 else "table"
         columns: tuple[Column, ...] = ()
         if kind == "table":

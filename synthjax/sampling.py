@@ -32,7 +32,13 @@ from synthjax.model import Model, State
 
 
 def request_key(seed: int) -> jax.Array:
-    """The key of a request with this seed. Training with the same seed uses different keys."""
+    """The key of a request with this seed. Training with the same seed uses different keys.
+
+    Raises:
+      InputError: the seed is not an integer 0 ... 2**32 - 1, of which JAX's keys use the low 32 bits.
+    """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed!r}: must be an integer, at least 0 and at most {2**32 - 1}")
     return jax.random.fold_in(jax.random.key(seed), 0x5A3B1E)
 
 

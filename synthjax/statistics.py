@@ -86,6 +86,37 @@ def measure(
     return Statistics(mean, variance, *padded)
 
 
+def check_arrays(x: np.ndarray, y: np.ndarray | None, levels: int) -> None:
+    """Checks the arrays of `DataSpec.from_arrays`.
+
+    Args:
+      x: (N, H, W, C) images as integers 0 ... levels - 1, of any dtype, or (N, D) rows.
+      y: (N,) integer labels from 0 on, or None.
+      levels: number of grey levels of images.
+
+    Raises:
+      ValueError: x has another number of axes, a pixel is not an integer 0 ... levels - 1, or y is not an array of one
+        integer label for each example.
+    """
+    if x.ndim not in (2, 4):
+        raise ValueError(f"x must be (N, H, W, C) images or (N, D) rows, not of shape {x.shape}")
+    if y is not None and (y.shape != x.shape[:1] or not np.issubdtype(y.dtype, np.integer)):
+        raise ValueError(
+            f"y: must be {x.shape[:1]} integers, a label for each example, not {y.dtype} of shape {y.shape}"
+        )
+    if y is not None and y.min(initial=0) < 0:
+        raise ValueError(f"y: has the label {y.min()}; labels are 0 ... n_classes - 1")
+    step = max(_BLOCK // max(int(np.prod(x.shape[1:])), 1), 1)
+    for start in range(0, len(x) if x.ndim == 4 else 0, step):
+        block = x[start : start + step]
+        wrong = ~((block >= 0) & (block < levels) & (block == np.floor(block)))
+        if wrong.any():
+            row, value = start + np.argwhere(wrong)[0][0], block[wrong][0]
+            raise ValueError(
+                f"x: image {row} has a pixel {value}; with levels={levels} all are integers 0 ... {levels - 1}"
+            )
+
+
 def _moments(x: np.ndarray, columns: Sequence[Any], encode: Callable[[Any], Any] | None) -> tuple[Any, Any]:
     """Mean and variance of each value, (*shape,) f32, merged block by block (Chan, Golub & LeVeque 1983)."""
     incomplete = [c for c in columns if c.kind == "continuous" and c.missing is not None]

@@ -181,3 +181,31 @@ def test_each_device_does_the_work_of_one_block(monkeypatch):
     for devices in (1, 2, 4):
         run = jax.jit(over_devices(multiply, jax.devices()[:devices]))
         assert run.lower(w, x[:devices]).compile().cost_analysis()["flops"] == 2 * 8 * 16 * 16
+
+
+def test_each_seed_has_a_key_of_its_own_and_others_are_refused():
+    keys = [jax.random.key_data(sampling.request_key(seed)).tolist() for seed in (0, 1, 2**31, 2**32 - 1)]
+    assert len({tuple(key) for key in keys}) == 4
+    assert jax.random.key_data(sampling.request_key(np.uint32(1))).tolist() == keys[1]
+    for seed in (2**32, -1, 1.0):
+        with pytest.raises(InputError, match=f"^seed={seed}: must be an integer, at least 0 and at most 4294967295$"):
+            sampling.request_key(seed)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    images, labels = np.zeros((3, 2, 2, 1)), np.array([0, 1, 1])
+    assert DataSpec.from_arrays(images, labels, levels=2).n_classes == 2  # whole numbers of any dtype
+    high, half, nan = images.copy(), images.copy(), images.copy()
+    high[1, 0, 1, 0], half[2, 1, 1, 0], nan[0, 0, 0, 0] = 2, 0.5, np.nan
+    cases = [
+        (high, labels, r"x: image 1 has a pixel 2.0; with levels=2 all are integers 0 \.\.\. 1"),
+        (half, labels, r"x: image 2 has a pixel 0.5; with levels=2 all are integers 0 \.\.\. 1"),
+        (nan, labels, r"x: image 0 has a pixel nan; with levels=2 all are integers 0 \.\.\. 1"),
+        (images, labels[:2], r"y: must be \(3,\) integers, a label for each example, not int64 of shape \(2,\)"),
+        (images, labels / 1, r"y: must be \(3,\) integers, a label for each example, not float64 of shape \(3,\)"),
+        (images[:, 0, 0], labels - 1, r"y: has the label -1; labels are 0 \.\.\. n_classes - 1"),
+        (images[0], None, r"x must be \(N, H, W, C\) images or \(N, D\) rows, not of shape \(2, 2, 1\)"),
+    ]
+    for x, y, line in cases:
+        with pytest.raises(ValueError, match=f"^{line}$"):
+            DataSpec.from_arrays(x, y, levels=2)

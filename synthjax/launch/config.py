@@ -106,9 +106,12 @@ class Experiment:
     noise_scale: float = 20.0
     """Scale c of directed noise: largest shift along a component with all the variance; pixels are in [-1, 1]."""
     precision: Literal["default", "float32", "bfloat16"] = "default"
-    """Of matrix products in training and in `launch.sample`: JAX's `jax_default_matmul_precision`, or that as it is.
+    """Of training and `launch.sample`: sets `jax_default_matmul_precision`; "default" leaves it as it is.
 
-    bfloat16 makes dense networks faster on CPUs with AMX, see `synthjax.nets.dense`; it is what TPUs do by default."""
+    With bfloat16, the networks of ddpm, flow, vae, table_ddpm and table_vae compute in bfloat16 throughout. In other
+    models it is the precision of matrix products: of those that a TPU or GPU takes from JAX's setting, and on CPUs of
+    the dense layers of cgan and table_gan. Boltzmann machines ignore it; their Config has `half`. It makes dense
+    networks faster on CPUs with AMX, see `synthjax.nets.dense`; products in bfloat16 are what TPUs do by default."""
     accumulate: int = 1
     """Number of slices of a batch whose gradients are accumulated, which saves memory."""
     log_every: int = 50

@@ -99,6 +99,8 @@ class Run:
         if isinstance(labels, int | np.integer):
             labels = self._labels(int(labels))
         labels = np.asarray(labels)
+        if labels.dtype.kind not in "iu":
+            raise InputError(f"labels: must be a number of examples or an array of classes, not {labels.dtype} values")
         key = sampling.request_key(runs.config_lib.check_seed(seed, "seed"))
         size = block or max(min(len(labels), BLOCK), 1)
 
@@ -131,14 +133,15 @@ class Run:
         Args:
           x: (N, H, W, C) stored images; or a data frame with the table's columns.
           y: (N,) labels of images, where the data has any; those of a table are in its target column.
-          seed: of the random terms of a bound.
+          seed: of the random terms of a bound, below 2**32.
           **options: of the model's `log_prob`.
 
         Returns:
           (N,) f32.
 
         Raises:
-          InputError: the model has no likelihood, x is not of the spec's shape, or a label is missing or out of range.
+          InputError: the model has no likelihood, x is not of the spec's shape, or a label or the seed is missing or
+            out of range.
         """
         if self.model.log_prob is None:
             raise InputError(f"{self.config.name}: has no log_prob; its score says how well it knows an example")
@@ -149,7 +152,7 @@ class Run:
             raise InputError(f"x: examples have shape {np.shape(x)[1:]}, those of the run {self.spec.shape}")
         if y is None and self.spec.n_classes:
             raise InputError("y: labels are missing; the run's data has them")
-        count = len(x)
+        count, key = len(x), sampling.request_key(seed)
         y = np.zeros(count, np.int32) if y is None else np.asarray(y, np.int32)
         if y.shape != (count,):
             raise InputError(f"y: has shape {y.shape}; x has {count} examples")
@@ -160,7 +163,7 @@ class Run:
 
         def log_prob(state: State, batch: Batch) -> jax.Array:
             assert self.model.log_prob is not None
-            return self.model.log_prob(sampling.request_key(seed), state, batch, **options)
+            return self.model.log_prob(key, state, batch, **options)
 
         found = []
         state, run = None, jax.jit(log_prob)

@@ -173,6 +173,8 @@ def test_what_cannot_be_opened_or_drawn_is_named_in_one_line(images, table, tmp_
         (lambda: run.sample(0), InputError, "labels=0: at least one example is needed"),
         (lambda: run.sample(np.array([0, 10])), InputError, "10"),
         (lambda: run.sample(3, seed=-1), InputError, "seed=-1"),
+        (lambda: run.sample(None), InputError, "labels: must be a number of examples or an array of classes, not"),
+        (lambda: run.log_prob(x, np.zeros(2, int), seed=2**32), InputError, "seed=4294967296: must be an integer"),
         (lambda: run.log_prob(x[:, :7], np.zeros(2)), InputError, "x: examples have shape (7, 8, 1), those of the run"),
         (lambda: run.log_prob(x), InputError, "y: labels are missing; the run's data has them"),
         (lambda: run.log_prob(x, np.zeros(3, int)), InputError, "y: has shape (3,); x has 2 examples"),
