@@ -140,11 +140,17 @@ def program(function, *arguments) -> str:
 
 
 def test_init_sees_no_training_row(subject):
-    """It takes a key alone, and what it gives depends on that and on the spec."""
-    assert len(inspect.signature(subject.model.init).parameters) == 1
-    again = subject.module.build(subject.config, subject.spec)
+    """Of two data sets with the same single columns or pixels, whose rows differ, it makes the same state."""
+    x, spec = subject.data.train.x, subject.spec
+    spans = [slice(c.start, c.start + c.size) for c in spec.columns] or [slice(i, i + 1) for i in range(spec.dims)]
+    rng, other = np.random.default_rng(0), x.reshape(len(x), -1).copy()
+    for span in spans:
+        other[:, span] = rng.permutation(other[:, span])
+    other = other.reshape(x.shape)
+    assert (other != x).reshape(len(x), -1).any(axis=1).mean() > 0.9
+    models = [subject.module.build(subject.config, spec.measured(rows)) for rows in (x, other)]
     key = jax.random.key(1)
-    assert program(again.init, key) == program(subject.model.init, key)
+    assert program(models[0].init, key) == program(models[1].init, key)
 
 
 def test_log_prob_says_what_it_is(subject):
@@ -190,6 +196,42 @@ def shapes(subject):
     batch = subject.flat_batch()
     found += [jax.eval_shape(f, key, state, batch) for f in (model.score, model.log_prob) if f is not None]
     return jax.tree.map(lambda a: (a.shape, a.dtype), found)
+
+
+@pytest.mark.parametrize("preset", sorted(presets()))
+def test_two_seeds_under_vmap_have_the_shapes_of_one_twice(preset):
+    """Traced, of every preset; that the numbers are the same is asked below."""
+    model, labels, batch = made(preset).model, made(preset).labels(4), made(preset).batch()
+    key = jax.random.key(0)
+    keys = jax.random.split(key)
+
+    def form(tree, *seeds):
+        return jax.tree.map(lambda a: ((*seeds, *a.shape), a.dtype), tree)
+
+    one, two = jax.eval_shape(model.init, key), jax.eval_shape(jax.vmap(model.init), keys)
+    assert form(two) == form(one, 2)
+    step, sample = jax.vmap(model.step, (0, None, 0, None)), jax.vmap(model.sample, (0, 0, None))
+    assert form(jax.eval_shape(step, keys, 0, two, batch)) == form(jax.eval_shape(model.step, key, 0, one, batch), 2)
+    assert form(jax.eval_shape(sample, keys, two, labels)) == form(jax.eval_shape(model.sample, key, one, labels), 2)
+
+
+def test_samples_have_a_forward_mode(subject):
+    """By the numbers of the state, traced."""
+    key, labels = jax.random.key(0), subject.labels(4)
+    leaves, tree = jax.tree.flatten(jax.eval_shape(subject.model.init, key))
+    moving = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+
+    def slopes(leaves, tangents):
+        def sample(numbers):
+            given = iter(numbers)
+            state = [next(given) if moves else leaf for leaf, moves in zip(leaves, moving, strict=True)]
+            return subject.model.sample(key, tree.unflatten(state), labels)
+
+        return jax.jvp(sample, ([leaf for leaf, moves in zip(leaves, moving, strict=True) if moves],), (tangents,))
+
+    numbers = [leaf for leaf, moves in zip(leaves, moving, strict=True) if moves]
+    x, slope = jax.eval_shape(slopes, leaves, numbers)
+    assert x.shape == slope.shape == (4, *subject.spec.shape) and slope.dtype == np.float32
 
 
 def test_64_bit_mode_and_strict_ranks_change_no_dtype(subject):
