@@ -329,12 +329,12 @@ class _Game:
         if warmup := min(self.rules.critic_warmup, self.steps // 10):
             zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(update)[-1])
             unchanged = state.generator, state.ema, state.opt_generator, zeros
-            generator, ema, opt_generator, of_generator = jax.lax.cond(i < warmup, lambda: unchanged, update)
+            generator, ema, opt_generator, generator_metrics = jax.lax.cond(i < warmup, lambda: unchanged, update)
         else:
-            generator, ema, opt_generator, of_generator = update()
+            generator, ema, opt_generator, generator_metrics = update()
         both = generator["params"], critic["params"]
         history = jax.tree.map(lambda m, p: m + (p - m) / (i + 2), state.history, both) if state.history else ()
-        metrics = gan_losses.attribute_non_finite(x, metrics, of_generator) | self.rates(i)
+        metrics = gan_losses.attribute_non_finite(x, metrics, generator_metrics) | self.rates(i)
         return State(generator, critic, ema, opt_generator, opt_critic, history), metrics
 
     def sample(self, key, state: State, labels: jax.Array) -> jax.Array:

@@ -19,11 +19,11 @@ from in_process import launch, run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks/ is no part of the installed package
 
-from benchmarks import attacks, conv, leaks, likelihood, neighbours, private_tables
+from benchmarks import attacks, conv, leaks, likelihood, neighbours, privacy_cost, private_tables
 from synthjax.launch import runs
 from synthjax.launch.config import Experiment
 from synthjax.model import Model
-from synthjax.models import ddpm, vae
+from synthjax.models import ddpm, table_vae, vae
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "ArgumentParser(" in path.read_text()]
@@ -226,6 +226,24 @@ def test_attacks_on_targets_that_copy_and_that_know_nobody(tmp_path, monkeypatch
     monkeypatch.setattr(attacks, "made", None)  # what is in the file is not done again
     call(attacks.main, [*words, f"--file={file}"], monkeypatch)
     assert capsys.readouterr().out.splitlines() == [*lines, last]
+
+
+# --- what privacy costs -------------------------------------------------------------------------------------------
+
+
+def test_steps_with_a_private_gradient_are_timed_beside_plain_ones(monkeypatch, capsys):
+    monkeypatch.setattr(privacy_cost, "SECONDS", 0.01)
+    small = {"table_vae": ("table_vae", table_vae.Config(latents=2, hidden=(8,)))}
+    monkeypatch.setattr(privacy_cost, "presets", lambda: small)
+    words = ["--models=table_vae", "--dataset=breast_cancer", "--batch=16", "--rounds=2"]
+    call(privacy_cost.main, words, monkeypatch)
+    head, line = capsys.readouterr().out.splitlines()
+    assert head == "breast_cancer, batches of 16: ms/step plain, private, ratio; median (min..max)"
+    name, *spreads = re.fullmatch(r"(\w+) +(.+\)) +(.+\)) +(.+\))", line).groups()
+    assert name == "table_vae"
+    for spread in spreads:
+        median, low, high = map(float, re.findall(r"\d+\.\d+", spread))
+        assert 0 < low <= median <= high
 
 
 # --- private tables ----------------------------------------------------------------------------------------------

@@ -24,6 +24,17 @@ Numbers are clipped to the bounds of the schema. Numbers and dates that the sche
 Otherwise, encodings store only means of at least `min_count` training rows. A category that does not occur in training
 rows, or too rarely, is encoded as `(rare)` if this is a category, or as missing if values are missing in training rows,
 or as the most frequent category. `unseen` counts such cells.
+
+    >>> import pyarrow as pa
+    >>> from synthjax.data.schema_inference import infer
+    >>> from synthjax.data.text_values import Chunk, typed
+    >>> cells = {"age": [str(20 + i % 30) for i in range(300)], "town": ["Ayr", "Bath"] * 150}
+    >>> chunk = Chunk(pa.table(cells), np.arange(300))
+    >>> schema = infer([chunk])
+    >>> encoder = Encoder.fit(typed(chunk, schema, "", "file"), schema, "minmax")
+    >>> x = encoder.encode(typed(chunk, schema, "", "file"))
+    >>> x.shape, encoder.decode(x)["town"].tolist()[:2]
+    ((300, 3), ['Ayr', 'Bath'])
 """
 
 import functools
@@ -299,12 +310,12 @@ class Encoder:
         weights = 2 * 2 * self.width * _HIDDEN
         return 4 * (rows * self.width + 4 * weights + 8 * _BATCH * (self.width + _HIDDEN))
 
-    def preflight(self, rows: int, there: int | None = None) -> str:
+    def preflight(self, rows: int, available: int | None = None) -> str:
         """Checks that training fits into memory.
 
         Args:
             rows: number of rows that are encoded at once.
-            there: bytes of memory available; default: `memory.limit()`.
+            available: bytes of memory; default: `memory.limit()`.
 
         Returns:
             A line with the width of the encoding and the memory that training needs.
@@ -312,16 +323,16 @@ class Encoder:
         Raises:
             InputError: training needs more memory than available.
         """
-        there = there or memory.limit()
+        available = available or memory.limit()
         widest = max(self.codings, key=lambda coding: coding.size)
         line = (
             f"{len(self.codings)} columns are encoded as {self.width:,} positions (widest: {shown(widest.name)}, "
             f"{widest.encoding}, {widest.size:,}); training on {rows:,} rows takes about "
             + memory.shown(self.needs(rows))
         )
-        if self.needs(rows) > there:
+        if self.needs(rows) > available:
             advice = "encode wide columns as `code` or `interval`, or train on fewer rows"
-            raise InputError(f"{line}, and there are {memory.shown(there)}: {advice}")
+            raise InputError(f"{line}, and there are {memory.shown(available)}: {advice}")
         return line
 
     def to_dict(self) -> dict[str, Any]:

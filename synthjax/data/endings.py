@@ -129,14 +129,14 @@ def bounds(field: Field) -> np.ndarray:
     return np.array(ends)
 
 
-def gather_of(places: np.ndarray, field: Field) -> np.ndarray:
+def gather_of(values: np.ndarray, field: Field) -> np.ndarray:
     """The inverse of `spread_of`: numbers (n,) of a field."""
     if not field.endings:
-        return places
+        return values
     mirrored = field.kind != "datetime"
-    whole = gather(np.abs(places) if mirrored else places, field.endings)
+    whole = gather(np.abs(values) if mirrored else values, field.endings)
     size = step(field) or 1.0
-    whole = np.sign(places) * whole if mirrored else whole
+    whole = np.sign(values) * whole if mirrored else whole
     return whole * size if size >= 1 else whole / round(1 / size)
 
 
@@ -248,17 +248,17 @@ def spread(steps: np.ndarray, table: Table) -> np.ndarray:
     return _moved(steps, table, _spread)
 
 
-def gather(places: np.ndarray, table: Table) -> np.ndarray:
+def gather(values: np.ndarray, table: Table) -> np.ndarray:
     """The inverse of `spread`, for any numbers; NaN is unchanged.
 
     Args:
-        places: (n,) f64.
+        values: (n,) f64.
         table: see `fit`.
 
     Returns:
-        (n,) f64 integers, with the endings of the intervals that contain the places.
+        (n,) f64 integers, with the endings of the intervals that contain the values.
     """
-    return _moved(places, table, _gather)
+    return _moved(values, table, _gather)
 
 
 def _moved(values: np.ndarray, table: Table, move: Callable[..., np.ndarray]) -> np.ndarray:
@@ -302,28 +302,28 @@ def _unit_intervals(unit: int, share: np.ndarray) -> _Intervals:
 
 def _spread(steps: np.ndarray, units: tuple[_Intervals, ...]) -> np.ndarray:
     """`spread` for one part: for each unit, the number is moved into the interval of its ending."""
-    place, below = np.full(len(steps), 0.5), 1
+    value, below = np.full(len(steps), 0.5), 1
     for one in units:
         between = steps // below % (one.unit // below) if one.unit > below else 0.0
-        place = (between + place) / (one.unit // below)
+        value = (between + value) / (one.unit // below)
         ending = (steps // one.unit % one.modulus).astype(int)
-        place = one.ends[ending] + place * (one.ends[ending + 1] - one.ends[ending])
+        value = one.ends[ending] + value * (one.ends[ending + 1] - one.ends[ending])
         below = one.unit * one.modulus
-    return (steps // below + place) * below
+    return (steps // below + value) * below
 
 
-def _gather(places: np.ndarray, units: tuple[_Intervals, ...]) -> np.ndarray:
+def _gather(values: np.ndarray, units: tuple[_Intervals, ...]) -> np.ndarray:
     """`gather` for one part, from the largest unit to the smallest."""
     period = units[-1].unit * units[-1].modulus
-    steps = np.floor(places / period)
-    place = np.clip(places / period - steps, 0, 1 - 1e-12)
+    steps = np.floor(values / period)
+    value = np.clip(values / period - steps, 0, 1 - 1e-12)
     steps = steps * period
     for i, one in reversed(list(enumerate(units))):
-        ending = np.clip(np.searchsorted(one.ends, place, side="right") - 1, 0, one.modulus - 1)
-        place = (place - one.ends[ending]) / np.maximum(one.ends[ending + 1] - one.ends[ending], 1e-300)
+        ending = np.clip(np.searchsorted(one.ends, value, side="right") - 1, 0, one.modulus - 1)
+        value = (value - one.ends[ending]) / np.maximum(one.ends[ending + 1] - one.ends[ending], 1e-300)
         steps = steps + one.known[ending] * one.unit
         below = units[i - 1].unit * units[i - 1].modulus if i else 1
-        between = np.minimum(np.floor(place * (one.unit // below)), one.unit // below - 1)
-        place = np.clip(place * (one.unit // below) - between, 0, 1 - 1e-12)
+        between = np.minimum(np.floor(value * (one.unit // below)), one.unit // below - 1)
+        value = np.clip(value * (one.unit // below) - between, 0, 1 - 1e-12)
         steps = steps + between * below
     return steps

@@ -225,8 +225,8 @@ def read_list(path: Path, size: Size = None) -> Source:
     """Reads the images that a CSV file lists, see `image_list`; InputError as `read_image_folder`."""
     items = list(_listed(path))
     named = {item.source for item in items}
-    there = sorted(file for file in path.parent.iterdir() if file.name.lower().endswith(SUFFIXES))
-    return _source(items, None, size, str(path), [str(file) for file in there if file not in named])
+    found = sorted(file for file in path.parent.iterdir() if file.name.lower().endswith(SUFFIXES))
+    return _source(items, None, size, str(path), [str(file) for file in found if file not in named])
 
 
 def _listed(path: Path) -> Iterator[_Item]:

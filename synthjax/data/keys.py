@@ -80,8 +80,8 @@ def _parsed(side: str, columns: Mapping[str, Sequence[str]], where: str) -> tupl
     """The table and the columns of one side of a key."""
     known = [name for name in columns if side.startswith(f"{name}.")]
     if not known:
-        there = ", ".join(map(shown, columns))
-        raise fault(where, f"{shown(side)!r} does not begin with the name of a table and a point; tables are {there}")
+        tables = ", ".join(map(shown, columns))
+        raise fault(where, f"{shown(side)!r} does not begin with the name of a table and a point; tables are {tables}")
     table = max(known, key=len)
     rest = side[len(table) + 1 :].strip()
     names = (rest,) if rest in columns[table] else tuple(part.strip() for part in rest.strip("()").split(","))

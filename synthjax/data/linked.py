@@ -69,6 +69,7 @@ class Linked:
     order: tuple[str, ...]
     """The tables, parents first."""
     places: dict[str, Place]
+    """Table -> how its rows are made."""
     split: dict[str, np.ndarray]
     """Table -> (n,) i8: TRAIN, HOLDOUT or TEST. Of a kept table, TRAIN."""
 

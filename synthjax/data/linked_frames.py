@@ -119,12 +119,12 @@ def entries(sheet: Sheet, schemas: Mapping[str, Schema], above: Sheet | None) ->
     found |= {name: {"kind": "categorical"} for name in sheet.chosen.values()}
     fields = {one.name: one for one in schemas[sheet.place.table].fields}
     if above is not None:
-        of_parent = {one.name: one for one in schemas[above.place.table].fields}
+        parent_fields = {one.name: one for one in schemas[above.place.table].fields}
         numbers = tuple(above.counts.values())
     else:
-        of_parent = fields
+        parent_fields = fields
     for name, source in sheet.above.items():
-        found[name] = _entry(of_parent.get(source), source in numbers)
+        found[name] = _entry(parent_fields.get(source), source in numbers)
     for name, source in sheet.previous.items():
         found[name] = _entry(fields.get(source), False)
     return found
@@ -217,7 +217,7 @@ def rounds(most: int) -> list[tuple[int, int]]:
 
 
 def positions(parent: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place of each row among those of its parent.
+    """The rank of each row among those of its parent.
 
     Args:
         parent: (n,) row numbers of parents; -1: none.
@@ -235,11 +235,11 @@ def positions(parent: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.nda
     ordered = parent[sequence]
     first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])) if len(parent) else np.zeros(0, np.int64)
     start = np.repeat(first, np.diff(np.append(first, len(parent))))
-    place = np.where(ordered < 0, 0, np.arange(len(parent)) - start)
-    earlier = before(place)
+    rank = np.where(ordered < 0, 0, np.arange(len(parent)) - start)
+    earlier = before(rank)
     source = np.where(earlier < 0, -1, sequence[np.maximum(start + earlier, 0)]) if len(parent) else start
     position, row_before = np.empty(len(parent), np.int64), np.empty(len(parent), np.int64)
-    position[sequence], row_before[sequence] = place, source
+    position[sequence], row_before[sequence] = rank, source
     return position, row_before
 
 

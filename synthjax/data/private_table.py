@@ -150,8 +150,8 @@ def cut(
     if private.unit is not None:
         order = np.lexsort((coins("row of a unit", rows), unit))
         first = np.flatnonzero(np.diff(unit[order], prepend=-1))
-        place = np.arange(rows) - np.repeat(first, np.diff(first, append=rows))  # among the rows of its unit
-        kept = np.sort(order[place < most])
+        rank = np.arange(rows) - np.repeat(first, np.diff(first, append=rows))  # among the rows of its unit
+        kept = np.sort(order[rank < most])
     coin = coins("splits", int(unit.max(initial=-1)) + 1)[unit[kept]]
     test = 0.0 if private.found.test else TEST_SHARE
     splits = {"train": kept[coin >= test + (1 - test) * holdout]}

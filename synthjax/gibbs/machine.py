@@ -297,12 +297,12 @@ class Machine:
         If the layers are the means of a product distribution q, this is E_q[E], up to a term of the variance of
         Gaussian units.
         """
-        of_units, of_weights = jnp.float32(0), jnp.float32(0)
+        own_terms, pair_terms = jnp.float32(0), jnp.float32(0)
         for j in range(len(layers)):
-            of_units = of_units + self.own(params, layers, j, temper)
+            own_terms = own_terms + self.own(params, layers, j, temper)
         for j, w in enumerate(params.weights):
-            of_weights = of_weights + (self.up(self.seen(params, j, layers[j]), w) * layers[j + 1]).sum(axis=-1)
-        return -of_units - (of_weights if temper is None else jnp.squeeze(temper.t) * of_weights)
+            pair_terms = pair_terms + (self.up(self.seen(params, j, layers[j]), w) * layers[j + 1]).sum(axis=-1)
+        return -own_terms - (pair_terms if temper is None else jnp.squeeze(temper.t) * pair_terms)
 
     def own(self, params: Params, layers: Layers, j: int, temper: Temper | None) -> jax.Array:
         """The terms of -E that depend on layer j alone: (B,)."""

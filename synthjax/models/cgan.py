@@ -26,6 +26,13 @@ PyTorch on their output channels.
     state = model.init(key)
     state, metrics = model.step(key, 0, state, stacked)   # n_critic batches, (n_critic, B, ...)
     x = model.sample(key, state, labels)
+
+    >>> import numpy as np
+    >>> spec = DataSpec.from_arrays(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2)
+    >>> model = build(Config(noise=2, layers="dense"), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 8, 8, 1)
 """
 
 import functools

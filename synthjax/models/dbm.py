@@ -14,11 +14,11 @@ r"""Deep Boltzmann machine with a label layer on top (Salakhutdinov & Hinton 200
 The step number determines the phase. Sampling clamps the labels. There is no `log_prob`, because log Z is unknown.
 `synthjax.gibbs.partition` estimates log Z by annealed importance sampling; then the ELBO is -score - log Z.
 
-    model = build(Config(hidden=(100, 100)), spec)
-    state = model.init(key)
-    state, metrics = model.step(key, 0, state, batch)
-    x = model.sample(key, state, labels, steps=500)
-    x = model.sample(key, state, labels, method="mean_field")
+    x = model.sample(key, state, labels, steps=500, method="mean_field")
+    >>> spec = DataSpec.from_arrays(jax.device_get(jnp.zeros((9, 4, 4, 1), jnp.uint8)))
+    >>> state = jax.eval_shape(build(Config(hidden=(5, 4)), spec).init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(build(Config(hidden=(5, 4)), spec).sample, jax.random.key(1), state, jnp.zeros(3)).shape
+    (3, 4, 4, 1)
 """
 
 import dataclasses

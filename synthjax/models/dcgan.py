@@ -12,6 +12,13 @@ projection: D(x, y) = w . h(x) + v_y . h(x) (Miyato & Koyama 2018, arXiv:1802.05
     state = model.init(key)
     state, metrics = model.step(key, 0, state, stacked)   # n_critic batches, (n_critic, B, ...)
     x = model.sample(key, state, labels)
+
+    >>> import numpy as np
+    >>> spec = DataSpec.from_arrays(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2)
+    >>> model = build(Config(noise=2, channels=(4,)), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 8, 8, 1)
 """
 
 from dataclasses import dataclass

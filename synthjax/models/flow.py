@@ -23,6 +23,13 @@ that samples can be guided: (1 + w) u(x, y) - w u(x, none).
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=2)
 
+    >>> import numpy as np
+    >>> spec = DataSpec.from_arrays(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2)
+    >>> model = build(Config(width=16, multipliers=(1,), blocks=(1,)), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 8, 8, 1)
+
 `model` takes custom parts: a network, an optimiser or a loss.
 """
 

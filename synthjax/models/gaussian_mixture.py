@@ -25,8 +25,9 @@ a vector of integers whose norm is clipped. Other weights are scaled to a mean o
     >>> x = jax.random.randint(jax.random.key(0), (60, 4, 4, 1), 0, 256)
     >>> model = build(Config(coefficients=9, dimensions=4, components=2), DataSpec.from_arrays(jax.device_get(x)))
     >>> batch = Batch(x / 127.5 - 1, jnp.zeros(60, jnp.int32), jnp.ones(60), jnp.arange(60))
-    >>> state, _ = model.step(jax.random.key(1), 0, model.init(jax.random.key(0)), batch)
-    >>> model.sample(jax.random.key(2), state, jnp.zeros(3, jnp.int32)).shape
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> state, _ = jax.eval_shape(model.step, jax.random.key(1), 0, state, batch)
+    >>> jax.eval_shape(model.sample, jax.random.key(2), state, jnp.zeros(3, jnp.int32)).shape
     (3, 4, 4, 1)
 """
 
@@ -75,7 +76,7 @@ class Config:
 
 PRESETS = {"gaussian_mixture": Config()}
 PRIVATE = dict(components=5)
-"""Settings for private training, unless a person says others."""
+"""Settings for private training; fields that the caller sets take precedence."""
 
 
 class State(NamedTuple):
@@ -202,12 +203,12 @@ class _Mixture:
             target = mean.mean(axis=0, keepdims=True) if target is None else target
             return towards(mean, jnp.broadcast_to(target, mean.shape), size * (found.deviation / n) ** 2)
 
-        of_class = means(self.label, classes, None)
-        between = ((of_class - of_class.mean(axis=0, keepdims=True)) ** 2).mean(axis=0)
+        class_means = means(self.label, classes, None)
+        between = ((class_means - class_means.mean(axis=0, keepdims=True)) ** 2).mean(axis=0)
         normal = jax.random.normal(key, (classes, clusters, size), jnp.float32)
-        center = of_class[:, None] + jnp.sqrt(jnp.maximum(values - between, 0))[None, None] * normal
+        center = class_means[:, None] + jnp.sqrt(jnp.maximum(values - between, 0))[None, None] * normal
         for _ in range(self.config.sweeps):
-            found = means(self.nearest(project, center), classes * clusters, jnp.repeat(of_class, clusters, axis=0))
+            found = means(self.nearest(project, center), classes * clusters, jnp.repeat(class_means, clusters, axis=0))
             center = found.reshape(center.shape)
         return center
 
@@ -240,9 +241,9 @@ class _Mixture:
         _, n, found, noise = moments(self.label, classes, SHARES["classes"])
         part = n / n.sum()
         whole = positive((found * part[:, None, None]).sum(0), jnp.sqrt((noise * part**2).sum() * 2 * size))
-        of_class = drawn(found, jnp.broadcast_to(whole[None], found.shape), n, noise)
+        class_covariance = drawn(found, jnp.broadcast_to(whole[None], found.shape), n, noise)
         count, n, found, noise = moments(nearest, classes * clusters, 1 - sum(SHARES.values()))
-        covariance = drawn(found, jnp.repeat(of_class, clusters, axis=0), n, noise)
+        covariance = drawn(found, jnp.repeat(class_covariance, clusters, axis=0), n, noise)
         root = even[None, :, None] * jnp.linalg.cholesky(covariance)
         weight = jnp.maximum(count, 0).reshape(classes, clusters) + 1e-3
         weight = weight / weight.sum(axis=1, keepdims=True)

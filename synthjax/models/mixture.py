@@ -30,10 +30,13 @@ Sampling is ancestral. Given a label, the member and the root are drawn from the
 Step 0 also initialises: it counts the marginals, finds the tree, and draws the training rows from which the components
 start.
 
-    model = build(Config(components=64), spec)
-    state = model.init(key)
     for i in range(config.steps): state, metrics = model.step(key, i, state, batch)     # batch: the whole training set
-    x = model.sample(key, state, labels)
+
+    >>> spec = DataSpec.from_arrays(np.float32(np.arange(40).reshape(20, 2)), np.arange(20) % 2)
+    >>> model = build(Config(components=2, members=1), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 2)
 """
 
 import math

@@ -18,6 +18,13 @@ log p(v, y) = -score - log Z.
     state = model.init(key)
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=500)
+
+    >>> import numpy as np
+    >>> spec = DataSpec.from_arrays(np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 2)
+    >>> model = build(Config(hidden=5), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 8, 8, 1)
 """
 
 import dataclasses

@@ -18,6 +18,13 @@ are drawn from the last softmax. Guidance is that of `synthjax.models.ddpm`, and
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels, steps=50)
 
+    >>> import numpy as np
+    >>> spec = DataSpec.from_arrays(np.float32(np.arange(40).reshape(20, 2)), np.arange(20) % 2)
+    >>> model = build(Config(width=8), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 2)
+
 `model` takes custom parts: a network, an optimiser or a loss.
 """
 

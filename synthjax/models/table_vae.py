@@ -15,6 +15,13 @@ choices. The unit is nats per row, with numeric values in units of their standar
     state, metrics = model.step(key, 0, state, batch)
     x = model.sample(key, state, labels)
 
+    >>> import numpy as np
+    >>> spec = DataSpec.from_arrays(np.float32(np.arange(40).reshape(20, 2)), np.arange(20) % 2)
+    >>> model = build(Config(latents=2, hidden=(8,)), spec)
+    >>> state = jax.eval_shape(model.init, jax.random.key(0))  # shapes alone
+    >>> jax.eval_shape(model.sample, jax.random.key(1), state, jnp.zeros(3, jnp.int32)).shape
+    (3, 2)
+
 `model` takes custom parts: an encoder, a decoder, an optimiser or a loss.
 """
 

@@ -133,8 +133,8 @@ class Columns:
             self._add("onehot", size, [range(c.start, c.start + size) for c in columns if _is_onehot(c, size)])
         code_digits = [(base, c.start, divisor) for c in self.codes for base, divisor in digits(_codes(c))]
         for base in sorted({digit[0] for digit in code_digits}):
-            of_base = [digit for digit in code_digits if digit[0] == base]
-            self._add("digit", base, [digit[1] for digit in of_base], [digit[2] for digit in of_base])
+            base_digits = [digit for digit in code_digits if digit[0] == base]
+            self._add("digit", base, [digit[1] for digit in base_digits], [digit[2] for digit in base_digits])
         self._order = np.argsort(self._positions(), kind="stable")
 
     def _add(self, kind: str, size: int, positions: list, divisors: list | None = None) -> None:

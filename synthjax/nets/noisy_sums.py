@@ -120,8 +120,8 @@ def rounded(vectors: jax.Array, most: int, offset: jax.Array) -> jax.Array:
         raise InputError(f"{n:,} sums: too many for integers of norm {most}; take smaller images or fewer coefficients")
     room = max(math.sqrt(most**2 - n / 4) - 2, most / 2)  # two more, since the length varies
     vectors = clipped(vectors, room)
-    places = (offset[:, None] + jnp.arange(n, dtype=jnp.float32)[None] * _GOLDEN) % 1
-    whole = jnp.floor(vectors + places).astype(jnp.int32)
+    offsets = (offset[:, None] + jnp.arange(n, dtype=jnp.float32)[None] * _GOLDEN) % 1
+    whole = jnp.floor(vectors + offsets).astype(jnp.int32)
     too_long = (whole**2).sum(axis=1, keepdims=True) > most**2
     return jnp.where(too_long, jnp.trunc(vectors).astype(jnp.int32), whole)
 

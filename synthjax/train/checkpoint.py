@@ -8,6 +8,13 @@ a good checkpoint at any time.
 
 The folder may be in an object store. A record's "files" names files beside the folder with their hashes, such as the
 run's description of its data. A state is restored only if these files have not changed.
+
+    >>> state = {"w": jnp.ones(3)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoints = Checkpoints(folder)
+    ...     checkpoints.save(7, state, {"note": "the first"})
+    ...     checkpoints.newest(), checkpoints.record(7), checkpoints.restore(7, state)["w"].tolist()
+    (7, {'note': 'the first'}, [1.0, 1.0, 1.0])
 """
 
 import contextlib

@@ -3,6 +3,16 @@
 One compiled function runs up to K steps. K is fixed at compile time and the number of steps is an argument, so it
 compiles once. The batch and the key of a step, `fold_in(key, step)`, depend only on the step number. So the results do
 not depend on how the steps are divided into calls, where a run was interrupted, or the number of processes.
+
+    >>> def step(key, i, state, batch):
+    ...     return state + batch.x.mean(), {"mean": batch.x.mean()}
+    >>> def feed(i):
+    ...     return Batch(np.full((2, 1), i, np.float32), np.zeros(2, np.int32), np.ones(2, np.float32), np.arange(2))
+    >>> model = Model(lambda key: jnp.float32(0), step, lambda key, state, labels: labels)
+    >>> trainer = Trainer(model, feed, DataSpec.from_arrays(np.zeros((2, 1))), devices=jax.devices()[:1])
+    >>> state, metrics = trainer.run(jax.random.key(0), 0, 4, trainer.init(jax.random.key(1)))
+    >>> float(state), metrics["mean"][:4].tolist()
+    (6.0, [0.0, 1.0, 2.0, 3.0])
 """
 
 import contextlib

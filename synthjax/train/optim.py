@@ -168,7 +168,7 @@ def accumulate(grad: Grad, parts: int) -> Grad:
     refuse_private(grad, True, f"accumulate={parts} divides by the number of examples; use microbatches instead")
 
     def accumulated(loss: Loss) -> Callable[..., Gradient]:
-        of_slice = grad(loss)
+        slice_gradient = grad(loss)
 
         def sliced(params: Params, key: jax.Array, batch: Batch) -> Gradient:
             if len(batch.weight) % parts:
@@ -178,11 +178,11 @@ def accumulate(grad: Grad, parts: int) -> Grad:
 
             def body(total, inputs):
                 key, part, share = inputs
-                gradient, metrics, statistics = of_slice(params, key, part)
+                gradient, metrics, statistics = slice_gradient(params, key, part)
                 scaled = jax.tree.map(lambda a: share * a, (gradient, metrics))
                 return jax.tree.map(jnp.add, total, scaled), statistics
 
-            shapes = jax.eval_shape(of_slice, params, key, jax.tree.map(lambda a: a[0], slices))
+            shapes = jax.eval_shape(slice_gradient, params, key, jax.tree.map(lambda a: a[0], slices))
             zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), tuple(shapes[:2]))
             (gradient, metrics), statistics = jax.lax.scan(body, zero, (jax.random.split(key, parts), slices, share))
             return Gradient(gradient, metrics, jax.tree.map(lambda a: a[-1], statistics))

@@ -268,7 +268,7 @@ def test_three_hundred_thousand_categories_are_codes():
     assert (back["c"] == frame["c"]).all()
     wide = Encoder.fit(frame, infer([chunk], min_count=2, overrides={"c": {"encoding": "onehot"}}))
     with pytest.raises(InputError, match=r"widest: c, onehot, 300,000.* and there are 16.0 GB: encode wide columns"):
-        wide.preflight(len(frame), there=16 * 10**9)
+        wide.preflight(len(frame), available=16 * 10**9)
     assert "2 columns are encoded as 2 positions" in encoder.preflight(len(frame))
 
 
