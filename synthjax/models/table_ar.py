@@ -16,12 +16,10 @@ others are drawn given those before them: put given columns first (`Config.order
 the edges of its fine bin. The likelihood is exact. At initialisation the columns are independent: the last layer is 0,
 and its bias contains the log frequencies of `DataSpec.statistics`.
 
-    model = build(Config(), spec)
+    model = build(Config(), spec)                                        # `model` takes another network or optimiser
     state = model.init(key)
     for i in range(config.steps): state, metrics = model.step(keys[i], i, state, batch(i))
     x = model.sample(key, state, labels)
-
-`model` takes another network or optimiser.
 
     >>> x, y = np.float32([[0], [1], [1], [2]] * 25), np.array([0, 0, 1, 1] * 25)
     >>> model = build(Config(bins=4, embedding=2, hidden=4), DataSpec.from_arrays(x, y))
@@ -46,7 +44,7 @@ from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
 from synthjax.nets import multiscale
 from synthjax.nets.bins import Layout, check, check_counts, choose
-from synthjax.nets.column_layers import apply_layers, hidden_layers
+from synthjax.nets.column_layers import Dropped, apply_layers, check_dropout, drop, hidden_layers, rates
 from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.gradient_norms import GradientNorms, Inputs, Taps
 from synthjax.nets.network import Network, check_shape
@@ -70,16 +68,17 @@ class Config:
     """Size of the embedding of a state."""
     hidden: int = 32
     """Width of the hidden layers of each column."""
-    dropout: float = 0.1
-    """Dropout rate of the hidden units, in [0, 1)."""
+    dropout: float | None = None
+    """Dropout rate of the hidden units, in [0, 1); None: that of `column_layers.rates`."""
+    column_dropout: float | None = None
+    """Dropout rate of the columns that the networks see, in [0, 1); None: that of `column_layers.rates`."""
     conditional: bool = True
     """Whether samples have the requested labels, if the data has labels."""
     batch_size: int = 256
     """Number of rows in a training step."""
     steps: int = 600
     """Number of training steps, over which the learning rate decays to 0 (cosine). With too many the model memorises
-    rows: on 16,281 rows of Adult, twice as many bring samples closer to training rows than to unseen ones
-    (RESULTS.md)."""
+    rows (docs/results/tables.md)."""
     learning_rate: float = 2e-3
     """Learning rate of Adam after the warm-up."""
     warmup: int = 100
@@ -91,8 +90,7 @@ class Config:
 
     def __post_init__(self):
         check_counts(self, "fine", "embedding", "hidden", "batch_size")
-        if not isinstance(self.dropout, jax.core.Tracer) and not 0 <= self.dropout < 1:
-            raise InputError(f"model.dropout={self.dropout}: must be at least 0 and below 1")
+        check_dropout(self.dropout, self.column_dropout)
         optim.check_rates(self.learning_rate, self.ema_decay, self.warmup, self.clip)
 
 
@@ -106,7 +104,7 @@ class Sampling:
 
 
 PRESETS = {"table_ar": Config()}
-PRIVATE = dict(bins=32, embedding=8, hidden=16, dropout=0.0, learning_rate=1e-2, warmup=10, ema_decay=0.98)
+PRIVATE = dict(bins=32, embedding=8, hidden=16, learning_rate=1e-2, warmup=10, ema_decay=0.98, dropout=0.0)
 """Fields of the Config for private training, whose limit is the noise (docs/notebook/privacy.md)."""
 
 
@@ -158,7 +156,7 @@ def log_p(
     network: Any,
     params: Any,
     rows: tuple[jax.Array, jax.Array],
-    key: jax.Array | None,
+    dropped: Dropped | None,
     taps: Taps | None = None,
 ) -> tuple[jax.Array, Inputs]:
     """log p(x_c | the columns before c), nats.
@@ -169,7 +167,7 @@ def log_p(
       network: of a column: (params, seen, before, key) -> the input of its second layer, and its output.
       params: see `initial`.
       rows: states and fine bins, (B, C) i32 each.
-      key: of the dropout; None for none.
+      dropped: what is dropped in training; None: nothing.
       taps: for gradients of single rows; the biases of the network then become those of rows.
 
     Returns:
@@ -186,8 +184,8 @@ def log_p(
             f"bias_{name}": networks[f"bias_{name}"][:, None] + getattr(taps, name) for name in ("first", "second")
         }
         networks = networks | biases
-    keys = None if key is None else jax.random.split(key, len(sequence))
-    inner, hidden = jax.vmap(network, (0, None, 0, None if key is None else 0))(
+    keys, seen = (None, seen) if dropped is None else (dropped.keys, seen * dropped.columns[..., None])
+    inner, hidden = jax.vmap(network, (0, None, 0, None if keys is None else 0))(
         networks, seen, jnp.asarray(_before(sequence)), keys
     )
     out, bias = _last_layer(layout, params)
@@ -314,11 +312,13 @@ def _draw_columns(
     return jax.lax.scan(draw, start, (jax.random.split(key, count), *of_column))[0][1:]
 
 
-def _of_columns(config: Config, count: int, network: Network | None) -> tuple[Callable[..., Any], Network]:
+def _of_columns(
+    config: Config, dropout: float, count: int, network: Network | None
+) -> tuple[Callable[..., Any], Network]:
     """A function as `column_layers.apply_layers`, and the network of one column; default: the Config's."""
     if network is None:
-        network = hidden_layers(count, config.embedding, config.hidden, config.dropout)
-        return functools.partial(apply_layers, config.dropout), network
+        network = hidden_layers(count, config.embedding, config.hidden, dropout)
+        return functools.partial(apply_layers, dropout), network
     check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
     own = network
 
@@ -352,9 +352,10 @@ def model(
         does not have, or the output of the network has another shape.
     """
     check("table_ar", spec)
+    dropout, column_dropout = rates(spec.rows, config.dropout, config.column_dropout)
     layout = Layout(spec, config.bins)
     sequence = order(config, layout)
-    layers, init_network = _of_columns(config, len(sequence), network)
+    layers, init_network = _of_columns(config, dropout, len(sequence), network)
     conditional, fine = config.conditional and spec.n_classes > 0, FineBins(layout, config.fine)
     norms = GradientNorms(fine, _groups(layout.sizes), _before(sequence))
 
@@ -362,14 +363,17 @@ def model(
         states = layout.states(batch.x, batch.y)
         return states, fine.parts(batch.x, states)
 
+    def dropped(key, batch: Batch) -> Dropped | None:
+        return None if key is None else drop(key, column_dropout, len(batch.x), len(sequence))
+
     def columns_log_p(params, batch: Batch, key=None):
-        return log_p(fine, sequence, layers, params, rows(batch), key)[0]
+        return log_p(fine, sequence, layers, params, rows(batch), dropped(key, batch))[0]
 
     def loss(params, key, batch: Batch) -> optim.Losses:
         return optim.Losses(-columns_log_p(params, batch, key).sum(axis=0))
 
     def squares(params, key, batch: Batch):
-        tapped = functools.partial(log_p, fine, sequence, layers, params, rows(batch), key)
+        tapped = functools.partial(log_p, fine, sequence, layers, params, rows(batch), dropped(key, batch))
         return norms.squares(tapped, rows(batch), (config.embedding, config.hidden))
 
     def sample(key, state: optim.TrainState, labels, *, given: tuple[jax.Array, jax.Array] | None = None):
