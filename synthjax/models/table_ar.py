@@ -71,7 +71,7 @@ class Config:
     dropout: float | None = None
     """Dropout rate of the hidden units, in [0, 1); None: that of `column_layers.rates`."""
     column_dropout: float | None = None
-    """Dropout rate of the columns that the networks see, in [0, 1); None: that of `column_layers.rates`."""
+    """Mean dropout rate of the columns that are seen, in [0, .5), see `column_layers.drop`; None: as for `dropout`."""
     conditional: bool = True
     """Whether samples have the requested labels, if the data has labels."""
     batch_size: int = 256
@@ -352,8 +352,8 @@ def model(
         does not have, or the output of the network has another shape.
     """
     check("table_ar", spec)
-    dropout, column_dropout = rates(spec.rows, config.dropout, config.column_dropout)
     layout = Layout(spec, config.bins)
+    dropout, column_dropout = rates(spec.rows, len(layout.sizes), config.dropout, config.column_dropout)
     sequence = order(config, layout)
     layers, init_network = _of_columns(config, dropout, len(sequence), network)
     conditional, fine = config.conditional and spec.n_classes > 0, FineBins(layout, config.fine)

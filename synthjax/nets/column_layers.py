@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from synthjax.errors import InputError
 from synthjax.nets.network import Network
 
-_MANY = 15_000  # training rows from which columns are not dropped
+_MANY = 1_000  # training rows a column from which columns are not dropped
 
 
 def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> Network:
@@ -67,36 +67,42 @@ class Dropped(NamedTuple):
     keys: jax.Array
     """(C,) keys of the networks, for their hidden units."""
     columns: jax.Array
-    """(B, C) f32 factors of the embeddings: 0 of a column that is dropped, else 1 / (1 - rate)."""
+    """(B, C) f32 factors of the embeddings: 0 of a column that is dropped, else 1 / (1 - rate of the row)."""
 
 
 def check_dropout(dropout: float | None, column_dropout: float | None) -> None:
-    """Checks the rates of a Config; None stands for those of `rates`. InputError: one is not in [0, 1)."""
-    for name, rate in {"dropout": dropout, "column_dropout": column_dropout}.items():
-        if rate is not None and not isinstance(rate, jax.core.Tracer) and not 0 <= rate < 1:
-            raise InputError(f"model.{name}={rate}: must be at least 0 and below 1")
+    """Checks the rates of a Config; None stands for those of `rates`. InputError: one is out of range."""
+    for name, rate, limit in (("dropout", dropout, 1), ("column_dropout", column_dropout, 0.5)):
+        if rate is not None and not isinstance(rate, jax.core.Tracer) and not 0 <= rate < limit:
+            raise InputError(f"model.{name}={rate}: must be at least 0 and below {limit}")
 
 
 def drop(key: jax.Array, rate: Any, rows: int, columns: int) -> Dropped:
-    """Draws which columns of each row are dropped, with probability `rate` in [0, 1), and the keys of the networks."""
-    key_columns, key_networks = jax.random.split(key)
-    keep = jnp.float32(1 - rate)
+    """Draws which columns are dropped, and the keys of the networks.
+
+    The rate of a row is uniform between 0 and twice `rate`, which is in [0, .5): rows of which little or nothing is
+    dropped teach what follows exactly from another column.
+    """
+    key_rates, key_columns, key_networks = jax.random.split(key, 3)
+    keep = 1 - 2 * jnp.float32(rate) * jax.random.uniform(key_rates, (rows, 1), jnp.float32)
     kept = jax.random.bernoulli(key_columns, keep, (rows, columns)) / keep
     return Dropped(jax.random.split(key_networks, columns), kept)
 
 
-def rates(rows: int, dropout: float | None = None, column_dropout: float | None = None) -> tuple[float, float]:
-    """Dropout rates of hidden units and of columns for a number of training rows, but those that are given.
+def rates(
+    rows: int, columns: int, dropout: float | None = None, column_dropout: float | None = None
+) -> tuple[float, float]:
+    """Dropout rates of hidden units and of columns by the number of training rows a column, but those that are given.
 
-    From 15,000 rows on they are .1 and 0; for 1,500 rows .3 and .25; for 500 and fewer .4 and .38. With a `dropout` of
-    0, columns are not dropped either.
+    From 1,000 rows a column on they are .1 and 0; for 100 rows .3 and .25; for 32 and fewer .4 and .38. With a
+    `dropout` of 0, columns are not dropped either.
 
-    >>> [tuple(round(rate, 2) for rate in rates(rows)) for rows in (100, 1_500, 5_000, 15_000, 0)]
-    [(0.4, 0.38), (0.3, 0.25), (0.2, 0.12), (0.1, 0.0), (0.1, 0.0)]
-    >>> rates(1_500, dropout=0.0)
+    >>> [tuple(round(rate, 2) for rate in rates(rows, columns=10)) for rows in (100, 1_000, 3_000, 10_000, 0)]
+    [(0.4, 0.38), (0.3, 0.25), (0.2, 0.13), (0.1, 0.0), (0.1, 0.0)]
+    >>> rates(1_000, columns=10, dropout=0.0)
     (0.0, 0.0)
     """
-    few = min(max(math.log10(_MANY / rows), 0.0), 1.5) if rows else 0.0
+    few = min(max(math.log10(_MANY * columns / rows), 0.0), 1.5) if rows else 0.0
     if column_dropout is None:
         column_dropout = 0.0 if dropout == 0 else 0.25 * few
     return 0.1 + 0.2 * few if dropout is None else dropout, column_dropout

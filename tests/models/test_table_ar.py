@@ -218,6 +218,7 @@ def test_a_step_costs_each_of_two_devices_half():
         ({"hidden": 0}, "model.hidden=0"),
         ({"fine": 0}, "model.fine=0"),
         ({"dropout": 1.0}, "model.dropout=1.0"),
+        ({"column_dropout": -0.1}, "model.column_dropout=-0.1"),
         ({"order": ("height",)}, "'height' is not a column"),
         ({"order": ("shop", "shop")}, "'shop' is named twice"),
     ],
