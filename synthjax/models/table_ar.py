@@ -348,8 +348,7 @@ def model(
       grad: turns the loss into a gradient function.
 
     Raises:
-      InputError: the data is not a table, its spec has no statistics, `config.order` names a column that the table
-        does not have, or the output of the network has another shape.
+      InputError: the data is no table or has no statistics, or `config.order` or the network does not fit it.
     """
     check("table_ar", spec)
     layout = Layout(spec, config.bins)
@@ -357,24 +356,21 @@ def model(
     sequence = order(config, layout)
     layers, init_network = _of_columns(config, dropout, len(sequence), network)
     conditional, fine = config.conditional and spec.n_classes > 0, FineBins(layout, config.fine)
-    norms = GradientNorms(fine, _groups(layout.sizes), _before(sequence))
+    norms, sizes = GradientNorms(fine, _groups(layout.sizes), _before(sequence)), (config.embedding, config.hidden)
 
     def rows(batch: Batch) -> tuple[jax.Array, jax.Array]:
         states = layout.states(batch.x, batch.y)
         return states, fine.parts(batch.x, states)
 
-    def dropped(key, batch: Batch) -> Dropped | None:
-        return None if key is None else drop(key, column_dropout, len(batch.x), len(sequence))
-
-    def columns_log_p(params, batch: Batch, key=None):
-        return log_p(fine, sequence, layers, params, rows(batch), dropped(key, batch))[0]
+    def terms(params, key, batch: Batch, taps: Taps | None = None):
+        dropped = None if key is None else drop(key, column_dropout, len(batch.x), len(sequence))
+        return log_p(fine, sequence, layers, params, rows(batch), dropped, taps)
 
     def loss(params, key, batch: Batch) -> optim.Losses:
-        return optim.Losses(-columns_log_p(params, batch, key).sum(axis=0))
+        return optim.Losses(-terms(params, key, batch)[0].sum(axis=0))
 
     def squares(params, key, batch: Batch):
-        tapped = functools.partial(log_p, fine, sequence, layers, params, rows(batch), dropped(key, batch))
-        return norms.squares(tapped, rows(batch), (config.embedding, config.hidden))
+        return norms.squares(functools.partial(terms, params, key, batch), rows(batch), sizes)
 
     def sample(key, state: optim.TrainState, labels, *, given: tuple[jax.Array, jax.Array] | None = None):
         key_state, key_value = jax.random.split(key)
@@ -383,7 +379,7 @@ def model(
 
     def log_prob(key, state: optim.TrainState, batch: Batch):
         """log p(x, y) of the states and fine bins: (B,) f32, nats."""
-        return columns_log_p(state.ema, batch).sum(axis=0)
+        return terms(state.ema, None, batch)[0].sum(axis=0)
 
     def score(key, state: optim.TrainState, batch: Batch):
         return -log_prob(key, state, batch)

@@ -353,30 +353,13 @@ def test_the_checkpoint_may_be_shared_only_if_it_was_trained_privately():
     plain = judged("checkpoint", "image", {"manifest.model": MODEL})
     assert plain.level == "poor" and plain.answer.startswith("No:") and "no_score" in texts(plain)
     assert judged("checkpoint").answer.startswith("No, unless") and "file_alone" in texts(judged("checkpoint"))
-    for epsilon, level in ((0.9, "good"), (20.0, "fair")):
-        private = {**MODEL, "guarantee": {"epsilon": epsilon, "delta": 1e-5}}
-        verdict = judged("checkpoint", "image", {"manifest.model": private})
-        assert verdict.level == level and f"ε = {epsilon:.3g}, δ = 1e-05" in texts(verdict)["guarantee"]
-    said = texts(verdicts.publish(reports.make("image", {"manifest.model": private})))["guarantee"]
-    assert f"ε = {epsilon:.3g}" in said and "bounds what any attack can find" in said
-    assert reports.make("image", {"manifest.model": private}).manifest.model.guarantee == Guarantee(
-        epsilon=20, delta=1e-5
-    )
-
-
-@pytest.mark.parametrize(("quick", "beside"), [(False, "the attacks found nothing"), (True, "too few examples")])
-def test_the_answer_of_a_private_run_names_epsilon(quick, beside):
-    changes = {"manifest.quick": quick, "privacy.mia.n_others": 5_000, "privacy.mia.auc_interval": [0.49, 0.51]}
-    for epsilon, level, promise in (
-        (0.9, "good", "bounds what any attack can find"),
-        (20.0, "fair", "promises little"),
-    ):
-        private = {**MODEL, "guarantee": {"epsilon": epsilon, "delta": 1e-5}}
-        said = verdicts.publish(reports.make("image", changes | {"manifest.model": private}))
-        assert (
-            said.level == level
-            and f"Differential privacy {promise}: ε = {epsilon:.3g}. Beside it, {beside}" in said.answer
-        )
+    for epsilon, level, promise in ((0.9, "good", "bounds what any attack can find"), (20, "fair", "promises little")):
+        changes = {"manifest.model": {**MODEL, "guarantee": {"epsilon": epsilon, "delta": 1e-5}}}
+        verdict, publish = judged("checkpoint", "image", changes), verdicts.publish(reports.make("image", changes))
+        assert verdict.level == publish.level == level
+        assert f"ε = {epsilon}, δ = 1e-05" in texts(verdict)["guarantee"] and "bounds" in texts(publish)["guarantee"]
+        assert publish.answer.startswith(f"Differential privacy {promise}: ε = {epsilon}. Beside it, ")
+    assert reports.make("image", changes).manifest.model.guarantee == Guarantee(epsilon=20, delta=1e-5)
 
 
 def variations(*ours):
