@@ -80,6 +80,7 @@ def test_columns_that_are_guessed_are_named():
     flagged = ["attributes.a.b.boosting", "attributes.a.b.nearest", "attributes.c.nearest"]
     changes = {"privacy.findings": {"holm": dict.fromkeys(flagged, 0.01), "flagged": flagged, "level": 0.05}}
     assert steps("table", changes)["columns"].startswith("Leave out “a.b”, “c”, or")
+    assert steps("table", {**changes, "manifest.target": "a.b"})["columns"].startswith("Leave out “c”, or")
 
 
 def test_a_private_training_that_leaks_is_to_be_doubted():

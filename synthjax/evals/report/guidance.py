@@ -58,6 +58,8 @@ def _columns(report: Report) -> Iterator[Evidence]:
     flagged = [name.split(".", 1)[1] for name in report.privacy.findings.flagged if name.startswith("attributes.")]
     # A column may have dots in its name; what follows the last one is the attacker.
     names = list(dict.fromkeys(name.rpartition(".")[0] for name in flagged))
+    # Without its target the table would lose its use.
+    names = [name for name in names if not (isinstance(report, TableReport) and name == report.manifest.target)]
     if names:
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         which = ", ".join(f"“{name}”" for name in names[:NAMED])
