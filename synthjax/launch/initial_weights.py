@@ -3,6 +3,7 @@
 from itertools import zip_longest
 
 from synthjax.data import Dataset
+from synthjax.data.schema import RARE, entry
 from synthjax.errors import InputError
 from synthjax.launch import config
 from synthjax.launch.config import Experiment
@@ -62,12 +63,15 @@ def _column(column: Column | None) -> str:
 
 
 def _categories(run: Run, data: Dataset) -> str:
-    """The first category of a table that is in only one of the two, as `difference` says it; their order may differ."""
+    """The first category that is in only one of two tables, or the first other order, as `difference` says it."""
     if run.encoder is None or data.encoder is None:
         return ""
-    for coding in data.encoder.codings:
-        old, new = (set(encoder.learnt[coding.name].categories) for encoder in (run.encoder, data.encoder))
-        if other := sorted(old ^ new):
+    for name in (coding.name for coding in data.encoder.codings):
+        old, new = (encoder.learnt[name].categories for encoder in (run.encoder, data.encoder))
+        if other := sorted(set(old) ^ set(new)):
             where = "there and not here" if other[0] in old else "here and not there"
-            return f"was trained on another table: {other[0]!r} is in column {coding.name} {where}"
+            return f"was trained on another table: {other[0]!r} is in column {name} {where}"
+        if old != new:
+            line = entry(name, categories=[category for category in old if category != RARE])
+            return f"was trained on categories of {name} in another order; put {line} into the schema file"
     return ""

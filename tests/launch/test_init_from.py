@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from in_process import run
 
 import synthjax
+from synthjax.errors import InputError
 from synthjax.launch import initial_weights, runs
 from synthjax.model import DataSpec
 
@@ -109,13 +111,27 @@ def tuned(shops, frame, workdir):
     return run("train", *TABLE, *flags)
 
 
-def test_more_rows_of_the_same_table_are_taken(shops, tmp_path):
-    shop(180).to_csv(tmp_path / "more.csv", index=False)
+def begun(shops, table, schema=None):
+    """How far the initial weights of fine-tuning on another table are from those of the run."""
     trained = synthjax.load(shops / "run")
-    chosen = dataclasses.replace(trained.config, dataset=str(tmp_path / "more.csv"), init_from=str(shops / "run"))
+    chosen = dataclasses.replace(trained.config, dataset=str(table), init_from=str(shops / "run"), schema=schema)
     more = runs.data(chosen)
     model = initial_weights.prepared(chosen, runs.build(chosen, more.spec), more)
-    assert difference(model.init(jax.random.key(1)).params, trained.state.params) == 0
+    return difference(model.init(jax.random.key(1)).params, trained.state.params)
+
+
+def test_more_rows_of_the_same_table_are_taken(shops, tmp_path):
+    shop(180).to_csv(tmp_path / "more.csv", index=False)
+    assert begun(shops, tmp_path / "more.csv") == 0
+
+
+def test_categories_of_another_order_are_put_into_that_of_the_run(shops, tmp_path):
+    shop().replace({"town": {"Ayr": "Deal", "Deal": "Ayr"}}).to_csv(tmp_path / "turned.csv", index=False)
+    line = 'town: {categories: ["Ayr", "Bath", "Deal"]}'
+    with pytest.raises(InputError, match=re.escape(f"categories of town in another order; put `{line}` into")):
+        begun(shops, tmp_path / "turned.csv")
+    (tmp_path / "schema.yaml").write_text(f"columns:\n  {line}\n")
+    assert begun(shops, tmp_path / "turned.csv", str(tmp_path / "schema.yaml")) == 0
 
 
 def renamed(**names):

@@ -71,16 +71,14 @@ class _Column(Tally):
             kind = "integer"  # whatever its name is
         if target and kind == "integer" and self.counts and len(self.counts) <= CLASSES and "kind" not in self.forced:
             kind = "categorical"
-        token = self.missing.most_common(1)[0][0] if self.missing else ""
-        encoding = self.forced.get("encoding", "")
         field = Field(
             self.name,
             kind,
             self.rows,
             self.rows - self.present,
-            token,
+            self.missing.most_common(1)[0][0] if self.missing else "",
             storage=storage or "string",
-            encoding=encoding,
+            encoding=self.forced.get("encoding", ""),
             tokens=tuple(self.forced.get("missing", ())),
         )
         if kind in NUMERIC:
@@ -283,9 +281,11 @@ class _Column(Tally):
         return form.replace("%H", "%-H").replace("%I", "%-I") if "hour" in self.unpadded else form
 
     def _categories(self, min_count: int) -> tuple[tuple[str, ...], tuple[int, ...], int]:
-        """Names by descending count, with RARE last; their counts; and how many categories were merged into RARE."""
+        """Names, first those that the schema lists, then by count, RARE last; their counts; how many were merged."""
         counts: Mapping[str, int] = self.counts or {}
-        kept = sorted(((name, n) for name, n in counts.items() if n >= min_count), key=lambda pair: (-pair[1], pair[0]))
+        listed = {name: i for i, name in enumerate(self.forced.get("categories", ()))}
+        kept = [(name, n) for name, n in counts.items() if n >= min_count]
+        kept.sort(key=lambda pair: (listed.get(pair[0], len(listed)), -pair[1], pair[0]))
         rare = len(counts) - len(kept)
         if rare or self.pruned:
             left = self.present - sum(n for name, n in kept if name != RARE)
