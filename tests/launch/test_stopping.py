@@ -42,7 +42,10 @@ def losses(workdir) -> dict[int, float]:
 def test_it_ends_by_itself_says_so_and_keeps_the_best(run):
     workdir, out = run
     found, best = losses(workdir), synthjax.load(workdir)
-    assert best.step == min(found, key=found.get) and best.step < 2 / 3 * max(found) + 10
+    assert best.step == min(found, key=found.get)
+    warmup = 60  # a tenth of the preset's steps
+    early = min(loss for step, loss in found.items() if 3 * (step - warmup) <= 2 * (max(found) - warmup))
+    assert early < found[best.step] + model_selection.GAIN["holdout_loss"]  # the last third gained no more
     assert 10 * model_selection.EVERY["holdout_loss"] <= max(found) < 1000
     said = next(line for line in out.splitlines() if line.startswith("finished"))
     assert f"step {max(found)}, by the holdout: its best state is that of step {best.step} (holdout_loss" in said

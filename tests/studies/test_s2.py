@@ -82,7 +82,7 @@ def test_the_split_is_of_complete_rows_by_class(tmp_path):
     written = files.train.stat().st_mtime_ns
     s2_rows.cut(own, "adult", numeric=True, share=0.25, seed=0)
     assert files.train.stat().st_mtime_ns == written
-    with pytest.raises(InputError, match="dataset=digits"):
+    with pytest.raises(InputError, match="digits holds images"):
         s2_rows.cut(own, "digits", numeric=True, share=0.25, seed=0)
 
 
