@@ -43,7 +43,7 @@ def test_it_ends_by_itself_says_so_and_keeps_the_best(run):
     workdir, out = run
     found, best = losses(workdir), synthjax.load(workdir)
     assert best.step == min(found, key=found.get)
-    warmup = 60  # a tenth of the preset's steps
+    warmup = best.config.model.warmup
     early = min(loss for step, loss in found.items() if 3 * (step - warmup) <= 2 * (max(found) - warmup))
     assert early < found[best.step] + model_selection.GAIN["holdout_loss"]  # the last third gained no more
     assert 10 * model_selection.EVERY["holdout_loss"] <= max(found) < 1000
