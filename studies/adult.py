@@ -170,7 +170,8 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     scores = shadows.model_scores(run, data.train, data.holdout, seed=seed, limit=attacked)
     nll = float(scores["others"].mean()) if scores and made.experiment.name in COUNTED else None
     attacker = privacy.Attacker(scores=scores, seed=seed, limit=attacked)
-    found, *_ = protocol.membership(vectors, rows, attacker)
+    sets = {name: tables[part] for name, part in named.items()}
+    found, *_ = protocol.membership(vectors, rows, attacker, sets)
     return {
         "share": closest["share_nearer_train"],
         "interval": closest["interval"],

@@ -93,7 +93,7 @@ def load(
     holdout: float = 0.1,
     test: str | None = None,
     image_size: str = "",
-    **of_table: Any,
+    **table_options: Any,
 ) -> Dataset:
     """Loads a data set and its fixed splits (see `synthjax.data.splits`).
 
@@ -107,8 +107,8 @@ def load(
         holdout: share of the training examples in the holdout split, in [0, 1); if positive, at least one per class.
         test: path of another file or folder with the test split. If given, no test split is taken from `name`.
         image_size: to which images are resized, "64" or "48x64" (height x width); "": all must have the same size.
-        **of_table: of a table, how it is measured and encoded: `target`, `encoding`, `schema`, `min_count`, `rules`
-            and `keep`, the fields of `TableOptions`.
+        **table_options: how a table is measured and encoded, the fields of `TableOptions`: `target`, `encoding`,
+            `schema`, `min_count`, `rules` and `keep`.
 
     Returns:
         The data set. Images are uint8 (N, H, W, C); rows of tables are encoded, f32 (N, D).
@@ -120,7 +120,7 @@ def load(
     """
     if not 0 <= holdout < 1:
         raise InputError(f"holdout={holdout}: a share in [0, 1) is needed, 0 for none")
-    options = TableOptions(**of_table)
+    options = TableOptions(**table_options)
     (name, data_dir), test = local(name, data_dir), test and from_store(test, data_dir)[0]
     if is_table(name, data_dir):
         if parse_size(image_size):
@@ -151,7 +151,7 @@ def describe(
     *,
     holdout: float = 0.1,
     test: str | None = None,
-    **of_table: Any,
+    **table_options: Any,
 ) -> "Description":
     """Measures the columns of a table, and the rules between them, as `load` does; nothing is encoded.
 
@@ -160,7 +160,7 @@ def describe(
         data_dir: see `load`.
         holdout: share of the training rows in the holdout split, which confirms rules.
         test: see `load`.
-        **of_table: see `load`; `rules` is True by default.
+        **table_options: see `load`; `rules` is True by default.
 
     Raises:
         InputError: the data is not a table, or see `load`.
@@ -168,7 +168,7 @@ def describe(
     from synthjax.data import table_dataset
     from synthjax.data.description import Description
 
-    options = TableOptions(**{"rules": True} | of_table)
+    options = TableOptions(**{"rules": True} | table_options)
     found, splits = _cut_table(name, data_dir, holdout, test, options)
     schema, between, overrides, _ = table_dataset.measure(found, splits, options)
     return Description(schema, between.rules, between.notes, overrides, found.group and found.group.name)

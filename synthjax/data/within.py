@@ -43,24 +43,33 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     Returns:
         Rules `identifier -> column`, without tables: there is none if no identifier has several rows.
     """
-    field = key(schema)
-    names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
-    if field is None or not len(unseen):
+    if (halves := searched(schema, train, unseen)) is None:
         return []
-    (first, second), tried = halves(field, train, unseen), math.log(max(len(names), 1))
-    rules = (Determined((field.name,), name) for name in names)
+    name, names, first, second = halves
+    tried = math.log(max(len(names), 1))
+    rules = (Determined((name,), other) for other in names)
     found = (confirmed(rule, first, second, tried, len(names), schema.min_count) for rule in rules)
     return [replace(rule, table=()) for rule in found if isinstance(rule, Determined) and rule.exact]
 
 
-def halves(field: Field, train: "pd.DataFrame", unseen: "pd.DataFrame") -> tuple[Columns, Columns]:
-    """The rows of half of the identifiers each, since few of those in the unseen rows may have several rows there."""
+def searched(
+    schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame"
+) -> tuple[str, list[str], Columns, Columns] | None:
+    """Where rules about the rows of one identifier are searched for; arguments as for `find`.
+
+    Returns:
+        The identifier, the columns that may depend on it, and the rows of half of the identifiers each, since few of
+        those in the unseen rows may have several rows there; None without an identifier or unseen rows.
+    """
     import pandas as pd
 
+    if (field := key(schema)) is None or not len(unseen):
+        return None
+    names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
     rows = pd.concat([train, unseen], ignore_index=True)
     codes, _ = pd.factorize(rows[field.name])
     first = np.random.default_rng(0).permutation(len(rows))[codes] % 2 == 0
-    return Columns(rows[first]), Columns(rows[~first])
+    return field.name, names, Columns(rows[first]), Columns(rows[~first])
 
 
 def identifying(

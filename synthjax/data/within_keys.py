@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from synthjax.data import within
-from synthjax.data.schema import DISCRETE, NUMERIC, Schema
+from synthjax.data.schema import NUMERIC, Schema
 from synthjax.rules import Plan, Rule
 from synthjax.rules.chance import confirmed
 from synthjax.rules.columns import Columns
@@ -43,17 +43,16 @@ def find(schema: Schema, train: "pd.DataFrame", unseen: "pd.DataFrame") -> list[
     Returns:
         Rules `numbered(identifier, column)`, and `unique(identifier, column)` of the other columns.
     """
-    field = within.key(schema)
-    names = [other.name for other in schema.fields if other.kind in (*NUMERIC, *DISCRETE)]
-    if field is None or not len(unseen):
+    if (halves := within.searched(schema, train, unseen)) is None:
         return []
-    (first, second), tried = within.halves(field, train, unseen), math.log(max(2 * len(names), 1))
+    identifier, names, first, second = halves
+    tried = math.log(max(2 * len(names), 1))
     found: list[Unique] = []
     for name in names:
         if 2 * len(first.codes(name)[1]) >= len(first):
             continue
-        counts = [Numbered((field.name, name))] if schema[name].kind in NUMERIC else []
-        for rule in (*counts, Unique((field.name, name))):
+        counts = [Numbered((identifier, name))] if schema[name].kind in NUMERIC else []
+        for rule in (*counts, Unique((identifier, name))):
             known = confirmed(rule, first, second, tried, 2 * len(names), schema.min_count)
             if isinstance(known, Unique) and known.exact:
                 found.append(known)

@@ -202,13 +202,13 @@ def _read_file(path: str) -> Experiment:
 
 
 def for_rows(chosen: Experiment, said: Collection[str], rows: int) -> Experiment:
-    """The experiment with at most a latent value for each `ROWS_EACH` of the training rows of a table.
+    """The experiment with at most one component for each `ROWS_EACH` of the training rows of a table.
 
     With more, the priors of a mixture outweigh its rows, and columns become nearly independent.
     """
-    values, default = getattr(chosen.model, "components", 0), getattr(presets()[chosen.name][1], "components", 0)
+    components, default = (getattr(model, "components", 0) for model in (chosen.model, presets()[chosen.name][1]))
     most = max(rows // ROWS_EACH, LEAST_COMPONENTS)
-    if "model.components" in said or not values or values != default or values <= most:
+    if "model.components" in said or not components or components != default or components <= most:
         return chosen
     return dataclasses.replace(chosen, model=dataclasses.replace(chosen.model, components=most))
 

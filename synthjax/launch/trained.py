@@ -101,7 +101,7 @@ class Run:
         labels = np.asarray(labels)
         if labels.dtype.kind not in "iu":
             raise InputError(f"labels: must be a number of examples or an array of classes, not {labels.dtype} values")
-        key = sampling.request_key(runs.config_lib.check_seed(seed, "seed"))
+        key = sampling.request_key(seed)
         size = block or max(min(len(labels), BLOCK), 1)
 
         def draw(state: State, labels: jax.Array) -> jax.Array:

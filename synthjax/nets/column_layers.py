@@ -94,8 +94,8 @@ def rates(
 ) -> tuple[float, float]:
     """Dropout rates of hidden units and of columns by the number of training rows a column, but those that are given.
 
-    From 1,000 rows a column on they are .1 and 0; for 100 and fewer .3 and .25. With a `dropout` of
-    0, columns are not dropped either.
+    From 1,000 rows a column on they are .1 and 0; for 100 and fewer .3 and .25. With a `dropout` of 0, columns are not
+    dropped either.
 
     >>> [tuple(round(rate, 2) for rate in rates(rows, columns=10)) for rows in (100, 1_000, 3_000, 10_000, 0)]
     [(0.3, 0.25), (0.3, 0.25), (0.2, 0.13), (0.1, 0.0), (0.1, 0.0)]

@@ -209,3 +209,8 @@ def test_every_number_of_a_report_may_be_named(kind):
     ):
         assert not rows.leads_to_number(model.REPORTS[kind], key.split(".")), key
     assert rows.get(found, "privacy.mia.nothing.more") is None and not is_dataclass(rows.get(found, "manifest.dataset"))
+
+
+def test_a_part_that_no_report_has_is_refused():
+    with pytest.raises(TypeError, match="no such part of a report: fidelty"):
+        report.assemble(reports.values("image")["manifest"], {"fidelty": None})

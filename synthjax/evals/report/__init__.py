@@ -36,6 +36,9 @@ def part(kind: Kind, name: str, found: Any) -> Any:
     return parse(get_type_hints(REPORTS[kind])[name], found)
 
 
+_PARTS = ("utility", "studies", "fidelity", "privacy")
+
+
 def assemble(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> ImageReport | TableReport:
     """The whole report with its verdicts, from the parts, typed or plain values as their measures return them.
 
@@ -45,9 +48,12 @@ def assemble(manifest: Mapping[str, Any], found: Mapping[str, Any]) -> ImageRepo
 
     Raises:
         msgspec.ValidationError: a key is missing or unknown, or a value of another type; says where.
+        TypeError: `found` has another part.
     """
+    if unknown := found.keys() - {*_PARTS, "rules", "robustness", "pictures"}:
+        raise TypeError(f"no such part of a report: {', '.join(sorted(unknown))}")
     kind: Kind = manifest["kind"]
-    names = ("utility", "studies", "fidelity", "privacy", *["rules"] * (kind == "table"))
+    names = (*_PARTS, *["rules"] * (kind == "table"))
     parts = {name: part(kind, name, found.get(name)) for name in names}
     robustness, pictures = found.get("robustness"), found.get("pictures")
     report = REPORTS[kind](

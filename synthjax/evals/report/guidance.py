@@ -37,12 +37,8 @@ def of_report(report: Report) -> list[Evidence]:
     return [*steps, Evidence("judge", text)]
 
 
-def _unit(report: Report) -> str:
-    return "row" if isinstance(report, TableReport) else "example"
-
-
 def _copies(report: Report) -> Iterator[Evidence]:
-    privacy, unit = report.privacy, _unit(report)
+    privacy, unit = report.privacy, report.unit
     exact = privacy.duplicates.exact
     if not (copied(privacy) or "duplicates.exact" in privacy.findings.flagged):
         return
@@ -76,8 +72,8 @@ def _steps(report: Report) -> Iterator[Evidence]:
         return
     if model.step == 1:
         text = (
-            f"Take another model: {model.name} is not trained in steps, it puts new {_unit(report)}s together from "
-            "training ones, and fewer steps are no way out."
+            f"Take another model: {model.name} learns from all training {report.unit}s in a single step, and fewer "
+            "steps are no way out."
         )
         yield Evidence("steps", text)
         return
@@ -85,7 +81,7 @@ def _steps(report: Report) -> Iterator[Evidence]:
     seen = f", and the model itself tells them from others with an AUC of {known:.3f}" if known is not None else ""
     text = (
         f"Train for fewer steps, such as {_rounded(model.step / 2):,} instead of {model.step:,}: a model remembers "
-        f"more with each pass through its training {_unit(report)}s{seen}."
+        f"more with each pass through its training {report.unit}s{seen}."
     )
     yield Evidence("steps", text)
 
@@ -96,7 +92,7 @@ def _rounded(steps: float) -> int:
 
 
 def _privacy(report: Report) -> Iterator[Evidence]:
-    model, unit = report.manifest.model, _unit(report)
+    model, unit = report.manifest.model, report.unit
     if model is not None and model.guarantee:
         text = (
             f"Train with a smaller epsilon than {model.guarantee.epsilon:.3g}. If more was found than it allows, the "

@@ -181,6 +181,11 @@ class Report:
     pictures: dict[str, Any] | None = None
     """What the page shows beside figures."""
 
+    @property
+    def unit(self) -> str:
+        """What a record is called."""
+        return "example"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageReport(Report):
@@ -201,6 +206,10 @@ class TableReport(Report):
     fidelity: TableFidelity = part(section="fidelity")
     rules: Rules | None = part(section="rules", default=None)
     privacy: TablePrivacy = part(section="privacy")
+
+    @property
+    def unit(self) -> str:  # noqa: D102
+        return "row"
 
 
 REPORTS: dict[Kind, type[ImageReport] | type[TableReport]] = {"image": ImageReport, "table": TableReport}

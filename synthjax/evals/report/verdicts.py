@@ -72,16 +72,12 @@ def in_plain_words(loss: Loss) -> str:
     return f"{loss.who} trained on this data {verb} {abs(loss.points):.1f} {unsure}."
 
 
-def _unit(report: Report) -> str:
-    return "row" if isinstance(report, TableReport) else "example"
-
-
 # --- may I publish it? ---------------------------------------------------------------------------------------------
 
 
 def publish(report: Report) -> Verdict:
     """May I publish it? What the attacks on the file found."""
-    unit, found = _unit(report), report.parts["privacy"]
+    unit, found = report.unit, report.parts["privacy"]
     level = found.level
     guarantee = report.manifest.model.guarantee if report.manifest.model else None
     answer = {
@@ -137,7 +133,7 @@ def _weak(report: Report) -> bool:
 
 
 def _sure_of_privacy(report: Report, level: Level) -> str:
-    mia, unit = report.privacy.mia, _unit(report)
+    mia, unit = report.privacy.mia, report.unit
     basis = (
         f"{mia.n_members:,} training and {mia.n_others:,} unseen {unit}s were attacked; the AUC is known to "
         f"±{_half_width(report):.3f}"
@@ -208,13 +204,13 @@ def lost(report: Report) -> Verdict:
     """What is lost? Points, classes, columns and kinds of examples."""
     utility = report.utility
     loss = utility.loss if utility else None
-    evidence = _lost_points(loss, _unit(report)) if loss else []
+    evidence = _lost_points(loss, report.unit) if loss else []
     evidence += _lost_of_table(report) if isinstance(report, TableReport) else _lost_of_images(report)
     level, answer = _how_much(report, loss)
     if utility and (missing := utility.n.missing_classes):
         level = "fair" if level == "good" else level
         answer = f"{'Classes are' if len(missing) > 1 else 'A class is'} missing. {answer}"
-        evidence.insert(0, Evidence("missing_classes", missing_classes(missing, _unit(report))))
+        evidence.insert(0, Evidence("missing_classes", missing_classes(missing, report.unit)))
     return Verdict("lost", "What is lost?", level, answer, evidence, _sure_of_loss(report, loss))
 
 
@@ -340,7 +336,7 @@ def checkpoint(report: Report) -> Verdict:
 
 def _of_checkpoint(report: Report) -> list[Evidence]:
     """What attacks on the model found, or why there were none."""
-    mia, unit = report.privacy.mia, _unit(report)
+    mia, unit = report.privacy.mia, report.unit
     if mia.model_auc is None:
         if report.manifest.model:
             text = "This kind of model gives no score of single examples, so that it was not attacked."

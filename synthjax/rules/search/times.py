@@ -125,10 +125,10 @@ def days(sample: Sample, known: list[Rule]) -> list[Order]:
     computed = {rule.target for rule in known if isinstance(rule, Equation)}
     found = []
     numbers = [name for name in sample.numeric if sample.kinds[name] == "number" and name not in computed]
-    days_ = [name for name in numbers if _within(sample.columns.numbers(name), 31, _DAY_LEVELS)]
-    months = [name for name in sample.kinds if sample.kinds[name] != "date" and name not in computed]
-    months = [name for name in months if name not in days_ and _within(sample.columns.months(name), 12, _MONTH_LEVELS)]
-    for day, month in product(days_, months):
+    of_month = [name for name in numbers if _within(sample.columns.numbers(name), 31, _DAY_LEVELS)]
+    months = [name for name in sample.kinds if sample.kinds[name] != "date" and name not in (*computed, *of_month)]
+    months = [name for name in months if _within(sample.columns.months(name), 12, _MONTH_LEVELS)]
+    for day, month in product(of_month, months):
         sample.count("calendar", 1)
         rule = Order((Name(day), Call("monthdays", (Name(month),))), ("<=",))
         if sample.rate(rule) >= _GOOD:
