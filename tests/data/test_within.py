@@ -71,7 +71,8 @@ def test_alike_rows_get_the_same_identifier(found):
     real = found.frame("train").reset_index(drop=True)
     assert (rows["height"] == real["height"]).mean() > 0.8
     assert np.corrcoef(rows["father"], real["father"])[0, 1] > 0.9
-    assert np.corrcoef(rows["mother"], real["mother"])[0, 1] > 0.85
+    # Some rows join another family, so that no place of a child repeats: .899, without that above .9.
+    assert np.corrcoef(rows["mother"], real["mother"])[0, 1] > 0.89
 
 
 def test_a_schema_file_may_say_so_or_not(tmp_path):
