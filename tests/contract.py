@@ -54,6 +54,8 @@ COMPILED_OFTEN = ("dbm", "dcgan", "mixture", "table_wcgan", "vae")
 batch norm, the other five critic updates and a gradient penalty."""
 GENTLE = {"cgan": {"learning_rate": 1e-6}}
 """Fields for comparisons: its optimisers make whole steps of gradients that are rounding errors."""
+WITHOUT_NETWORKS = ("dbm", "gaussian_mixture", "independent", "mixture", "rbm", "smote", "table_marginals")
+"""Files whose models have no networks that could compute in bfloat16."""
 DATASETS = ("digits", "breast_cancer")
 """A model is tried on the first that it can be built for."""
 
@@ -62,11 +64,11 @@ class Subject:
     """One shrunken model with its data; what is compiled or trained is kept for all tests."""
 
     def __init__(self, preset: str, gentle: bool = False):
-        family, config = presets()[preset]
-        self.module = importlib.import_module(f"synthjax.models.{family}")
+        self.family, config = presets()[preset]
+        self.module = importlib.import_module(f"synthjax.models.{self.family}")
         fields = {field.name for field in dataclasses.fields(config)}
-        small = {name: value for name, value in COMMON.items() if name in fields} | SMALL.get(family, {})
-        small |= GENTLE.get(family, {}) if gentle else {}
+        small = {name: value for name, value in COMMON.items() if name in fields} | SMALL.get(self.family, {})
+        small |= GENTLE.get(self.family, {}) if gentle else {}
         self.config = dataclasses.replace(config, **small)
         self.traces = 0
         self.data, built = self._build()

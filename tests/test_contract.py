@@ -10,6 +10,7 @@ import pytest
 from contract import (
     COMPILED_OFTEN,
     GENTLE,
+    WITHOUT_NETWORKS,
     Subject,
     assert_same_bits,
     assert_same_metrics,
@@ -27,6 +28,7 @@ from synthjax.data.feed import Feed
 from synthjax.errors import InputError
 from synthjax.launch.config import presets
 from synthjax.model import Batch
+from synthjax.nets import precision
 from synthjax.train import loop
 from synthjax.train.checkpoint import Checkpoints
 
@@ -240,6 +242,16 @@ def test_64_bit_mode_and_strict_ranks_change_no_dtype(subject):
     assert batch.x.dtype == np.float32
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
         assert shapes(subject) == expected
+
+
+def test_networks_and_nothing_else_compute_in_bfloat16_where_it_is_asked_for(subject):
+    expected, key = shapes(subject), jax.random.key(0)
+    with precision.use("bfloat16"):
+        assert shapes(subject) == expected  # states, metrics, samples and scores stay in f32
+        model = subject.module.build(subject.config, subject.spec)
+    state, networks = jax.eval_shape(model.init, key), subject.family not in WITHOUT_NETWORKS
+    for function, *inputs in ((model.step, 0, state, subject.batch()), (model.sample, state, subject.labels(8))):
+        assert ("bf16[" in str(jax.make_jaxpr(function)(key, *inputs))) == networks
 
 
 def test_score_has_a_forward_mode_and_hessian_vector_products(subject):

@@ -108,10 +108,9 @@ class Experiment:
     precision: Literal["default", "float32", "bfloat16"] = "default"
     """Of training and `launch.sample`: sets `jax_default_matmul_precision`; "default" leaves it as it is.
 
-    With bfloat16, the networks of ddpm, flow, vae, table_ddpm and table_vae compute in bfloat16 throughout. In other
-    models it is the precision of matrix products: of those that a TPU or GPU takes from JAX's setting, and on CPUs of
-    the dense layers of cgan and table_gan. Boltzmann machines ignore it; their Config has `half`. It makes dense
-    networks faster on CPUs with AMX, see `synthjax.nets.dense`; products in bfloat16 are what TPUs do by default."""
+    With bfloat16, networks compute in bfloat16; parameters, averages, optimisers and losses are in float32. Models
+    without networks ignore it, and so do Boltzmann machines, whose Config has `half`. It makes dense networks faster
+    on CPUs with AMX, see `synthjax.nets.dense`; products in bfloat16 are what TPUs do by default."""
     accumulate: int = 1
     """Number of slices of a batch whose gradients are accumulated, which saves memory."""
     log_every: int = 50

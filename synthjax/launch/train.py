@@ -55,7 +55,7 @@ SHORT = {
     "freeze": "Parts of the weights that are not trained, such as encoder (default: none).",
     "seed": "Seed of everything random in the run (default: 0).",
     "seeds": "Number of members trained together, by vmap (default: 1).",
-    "precision": "float32 or bfloat16, of networks or, in some models, of products alone (default: JAX's setting).",
+    "precision": "float32 or bfloat16, of the computation in networks (default: JAX's setting).",
     "eval_every": "Steps between scores on the holdout, by which the best state is kept (default: none).",
     "dp.epsilon": "Spend so much on differential privacy; more flags in --helpfull (default: not private).",
     "dp.delta": "With --dp.epsilon: the probability with which it may fail (default: 1e-6).",

@@ -38,7 +38,7 @@ PyTorch on their output channels.
 import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -49,6 +49,7 @@ from synthjax import adversarial, gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Rules
 from synthjax.model import DataSpec, Model
+from synthjax.nets import precision
 from synthjax.nets.conv import Conv, ConvTranspose
 from synthjax.nets.dense import Dense
 from synthjax.train import optim
@@ -115,6 +116,8 @@ class DenseGenerator(nn.Module):
 
     shape: tuple[int, ...]
     n_classes: int
+    dtype: Any = None
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
@@ -122,23 +125,28 @@ class DenseGenerator(nn.Module):
         h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         for width in (256, 512, 1024):
             # The study's "momentum 0.8" is the weight of the new batch; Flax's momentum is that of the old average.
-            norm = nn.BatchNorm(not train, momentum=0.2)
-            h = nn.leaky_relu(norm(_Dense(width)(h), mask=(weight > 0)[:, None]), 0.2)
-        return nn.tanh(_Dense(math.prod(self.shape))(h)).reshape(len(z), *self.shape)
+            norm = nn.BatchNorm(not train, momentum=0.2, dtype=self.dtype)
+            h = nn.leaky_relu(norm(_Dense(width, dtype=self.dtype)(h), mask=(weight > 0)[:, None]), 0.2)
+        h = _Dense(math.prod(self.shape), dtype=self.dtype)(h)
+        return nn.tanh(h.astype(jnp.float32)).reshape(len(z), *self.shape)
 
 
 class DenseCritic(nn.Module):
     """The dense critic of section 3.1.2, without its sigmoid, which is part of the loss."""
 
     n_classes: int
+    dtype: Any = None
+    """Dtype of the computation but for the last layer, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """x (B, *shape), y (B,) -> logits (B,), features (B, 256)."""
         h = jnp.concatenate([x.reshape(len(x), -1), jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         for width in (1024, 512, 256):
-            h = nn.Dropout(0.2, deterministic=not train)(nn.leaky_relu(_Dense(width)(h), 0.3))
-        return _Dense(1)(h)[:, 0], h
+            h = nn.leaky_relu(_Dense(width, dtype=self.dtype)(h), 0.3)
+            h = nn.Dropout(0.2, deterministic=not train)(h)
+        features = h.astype(jnp.float32)
+        return _Dense(1)(features)[:, 0], features
 
 
 class ConvolutionalGenerator(nn.Module):
@@ -147,24 +155,28 @@ class ConvolutionalGenerator(nn.Module):
     shape: tuple[int, ...]
     n_classes: int
     embedding: str = "product"
+    dtype: Any = None
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
         """z (B, noise), y (B,), weight (B,) -> (B, H, W, C) in [-1, 1]. Batch norm ignores examples of weight 0."""
         height, width, channels = self.shape
         rows, columns = -(-height // 2), -(-width // 2)
+        dense, conv, transposed = (functools.partial(f, dtype=self.dtype) for f in (_Dense, _Conv, _ConvTranspose))
         label = nn.Embed(self.n_classes, z.shape[-1], embedding_init=nn.initializers.normal(1.0))(y)
         if self.embedding == "product":
-            h = _Dense(rows * columns * 128)(z * label).reshape(len(z), rows, columns, 128)
+            h = dense(rows * columns * 128)(z * label).reshape(len(z), rows, columns, 128)
         else:
-            maps = _Dense(rows * columns * 127)(z), _Dense(rows * columns, name="label_map")(label)
+            maps = dense(rows * columns * 127)(z), dense(rows * columns, name="label_map")(label)
             h = jnp.concatenate([a.reshape(len(z), rows, columns, -1) for a in maps], axis=-1)
-        norm = nn.BatchNorm(not train, momentum=0.9)
+        norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)
         h = norm(nn.leaky_relu(h, 0.2), mask=(weight > 0)[:, None, None, None])
-        h = nn.leaky_relu(_ConvTranspose(64, (4, 4), strides=(2, 2))(h), 0.1)
+        h = nn.leaky_relu(transposed(64, (4, 4), strides=(2, 2))(h), 0.1)
         h = nn.Dropout(0.4, deterministic=not train)(h)
-        h = nn.leaky_relu(_ConvTranspose(16, (4, 4), strides=(2, 2))(h), 0.1)
-        return nn.tanh(_Conv(channels, (4, 4), strides=(2, 2))(h))[:, :height, :width]
+        h = nn.leaky_relu(transposed(16, (4, 4), strides=(2, 2))(h), 0.1)
+        h = conv(channels, (4, 4), strides=(2, 2))(h)
+        return nn.tanh(h.astype(jnp.float32))[:, :height, :width]
 
 
 class ConvolutionalCritic(nn.Module):
@@ -172,6 +184,8 @@ class ConvolutionalCritic(nn.Module):
 
     n_classes: int
     pools: bool = True
+    dtype: Any = None
+    """Dtype of the computation but for the last layer, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -179,11 +193,12 @@ class ConvolutionalCritic(nn.Module):
         rows, columns = (max(-(-side // 4), 3) for side in x.shape[1:3])
         flat = x.reshape(len(x), -1)
         label = nn.Embed(self.n_classes, flat.shape[-1], embedding_init=nn.initializers.normal(1.0))(y)
-        h = nn.leaky_relu(_Dense(rows * columns * 128)(flat * label), 0.2).reshape(len(x), rows, columns, 128)
+        h = _Dense(rows * columns * 128, dtype=self.dtype)(flat * label)
+        h = nn.leaky_relu(h, 0.2).reshape(len(x), rows, columns, 128)
         for size in (64, 32):
-            h = nn.leaky_relu(_Conv(size, (3, 3))(h), 0.1)
+            h = nn.leaky_relu(_Conv(size, (3, 3), dtype=self.dtype)(h), 0.1)
             h = _pool(h) if self.pools else h
-        features = h.reshape(len(x), -1)
+        features = h.reshape(len(x), -1).astype(jnp.float32)
         return _Dense(1)(features)[:, 0], features
 
 
@@ -219,11 +234,12 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         )
     generator: nn.Module
     critic: nn.Module
+    dtype = precision.current().compute
     if config.layers == "dense":
-        generator, critic = DenseGenerator(spec.shape, spec.n_classes), DenseCritic(spec.n_classes)
+        generator, critic = DenseGenerator(spec.shape, spec.n_classes, dtype), DenseCritic(spec.n_classes, dtype)
     else:
-        generator = ConvolutionalGenerator(spec.shape, spec.n_classes, config.embedding)
-        critic = ConvolutionalCritic(spec.n_classes, config.pools)
+        generator = ConvolutionalGenerator(spec.shape, spec.n_classes, config.embedding, dtype)
+        critic = ConvolutionalCritic(spec.n_classes, config.pools, dtype)
     return adversarial.game(
         config.rules,
         adversarial.Networks(generator, critic, config.noise),

@@ -22,7 +22,7 @@ projection: D(x, y) = w . h(x) + v_y . h(x) (Miyato & Koyama 2018, arXiv:1802.05
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -32,6 +32,7 @@ from synthjax import adversarial, gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Rules, minibatch_stddev
 from synthjax.model import DataSpec, Model
+from synthjax.nets import precision
 from synthjax.nets.conv import Conv, ConvTranspose
 from synthjax.train import optim
 
@@ -94,6 +95,8 @@ class Generator(nn.Module):
     """(H, W, C) of the image."""
     n_classes: int
     """Number of classes; 0: labels are ignored."""
+    dtype: Any = None
+    """Dtype of the computation, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
@@ -104,16 +107,17 @@ class Generator(nn.Module):
         rows, columns = -(-height // factor), -(-width // factor)
 
         def activate(h):
-            norm = nn.BatchNorm(not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a))
+            norm = nn.BatchNorm(not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a), dtype=self.dtype)
             return nn.relu(norm(h, mask=(weight > 0)[:, None, None, None]))
 
         h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
-        h = nn.Dense(rows * columns * deepest, use_bias=False, kernel_init=_START)(h)
+        h = nn.Dense(rows * columns * deepest, use_bias=False, kernel_init=_START, dtype=self.dtype)(h)
         h = activate(h.reshape(len(z), rows, columns, deepest))
         for size in reversed(outer):
-            h = activate(ConvTranspose(size, (4, 4), strides=(2, 2), use_bias=False, kernel_init=_START)(h))
-        h = ConvTranspose(channels, (4, 4), strides=(2, 2), kernel_init=_START)(h)
-        return nn.tanh(h[:, :height, :width])
+            h = ConvTranspose(size, (4, 4), (2, 2), use_bias=False, kernel_init=_START, dtype=self.dtype)(h)
+            h = activate(h)
+        h = ConvTranspose(channels, (4, 4), strides=(2, 2), kernel_init=_START, dtype=self.dtype)(h)
+        return nn.tanh(h[:, :height, :width].astype(jnp.float32))
 
 
 class Critic(nn.Module):
@@ -122,6 +126,8 @@ class Critic(nn.Module):
     config: Config
     n_classes: int
     """Number of classes; 0: labels are ignored."""
+    dtype: Any = None
+    """Dtype of the computation but for the last layer, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -129,14 +135,16 @@ class Critic(nn.Module):
         norm = self.config.norm
         for depth, size in enumerate(self.config.channels):
             normalise = depth > 0 and norm != "none"
-            x = Conv(size, (4, 4), strides=(2, 2), use_bias=not normalise, kernel_init=_START)(x)
+            x = Conv(size, (4, 4), (2, 2), use_bias=not normalise, kernel_init=_START, dtype=self.dtype)(x)
             if normalise and norm == "batch":
-                batch_norm = nn.BatchNorm(not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a))
+                batch_norm = nn.BatchNorm(
+                    not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a), dtype=self.dtype
+                )
                 x = batch_norm(x, mask=(weight > 0)[:, None, None, None])
             elif normalise:
-                x = nn.LayerNorm(reduction_axes=(-3, -2, -1))(x)
+                x = nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype)(x)
             x = nn.leaky_relu(x, 0.2)
-        features = x.reshape(len(x), -1)
+        features = x.reshape(len(x), -1).astype(jnp.float32)
         inputs = minibatch_stddev(features, weight) if self.config.minibatch_stddev else features
         logits = nn.Dense(1, kernel_init=_START)(inputs)[:, 0]
         if self.n_classes:
@@ -164,10 +172,11 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         raise InputError(f"model.channels={config.channels}: too many convolutions of stride 2 for {sides} pixels")
     coupling = "batch norm" * (config.norm == "batch") or "minibatch standard deviation" * config.minibatch_stddev
     classes = spec.n_classes if config.conditional else 0
-    adam = optim.adam(config.b1, config.b2)
+    adam, dtype = optim.adam(config.b1, config.b2), precision.current().compute
+    generator, critic = Generator(config, spec.shape, classes, dtype), Critic(config, classes, dtype)
     return adversarial.game(
         config.rules,
-        adversarial.Networks(Generator(config, spec.shape, classes), Critic(config, classes), config.noise, coupling),
+        adversarial.Networks(generator, critic, config.noise, coupling),
         adversarial.Optimisers(adam, adam, lambda i: config.learning_rate, config.ema_decay),
         gan_losses.label_frequencies(spec, classes > 0),
         config.steps,

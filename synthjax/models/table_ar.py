@@ -16,7 +16,7 @@ others are drawn given those before them: put given columns first (`Config.order
 the edges of its fine bin. The likelihood is exact. At initialisation the columns are independent: the last layer is 0,
 and its bias contains the log frequencies of `DataSpec.statistics`.
 
-    model = build(Config(), spec)                                        # `model` takes another network or optimiser
+    model = build(Config(), spec)                                        # `model` takes other parts
     state = model.init(key)
     for i in range(config.steps): state, metrics = model.step(keys[i], i, state, batch(i))
     x = model.sample(key, state, labels)
@@ -42,7 +42,7 @@ import optax
 
 from synthjax.errors import InputError
 from synthjax.model import Batch, DataSpec, Model
-from synthjax.nets import multiscale
+from synthjax.nets import multiscale, precision
 from synthjax.nets.bins import Layout, check, check_counts, choose
 from synthjax.nets.column_layers import Dropped, apply_layers, check_dropout, drop, hidden_layers, rates
 from synthjax.nets.fine_bins import FineBins
@@ -77,8 +77,7 @@ class Config:
     batch_size: int = 256
     """Number of rows in a training step."""
     steps: int = 600
-    """Number of training steps, over which the learning rate decays to 0 (cosine). With too many the model memorises
-    rows (docs/results/tables.md)."""
+    """Number of training steps, over which the learning rate decays to 0 (cosine). With too many it memorises rows."""
     learning_rate: float = 2e-3
     """Learning rate of Adam after the warm-up."""
     warmup: int = 100
@@ -189,10 +188,10 @@ def log_p(
         networks, seen, jnp.asarray(_before(sequence)), keys
     )
     out, bias = _last_layer(layout, params)
-    chosen = jnp.zeros(hidden.shape[:2], hidden.dtype)
+    chosen = jnp.zeros(hidden.shape[:2], jnp.float32)
     for number, group in enumerate(_groups(layout.sizes)):
         size = max(layout.sizes[column] for column in group)
-        logits = jnp.einsum("cbh,csh->cbs", hidden[group], out[group, :size]) + bias[group, None, :size]
+        logits = _product("cbh,csh->cbs", hidden[group], out[group, :size]) + bias[group, None, :size]
         logits = logits if taps is None else logits + taps.logits[number]
         own = jnp.take_along_axis(logits, states.T[group, :, None], axis=2)[..., 0]
         chosen = chosen.at[group].set(own - jax.nn.logsumexp(logits, axis=2))
@@ -200,6 +199,11 @@ def log_p(
     within = _log_parts(fine, columns, states, slopes if taps is None else slopes + taps.tilt)
     part = jnp.take_along_axis(within, parts[..., None], axis=2)[..., 0]
     return chosen + part.T, Inputs(seen, inner, hidden)
+
+
+def _product(axes: str, hidden: jax.Array, out: jax.Array) -> jax.Array:
+    """Product of the networks' output and the last layer, in the dtype of the former, summed in f32."""
+    return jnp.einsum(axes, hidden, out.astype(hidden.dtype), preferred_element_type=jnp.float32)
 
 
 def _groups(sizes: tuple[int, ...]) -> list[np.ndarray]:
@@ -292,22 +296,20 @@ def _draw_columns(
         key_state, key_part = jax.random.split(key)
         own = jax.tree.map(lambda a: a[column], params["network"])
         _, hidden = network(own, carry[0], before, None)
-        state = choose(key_state, jnp.cumsum(jax.nn.softmax(hidden @ out[column].T + bias[column][None]), axis=-1))
+        logits = _product("bh,sh->bs", hidden, out[column]) + bias[column][None]
+        state = choose(key_state, jnp.cumsum(jax.nn.softmax(logits), axis=-1))
         state = state if given is None else jnp.where(given.known[:, column], given.states[:, column], state)
         within = _log_parts(fine, column, state, (hidden * tilt[start + state]).sum(axis=-1))
         part = choose(key_part, jnp.cumsum(jnp.exp(within), axis=-1))
         part = part if given is None else jnp.where(given.known[:, column], given.parts[:, column], part)
         middle = jnp.asarray(fine.middles)[column, state, part]
         seen = embed[start + state] + middle[:, None] * slope[start + state]
-        new = (seen, state, part)
-        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_index_in_dim(a, b, column, 1), carry, new), None
+        write = functools.partial(jax.lax.dynamic_update_index_in_dim, index=column, axis=1)
+        return jax.tree.map(write, carry, (seen, state, part)), None
 
     empty = jnp.zeros((rows, count), jnp.int32)
-    of_column = (
-        jnp.asarray(sequence, jnp.int32),
-        jnp.asarray(layout.padded[:, 0][sequence]),
-        _before(sequence)[sequence],
-    )
+    starts, before = jnp.asarray(layout.padded[:, 0][sequence]), _before(sequence)[sequence]
+    of_column = jnp.asarray(sequence, jnp.int32), starts, before
     start = (jnp.zeros((rows, count, embed.shape[1]), jnp.float32), empty, empty)
     return jax.lax.scan(draw, start, (jax.random.split(key, count), *of_column))[0][1:]
 
@@ -318,7 +320,7 @@ def _of_columns(
     """A function as `column_layers.apply_layers`, and the network of one column; default: the Config's."""
     if network is None:
         network = hidden_layers(count, config.embedding, config.hidden, dropout)
-        return functools.partial(apply_layers, dropout), network
+        return functools.partial(apply_layers, dropout, precision.current().compute), network
     check_shape(network, (2, config.hidden), "network", jnp.zeros((2, count, config.embedding), jnp.float32))
     own = network
 
@@ -335,6 +337,7 @@ def model(
     *,
     network: Network | None = None,
     optimiser: optax.GradientTransformation | None = None,
+    loss: optim.Loss | None = None,
     grad: optim.Grad = optim.mean_grad,
 ) -> Model:
     """An autoregressive model of a table.
@@ -345,6 +348,7 @@ def model(
       network: of one column: embeddings (B, C, embedding), 0 for columns that are not before it, to (B, hidden). Its
         parameters get a leading axis (C,). Default: `hidden_layers`.
       optimiser: any optax transformation with its own learning rate. Default: Adam with the schedule of the Config.
+      loss: (params, key, batch) -> `optim.Losses`, with the params of `initial`. Default: the negative log-likelihood.
       grad: turns the loss into a gradient function.
 
     Raises:
@@ -366,7 +370,7 @@ def model(
         dropped = None if key is None else drop(key, column_dropout, len(batch.x), len(sequence))
         return log_p(fine, sequence, layers, params, rows(batch), dropped, taps)
 
-    def loss(params, key, batch: Batch) -> optim.Losses:
+    def negative_log_p(params, key, batch: Batch) -> optim.Losses:
         return optim.Losses(-terms(params, key, batch)[0].sum(axis=0))
 
     def squares(params, key, batch: Batch):
@@ -385,8 +389,8 @@ def model(
         return -log_prob(key, state, batch)
 
     params = functools.partial(initial, config, layout, init_network)
-    trained: Any = optim.NormedLoss(loss, squares) if network is None else loss
-    init, step = optim.init_and_step(config, params, trained, optimiser, grad)
+    own: Any = optim.NormedLoss(negative_log_p, squares) if network is None else negative_log_p
+    init, step = optim.init_and_step(config, params, loss or own, optimiser, grad)
     made = Model(init, step, sample, score, log_prob, "exact", "bins", conditional)
     return made._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)
 

@@ -42,6 +42,7 @@ from synthjax import adversarial, gan_losses
 from synthjax.errors import InputError
 from synthjax.gan_losses import Rules
 from synthjax.model import Batch, DataSpec, Model
+from synthjax.nets import precision
 from synthjax.nets.columns import Columns
 from synthjax.nets.dense import Dense
 from synthjax.nets.slices import in_slices
@@ -209,6 +210,8 @@ class Generator(nn.Module):
     """Number of classes; 0: labels are ignored."""
     categories: int = 0
     """K of training-by-sampling, or 0."""
+    dtype: Any = None
+    """Dtype of the hidden layers, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> jax.Array:
@@ -218,8 +221,8 @@ class Generator(nn.Module):
         """
         h = jnp.concatenate([z, one_hot(y, self.n_classes, self.categories)], axis=-1)
         for width in self.config.hidden:
-            h = nn.relu(Dense(width)(h))
-        raw = Dense(self.columns.width)(h)
+            h = nn.relu(Dense(width, dtype=self.dtype)(h))
+        raw = Dense(self.columns.width)(h.astype(jnp.float32))
         key = self.make_rng("dropout") if self.has_rng("dropout") else None
         if not train:
             return self.columns.draw(key, raw)
@@ -235,13 +238,16 @@ class Critic(nn.Module):
     """Number of classes; 0: labels are ignored."""
     categories: int = 0
     """K of training-by-sampling, or 0."""
+    dtype: Any = None
+    """Dtype of the hidden layers, see `synthjax.nets.precision`."""
 
     @nn.compact
     def __call__(self, v: jax.Array, y: jax.Array, weight: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
         """v (B, width), y (B,) -> values (B,), features (B, F)."""
         h = jnp.concatenate([self.embed(v), one_hot(y, self.n_classes, self.categories)], axis=-1)
         for width in self.config.hidden:
-            h = nn.relu(Dense(width)(h))
+            h = nn.relu(Dense(width, dtype=self.dtype)(h))
+        h = h.astype(jnp.float32)
         return Dense(1)(h)[:, 0], h
 
     def embed(self, v: jax.Array) -> jax.Array:
@@ -332,8 +338,8 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
     classes = spec.n_classes if config.conditional else 0
     categories = Categories(columns, spec, classes) if config.by_sampling else None
     conditions = 0 if categories is None else len(categories.positions)
-    generator, critic = (net(config, columns, classes, conditions) for net in (Generator, Critic))
-    adam = optim.adam(config.b1, config.b2)
+    adam, dtype = optim.adam(config.b1, config.b2), precision.current().compute
+    generator, critic = (net(config, columns, classes, conditions, dtype) for net in (Generator, Critic))
     game = adversarial.game(
         config.rules,
         adversarial.Networks(generator, critic, config.noise or columns.width),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from synthjax.errors import InputError
+from synthjax.nets import precision
 from synthjax.nets.network import Network
 
 _MANY = 1_000  # training rows a column from which columns are not dropped
@@ -27,10 +28,11 @@ def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> 
       dropout: rate, in [0, 1).
 
     Returns:
-      A network (params, seen, before, key) -> (B, hidden) f32. seen: (B, C, E) f32 embeddings. before: (C,) f32, 1 for
-      columns before this one and 0 for others; it masks the weights, which are fewer than the inputs. key: of the
-      dropout, None for none.
+      A network (params, seen, before, key) -> (B, hidden), of the dtype of the current `nets.precision`. seen:
+      (B, C, E) f32 embeddings. before: (C,) f32, 1 for columns before this one and 0 for others; it masks the weights,
+      which are fewer than the inputs. key: of the dropout, None for none.
     """
+    dtype = precision.current().compute
 
     def init(key):
         key_first, key_second = jax.random.split(key)
@@ -44,18 +46,22 @@ def hidden_layers(columns: int, embedding: int, hidden: int, dropout: float) -> 
         }
 
     def apply(params, seen, before, key=None):
-        return apply_layers(dropout, params, seen, before, key)[1]
+        return apply_layers(dropout, dtype, params, seen, before, key)[1]
 
     return Network(init, apply)
 
 
-def apply_layers(dropout: float, params: Any, seen: jax.Array, before: jax.Array, key: jax.Array | None):
-    """Outputs of both layers of `hidden_layers`, (B, hidden) each. Biases may be (hidden,) or (B, hidden)."""
+def apply_layers(dropout: float, dtype: Any, params: Any, seen: jax.Array, before: jax.Array, key: jax.Array | None):
+    """Outputs of both layers of `hidden_layers`, (B, hidden) each; computed in `dtype`.
+
+    Biases may be (hidden,) or (B, hidden).
+    """
+    params, seen, before = jax.tree.map(lambda a: a.astype(dtype), (params, seen, before))
     hidden = params["second"].shape[0]
-    drop = jnp.ones((2, 1, 1), jnp.float32)
+    drop = jnp.ones((2, 1, 1), dtype)
     if key is not None:
         keep = jnp.float32(1 - dropout)
-        drop = jax.random.bernoulli(key, keep, (2, len(seen), hidden)) / keep
+        drop = (jax.random.bernoulli(key, keep, (2, len(seen), hidden)) / keep).astype(dtype)
     first = (params["first"] * before[:, None, None]).reshape(-1, hidden)
     h = jax.nn.gelu(seen.reshape(len(seen), -1) @ first + jnp.atleast_2d(params["bias_first"])) * drop[0]
     return h, h + jax.nn.gelu(h @ params["second"] + jnp.atleast_2d(params["bias_second"])) * drop[1]

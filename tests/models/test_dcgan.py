@@ -11,6 +11,7 @@ from synthjax.errors import InputError
 from synthjax.gan_losses import Rules
 from synthjax.model import Batch, DataSpec
 from synthjax.models import dcgan
+from synthjax.nets import precision
 
 SPEC = DataSpec.from_arrays(np.zeros((20, 28, 28, 1), np.uint8), np.arange(20) % 10)
 SMALL = dcgan.Config(noise=8, channels=(8, 16))
@@ -34,6 +35,17 @@ def test_images_of_any_size_are_made(name, shape):
     state = jax.eval_shape(model.init, jax.random.key(0))
     assert jax.eval_shape(model.sample, jax.random.key(0), state, jnp.zeros(3, jnp.int32)).shape == (3, *shape)
     assert jax.eval_shape(model.score, jax.random.key(0), state, batch(spec)).shape == (6,)
+
+
+def test_bfloat16_changes_images_and_values_by_its_rounding_errors_alone():
+    state = dcgan.build(SMALL, SPEC).init(jax.random.key(0))
+    made = []
+    for name in ("float32", "bfloat16"):
+        with precision.use(name):
+            model = dcgan.build(SMALL, SPEC)
+        made.append((model.sample(jax.random.key(1), state, jnp.arange(6)), model.score(None, state, batch())))
+    for exact, rounded in zip(*made, strict=True):
+        assert 1e-5 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.05
 
 
 def test_weights_start_as_normal_with_deviation_of_a_fiftieth():

@@ -15,9 +15,10 @@ from mixed import assert_depends, mixed
 from synthjax.errors import InputError
 from synthjax.model import Batch, Column, DataSpec
 from synthjax.models import table_ar
-from synthjax.nets import bins
+from synthjax.nets import bins, precision
 from synthjax.nets.fine_bins import FineBins
 from synthjax.nets.network import linen
+from synthjax.train import optim
 
 SPEC = UNMEASURED.measured(mixed(3000).x)
 SMALL = DataSpec(
@@ -195,6 +196,31 @@ def test_a_network_and_an_optimiser_of_ones_own_are_used():
     wide = linen(nn.Dense(6), jnp.zeros((2, 3, 3)))
     with pytest.raises(InputError, match=r"network: makes an array of shape \(2, 3, 6\)"):
         table_ar.model(CONFIG, SMALL, network=wide)
+
+
+def test_bfloat16_changes_the_probabilities_by_its_rounding_errors_alone(known):
+    state, p = known
+    with precision.use("bfloat16"):
+        model = table_ar.build(CONFIG, SMALL)
+    found = np.asarray(model.log_prob(jax.random.key(0), state, EVERY))
+    assert 1e-5 < np.abs(found - np.log(p)).max() / np.abs(np.log(p)).max() < 0.02
+    assert np.exp(found).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_loss_of_ones_own_is_used():
+    """The likelihood of the label alone: other columns stay as they start."""
+
+    def loss(params, key, batch):
+        logits = params["bias"][:2]  # of the label, which is the first column
+        return optim.Losses(-jax.nn.log_softmax(logits)[batch.y])
+
+    model = table_ar.model(CONFIG, SMALL, loss=loss, optimiser=optax.sgd(1.0))
+    start = model.init(jax.random.key(0))
+    rare = EVERY._replace(weight=jnp.where(EVERY.y == 0, 1.0, 0.0))
+    state, metrics = model.step(jax.random.key(1), 0, start, rare)
+    assert metrics["loss"] == pytest.approx(np.log(2), abs=1e-5)  # both labels are as frequent
+    np.testing.assert_allclose(state.params["bias"][:2] - start.params["bias"][:2], [0.5, -0.5], atol=1e-5)
+    np.testing.assert_array_equal(state.params["bias"][2:], start.params["bias"][2:])
 
 
 def test_a_step_costs_each_of_two_devices_half():
