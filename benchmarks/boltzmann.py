@@ -132,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.told(main)
+    cli.run_script(main)

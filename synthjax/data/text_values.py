@@ -203,7 +203,7 @@ def _numeric(cells: pa.Array, absent: np.ndarray, field: Field, rows: np.ndarray
         what = "a finite number" + (f" like {field.format}" if field.format else "")
         what = f"a date like {field.format}" if field.kind == "datetime" else what
         found = int(rows[~absent][place]), present[place].as_py()
-        remedy = f"mend it, or put {entry(field.name, missing=[*field.tokens, found[1][:64]])} into a schema file"
+        remedy = f"correct it, or put {entry(field.name, missing=[*field.tokens, found[1][:64]])} into a schema file"
         raise cell_fault(where, found, field.name, f"not {what}: {remedy} if that says that a value is missing")
     full = np.full(len(cells), np.nan)
     full[~absent] = values

@@ -152,7 +152,7 @@ def _end(*_: object) -> None:
     os._exit(Preempted.exit_code)
 
 
-def told(main: Callable[[], None]) -> None:
+def run_script(main: Callable[[], None]) -> None:
     """Runs `main()` of a script that reads its own arguments; what is wrong with them is one line, not a traceback."""
     try:
         prepare_jax()

@@ -110,7 +110,7 @@ def trained(tmp_path_factory):
     return folder / "run"
 
 
-def told(main, monkeypatch, capsys, *words):
+def printed(main, monkeypatch, capsys, *words):
     """What a command of a benchmark prints."""
     monkeypatch.setattr(sys, "argv", [main.__module__, *words])
     main()
@@ -122,7 +122,7 @@ def test_the_likelihood_of_a_run_is_that_of_enumeration(trained, monkeypatch, ca
     """Over the states of the hidden units: log p(v) = sum over h of exp(b v + c h + v W h) / Z."""
     monkeypatch.chdir(trained.parent)
     words = [f"--workdir={trained}", "--split=test", "--runs=200", "--steps=200", "--sweeps=50"]
-    first, last = told(boltzmann.main, monkeypatch, capsys, *words).splitlines()
+    first, last = printed(boltzmann.main, monkeypatch, capsys, *words).splitlines()
     one = boltzmann.subject(str(trained))
     (w,), (b, c) = one.state.ema.weights, one.state.ema.biases
     h = np.array(list(itertools.product((0.0, 1.0), repeat=4)))
@@ -145,12 +145,12 @@ def test_a_run_starts_a_classifier(trained, monkeypatch, capsys):
     words = [f"--workdir={trained}", "--split=test", "--seeds=2", "--steps=150", "--learning_rate=0.02"]
     count = len(boltzmann.subject(str(trained)).data().test.y)
     for more, start in (([], trained), (["--scratch"], "random weights")):
-        line = told(benchmark.main, monkeypatch, capsys, *words, *more)
+        line = printed(benchmark.main, monkeypatch, capsys, *words, *more)
         assert line.startswith(f"{start} test: error 0.00 +- 0.00 %, 2 networks") and line.endswith(f"n = {count}\n")
-    line = told(benchmark.main, monkeypatch, capsys, *words, "--labels=8")
+    line = printed(benchmark.main, monkeypatch, capsys, *words, "--labels=8")
     assert " 8 labels, " in line and float(re.search(r"error (\S+)", line)[1]) < 20
     with pytest.raises(InputError, match="--labels=1: must be at least 2, the number of classes"):
-        told(benchmark.main, monkeypatch, capsys, *words, "--labels=1")
+        printed(benchmark.main, monkeypatch, capsys, *words, "--labels=1")
 
 
 def test_contenders_of_an_rbm_take_turns(monkeypatch, capsys):
@@ -158,7 +158,7 @@ def test_contenders_of_an_rbm_take_turns(monkeypatch, capsys):
         monkeypatch.setattr(gibbs, name, value)
     monkeypatch.setattr(gibbs.cli, "prepare_jax", lambda: None)
     monkeypatch.setattr(gibbs, "_torch", lambda params: None)
-    out = told(gibbs.main, monkeypatch, capsys, "--rounds=2", "--chains=6")
+    out = printed(gibbs.main, monkeypatch, capsys, "--rounds=2", "--chains=6")
     learn, sweep = ([line.split(" | ") for line in part.splitlines()] for part in out.strip().split("\n\n"))
     assert [row[0] for row in learn[2:]] == [f"| {name}" for name in (gibbs.OURS, gibbs.HALF, *SKLEARN)]
     assert [row[0] for row in sweep[2:]] == [f"| {name}" for name in (gibbs.OURS, gibbs.HALF, gibbs.PRODUCTS, *SKLEARN)]

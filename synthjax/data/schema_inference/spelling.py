@@ -68,7 +68,7 @@ def odd_cell(
     lines.append(f"{entry(name, kind='categorical')} if the cells are names")
     lines.append(f"{entry(name, kind='id')} to make new ones of the same look")
     lines.append(f"{entry(name, kind='text')} to leave the column out")
-    what = f"{what}: mend it, or put {', or '.join(lines)}, below `columns:` in a schema file"
+    what = f"{what}: correct it, or put {', or '.join(lines)}, below `columns:` in a schema file"
     if found[0] < 0:
         return fault(where, f"column {shown(name)!r}: {shown(found[1])!r} is {what}")
     return cell_fault(where, found, name, what)
