@@ -37,6 +37,7 @@ from synthjax.evals.table import from_frames
 from synthjax.jit import jit
 from synthjax.launch.config import experiment, family
 from synthjax.launch.sample import block_size
+from synthjax.nets import precision as policies
 from synthjax.sampling import draw
 
 MODEL = "table_wcgan"
@@ -108,7 +109,8 @@ def step(data_dir: str | None, rounds: int, batch_size: int) -> None:
     start = config.rules.critic_warmup
     contenders = {}
     for precision in PRECISIONS:
-        one = prepared(MODEL, dataset, batch_size=batch_size)[0]
+        with policies.use(precision):
+            one = prepared(MODEL, dataset, batch_size=batch_size)[0]
         name = OURS if precision == PRECISIONS[0] else precision
         contenders[name] = Contender(_at(precision, one.run), start, time.process_time)
     try:
@@ -144,7 +146,6 @@ def _at(precision: str, run: Callable[[int, int], None]) -> Callable[[int, int],
 def sample(data_dir: str | None, rounds: int) -> None:
     """As `launch.sample` draws, block by block; compiled before. `ROWS` is a number of whole blocks."""
     dataset = loaded(MODEL, data_dir)
-    ours = prepared(MODEL, dataset)[0]
     encoder, size = dataset.encoder, block_size(dataset.spec)
     assert encoder is not None
     inverse = jit(encoder.inverse)
@@ -154,11 +155,12 @@ def sample(data_dir: str | None, rounds: int) -> None:
             encoder.rows(np.asarray(inverse(x[start : start + size])))
 
     for precision in PRECISIONS:
-        with jax.default_matmul_precision(precision):
+        with policies.use(precision), jax.default_matmul_precision(precision):
+            ours = prepared(MODEL, dataset)[0]
             decode(drawn(ours, dataset, size))
             turns = []
             for _ in range(rounds):
-                x, encoded = timed(lambda: drawn(ours, dataset, ROWS))
+                x, encoded = timed(lambda ours=ours: drawn(ours, dataset, ROWS))
                 turns.append((encoded, timed(lambda x=x: decode(x))[1]))
         for name, parts in (("encoded", 1), ("as data frames", 2)):
             cpu, wall = (Spread.of([ROWS / sum(part[i] for part in turn[:parts]) for turn in turns]) for i in range(2))
@@ -247,7 +249,7 @@ def _worth_text(found: tuple[float, float]) -> str:
 
 
 def _low(work: Callable[[], Any]) -> Any:
-    with jax.default_matmul_precision("bfloat16"):
+    with policies.use("bfloat16"), jax.default_matmul_precision("bfloat16"):
         return work()
 
 
