@@ -385,13 +385,10 @@ def model(
         """log p(x, y) of the states and fine bins: (B,) f32, nats."""
         return terms(state.ema, None, batch)[0].sum(axis=0)
 
-    def score(key, state: optim.TrainState, batch: Batch):
-        return -log_prob(key, state, batch)
-
     params = functools.partial(initial, config, layout, init_network)
     own: Any = optim.NormedLoss(negative_log_p, squares) if network is None else negative_log_p
     init, step = optim.init_and_step(config, params, loss or own, optimiser, grad)
-    made = Model(init, step, sample, score, log_prob, "exact", "bins", conditional)
+    made = Model(init, step, sample, lambda *inputs: -log_prob(*inputs), log_prob, "exact", "bins", conditional)
     return made._replace(n_classes=spec.n_classes, empty_classes=spec.empty_classes)
 
 

@@ -79,10 +79,12 @@ def write(folder: Path, report: Report) -> Path:
 def read(path: Path) -> ImageReport | TableReport:
     """The report in a file; keys that this version does not know are left out.
 
-    InputError: the file holds no report, or one of another protocol version.
+    InputError: the file cannot be read, holds no report, or one of another protocol version.
     """
+    with files.named_errors(path, "read"):
+        content = path.read_bytes()
     try:
-        found = json.loads(path.read_text(), parse_float=_finite, parse_constant=_finite)
+        found = json.loads(content, parse_float=_finite, parse_constant=_finite)
         version, type_ = found["protocol_version"], REPORTS[found["manifest"]["kind"]]
         if version == PROTOCOL_VERSION:
             return parse(type_, found, strict=False)
@@ -90,7 +92,7 @@ def read(path: Path) -> ImageReport | TableReport:
         raise InputError(
             f"{path}: holds no report: protocol_version or manifest.kind is missing or another's"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: holds no report: {error}") from None
     raise InputError(
         f"{path}: its report is of protocol version {version}, this synthjax reads version {PROTOCOL_VERSION}; judge "
