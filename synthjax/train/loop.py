@@ -143,7 +143,8 @@ class Trainer:
         return jax.vmap(self.model.init)(keys) if self.seeds > 1 else self.model.init(keys)
 
     def _steps(self, keys, start, stop, state, batches):
-        run_step = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
+        step = jax.vmap(self._step, (0, None, 0, None)) if self.seeds > 1 else self._step
+        run_step = jax.jit(step, inline=True)  # traced once, for the shapes and for the loop
 
         def batch_of(i):
             index = 0 if self.model.feed == "dataset" else i - start

@@ -32,7 +32,7 @@ def trained(conditional: bool):
         conditional=conditional, hidden=(64, 64, 64), rules=rules, learning_rate=1e-3, ema_decay=0.98
     )
     model = table_gan.build(config, toy_table.SPEC)
-    return model, toy_table.train(model, 128, 1500)[0]
+    return model, toy_table.train(model, 128, 900 if conditional else 1500)[0]
 
 
 @functools.cache
