@@ -167,7 +167,7 @@ def leakage(tables: dict[str, Rows], made: Generator, data: Dataset, *, seed: in
     closest = distances.closest_record(vectors["synthetic"], known, unseen, seed=seed)
     rows = privacy.attacked_rows(len(known), len(unseen), seed=seed, limit=attacked)
     run = Run(made.workdir, made.model, made.state, made.spec, {})
-    scores = shadows.model_scores(run, data.train, data.holdout, seed=seed, limit=attacked)
+    scores = shadows.model_scores(run, data.train, data.holdout, rows, seed=seed)
     nll = float(scores["others"].mean()) if scores and made.experiment.name in COUNTED else None
     attacker = privacy.Attacker(scores=scores, seed=seed, limit=attacked)
     sets = {name: tables[part] for name, part in named.items()}

@@ -207,7 +207,8 @@ def scores(workspace: Workspace, config: Config, model: str, n: int, trial: int)
         asked: dict[str, Any] = {"seed": config.seed, "limit": config.attacked}
         real = {"test": tables["test"], "unseen": tables["unseen"], "reference": tables["test"]}
         sets = Sets(Tables(tables["own"].schema), tables["synthetic"], tables["own"], **real)
-        scores = shadows.model_scores(run, seen.train, seen.test, **asked)
+        attacked = privacy.attacked_rows(len(seen.train.x), len(seen.test.x), **asked)
+        scores = shadows.model_scores(run, seen.train, seen.test, attacked, seed=config.seed)
         private = privacy.evaluate(sets, privacy.Attacker(scores, **asked))
         mia = private["mia"]
         return {

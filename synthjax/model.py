@@ -155,13 +155,14 @@ class DataSpec:
         )
         return spec.measured(x)
 
-    def measured(self, x: np.ndarray, least: int = LEAST) -> Self:
+    def measured(self, x: np.ndarray, least: int = LEAST, persons: np.ndarray | None = None) -> Self:
         """This spec with `rows` and `statistics` of training rows x (N, *shape), as stored.
 
-        A value is stored if `least` rows share it, see `synthjax.statistics`. ValueError: a value is not finite.
+        A value is stored if `least` rows share it, or with `persons` (N,) i64, whose row each is, so many persons; see
+        `synthjax.statistics`. ValueError: a value is not finite.
         """
         scale = 2 / (self.levels - 1) if self.kind == "image" else 1
-        statistics = measure(x, self.columns, lambda block: block * scale - (self.kind == "image"), least)
+        statistics = measure(x, self.columns, lambda block: block * scale - (self.kind == "image"), least, persons)
         return dataclasses.replace(self, rows=len(x), statistics=statistics)
 
     def known(self) -> Statistics:

@@ -13,7 +13,8 @@ cells of about equal numbers of rows. The edges of cells are chosen so that no v
     at the column's end    the mean of the outermost `least` rows
 
 A run of fewer than `least` rows is one cell between its two atoms; at an end of the column it belongs to the bin of the
-adjacent atom. A column with fewer than `least` values has a single bin, at 0.
+adjacent atom. A column with fewer than `least` values has a single bin, at 0. Where rows belong to persons, bins are
+those of rows of which any `least` consecutive ones are of different persons (`apart`).
 
     statistics = measure(x, columns=spec.columns)     # x (N, D) of a table, or (N, H, W, C) of images in [-1, 1]
 
@@ -56,7 +57,11 @@ class Statistics(NamedTuple):
 
 
 def measure(
-    x: np.ndarray, columns: Sequence[Any] = (), encode: Callable[[Any], Any] | None = None, least: int = LEAST
+    x: np.ndarray,
+    columns: Sequence[Any] = (),
+    encode: Callable[[Any], Any] | None = None,
+    least: int = LEAST,
+    persons: np.ndarray | None = None,
 ) -> Statistics:
     """Measures the statistics of training rows.
 
@@ -64,7 +69,8 @@ def measure(
       x: (N, *shape), as stored.
       columns: `DataSpec.columns` of a table; a column has `kind`, `start` and `missing`.
       encode: converts a block of stored values to the model's space; None: they are in that space.
-      least: minimum number of rows of an atom or a cell.
+      least: minimum number of rows of an atom or a cell; with `persons`, of persons.
+      persons: (N,) i64 whose row each is; None: each is its own.
 
     Returns:
       Statistics of `encode(x)`.
@@ -77,7 +83,7 @@ def measure(
         raise ValueError(f"x: a value at {np.argwhere(~np.isfinite(mean))[0].tolist()} of a row is not finite")
     numeric = [column for column in columns if column.kind != "onehot"]
     max_bins = int(np.clip(_BINS // max(len(numeric), 1), 64, 2048))
-    bins = [_bins(_values(x, column), max_bins, least) for column in numeric]
+    bins = [_bins(*_values(x, column, persons), max_bins, least) for column in numeric]
     width = max((len(rows) for _, _, rows in bins), default=1)
     padded = np.zeros((3, len(bins), width), np.float32)
     for i, (low, high, rows) in enumerate(bins):
@@ -141,16 +147,43 @@ def _moments(x: np.ndarray, columns: Sequence[Any], encode: Callable[[Any], Any]
     return mean.reshape(shape).astype(np.float32), variance.reshape(shape).astype(np.float32)
 
 
-def _values(x: np.ndarray, column: Any) -> np.ndarray:
-    """The values of one numeric column that are not missing, sorted: (n,) f32 in the model's space."""
-    values = x[:, column.start]
-    return np.sort(values if column.missing is None else values[x[:, column.missing] <= 0.5]).astype(np.float32)
+def apart(values: np.ndarray, persons: np.ndarray, least: int) -> np.ndarray:
+    """Row numbers, by ascending value, so that of any `least` consecutive rows no two are of one person.
+
+    A person has at most one row of each value. Of others that are too near each other some are left out.
+
+    >>> apart(np.array([1.0, 2, 2, 3, 4]), np.array([7, 7, 8, 9, 7]), 3).tolist()
+    [0, 2, 3, 4]
+    """
+    order = np.lexsort((persons, values))
+    again = (np.diff(values[order]) == 0) & (np.diff(persons[order]) == 0)
+    order = order[np.append(True, ~again)[: len(order)]]
+    while True:
+        own = persons[order]
+        by = np.argsort(own, kind="stable")
+        near = np.append(False, (np.diff(own[by]) == 0) & (np.diff(by) < least))[: len(by)]
+        if not near.any():
+            return order
+        places = np.arange(len(by))
+        since = places - np.maximum.accumulate(np.where(near, 0, places))
+        order = np.delete(order, by[near & (since % 2 == 1)])  # of a chain of near ones every other
 
 
-def _bins(values: np.ndarray, max_bins: int, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lower edges, upper edges and numbers of rows of the bins of sorted values (n,) f32."""
+def _values(x: np.ndarray, column: Any, persons: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """The values of one numeric column that are not missing, (n,) f32 in the model's space, and whose they are."""
+    values = np.asarray(x[:, column.start], np.float32)
+    present = slice(None) if column.missing is None else x[:, column.missing] <= 0.5
+    return values[present], None if persons is None else persons[present]
+
+
+def _bins(
+    values: np.ndarray, persons: np.ndarray | None, max_bins: int, least: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower edges, upper edges and numbers of rows of the bins of values (n,) f32."""
+    every = np.sort(values)
+    values = every if persons is None else values[apart(values, persons, least)]
     if len(values) < least:
-        return np.zeros(1), np.zeros(1), np.full(1, len(values))
+        return np.zeros(1), np.zeros(1), np.full(1, len(every))
     first_rows = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
     distinct, counts = values[first_rows], np.diff(np.append(first_rows, len(values)))
     new, is_atom = partition(counts, np.ones(len(counts), bool), max_bins, max_bins, least)
@@ -171,6 +204,7 @@ def _bins(values: np.ndarray, max_bins: int, least: int) -> tuple[np.ndarray, np
     same = ~atom & (first >= last) & (lowest < highest)
     last = np.where(same & (last < highest), np.nextafter(last, highest), last)
     first = np.where(same & (first >= last), np.nextafter(first, lowest), first)
+    rows = np.diff(np.append(0, np.append(np.searchsorted(every, lowest[1:]), len(every))))
     return np.where(atom, lowest, first), np.where(atom, lowest, last), rows
 
 

@@ -27,7 +27,7 @@ ALLOWED = {
     "models": {"model", "errors", "nets", "adversarial", "gan_losses", "gibbs", "train.optim"},
     "rules": {"rules", "errors"},
     "privacy": {"privacy", "model", "errors", "files", "train.optim"},
-    "data": {"data", "model", "errors", "files", "rules"},
+    "data": {"data", "model", "errors", "files", "rules", "statistics"},
     "train": {"train", "model", "errors", "files", "jit", "data.feed", "sampling"},
     "evals": {"evals", "model", "errors", "files", "jit", "nets", "rules", "train.optim", "privacy.accounting"},
 }

@@ -10,6 +10,7 @@ from synthjax.data import column_units, scalers
 from synthjax.data.arrays import shown
 from synthjax.data.schema import DISCRETE, NUMERIC, Field
 from synthjax.errors import InputError
+from synthjax.statistics import apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,14 @@ def choose(field: Field, target: str | None, preset: str) -> str:
     return "code" if wide else name
 
 
-def learn(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_count: int) -> Coding:
+def learn(
+    field: Field,
+    encoding: str,
+    frame: "pd.DataFrame",
+    knots: int,
+    min_count: int,
+    persons: np.ndarray | None = None,
+) -> Coding:
     """Fits the encoding of a column.
 
     Args:
@@ -107,7 +115,8 @@ def learn(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_co
         encoding: see `choose`.
         frame: typed training rows.
         knots: maximum number of knots of a quantile column.
-        min_count: minimum number of rows for each stored mean.
+        min_count: minimum number of rows for each stored mean; with `persons`, of persons.
+        persons: (n,) i64 whose row each is; None: each is its own.
 
     Raises:
         InputError: a category is too rare for the encoding `interval`, or a value is not of the column's kind.
@@ -123,11 +132,14 @@ def learn(field: Field, encoding: str, frame: "pd.DataFrame", knots: int, min_co
     if encoding == "minmax":
         return Coding(field.name, encoding, missing=missing)
     u = column_units.scaled(column_units.column(frame, field), field)
+    persons = None if persons is None else persons[~np.isnan(u)]
     u = u[~np.isnan(u)]
     if encoding == "mode":
+        u = u if persons is None else u[apart(u, persons, min_count)]
         return Coding(field.name, encoding, missing=missing, modes=_tuples(scalers.fit_modes(u, min_count)))
     expected = np.array(field.shared_rows) * (len(u) / max(field.rows - field.missing, 1))
-    forward, inverse = scalers.quantile_tables(u, column_units.shared_scaled(field), expected, knots, min_count)
+    shared = column_units.shared_scaled(field)
+    forward, inverse = scalers.quantile_tables(u, shared, expected, knots, min_count, persons)
     return Coding(field.name, encoding, missing=missing, forward=_tuples(forward), inverse=_tuples(inverse))
 
 

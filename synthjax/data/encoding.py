@@ -21,9 +21,9 @@ categorical column an additional category. Constants, identifiers and free text 
 constants, generates new identifiers and omits free text.
 
 Numbers are clipped to the bounds of the schema. Numbers and dates that the schema lists as shared are decoded exactly.
-Otherwise, encodings store only means of at least `min_count` training rows. A category that does not occur in training
-rows, or too rarely, is encoded as `(rare)` if this is a category, or as missing if values are missing in training rows,
-or as the most frequent category. `unseen` counts such cells.
+Otherwise, encodings store only means of at least `min_count` training rows; or persons, where they are known. A
+category that does not occur in training rows, or too rarely, is encoded as `(rare)` if this is a category, or as
+missing if values are missing in training rows, or as the most frequent category. `unseen` counts such cells.
 
     >>> import pyarrow as pa
     >>> from synthjax.data.schema_inference import infer
@@ -47,6 +47,7 @@ import numpy as np
 from synthjax.data import column_units, identifiers, memory, scalers, within, within_keys
 from synthjax.data.arrays import shown
 from synthjax.data.codings import KNOTS, NUMBERS, PRESETS, UNEVEN, Coding, choose, layout, learn
+from synthjax.data.persons import few
 from synthjax.data.schema import DISCRETE, Field, Schema
 from synthjax.errors import InputError
 from synthjax.model import Column, DataSpec
@@ -79,6 +80,7 @@ class Encoder:
         encoding: str = "quantile",
         plan: Plan | None = None,
         free: Schema | None = None,
+        persons: np.ndarray | None = None,
     ) -> Self:
         """Fits the encoding of each column.
 
@@ -89,6 +91,7 @@ class Encoder:
             encoding: one of PRESETS.
             plan: see `synthjax.rules`.
             free: the schema of the columns that models learn; only with a plan.
+            persons: (n,) i64 whose row each is, who count for `min_count`; None: each row is its own.
 
         Raises:
             InputError: the encoding is unknown or does not fit its column, or there are no columns to encode.
@@ -97,15 +100,18 @@ class Encoder:
             raise InputError(f"encoding={encoding}: unknown; there are {', '.join(PRESETS)}")
         frame = plan.encode(frame) if plan else frame
         chosen = {field.name: choose(field, schema.target, encoding) for field in (free or schema).fields}
+        rows, least = few(persons, schema.min_count)
         fields = tuple(
-            column_units.with_endings(field, frame, schema.min_count) if chosen[field.name] in UNEVEN else field
+            column_units.with_endings(field, frame.iloc[rows], least) if chosen[field.name] in UNEVEN else field
             for field in (free or schema).fields
         )
         schema, free = (schema, replace(free, fields=fields)) if free else (replace(schema, fields=fields), None)
         count = sum(name == "quantile" for name in chosen.values())
         knots = int(np.clip(KNOTS // max(count, 1), 32, 1000))
         codings = tuple(
-            learn(field, chosen[field.name], frame, knots, schema.min_count) for field in fields if chosen[field.name]
+            learn(field, chosen[field.name], frame, knots, schema.min_count, persons)
+            for field in fields
+            if chosen[field.name]
         )
         if not codings:
             raise InputError("the table has no column to learn: all are constant, identifiers or free text")

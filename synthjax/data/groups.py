@@ -45,24 +45,27 @@ class Group(NamedTuple):
     """(N,) i64: the number of each row's subject; a row with a missing value is a subject of its own."""
     named: bool
     """Whether the schema file names the column; otherwise it was detected."""
+    test: np.ndarray | None = None
+    """(M,) i64 the same of the rows of the test file, if there is one; a subject of both has one number."""
 
-    @property
-    def note(self) -> str:
-        """A line for the user about the column and its effect on splits."""
+    def note(self, min_count: int) -> str:
+        """A line for the user about the column, and its effect on splits and on what is kept back."""
         name, several = shown(self.name), np.bincount(self.rows)
         rows, subjects = int(several[several > 1].sum()), int((several > 0).sum())
         return (
             f"{name}: {rows:,} of {len(self.rows):,} rows share theirs with others ({subjects:,} different ones): rows "
             "of one stay together in train, holdout or test"
+            + (f", and values that fewer than {min_count} of them have are kept back" if min_count > 1 else "")
             + ("" if self.named else "; `group: false` at the top of a schema file splits by rows")
         )
 
 
-def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
+def find(reader: Reader, target: str | None, said: Overrides, test: Reader | None = None) -> Group | None:
     """Finds the groups of a table's rows; None if there are none.
 
     Args:
         reader: of the table.
+        test: of the test file, if there is one.
         target: the column to predict, which cannot identify subjects.
         said: the entries of the schema file.
 
@@ -75,14 +78,14 @@ def find(reader: Reader, target: str | None, said: Overrides) -> Group | None:
         check_known(said.group, reader.names, reader.where, "group")
         if said.group == target:
             raise fault(reader.where, f"group: {shown(target)!r} is the target; name the column of subjects")
-        return Group(said.group, subjects(reader, said.group), True)
+        return _group(_read(reader, [said.group])[said.group], True, test)
     names = [name for name in by_name(reader.names) if name != target]
     names = [name for name in names if said.columns.get(name, {}).get("kind", "id") == "id"]
     found = [cells for cells in _read(reader, names).values() if cells.clear] if names else []
     if not found:
         return None
     best = min(found, key=lambda cells: (not _SUBJECT.search(cells.name), len(cells.distinct)))
-    return Group(best.name, best.rows, False)
+    return _group(best, False, test)
 
 
 def by_name(names: Iterable[str]) -> list[str]:
@@ -117,6 +120,16 @@ class _Cells(NamedTuple):
         numbers = np.asarray(pc.cast(self.distinct, pa.float64()))
         sparse = numbers.max() - numbers.min() + 1 >= SPARSE * many
         return bool(sparse or _SUBJECT.search(self.name))
+
+
+def _group(cells: _Cells, named: bool, test: Reader | None) -> Group:
+    if test is None:
+        return Group(cells.name, cells.rows, named)
+    other = _read(test, [cells.name])[cells.name]
+    known = np.asarray(pc.fill_null(pc.index_in(other.distinct, value_set=cells.distinct), -1)).astype(np.int64)
+    fresh = int(cells.rows.max()) + 1 + np.arange(int(other.rows.max()) + 1)
+    fresh[: len(known)] = np.where(known < 0, fresh[: len(known)], known)
+    return Group(cells.name, cells.rows, named, fresh[other.rows])
 
 
 def _read(reader: Reader, names: list[str]) -> dict[str, _Cells]:

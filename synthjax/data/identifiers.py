@@ -17,7 +17,7 @@ so it is not known which of them is real.
 import math
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +80,7 @@ def of_numbers(low: float, high: float, rows: int, storage: str) -> Look:
     return Look(low=float(first), storage="int64" if wide else storage)
 
 
-def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
+def of_texts(cells: list[str], rows: int, min_count: int, storage: str, held: Callable[[list[str]], int] = len) -> Look:
     """Describes identifiers that are texts.
 
     A form with fewer than `min_count` cells is left out, since it could identify one of them.
@@ -90,6 +90,7 @@ def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
         rows: number of rows.
         min_count: see above.
         storage: Arrow type in a Parquet file; "" for other files, in which digits without a leading 0 are integers.
+        held: how many cells some are; or persons who have them.
     """
     if cells and not storage and all(re.fullmatch(r"[1-9]\d*", cell) for cell in cells):
         most = max(map(int, cells))
@@ -100,7 +101,7 @@ def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
         groups = _grouped(cells, lambda cell: re.sub(r"[0-9A-Za-z]", "z", cell))
     if len(groups) > 1 and storage in ("int64", "uint64"):
         return Look("9" * max(len(mask.lstrip("-")) for mask in groups), storage=storage)
-    shared = sorted((own for own in groups.values() if len(own) >= min_count), key=len, reverse=True)[:FORMS]
+    shared = sorted((own for own in groups.values() if held(own) >= min_count), key=len, reverse=True)[:FORMS]
     for free in range(1 + max(map(len, cells), default=0)):
         pattern = "|".join(_form(own, free) for own in shared)
         if shared and sum(_room(form) for form in _forms(pattern)) >= ROOM * rows:
@@ -108,7 +109,9 @@ def of_texts(cells: list[str], rows: int, min_count: int, storage: str) -> Look:
     return Look(MARK)
 
 
-def of_rare(cells: list[str], different: int, min_count: int, storage: str) -> Look:
+def of_rare(
+    cells: list[str], different: int, min_count: int, storage: str, held: Callable[[list[str]], int] = len
+) -> Look:
     """The look of the rare ones among codes that are categories; without a pattern, they are words, or have no room.
 
     Args:
@@ -116,11 +119,12 @@ def of_rare(cells: list[str], different: int, min_count: int, storage: str) -> L
         different: how many there may be in all rows.
         min_count: of a form, see `of_texts`.
         storage: as for `of_texts`.
+        held: as for `of_texts`.
     """
     if sum(map(bool, map(_CODE.fullmatch, cells))) < _CODES * len(cells):
         return Look()
-    shared = sum(len(own) for own in _grouped(cells, _mask).values() if len(own) >= min_count)
-    look = of_texts(cells, different, min_count, storage) if 2 * shared > len(cells) else Look()
+    shared = sum(len(own) for own in _grouped(cells, _mask).values() if held(own) >= min_count)
+    look = of_texts(cells, different, min_count, storage, held) if 2 * shared > len(cells) else Look()
     return Look() if look.pattern in ("", MARK) else look
 
 
@@ -141,13 +145,17 @@ def rare(field: Field) -> Field:
     return replace(field, kind="id", counts=field.forms, missing=0)
 
 
-def sizes(rows: Iterable[int], min_count: int) -> tuple[int, ...]:
+def sizes(rows: Mapping[str, int], min_count: int, held: Callable[[list[str]], int] = len) -> tuple[int, ...]:
     """Numbers of rows per identifier, as a cycle with the distribution of the real ones; () if all are 1.
 
-    A number that fewer than `min_count` identifiers have is replaced by the next smaller one that enough have, or 1.
+    A number that fewer than `min_count` identifiers have (or persons, see `of_texts`) is replaced by the next smaller
+    one that enough have, or 1.
     """
-    found, counts = np.unique(np.fromiter(rows, int), return_counts=True)
-    known = np.union1d(found[counts >= min_count], [1])
+    found, counts = np.unique(np.fromiter(rows.values(), int), return_counts=True)
+    of_size: dict[int, list[str]] = {size: [] for size in found.tolist()}
+    for cell, size in rows.items():
+        of_size[size].append(cell)
+    known = np.union1d([size for size, cells in of_size.items() if held(cells) >= min_count], [1]).astype(int)
     found = known[np.searchsorted(known, found, side="right") - 1]
     every = np.repeat(found, counts)
     if every.max(initial=1) == 1:

@@ -72,6 +72,8 @@ class Linked:
     """Table -> how its rows are made."""
     split: dict[str, np.ndarray]
     """Table -> (n,) i8: TRAIN, HOLDOUT or TEST. Of a kept table, TRAIN."""
+    persons: dict[str, np.ndarray]
+    """Table -> (n,) i64, the topmost parent of each row: its number among the rows of all tables."""
 
     @classmethod
     def of(
@@ -116,9 +118,11 @@ class Linked:
             if key.within:
                 levels(parents[key], where[key.child], key)
         split: dict[str, np.ndarray] = {}
+        persons: dict[str, np.ndarray] = {}
         for name in order:
+            persons[name] = _topmost(places[name], len(cells[name]), parents, persons)
             split[name] = _split(places[name], len(cells[name]), parents, split, where[name])
-        return cls(dict(cells), tuple(keys), parents, order, places, split)
+        return cls(dict(cells), tuple(keys), parents, order, places, split, persons)
 
     def rows(self, table: str, *splits: int) -> np.ndarray:
         """Row numbers of a table in these splits, ascending."""
@@ -157,13 +161,31 @@ def _split(
         if none.sum() >= FEWEST:
             split[none] = _drawn(int(none.sum()), where)
         return split.astype(np.int8)
-    top = np.arange(n)
-    while (moving := of[top] >= 0).any():
-        top[moving] = of[top[moving]]
+    top = _roots(of)
     roots = np.flatnonzero(of < 0)
     split = np.zeros(n, np.int8)
     split[roots] = _drawn(len(roots), where)
     return split[top]
+
+
+def _roots(of: np.ndarray) -> np.ndarray:
+    """The topmost row above each row, in a table whose rows name one another; `of` (n,) i64 parents, -1: none."""
+    top = np.arange(len(of))
+    while (moving := of[top] >= 0).any():
+        top[moving] = of[top[moving]]
+    return top
+
+
+def _topmost(place: Place, n: int, parents: Mapping[Key, np.ndarray], done: Mapping[str, np.ndarray]) -> np.ndarray:
+    """See `Linked.persons`; a row without a parent is its own."""
+    own = sum(map(len, done.values())) + np.arange(n)
+    if place.main is None:
+        return own
+    of = parents[place.main]
+    if place.main.within:
+        return own[_roots(of)]
+    above = done[place.main.parent]
+    return np.where(of < 0, own, above[of]) if len(above) else own
 
 
 def _drawn(n: int, where: str) -> np.ndarray:

@@ -30,6 +30,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from synthjax.statistics import apart
+
 Array = Any
 """A NumPy or JAX array; results are of the same type as the arguments."""
 
@@ -217,7 +219,12 @@ def _from_modes(layout: Layout, offsets: Array, codes: Array, xp: Any) -> Array:
 
 
 def quantile_tables(
-    u: np.ndarray, shared: np.ndarray, expected: np.ndarray, limit: int, least: int
+    u: np.ndarray,
+    shared: np.ndarray,
+    expected: np.ndarray,
+    limit: int,
+    least: int,
+    persons: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits the two piecewise linear functions of the quantile encoding.
 
@@ -229,17 +236,18 @@ def quantile_tables(
         shared: (m,) f32, increasing: values that may be stored.
         expected: (m,) expected number of rows in `u` with each shared value.
         limit: maximum number of groups, approximately.
-        least: minimum number of rows of a group.
+        least: minimum number of rows of a group; with `persons`, of persons.
+        persons: (n,) i64 whose value each is; None: each is its own.
 
     Returns:
         Knots of the function from u to z, (2, K): u and z. Knots of its inverse, (2, L): z and u. All are f32, and each
         row is non-decreasing.
     """
-    from scipy.special import ndtri
-
-    found, counts = np.unique(np.asarray(u, np.float32), return_counts=True)
+    u = np.asarray(u, np.float32)
+    found, counts = np.unique(u, return_counts=True)
     owners = np.union1d(shared, found[(found == 0) | (found == 1)]).astype(np.float32)
-    if not len(owners) and counts.sum() < least:
+    enough = len(u) if persons is None else len(apart(u, persons, least))
+    if not len(owners) and enough < least:
         owners = np.array([0, 1], np.float32)
     values = np.union1d(found, owners)
     rows = np.zeros(len(values))
@@ -247,18 +255,34 @@ def quantile_tables(
     rows[np.isin(values, found)] = np.maximum(rows[np.isin(values, found)], counts)
     own = np.isin(values, owners)
     above = np.cumsum(rows)
-    n = max(above[-1], 1.0)
-    means, ranks = _groups(values, rows, own, least, max(least, rows[~own].sum() / limit))
+    if persons is None:
+        means, ranks = _groups(values, rows, own, least, max(least, rows[~own].sum() / limit))
+    else:
+        free = ~np.isin(u, owners)
+        some, counts = np.unique(u[free][apart(u[free], persons[free], least)], return_counts=True)
+        part = own | np.isin(values, some)
+        thin = rows.copy()
+        thin[part & ~own] = counts
+        means, _ = _groups(values[part], thin[part], own[part], least, max(least, counts.sum() / limit))
+        ranks = np.interp(means, values, above - rows / 2)
+    return _piecewise(values[own], above[own], rows[own], means, ranks, max(above[-1], 1.0))
+
+
+def _piecewise(
+    values: np.ndarray, above: np.ndarray, rows: np.ndarray, means: np.ndarray, ranks: np.ndarray, n: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The knots of `quantile_tables`: of values with intervals, their cumulative rows and rows; of means and ranks."""
+    from scipy.special import ndtri
 
     def z(ranks):
         return ndtri(np.clip(ranks / n, 0.25 / n, 1 - 0.25 / n))
 
     # A mean has one knot. At a shared value, z increases by the length of its interval within a distance of _GAP.
-    us = np.concatenate([values[own, None] + np.array([-_GAP, 0, _GAP]), np.repeat(means[:, None], 3, axis=1)])
-    zs = np.concatenate([z(above - share * rows)[own] for share in (1, 0.5, 0)]).reshape(3, -1).T
+    us = np.concatenate([values[:, None] + np.array([-_GAP, 0, _GAP]), np.repeat(means[:, None], 3, axis=1)])
+    zs = np.concatenate([z(above - share * rows) for share in (1, 0.5, 0)]).reshape(3, -1).T
     zs = np.concatenate([zs, np.repeat(z(ranks)[:, None], 3, axis=1)])
     order = np.argsort(us[:, 1], kind="stable")
-    us, zs, wide = us[order], zs[order], order < own.sum()
+    us, zs, wide = us[order], zs[order], order < len(values)
     three, two = np.stack([wide, wide | True, wide], axis=1), np.stack([wide | True, wide], axis=1)
     ahead = np.stack([np.maximum.accumulate(us[three]), zs[three]]).astype(np.float32)
     back = np.stack([zs[:, [0, 2]][two], us[:, [1, 1]][two]]).astype(np.float32)

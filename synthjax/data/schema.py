@@ -207,7 +207,7 @@ class Schema:
         sparse = [field for field in self.fields if field.kind == "constant" and field.suppressed]
         if self.min_count > 1:
             lines.append(
-                f"kept back: {merged} categories held by fewer than {self.min_count} rows, {clipped} values beyond "
+                f"kept back: {merged} categories that fewer than {self.min_count} have, {clipped} values beyond "
                 f"the bounds of their columns, {sum(field.suppressed for field in sparse)} values of {len(sparse)} "
                 "columns that have too few (min_count=1 switches this off)"
             )

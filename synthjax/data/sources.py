@@ -212,10 +212,10 @@ def _cut_table(
     check_counts(y, classes, where, holdout, found.test is None)
     rows = Split(np.empty((len(y), 0), np.float32), y, np.arange(len(y), dtype=np.int32))
     overrides = read_overrides(options.schema, found.train.names) if options.schema else Overrides({})
-    group = groups.find(found.train, found.target, overrides)
+    group = groups.find(found.train, found.target, overrides, found.test)
     train, held, test = cut(rows, rows.take(np.arange(0)) if found.test else None, holdout, group and group.rows)
     if group:
-        found = found._replace(group=group)
+        found = found._replace(group=group, persons=group.rows, test_persons=group.test)
         check_groups(
             (train, *[held] * (holdout > 0), *[test] * (not found.test)), classes, found.train.where, group.name
         )
@@ -231,7 +231,7 @@ def _load_table(
     found, splits = _cut_table(name, data_dir, holdout, test_file, options)
     rows, encoder, table = table_dataset.encode(found, splits, options)
     train, held, test = (Split(*rows[split]) for split in ("train", "holdout", "test"))
-    spec = encoder.spec().measured(train.x, options.min_count)
+    spec = encoder.spec().measured(train.x, options.min_count, table.persons_of(train.index))
     digest = fingerprint(spec, train, held, test)
     return Dataset(short_name(name), spec, train, held, test, digest, encoder, table)
 

@@ -49,7 +49,11 @@ class Found(NamedTuple):
     classes: tuple[str, ...] | None = None
     """Order of the classes; None: alphabetical, numbers by value."""
     group: Group | None = None
-    """Which rows are of one subject; None: each is its own."""
+    """The column of subjects, which splits keep together; None if there is none."""
+    persons: np.ndarray | None = None
+    """(N,) i64 whose row each is, of `train`: those of `group`, or of linked tables. None: each is its own."""
+    test_persons: np.ndarray | None = None
+    """(M,) i64 the same, of `test`."""
 
 
 class Rows(NamedTuple):
@@ -75,6 +79,14 @@ class Table(NamedTuple):
     """Rules between the columns, which synthetic rows obey as often as training rows do."""
     notes: tuple[str, ...] = ()
     """Lines for the user: columns that lose information, categories that are not in the training rows, and memory."""
+    persons: np.ndarray | None = None
+    test_persons: np.ndarray | None = None
+    """See `Found`."""
+
+    def persons_of(self, index: np.ndarray, test: bool = False) -> np.ndarray | None:
+        """Whose the rows with these numbers are, as in `frame`: (n,) i64; None: each is its own."""
+        persons = self.test_persons if test and self.test else self.persons
+        return None if persons is None else persons[index]
 
     @property
     def description(self) -> Description:
@@ -184,7 +196,7 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: TableOption
                 kept[split].append(part_of(chunk, sample).cells)
             part = part_of(chunk, splits["train"])
             if len(part.rows):
-                yield part
+                yield part.of(found.persons)
 
     how: dict[str, Any] = {"min_count": options.min_count, "tokens": reader.tokens, "storage": reader.storage}
     how["where"] = reader.where
@@ -203,15 +215,14 @@ def measure(found: Found, splits: Mapping[str, np.ndarray], options: TableOption
 
         def as_identifiers(names: Collection[str]) -> Schema:
             parts = (part_of(chunk, splits["train"]) for chunk in reader.chunks([*names]))
-            chunks = (part for part in parts if len(part.rows))
+            chunks = (part.of(found.persons) for part in parts if len(part.rows))
             return infer(chunks, overrides={name: {"kind": "id"} for name in names}, **how)
 
         where = str(options.schema or reader.where)
-        between = table_rules.of(
-            overrides, frames["train"], frames["holdout"], schema, where, as_identifiers, options.keep
-        )
+        sampled = table_rules.Sampled(frames["train"], frames["holdout"], _persons(found, samples["train"]))
+        between = table_rules.of(overrides, sampled, schema, where, as_identifiers, options.keep)
         schema = between.schema or schema
-    grouped = [found.group.note] if found.group else []
+    grouped = [found.group.note(options.min_count)] if found.group else []
     if not found.group and overrides.group is None and (shared := [shown(f.name) for f in schema.fields if f.sizes]):
         names = " or ".join(f"`group: {name}`" for name in shared)
         grouped = [f"rows of one {shared[0]} may be in train and in test; {names} in a schema file keeps them together"]
@@ -237,8 +248,12 @@ def encode(
     """
     schema, between, _, sample = measure(found, splits, options)
     reader = found.train
-    free = _learnt(reader, splits["train"], between.plan, schema) if between.plan else None
-    encoder = _fitted(sample, schema, options.encoding, between.plan, free, reader.where)
+    free = _learnt(found, splits["train"], between.plan, schema) if between.plan else None
+    whose = _persons(found, _sampled(splits["train"]))
+    try:
+        encoder = Encoder.fit(sample, schema, options.encoding, between.plan, free, whose)
+    except InputError as error:
+        raise fault(reader.where, str(error)) from error
     del sample
     notes = [*between.notes, encoder.preflight(sum(map(len, splits.values())))]
     total = sum(map(len, splits.values()))
@@ -254,7 +269,8 @@ def encode(
     for split, counts in unseen.items():
         listed = ", ".join(f"{shown(name)} {count}" for name, count in counts.items())
         notes += [f"{split}: rows whose category is not in the training rows, or too rare: {listed}"] if listed else []
-    return rows, encoder, Table(found.train, found.test, encoder.schema, between.rules, tuple(notes))
+    persons = found.persons, found.test_persons
+    return rows, encoder, Table(found.train, found.test, encoder.schema, between.rules, tuple(notes), *persons)
 
 
 def _marked(schema: Schema, taken: Mapping[str, identifiers.Taken]) -> Schema:
@@ -263,21 +279,16 @@ def _marked(schema: Schema, taken: Mapping[str, identifiers.Taken]) -> Schema:
     return replace(schema, fields=tuple(fields))
 
 
-def _learnt(reader: Reader, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
+def _persons(found: Found, index: np.ndarray) -> np.ndarray | None:
+    return None if found.persons is None else found.persons[index]
+
+
+def _learnt(found: Found, train: np.ndarray, plan: Plan, schema: Schema) -> Schema:
     """The schema of the columns that a model learns under the plan of rules."""
+    reader = found.train
     parts = (part_of(chunk, train) for chunk in reader.chunks())
     frames = (typed(part, schema, reader.tokens, reader.where) for part in parts if len(part.rows))
-    return table_rules.learnt((plan.encode(frame) for frame in frames), plan, schema, reader.where)
-
-
-def _fitted(
-    frame: "pd.DataFrame", schema: Schema, encoding: str, plan: Plan | None, free: Schema | None, where: str
-) -> Encoder:
-    """Fits an encoder; its errors name the file."""
-    try:
-        return Encoder.fit(frame, schema, encoding, plan, free)
-    except InputError as error:
-        raise fault(where, str(error)) from error
+    return table_rules.learnt((plan.encode(frame) for frame in frames), plan, schema, reader.where, found.persons)
 
 
 def _check(found: Found, options: TableOptions) -> None:

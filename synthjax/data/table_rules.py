@@ -15,8 +15,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from synthjax import rules
-from synthjax.data import within, within_keys
+from synthjax.data import persons, within, within_keys
 from synthjax.data.arrays import fault, quoted, shown
 from synthjax.data.arrow_types import from_frame
 from synthjax.data.schema import DISCRETE, NUMERIC, Kind, Schema, check_known
@@ -63,6 +65,22 @@ def read(values: Any, where: str) -> tuple[tuple[Rule, bool], ...]:
     return tuple(found)
 
 
+class Sampled(NamedTuple):
+    """The rows by which rules are judged."""
+
+    train: "pd.DataFrame"
+    """Typed training rows, or a sample of them, with all columns."""
+    unseen: "pd.DataFrame"
+    """Typed holdout rows, or a sample of them, which confirm rules."""
+    persons: np.ndarray | None = None
+    """(n,) i64 whose each training row is, who count for `min_count`; None: each is its own."""
+
+    def few(self, min_count: int) -> tuple["pd.DataFrame", int]:
+        """Training rows of which few are of one person, and their `min_count`; see `persons.few`."""
+        rows, least = persons.few(self.persons, min_count)
+        return self.train.iloc[rows], least
+
+
 class Between(NamedTuple):
     """The rules of a table."""
 
@@ -77,8 +95,7 @@ class Between(NamedTuple):
 
 def of(
     said: Overrides,
-    train: "pd.DataFrame",
-    unseen: "pd.DataFrame",
+    sampled: Sampled,
     schema: Schema,
     where: str,
     as_identifiers: Callable[[Collection[str]], Schema],
@@ -88,8 +105,7 @@ def of(
 
     Args:
         said: the entries of the schema file. If it lists no rules, they are searched for.
-        train: typed training rows, or a sample of them, with all columns.
-        unseen: typed holdout rows, or a sample of them, which confirm rules.
+        sampled: rows of the table.
         schema: of the table.
         where: name of the schema file, for messages.
         as_identifiers: measures columns as identifiers.
@@ -98,6 +114,7 @@ def of(
     Raises:
         InputError: see `read` and `measured`.
     """
+    train, unseen, _ = sampled
     notes: list[str] = []
     keys: list[Unique] = []
     limits: Sequence[Rule] = ()
@@ -106,13 +123,13 @@ def of(
         constant = [rule for rule, exact in given if exact and _is_within(rule, schema)]
         keys = [rule for rule, exact in given if exact and isinstance(rule, Unique) and _is_key_within(rule, schema)]
         given = tuple(pair for pair in given if pair[0] not in (*constant, *keys))
-        found, notes = measured(given, train, unseen, schema, where)
+        found, notes = measured(given, sampled, schema, where)
     else:
-        found = _found(train, unseen, schema)
+        found = _found(sampled, schema)
         if named := within.identifying(found, train, schema, said.columns):
             new = as_identifiers(named)
             schema = replace(schema, fields=tuple(new[f.name] if f.name in named else f for f in schema.fields))
-            found, notes = _found(train, unseen, schema), within.said(named)
+            found, notes = _found(sampled, schema), within.said(named)
         constant, keys = [*within.find(schema, train, unseen)], within_keys.find(schema, train, unseen)
         limits = rules.limits(train[names := _learnable(schema)], unseen[names], found)
     subject = tuple(rule.names[1] for rule in constant)
@@ -120,7 +137,8 @@ def of(
     names = _learnable(schema)
     planned = None
     if found or keys or limits:
-        planned = rules.plan(found, train[names], keep=keep, subject=subject, limits=limits, min_count=schema.min_count)
+        few, least = sampled.few(schema.min_count)
+        planned = rules.plan(found, few[names], keep=keep, subject=subject, limits=limits, min_count=least)
         planned = replace(planned, unique=(*planned.unique, *keys))
     needed = planned is not None and (planned.steps or planned.left or planned.unique)
     if constant:
@@ -142,10 +160,15 @@ def _learnable(schema: Schema) -> list[str]:
     return [field.name for field in schema.fields if field.kind in (*NUMERIC, *DISCRETE)]
 
 
-def _found(train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema) -> list[Rule]:
-    """The rules that are found."""
-    names = _learnable(schema)
-    return rules.find(train[names], unseen[names] if len(unseen) else None, min_count=schema.min_count)
+def _found(sampled: Sampled, schema: Schema) -> list[Rule]:
+    """The rules that are found; without those that are exact in some rows of each person, but not in all."""
+    names, unseen = _learnable(schema), sampled.unseen
+    few, least = sampled.few(schema.min_count)
+    found = rules.find(few[names], unseen[names] if len(unseen) else None, min_count=least)
+    if len(few) == len(sampled.train):
+        return found
+    every = Columns(sampled.train[names])
+    return [rule for rule in found if not rule.exact or rule.holds(every).all()]
 
 
 def _is_within(rule: Rule, schema: Schema) -> bool:
@@ -156,7 +179,7 @@ def _is_within(rule: Rule, schema: Schema) -> bool:
 
 
 def measured(
-    given: Iterable[tuple[Rule, bool]], train: "pd.DataFrame", unseen: "pd.DataFrame", schema: Schema, where: str
+    given: Iterable[tuple[Rule, bool]], sampled: Sampled, schema: Schema, where: str
 ) -> tuple[list[Rule], list[str]]:
     """Fits the rules of the schema file on the training rows.
 
@@ -166,7 +189,8 @@ def measured(
     Raises:
         InputError: a rule has a column that does not exist or is not learnt, or compares columns of different kinds.
     """
-    train, unseen = train[_learnable(schema)], unseen[_learnable(schema)]
+    train, unseen = sampled.train[_learnable(schema)], sampled.unseen[_learnable(schema)]
+    few, least = sampled.few(schema.min_count)
     found, notes = [], []
     for rule, exact in given:
         for name in rule.names:
@@ -175,7 +199,7 @@ def measured(
                 raise fault(where, f"rules: {shown(rule.text)!r}: {shown(name)!r} is {schema[name].holds()}")
         try:
             broken = contradiction(rule, Columns(train))
-            rule = rule.fit(train, schema.min_count)
+            rule = rule.fit(few[_learnable(schema)], least)
             (rows, hits), (others, kept) = rates(rule, Columns(train)), rates(rule, Columns(unseen))
         except InputError as error:
             raise fault(where, f"rules: {error}") from error
@@ -187,7 +211,9 @@ def measured(
     return found, notes
 
 
-def learnt(free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: str) -> Schema:
+def learnt(
+    free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: str, whose: np.ndarray | None = None
+) -> Schema:
     """The schema of the columns that a model learns; columns that the plan adds are measured.
 
     Args:
@@ -195,6 +221,7 @@ def learnt(free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: st
         plan: of the rules.
         schema: of the table.
         where: name of the file, for messages.
+        whose: (N,) i64 whose row each of the file is, who count for `min_count`; None: each is its own.
     """
     parts = iter(free)
     first = next(parts)
@@ -203,7 +230,8 @@ def learnt(free: Iterable["pd.DataFrame"], plan: Plan, schema: Schema, where: st
     fields = {field.name: field for field in schema.fields}
     if new:
         chunks = (
-            Chunk(from_frame(part[new], where), part.index.to_numpy()) for part in itertools.chain([first], parts)
+            Chunk(from_frame(part[new], where), part.index.to_numpy()).of(whose)
+            for part in itertools.chain([first], parts)
         )
         fields |= {field.name: field for field in infer(chunks, min_count=schema.min_count, overrides=kinds).fields}
     others = [name for name in schema.names if name not in plan.names]

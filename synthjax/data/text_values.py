@@ -64,10 +64,17 @@ class Chunk(NamedTuple):
     """Strings only; no nulls."""
     rows: np.ndarray
     """(n,) i64 row numbers, from 0."""
+    persons: np.ndarray | None = None
+    """(n,) i64 whose row each is; None: each is its own."""
 
     def take(self, chosen: np.ndarray) -> "Chunk":
         """Selects the rows where `chosen` (n,) bool is True."""
-        return Chunk(self.cells.filter(pa.array(chosen)), self.rows[chosen])
+        persons = None if self.persons is None else self.persons[chosen]
+        return Chunk(self.cells.filter(pa.array(chosen)), self.rows[chosen], persons)
+
+    def of(self, persons: np.ndarray | None) -> "Chunk":
+        """The rows with their persons: (N,) i64 of all row numbers; None: each row is its own."""
+        return self if persons is None else self._replace(persons=persons[self.rows])
 
 
 # --- text to values ----------------------------------------------------------------------------------------------

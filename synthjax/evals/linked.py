@@ -70,8 +70,8 @@ def judge(
         copies: whether the parents are a list that all three share: then they are not compared.
         seed: of the samples, folds and trees.
     """
-    above = _compared(kinds[0], [one.parents for one in families.values()])
-    below = _compared(kinds[1], [one.children for one in families.values()])
+    above = compared(kinds[0], [one.parents for one in families.values()])
+    below = compared(kinds[1], [one.children for one in families.values()])
     counts = {name: np.bincount(one.of[one.of >= 0], minlength=len(one.parents)) for name, one in families.items()}
     broken, each = _rules(families, above, below, seed)
     found: dict[str, Any] = {
@@ -115,7 +115,7 @@ def _most(falls: Mapping[str, float]) -> dict[str, float]:
     return {name: fall for name, fall in list(falls.items())[:LISTED] if fall > 0}
 
 
-def _compared(kinds: Mapping[str, str], frames: Sequence["pd.DataFrame"]) -> dict[str, str]:
+def compared(kinds: Mapping[str, str], frames: Sequence["pd.DataFrame"]) -> dict[str, str]:
     """The columns, with their kinds, that are numbers or categories and in all frames."""
     return {n: k for n, k in kinds.items() if k in (*NUMERIC, *DISCRETE) and all(n in frame for frame in frames)}
 

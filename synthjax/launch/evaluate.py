@@ -22,7 +22,7 @@ from synthjax.evals.sets import Sets
 from synthjax.launch import forecast, levels, provenance, shadows
 from synthjax.launch.console import remark, say, say_verdict, with_bar
 from synthjax.launch.parts import Parts, identity
-from synthjax.launch.subjects import Run, Subject, unseen_and_reference
+from synthjax.launch.subjects import Run, Subject, persons, unseen_and_reference
 
 SCORES = "attacks.npz"
 """File beside the report with what every attack said of every record."""
@@ -111,11 +111,13 @@ def attack(
 ) -> dict[str, Any]:
     """The privacy part, of at most `limit` examples; without `keep` there are no shadow models."""
     run, train = work.subject.run, work.subject.real.train
-    asked: dict[str, Any] = {"seed": work.seed, "limit": limit}
-    scores = shadows.model_scores(run, train, work.non_members, **asked)
+    asked: dict[str, Any] = {"seed": work.seed, "limit": limit, "persons": persons(work.subject, work.non_members)}
+    attacked = privacy.attacked_rows(len(train.x), len(work.non_members.x), **asked)
+    scores = shadows.model_scores(run, train, work.non_members, attacked, seed=work.seed)
     shadowed = None
     if run is not None and keep is not None and work.effort.shadows:
-        shadowed = shadows.attack(run, train, work.non_members, models=work.effort.shadows, keep=keep, **asked)
+        how: dict[str, Any] = {"models": work.effort.shadows, "seed": work.seed, "keep": keep}
+        shadowed = shadows.attack(run, train, work.non_members, attacked, **how)
     attacker = privacy.Attacker(scores, shadowed, work.effort.public, **asked)
     return privacy.evaluate(work.sets, attacker, save=save)
 

@@ -196,9 +196,10 @@ class Maker:
             chosen.rules,
             tuple(sheet.given),
         )
-        parts, encoder, table = table_dataset.encode(table_dataset.Found(reader), splits, options)
+        found = table_dataset.Found(reader, persons=linked.persons[name])
+        parts, encoder, table = table_dataset.encode(found, splits, options)
         train_, held, test = (Split(*parts[what]) for what in ("train", "holdout", "test"))
-        spec = encoder.spec().measured(train_.x, chosen.min_count)
+        spec = encoder.spec().measured(train_.x, chosen.min_count, table.persons_of(train_.index))
         digest = sources.fingerprint(spec, train_, held, test)
         return Dataset(sources.short_name(name), spec, train_, held, test, digest, encoder, table)
 
@@ -228,7 +229,7 @@ class Maker:
         cells, chosen = self._linked.cells[name].select([column]), self._asked.chosen
         reader = self._source.readers[name]
         schema = infer(
-            [Chunk(cells, np.arange(len(cells)))],
+            [Chunk(cells, np.arange(len(cells)), self._linked.persons[name])],
             overrides={column: {"kind": "id"}},
             min_count=chosen.min_count,
             tokens=reader.tokens,

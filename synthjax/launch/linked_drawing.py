@@ -18,7 +18,7 @@ from synthjax import sampling
 from synthjax.data.encoding import Encoder
 from synthjax.data.keys import Key
 from synthjax.data.linked_frames import Sheet, before, given_cells, numbers_text, rounds
-from synthjax.data.schema import MISSING, NUMERIC, Field, Schema
+from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, Field, Schema
 from synthjax.data.text_values import Chunk, typed, written
 from synthjax.model import Model, State
 
@@ -98,7 +98,7 @@ class Rows:
         """
         found = self._drawn(n, given)
         for _ in range(TRIES):
-            wrong = ~self._keep_rules(found, given)
+            wrong = ~self._keep_rules(found, given) | self._lacking(found)
             wrong |= refused(found) if refused else False
             rows = np.flatnonzero(wrong)
             if not len(rows):
@@ -109,6 +109,14 @@ class Rows:
             found = pa.concat_tables([found, again]).take(pa.array(place))
         self._rows += n
         return found
+
+    def _lacking(self, found: pa.Table) -> np.ndarray:
+        """(n,) bool: whether rows lack a value that no training row lacks: what a column is computed from may."""
+        schema, lacking = self._trained.encoder.schema, np.zeros(len(found), bool)
+        for one in schema.fields:
+            if one.name in found.column_names and one.kind in (*NUMERIC, *DISCRETE) and not one.missing:
+                lacking |= np.asarray(pc.equal(found.column(one.name), ""))
+        return lacking
 
     def _keep_rules(self, found: pa.Table, given: pa.Table | None) -> np.ndarray:
         """(n,) bool: whether rows keep the rules that are not kept by construction."""

@@ -22,12 +22,14 @@ from synthjax.data.schema import MISSING, Schema
 from synthjax.data.text_values import Chunk, typed
 from synthjax.errors import InputError
 from synthjax.evals import linked as measures
+from synthjax.evals import linked_persons
 from synthjax.evals.linked import Family
 from synthjax.evals.page import linked as page
-from synthjax.evals.report.linked import Checked, OfKey, Report, sentences
+from synthjax.evals.report.linked import Checked, OfKey, OfPersons, Report, sentences
 from synthjax.launch import linked_files
 from synthjax.launch.console import say
 from synthjax.launch.linked_files import Source
+from synthjax.launch.subjects import halves
 
 SHOWN = 5
 """Parents whose children are shown in the page."""
@@ -56,16 +58,7 @@ class Sets:
     def judge(self, key: Key, seed: int) -> OfKey:
         """Judges a key."""
         linked = self._source.linked
-        columns: tuple[set[str], set[str]] = set(), set()
-        for other in linked.keys:
-            columns[0].update(other.columns if other.child == key.parent else ())
-            columns[0].update(other.parent_columns if other.parent == key.parent else ())
-            columns[1].update(other.columns if other.child == key.child else ())
-            columns[1].update(other.parent_columns if other.parent == key.child else ())
-        kinds = tuple(
-            {n: k for n, k in self._source.schemas[table].comparable_kinds().items() if n not in without}
-            for table, without in zip((key.parent, key.child), columns, strict=True)
-        )
+        kinds = self._kinds(key.parent), self._kinds(key.child)
         found, checked = self._found(key)
         families = {"train": self._real(key, TRAIN, HOLDOUT), "unseen": self._real(key, TEST)}
         if self._unseen is not None:
@@ -74,7 +67,56 @@ class Sets:
         parents, children = (self._frames["synthetic"][table] for table in (key.parent, key.child))
         families["synthetic"] = Family(parents, children, found)
         copies = linked.places[key.parent].kept
-        return measures.judge(str(key), families, (kinds[0], kinds[1]), checked, copies=copies, seed=seed)
+        return measures.judge(str(key), families, kinds, checked, copies=copies, seed=seed)
+
+    def _kinds(self, table: str) -> dict[str, str]:
+        """Column -> kind, of those that no key has."""
+        keys = [key for key in self._source.linked.keys if table in (key.child, key.parent)]
+        without = {name for key in keys for name in (*key.columns * (key.child == table),
+                                                     *key.parent_columns * (key.parent == table))}  # fmt: skip
+        return {n: k for n, k in self._source.schemas[table].comparable_kinds().items() if n not in without}
+
+    def persons(self, seed: int) -> list[OfPersons]:
+        """Attacks on the rows of each topmost table that has rows below it."""
+        places, found = self._source.linked.places, []
+        for name in self._source.linked.order:
+            below = [other for other in self._source.linked.order if self._topmost(other) == name != other]
+            if not places[name].kept and places[name].main is None and below:
+                kinds = {table: self._kinds(table) for table in (name, *below)}
+                found.append(linked_persons.judge(name, self._families(name, below), kinds, seed=seed))
+        return [one for one in found if one is not None]
+
+    def _topmost(self, table: str) -> str:
+        """The table at the top of a table's main keys; "" if rows on the way name rows of their own table."""
+        while (main := self._source.linked.places[table].main) is not None:
+            if main.within:
+                return ""
+            table = main.parent
+        return table
+
+    def _families(self, name: str, below: list[str]) -> dict[str, dict[str, Family]]:
+        """The rows of tables below a topmost one, by its rows: see `linked_persons.judge`."""
+        linked = self._source.linked
+        other = self._unseen.linked if self._unseen else linked
+        side = "unseen" if self._unseen else "real"
+        train = linked.rows(name, *((TRAIN, HOLDOUT, TEST) if self._unseen else (TRAIN, HOLDOUT)))
+        unseen = other.rows(name, *((TRAIN, HOLDOUT, TEST) if self._unseen else (TEST,)))
+        attacked, known = (unseen[part] for part in halves(len(unseen)))
+        parts = {"train": (linked, "real", train), "unseen": (other, side, attacked), "reference": (other, side, known)}
+        made = {name: np.arange(len(self._synthetic[name]))}
+        families: dict[str, dict[str, Family]] = {}
+        for table in below:
+            main = linked.places[table].main
+            assert main is not None
+            of, _ = self._found(main)
+            made[table] = np.where(of < 0, -1, np.append(made[main.parent], -1)[of])
+            families[table] = {
+                set_: _part(self._frames[of_side][name], self._frames[of_side][table], _rows(tables, name, table), rows)
+                for set_, (tables, of_side, rows) in parts.items()
+            }
+            frames = self._frames["synthetic"]
+            families[table]["synthetic"] = Family(frames[name], frames[table], made[table])
+        return families
 
     def _real(self, key: Key, *splits: int) -> Family:
         """Real parents of some splits, and all of their children."""
@@ -118,6 +160,13 @@ class Sets:
         return names, [list(row.values()) for row in above], [list(row.values()) for row in below]
 
 
+def _rows(linked: Linked, name: str, table: str) -> np.ndarray:
+    """The row of the topmost table `name` above each row of `table`, (n,) i64; -1: it has another topmost parent."""
+    own = linked.persons[name]
+    rows = linked.persons[table] - (own[0] if len(own) else 0)
+    return np.where((rows >= 0) & (rows < len(own)), rows, -1)
+
+
 def _part(parents: pd.DataFrame, children: pd.DataFrame, of: np.ndarray, rows: np.ndarray) -> Family:
     """The parents with these row numbers, ascending, and their children."""
     place = np.full(len(parents) + 1, -1)
@@ -141,9 +190,8 @@ def judge(
         unseen: real tables that the generator has not seen; None: the test split of `source`.
     """
     sets = Sets(source, synthetic, unseen)
-    report = Report(
-        synthetic=named[0], real=named[1], seed=seed, keys=[sets.judge(key, seed) for key in source.linked.keys]
-    )
+    keys = [sets.judge(key, seed) for key in source.linked.keys]
+    report = Report(synthetic=named[0], real=named[1], seed=seed, keys=keys, persons=sets.persons(seed))
     for line in sentences(report):
         say(line)
     examples = {str(key): sets.examples(key) for key in source.linked.keys}

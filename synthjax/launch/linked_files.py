@@ -158,14 +158,19 @@ def read(readers: Mapping[str, Reader], described: Description, keep: Sequence[s
     for name, column in described.order.items():
         check_known(str(column), readers[name].names, f"order: {name}", "column")
     linked = Linked.of(cells, keys, where, kept)
-    schemas = {name: schema_of(readers[name], cells[name], entries.get(name, {}), min_count) for name in cells}
+    schemas = {
+        name: schema_of(readers[name], cells[name], entries.get(name, {}), min_count, linked.persons[name])
+        for name in cells
+    }
     return Source(linked, dict(readers), where, schemas, entries, rules, dict(described.order))
 
 
-def schema_of(reader: Reader, cells: pa.Table, entries: Mapping[str, Any], min_count: int) -> Schema:
-    """The schema of a whole file."""
+def schema_of(
+    reader: Reader, cells: pa.Table, entries: Mapping[str, Any], min_count: int, persons: np.ndarray | None = None
+) -> Schema:
+    """The schema of a whole file; `persons` (n,) are the topmost parents of its rows, if they are known."""
     return infer(
-        [Chunk(cells, np.arange(len(cells)))],
+        [Chunk(cells, np.arange(len(cells)), persons)],
         overrides=entries,
         min_count=min_count,
         tokens=reader.tokens,

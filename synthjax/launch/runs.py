@@ -151,7 +151,8 @@ def _with_train(data: Dataset, train: Split, min_count: int) -> Dataset:
     """The data set with another training split, of which frequencies, statistics and fingerprint are."""
     counts = np.bincount(train.y, minlength=data.spec.n_classes)
     frequencies = tuple((counts / counts.sum()).tolist()) if data.spec.n_classes else ()
-    spec = dataclasses.replace(data.spec, frequencies=frequencies).measured(train.x, min_count)
+    spec = dataclasses.replace(data.spec, frequencies=frequencies)
+    spec = spec.measured(train.x, min_count, data.table.persons_of(train.index) if data.table else None)
     fingerprint = sources.fingerprint(spec, train, data.holdout, data.test)
     return data._replace(spec=spec, train=train, fingerprint=fingerprint)
 

@@ -109,12 +109,11 @@ def surprise(
 
 
 def model_scores(
-    run: Run | None, train: data.Split, unseen: data.Split, *, seed: int, limit: int
+    run: Run | None, train: data.Split, unseen: data.Split, attacked: privacy.AttackedRows, *, seed: int
 ) -> dict[str, np.ndarray] | None:
     """The surprise of the rows that are attacked, as `privacy.evaluate` takes it; None without a model to ask."""
     if run is None or run.model.score is None:
         return None
-    attacked = privacy.attacked_rows(len(train.x), len(unseen.x), seed=seed, limit=limit)
     keys = jax.random.split(jax.random.key(seed))
     asked = (("members", train, attacked.members), ("others", unseen, attacked.others))
     return {
@@ -133,13 +132,20 @@ def again(name: str, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.
 
 
 def attack(
-    run: Run, train_split: data.Split, unseen: data.Split, *, models: int, seed: int, limit: int, keep: Keep = again
+    run: Run,
+    train_split: data.Split,
+    unseen: data.Split,
+    attacked: privacy.AttackedRows,
+    *,
+    models: int,
+    seed: int,
+    keep: Keep = again,
 ) -> Shadows | None:
     """Scores of the attacked rows by K `models` like that of a run; None if its model has no score.
 
     They are trained with the run's experiment (one that ends by the holdout: for the steps of its state) on halves of
-    its training split and of `unseen`, real examples outside it, together. `seed` decides the halves and, with `limit`,
-    the attacked rows (`privacy.attacked_rows`). InputError: fewer than 2 models, or as `train`.
+    its training split and of `unseen`, real examples outside it, together. `seed` decides the halves.
+    InputError: fewer than 2 models, or as `train`.
     """
     if run.model.score is None:
         return None
@@ -149,7 +155,6 @@ def attack(
     config = experiment.model
     steps = run.described["step"] if experiment.stop == "holdout" else config.steps
     x, y = (np.concatenate(pair) for pair in ((train_split.x, unseen.x), (train_split.y, unseen.y)))
-    attacked = privacy.attacked_rows(len(train_split.x), len(unseen.x), seed=seed, limit=limit)
     rows = np.concatenate([attacked.members, len(train_split.x) + attacked.others])
     # One key for all models, whose scores are compared.
     key_score = jax.random.fold_in(jax.random.key(seed), np.uint32(2**32 - 1))

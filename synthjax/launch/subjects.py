@@ -20,6 +20,7 @@ from synthjax.data.requests import Job
 from synthjax.errors import InputError, SynthjaxError
 from synthjax.evals.domains import Rows
 from synthjax.evals.domains.tables import SMALLEST
+from synthjax.evals.privacy import Persons
 from synthjax.evals.streams import stream
 from synthjax.evals.table import from_frames
 from synthjax.launch import class_counts, cli, notes, runs, sample
@@ -115,17 +116,50 @@ def unseen_and_reference(subject: Subject) -> tuple[data.Split, Rows, Rows]:
     real, rows = subject.real, subject.rows
     if subject.unseen == "holdout":
         return real.holdout, rows["holdout"], rows["test"]
+    whose = real.table.persons_of(real.test.index, test=True) if real.table else None
+    test = rows["test"] if subject.table else real.test
     if len(real.holdout.x):
-        return real.test, rows["test"], rows["holdout"]
-    one, other = halves(len(real.test.x))
-    if subject.table:
-        return real.test.take(one), rows["test"].take(one), rows["test"].take(other)
-    return real.test.take(one), real.test.take(one), real.test.take(other)
+        attacked, reference = np.arange(len(real.test.x)), rows["holdout"]
+    else:
+        attacked, other = halves(len(real.test.x), whose)
+        reference = test.take(other)
+    if whose is not None:
+        attacked = attacked[~known_persons(real)[attacked]]
+    if len(attacked) == len(real.test.x):
+        return real.test, test, reference
+    return real.test.take(attacked), test.take(attacked), reference
 
 
-def halves(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference."""
-    order = stream(0, "subjects.halves").permutation(n)
+def known_persons(real: data.Dataset) -> np.ndarray:
+    """Which test rows are of persons with training rows, (n,) bool: those cannot stand for unseen ones."""
+    table = real.table
+    assert table is not None
+    train, test = table.persons_of(real.train.index), table.persons_of(real.test.index, test=True)
+    return np.zeros(len(real.test.x), bool) if train is None or test is None else np.isin(test, train)
+
+
+def persons(subject: Subject, unseen: data.Split) -> Persons | None:
+    """Whose the training rows and the unseen ones are; None if it is not known, or nobody has several."""
+    table, train = subject.real.table, subject.real.train
+    if table is None:
+        return None
+    whose = table.persons_of(train.index), table.persons_of(unseen.index, test=subject.unseen == "test")
+    if whose[0] is None or whose[1] is None or len(np.unique(whose[0])) == len(whose[0]):
+        return None
+    return Persons(whose[0], whose[1])
+
+
+def halves(n: int, persons: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The rows 0 ... n - 1 in two fixed random halves, each in order: those attacked, and the attacker's reference.
+
+    With `persons` (n,), whose rows they are, halves of those.
+    """
+    rng = stream(0, "subjects.halves")
+    if persons is not None:
+        names = np.unique(persons)
+        chosen = np.isin(persons, rng.permutation(names)[: (len(names) + 1) // 2])
+        return np.flatnonzero(chosen), np.flatnonzero(~chosen)
+    order = rng.permutation(n)
     return np.sort(order[: (n + 1) // 2]), np.sort(order[(n + 1) // 2 :])
 
 
@@ -274,6 +308,8 @@ def _read_table(real: data.Dataset, file: Path, run: Run | None) -> Subject:
     rows = from_frames(frames, kinds, schema.target)
     if run is not None and (copying := files.read_json(run.workdir / runs.COPYING)) and copying["warning"]:
         told = [*told, copying["said"]]
+    if known := int(known_persons(real).sum()):
+        told = [*told, f"{known:,} test rows are of persons who have training rows too; no attack is tried on them."]
     told = [*_promise(run), *told]
     return Subject(real, rows, file, run, (*notes.about(real, rows, foreign=run is None), *told), lacking)
 

@@ -12,6 +12,7 @@ from homes import NASTY, alone, homes
 
 from synthjax import data
 from synthjax.errors import GateError, InputError, SynthjaxError
+from synthjax.evals import privacy
 from synthjax.evals.report import alike as likeness
 from synthjax.evals.report import gates, rows
 from synthjax.launch import config, eval, evaluate, runs, shadows, subjects
@@ -297,7 +298,8 @@ def test_a_runs_own_table_is_held_against_its_holdout_and_its_model_is_attacked(
     assert subject.unseen == "holdout" and subject.run is made
     others, unseen, reference = subjects.unseen_and_reference(subject)
     assert others is real.holdout and unseen is subject.rows["holdout"] and reference is subject.rows["test"]
-    scores = shadows.model_scores(made, real.train, others, seed=0, limit=100)
+    attacked = privacy.attacked_rows(len(real.train.x), len(others.x), limit=100)
+    scores = shadows.model_scores(made, real.train, others, attacked, seed=0)
     assert (scores["members"] == 0).all() and (scores["others"] == 1).all() and len(scores["others"]) == len(others.x)
 
 

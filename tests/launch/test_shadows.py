@@ -84,18 +84,16 @@ def test_the_rows_of_a_run_are_those_that_are_attacked(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "build", lambda experiment, spec: memory(None))
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     train, unseen = (Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None)))
-    found = shadows.attack(run, train, unseen, models=4, seed=3, limit=25)
     attacked = privacy.attacked_rows(80, 40, seed=3, limit=25)
+    found = shadows.attack(run, train, unseen, attacked, models=4, seed=3)
     assert found.scores.shape == found.trained_on.shape == (4, 50)
     rows = np.concatenate([attacked.members, 80 + attacked.others])
     apart = np.linalg.norm(X[rows][:, None] - X, axis=2)
     own = 5 * np.where(apart > 0, apart, np.inf).min(1)
     # What a memory was trained on adds nothing to its surprise.
     np.testing.assert_array_equal(np.isclose(found.scores, own, rtol=1e-3, atol=1e-4), found.trained_on)
-    assert (
-        shadows.attack(run._replace(model=run.model._replace(score=None)), train, unseen, models=4, seed=3, limit=9)
-        is None
-    )
+    silent = run._replace(model=run.model._replace(score=None))
+    assert shadows.attack(silent, train, unseen, attacked, models=4, seed=3) is None
 
 
 def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path):
@@ -105,6 +103,7 @@ def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path
     monkeypatch.setattr(shadows, "AT_ONCE", 3)
     run = Run(tmp_path, memory(None), jnp.zeros(ROWS), SPEC, {})
     both = [Split(X[part], Y[part], np.arange(ROWS)[part]) for part in (slice(80), slice(80, None))]
+    both.append(privacy.attacked_rows(80, 40, seed=3, limit=25))
     parts, trained = Parts(tmp_path, {"seed": 3}, []), []
 
     def attack(most):
@@ -119,9 +118,9 @@ def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path
         real_train = shadows.train
         with monkeypatch.context() as patch:
             patch.setattr(shadows, "train", train)
-            return shadows.attack(run, *both, models=5, seed=3, limit=25, keep=parts.arrays)
+            return shadows.attack(run, *both, models=5, seed=3, keep=parts.arrays)
 
-    whole = shadows.attack(run, *both, models=5, seed=3, limit=25)
+    whole = shadows.attack(run, *both, models=5, seed=3)
     assert whole.scores.shape == (5, 50) and len({row.tobytes() for row in whole.trained_on}) == 5
     with pytest.raises(KeyboardInterrupt):
         attack(1)
@@ -130,4 +129,4 @@ def test_an_interrupted_attack_goes_on_with_the_next_group(monkeypatch, tmp_path
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.trained_on, whole.trained_on)
     with pytest.raises(InputError, match="shadows=1: at least 2"):
-        shadows.attack(run, *both, models=1, seed=3, limit=25)
+        shadows.attack(run, *both, models=1, seed=3)

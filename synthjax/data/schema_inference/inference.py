@@ -84,7 +84,7 @@ class _Column(Tally):
         if kind in NUMERIC:
             return self._numeric(field, min_count, most, where)
         changes: dict[str, Any] = {}
-        if kind == "constant" and self.present < min_count:
+        if kind == "constant" and not self.kept(min_count):
             changes = {"suppressed": self.present, "decimals": None}
         elif kind == "constant":
             changes = {"categories": tuple(self.counts or ()), "counts": tuple((self.counts or {}).values())}
@@ -114,7 +114,7 @@ class _Column(Tally):
             return self._checked(forced, where) if forced and self.present else "constant"
         if self.infinite and self.numbers and self._numbers_and_infinities():
             raise self._odd(self.infinite, "not a finite number", [*filter(_INFINITE.match, self.counts or ())], where)
-        if distinct == 1 and not self.missing and self.present >= min_count:
+        if distinct == 1 and not self.missing and self.kept(min_count):
             return "constant"
         if distinct == 2 and self.counts and {cell.lower() for cell in self.counts} in TRUTHS:
             return "boolean"
@@ -175,7 +175,7 @@ class _Column(Tally):
 
     def _erased(self, min_count: int) -> bool:
         """Whether most rows would be merged into RARE if the cells were categories."""
-        return 2 * sum(n for n in (self.counts or {}).values() if n >= max(min_count, 2)) < self.present
+        return 2 * sum(n for n in self.kept(min_count).values() if n > 1) < self.present
 
     def _numbers_and_infinities(self) -> bool:
         """Whether all cells are numbers or infinities."""
@@ -229,7 +229,7 @@ class _Column(Tally):
         repeated = kept > 0.5 * self.present if self.pruned else distinct <= 0.5 * self.present
         single = all(len(cell) <= 64 and not re.search(r"\s", cell) for cell in list(counts)[:1000])
         coded = single and sum(bool(re.search("[0-9]", cell)) for cell in counts) > 0.9 * len(counts)
-        kept = sum(n for n in counts.values() if n >= min_count)
+        kept = sum(self.kept(min_count).values())
         if not kept and self.present < MANY:
             return "id" if coded else "text"
         if not coded and distinct < self.present >= MANY and 2 * kept < self.present:
@@ -284,7 +284,7 @@ class _Column(Tally):
         """Names, first those that the schema lists, then by count, RARE last; their counts; how many were merged."""
         counts: Mapping[str, int] = self.counts or {}
         listed = {name: i for i, name in enumerate(self.forced.get("categories", ()))}
-        kept = [(name, n) for name, n in counts.items() if n >= min_count]
+        kept = [*self.kept(min_count).items()]
         kept.sort(key=lambda pair: (listed.get(pair[0], len(listed)), -pair[1], pair[0]))
         rare = len(counts) - len(kept)
         if rare or self.pruned:
@@ -294,16 +294,16 @@ class _Column(Tally):
 
     def _rare(self, min_count: int, storage: str) -> dict[str, Any]:
         """What a field of categories says of codes that are made anew for its rare ones; nothing if these are words."""
-        counts = {cell: n for cell, n in (self.counts or {}).items() if n < min_count}
-        if len(counts) < min_count or self.pruned:
+        kept = self.kept(min_count)
+        counts = {cell: n for cell, n in (self.counts or {}).items() if cell not in kept}
+        if self.pruned or self.held(counts) < min_count:
             return {}
-        cells = list(counts)
-        different = identifiers.different(len(self.counts or ()))
-        look = identifiers.of_rare(cells[:: len(cells) // 1000 + 1], different, min_count, storage)
+        cells, different = list(counts), identifiers.different(len(self.counts or ()))
+        look = identifiers.of_rare(cells[:: len(cells) // 1000 + 1], different, min_count, storage, self.held)
         if not look.pattern:
             return {}
-        kept = {"pattern": look.pattern, "forms": look.counts, "storage": look.storage}
-        return kept | {"sizes": identifiers.sizes(counts.values(), min_count)}
+        found = {"pattern": look.pattern, "forms": look.counts, "storage": look.storage}
+        return found | {"sizes": identifiers.sizes(counts, min_count, self.held)}
 
     def _identifiers(self, min_count: int, storage: str) -> dict[str, Any]:
         """The entries of a field that describe identifiers."""
@@ -312,8 +312,8 @@ class _Column(Tally):
             look = identifiers.of_numbers(self.number_ends.low[0], self.number_ends.high[-1], self.present, storage)
         else:
             cells = list(self.counts or ())
-            look = identifiers.of_texts(cells[:: len(cells) // 1000 + 1], self.present, min_count, storage)
-        return look._asdict() | {"sizes": identifiers.sizes(counts.values(), min_count)}
+            look = identifiers.of_texts(cells[:: len(cells) // 1000 + 1], self.present, min_count, storage, self.held)
+        return look._asdict() | {"sizes": identifiers.sizes(counts, min_count, self.held)}
 
 
 def _readable(storage: str) -> bool:
@@ -338,8 +338,8 @@ def infer(
     Args:
         chunks: the rows, as text.
         target: the column to predict.
-        min_count: minimum number of rows that must share a category or an extreme value for it to be stored; 1 stores
-            every value.
+        min_count: minimum number of rows that must share a category or an extreme value for it to be stored, or of
+            persons, where the chunks name them; 1 stores every value.
         overrides: the entries of a schema file, see `schema_file.read_overrides`.
         tokens: cells that mean that a value is missing.
         storage: column -> Arrow type in the Parquet file.
@@ -350,7 +350,7 @@ def infer(
 
     Raises:
         InputError: there are no rows; a column contains numbers and words, or an infinity; or the target is not a
-            column, is constant or missing in some row, or has a class with fewer than `min_count` rows.
+            column, is constant or missing in some row, or has a class with fewer than `min_count` rows or persons.
     """
     overrides = overrides or {}
     columns: dict[str, _Column] = {}
@@ -359,7 +359,7 @@ def infer(
             names = chunk.cells.column_names
             columns = {name: _Column(name, overrides.get(name, {}), min_count, tokens) for name in names}
         for name, column in columns.items():
-            column.add(chunk.cells.column(name).combine_chunks(), chunk.rows)
+            column.add(chunk.cells.column(name).combine_chunks(), chunk.rows, chunk.persons)
     if not columns or not next(iter(columns.values())).rows:
         raise fault(where, "has no rows")
     for name in [*overrides, *([target] if target else [])]:
@@ -391,10 +391,10 @@ def _target(field: Field, column: _Column, min_count: int, where: object) -> Fie
     smallest = min(counts, key=lambda name: counts[name])
     if len(counts) < 2:
         raise InputError(f"{where} is always {shown(smallest)!r}: there is nothing to predict")
-    if counts[smallest] < min_count:
+    if few := column.held_by_few(min_count):
         raise InputError(
-            f"{where}: class {shown(smallest)!r} has {counts[smallest]} training rows; classes of fewer than "
-            f"{min_count} (min_count) would single people out: merge or drop it, or set min_count=1"
+            f"{where}: class {shown(few[0])!r} has {few[1]}; classes of fewer than {min_count} (min_count) would "
+            "single people out: merge or drop it, or set min_count=1"
         )
     order = sorted(counts, key=class_order)
     return replace(field, categories=tuple(order), counts=tuple(counts[name] for name in order))

@@ -3,15 +3,17 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.number_forms import Form
+from synthjax.data.persons import Holders
 from synthjax.data.schema import DISCRETE
+from synthjax.data.schema_inference.extremes import Extremes, Frequent
 from synthjax.data.text_values import INFINITE, NUMBER, date_formats, missing_in, offset, to_numbers, to_seconds
 
 _DIGITS = r"^(\d{6}|\d{8}|\d{12}|\d{14})$"
@@ -23,88 +25,34 @@ ID_NAME = re.compile(
 """Matches names of columns of identifiers."""
 CATEGORIES = 1_000_000
 """Maximum number of distinct cells of a column that are kept."""
-TRACKED = 1 << 15
-"""Maximum number of distinct numbers in `Frequent`."""
 LOOKS = 24
 """Number of cells of a chunk that are examined to find the format of its dates."""
 
 
-class Extremes:
-    """The smallest and largest numbers so far, from which bounds are computed that at least `k` rows support."""
+class Part(NamedTuple):
+    """The cells of a column in one chunk."""
 
-    def __init__(self, k: int):
-        self.k = k
-        self.low = self.high = np.empty(0)
+    cells: pa.Array
+    rows: np.ndarray
+    """(n,) row numbers."""
+    which: np.ndarray | None = None
+    """(m,) i64 numbers of cells among the distinct ones, and"""
+    persons: np.ndarray | None = None
+    """(m,) i64 the persons who have them; None: each row is its own."""
 
-    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Adds distinct `values` (m,) f64, each with `counts` rows."""
-        most = 3 * self.k  # a window of k after the first k - 1, and k repeats of its last number
-        order = np.argsort(values)
-        for end, name in ((order[:most], "low"), (order[::-1][:most], "high")):
-            several = np.repeat(values[end], np.minimum(counts[end], most))
-            kept = np.sort(np.concatenate([getattr(self, name), several]))
-            setattr(self, name, kept[:most] if name == "low" else kept[-most:])
+    def of(self, distinct: pa.Array, persons: np.ndarray | None) -> "Part":
+        """The part with the pairs of a distinct cell and a person, whose rows are `persons` (n,)."""
+        if persons is None:
+            return self
+        index = np.asarray(pc.fill_null(pc.index_in(self.cells, value_set=distinct), -1)).astype(np.int64)
+        return self._replace(which=index[index >= 0], persons=persons[index >= 0])
 
-    def bounds(self) -> tuple[float, float, int] | None:
-        """Lower and upper bound, and the number of rows outside them; None if there are too few rows.
-
-        A bound is computed from rows k to 2 k - 1, counted from its end: the first number that at least k rows share,
-        or else the mean of these rows. So it is never the number of a few rows.
-        """
-        low, high = _bound(self.low, self.k), _bound(-self.high[::-1], self.k)
-        if low is None or high is None:
+    def held(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Those of `values` (distinct,) f64 that are not NaN, and whose they are; None: each row is its own."""
+        if self.persons is None:
             return None
-        (least, low_shared), (most, high_shared) = low, (-high[0], high[1])
-        if least > most:
-            if not (low_shared or high_shared):
-                return None
-            least = most = least if low_shared else most
-        return least, most, int((self.low < least).sum() + (self.high > most).sum())
-
-
-def _bound(ordered: np.ndarray, k: int) -> tuple[float, bool] | None:
-    """The lower bound of ascending numbers, and whether at least `k` rows share it; see `Extremes.bounds`."""
-    values, counts = np.unique(ordered, return_counts=True)
-    window = ordered[k - 1 : 2 * k - 1]
-    for value in values[counts >= k]:
-        if value in window:
-            return float(value), True
-    if len(window) < k:
-        return None
-    mean = float(window.mean())
-    if mean in values:  # by coincidence the number of a row
-        following = values[values > mean]
-        mean = (mean + float(following[0])) / 2 if len(following) else np.nextafter(mean, np.inf)
-    return mean, False
-
-
-class Frequent:
-    """Frequent numbers and their counts, in bounded memory.
-
-    If there are more than `limit` distinct numbers, the least frequent are dropped; they are counted from 0 if they
-    occur again. So a count is a lower bound of the number of rows.
-    """
-
-    def __init__(self, limit: int = TRACKED):
-        self.limit = limit
-        self.values, self.counts = np.empty(0), np.empty(0, np.int64)
-
-    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Adds distinct `values` (m,) f64, each with `counts` rows."""
-        joined = np.concatenate([self.values, values + 0.0])  # -0 becomes 0
-        self.values, owner = np.unique(joined, return_inverse=True)
-        rows = np.concatenate([self.counts, counts]).astype(np.float64)
-        self.counts = np.bincount(owner, rows, len(self.values)).astype(np.int64)
-        if len(self.values) > self.limit:
-            kept = np.sort(np.argpartition(-self.counts, self.limit)[: self.limit])
-            self.values, self.counts = self.values[kept], self.counts[kept]
-
-    def shared(self, least: int, most: int, low: float, high: float) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        """The at most `most` most frequent numbers in [low, high] that at least `least` rows have, ascending, and their
-        counts."""
-        chosen = np.flatnonzero((self.counts >= least) & (self.values >= low) & (self.values <= high))
-        chosen = np.sort(chosen[np.argsort(-self.counts[chosen], kind="stable")][:most])
-        return tuple(self.values[chosen].tolist()), tuple(self.counts[chosen].tolist())
+        found = values[self.which]
+        return found[~np.isnan(found)], self.persons[~np.isnan(found)]
 
 
 class Tally:
@@ -137,11 +85,14 @@ class Tally:
         self.last = -math.inf
         self.finest = 86400.0
         self.number_ends, self.date_ends = Extremes(min_count), Extremes(min_count)
-        self.number_counts, self.date_counts = Frequent(), Frequent()
+        self.number_counts, self.date_counts = Frequent(min_count), Frequent(min_count)
+        self.codes: dict[str, int] = {}
+        self.holders, self.grouped = Holders(min_count), False
 
-    def add(self, cells: pa.Array, rows: np.ndarray) -> None:
-        """Adds the column's cells in one chunk; `rows` are the row numbers."""
+    def add(self, cells: pa.Array, rows: np.ndarray, persons: np.ndarray | None) -> None:
+        """Adds the column's cells in one chunk; `rows` are the row numbers, `persons` whose they are, or None."""
         self.rows += len(cells)
+        self.grouped = persons is not None
         pairs = pc.value_counts(cells)
         distinct, counts = pairs.field("values"), np.asarray(pairs.field("counts"))
         absent = missing_in(distinct, self.tokens)
@@ -151,24 +102,51 @@ class Tally:
             distinct, counts = distinct.filter(pa.array(~absent)), counts[~absent]
         if not len(distinct):
             return
-        self._add(distinct, counts, cells, rows)
+        self._add(distinct, counts, Part(cells, rows).of(distinct, persons))
+
+    def kept(self, min_count: int) -> dict[str, int]:
+        """The cells that `min_count` rows have, or persons, where they are known; and their numbers of rows."""
+        counts: Mapping[str, int] = self.counts or {}
+        if not self.grouped:
+            return {cell: n for cell, n in counts.items() if n >= min_count}
+        held = self.holders.number(np.array([self.codes[cell] for cell in counts], np.float64))
+        return {cell: n for (cell, n), own in zip(counts.items(), held, strict=True) if own >= min_count}
+
+    def held(self, cells: Collection[str]) -> int:
+        """How many distinct cells these are; or persons who have them, where they are known, see `Holders.together`."""
+        return self.holders.together(self.codes[cell] for cell in cells) if self.grouped else len(cells)
+
+    def held_by_few(self, min_count: int) -> tuple[str, str] | None:
+        """The rarest cell that is not `kept`, and how many have it, in words; None if all are kept."""
+        kept = self.kept(min_count)
+        few = {cell: n for cell, n in (self.counts or {}).items() if cell not in kept}
+        if not few:
+            return None
+        name = min(few, key=lambda cell: few[cell])
+        return name, f"rows of {self.held([name])} persons" if self.grouped else f"{few[name]} training rows"
 
     def respell(self, form: Form) -> Self:
         """The statistics of the same column, with its cells read as numbers of this format."""
         other = type(self)(self.name, {**self.forced, "format": form.example}, self.number_ends.k, self.tokens)
+        other.rows, other.missing, other.grouped = self.rows, self.missing, self.grouped
         cells = pa.array(self.counts or (), pa.string())
-        other._add(cells, np.array(list((self.counts or {}).values())), cells, np.arange(len(cells)))
-        other.rows, other.missing, other.rising = self.rows, self.missing, False
+        part = Part(cells, np.arange(len(cells)))
+        if self.grouped:
+            order = {code: i for i, code in enumerate(self.codes[cell] for cell in self.counts or ())}
+            which = np.array([order[int(code)] for code in self.holders.values.tolist()], np.int64)
+            part = part._replace(which=which, persons=self.holders.persons)
+        other._add(cells, np.array(list((self.counts or {}).values())), part)
+        other.rising = False
         return other
 
-    def _add(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
+    def _add(self, distinct: pa.Array, counts: np.ndarray, part: Part) -> None:
         self.present += int(counts.sum())
         plain = self.form.plain(distinct) if self.form else distinct
         numeric = np.asarray(pc.fill_null(pc.match_substring_regex(plain, NUMBER), False))
-        self._add_numbers(distinct, plain, counts, numeric, cells, rows)
+        self._add_numbers(distinct, plain, counts, numeric, part)
         if not numeric.all() or self._compact(distinct, self.present - int(counts.sum())):
-            self._add_dates(distinct, counts, cells, rows)
-        self._count(distinct, counts, bool(numeric.all()))
+            self._add_dates(distinct, counts, part)
+        self._count(distinct, counts, bool(numeric.all()), part)
 
     def _compact(self, distinct: pa.Array, before: int) -> bool:
         """Whether numbers may be dates as well: numbers of 6 to 14 digits, or with a format in the schema file."""
@@ -179,18 +157,20 @@ class Tally:
         )
         return self.compact
 
-    def _add_numbers(self, distinct, plain, counts, numeric, cells, rows) -> None:
+    def _add_numbers(self, distinct, plain, counts, numeric, part) -> None:
         if not numeric.all():
             self.rising = False
             infinite = np.asarray(pc.match_substring_regex(distinct, INFINITE))
-            self.infinite = self.infinite or _first(distinct, infinite, cells, rows)
-            self.no_number = self.no_number or _first(distinct, ~numeric, cells, rows)
+            self.infinite = self.infinite or _first(distinct, infinite, part)
+            self.no_number = self.no_number or _first(distinct, ~numeric, part)
         if not numeric.any():
             return
         texts, counts = plain.filter(pa.array(numeric)), counts[numeric]
         values = to_numbers(texts)
+        each = np.full(len(distinct), np.nan)
+        each[numeric] = np.where(np.isfinite(values), values, np.nan)
         if not np.isfinite(values).all():
-            self.infinite = self.infinite or _first(texts, ~np.isfinite(values), cells, rows)
+            self.infinite = self.infinite or _first(texts, ~np.isfinite(values), part)
             texts, counts, values = (
                 texts.filter(pa.array(np.isfinite(values))),
                 *(array[np.isfinite(values)] for array in (counts, values)),
@@ -198,14 +178,15 @@ class Tally:
         if not len(values):
             return
         self.numbers += int(counts.sum())
-        self.number_ends.add(values, counts)
-        self.number_counts.add(values, counts)
+        held = part.held(each)
+        self.number_ends.add(values, counts, held)
+        self.number_counts.add(values, counts, held)
         self.whole = self.whole and bool((values == np.rint(values)).all())
         self._add_digits(texts, values)
         self.rising = self.rising and self.whole and not self.missing and bool(numeric.all()) and not self.form
         if self.rising:
-            steps = np.diff(to_numbers(cells), prepend=self.last)
-            self.rising, self.last = bool((steps > 0).all()), float(to_numbers(cells[-1:])[0])
+            steps = np.diff(to_numbers(part.cells), prepend=self.last)
+            self.rising, self.last = bool((steps > 0).all()), float(to_numbers(part.cells[-1:])[0])
 
     def _add_digits(self, texts: pa.Array, values: np.ndarray) -> None:
         point = np.asarray(pc.find_substring(texts, "."))
@@ -229,7 +210,7 @@ class Tally:
         """The format, such as ".2e", if all numbers are in scientific notation; else ""."""
         return next(iter(self.powers)) if len(self.powers) == 1 else ""
 
-    def _add_dates(self, distinct: pa.Array, counts: np.ndarray, cells: pa.Array, rows: np.ndarray) -> None:
+    def _add_dates(self, distinct: pa.Array, counts: np.ndarray, part: Part) -> None:
         parsed = {form: to_seconds(distinct, form) for form in self.forms or _candidates(distinct)}
         share = {form: int(counts[~np.isnan(seconds)].sum()) for form, seconds in parsed.items()}
         most = max(share.values(), default=0)
@@ -241,7 +222,7 @@ class Tally:
                 parsed, share, most = others, fits, best
                 self._restart_dates()
         if not most:
-            self.no_date = self.no_date or _first(distinct, np.ones(len(distinct), bool), cells, rows)
+            self.no_date = self.no_date or _first(distinct, np.ones(len(distinct), bool), part)
             return
         before = self.forms
         self.forms = [form for form in parsed if share[form] == most]
@@ -250,15 +231,16 @@ class Tally:
         seconds = parsed[self.forms[0]]
         good = ~np.isnan(seconds)
         if not good.all():
-            self.no_date = self.no_date or _first(distinct, ~good, cells, rows)
-        self.first_date = self.first_date or _first(distinct, good, cells, rows)
+            self.no_date = self.no_date or _first(distinct, ~good, part)
+        self.first_date = self.first_date or _first(distinct, good, part)
         self.dates += int(counts[good].sum())
-        self.date_ends.add(seconds[good], counts[good])
-        self.date_counts.add(seconds[good], counts[good])
+        held = part.held(seconds)
+        self.date_ends.add(seconds[good], counts[good], held)
+        self.date_counts.add(seconds[good], counts[good], held)
         texts = distinct.filter(pa.array(good))
-        for part, pattern in (("date", r"(^|[/. -])\d([/., T-]|$)"), ("hour", r"(^|[ T])\d:")):
+        for what, pattern in (("date", r"(^|[/. -])\d([/., T-]|$)"), ("hour", r"(^|[ T])\d:")):
             if pc.any(pc.match_substring_regex(texts, pattern)).as_py():
-                self.unpadded.add(part)
+                self.unpadded.add(what)
         if "%f" in self.forms[0]:
             fraction = pc.replace_substring_regex(texts, r"^.*\.|(Z|[+-]\d\d:?\d\d)$", "")
             self.digits[1] = max(self.digits[1], pc.max(pc.utf8_length(fraction)).as_py())
@@ -268,6 +250,7 @@ class Tally:
         """Adds `seconds` to all dates so far."""
         self.date_ends.low, self.date_ends.high = self.date_ends.low + seconds, self.date_ends.high + seconds
         self.date_counts.values = self.date_counts.values + seconds
+        self.date_counts.holders.values = self.date_counts.holders.values + seconds
 
     def _restart_dates(self) -> None:
         """Discards the dates so far, whose format few rows have; the first of them no longer counts as a date."""
@@ -275,9 +258,9 @@ class Tally:
         self.first_date, self.dates, self.finest = None, 0, 86400.0
         self.unpadded.clear()
         self.digits[1] = 0
-        self.date_ends, self.date_counts = Extremes(self.date_ends.k), Frequent()
+        self.date_ends, self.date_counts = Extremes(self.date_ends.k), Frequent(self.date_ends.k)
 
-    def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool) -> None:
+    def _count(self, distinct: pa.Array, counts: np.ndarray, numeric: bool, part: Part) -> None:
         if self.counts is None:
             return
         wanted = self.forced.get("kind") in (*DISCRETE, "id")
@@ -285,13 +268,21 @@ class Tally:
             self.numbers == self.present and self.decimals != {0, 3} and not self.named
         )  # else: points between thousands
         if numeric and not wanted and len(distinct) > DISTINCT and plain:
-            self.counts = None
+            self._stop_counting()
             return
-        self.counts.update(dict(zip(distinct.to_pylist(), counts.tolist(), strict=True)))
+        names = distinct.to_pylist()
+        self.counts.update(dict(zip(names, counts.tolist(), strict=True)))
+        if part.persons is not None:
+            codes = [self.codes.setdefault(name, len(self.codes)) for name in names]
+            self.holders.add(np.array(codes, np.float64)[part.which], part.persons)
         if not wanted and len(self.counts) > DISTINCT and plain:
-            self.counts = None
+            self._stop_counting()
         elif len(self.counts) > CATEGORIES:
             self.counts, self.pruned = Counter({cell: n for cell, n in self.counts.items() if n > 1}), True
+            self.holders.keep(np.array([self.codes[cell] for cell in self.counts] if self.grouped else [], np.float64))
+
+    def _stop_counting(self) -> None:
+        self.counts, self.codes, self.holders = None, {}, Holders(self.holders.k)
 
 
 def _candidates(distinct: pa.Array) -> list[str]:
@@ -307,12 +298,12 @@ def _finest(seconds: np.ndarray) -> float:
     return next((step for step in (86400.0, 1.0) if not (seconds % step).any()), 0.0)
 
 
-def _first(distinct: pa.Array, bad: np.ndarray, cells: pa.Array, rows: np.ndarray) -> tuple[int, str] | None:
+def _first(distinct: pa.Array, bad: np.ndarray, part: Part) -> tuple[int, str] | None:
     """Row number and text of the first cell that is among the distinct cells marked as `bad`; None if none is."""
     if not bad.any():
         return None
-    index = int(np.argmax(np.asarray(pc.is_in(cells, value_set=distinct.filter(pa.array(bad))))))
-    return int(rows[index]), cells[index].as_py()
+    index = int(np.argmax(np.asarray(pc.is_in(part.cells, value_set=distinct.filter(pa.array(bad))))))
+    return int(part.rows[index]), part.cells[index].as_py()
 
 
 def _power(text: str) -> str:

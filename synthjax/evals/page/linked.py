@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from synthjax.evals.page.page import fill
 from synthjax.evals.page.terms import Terms
-from synthjax.evals.report.linked import FEWEST, Report
+from synthjax.evals.report.linked import FEWEST, Report, said
 
 Examples = tuple[list[str], list[list[str]], list[list[str]]]
 """Names of columns, parents, and their children, as text."""
@@ -19,4 +19,4 @@ def render(report: Report, examples: Mapping[str, Examples]) -> str:
     """
     shown = {key: (names, [[*a, *b] for a, b in zip(above, below, strict=True)]) for key, (names, above, below) in
              examples.items()}  # fmt: skip
-    return fill("linked.html", Terms(), {"report": report, "examples": shown, "fewest": FEWEST})
+    return fill("linked.html", Terms(), {"report": report, "examples": shown, "fewest": FEWEST, "said": said})

@@ -155,16 +155,20 @@ def _correlations(found: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def attacks(privacy: Mapping[str, Any], unit: str) -> Iterator[dict[str, Any]]:
-    """A row per attack on the file and on the model, each family corrected by itself."""
+    """A row per attack on the file and on the model, each family corrected by itself; of persons, the surest one."""
     mia = privacy["mia"]
     groups = [("mia.", mia["attacks"], privacy["findings"])]
+    if persons := mia.get("persons"):
+        surest = persons["worst_hit"]["attack"]
+        groups.append(("persons.", {surest: persons["attacks"][surest]}, privacy["findings"]))
     if mia["model_attacks"]:
         groups.append(("", mia["model_attacks"]["attacks"], mia["model_attacks"]["findings"]))
     for prefix, attacks, corrected in groups:
         for name, of in attacks.items():
             tests = [f"{prefix}{name}.{key}" for key, _ in FIGURES]
             more = {"tests": tests, "holm": corrected["holm"], "level": corrected["level"]}
-            yield {"name": attack(name, unit), "of": of, **more}
+            whole = f"persons, by all of their {unit}s: " if prefix == "persons." else ""
+            yield {"name": whole + attack(name, unit), "of": of, **more}
 
 
 def roc(mia: Mapping[str, Any], unit: str) -> dict[str, Any]:

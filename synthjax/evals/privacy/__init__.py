@@ -4,6 +4,7 @@
     shadow       the same, asked of the model, calibrated by shadow models
     attributes   a secret column, guessed from the others with the help of a synthetic table
     distances    copies, near copies, distance to closest record
+    persons      the same of persons, each by all of its records
     overlap      rows that the real sets share
     roc          figures, intervals and p-values of one attack
     summary      what all attacks together amount to, and whom they hit worst
@@ -20,7 +21,7 @@ Formal guarantees: none. These are lower bounds on what leaks; only differential
 
 from synthjax.evals.privacy.distances import Keys
 from synthjax.evals.privacy.protocol import Attacker, evaluate, judge
-from synthjax.evals.privacy.records import AttackedRows, attacked_rows
+from synthjax.evals.privacy.records import AttackedRows, Persons, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows
 
-__all__ = ["AttackedRows", "Attacker", "Keys", "Shadows", "attacked_rows", "evaluate", "judge"]
+__all__ = ["AttackedRows", "Attacker", "Keys", "Persons", "Shadows", "attacked_rows", "evaluate", "judge"]

@@ -13,12 +13,12 @@ import numpy as np
 
 from synthjax.errors import InputError
 from synthjax.evals.figure import Count, Share, figure, part, twin
-from synthjax.evals.privacy import attributes, distance_tests, distances, records, roc
+from synthjax.evals.privacy import attributes, distance_tests, distances, persons, records, roc
 from synthjax.evals.privacy.attacks import Tables, from_file, informed
 from synthjax.evals.privacy.attributes import Guesses
 from synthjax.evals.privacy.distance_tests import StudyTests
 from synthjax.evals.privacy.distances import ClosePair, ClosestRecord, Duplicates, Keys, NearMatches
-from synthjax.evals.privacy.records import AttackedRows, attacked_rows
+from synthjax.evals.privacy.records import AttackedRows, Persons, attacked_rows
 from synthjax.evals.privacy.shadow import Shadows, from_scores
 from synthjax.evals.privacy.summary import (
     Attack,
@@ -55,6 +55,8 @@ class Membership(Attacks):
     """Records of which the attacker knew before."""
     isolated: Isolated | None = part()
     """None: there is no reference to be isolated from, or too few records."""
+    persons: Attacks | None = part("by person", default=None)
+    """The same of persons, each by all of its records; None: nobody has several, or it is not known whose they are."""
     model_auc: Share | None = figure(
         "AUC, asking the model",
         "The same by the best attack that asks the model itself; guessing gives 0.5.",
@@ -110,6 +112,8 @@ class Attacker(NamedTuple):
     """Decides every subsample and relabelling."""
     limit: int = 10_000
     """Members and others that are looked at, and synthetic images, at most (exact copies: all)."""
+    persons: Persons | None = None
+    """Whose the examples are; None: each is its own."""
 
 
 def evaluate(
@@ -142,10 +146,13 @@ def evaluate(
     if not table:
         return judge(vectors, exact, attacker, record_limit=limit, save=save)
     parts = sets.synthetic, sets.train, sets.unseen, sets.reference
+    if attacker.persons is not None:  # rows of one person are not independent
+        rows = attacked_rows(len(sets.train), len(sets.unseen), seed=seed, limit=limit, persons=attacker.persons)
+        parts = sets.synthetic, sets.train.take(rows.members), sets.unseen.take(rows.others), sets.reference
     guessed = attributes.evaluate(*parts, secrets=secrets, seed=seed, limit=limit)
     more = {f"attributes.{name}": p for name, p in attributes.p_values(guessed).items()}
-    rows = {"synthetic": sets.synthetic, "train": sets.train, "unseen": sets.unseen, "reference": sets.reference}
-    found = judge(vectors, exact, attacker, record_limit=RECORD_LIMIT, save=save, more=more, tables=rows)
+    tables = {"synthetic": sets.synthetic, "train": sets.train, "unseen": sets.unseen, "reference": sets.reference}
+    found = judge(vectors, exact, attacker, record_limit=RECORD_LIMIT, save=save, more=more, tables=tables)
     tests = distance_tests.evaluate(vectors, seed=seed, limit=limit)
     return {**found, "attributes": guessed, "tests": tests}
 
@@ -175,20 +182,22 @@ def judge(
     synthetic, train, holdout = (vectors[name] for name in ("synthetic", "train", "unseen"))
     seen = sample(stream(seed, "privacy.seen"), len(synthetic), limit)
     recorded = sample(stream(seed, "privacy.recorded"), len(synthetic), record_limit)
-    attacked = attacked_rows(len(train), len(holdout), seed=seed, limit=limit)
+    attacked = attacked_rows(len(train), len(holdout), seed=seed, limit=limit, persons=attacker.persons)
     others = holdout[attacked.others]
+    compared = (train, holdout) if attacker.persons is None else (train[attacked.members], others)
     mia, asked, guesses = membership(vectors, attacked, attacker, tables)
     if save is not None:
         records.save(save, asked, guesses)
     to_synthetic = -guesses["distance"]
     doubles = distances.duplicates(to_synthetic[: len(asked.members)], to_synthetic[len(asked.members) :], exact)
     tests = {f"mia.{name}": p for name, p in mia["p"].items()}
+    tests |= {f"persons.{name}": p for name, p in mia["persons"]["p"].items()} if mia["persons"] else {}
     tests |= {f"mia.{mia['isolated']['attack']}.isolated": mia["isolated"]["p"]} if mia["isolated"] else {}
     tests |= {f"duplicates.{kind}": found["p"] for kind, found in doubles.items()}
     return {
         **distances.copies(synthetic, train, others, seen, exact),
         "duplicates": doubles,
-        "dcr": distances.closest_record(synthetic[recorded], train, holdout, seed=seed),
+        "dcr": distances.closest_record(synthetic[recorded], *compared, seed=seed),
         "mia": mia,
         "findings": findings({**tests, **(more or {})}),
     }
@@ -209,29 +218,28 @@ def membership(
     Returns the part `mia` of a report; whom it is about; and what each attack said of each of them, those on the model
     under "model.NAME".
     """
-    members, others = vectors["train"][attacked.members], vectors["unseen"][attacked.others]
-    rows = None
-    if tables is not None:
-        real = concat(tables["train"].take(attacked.members), tables["unseen"].take(attacked.others))
-        rows = Tables(real, tables["synthetic"], tables["reference"])
-    guesses, control = from_file(
-        np.concatenate([members, others]),
-        vectors["synthetic"],
-        vectors["reference"],
-        seed=attacker.seed,
-        tables=rows,
-    )
+    every = None if attacker.persons is None else persons.records(attacked, attacker.persons, attacker.seed)
+    guesses, control = _guesses(vectors, every.rows if every else attacked, attacker, tables)
     known = _public(attacked, attacker)
+    by_person = None
+    if every is not None:
+        if len(every.of) > len(every.attacked):
+            by_person = persons.together(guesses, every.of)
+        guesses = {name: guess[every.attacked] for name, guess in guesses.items()}
+        control = None if control is None else control[every.attacked]
     if attacker.public:
         guesses["informed"] = informed(guesses, attacked.is_member, known)
     member = attacked.is_member[~known]
-    asked = AttackedRows(attacked.members[~known[: len(members)]], attacked.others[~known[len(members) :]])
+    n = len(attacked.members)
+    asked = AttackedRows(attacked.members[~known[:n]], attacked.others[~known[n:]])
     guesses = {name: guess[~known] for name, guess in guesses.items()}
     found = {
         **summarise(guesses, asked, seed=attacker.seed),
         "control_auc": None if control is None else roc.judge(control[~known], member)["auc"],
         "isolated": None if control is None else isolated(BEST, guesses[BEST], -control[~known], member),
         "n_public": int(known.sum()),
+        "persons": by_person
+        and summarise({name: guess[~known] for name, guess in by_person.items()}, asked, seed=attacker.seed),
         **{"model_auc": None, "model": None, "model_attacks": None},
     }
     if attacker.scores is not None:
@@ -242,6 +250,18 @@ def membership(
         found.update(model_auc=best["auc"], model=best, model_attacks={**judged, "findings": findings(judged["p"])})
         guesses |= {f"model.{name}": guess for name, guess in on_model.items()}
     return found, asked, guesses
+
+
+def _guesses(
+    vectors: Mapping[str, np.ndarray], attacked: AttackedRows, attacker: Attacker, tables: Mapping[str, Table] | None
+) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """What the attacks on the file say of these rows, and the control; see `attacks.from_file`."""
+    rows = None
+    if tables is not None:
+        real = concat(tables["train"].take(attacked.members), tables["unseen"].take(attacked.others))
+        rows = Tables(real, tables["synthetic"], tables["reference"])
+    real_rows = np.concatenate([vectors["train"][attacked.members], vectors["unseen"][attacked.others]])
+    return from_file(real_rows, vectors["synthetic"], vectors["reference"], seed=attacker.seed, tables=rows)
 
 
 def _public(attacked: AttackedRows, attacker: Attacker) -> np.ndarray:

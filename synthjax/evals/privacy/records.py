@@ -1,4 +1,9 @@
-"""Which records are attacked, and what every attack said of each of them."""
+"""Which records are attacked, and what every attack said of each of them.
+
+Where records belong to persons, those of one are alike, so that they say less than as many of different persons. Then
+one record of each person is attacked, drawn by chance, and beside it the person, by all of its records
+(`synthjax.evals.privacy.persons`).
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +14,9 @@ import numpy as np
 from synthjax import files
 from synthjax.evals.streams import stream
 from synthjax.evals.subsample import sample
+
+EACH = 50
+"""Rows of a person that are looked at, at most."""
 
 
 class AttackedRows(NamedTuple):
@@ -25,14 +33,38 @@ class AttackedRows(NamedTuple):
         return np.arange(len(self.members) + len(self.others)) < len(self.members)
 
 
-def attacked_rows(train_size: int, holdout_size: int, *, seed: int = 0, limit: int = 10_000) -> AttackedRows:
+class Persons(NamedTuple):
+    """Whose the records are; nobody is in both sets."""
+
+    train: np.ndarray
+    """(N,) i64 of the training set."""
+    unseen: np.ndarray
+    """(H,) i64 of the holdout."""
+
+
+def attacked_rows(
+    train_size: int, holdout_size: int, *, seed: int = 0, limit: int = 10_000, persons: Persons | None = None
+) -> AttackedRows:
     """Which rows membership attacks are tried on: up to four members per other, each at most `limit`, in order.
 
-    More members than others narrow the interval of the AUC at little cost; the others are as many as there are.
+    More members than others narrow the interval of the AUC at little cost; the others are as many as there are. With
+    `persons`, one row of each, and as many persons as have `limit` rows together.
     """
     rng = stream(seed, "privacy.attacked")
+    if persons is not None:
+        others = _one_of_each(rng, persons.unseen, limit, limit)
+        return AttackedRows(_one_of_each(rng, persons.train, limit, 4 * len(others)), others)
     others = sample(rng, holdout_size, limit)
     return AttackedRows(sample(rng, train_size, min(limit, 4 * len(others))), others)
+
+
+def _one_of_each(rng: np.random.Generator, persons: np.ndarray, limit: int, most: int) -> np.ndarray:
+    """A row of each of at most `most` persons who have about `limit` rows together, those beyond EACH not counted."""
+    order = rng.permutation(len(persons))
+    _, first, rows = np.unique(persons[order], return_index=True, return_counts=True)
+    drawn = rng.permutation(len(first))
+    enough = np.searchsorted(np.cumsum(np.minimum(rows[drawn], EACH)), limit, side="right")
+    return np.sort(order[first[drawn[: max(min(enough, most), 2)]]])
 
 
 def save(path: Path, attacked: AttackedRows, guesses: Mapping[str, np.ndarray]) -> None:

@@ -1,6 +1,8 @@
 """What `synthjax.evals.linked` finds of linked tables, typed, and as lines for a terminal."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from synthjax.evals.report.words import attack, p_value
 
 FEWEST = 50
 """Unseen parents below which their figures say little, and a classifier cannot learn what tells them apart."""
@@ -72,6 +74,34 @@ class OfKey:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OfPersons:
+    """What attacks on topmost parents, each with all rows below it, found."""
+
+    table: str
+    below: list[str]
+    """Tables whose rows are aggregated."""
+    members: int
+    """Training parents that were attacked."""
+    others: int
+    """Unseen ones."""
+    auc: float
+    """Of the best attack: chance that a training parent is ranked above an unseen one."""
+    auc_interval: tuple[float, float]
+    """95 %, for all attacks at once."""
+    by_chance: float
+    """What the AUC stays below in nineteen of twenty times without a leak."""
+    found: float
+    """Share of training parents that the best attack finds at 1 % false alarms."""
+    found_by_chance: float
+    best: str
+    """The attack of the AUC."""
+    flagged: list[str]
+    """ATTACK.FIGURE of the tests that are significant after Holm's correction."""
+    p: float
+    """The smallest p-value, corrected."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """What linked tables are worth."""
 
@@ -79,6 +109,8 @@ class Report:
     real: str
     seed: int
     keys: list[OfKey]
+    persons: list[OfPersons] = field(default_factory=list)
+    """Of each topmost table with enough rows."""
 
 
 def sentences(report: Report) -> list[str]:
@@ -120,4 +152,17 @@ def sentences(report: Report) -> list[str]:
             )
         if one.copied is not None and one.copied_error is not None:
             lines.append(f"  copies: {one.copied:.0%} of the parents (standard error {one.copied_error:.0%})")
-    return lines
+    return lines + [line for one in report.persons for line in (one.table, f"  {said(one)}")]
+
+
+def said(found: OfPersons) -> str:
+    """What attacks on topmost parents found, in words."""
+    low, high = found.auc_interval
+    names = sorted({name.rpartition(".")[0] for name in found.flagged})
+    tests = "; ".join(f"“{attack(name, 'row')}”" for name in names)
+    tests = f"significant: {tests}" if tests else f"no test is significant (smallest p {p_value(found.p)})"
+    return (
+        f"attacks: {found.members:,} training rows, each with all of {', '.join(found.below)} below it, are told from "
+        f"{found.others:,} unseen ones with an AUC of {found.auc:.3f} at best (interval {low:.3f} to {high:.3f}; "
+        f"guessing: 0.5; without a leak below {found.by_chance:.3f} nineteen times in twenty); {tests}"
+    )

@@ -1,7 +1,8 @@
 """The verdict on privacy: do the attacks recognise training examples, by the synthetic file alone?
 
-A test is named mia.ATTACK.FIGURE, mia.ATTACK.isolated, duplicates.KIND or attributes.COLUMN.ATTACKER; `findings` holds
-the p-values of all tests of one file, corrected together by Holm, and which of them are significant.
+A test is named mia.ATTACK.FIGURE, persons.ATTACK.FIGURE, mia.ATTACK.isolated, duplicates.KIND or
+attributes.COLUMN.ATTACKER; `findings` holds the p-values of all tests of one file, corrected together by Holm, and
+which of them are significant.
 """
 
 from synthjax.evals.privacy.distances import exceeds
@@ -34,6 +35,8 @@ def private(privacy: Privacy) -> Verdict:
     }[level]
     auc, tails = _best(privacy, unit)
     evidence = [*_tests(privacy, unit), auc, *_clearest(privacy.mia, unit), tails, _copies(privacy, unit)]
+    if privacy.mia.persons is not None:
+        evidence.append(_persons(privacy.mia.persons, unit))
     if privacy.mia.model_auc is not None:
         evidence.append(Evidence("model", of_model(privacy, unit)))
     if privacy.exact_matches_reference > REPEATED:
@@ -59,19 +62,27 @@ def level_of(privacy: Privacy) -> Level:
     "poor" if the clearest attack's interval lies above 0.55, or one finds more than 5 % of the members at 0.1 % false
     alarms, and surely not by chance, which soon gives as much where others are few; "fair" if any test is significant
     after correction, the clearest attack's interval excludes 0.5, a headline figure is out of chance's reach, or
-    synthetic examples are nearer to the training set.
+    synthetic examples are nearer to the training set. Attacks on records and on persons count alike.
     """
-    mia, findings = privacy.mia, privacy.findings
-    # Bonferroni: all three headline figures are looked at.
-    traced = [key for key, p in mia.p_value.items() if p < 0.01 / len(mia.p_value)]
-    low = mia.surest.auc_interval[0]
-    tails = [name for name in findings.flagged if name.startswith("mia.") and name.endswith(f".{_TAIL}")]
-    sure = [name.split(".")[1] for name in tails if findings.holm[name] <= SURE]
-    shares = [mia.attacks[name].tpr_at_fpr_0p1pct for name in sure]
-    shares += [mia.tpr_at_fpr_0p1pct] if _TAIL in traced else []
+    families = {"mia": privacy.mia} | ({"persons": privacy.mia.persons} if privacy.mia.persons else {})
+    shares, traces = [], [bool(privacy.findings.flagged), privacy.dcr.interval[0] > 0.5]
+    for family, of in families.items():
+        # Bonferroni: all headline figures are looked at.
+        traced = [key for key, p in of.p_value.items() if p < 0.01 / (len(of.p_value) * len(families))]
+        shares += [of.tpr_at_fpr_0p1pct] if _TAIL in traced else []
+        shares += _sure(privacy, family, of)
+        traces += [bool(traced), of.surest.auc_interval[0] > 0.5]
+    low = max(of.surest.auc_interval[0] for of in families.values())
     if low > 0.55 or max(shares, default=0.0) > 0.05:
         return "poor"
-    return "fair" if findings.flagged or traced or low > 0.5 or privacy.dcr.interval[0] > 0.5 else "good"
+    return "fair" if any(traces) else "good"
+
+
+def _sure(privacy: Privacy, family: str, of: Attacks) -> list[float]:
+    """What attacks find at 0.1 % false alarms that surely do not find it by chance."""
+    holm, end = privacy.findings.holm, f".{_TAIL}"
+    tails = [name for name in privacy.findings.flagged if name.startswith(f"{family}.") and name.endswith(end)]
+    return [of.attacks[name.split(".")[1]].tpr_at_fpr_0p1pct for name in tails if holm[name] <= SURE]
 
 
 def of_model(privacy: Privacy, unit: str) -> str:
@@ -105,6 +116,9 @@ def _tests(privacy: Privacy, unit: str) -> list[Evidence]:
 def finding(test: str, unit: str) -> str:
     """What a test found, in words; the figures of one attack are the same finding."""
     family, _, rest = test.partition(".")
+    if family == "persons":
+        name = rest.partition(".")[0]
+        return f"persons are told by all of their training {unit}s, “{attack(name, unit)}”"
     if family == "mia":
         name, _, figure = rest.partition(".")
         which = "isolated training" if figure == ISOLATED else "training"
@@ -151,6 +165,18 @@ def _best(privacy: Privacy, unit: str) -> tuple[Evidence, Evidence]:
         f"{percent(mia.tpr_at_fpr_0p1pct)} (without a leak: {percent(mia.chance['tpr_at_fpr_0p1pct']['mean'])})."
     )
     return Evidence("mia", auc), Evidence("false_alarms", tails)
+
+
+def _persons(found: Attacks, unit: str) -> Evidence:
+    """How well persons are told by all of their rows."""
+    low, high = found.auc_interval
+    text = (
+        f"Taken together, the {unit}s of a person tell {found.n_members:,} persons of the training set from "
+        f"{found.n_others:,} others with an AUC of {found.auc:.3f} at best (interval {low:.3f} to {high:.3f}; guessing "
+        f"gives 0.5; without a leak the best attack stays below {found.chance['auc']['q95']:.3f} nineteen times in "
+        "twenty)."
+    )
+    return Evidence("persons", text)
 
 
 def _copies(privacy: Privacy, unit: str) -> Evidence:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from synthjax.evals.privacy import attacks
+from synthjax.evals.privacy import attacks, persons
 
 JUDGES = {
     "linear": "linear model",
@@ -40,7 +40,9 @@ def p_value(p: float) -> str:
 
 def attack(name: str, unit: str) -> str:
     """A membership attack in words; `unit` is what an example is called."""
-    return {**ATTACKS, **MODEL_ATTACKS}.get(name, name).format(unit=unit)
+    base = name.removesuffix(persons.LARGEST)
+    more = "" if base == name else f", the {unit} that tells most"
+    return {**ATTACKS, **MODEL_ATTACKS}.get(base, base).format(unit=unit) + more
 
 
 def lower(text: str) -> str:
