@@ -1,6 +1,7 @@
 """What `synthjax.model` promises, asked of every preset of every file in synthjax/models (see `contract.py`)."""
 
 import dataclasses
+import functools
 import inspect
 
 import jax
@@ -180,8 +181,7 @@ def test_ten_steps_trace_once(subject):
 
 
 def test_no_key_is_used_twice(subject, key_reuse):
-    key = jax.random.key(0)
-    labels, state = subject.labels(8), subject.start
+    key, labels, state = jax.random.key(0), subject.labels(8), subject.start
     jax.jit(subject.model.init).trace(key)
     jax.jit(subject.model.step).trace(key, 0, state, subject.batch())
     jax.jit(subject.model.sample).trace(key, state, labels)
@@ -189,23 +189,27 @@ def test_no_key_is_used_twice(subject, key_reuse):
         jax.jit(subject.model.score).trace(key, state, subject.flat_batch())
 
 
-def shapes(subject):
-    """Of all that the model's functions give, traced and not compiled."""
-    key, labels, model = jax.random.key(0), subject.labels(8), subject.module.build(subject.config, subject.spec)
-    state = jax.eval_shape(model.init, key)
-    found = [state, jax.eval_shape(model.step, key, 0, state, subject.batch())]
-    found.append(jax.eval_shape(model.sample, key, state, labels))
+def shapes(subject, model=None):
+    """Of all that the model's functions give, traced and not compiled; and the programs of a step and of samples."""
+    model = model or subject.module.build(subject.config, subject.spec)
+    key, labels, state = jax.random.key(0), subject.labels(8), jax.eval_shape(model.init, jax.random.key(0))
+    traced = [(model.step, 0, state, subject.batch()), (model.sample, state, labels)]
+    programs, given = zip(*(jax.make_jaxpr(f, return_shape=True)(key, *inputs) for f, *inputs in traced), strict=True)
     batch = subject.flat_batch()
-    found += [jax.eval_shape(f, key, state, batch) for f in (model.score, model.log_prob) if f is not None]
-    return jax.tree.map(lambda a: (a.shape, a.dtype), found)
+    found = [jax.eval_shape(f, key, state, batch) for f in (model.score, model.log_prob) if f is not None]
+    return jax.tree.map(lambda a: (a.shape, a.dtype), [state, *given, *found]), programs
 
 
-@pytest.mark.parametrize("preset", sorted(presets()))
+@functools.cache
+def usual_shapes(subject):
+    return shapes(subject)[0]
+
+
+@pytest.mark.parametrize("preset", marked(one_a_file()))
 def test_two_seeds_under_vmap_have_the_shapes_of_one_twice(preset):
-    """Traced, of every preset; that the numbers are the same is asked below."""
+    """Traced; that the numbers are the same is asked below."""
     model, labels, batch = made(preset).model, made(preset).labels(4), made(preset).batch()
-    key = jax.random.key(0)
-    keys = jax.random.split(key)
+    key, keys = jax.random.key(0), jax.random.split(jax.random.key(0))
 
     def form(tree, *seeds):
         return jax.tree.map(lambda a: ((*seeds, *a.shape), a.dtype), tree)
@@ -237,21 +241,19 @@ def test_samples_have_a_forward_mode(subject):
 
 
 def test_64_bit_mode_and_strict_ranks_change_no_dtype(subject):
-    expected = shapes(subject)
-    batch = subject.batch()
-    assert batch.x.dtype == np.float32
+    expected = usual_shapes(subject)
+    assert subject.batch().x.dtype == np.float32
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
-        assert shapes(subject) == expected
+        assert shapes(subject)[0] == expected
 
 
 def test_networks_and_nothing_else_compute_in_bfloat16_where_it_is_asked_for(subject):
-    expected, key = shapes(subject), jax.random.key(0)
+    expected, networks = usual_shapes(subject), subject.family not in WITHOUT_NETWORKS
     with precision.use("bfloat16"):
-        assert shapes(subject) == expected  # states, metrics, samples and scores stay in f32
         model = subject.module.build(subject.config, subject.spec)
-    state, networks = jax.eval_shape(model.init, key), subject.family not in WITHOUT_NETWORKS
-    for function, *inputs in ((model.step, 0, state, subject.batch()), (model.sample, state, subject.labels(8))):
-        assert ("bf16[" in str(jax.make_jaxpr(function)(key, *inputs))) == networks
+    found, programs = shapes(subject, model)
+    assert found == expected  # states, metrics, samples and scores stay in f32
+    assert ["bf16[" in str(program) for program in programs] == [networks, networks]
 
 
 def test_score_has_a_forward_mode_and_hessian_vector_products(subject):
@@ -335,12 +337,14 @@ class Padded(Feed):
 
 def test_padding_changes_neither_metrics_nor_update(subject):
     """Nor does it count: all weights are doubled along with it, which a weighted mean does not see."""
-    results = []
-    for seed in (0, 1):
-        feed = Padded(**vars(subject.feed), padding=seed)
-        trainer = loop.Trainer(subject.model, feed, subject.spec, devices=jax.devices()[:1])
+    results, weights, feeds = [], [], [Padded(**vars(subject.feed), padding=seed) for seed in (0, 1)]
+    trainer = loop.Trainer(subject.model, feeds[0], subject.spec, devices=jax.devices()[:1])
+    for feed in feeds:
+        trainer.feed, trainer._dataset = feed, None  # and is compiled once
+        weights.append(float(trainer.batches(0, 2).weight.sum()))
         state, metrics = trainer.run(jax.random.key(3), 0, 2, copied(subject.start))
         results.append((state, {name: np.asarray(value)[:2] for name, value in metrics.items()}))
+    assert weights[1] == 2 * weights[0] > 0
     (state, metrics), (other_state, other_metrics) = results
     for name, value in metrics.items():
         np.testing.assert_allclose(value, other_metrics[name], rtol=1e-5, atol=1e-7, err_msg=name)
@@ -360,17 +364,10 @@ def test_examples_are_scored_each_by_itself(subject):
 
 
 def test_an_interrupted_run_equals_a_straight_one_bit_for_bit(subject, tmp_path):
-    key = jax.random.key(4)
-
     def train(name, steps):
-        return loop.train(
-            subject.trainer(),
-            loop.Plan(steps),
-            key,
-            Checkpoints(tmp_path / name),
-            {},
-            loop.Hooks(log=lambda *_: None, say=lambda line: None),
-        )
+        hooks = loop.Hooks(log=lambda *_: None, say=lambda line: None)
+        kept = Checkpoints(tmp_path / name)
+        return loop.train(subject.trainer(), loop.Plan(steps), jax.random.key(4), kept, {}, hooks)
 
     straight = train("straight", 6)
     assert train("halves", 3)[0] == 3

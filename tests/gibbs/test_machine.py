@@ -44,8 +44,8 @@ def test_free_energy_sums_out_the_other_half(machine, kept):
 def test_gibbs_sampling_reaches_the_joint_distribution(machine):
     """Total variation over all states; marginals and pair moments beside it."""
     params = brute.params(machine, seed=1)
-    start = started(machine, params, 150_000)
-    layers = jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 40)
+    start = started(machine, params, 80_000)
+    layers = jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 20)
     expected = brute.probabilities(machine, params)
     assert brute.total_variation(machine, start, expected) > 0.2
     assert brute.total_variation(machine, layers, expected) < 0.02
@@ -59,10 +59,10 @@ def test_chains_on_four_devices_have_the_statistics_of_one():
     if jax.device_count() < 4:
         pytest.skip("needs four devices")
     params, sweeps = brute.params(DBM, seed=1), jax.jit(DBM.chain, static_argnums=3)
-    start = started(DBM, params, 160_000)
+    start = started(DBM, params, 80_000)
     mesh = jax.make_mesh((4,), ("chains",), axis_types=(AxisType.Auto,))
     apart = jax.device_put(start, NamedSharding(mesh, PartitionSpec("chains")))
-    one, four = (sweeps(jax.random.key(1), params, layers, 30) for layers in (start, apart))
+    one, four = (sweeps(jax.random.key(1), params, layers, 20) for layers in (start, apart))
     assert {len(x.sharding.device_set) for x in four} == {4} and {len(x.sharding.device_set) for x in one} == {1}
     assert brute.total_variation(DBM, four, brute.probabilities(DBM, params)) < 0.02
     assert np.mean(brute.code(DBM, one) == brute.code(DBM, four)) > 0.99
@@ -78,7 +78,7 @@ def test_clamped_labels_and_pixels_give_the_conditional_distribution(machine):
     layers[-1], layers[0] = label, np.where(mask, pixels, layers[0])
     clamped = {0: (mask, pixels), len(layers) - 1: (None, label)}
     chain = jax.jit(functools.partial(machine.chain, clamped=clamped), static_argnums=3)
-    drawn = chain(jax.random.key(1), params, tuple(layers), 50)
+    drawn = chain(jax.random.key(1), params, tuple(layers), 25)
     states, expected = brute.states(machine), brute.probabilities(machine, params)
     fits = (states[-1][:, 1] == 1) & (states[0][:, 0] == 1) & (states[0][:, 1] == 0)
     expected = np.where(fits, expected, 0.0)
@@ -183,8 +183,8 @@ def test_gaussian_units_are_a_mixture_of_gaussians():
     np.testing.assert_allclose(found, mixture.log_p(v) + mixture.log_z, rtol=1e-4)
     by_hidden = -np.asarray(free_energy(params, (np.zeros((4, 3), np.float32), np.float32(mixture.h)), 1))
     np.testing.assert_allclose(np.exp(by_hidden - mixture.log_z), mixture.shares, rtol=1e-3)
-    start = started(machine, params, 150_000)
-    drawn, _ = map(np.asarray, jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 40))
+    start = started(machine, params, 80_000)
+    drawn, _ = map(np.asarray, jax.jit(machine.chain, static_argnums=3)(jax.random.key(1), params, start, 20))
     mean = mixture.shares @ mixture.means
     spread = mixture.means - mean
     covariance = np.diag(mixture.variance) + (spread.T * mixture.shares) @ spread
