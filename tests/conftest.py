@@ -108,16 +108,6 @@ def small_maps():
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quick_bins():
-    """Gradient boosting finds its bins with fewer sorts."""
-    from quick_bins import install
-
-    with pytest.MonkeyPatch.context() as patch:
-        install(patch)
-        yield
-
-
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the real data sets; the test is skipped where there is none."""
