@@ -74,12 +74,11 @@ def run(command: Sequence[str], log: Path) -> float:
     before = cpu_seconds()
     with log.open("a", encoding="utf-8") as file:
         done = subprocess.run(
-            command,
+            ["sh", "-c", f'ulimit -t {MOST_SECONDS} && exec "$@"', "sh", *command],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=os.environ | ONE_THREAD,
             cwd=HERE.parent,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS)),
         )
     if done.returncode:
         lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
