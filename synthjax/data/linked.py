@@ -31,7 +31,7 @@ FEWEST = 10
 """Fewest topmost parents."""
 
 
-class Place(NamedTuple):
+class TableKeys(NamedTuple):
     """How the rows of a table are made."""
 
     table: str
@@ -68,7 +68,7 @@ class Linked:
     """Key -> (n,) i64, the row in the parent table of each row of the child; -1: none."""
     order: tuple[str, ...]
     """The tables, parents first."""
-    places: dict[str, Place]
+    table_keys: dict[str, TableKeys]
     """Table -> how its rows are made."""
     split: dict[str, np.ndarray]
     """Table -> (n,) i8: TRAIN, HOLDOUT or TEST. Of a kept table, TRAIN."""
@@ -113,30 +113,30 @@ class Linked:
                 raise InputError(f"--keep={key.child}: it has a key to {key.parent}, which is made anew; keep both")
         order = in_order(cells, keys)
         parents = {key: resolve(key, cells[key.child], cells[key.parent], where) for key in keys}
-        places = {name: _place(name, keys, kept) for name in cells}
+        table_keys = {name: _table_keys(name, keys, kept) for name in cells}
         for key in keys:
             if key.within:
                 levels(parents[key], where[key.child], key)
         split: dict[str, np.ndarray] = {}
         persons: dict[str, np.ndarray] = {}
         for name in order:
-            persons[name] = _topmost(places[name], len(cells[name]), parents, persons)
-            split[name] = _split(places[name], len(cells[name]), parents, split, where[name])
-        return cls(dict(cells), tuple(keys), parents, order, places, split, persons)
+            persons[name] = _topmost(table_keys[name], len(cells[name]), parents, persons)
+            split[name] = _split(table_keys[name], len(cells[name]), parents, split, where[name])
+        return cls(dict(cells), tuple(keys), parents, order, table_keys, split, persons)
 
     def rows(self, table: str, *splits: int) -> np.ndarray:
         """Row numbers of a table in these splits, ascending."""
         return np.flatnonzero(np.isin(self.split[table], splits))
 
 
-def _place(name: str, keys: Sequence[Key], kept: Collection[str]) -> Place:
+def _table_keys(name: str, keys: Sequence[Key], kept: Collection[str]) -> TableKeys:
     own = [key for key in keys if key.child == name]
     main = next((key for key in own if key.within), None)
     main = main or next((key for key in own if key.parent not in kept), None)
     children = () if name in kept else tuple(key for key in keys if key.parent == name)
     implied = set(main.columns) if main else set()
     others = tuple(key for key in own if key is not main and not set(key.columns) <= implied)
-    return Place(name, main, others, children, name in kept)
+    return TableKeys(name, main, others, children, name in kept)
 
 
 def _overlap(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
@@ -146,16 +146,16 @@ def _overlap(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
 
 
 def _split(
-    place: Place, n: int, parents: Mapping[Key, np.ndarray], done: Mapping[str, np.ndarray], where: str
+    table_keys: TableKeys, n: int, parents: Mapping[Key, np.ndarray], done: Mapping[str, np.ndarray], where: str
 ) -> np.ndarray:
     """The split of each row of a table whose parents are split."""
-    if place.kept:
+    if table_keys.kept:
         return np.zeros(n, np.int8)
-    if place.main is None:
+    if table_keys.main is None:
         return _drawn(n, where)
-    of = parents[place.main]
-    if not place.main.within:
-        above = done[place.main.parent]
+    of = parents[table_keys.main]
+    if not table_keys.main.within:
+        above = done[table_keys.main.parent]
         none = of < 0
         split = np.where(none, 0, above[of]) if len(above) else np.zeros(n)
         if none.sum() >= FEWEST:
@@ -176,15 +176,17 @@ def _roots(of: np.ndarray) -> np.ndarray:
     return top
 
 
-def _topmost(place: Place, n: int, parents: Mapping[Key, np.ndarray], done: Mapping[str, np.ndarray]) -> np.ndarray:
+def _topmost(
+    table_keys: TableKeys, n: int, parents: Mapping[Key, np.ndarray], done: Mapping[str, np.ndarray]
+) -> np.ndarray:
     """See `Linked.persons`; a row without a parent is its own."""
     own = sum(map(len, done.values())) + np.arange(n)
-    if place.main is None:
+    if table_keys.main is None:
         return own
-    of = parents[place.main]
-    if place.main.within:
+    of = parents[table_keys.main]
+    if table_keys.main.within:
         return own[_roots(of)]
-    above = done[place.main.parent]
+    above = done[table_keys.main.parent]
     return np.where(of < 0, own, above[of]) if len(above) else own
 
 

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from synthjax.data.keys import Key, levels
-from synthjax.data.linked import Linked, Place
+from synthjax.data.linked import Linked, TableKeys
 from synthjax.data.schema import DISCRETE, MISSING, NUMERIC, Field, Schema
 from synthjax.data.text_values import Chunk, typed
 
@@ -38,7 +38,7 @@ MOST_GIVEN = 40
 class Sheet:
     """Names of the columns of a linked table as a model learns them."""
 
-    place: Place
+    table_keys: TableKeys
     own: tuple[str, ...]
     """Columns of the file, without keys and identifiers that are made anew."""
     counts: dict[Key, str]
@@ -75,29 +75,31 @@ def sheet_of(linked: Linked, table: str, schemas: Mapping[str, Schema], above: S
         schemas: table -> its schema.
         above: the parent's sheet; None: the table has no main key, or it is one to itself.
     """
-    place = linked.places[table]
-    own = tuple(n for n in linked.cells[table].column_names if n not in (*place.foreign, *place.named))
+    table_keys = linked.table_keys[table]
+    own = tuple(n for n in linked.cells[table].column_names if n not in (*table_keys.foreign, *table_keys.named))
     taken = set(linked.cells[table].column_names)
-    children = {key: _free(taken, f"number of {key.child}", f" by {', '.join(key.columns)}") for key in place.children}
-    chosen = {key: _free(taken, f"{key.parent} by {', '.join(key.columns)}") for key in place.others}
-    sheet = Sheet(place, own, children, chosen)
-    if place.main is None:
+    children = {
+        key: _free(taken, f"number of {key.child}", f" by {', '.join(key.columns)}") for key in table_keys.children
+    }
+    chosen = {key: _free(taken, f"{key.parent} by {', '.join(key.columns)}") for key in table_keys.others}
+    sheet = Sheet(table_keys, own, children, chosen)
+    if table_keys.main is None:
         return sheet
     useful = [name for name in own if schemas[table][name].kind in (*NUMERIC, *DISCRETE)][:MOST_GIVEN]
     if above is None:
         seen = {_free(taken, f"above {name}"): name for name in (*useful, *children.values(), *chosen.values())}
         level = _free(taken, "level")
     else:
-        kinds = schemas[place.main.parent]
+        kinds = schemas[table_keys.main.parent]
         known = [name for name in above.own if kinds[name].kind in (*NUMERIC, *DISCRETE)][:MOST_GIVEN]
         names = (*known, *above.counts.values(), *above.chosen.values())
-        seen, level = {_free(taken, f"{place.main.parent}.{name}"): name for name in names}, ""
-    sizes = np.bincount(linked.parents[place.main][linked.parents[place.main] >= 0], minlength=1)
+        seen, level = {_free(taken, f"{table_keys.main.parent}.{name}"): name for name in names}, ""
+    sizes = np.bincount(linked.parents[table_keys.main][linked.parents[table_keys.main] >= 0], minlength=1)
     if sizes.max() <= 1:
-        return Sheet(place, own, children, chosen, seen, level)
+        return Sheet(table_keys, own, children, chosen, seen, level)
     previous = {_free(taken, f"previous {name}"): name for name in (*useful, *chosen.values())}
-    position = _free(taken, f"position within {place.main.parent}")
-    return Sheet(place, own, children, chosen, seen, level, position, previous)
+    position = _free(taken, f"position within {table_keys.main.parent}")
+    return Sheet(table_keys, own, children, chosen, seen, level, position, previous)
 
 
 def _free(taken: set[str], *parts: str) -> str:
@@ -117,9 +119,9 @@ def entries(sheet: Sheet, schemas: Mapping[str, Schema], above: Sheet | None) ->
     numbers = (*sheet.counts.values(), sheet.level, sheet.position)
     found: dict[str, dict[str, Any]] = {name: {"kind": "integer"} for name in numbers if name}
     found |= {name: {"kind": "categorical"} for name in sheet.chosen.values()}
-    fields = {one.name: one for one in schemas[sheet.place.table].fields}
+    fields = {one.name: one for one in schemas[sheet.table_keys.table].fields}
     if above is not None:
-        parent_fields = {one.name: one for one in schemas[above.place.table].fields}
+        parent_fields = {one.name: one for one in schemas[above.table_keys.table].fields}
         numbers = tuple(above.counts.values())
     else:
         parent_fields = fields
@@ -259,7 +261,7 @@ def order_values(cells: pa.Table, schema: Schema, name: str | None, where: str) 
 
 def made_cells(linked: Linked, sheet: Sheet, chosen: Mapping[Key, pa.Array]) -> pa.Table:
     """The columns of real rows that are drawn: those of the file, numbers of children, and what other keys name."""
-    table = linked.cells[sheet.place.table]
+    table = linked.cells[sheet.table_keys.table]
     columns = [table.column(name) for name in sheet.own]
     for key in sheet.counts:
         parent = linked.parents[key]
@@ -278,7 +280,7 @@ def real_rows(linked: Linked, sheet: Sheet, made: Mapping[str, pa.Table], order:
         order: (n,) see `positions`.
         where: name of the file, for messages.
     """
-    own, main = made[sheet.place.table], sheet.place.main
+    own, main = made[sheet.table_keys.table], sheet.table_keys.main
     if main is None:
         return own
     parent = linked.parents[main]

@@ -26,7 +26,7 @@ from synthjax import files, sampling
 from synthjax.data import Dataset, identifiers, linked_frames, sources, table_dataset
 from synthjax.data.arrays import shown
 from synthjax.data.keys import Key, cells_of, levels, split_cells
-from synthjax.data.linked import HOLDOUT, TEST, TRAIN, Place
+from synthjax.data.linked import HOLDOUT, TEST, TRAIN, TableKeys
 from synthjax.data.linked_frames import Sheet
 from synthjax.data.readers import Reader
 from synthjax.data.schema import Field
@@ -112,7 +112,7 @@ class Maker:
 
     @property
     def _tables(self) -> list[str]:
-        return [name for name in self._linked.order if not self._linked.places[name].kept]
+        return [name for name in self._linked.order if not self._linked.table_keys[name].kept]
 
     def run(self) -> dict[str, pa.Table]:
         """Trains, draws and writes the tables; returns them as text, all columns."""
@@ -130,8 +130,8 @@ class Maker:
     # --- training
 
     def _train(self, name: str) -> None:
-        linked, place = self._linked, self._linked.places[name]
-        main = place.main
+        linked, table_keys = self._linked, self._linked.table_keys[name]
+        main = table_keys.main
         above = self._sheets[main.parent] if main and not main.within else None
         sheet = linked_frames.sheet_of(linked, name, self._source.schemas, above)
         chosen = {key: self._named_by(key) for key in sheet.chosen}
@@ -141,7 +141,7 @@ class Maker:
         )
         rows = linked_frames.real_rows(linked, sheet, self._made, order, self._source.where[name])
         folder = self._asked.out / "models" / name
-        print(f"\n--- {name}: {said(place)} ---", flush=True)
+        print(f"\n--- {name}: {said(table_keys)} ---", flush=True)
         data = self._dataset(name, sheet, rows, above, folder)
         asked = self._asked
         experiment = dataclasses.replace(
@@ -156,13 +156,13 @@ class Maker:
         print(data.table.description.report(), flush=True)
         train.run(train.fitted(experiment, asked.said, data), data, folder, asked.minutes / len(self._tables))
         self._trained[name] = self._model(name, sheet, folder)
-        if any(key.parent == name for other in linked.places.values() for key in other.others):
+        if any(key.parent == name for other in linked.table_keys.values() for key in other.others):
             self._groups[name] = Groups(self._trained[name].encoder, self._made[name], linked.rows(name, TRAIN))
 
     def _named_by(self, key: Key) -> pa.Array:
         """What a sheet says of the row that another key names: the key if the table is kept, else its group."""
         linked, parent = self._linked, self._linked.parents[key]
-        if linked.places[key.parent].kept:
+        if linked.table_keys[key.parent].kept:
             names = cells_of(linked.cells[key.parent], key.parent_columns)[0]
         else:
             names = self._groups[key.parent](self._made[key.parent])
@@ -205,9 +205,9 @@ class Maker:
 
     def _model(self, name: str, sheet: Sheet, folder: Path) -> TableModel:
         """The trained model of a table, and what is drawn without it."""
-        linked, main = self._linked, sheet.place.main
+        linked, main = self._linked, sheet.table_keys.main
         model, state, _ = synthjax.load(folder)
-        names = {column: self._identifiers(name, column) for column in sheet.place.named}
+        names = {column: self._identifiers(name, column) for column in sheet.table_keys.named}
         alone, deepest = 0.0, 0
         once: set[Key] = set()
         if main is not None:
@@ -250,7 +250,7 @@ class Maker:
         trained, seed = self._trained[name], self._asked.chosen.seed
         number = zlib.crc32(name.encode())
         draw = Rows(trained, jax.random.fold_in(sampling.request_key(seed), number), seed)
-        main = trained.sheet.place.main
+        main = trained.sheet.table_keys.main
         with runs.precision(self._asked.chosen):
             if main is None:
                 made = linked_drawing.roots(trained, draw, self._rows(name))
@@ -282,7 +282,7 @@ class Maker:
         known = len(self._linked.rows(name, TRAIN))
         if self._asked.rows is None:
             return known
-        first = next(other for other in self._tables if self._linked.places[other].main is None or other == name)
+        first = next(other for other in self._tables if self._linked.table_keys[other].main is None or other == name)
         return max(round(known * self._asked.rows / len(self._linked.rows(first, TRAIN))), 1)
 
     def _chosen(self, key: Key, made: Made, drawn: Mapping[str, Made]) -> np.ndarray:
@@ -290,7 +290,7 @@ class Maker:
         linked, sheet = self._linked, self._sheets[key.child]
         rng = np.random.default_rng((self._asked.chosen.seed, zlib.crc32(str(key).encode())))
         wanted = made.cells.column(sheet.chosen[key]).combine_chunks()
-        if linked.places[key.parent].kept:
+        if linked.table_keys[key.parent].kept:
             import pandas as pd
 
             known = cells_of(linked.cells[key.parent], key.parent_columns)[0]
@@ -302,7 +302,7 @@ class Maker:
         text = np.asarray(wanted.to_numpy(zero_copy_only=False), str)
         group = np.asarray(self._groups[key.parent](above).to_numpy(zero_copy_only=False), str)
         found = linked_drawing.assign(text, group, counts, rng)
-        main = sheet.place.main
+        main = sheet.table_keys.main
         if main is not None and key in self._trained[key.child].once:
             found = linked_drawing.without_repeats(made.parents[main], found, text, rng)
         return found
@@ -325,11 +325,12 @@ class Maker:
     def _with_keys(self, tables: dict[str, pa.Table], drawn: Mapping[str, Made]) -> dict[str, pa.Table]:
         """The tables with their keys, columns in the order of the files."""
         done: dict[str, pa.Table] = {
-            name: self._linked.cells[name] for name in self._linked.order if self._linked.places[name].kept
+            name: self._linked.cells[name] for name in self._linked.order if self._linked.table_keys[name].kept
         }
         for name in self._tables:
-            table, place = tables[name], self._linked.places[name]
-            for key in [*([place.main] if place.main else []), *place.others][::-1]:  # the main key is written last
+            table, table_keys = tables[name], self._linked.table_keys[name]
+            main = [table_keys.main] if table_keys.main else []
+            for key in reversed([*main, *table_keys.others]):  # the main key is written last
                 parent = table if key.within else done[key.parent]
                 rows = drawn[name].parents[key]
                 names = pc.take(cells_of(parent, key.parent_columns)[0], pa.array(rows, mask=rows < 0))
@@ -353,14 +354,14 @@ def _texts(values: Any) -> list[str]:
 _CHUNK = 100_000  # rows that are read at once
 
 
-def said(place: Place) -> str:
+def said(table_keys: TableKeys) -> str:
     """How the rows of a table are made, in words."""
     parts = []
-    if place.main is None:
-        parts.append("its rows are drawn first" if place.children else "its rows are drawn by themselves")
-    elif place.main.within:
-        parts.append(f"rows without a parent are drawn first, then those below them ({place.main})")
+    if table_keys.main is None:
+        parts.append("its rows are drawn first" if table_keys.children else "its rows are drawn by themselves")
+    elif table_keys.main.within:
+        parts.append(f"rows without a parent are drawn first, then those below them ({table_keys.main})")
     else:
-        parts.append(f"its rows are drawn for each row of {place.main.parent} ({place.main})")
-    parts += [f"then {', '.join(key.columns)} is chosen among the rows of {key.parent}" for key in place.others]
+        parts.append(f"its rows are drawn for each row of {table_keys.main.parent} ({table_keys.main})")
+    parts += [f"then {', '.join(key.columns)} is chosen among the rows of {key.parent}" for key in table_keys.others]
     return "; ".join(parts)

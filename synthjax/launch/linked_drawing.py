@@ -184,7 +184,7 @@ def children(trained: TableModel, draw: Rows, above: pa.Table, counts: np.ndarra
         above: (m, columns) rows of the parent's sheet, text.
         counts: (m,) i64, how many rows each of them gets.
     """
-    key = trained.sheet.place.main
+    key = trained.sheet.table_keys.main
     assert key is not None
     cells, parent = _below(trained, draw, above, counts, 0)
     alone = round(trained.alone * len(parent))
@@ -196,7 +196,7 @@ def children(trained: TableModel, draw: Rows, above: pa.Table, counts: np.ndarra
 
 def tree(trained: TableModel, draw: Rows, n: int, most: int) -> Made:
     """A table whose rows name one another: `n` rows without a parent, then those below them, level by level."""
-    key = trained.sheet.place.main
+    key = trained.sheet.table_keys.main
     assert key is not None
     cells, parent = _alone(trained, draw, n), np.full(n, -1)
     first, level = 0, 0

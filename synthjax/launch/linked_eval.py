@@ -66,7 +66,7 @@ class Sets:
             families["train"] = self._all(linked, key, "real")
         parents, children = (self._frames["synthetic"][table] for table in (key.parent, key.child))
         families["synthetic"] = Family(parents, children, found)
-        copies = linked.places[key.parent].kept
+        copies = linked.table_keys[key.parent].kept
         return measures.judge(str(key), families, kinds, checked, copies=copies, seed=seed)
 
     def _kinds(self, table: str) -> dict[str, str]:
@@ -78,17 +78,17 @@ class Sets:
 
     def persons(self, seed: int) -> list[OfPersons]:
         """Attacks on the rows of each topmost table that has rows below it."""
-        places, found = self._source.linked.places, []
+        table_keys, found = self._source.linked.table_keys, []
         for name in self._source.linked.order:
             below = [other for other in self._source.linked.order if self._topmost(other) == name != other]
-            if not places[name].kept and places[name].main is None and below:
+            if not table_keys[name].kept and table_keys[name].main is None and below:
                 kinds = {table: self._kinds(table) for table in (name, *below)}
                 found.append(linked_persons.judge(name, self._families(name, below), kinds, seed=seed))
         return [one for one in found if one is not None]
 
     def _topmost(self, table: str) -> str:
         """The table at the top of a table's main keys; "" if rows on the way name rows of their own table."""
-        while (main := self._source.linked.places[table].main) is not None:
+        while (main := self._source.linked.table_keys[table].main) is not None:
             if main.within:
                 return ""
             table = main.parent
@@ -106,7 +106,7 @@ class Sets:
         made = {name: np.arange(len(self._synthetic[name]))}
         families: dict[str, dict[str, Family]] = {}
         for table in below:
-            main = linked.places[table].main
+            main = linked.table_keys[table].main
             assert main is not None
             of, _ = self._found(main)
             made[table] = np.where(of < 0, -1, np.append(made[main.parent], -1)[of])
@@ -122,7 +122,7 @@ class Sets:
         """Real parents of some splits, and all of their children."""
         linked = self._source.linked
         parents, children = (self._frames["real"][table] for table in (key.parent, key.child))
-        if linked.places[key.parent].kept:
+        if linked.table_keys[key.parent].kept:
             rows = linked.rows(key.child, *splits)
             return Family(parents, children.iloc[rows], linked.parents[key][rows])
         return _part(parents, children, linked.parents[key], linked.rows(key.parent, *splits))

@@ -206,7 +206,7 @@ def write_tables(folder: Path, tables: Mapping[str, pa.Table], source: Source) -
                 pq.write_table(_stored(table, source.readers[name].storage), file)
             else:
                 file.write(csv_lines(_safe(table, source.schemas[name])))
-    kept = [name for name, place in source.linked.places.items() if place.kept]
+    kept = [name for name, keys in source.linked.table_keys.items() if keys.kept]
     files.write(folder / FILE, to_yaml(source.linked.keys, {}, kept, source.order))
 
 

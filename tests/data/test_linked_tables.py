@@ -46,7 +46,7 @@ def test_rows_below_a_row_of_the_same_table_are_in_its_split(cells):
     boss = linked.parents[BOSS]
     led = boss >= 0
     np.testing.assert_array_equal(linked.split["people"][led], linked.split["people"][boss[led]])
-    assert linked.places["people"].main == BOSS and linked.places["people"].foreign == ("boss",)
+    assert linked.table_keys["people"].main == BOSS and linked.table_keys["people"].foreign == ("boss",)
 
 
 def test_what_cannot_be_linked_is_one_line(cells):
@@ -72,7 +72,7 @@ def test_a_key_within_a_wider_one_follows_from_it():
         Key("visits", ("house",), "lists", ("house",)),
     ]
     linked = Linked.of(tables, keys, WHERE)
-    assert linked.places["visits"].others == () and linked.places["people"].named == ("room",)
+    assert linked.table_keys["visits"].others == () and linked.table_keys["people"].named == ("room",)
 
 
 def test_a_child_sees_its_parent_and_the_row_before(cells):
