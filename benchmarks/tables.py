@@ -17,12 +17,13 @@ same in torch, tested; torch's rows are laid out before it starts.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -109,7 +110,7 @@ def step(data_dir: str | None, rounds: int, batch_size: int) -> None:
     start = config.rules.critic_warmup
     contenders = {}
     for precision in PRECISIONS:
-        with policies.use(precision):
+        with at(precision):
             one = prepared(MODEL, dataset, batch_size=batch_size)[0]
         name = OURS if precision == PRECISIONS[0] else precision
         contenders[name] = Contender(_at(precision, one.run), start, time.process_time)
@@ -135,9 +136,16 @@ def step(data_dir: str | None, rounds: int, batch_size: int) -> None:
         print(f"  {name}: {Spread.of(ratios).text(1)} times as fast as torch, eager", flush=True)
 
 
+@contextlib.contextmanager
+def at(precision: str) -> Iterator[None]:
+    """A context in which networks are built and products compiled in this precision, as `launch.runs.precision`."""
+    with policies.use(precision), jax.default_matmul_precision(precision):
+        yield
+
+
 def _at(precision: str, run: Callable[[int, int], None]) -> Callable[[int, int], None]:
     def steps(start: int, stop: int) -> None:
-        with jax.default_matmul_precision(precision):
+        with at(precision):
             run(start, stop)
 
     return steps
@@ -155,7 +163,7 @@ def sample(data_dir: str | None, rounds: int) -> None:
             encoder.rows(np.asarray(inverse(x[start : start + size])))
 
     for precision in PRECISIONS:
-        with policies.use(precision), jax.default_matmul_precision(precision):
+        with at(precision):
             ours = prepared(MODEL, dataset)[0]
             decode(drawn(ours, dataset, size))
             turns = []
@@ -249,7 +257,7 @@ def _worth_text(found: tuple[float, float]) -> str:
 
 
 def _low(work: Callable[[], Any]) -> Any:
-    with policies.use("bfloat16"), jax.default_matmul_precision("bfloat16"):
+    with at("bfloat16"):
         return work()
 
 

@@ -32,7 +32,7 @@ FEWEST = 10
 
 
 class TableKeys(NamedTuple):
-    """How the rows of a table are made."""
+    """The keys of a table, by which its rows are made."""
 
     table: str
     main: Key | None
@@ -69,7 +69,7 @@ class Linked:
     order: tuple[str, ...]
     """The tables, parents first."""
     table_keys: dict[str, TableKeys]
-    """Table -> how its rows are made."""
+    """Of each table."""
     split: dict[str, np.ndarray]
     """Table -> (n,) i8: TRAIN, HOLDOUT or TEST. Of a kept table, TRAIN."""
     persons: dict[str, np.ndarray]

@@ -21,6 +21,7 @@ projection: D(x, y) = w . h(x) + v_y . h(x) (Miyato & Koyama 2018, arXiv:1802.05
     (3, 8, 8, 1)
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -85,6 +86,7 @@ PRESETS = {
     ),
 }
 _START = nn.initializers.normal(0.02)
+_BatchNorm = functools.partial(nn.BatchNorm, momentum=0.9, scale_init=lambda *shape: 1 + _START(*shape))
 
 
 class Generator(nn.Module):
@@ -107,8 +109,7 @@ class Generator(nn.Module):
         rows, columns = -(-height // factor), -(-width // factor)
 
         def activate(h):
-            norm = nn.BatchNorm(not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a), dtype=self.dtype)
-            return nn.relu(norm(h, mask=(weight > 0)[:, None, None, None]))
+            return nn.relu(_BatchNorm(not train, dtype=self.dtype)(h, mask=(weight > 0)[:, None, None, None]))
 
         h = jnp.concatenate([z, jax.nn.one_hot(y, self.n_classes, dtype=jnp.float32)], axis=-1)
         h = nn.Dense(rows * columns * deepest, use_bias=False, kernel_init=_START, dtype=self.dtype)(h)
@@ -137,10 +138,7 @@ class Critic(nn.Module):
             normalise = depth > 0 and norm != "none"
             x = Conv(size, (4, 4), (2, 2), use_bias=not normalise, kernel_init=_START, dtype=self.dtype)(x)
             if normalise and norm == "batch":
-                batch_norm = nn.BatchNorm(
-                    not train, momentum=0.9, scale_init=lambda *a: 1 + _START(*a), dtype=self.dtype
-                )
-                x = batch_norm(x, mask=(weight > 0)[:, None, None, None])
+                x = _BatchNorm(not train, dtype=self.dtype)(x, mask=(weight > 0)[:, None, None, None])
             elif normalise:
                 x = nn.LayerNorm(reduction_axes=(-3, -2, -1), dtype=self.dtype)(x)
             x = nn.leaky_relu(x, 0.2)

@@ -77,7 +77,7 @@ def of_nnx():
 
 
 def of_equinox():
-    eqx = pytest.importorskip("equinox", reason="equinox is not installed")
+    eqx = pytest.importorskip("equinox", reason="equinox is not installed (pip install equinox)")
 
     def parts(key):
         return eqx.partition(eqx.nn.MLP(8, 4, 64, 1, key=key), eqx.is_array)

@@ -114,7 +114,7 @@ def test_any_function_of_the_step_is_a_feed(toy_trainer, tmp_path):
 
 
 def test_a_map_dataset_of_grain_is_a_feed(tmp_path):
-    grain = pytest.importorskip("grain.python", reason="grain is not installed")
+    grain = pytest.importorskip("grain.python", reason="grain is not installed (pip install grain)")
     rows = grain.MapDataset.range(COUNT).seed(0).shuffle().repeat().batch(8)
     batches = rows.map(lambda r: Batch(X[r], Y[r], np.ones(8, np.float32), np.asarray(r, np.int32)))
     straight = Run(trainer(feed=batches.__getitem__), tmp_path / "a", steps=12)()
