@@ -46,7 +46,8 @@ class ImageScores:
         """Classifiers trained on images x (N, H, W, C) as stored, y (N,)."""
         key, size = jax.random.key(self.seed), max(self.samples, len(self.real.y))
         epochs = passes(len(y), self.steps) if self.steps else self.epochs
-        return classifiers.train(key, x, y, self.data.spec, seeds=self.networks, epochs=epochs, pad_to=size)
+        protocol = classifiers.STANDARD.with_epochs(epochs)
+        return classifiers.train(key, (x, y), self.data.spec, protocol=protocol, seeds=self.networks, pad_to=size)
 
     def accuracy(self, nets: classifiers.Classifiers) -> list[float]:
         """Of each classifier, on real test images."""

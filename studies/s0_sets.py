@@ -157,7 +157,7 @@ class Judges:
         """Accuracy of the CNN after so many epochs of x, y."""
         # One size for all sets, one compilation.
         rows = max(self.config.size + self.spec.n_classes, keras_cnn.PROTOCOL.batch)
-        training: dict[str, Any] = {"protocol": keras_cnn.PROTOCOL, "seeds": 1, "epochs": epochs, "pad_to": rows}
+        training: dict[str, Any] = {"protocol": keras_cnn.PROTOCOL.with_epochs(epochs), "seeds": 1, "pad_to": rows}
         found = train_and_test((x, y), {"test": self.test}, self.spec, seed=seed, **training)
         return found["test"]["accuracy"][0]
 

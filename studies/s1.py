@@ -122,8 +122,10 @@ def judged(
         tests = {"holdout": (data.holdout.x, data.holdout.y), "test": (data.test.x, data.test.y)}
         x, y = make()
         rows = max(len(data.train.y), config.per_class * data.spec.n_classes)
-        training: dict[str, Any] = {"protocol": PROTOCOLS[config.classifier], "seeds": config.networks,
-                                    "epochs": config.epochs or None, "pad_to": max(rows, len(y))}  # fmt: skip
+        protocol = PROTOCOLS[config.classifier]
+        if config.epochs:
+            protocol = protocol.with_epochs(config.epochs)
+        training: dict[str, Any] = {"protocol": protocol, "seeds": config.networks, "pad_to": max(rows, len(y))}
         return train_and_test((x, y), tests, data.spec, seed=config.seed, **training)
 
     return workspace.result(name, compute)

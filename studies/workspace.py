@@ -188,13 +188,13 @@ def train_and_test(
       tests: name -> (x, y).
       spec: of both.
       seed: of everything random in their training.
-      **training: of `classifiers.train`: protocol, seeds, epochs, pad_to.
+      **training: of `classifiers.train`: protocol, seeds, pad_to.
 
     Returns:
       name -> {"accuracy": one a network, "confusion": counts averaged over them}, and "losses": mean over the
       networks, one an epoch.
     """
-    nets = classifiers.train(jax.random.key(seed), *examples, spec, **training)
+    nets = classifiers.train(jax.random.key(seed), examples, spec, **training)
     found: dict[str, Any] = {"losses": nets.losses.mean(axis=0).tolist()}
     for name, (x, y) in tests.items():
         predicted = classifiers.predict(nets, x).argmax(-1)

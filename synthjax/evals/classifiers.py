@@ -21,6 +21,7 @@ small do not keep two cores busy with one operation at a time (MNIST, two cores,
 all seeds: 1,800 as a `vmap`, 2,300 one after the other, 4,000 in two threads).
 """
 
+import dataclasses
 import functools
 import math
 import os
@@ -119,6 +120,10 @@ class Protocol:
     flip: bool = False
     """Whether a training image is mirrored left to right with probability 1/2."""
 
+    def with_epochs(self, epochs: int) -> "Protocol":
+        """The same protocol for another number of epochs."""
+        return dataclasses.replace(self, epochs=epochs)
+
 
 STANDARD = Protocol(
     name="the standard CNN",
@@ -157,13 +162,11 @@ class Classifiers(NamedTuple):
 
 def train(
     key: jax.Array,
-    x: np.ndarray,
-    y: np.ndarray,
+    examples: tuple[np.ndarray, np.ndarray],
     spec: DataSpec,
     *,
     protocol: Protocol = STANDARD,
     seeds: int = 5,
-    epochs: int | None = None,
     pad_to: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Classifiers:
@@ -171,13 +174,11 @@ def train(
 
     Args:
         key: typed PRNG key; every seed has its own start, order of examples, shifts and dropout.
-        x: (N, H, W, C) integers in 0 ... spec.levels - 1, N >= 1.
-        y: (N,) integers in 0 ... spec.n_classes - 1.
+        examples: (N, H, W, C) integers in 0 ... spec.levels - 1, N >= 1, and (N,) integers in 0 ... spec.n_classes - 1.
         spec: what the data is.
-        protocol: network, optimiser, augmentation.
-        seeds: number of networks.
-        epochs: passes through the set; None: the protocol's. A pass takes N // batch batches of examples in a new
+        protocol: network, optimiser, augmentation, epochs. An epoch takes N // batch batches of examples in a new
             order, and leaves out the rest; a set smaller than a batch is one padded batch.
+        seeds: number of networks.
         pad_to: rows to pad the arrays to; sets padded alike share one compilation.
         progress: called with the share of the epochs that are done, in (0, 1].
 
@@ -186,12 +187,13 @@ def train(
     """
     if min(spec.shape[:2]) < protocol.min_side:
         raise InputError(f"images of {spec.shape[0]}x{spec.shape[1]} pixels are too small for {protocol.name}")
-    epochs = protocol.epochs if epochs is None else epochs
+    (x, y), epochs = examples, protocol.epochs
     rows = max(len(x), pad_to, protocol.batch)
     images = jnp.asarray(_pad(np.asarray(x, np.uint8), rows))
     labels = jnp.asarray(_pad(np.asarray(y, np.int32), rows))
     net = protocol.net(spec.n_classes)
-    task = Task(net, protocol, spec.levels, largest_shift(spec, protocol))
+    # The number of epochs is no part of what is compiled.
+    task = Task(net, protocol.with_epochs(0), spec.levels, largest_shift(spec, protocol))
     groups = jnp.split(jax.random.split(key, seeds), seeds if _on_cpu() else 1)
     steps = max(len(x) // protocol.batch, 1)
     chunks = [(e, i, min(i + CHUNK, steps)) for e in range(epochs) for i in range(0, steps, CHUNK)]

@@ -13,7 +13,7 @@ the optimiser: Adadelta (Zeiler 2012) with rate 1, rho .95 and epsilon 1e-7 (lat
 pixel and repeats the edge. The pool stands before the activation, which it commutes with: a quarter of the values is
 left to it.
 
-    nets = classifiers.train(key, x, y, spec, protocol=keras_cnn.PROTOCOL, seeds=10)
+    nets = classifiers.train(key, (x, y), spec, protocol=keras_cnn.PROTOCOL, seeds=10)
 """
 
 import flax.linen as nn

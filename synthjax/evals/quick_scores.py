@@ -48,7 +48,7 @@ def of_images(
 
     Both are x (N, H, W, C) in 0 ... spec.levels - 1 and y (N,). InputError as `classifiers.train`.
     """
-    nets = classifiers.train(key, *synthetic, spec, seeds=1, epochs=epochs)
+    nets = classifiers.train(key, synthetic, spec, protocol=classifiers.STANDARD.with_epochs(epochs), seeds=1)
     x, y = real
     return float((classifiers.predict(nets, x)[0].argmax(-1) == y).mean())
 

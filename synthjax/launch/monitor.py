@@ -198,7 +198,8 @@ class Monitor:
         rows = stratified(rng, train.y, ROWS)
         by = f" by {self._member}" * (self._chosen.seeds > 1)
         self._say(f"training a small CNN on {len(rows):,} real examples, to measure the diversity of each class{by}")
-        cnn = classifiers.train(self._key_cnn, train.x[rows], train.y[rows], spec, seeds=1, epochs=EPOCHS)
+        examples, protocol = (train.x[rows], train.y[rows]), classifiers.STANDARD.with_epochs(EPOCHS)
+        cnn = classifiers.train(self._key_cnn, examples, spec, protocol=protocol, seeds=1)
         order = rng.permutation(len(train.y))
         most = PER_CLASS * self._grids
         real = np.concatenate([order[train.y[order] == label][:most] for label in range(spec.n_classes)])

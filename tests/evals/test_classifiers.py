@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from synthjax.errors import InputError
 from synthjax.evals import classifiers
+from synthjax.evals.classifiers import STANDARD
 from synthjax.model import DataSpec
 
 
@@ -30,7 +31,9 @@ SPEC = DataSpec.from_arrays(*halves(0, 300))
 @pytest.fixture(scope="module")
 def toy():
     seen = []
-    nets = classifiers.train(jax.random.key(0), *halves(0, 300), SPEC, seeds=3, epochs=8, progress=seen.append)
+    nets = classifiers.train(
+        jax.random.key(0), halves(0, 300), SPEC, protocol=STANDARD.with_epochs(8), seeds=3, progress=seen.append
+    )
     return nets, seen
 
 
@@ -98,9 +101,9 @@ def descent(x, y, rate):
     return np.array(losses)
 
 
-def linear(batch, rate):
+def linear(batch, rate, epochs):
     return dataclasses.replace(
-        classifiers.STANDARD, net=Linear, optimiser=optax.identity(), rate=lambda share: rate, batch=batch, shift=0
+        STANDARD, net=Linear, optimiser=optax.identity(), rate=lambda share: rate, batch=batch, epochs=epochs, shift=0
     )
 
 
@@ -110,7 +113,7 @@ def test_losses_are_each_epochs_mean_before_its_steps(toy):
     assert (nets.losses[:, -1] < 0.3 * nets.losses[:, 0]).all() and len(np.unique(nets.losses)) == 24
     # A set smaller than a batch: every epoch is one step on all examples, and the padding has no part in the mean.
     x, y = halves(3, 50)
-    nets = classifiers.train(jax.random.key(0), x, y, SPEC, protocol=linear(64, 0.5), seeds=2, epochs=6, pad_to=70)
+    nets = classifiers.train(jax.random.key(0), (x, y), SPEC, protocol=linear(64, 0.5, 6), seeds=2, pad_to=70)
     want = descent(np.stack([x] * 6), np.stack([y] * 6), 0.5)
     assert want[0] == pytest.approx(np.log(3)) and want[-1] < 0.9
     np.testing.assert_allclose(nets.losses, [want, want], rtol=1e-5)
@@ -121,7 +124,7 @@ def test_losses_of_an_epoch_of_many_calls():
     x, y = halves(3, 1)
     assert 75 > classifiers.CHUNK
     x, y = np.repeat(x, 300, 0), np.repeat(y, 300)
-    nets = classifiers.train(jax.random.key(0), x, y, SPEC, protocol=linear(4, 1e-3), seeds=1, epochs=2)
+    nets = classifiers.train(jax.random.key(0), (x, y), SPEC, protocol=linear(4, 1e-3, 2), seeds=1)
     want = descent(x[:4][None].repeat(150, 0), y[:4][None].repeat(150, 0), 1e-3).reshape(2, 75).mean(1)
     assert want[1] < 0.8 * want[0]
     np.testing.assert_allclose(nets.losses, want[None], rtol=1e-4)
@@ -136,7 +139,9 @@ def test_an_exception_in_the_caller_ends_the_training(monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        classifiers.train(jax.random.key(0), *halves(0, 300), SPEC, seeds=3, epochs=1000, progress=stop)
+        classifiers.train(
+            jax.random.key(0), halves(0, 300), SPEC, protocol=STANDARD.with_epochs(1000), seeds=3, progress=stop
+        )
     assert len(calls) < 300, "of 3000"
 
 
@@ -225,4 +230,4 @@ def test_largest_shift(side, pixels):
 
 def test_refuses_images_that_two_pools_leave_nothing_of():
     with pytest.raises(InputError, match="3x8"):
-        classifiers.train(jax.random.key(0), np.zeros((9, 3, 8, 1)), np.zeros(9), DataSpec("image", (3, 8, 1)))
+        classifiers.train(jax.random.key(0), (np.zeros((9, 3, 8, 1)), np.zeros(9)), DataSpec("image", (3, 8, 1)))

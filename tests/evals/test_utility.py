@@ -167,9 +167,9 @@ def test_nothing_that_is_trained_depends_on_the_test_set(monkeypatch):
     """Whatever the real test data is, the same networks learn the same for as long: nothing is chosen on it."""
     taught = []
 
-    def train(key, x, y, spec, **settings):
+    def train(key, examples, spec, **settings):
         del settings["progress"]
-        taught.append((x.tobytes(), y.tobytes(), settings))
+        taught.append((*(part.tobytes() for part in examples), settings))
         return None
 
     monkeypatch.setattr(images.classifiers, "train", train)
@@ -179,4 +179,4 @@ def test_nothing_that_is_trained_depends_on_the_test_set(monkeypatch):
     for test in (DIGITS.test, half(1)._replace(y=np.roll(half(1).y, 1))):
         evaluate(half(0), half(1), test, seeds=2, epochs=3)
     assert len(taught) == 6 and taught[:3] == taught[3:]
-    assert all(settings["epochs"] == 3 for _, _, settings in taught)
+    assert all(settings["protocol"].epochs == 3 for _, _, settings in taught)

@@ -255,8 +255,8 @@ def test_full_says_so_of_images_too(digits, monkeypatch):
     """Networks that take 1 ms per example and pass, in trainings that can be counted by hand."""
     clock = [0.0]
 
-    def train(key, x, y, spec, seeds, epochs):
-        clock[0] += len(x) * seeds * epochs / 1_000
+    def train(key, examples, spec, protocol, seeds):
+        clock[0] += len(examples[0]) * seeds * protocol.epochs / 1_000
 
     monkeypatch.setattr(forecast.classifiers, "train", train)
     monkeypatch.setattr(forecast.time, "monotonic", lambda: clock[0])

@@ -75,7 +75,9 @@ def test_a_foreign_set_is_held_against_the_test_split(subject):
 def test_the_reference_is_what_the_network_has_not_learnt_from(digits, monkeypatch):
     taught = []
     monkeypatch.setattr(
-        classifiers, "train", lambda key, x, *a, **k: taught.append(x) or SimpleNamespace(variables=np.zeros(1))
+        classifiers,
+        "train",
+        lambda key, examples, *a, **k: taught.append(examples[0]) or SimpleNamespace(variables=np.zeros(1)),
     )
     monkeypatch.setattr(classifiers, "predict", lambda cnn, x: np.zeros((1, len(x), 10)))
     monkeypatch.setattr(images, "evaluate", lambda *a, train, **k: {"reference": train})

@@ -47,7 +47,7 @@ def test_smallest_image(protocol):
     shape = (protocol.min_side - 1, 40, 1)
     with pytest.raises(InputError, match=rf"{shape[0]}x40 pixels .* {protocol.name}"):
         classifiers.train(
-            jax.random.key(0), np.zeros((9, *shape)), np.zeros(9), DataSpec("image", shape), protocol=protocol
+            jax.random.key(0), (np.zeros((9, *shape)), np.zeros(9)), DataSpec("image", shape), protocol=protocol
         )
 
 
@@ -184,9 +184,7 @@ def test_mirrored_classes_cannot_be_told_apart_and_only_with_flips():
     right = {}
     for flip in (True, False):
         protocol = dataclasses.replace(keras_cnn.PROTOCOL, flip=flip)
-        nets = classifiers.train(
-            jax.random.key(0), *sides(0, 300), DIGITS.spec, seeds=1, protocol=protocol, pad_to=ROWS
-        )
+        nets = classifiers.train(jax.random.key(0), sides(0, 300), DIGITS.spec, seeds=1, protocol=protocol, pad_to=ROWS)
         right[flip] = classifiers.predict(nets, x)[0].argmax(-1) == y
     assert right[False].mean() > 0.95
     # Left and right change places: a coin's throw. Top stays top.
@@ -201,6 +199,7 @@ def test_mirrored_classes_cannot_be_told_apart_and_only_with_flips():
 def test_learns_digits(protocol):
     train, test = (enlarged(protocol, part.x) for part in (DIGITS.train, DIGITS.test))
     spec = DataSpec.from_arrays(train, DIGITS.train.y, levels=17)
-    nets = classifiers.train(jax.random.key(0), train, DIGITS.train.y, spec, seeds=1, protocol=protocol, epochs=12)
+    examples, chosen = (train, DIGITS.train.y), protocol.with_epochs(12)
+    nets = classifiers.train(jax.random.key(0), examples, spec, seeds=1, protocol=chosen)
     assert (classifiers.predict(nets, test)[0].argmax(-1) == DIGITS.test.y).mean() > 0.85
     assert classifiers.features(nets, test[:3]).shape == (3, 128 if protocol is keras_cnn.PROTOCOL else 1024)

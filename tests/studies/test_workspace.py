@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from synthjax.errors import InputError
+from synthjax.evals.classifiers import STANDARD
 from synthjax.launch import markdown
 from synthjax.model import DataSpec
 from synthjax.studies import s1, workspace
@@ -47,8 +48,8 @@ def test_accuracies_and_confusion_are_those_of_the_predictions(monkeypatch):
 
     monkeypatch.setattr(workspace.classifiers, "train", train)
     monkeypatch.setattr(workspace.classifiers, "predict", lambda nets, x: scores)
-    found = workspace.train_and_test((x, y), {"test": (x, y)}, spec, seed=0, seeds=2, epochs=2)
-    assert asked == {"seeds": 2, "epochs": 2} and found["losses"] == [3, 2]
+    found = workspace.train_and_test((x, y), {"test": (x, y)}, spec, seed=0, seeds=2, protocol=STANDARD)
+    assert asked == {"seeds": 2, "protocol": STANDARD} and found["losses"] == [3, 2]
     assert found["test"] == {"accuracy": [1, pytest.approx(2 / 3)], "confusion": [[1, 0], [0.5, 1.5]]}
 
 

@@ -189,8 +189,15 @@ class Images:
 
         for i, (name, fit) in enumerate(sets.items()):
             key = jax.random.fold_in(jax.random.key(seed), i)
-            how: dict[str, Any] = {"seeds": seeds, "epochs": self.epochs, "pad_to": rows}
-            nets = classifiers.train(key, fit.x, fit.y, self.spec, **how, progress=functools.partial(report_share, i))
+            nets = classifiers.train(
+                key,
+                (fit.x, fit.y),
+                self.spec,
+                protocol=classifiers.STANDARD.with_epochs(self.epochs),
+                seeds=seeds,
+                pad_to=rows,
+                progress=functools.partial(report_share, i),
+            )
             for tested_name, part in tests[name].items():
                 logits = classifiers.predict(nets, part.x)
                 classes = logits.argmax(-1)
@@ -229,7 +236,9 @@ class Images:
         """Logits; `steps` per network, None: `epochs` passes; `how`: of `classifiers.train`."""
         epochs = self.epochs if steps is None else passes(len(fit.y), steps)
         key = jax.random.key(seed)
-        nets = classifiers.train(key, fit.x, fit.y, self.spec, seeds=seeds, epochs=epochs, **how)
+        nets = classifiers.train(
+            key, (fit.x, fit.y), self.spec, protocol=classifiers.STANDARD.with_epochs(epochs), seeds=seeds, **how
+        )
         return list(classifiers.predict(nets, test.x))
 
     def score(self, test: Examples, answer: np.ndarray) -> float:

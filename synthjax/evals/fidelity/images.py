@@ -53,8 +53,8 @@ def in_learnt_features(sets: Sets, *, limit: int, seed: int = 0) -> dict[str, An
     domain, train, test = sets.domain, sets.train, sets.test
     assert isinstance(domain, Images)
     rows = stratified(stream(seed, "fidelity.network"), train.y, limit)
-    how: dict[str, Any] = {"seeds": 1, "epochs": domain.epochs}
-    cnn = classifiers.train(jax.random.key(seed), train.x[rows], train.y[rows], domain.spec, **how)
+    examples, protocol = (train.x[rows], train.y[rows]), classifiers.STANDARD.with_epochs(domain.epochs)
+    cnn = classifiers.train(jax.random.key(seed), examples, domain.spec, protocol=protocol, seeds=1)
     others = np.setdiff1d(np.arange(len(train.y)), rows)
     # What the network learnt from lies further apart in its features than anything else.
     beside = domain.take(train, others) if len(others) >= len(test.y) else train
