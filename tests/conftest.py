@@ -4,18 +4,20 @@ import gc
 import itertools
 import os
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Threads of scikit-learn that share a core with those of another worker wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Most programs run for a few steps here, and compiling them well takes several times as long as running them. Not with
-# --xla_cpu_use_fusion_emitters=false: together they let collectives of one program wait for each other for ever.
+# Most programs run for a few steps here, and compiling them well takes several times as long as running them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# Four devices on two busy cores: XLA ends the process if one of them waits 40 s for another.
+# Four devices on two busy cores: XLA ends the process if one of them waits 40 s for another. Without its emitters of
+# fusions a program is compiled in a third of the time; jaxlib 0.11 ends a process that asks for this.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600",
+    "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 # A device that waits for the others holds a thread of XLA's pool. By default there are as many threads as cores; with
 # fewer than two for each device, collectives of one program can wait for each other for ever.
