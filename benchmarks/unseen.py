@@ -41,6 +41,7 @@ OURS = {
     "mixture, rules": ("--model=mixture", "--config.rules=true"),
     "table_ar": ("--model=table_ar", "--config.rules=false"),
     "table_ar, rules": ("--model=table_ar", "--config.rules=true"),
+    "table_forest, rules": ("--model=table_forest", "--config.rules=true"),
 }
 AUTO_MINUTES = 4
 """Of `synthesize`, for all its candidates."""

@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+
 from synthjax import files
 from synthjax.data import Dataset, memory
 from synthjax.data.table_names import is_table
@@ -38,7 +40,7 @@ from synthjax.launch.trained import Run
 
 NAME = "auto"
 """As --model has it."""
-CANDIDATES = ("table_ar", "mixture")
+CANDIDATES = ("table_forest", "table_ar", "mixture")
 """In the order in which they are trained."""
 MINUTES = 10.0
 """For all candidates together."""
@@ -47,7 +49,8 @@ FEWEST = 1_000
 SMALL = "mixture"
 """What is taken of fewer rows: `table_ar` is more faithful to some small tables, and copies more of others."""
 BYTES_PER_VALUE = 16
-"""Memory that a model which needs all rows at once takes for each value of the encoded table, about."""
+"""Memory that a model which needs all rows at once takes for each value of the encoded table, about, beside its state
+before and after a step."""
 RECORD = "auto.json"
 OF_ONE_MODEL = ("stop", "stop_at", "eval_every", "init_from", "freeze", "seeds")
 """Fields of an experiment that candidates cannot share, beside those of the model."""
@@ -205,8 +208,10 @@ class Race:
         """Trains a candidate and compares it."""
         begun = time.monotonic()
         experiment, data = self._of(name)
-        if runs.build(experiment, data.spec).feed == "dataset":
-            needed = BYTES_PER_VALUE * data.train.x.size
+        model = runs.build(experiment, data.spec)
+        if model.feed == "dataset":
+            state = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))
+            needed = BYTES_PER_VALUE * data.train.x.size + 2 * sum(leaf.size * leaf.dtype.itemsize for leaf in state)
             if needed > memory.limit():
                 note = f"left out: it needs all rows at once, {memory.shown(needed)} of {memory.shown(memory.limit())}"
                 return Tried(name, note=note)

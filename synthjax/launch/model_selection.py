@@ -254,7 +254,8 @@ def copying(workdir: Path, data: Dataset) -> tuple["pd.DataFrame", quick_scores.
         line = f"nearer to training rows than chance explains: {found.share:.0%} of {len(rows):,} synthetic rows"
         line += f" (standard error {found.error:.0%})"
     if found.too_many:
-        line = f"WARNING: the model copies training rows; {line}. Fewer --steps, a smaller model or more rows may help"
+        ways = "Larger leaves" if run.config.name == "table_forest" else "Fewer --steps, a smaller model"
+        line = f"WARNING: the model copies training rows; {line}. {ways} or more rows may help"
     kept = {"step": run.step, **found._asdict(), "warning": found.too_many, "said": line}
     files.write(workdir / runs.COPYING, json.dumps(kept, indent=1))
     print(line, flush=True)

@@ -74,6 +74,8 @@ def test_steps_are_halved_and_models_without_any_are_left():
     asked["changes"]["manifest.model"] = {**MODEL, "name": "smote", "step": 1}
     said = steps("table", asked["changes"], asked["attacks"])
     assert said["steps"].startswith("Take another model: smote")
+    asked["changes"]["manifest.model"] = {**MODEL, "name": "table_forest", "step": 20}
+    assert "--config.model.leaf=20" in steps("table", asked["changes"], asked["attacks"])["steps"]
 
 
 def test_columns_that_are_guessed_are_named():

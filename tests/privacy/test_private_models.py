@@ -41,7 +41,7 @@ FIELDS = {
 """Further fields of a preset."""
 COUNTING = {"gaussian_mixture", "independent", "mixture", "mixture_product", "table_marginals"}
 """Presets that are fitted by counts, not by gradients."""
-REFUSED = {"smote"}
+REFUSED = {"smote", "table_forest"}
 REPRESENTED = {"cgan", "cwgan", "cwdcgan", "flow", "table_gan", "table_wgan", "table_cgan", "wgan_gp"}
 """Presets whose file has another one in every run."""
 PRIVATE = [

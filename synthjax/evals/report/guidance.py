@@ -70,6 +70,13 @@ def _steps(report: Report) -> Iterator[Evidence]:
     model = report.manifest.model
     if model is None or not model.step or model.guarantee:
         return
+    if model.name == "table_forest":
+        text = (
+            "Let more rows share a leaf, such as --config.model.leaf=20 or more: each value that is drawn is the value "
+            "of a training row in the leaf. Fewer trees are no way out."
+        )
+        yield Evidence("steps", text)
+        return
     if model.step == 1:
         text = (
             f"Take another model: {model.name} learns from all training {report.unit}s in a single step, and fewer "
