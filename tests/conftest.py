@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Most programs run for a few steps here, and compiling them well takes several times as long as running them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Four devices on two busy cores: XLA ends the process if one of them waits 40 s for another. Without its emitters of
-# fusions a program is compiled in a third of the time; jaxlib 0.11 ends a process that asks for this.
+# fusions a program is compiled in a third of the time; later versions of jaxlib end a process that asks for this.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=600"

@@ -93,7 +93,8 @@ class State(NamedTuple):
     column: jax.Array
     """(T, C, M) i32 column at which a node looks."""
     split: jax.Array
-    """(T, C, M) i32 largest place, see `Trees.places`, of the rows that go right; -1: all go left."""
+    """(T, C, M) i32 largest place of a value that goes right: rank of its state times fine bins, plus its fine bin; -1:
+    all go left."""
     order: jax.Array
     """(T, C, W) i32 rank of each of the W states in its column, as the tree's splits see it."""
     rows: jax.Array
@@ -165,10 +166,8 @@ class Trees:
         rows, total = zeros.at[index].add(weight[:, None]), zeros.at[index].add((weight * y)[:, None])
         mean = (total + (weight * y).sum() / jnp.maximum(weight.sum(), 1)) / (rows + 1)
         key = jnp.where(self.is_number[column], state.astype(np.float32), mean)
-        sorted_ = jnp.lexsort((key, jnp.asarray(column)))
-        return (
-            jnp.zeros(len(state), jnp.int32).at[sorted_].set(np.arange(len(state), dtype=np.int32) - self.first[column])
-        )
+        place = np.arange(len(state), dtype=np.int32) - self.first[column]
+        return jnp.zeros_like(place).at[jnp.lexsort((key, jnp.asarray(column)))].set(place)
 
     @functools.cached_property
     def first(self) -> np.ndarray:
@@ -255,8 +254,13 @@ class Trees:
         loss = jnp.where(is_row, -jnp.log(jnp.maximum(share, 1e-9)), 0).sum()
         return State(by, split, order, rows, starts), loss / jnp.maximum(is_row.sum(dtype=jnp.float32), 1)
 
-    def share(self, rows, starts, column, leaf: jax.Array, states: jax.Array, less: int = 0) -> jax.Array:
-        """(B,) f32 probability of states (B,) in leaves (B,) of a tree, with so many `less` rows of each of them."""
+    def share(
+        self, rows: jax.Array, starts: jax.Array, column: jax.Array, leaf: jax.Array, states: jax.Array, less: int = 0
+    ) -> jax.Array:
+        """(B,) f32 probability of states (B,) of a column in leaves (B,) of a tree, see `State`.
+
+        `less` rows with the state are left out of each.
+        """
         entry, a = leaf * self.frequencies.shape[1] + states, self.config.smoothing
         low, high = (jnp.searchsorted(rows, entry, side=side) for side in ("left", "right"))
         same, size = ((n - less).astype(jnp.float32) for n in (high - low, starts[leaf + 1] - starts[leaf]))
@@ -310,8 +314,7 @@ def build(config: Config, spec: DataSpec, grad: optim.Grad = optim.mean_grad) ->
         def full(length: int, value: int) -> jax.Array:
             return jnp.full((config.steps, count, length), value, jnp.int32)
 
-        m = trees.leaves
-        w = sum(trees.layout.sizes)
+        m, w = trees.leaves, sum(trees.layout.sizes)
         return State(full(m, 0), full(m, -1), full(w, 0), full(spec.rows, size * m), full(m + 1, 0))
 
     def step(key, i, state: State, batch: Batch):

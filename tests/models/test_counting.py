@@ -15,8 +15,8 @@ CONFIGS = {
     "independent": {"bins": 8},
     "mixture": {"bins": 8, "components": 3, "members": 2, "batch_size": 100},
     "smote": {"batch_size": 50},
-    "table_forest": {"bins": 8, "steps": 2},
     "table_ar": {"bins": 8, "embedding": 4, "hidden": 6},
+    "table_forest": {"bins": 8, "steps": 2},
 }
 LABELS = np.arange(30, dtype=np.int32) % 2
 

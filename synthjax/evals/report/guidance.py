@@ -72,8 +72,8 @@ def _steps(report: Report) -> Iterator[Evidence]:
         return
     if model.name == "table_forest":
         text = (
-            "Let more rows share a leaf, such as --config.model.leaf=20 or more: each value that is drawn is the value "
-            "of a training row in the leaf. Fewer trees are no way out."
+            "Let more rows share a leaf, such as --config.model.leaf=20 or more: a value that is drawn is that of a "
+            "training row in the leaf, a number up to its bin. Fewer trees are no way out."
         )
         yield Evidence("steps", text)
         return
